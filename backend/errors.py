@@ -1,0 +1,56 @@
+"""The errors a user sees: one line that says what, why and how to fix, and the exit code that scripts see."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+
+class NumatuiError(Exception):
+    """Something a user can understand and act on. `str()` is one line; `exit_code` is the process's."""
+
+    exit_code = 1
+
+    def __init__(self, what: str, fix: str = "") -> None:
+        self.what = what
+        self.fix = fix
+        super().__init__(f"{what}; {fix}" if fix else what)
+
+
+class UsageError(NumatuiError):
+    """Bad input: a malformed node set, an impossible combination (exit code 2)."""
+
+    exit_code = 2
+
+
+class ParseError(UsageError):
+    """Text from a kernel, a recording or a user that does not have the documented form."""
+
+
+class NotPermitted(NumatuiError):
+    """The kernel refuses this caller (exit code 3)."""
+
+    exit_code = 3
+
+
+class NotFound(NumatuiError):
+    """No such process or node, or it has gone meanwhile (exit code 4)."""
+
+    exit_code = 4
+
+
+class NotSupported(NumatuiError):
+    """This kernel, machine or profile cannot do it (exit code 5)."""
+
+    exit_code = 5
+
+
+def errno_name(number: int) -> str:
+    """`ENOMEM` for 12; the number itself where it has no name."""
+    return errno.errorcode.get(abs(number), str(abs(number)))
+
+
+def describe_oserror(exc: OSError) -> str:
+    """`ENOMEM (Cannot allocate memory)`."""
+    number = exc.errno or 0
+    return f"{errno_name(number)} ({os.strerror(number)})"

@@ -1,0 +1,28 @@
+"""What the running kernel says of itself: release, host name, NUMA balancing."""
+
+from __future__ import annotations
+
+from backend.kernel import Kernel
+from backend.text import decode
+
+
+def read_fact(kernel: Kernel, path: str) -> str:
+    """A small text file, stripped; empty where it cannot be read."""
+    try:
+        return decode(kernel.read(path)).strip()
+    except OSError:
+        return ""
+
+
+def release(kernel: Kernel) -> str:
+    """`6.1.0-56-amd64`: from /proc/sys/kernel/osrelease, else from /proc/version."""
+    text = read_fact(kernel, "/proc/sys/kernel/osrelease")
+    if text:
+        return text
+    words = read_fact(kernel, "/proc/version").split()
+    return words[2] if len(words) > 2 else ""
+
+
+def balancing(kernel: Kernel) -> bool:
+    """Whether automatic NUMA balancing is on (sysctl kernel.numa_balancing)."""
+    return read_fact(kernel, "/proc/sys/kernel/numa_balancing") not in ("", "0")

@@ -1,0 +1,168 @@
+"""The seam: what numatui needs of a kernel, in the kernel's own language.
+
+There are three: `backend.live` (this Linux), `backend.emulator` (a NUMA machine inside the process) and
+`backend.recording` (a folder or tarball with proc/ and sys/). Parsing, planning, migrating and verifying exist once,
+above this interface.
+
+Only bytes, small integers and errno cross it: no Python objects of either side, so that it can be spoken over a pipe.
+Refusals are OSError with errno, as the system calls document them.
+"""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass
+from enum import IntEnum, IntFlag
+from typing import Literal, Protocol
+
+Source = Literal["live", "demo", "replay"]
+Call = Literal[
+    "read",
+    "migrate_pages",
+    "move_pages",
+    "move_all",
+    "mbind",
+    "set_mempolicy",
+    "get_mempolicy",
+    "write",
+    "pidfd",
+    "time",
+]
+
+
+class MoveFlag(IntFlag):
+    """Flags of mbind(2) and move_pages(2) (include/uapi/linux/mempolicy.h)."""
+
+    STRICT = 1
+    MOVE = 2
+    MOVE_ALL = 4
+
+
+class Mode(IntEnum):
+    """Memory policy modes (include/uapi/linux/mempolicy.h)."""
+
+    DEFAULT = 0
+    PREFERRED = 1
+    BIND = 2
+    INTERLEAVE = 3
+    LOCAL = 4
+    PREFERRED_MANY = 5
+
+
+class ModeFlag(IntFlag):
+    """Flags that are or-ed into a mode."""
+
+    RELATIVE_NODES = 1 << 14
+    STATIC_NODES = 1 << 15
+
+
+class PolicyFlag(IntFlag):
+    """Flags of get_mempolicy(2)."""
+
+    NODE = 1
+    ADDR = 2
+    MEMS_ALLOWED = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Capability:
+    """Whether a kernel can do one thing for this caller, and if not, why and what would help. One line of text."""
+
+    available: bool
+    why: str = ""
+
+
+Capabilities = dict[Call, Capability]
+
+
+class Kernel(Protocol):
+    """One kernel, live, emulated or recorded.
+
+    Paths are absolute and POSIX (`/proc/1/numa_maps`); names from directories are text with undecodable bytes kept as
+    surrogate escapes. Masks are arrays of unsigned longs (`NodeSet.mask`), `maxnode` as the system calls count it.
+    Every method may raise OSError; ENOSYS where this kernel has no such call.
+    """
+
+    @property
+    def source(self) -> Source:
+        """What the header says: live, demo or replay."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """The host, scenario or recording, as its own text: hostile, like every name."""
+        ...
+
+    @property
+    def page_size(self) -> int:
+        """Bytes of a base page."""
+        ...
+
+    def capabilities(self) -> Capabilities:
+        """What this kernel can do for this caller, and why not. Asked once; never raises."""
+        ...
+
+    def read(self, path: str, offset: int = 0, size: int = -1) -> bytes:
+        """A file's contents from `offset`, at most `size` bytes (all of it: -1)."""
+        ...
+
+    def listdir(self, path: str) -> list[str]:
+        """The names in a directory, unordered."""
+        ...
+
+    def write(self, path: str, data: bytes) -> None:
+        """Write a control file (cgroup, cpuset) in one write(2)."""
+        ...
+
+    def username(self, uid: int) -> str:
+        """The name of a user as this machine knows it, else the number as text."""
+        ...
+
+    def clock(self) -> int:
+        """Monotonic nanoseconds: of the real clock, or of the emulated machine's."""
+        ...
+
+    def pause(self, nanoseconds: int) -> None:
+        """Let that much of `clock()` pass."""
+        ...
+
+    def credentials(self) -> tuple[int, bool]:
+        """The caller's effective uid, and whether it may act on other users' processes."""
+        ...
+
+    def pidfd_open(self, pid: int) -> int:
+        """A descriptor that stands for the process and never for another with the same pid (pidfd_open(2))."""
+        ...
+
+    def pidfd_alive(self, fd: int) -> bool:
+        """Whether that process still runs."""
+        ...
+
+    def pidfd_close(self, fd: int) -> None:
+        """Give the descriptor back."""
+        ...
+
+    def migrate_pages(self, pid: int, maxnode: int, old: bytes, new: bytes) -> int:
+        """migrate_pages(2): the number of pages not moved."""
+        ...
+
+    def move_pages(
+        self, pid: int, pages: array[int], nodes: array[int] | None, status: array[int], flags: int
+    ) -> int:
+        """move_pages(2). `pages`: array('Q') of addresses; `nodes`: array('i') of targets, or None to ask where
+        they are; `status`: array('i') of the same length, written as the kernel writes it: also when the call then
+        fails, entries it did not come to are left untouched. Returns the number of pages not moved.
+        """
+        ...
+
+    def mbind(self, address: int, length: int, mode: int, mask: bytes, maxnode: int, flags: int) -> int:
+        """mbind(2) on the calling task."""
+        ...
+
+    def set_mempolicy(self, mode: int, mask: bytes, maxnode: int) -> int:
+        """set_mempolicy(2) on the calling task."""
+        ...
+
+    def get_mempolicy(self, maxnode: int, address: int, flags: int) -> tuple[int, bytes]:
+        """get_mempolicy(2) on the calling task: (mode or node, mask)."""
+        ...

@@ -1,0 +1,1 @@
+"""This Linux: /proc, /sys, cgroups and the five system calls."""

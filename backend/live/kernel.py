@@ -1,0 +1,197 @@
+"""The running Linux as a `Kernel`."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import pwd
+import signal
+import time
+from array import array
+from functools import lru_cache
+
+from backend.errors import NotSupported
+from backend.kernel import Call, Capabilities, Capability, Source
+from backend.live import syscalls
+from backend.nodeset import NodeSet
+
+_CHUNK = 1 << 20
+_CAP_SYS_ADMIN, _CAP_SYS_NICE, _CAP_SYS_PTRACE = 21, 23, 19
+
+
+class LiveKernel:
+    """Reads and calls at once, from any thread; a file read takes no lock but the kernel's."""
+
+    source: Source = "live"
+
+    def __init__(self) -> None:
+        """Raises NotSupported on another system."""
+        if os.uname().sysname != "Linux":
+            raise NotSupported(
+                f"this is {os.uname().sysname}, not Linux: it has no page migration",
+                "numatui --demo works everywhere",
+            )
+        self.name = os.uname().nodename
+        self.page_size = os.sysconf("SC_PAGE_SIZE")
+
+    def capabilities(self) -> Capabilities:
+        caps = _effective_capabilities()
+        out: Capabilities = {"read": Capability(True), "write": Capability(True), "time": Capability(True)}
+        probes: tuple[tuple[Call, tuple[int | None, ...]], ...] = (
+            ("migrate_pages", (0, 2, None, None)),
+            ("move_pages", (0, 0, None, None, None, 0)),
+            ("mbind", (0, 0, 0, None, 0, 0)),
+            ("get_mempolicy", (None, None, 0, None, 0)),
+        )
+        for name, arguments in probes:
+            out[name] = _probe(name, arguments)
+        out["set_mempolicy"] = out["get_mempolicy"]
+        if not out["move_pages"].available:
+            out["move_all"] = out["move_pages"]
+        elif caps >> _CAP_SYS_NICE & 1:
+            out["move_all"] = Capability(True)
+        else:
+            out["move_all"] = Capability(
+                False, "pages that other processes map too need CAP_SYS_NICE: run as root"
+            )
+        try:
+            os.close(os.pidfd_open(os.getpid()))
+            out["pidfd"] = Capability(True)
+        except (OSError, AttributeError):
+            out["pidfd"] = Capability(
+                False, "no pidfd_open here (Linux 5.3 has it): the start time alone tells a recycled pid"
+            )
+        return out
+
+    def read(self, path: str, offset: int = 0, size: int = -1) -> bytes:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            if size >= 0:
+                return os.pread(fd, size, offset)
+            parts: list[bytes] = []
+            if offset:
+                os.lseek(fd, offset, os.SEEK_SET)
+            while part := os.read(fd, _CHUNK):
+                parts.append(part)
+            return parts[0] if len(parts) == 1 else b"".join(parts)
+        finally:
+            os.close(fd)
+
+    def listdir(self, path: str) -> list[str]:
+        return os.listdir(path)
+
+    def write(self, path: str, data: bytes) -> None:
+        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            os.write(fd, data)
+        finally:
+            os.close(fd)
+
+    def username(self, uid: int) -> str:
+        return _username(uid)
+
+    def clock(self) -> int:
+        return time.monotonic_ns()
+
+    def pause(self, nanoseconds: int) -> None:
+        time.sleep(nanoseconds / 1e9)
+
+    def credentials(self) -> tuple[int, bool]:
+        return os.geteuid(), bool(_effective_capabilities() >> _CAP_SYS_PTRACE & 1)
+
+    def pidfd_open(self, pid: int) -> int:
+        return os.pidfd_open(pid)
+
+    def pidfd_alive(self, fd: int) -> bool:
+        try:
+            signal.pidfd_send_signal(fd, 0)
+        except OSError as exc:
+            return exc.errno != errno.ESRCH
+        return True
+
+    def pidfd_close(self, fd: int) -> None:
+        os.close(fd)
+
+    def migrate_pages(self, pid: int, maxnode: int, old: bytes, new: bytes) -> int:
+        return syscalls.call("migrate_pages", pid, maxnode, syscalls.buffer(old), syscalls.buffer(new))
+
+    def move_pages(
+        self, pid: int, pages: array[int], nodes: array[int] | None, status: array[int], flags: int
+    ) -> int:
+        return syscalls.call(
+            "move_pages",
+            pid,
+            len(pages),
+            syscalls.pointer(pages),
+            syscalls.pointer(nodes),
+            syscalls.pointer(status),
+            flags,
+        )
+
+    def mbind(self, address: int, length: int, mode: int, mask: bytes, maxnode: int, flags: int) -> int:
+        return syscalls.call("mbind", address, length, mode, syscalls.buffer(mask), maxnode, flags)
+
+    def set_mempolicy(self, mode: int, mask: bytes, maxnode: int) -> int:
+        return syscalls.call("set_mempolicy", mode, syscalls.buffer(mask), maxnode)
+
+    def get_mempolicy(self, maxnode: int, address: int, flags: int) -> tuple[int, bytes]:
+        mode = ctypes.c_int(-1)
+        mask = ctypes.create_string_buffer(max(8, -(-maxnode // 64) * 8))
+        syscalls.call(
+            "get_mempolicy",
+            ctypes.cast(ctypes.byref(mode), ctypes.c_void_p),
+            mask if maxnode else None,
+            maxnode,
+            address,
+            flags,
+        )
+        return mode.value, mask.raw
+
+
+@lru_cache(maxsize=4096)
+def _username(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except (KeyError, OverflowError):
+        return str(uid)
+
+
+def _effective_capabilities() -> int:
+    try:
+        with open("/proc/self/status", "rb") as status:
+            for line in status:
+                if line.startswith(b"CapEff:"):
+                    return int(line.split()[1], 16)
+    except (OSError, ValueError, IndexError):
+        pass
+    return 0
+
+
+def _probe(name: Call, arguments: tuple[int | None, ...]) -> Capability:
+    """Ask with arguments that change nothing; only ENOSYS and EPERM say that the call is not to be had."""
+    if name not in ("migrate_pages", "move_pages", "mbind", "get_mempolicy"):
+        raise ValueError(name)
+    try:
+        syscalls.call(name, *arguments)
+    except OSError as exc:
+        if exc.errno == errno.ENOSYS:
+            return Capability(
+                False, f"this kernel has no {name} (CONFIG_NUMA and CONFIG_MIGRATION are needed)"
+            )
+        if exc.errno == errno.EPERM:
+            return Capability(
+                False,
+                f"{name} is refused here: a container's seccomp profile (allow it, or add CAP_SYS_NICE)",
+            )
+    return Capability(True)
+
+
+def memory_nodes(kernel: LiveKernel) -> NodeSet:
+    """The nodes with memory, from one file: cheap enough for deciding at start between this machine and the demo."""
+    for name in ("has_memory", "online"):
+        try:
+            return NodeSet.parse_list(kernel.read(f"/sys/devices/system/node/{name}"))
+        except OSError:
+            continue
+    return NodeSet()

@@ -1,0 +1,74 @@
+"""The five system calls by number: glibc has no wrappers for them, libnuma is not always there (syscall(2))."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import platform
+from array import array
+from typing import Literal
+
+Name = Literal["migrate_pages", "move_pages", "mbind", "set_mempolicy", "get_mempolicy"]
+
+_GENERIC: dict[Name, int] = {
+    "mbind": 235, "get_mempolicy": 236, "set_mempolicy": 237, "migrate_pages": 238, "move_pages": 239,
+}  # fmt: skip
+_PPC64: dict[Name, int] = {
+    "migrate_pages": 258, "mbind": 259, "get_mempolicy": 260, "set_mempolicy": 261, "move_pages": 301,
+}  # fmt: skip
+NUMBERS: dict[str, dict[Name, int]] = {
+    "x86_64": {
+        "mbind": 237,
+        "set_mempolicy": 238,
+        "get_mempolicy": 239,
+        "migrate_pages": 256,
+        "move_pages": 279,
+    },
+    "aarch64": _GENERIC,
+    "riscv64": _GENERIC,
+    "loongarch64": _GENERIC,
+    "ppc64": _PPC64,
+    "ppc64le": _PPC64,
+    "s390x": {
+        "mbind": 268,
+        "get_mempolicy": 269,
+        "set_mempolicy": 270,
+        "migrate_pages": 287,
+        "move_pages": 310,
+    },
+}
+"""arch/*/include/.../unistd*.h, by `platform.machine()`."""
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.syscall.restype = ctypes.c_long
+
+
+def available() -> bool:
+    """Whether the numbers are known for this machine, for a 64-bit Linux interpreter."""
+    return (
+        platform.system() == "Linux" and platform.machine() in NUMBERS and ctypes.sizeof(ctypes.c_long) == 8
+    )
+
+
+def call(name: Name, *arguments: int | ctypes.Array[ctypes.c_char] | ctypes.c_void_p | None) -> int:
+    """The result, or OSError with the kernel's errno. Releases the GIL while the kernel works."""
+    if not available():
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    number = NUMBERS[platform.machine()][name]
+    passed = [ctypes.c_long(one) if isinstance(one, int) else one for one in arguments]
+    result: int = _libc.syscall(ctypes.c_long(number), *passed)
+    if result < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    return result
+
+
+def buffer(mask: bytes) -> ctypes.Array[ctypes.c_char] | None:
+    """A mask as the kernel's pointer argument; NULL for no bytes."""
+    return ctypes.create_string_buffer(mask, len(mask)) if mask else None
+
+
+def pointer(items: array[int] | None) -> ctypes.c_void_p | None:
+    """An array's address. The caller keeps the array alive and unresized during the call."""
+    return ctypes.c_void_p(items.buffer_info()[0]) if items is not None and len(items) else None

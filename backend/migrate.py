@@ -1,0 +1,398 @@
+"""Carry out a plan for one process: in batches, journaled ahead, cancellable, verified by reading again."""
+
+from __future__ import annotations
+
+import errno
+import threading
+from array import array
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from backend.errors import NotFound, NotPermitted, NotSupported, describe_oserror
+from backend.journal import Journal, runs_of, state_dir
+from backend.kernel import Kernel, MoveFlag
+from backend.nodeset import NodeSet
+from backend.placement import Placement, Vma, read_placement
+from backend.plan import Method, Plan, remaining
+from backend.process import Identity, Process, process_error, read_identity
+from backend.remap import Move
+from backend.resident import Addresses, resident_addresses
+
+Reason = Literal[
+    "shared", "busy", "no-room", "gone", "hidden", "unmovable", "process-ended", "cancelled", "refused"
+]
+REASONS: dict[Reason, str] = {
+    "shared": "mapped by other processes too (--all moves them)",
+    "busy": "held by somebody: I/O, a pipe, a device",
+    "no-room": "no room on the target node",
+    "gone": "unmapped or swapped out meanwhile",
+    "hidden": "hidden from move_pages by NUMA balancing",
+    "unmovable": "the kernel cannot move them",
+    "process-ended": "the process ended meanwhile",
+    "cancelled": "cancelled",
+    "refused": "the kernel refused",
+}
+_UNTOUCHED = -(1 << 30)
+_SMALLEST, _LARGEST, _FIRST = 64, 8192, 512
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """`budget`: nanoseconds that one call should take at most; batches adapt to it. `max_rate`: bytes a second, 0 for
+    no limit. `move_all`: also pages that others map (MPOL_MF_MOVE_ALL)."""
+
+    method: Method = "auto"
+    budget: int = 5_000_000
+    max_rate: int = 0
+    move_all: bool = False
+    journal_dir: Path | None = None
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a job is. Bytes; nanoseconds of the kernel's clock. `left`: bytes by reason, so far."""
+
+    total: int
+    done: int = 0
+    moved: int = 0
+    elapsed: int = 0
+    worst_call: int = 0
+    left: dict[Reason, int] = field(default_factory=dict[Reason, int])
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one process's job. `moved` and `left` are bytes; `before` and `after` bytes by node, both read
+    from the kernel independently of what its calls answered (`after` is empty when the process has ended)."""
+
+    job: str
+    process: Process
+    method: Literal["move_pages", "migrate_pages", "move_pages+migrate_pages"]
+    before: dict[int, int]
+    after: dict[int, int]
+    moved: int
+    left: dict[Reason, int]
+    elapsed: int
+    worst_call: int
+    cancelled: bool = False
+    error: str = ""
+
+    @property
+    def complete(self) -> bool:
+        return not self.left and not self.cancelled and not self.error
+
+
+def still_the_same(kernel: Kernel, identity: Identity) -> None:
+    """Raises NotFound when the process has ended or its pid belongs to another now."""
+    if read_identity(kernel, identity.pid) != identity:
+        raise NotFound(
+            f"process {identity.pid} has ended and another has its number now",
+            "nothing was done to it: look at numatui ps",
+        )
+
+
+def migrate_process(
+    kernel: Kernel,
+    plan: Plan,
+    process: Process,
+    options: Options | None = None,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+    cancel: threading.Event | None = None,
+) -> Outcome:
+    """Move the pages of one process of `plan`. Returns what happened, also when part of it could not be done.
+
+    Raises NotFound, NotPermitted, NotSupported, NumatuiError (journal) before anything moved.
+    """
+    job = _Job(kernel, plan, process, options or Options(), on_progress, cancel or threading.Event())
+    return job.run()
+
+
+class _Cancelled(Exception):
+    pass
+
+
+class _Job:
+    def __init__(
+        self, kernel: Kernel, plan: Plan, process: Process, options: Options,
+        on_progress: Callable[[Progress], None], cancel: threading.Event,
+    ) -> None:  # fmt: skip
+        self.kernel, self.plan, self.process, self.options = kernel, plan, process, options
+        self.on_progress, self.cancel = on_progress, cancel
+        self.pid = process.identity.pid
+        self.batch = _FIRST
+        self.used: set[str] = set()
+        self.pidfd = -1
+        self.started = 0
+        self.error = ""
+
+    def run(self) -> Outcome:
+        if self.process.is_kernel_thread:
+            raise NotSupported(
+                f"{self.pid} is a kernel thread: it has no memory of its own", "choose a process"
+            )
+        method = self._method()
+        self._hold()
+        try:
+            still_the_same(self.kernel, self.process.identity)
+            before = read_placement(self.kernel, self.pid, with_maps=True)
+            total = _on_sources(before, self.plan.moves)
+            self.progress = Progress(total)
+            self.journal = Journal(
+                self.options.journal_dir or state_dir(),
+                {
+                    "source": self.kernel.source,
+                    "pid": self.pid,
+                    "start_time": self.process.identity.start_time,
+                    "method": method,
+                    "moves": [[move.source, move.target] for move in self.plan.moves],
+                    "before": before.bytes_by_node,
+                },
+            )
+            return self._journaled(method, before)
+        finally:
+            if self.pidfd >= 0:
+                self.kernel.pidfd_close(self.pidfd)
+
+    def _method(self) -> Literal["move_pages", "migrate_pages"]:
+        can = self.kernel.capabilities()
+        wanted = self.options.method
+        if wanted == "auto":
+            wanted = "move_pages" if can["move_pages"].available else "migrate_pages"
+        if not can[wanted].available:
+            raise NotSupported(
+                f"{wanted} is not to be had here: {can[wanted].why}", "numatui doctor tells what is"
+            )
+        if self.options.move_all and not can["move_all"].available:
+            raise NotPermitted(f"--all is not to be had here: {can['move_all'].why}", "leave it out")
+        return wanted
+
+    def _hold(self) -> None:
+        if self.kernel.capabilities()["pidfd"].available:
+            try:
+                self.pidfd = self.kernel.pidfd_open(self.pid)
+            except OSError as exc:
+                raise process_error(self.kernel, self.pid, exc) from None
+
+    def _journaled(self, method: Literal["move_pages", "migrate_pages"], before: Placement) -> Outcome:
+        self.started = self.kernel.clock()
+        cancelled = False
+        how = "failed"
+        try:
+            try:
+                if method == "move_pages":
+                    self._by_move_pages(before)
+                else:
+                    self._by_migrate_pages(before)
+            except _Cancelled:
+                cancelled = True
+            except (NotFound, NotPermitted) as exc:
+                self.error = str(exc)
+            outcome = self._outcome(before, cancelled)
+            how = "cancelled" if cancelled else "done" if outcome.complete else "partly"
+            return outcome
+        finally:
+            self.journal.end(how, moved=self.progress.moved, left=self.progress.left, error=self.error)
+
+    def _check(self) -> None:
+        """Right before every call: not cancelled, and still the process that was meant."""
+        if self.cancel.is_set():
+            raise _Cancelled
+        if self.pidfd >= 0 and not self.kernel.pidfd_alive(self.pidfd):
+            raise NotFound(
+                f"process {self.pid} ended while its pages were moved", "what had moved went with it"
+            )
+        still_the_same(self.kernel, self.process.identity)
+
+    def _by_move_pages(self, before: Placement) -> None:
+        self.used.add("move_pages")
+        hidden = 0
+        for move in self.plan.moves:
+            for vma in before.vmas:
+                if vma.pages.get(move.source) and vma.end:
+                    hidden += self._move_vma(vma, move)
+        if hidden and self.options.method == "auto" and self.kernel.capabilities()["migrate_pages"].available:
+            self.progress.left.pop("hidden", None)
+            self._by_migrate_pages(before)
+
+    def _move_vma(self, vma: Vma, move: Move) -> int:
+        hidden = 0
+        try:
+            for chunk in resident_addresses(self.kernel, self.pid, vma):
+                position = 0
+                while position < len(chunk):
+                    part = chunk[position : position + self.batch]
+                    hidden += self._move_batch(vma, move, part)
+                    position += len(part)
+        except OSError as exc:
+            raise process_error(self.kernel, self.pid, exc) from None
+        return hidden
+
+    def _move_batch(self, vma: Vma, move: Move, addresses: Addresses) -> int:
+        """One query and one move. Returns how many of the pages were hidden."""
+        self._check()
+        where = np.frombuffer(self._call_move_pages(addresses, None), dtype=np.int32)
+        hidden = int(np.count_nonzero(where == -errno.ENOENT))
+        if hidden:
+            self._left("hidden", hidden * vma.page_size)
+        wanted = addresses[where == move.source]
+        if not len(wanted):
+            return hidden
+        self.journal.before(move, vma.page_size, runs_of(wanted.tolist(), vma.page_size))
+        self._check()
+        began = self.kernel.clock()
+        nodes = array("i", [move.target]) * len(wanted)
+        status = np.frombuffer(self._call_move_pages(wanted, nodes), dtype=np.int32)
+        took = self.kernel.clock() - began
+        moved = int(np.count_nonzero(status == move.target))
+        self.journal.after(moved)
+        self.progress.moved += moved * vma.page_size
+        self.progress.done += len(wanted) * vma.page_size
+        self._count_left(status, move.target, vma.page_size)
+        self._report(took)
+        if len(wanted) == len(addresses):
+            self._adapt(took, len(wanted))
+        return hidden
+
+    def _call_move_pages(self, addresses: Addresses, nodes: array[int] | None) -> array[int]:
+        """The statuses; what the call did not come to is busy, or has no room when the call says so."""
+        pages = array("Q", addresses.tobytes())
+        status = array("i", [_UNTOUCHED]) * len(pages)
+        flags = MoveFlag.MOVE_ALL if self.options.move_all else MoveFlag.MOVE
+        try:
+            self.kernel.move_pages(self.pid, pages, nodes, status, int(flags))
+        except OSError as exc:
+            if exc.errno == errno.ESRCH or (exc.errno in (errno.EPERM, errno.EACCES) and nodes is None):
+                raise process_error(self.kernel, self.pid, exc) from None
+            self.error = f"move_pages: {describe_oserror(exc)}"
+            untouched = -(exc.errno or errno.EIO)
+            return array("i", [untouched if one == _UNTOUCHED else one for one in status])
+        return status
+
+    def _count_left(
+        self, status: np.ndarray[tuple[int], np.dtype[np.int32]], target: int, page_size: int
+    ) -> None:
+        codes, counts = np.unique(status[status != target], return_counts=True)
+        for code, count in zip(codes.tolist(), counts.tolist(), strict=True):
+            self._left(_reason(code), count * page_size)
+
+    def _left(self, reason: Reason, amount: int) -> None:
+        self.progress.left[reason] = self.progress.left.get(reason, 0) + amount
+
+    def _adapt(self, took: int, pages: int) -> None:
+        if took > self.options.budget:
+            self.batch = max(_SMALLEST, min(self.batch, pages) // 2)
+        elif took * 2 < self.options.budget:
+            self.batch = min(_LARGEST, self.batch * 2)
+
+    def _report(self, took: int) -> None:
+        progress = self.progress
+        progress.worst_call = max(progress.worst_call, took)
+        if self.options.max_rate:
+            due = self.started + progress.moved * 1_000_000_000 // self.options.max_rate
+            if (early := due - self.kernel.clock()) > 0:
+                self.kernel.pause(early)
+        progress.elapsed = self.kernel.clock() - self.started
+        self.on_progress(progress)
+
+    def _by_migrate_pages(self, before: Placement) -> None:
+        self.used.add("migrate_pages")
+        sources, targets, moves = self.plan.sources, self.plan.targets, self.plan.moves
+        for move in moves:
+            runs = [(vma.start, vma.pages[move.source]) for vma in before.vmas if vma.pages.get(move.source)]
+            if runs:
+                self.journal.before(move, 0, runs)
+        self._check()
+        bits = max(len(sources.mask()), len(targets.mask())) * 8
+        began = self.kernel.clock()
+        not_moved: int | None = None
+        try:
+            not_moved = self.kernel.migrate_pages(
+                self.pid, sources.maxnode(bits), sources.mask(bits), targets.mask(bits)
+            )
+        except OSError as exc:
+            if exc.errno in (errno.ESRCH, errno.EPERM):
+                raise process_error(self.kernel, self.pid, exc) from None
+            if exc.errno != errno.ENOMEM:
+                self.error = f"migrate_pages: {describe_oserror(exc)}"
+        took = self.kernel.clock() - began
+        now = read_placement(self.kernel, self.pid)
+        rest = remaining(before.bytes_by_node, now.bytes_by_node, moves)
+        self.progress.moved = max(0, self.progress.total - rest)
+        self.progress.done = self.progress.total
+        self.journal.after(self.progress.moved // self.kernel.page_size)
+        self.progress.left.clear()
+        if rest:
+            self._explain(now, rest, not_moved)
+        self._report(took)
+
+    def _explain(self, now: Placement, rest: int, not_moved: int | None) -> None:
+        """migrate_pages gives no reasons: what is shared is seen, what it counted was busy."""
+        if not_moved is None:
+            self._left("refused" if self.error else "no-room", rest)
+            return
+        shared = min(
+            rest, sum(_on_sources(Placement((vma,)), self.plan.moves) for vma in now.vmas if vma.mapmax > 1)
+        )
+        busy = min(rest - shared, not_moved * self.kernel.page_size)
+        reasons: tuple[tuple[Reason, int], ...] = (
+            ("shared", shared),
+            ("busy", busy),
+            ("unmovable", rest - shared - busy),
+        )
+        for reason, amount in reasons:
+            if amount:
+                self._left(reason, amount)
+
+    def _outcome(self, before: Placement, cancelled: bool) -> Outcome:
+        after: dict[int, int] = {}
+        try:
+            still_the_same(self.kernel, self.process.identity)
+            after = read_placement(self.kernel, self.pid).bytes_by_node
+        except (NotFound, NotPermitted):
+            self._left("process-ended", max(0, self.progress.total - self.progress.moved))
+        progress = self.progress
+        if hidden := progress.left.get("hidden", 0):
+            rest = remaining(before.bytes_by_node, after, self.plan.moves) if after else 0
+            progress.left["hidden"] = max(0, min(hidden, rest - sum(progress.left.values()) + hidden))
+        if cancelled:
+            self._left("cancelled", max(0, progress.total - progress.moved - sum(progress.left.values())))
+        progress.elapsed = self.kernel.clock() - self.started
+        method = "+".join(sorted(self.used, reverse=True)) or "move_pages"
+        assert method in ("move_pages", "migrate_pages", "move_pages+migrate_pages")
+        return Outcome(
+            job=self.journal.job,
+            process=self.process,
+            method=method,
+            before=before.bytes_by_node,
+            after=after,
+            moved=progress.moved,
+            left={reason: amount for reason, amount in progress.left.items() if amount},
+            elapsed=progress.elapsed,
+            worst_call=progress.worst_call,
+            cancelled=cancelled,
+            error=self.error,
+        )
+
+
+def _on_sources(placement: Placement, moves: tuple[Move, ...]) -> int:
+    sources = NodeSet(move.source for move in moves)
+    by_node = placement.bytes_by_node
+    return sum(by_node.get(node, 0) for node in sources)
+
+
+def _reason(code: int) -> Reason:
+    if code >= 0 or code in (_UNTOUCHED, -errno.EBUSY, -errno.EAGAIN):
+        return "busy"
+    reasons: dict[int, Reason] = {
+        -errno.EACCES: "shared",
+        -errno.ENOMEM: "no-room",
+        -errno.ENOENT: "gone",
+        -errno.EFAULT: "gone",
+        -errno.EPERM: "refused",
+        -errno.ENODEV: "refused",
+    }
+    return reasons.get(code, "unmovable")

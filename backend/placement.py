@@ -1,0 +1,190 @@
+"""Where the pages of a process lie: /proc/PID/numa_maps (numa(7), mm/mempolicy.c show_numa_map) and /proc/PID/maps."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from backend.errors import ParseError
+from backend.kernel import Kernel
+from backend.process import process_error
+from backend.text import decode, printable
+
+Kind = Literal["heap", "stack", "anon", "file", "shared", "huge"]
+KINDS: tuple[Kind, ...] = ("heap", "stack", "anon", "file", "shared", "huge")
+_POLICIES_WITH_SPACE = (b"prefer (many)", b"weighted interleave")
+_ESCAPE = re.compile(rb"\\([0-7]{3})")
+_SHARED_FILES = (b"/dev/zero", b"/SYSV", b"/dev/shm/", b"/memfd:", b"/anon_hugepage")
+_MAPS_LINE = re.compile(rb"^([0-9a-f]{1,16})-([0-9a-f]{1,16}) ([-r][-w][-x][-ps]) ", re.MULTILINE)
+_TOTALS = re.compile(rb" N(\d{1,5})=(\d{1,18})(?=[ \n])|kernelpagesize_kB=(\d{1,9})")
+
+
+@dataclass(frozen=True, slots=True)
+class Vma:
+    """One line of numa_maps. Counts are in pages of `page_size` bytes; `end` is 0 where maps was not read.
+
+    `pages`: node id → pages there. `counts`: the other numbers by the kernel's names (anon, dirty, mapped, mapmax,
+    swapcache, active, writeback, and what newer kernels add).
+    """
+
+    start: int
+    policy: str
+    kind: Kind
+    file: str = ""
+    page_size: int = 4096
+    pages: dict[int, int] = field(default_factory=dict[int, int])
+    counts: dict[str, int] = field(default_factory=dict[str, int])
+    end: int = 0
+    writable: bool = True
+
+    @property
+    def bytes_by_node(self) -> dict[int, int]:
+        return {node: count * self.page_size for node, count in self.pages.items()}
+
+    @property
+    def mapmax(self) -> int:
+        """The most mappings that one of its pages has: more than 1 means shared with other processes."""
+        return self.counts.get("mapmax", 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """The VMAs of one process in address order."""
+
+    vmas: tuple[Vma, ...]
+
+    @property
+    def bytes_by_node(self) -> dict[int, int]:
+        return sum_by_node(vma.bytes_by_node for vma in self.vmas)
+
+    @property
+    def policies(self) -> dict[str, int]:
+        """Policy text → bytes under it, the most first."""
+        out: dict[str, int] = {}
+        for vma in self.vmas:
+            out[vma.policy] = out.get(vma.policy, 0) + sum(vma.bytes_by_node.values())
+        return dict(sorted(out.items(), key=lambda item: -item[1]))
+
+
+def sum_by_node(parts: Iterable[dict[int, int]]) -> dict[int, int]:
+    """Add up node → amount, ascending by node."""
+    out: dict[int, int] = {}
+    for part in parts:
+        for node, amount in part.items():
+            out[node] = out.get(node, 0) + amount
+    return dict(sorted(out.items()))
+
+
+def local_share(by_node: dict[int, int], node: int | None) -> float | None:
+    """The part of memory that lies on `node`, 0 to 1. None where there is no memory or no node."""
+    total = sum(by_node.values())
+    return by_node.get(node, 0) / total if total and node is not None else None
+
+
+def parse_numa_maps(raw: bytes, page_size: int = 4096) -> tuple[Vma, ...]:
+    """All lines, in order. Unknown words are kept going past; raises ParseError for a line that has no address and
+    policy or a count that is no number.
+    """
+    return tuple(_parse_line(line, page_size) for line in raw.split(b"\n") if line)
+
+
+def parse_totals(raw: bytes, page_size: int = 4096) -> dict[int, int]:
+    """Only node → bytes over all lines: the fast way, one regular expression. Never raises."""
+    out: dict[int, int] = {}
+    pending: list[tuple[int, int]] = []
+    for node, count, kilobytes in _TOTALS.findall(raw + b"\n"):
+        if kilobytes:
+            scale = int(kilobytes) * 1024
+            for number, pages in pending:
+                out[number] = out.get(number, 0) + pages * scale
+            pending.clear()
+        else:
+            pending.append((int(node), int(count)))
+    for number, pages in pending:
+        out[number] = out.get(number, 0) + pages * page_size
+    return out
+
+
+def read_placement(kernel: Kernel, pid: int, with_maps: bool = False) -> Placement:
+    """Raises NotFound, NotPermitted, ParseError. `with_maps` adds the end of each VMA and finer kinds."""
+    try:
+        vmas = parse_numa_maps(kernel.read(f"/proc/{pid}/numa_maps"), kernel.page_size)
+        if with_maps:
+            vmas = join_maps(vmas, kernel.read(f"/proc/{pid}/maps"))
+    except OSError as exc:
+        raise process_error(kernel, pid, exc) from None
+    return Placement(vmas)
+
+
+def read_totals(kernel: Kernel, pid: int) -> dict[int, int]:
+    """node → bytes. Raises NotFound, NotPermitted."""
+    try:
+        return parse_totals(kernel.read(f"/proc/{pid}/numa_maps"), kernel.page_size)
+    except OSError as exc:
+        raise process_error(kernel, pid, exc) from None
+
+
+def join_maps(vmas: tuple[Vma, ...], maps: bytes) -> tuple[Vma, ...]:
+    """Ends, writability and shared-ness from /proc/PID/maps. VMAs that are in one of the two only keep what they have."""
+    ends = {int(start, 16): (int(end, 16), perms) for start, end, perms in _MAPS_LINE.findall(maps)}
+    out: list[Vma] = []
+    for vma in vmas:
+        end, perms = ends.get(vma.start, (0, b"rw-p"))
+        kind: Kind = "shared" if perms[3:] == b"s" and vma.kind == "anon" else vma.kind
+        out.append(replace(vma, end=end, kind=kind, writable=perms[1:2] == b"w"))
+    return tuple(out)
+
+
+def unescape(raw: bytes) -> bytes:
+    """Undo seq_file's mangling: `\\040`, `\\011`, `\\012`, `\\134` and any other octal triple."""
+    return _ESCAPE.sub(lambda match: bytes([int(match.group(1), 8) & 0xFF]), raw)
+
+
+def _parse_line(line: bytes, page_size: int) -> Vma:
+    address, _, rest = line.partition(b" ")
+    policy = next((name for name in _POLICIES_WITH_SPACE if rest.startswith(name)), None)
+    if policy is None:
+        policy, _, rest = rest.partition(b" ")
+    else:
+        tail, _, rest = rest[len(policy) :].partition(b" ")
+        policy += tail
+    try:
+        start = int(address, 16)
+        if not policy or start < 0 or start >= 1 << 64:
+            raise ValueError
+    except ValueError:
+        raise ParseError(f"'{printable(decode(line), 60)}' is not a line of numa_maps") from None
+    file = b""
+    words: set[bytes] = set()
+    pages: dict[int, int] = {}
+    counts: dict[str, int] = {}
+    for word in rest.split():
+        key, equals, value = word.partition(b"=")
+        if not equals:
+            words.add(word)
+        elif key == b"file":
+            file = unescape(value)
+        elif value.isdigit() and len(value) < 19:
+            if key[:1] == b"N" and key[1:].isdigit() and len(key) <= 6:
+                pages[int(key[1:])] = int(value)
+            elif key == b"kernelpagesize_kB":
+                page_size = int(value) * 1024
+            else:
+                counts[printable(decode(key), 40)] = int(value)
+        elif key[:1] == b"N" and key[1:].isdigit():
+            raise ParseError(f"'{printable(decode(word), 60)}' in numa_maps is not a count of pages")
+    return Vma(start, decode(policy), _kind(words, file), decode(file), page_size, pages, counts)
+
+
+def _kind(words: set[bytes], file: bytes) -> Kind:
+    if b"huge" in words:
+        return "huge"
+    if b"heap" in words:
+        return "heap"
+    if b"stack" in words:
+        return "stack"
+    if file:
+        return "shared" if file.startswith(_SHARED_FILES) else "file"
+    return "anon"

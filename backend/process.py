@@ -1,0 +1,229 @@
+"""Processes: who they are, where they run. /proc/PID/stat, status, cmdline, cgroup, cpuset (proc(5))."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+from backend.errors import NotFound, NotPermitted, ParseError
+from backend.kernel import Kernel
+from backend.nodeset import CpuSet, NodeSet
+from backend.text import decode, printable
+
+_GONE = (errno.ENOENT, errno.ESRCH)
+_PF_KTHREAD = 0x00200000
+S = TypeVar("S", CpuSet, NodeSet)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A process that cannot be mistaken for a later one with its pid: start time in clock ticks since boot."""
+
+    pid: int
+    start_time: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stat:
+    """The fields of /proc/PID/stat that are used. `rss` in pages, `cpu` the CPU it last ran on."""
+
+    identity: Identity
+    comm: str
+    state: str
+    ppid: int
+    flags: int
+    threads: int
+    rss: int
+    cpu: int
+    ticks: int
+
+    @property
+    def is_kernel_thread(self) -> bool:
+        return bool(self.flags & _PF_KTHREAD)
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One process as it was read. Names are as the kernel gives them: pass them through `printable` to show them."""
+
+    identity: Identity
+    ppid: int
+    comm: str
+    command: str
+    uid: int
+    user: str
+    state: str
+    threads: int
+    cpu: int
+    rss: int
+    swap: int
+    cpus_allowed: CpuSet | None
+    mems_allowed: NodeSet | None
+    cpuset: str
+    is_kernel_thread: bool
+
+    @property
+    def pid(self) -> int:
+        return self.identity.pid
+
+
+def parse_stat(raw: bytes) -> Stat:
+    """/proc/PID/stat. The name may hold parentheses, spaces and newlines. Raises ParseError."""
+    first, last = raw.find(b"("), raw.rfind(b")")
+    fields = raw[last + 1 :].split()
+    try:
+        if first < 1 or last < first:
+            raise ValueError("no name in parentheses")
+        return Stat(
+            identity=Identity(int(raw[:first]), int(fields[19])),
+            comm=decode(raw[first + 1 : last]),
+            state=fields[0].decode("ascii", "replace"),
+            ppid=int(fields[1]),
+            flags=int(fields[6]),
+            threads=int(fields[17]),
+            rss=int(fields[21]),
+            cpu=int(fields[36]) if len(fields) > 36 else -1,
+            ticks=int(fields[11]) + int(fields[12]),
+        )
+    except (ValueError, IndexError) as exc:
+        raise ParseError(f"/proc/PID/stat is not as proc(5) has it ({printable(str(exc), 80)})") from None
+
+
+def parse_status(raw: bytes) -> dict[str, str]:
+    """/proc/PID/status as key → value text; lines that have no colon are left out."""
+    out: dict[str, str] = {}
+    for line in raw.split(b"\n"):
+        key, colon, value = line.partition(b":")
+        if colon:
+            out[decode(key)] = decode(value).strip()
+    return out
+
+
+def read_identity(kernel: Kernel, pid: int) -> Identity:
+    """Who has this pid now. Raises NotFound, NotPermitted."""
+    return read_stat(kernel, pid).identity
+
+
+def read_stat(kernel: Kernel, pid: int) -> Stat:
+    """Raises NotFound, NotPermitted, ParseError."""
+    try:
+        return parse_stat(kernel.read(f"/proc/{pid}/stat"))
+    except OSError as exc:
+        raise process_error(kernel, pid, exc) from None
+
+
+def read_process(kernel: Kernel, pid: int, stat: Stat | None = None) -> Process:
+    """One process. Raises NotFound when it has gone, NotPermitted where /proc hides it."""
+    stat = stat or read_stat(kernel, pid)
+    status = parse_status(_read_optional(kernel, f"/proc/{pid}/status"))
+    uid = _leading_int(status.get("Uid", ""))
+    command = _read_optional(kernel, f"/proc/{pid}/cmdline").rstrip(b"\0").replace(b"\0", b" ")
+    return Process(
+        identity=stat.identity,
+        ppid=stat.ppid,
+        comm=stat.comm,
+        command=decode(command) or f"[{stat.comm}]",
+        uid=uid,
+        user=kernel.username(uid) if uid >= 0 else "?",
+        state=stat.state,
+        threads=stat.threads,
+        cpu=stat.cpu,
+        rss=stat.rss * kernel.page_size,
+        swap=max(0, _leading_int(status.get("VmSwap", ""))) * 1024,
+        cpus_allowed=_optional_list(CpuSet, status.get("Cpus_allowed_list")),
+        mems_allowed=_optional_list(NodeSet, status.get("Mems_allowed_list")),
+        cpuset=_cpuset(kernel, pid),
+        is_kernel_thread=stat.is_kernel_thread,
+    )
+
+
+def pids(kernel: Kernel) -> list[int]:
+    """All process ids that /proc shows, ascending. Raises OSError."""
+    return sorted(int(name) for name in kernel.listdir("/proc") if name.isascii() and name.isdigit())
+
+
+def read_processes(kernel: Kernel, kernel_threads: bool = False) -> Iterator[Process]:
+    """All processes that can be read, ascending by pid; those that vanish meanwhile are left out."""
+    for pid in pids(kernel):
+        try:
+            stat = read_stat(kernel, pid)
+            if stat.is_kernel_thread and not kernel_threads:
+                continue
+            yield read_process(kernel, pid, stat)
+        except (NotFound, NotPermitted, ParseError):
+            continue
+
+
+def read_threads(kernel: Kernel, pid: int) -> list[Stat]:
+    """The threads that can be read, ascending by tid (which is their `identity.pid`)."""
+    out: list[Stat] = []
+    try:
+        tids = sorted(
+            int(name) for name in kernel.listdir(f"/proc/{pid}/task") if name.isascii() and name.isdigit()
+        )
+    except OSError:
+        return out
+    for tid in tids:
+        try:
+            out.append(parse_stat(kernel.read(f"/proc/{pid}/task/{tid}/stat")))
+        except (OSError, ParseError):
+            continue
+    return out
+
+
+def process_error(kernel: Kernel, pid: int, exc: OSError) -> NotFound | NotPermitted:
+    """What an errno on /proc/PID or on a call with a pid means to a user."""
+    if exc.errno in _GONE:
+        return NotFound(
+            f"there is no process {pid}",
+            f"it may have ended: numatui{_flag(kernel)} ps lists those there are",
+        )
+    if exc.errno in (errno.EACCES, errno.EPERM):
+        privileged = kernel.credentials()[1]
+        return NotPermitted(
+            f"the kernel does not let you look at or move process {pid}",
+            "a container or security module forbids it even to you: run numatui outside"
+            if privileged
+            else "it belongs to another user: run numatui as root or as its owner",
+        )
+    return NotFound(f"process {pid} cannot be read ({exc.strerror or exc})", "look at it with numatui doctor")
+
+
+def _flag(kernel: Kernel) -> str:
+    return {"live": "", "demo": " --demo", "replay": " --replay …"}[kernel.source]
+
+
+def _read_optional(kernel: Kernel, path: str) -> bytes:
+    try:
+        return kernel.read(path)
+    except OSError as exc:
+        if exc.errno == errno.ESRCH:
+            raise NotFound("the process has ended meanwhile") from None
+        return b""
+
+
+def _cpuset(kernel: Kernel, pid: int) -> str:
+    own = decode(_read_optional(kernel, f"/proc/{pid}/cpuset")).rstrip("\n")
+    if own and own != "/":
+        return own
+    for line in _read_optional(kernel, f"/proc/{pid}/cgroup").split(b"\n"):
+        hierarchy, _, path = line.partition(b":")[2].partition(b":")
+        if hierarchy == b"" and path:
+            return decode(path)
+    return own or "/"
+
+
+def _leading_int(text: str) -> int:
+    word = text.split(maxsplit=1)[:1]
+    return int(word[0]) if word and word[0].isascii() and word[0].isdigit() and len(word[0]) < 20 else -1
+
+
+def _optional_list(kind: type[S], text: str | None) -> S | None:
+    if text is None:
+        return None
+    try:
+        return kind.parse_list(text)
+    except ParseError:
+        return None

@@ -1,0 +1,74 @@
+"""From where to where: the one place of the rule by which two sets of nodes become ordered moves.
+
+Sources: do_migrate_pages() in mm/mempolicy.c and bitmap_bitremap() in lib/bitmap.c, as of 2.6.16 (the node_sets patch
+of Direct Migration V8) and of 6.1. The planner predicts with it and the emulator acts by it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from backend.nodeset import NodeSet
+
+Rule = Literal["linux-6", "direct-v8"]
+"""`direct-v8` (also what cpusets of swap-2.6.15 intend): every source moves. `linux-6`: when the sets differ in size, a
+source that is itself a target stays where it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """All pages of one node to one node."""
+
+    source: int
+    target: int
+
+
+def node_remap(node: int, sources: NodeSet, targets: NodeSet) -> int:
+    """The n-th node of `sources` maps to the (n mod |targets|)-th node of `targets`; others map to themselves."""
+    if not targets or node not in sources:
+        return node
+    rank = sum(1 for other in sources if other < node)
+    return targets.nth(rank % len(targets))
+
+
+def remap(sources: NodeSet, targets: NodeSet, rule: Rule = "linux-6") -> tuple[Move, ...]:
+    """The moves in the order in which they are done: a target is emptied before it is filled.
+
+    Among the sources not yet done the first is taken whose target is not itself a source still to do; if there is
+    none (a cycle, possible only under `direct-v8`), the last that moves. Nodes that stay are left out.
+    """
+    stay = targets if rule == "linux-6" and len(sources) != len(targets) else NodeSet()
+    todo = sources
+    moves: list[Move] = []
+    while todo:
+        chosen: Move | None = None
+        for node in todo:
+            if node in stay:
+                continue
+            target = node_remap(node, sources, targets)
+            if target == node:
+                continue
+            chosen = Move(node, target)
+            if target not in todo:
+                break
+        if chosen is None:
+            break
+        todo -= NodeSet([chosen.source])
+        moves.append(chosen)
+    return tuple(moves)
+
+
+def landing(moves: Sequence[Move], node: int) -> int:
+    """Where pages that start on `node` are after all `moves`, done one after the other."""
+    for move in moves:
+        if move.source == node:
+            node = move.target
+    return node
+
+
+def landings(moves: Sequence[Move], nodes: Iterable[int]) -> dict[int, int]:
+    """Only the nodes whose pages end somewhere else: node → where they land."""
+    ends = {node: landing(moves, node) for node in nodes}
+    return {node: end for node, end in ends.items() if node != end}

@@ -1,0 +1,137 @@
+"""Puts the commands together; turns every error into one line and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from backend.errors import NumatuiError
+from numatui import __version__
+from numatui.cli import doctor, emulate, migrate, nodes, plan, ps, show
+from numatui.cli.source import Choice
+
+COMMANDS = {
+    "ps": ps.ps,
+    "nodes": nodes.nodes,
+    "show": show.show,
+    "plan": plan.plan,
+    "migrate": migrate.migrate,
+    "emulate": emulate.emulate,
+    "doctor": doctor.doctor,
+}
+
+ClickException = typer.BadParameter.__mro__[2]
+"""Click's base of all usage errors: some releases of typer bring their own click, so it is taken from typer."""
+
+app = typer.Typer(
+    name="numatui",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+for _name, _command in COMMANDS.items():
+    app.command(_name)(_command)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"numatui {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def numatui(
+    context: typer.Context,
+    live: Annotated[
+        bool, typer.Option("--live", help="This machine, also when it has one node only.")
+    ] = False,
+    demo: Annotated[
+        str | None,
+        typer.Option(
+            "--demo",
+            metavar="[SCENARIO]",
+            help="An emulated machine: a shipped scenario's name, or a YAML file.",
+        ),
+    ] = None,
+    replay: Annotated[
+        str | None,
+        typer.Option(
+            "--replay", metavar="PATH", help="A recorded machine: a folder or tarball with proc/ and sys/."
+        ),
+    ] = None,
+    _: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """See where the memory of processes lies on a NUMA machine, and move it.
+
+    Without a command: the terminal UI, on this machine if it has two or more memory nodes, else on the demo machine.
+
+    Example: numatui --demo ps
+    """
+    choice = Choice.of(live, demo, replay)
+    context.obj = choice
+    if context.invoked_subcommand is None:
+        from numatui.tui import start
+
+        raise typer.Exit(start.start(choice))
+
+
+def with_optional_values(arguments: list[str]) -> list[str]:
+    """`--demo` may stand alone: then the default scenario is meant, and the next word is the command."""
+    out: list[str] = []
+    rest = list(arguments)
+    while rest:
+        word = rest.pop(0)
+        if word == "--demo":
+            following = rest[0] if rest else None
+            scenario = (
+                "default"
+                if following is None or following.startswith("-") or following in COMMANDS
+                else rest.pop(0)
+            )
+            out += ["--demo", scenario]
+        else:
+            out.append(word)
+            if not word.startswith("-") or word in ("--help", "-h"):
+                return out + rest
+            if word in ("--replay",) and rest:
+                out.append(rest.pop(0))
+    return out
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command line and return the exit code. Never a traceback for what a user or the machine can cause."""
+    try:
+        result = app(args=with_optional_values(arguments), prog_name="numatui", standalone_mode=False)
+        sys.stdout.flush()
+        return int(result or 0)
+    except NumatuiError as exc:
+        return _fail(str(exc), exc.exit_code)
+    except typer.Exit as exc:
+        return exc.exit_code
+    except (typer.Abort, KeyboardInterrupt):
+        return _fail("interrupted: nothing more is done", 130)
+    except ClickException as exc:
+        context = getattr(exc, "ctx", None)
+        message = str(getattr(exc, "message", "")) or exc.format_message()  # type: ignore[attr-defined]
+        return _fail(f"{message.rstrip('.')}; see {context.command_path if context else 'numatui'} --help", 2)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as exc:
+        return _fail(
+            f"{exc.strerror or exc}{f' ({exc.filename})' if exc.filename else ''}; numatui doctor tells what this machine allows",
+            1,
+        )
+
+
+def _fail(message: str, code: int) -> int:
+    from backend.text import printable
+
+    sys.stderr.write(f"numatui: {printable(message, 2000)}\n")
+    return code

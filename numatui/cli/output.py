@@ -1,0 +1,100 @@
+"""Printing for all commands: a table for people, JSON with a schema name, CSV. Names are made harmless here."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+import typer
+
+from backend.text import printable
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Csv = Annotated[bool, typer.Option("--csv", help="Print comma-separated values.")]
+Align = Literal["left", "right"]
+
+
+def size(amount: float) -> str:
+    """Bytes for people: 812K, 7.1G; `.` for none."""
+    if amount < 1:
+        return "."
+    for unit in "BKMGTP":
+        if amount < 1000 or unit == "P":
+            return f"{amount:.0f}{unit}" if amount >= 10 or unit == "B" else f"{amount:.1f}{unit}"
+        amount /= 1024
+    raise AssertionError
+
+
+def percent(share: float | None) -> str:
+    return "-" if share is None else f"{share * 100:.0f}%"
+
+
+def duration(seconds: float) -> str:
+    """`4 ms`, `2.5 s`, `3 min`."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms" if seconds >= 0.001 else f"{seconds * 1e6:.0f} µs"
+    return f"{seconds:.1f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
+def exact(text: str) -> str:
+    """A name for JSON: whole, with undecodable bytes as `\\xff` (JSON itself escapes control characters)."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def print_json(schema: str, document: dict[str, Any]) -> None:
+    """One document, ASCII only, so that nothing in it can reach a terminal as an escape."""
+    json.dump({"schema": f"numatui/{schema}/1", **document}, sys.stdout, indent=1, default=str)
+    sys.stdout.write("\n")
+
+
+def print_csv(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(columns)
+    for row in rows:
+        writer.writerow([printable(value, 4096) if isinstance(value, str) else value for value in row])
+
+
+def print_table(
+    columns: Sequence[str | tuple[str, Align]], rows: Sequence[Sequence[str]], flexible: int | None = None
+) -> None:
+    """Plain columns, as wide as their contents. On a terminal the column `flexible` is cut to what is left."""
+    names = [column if isinstance(column, str) else column[0] for column in columns]
+    right = [not isinstance(column, str) and column[1] == "right" for column in columns]
+    cells = [names, *[[printable(cell, 4096) for cell in row] for row in rows]]
+    widths = [max(_width(row[index]) for row in cells) for index in range(len(names))]
+    if flexible is not None and sys.stdout.isatty():
+        import shutil
+
+        room = shutil.get_terminal_size().columns - sum(widths) - 2 * (len(widths) - 1) + widths[flexible]
+        widths[flexible] = max(8, min(widths[flexible], room))
+    for row in cells:
+        parts = [
+            _fit(cell, width, to_right) for cell, width, to_right in zip(row, widths, right, strict=True)
+        ]
+        sys.stdout.write("  ".join(parts).rstrip() + "\n")
+
+
+def note(text: str) -> None:
+    """A line for people beside the output, on stderr."""
+    sys.stderr.write(printable(text, 2000) + "\n")
+
+
+def _width(text: str) -> int:
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)
+
+
+def _fit(text: str, width: int, right: bool) -> str:
+    have = _width(text)
+    if have > width:
+        from rich.cells import set_cell_size
+
+        return set_cell_size(text, width - 1) + "…"
+    pad = " " * (width - have)
+    return pad + text if right else text + pad

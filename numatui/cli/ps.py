@@ -1,0 +1,177 @@
+"""`numatui ps`: processes with their pages per node."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from backend.errors import NotFound, UsageError
+from backend.process import Process
+from backend.survey import Row, Surveyor
+from backend.topology import read_topology
+from numatui.cli import output
+from numatui.cli.source import kernel_of
+
+SORTS = ("pid", "rss", "local", "user", "command", "node")
+
+
+def ps(
+    context: typer.Context,
+    pattern: Annotated[
+        list[str] | None, typer.Argument(help="Pids, or parts of names or commands (any of them).")
+    ] = None,
+    sort: Annotated[
+        str, typer.Option(help="pid, rss, local, user, command, node, or N and a node's number.")
+    ] = "rss",
+    user: Annotated[str | None, typer.Option(help="Only this user's (name or uid).")] = None,
+    minimum: Annotated[
+        str, typer.Option("--min", help="Only with at least this much memory (100M, 2G).")
+    ] = "0",
+    tree: Annotated[bool, typer.Option("--tree", help="Children below their parents.")] = False,
+    json: output.Json = False,
+    csv: output.Csv = False,
+) -> None:
+    """List processes with their memory per node.
+
+    Example: numatui ps --sort local postgres
+    """
+    kernel = kernel_of(context)
+    topology = read_topology(kernel)
+    least = parse_size(minimum)
+    rows = Surveyor(kernel, topology).read(lambda process: _wanted(process, pattern or [], user))
+    rows = _sorted([row for row in rows if row.resident >= least], sort, topology.ids)
+    if pattern and not rows:
+        raise NotFound(f"no process matches {' '.join(pattern)}", "numatui ps without a pattern lists all")
+    ids = list(topology.memory_ids | topology.ids)
+    depth: dict[int, int] = {}
+    if tree:
+        rows, depth = _as_tree(rows)
+    if json:
+        output.print_json(
+            "ps",
+            {
+                "source": kernel.source, "host": output.exact(kernel.name), "page_size": kernel.page_size, "nodes": ids,
+                "processes": [_document(row) for row in rows],
+            },
+        )  # fmt: skip
+    elif csv:
+        output.print_csv(
+            ["pid", "user", "command", "cpu", "node", "rss", "local", "policy", "cpuset", *[f"node{n}" for n in ids]],
+            [
+                [row.process.pid, row.process.user, row.process.command, row.process.cpu, row.node, row.resident,
+                 "" if row.local is None else round(row.local, 4), row.policy, row.process.cpuset,
+                 *[row.by_node.get(n, 0) if row.by_node is not None else "" for n in ids]]
+                for row in rows
+            ],
+        )  # fmt: skip
+    else:
+        _print(rows, ids, depth)
+
+
+def parse_size(text: str) -> int:
+    """`512`, `100M`, `2GiB` → bytes. Raises UsageError."""
+    import re
+
+    match = re.fullmatch(r"(\d{1,18}(?:\.\d{1,6})?)\s*([kKMGTP]?)(?:iB|B)?", text.strip())
+    if not match:
+        raise UsageError(f"'{text}' is not a size", "write it like 100M or 2GiB")
+    return int(float(match[1]) * 1024 ** " KMGTP".index(match[2].upper() or " "))
+
+
+def _wanted(process: Process, patterns: list[str], user: str | None) -> bool:
+    if user is not None and user not in (process.user, str(process.uid)):
+        return False
+    return not patterns or any(
+        str(process.pid) == one
+        or one.lower() in process.comm.lower()
+        or one.lower() in process.command.lower()
+        for one in patterns
+    )
+
+
+def _sorted(rows: list[Row], by: str, ids: Any) -> list[Row]:
+    if by[:1] in "Nn" and by[1:].isdigit():
+        node = int(by[1:])
+        if node not in ids:
+            raise NotFound(f"there is no node {node}", f"the nodes here are {ids}")
+        return sorted(rows, key=lambda row: -(row.by_node or {}).get(node, 0))
+    if by not in SORTS:
+        raise UsageError(f"cannot sort by '{by}'", f"choose one of {', '.join(SORTS)} or N0, N1, …")
+    if by == "rss":
+        return sorted(rows, key=lambda row: -row.resident)
+    if by == "local":
+        return sorted(rows, key=lambda row: 2.0 if row.local is None else row.local)
+    if by == "user":
+        return sorted(rows, key=lambda row: row.process.user)
+    if by == "command":
+        return sorted(rows, key=lambda row: row.process.command)
+    if by == "node":
+        return sorted(rows, key=lambda row: -1 if row.node is None else row.node)
+    return rows
+
+
+def _as_tree(rows: list[Row]) -> tuple[list[Row], dict[int, int]]:
+    """Children below their parents, in the order of `rows` among siblings; pid → depth."""
+    present = {row.process.pid for row in rows}
+    children: dict[int, list[Row]] = {}
+    for row in rows:
+        parent = row.process.ppid
+        children.setdefault(parent if parent in present and parent != row.process.pid else 0, []).append(row)
+    out: list[Row] = []
+    depth: dict[int, int] = {}
+    stack = [(row, 0) for row in reversed(children.get(0, []))]
+    while stack:
+        row, level = stack.pop()
+        if row.process.pid in depth:
+            continue
+        depth[row.process.pid] = level
+        out.append(row)
+        stack += [(child, level + 1) for child in reversed(children.get(row.process.pid, []))]
+    return out, depth
+
+
+def _document(row: Row) -> dict[str, Any]:
+    process = row.process
+    return {
+        "pid": process.pid,
+        "start_time": process.identity.start_time,
+        "ppid": process.ppid,
+        "uid": process.uid,
+        "user": output.exact(process.user),
+        "comm": output.exact(process.comm),
+        "command": output.exact(process.command),
+        "state": process.state,
+        "threads": process.threads,
+        "cpu": process.cpu,
+        "node": row.node,
+        "rss": row.resident,
+        "swap": process.swap,
+        "nodes": None if row.by_node is None else {str(node): amount for node, amount in row.by_node.items()},
+        "local": None if row.local is None else round(row.local, 4),
+        "policy": output.exact(row.policy),
+        "cpuset": output.exact(process.cpuset),
+    }
+
+
+def _print(rows: list[Row], ids: list[int], depth: dict[int, int]) -> None:
+    columns: list[str | tuple[str, output.Align]] = [
+        ("PID", "right"), "USER", "COMMAND", ("CPU@N", "right"), ("RSS", "right"), ("LOCAL", "right"),
+        *[(f"N{node}", "right") for node in ids], "POLICY", "CPUSET",
+    ]  # fmt: skip
+    cells: list[list[str]] = []
+    for row in rows:
+        process = row.process
+        amounts = (
+            ["?"] * len(ids)
+            if row.by_node is None
+            else [output.size(row.by_node.get(node, 0)) for node in ids]
+        )
+        cells.append([
+            str(process.pid), process.user, "  " * depth.get(process.pid, 0) + output.printable(process.command, 80),
+            f"{process.cpu}@{'?' if row.node is None else row.node}", output.size(row.resident),
+            output.percent(row.local), *amounts, row.policy, process.cpuset,
+        ])  # fmt: skip
+    output.print_table(columns, cells, flexible=2)
+    if any(row.by_node is None for row in rows):
+        output.note("? = other users' processes: run as root to see their placement")
