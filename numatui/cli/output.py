@@ -11,37 +11,26 @@ from typing import Annotated, Any, Literal
 import typer
 
 from backend.text import printable
+from numatui.format import duration, exact, percent, size
+
+__all__ = [
+    "Align",
+    "Csv",
+    "Json",
+    "duration",
+    "exact",
+    "note",
+    "percent",
+    "print_csv",
+    "print_json",
+    "print_table",
+    "printable",
+    "size",
+]
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Csv = Annotated[bool, typer.Option("--csv", help="Print comma-separated values.")]
 Align = Literal["left", "right"]
-
-
-def size(amount: float) -> str:
-    """Bytes for people: 812K, 7.1G; `.` for none."""
-    if amount < 1:
-        return "."
-    for unit in "BKMGTP":
-        if amount < 1000 or unit == "P":
-            return f"{amount:.0f}{unit}" if amount >= 10 or unit == "B" else f"{amount:.1f}{unit}"
-        amount /= 1024
-    raise AssertionError
-
-
-def percent(share: float | None) -> str:
-    return "-" if share is None else f"{share * 100:.0f}%"
-
-
-def duration(seconds: float) -> str:
-    """`4 ms`, `2.5 s`, `3 min`."""
-    if seconds < 1:
-        return f"{seconds * 1000:.0f} ms" if seconds >= 0.001 else f"{seconds * 1e6:.0f} µs"
-    return f"{seconds:.1f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
-
-
-def exact(text: str) -> str:
-    """A name for JSON: whole, with undecodable bytes as `\\xff` (JSON itself escapes control characters)."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def print_json(schema: str, document: dict[str, Any]) -> None:

@@ -1,0 +1,33 @@
+"""What things cost in simulated seconds: one table, overridable in the machine's description."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """Seconds. Costs `per page` are for one base page; those that grow with distance are given for distance 10."""
+
+    syscall: float = 2e-6
+    drain: float = 50e-6
+    isolate: float = 0.05e-6
+    lock: float = 0.02e-6
+    add_to_swap: float = 0.1e-6
+    unmap: float = 0.15e-6
+    tlb_flush: float = 2e-6
+    switch: float = 0.05e-6
+    copy: float = 0.4e-6
+    remap: float = 0.15e-6
+    fault: float = 0.7e-6
+    query: float = 0.08e-6
+    wake: float = 4e-6
+    access: float = 0.1e-6
+
+    def copy_between(self, distance: int) -> float:
+        """Copying one page between nodes at this distance."""
+        return self.copy * distance / 10
+
+    def access_at(self, distance: int) -> float:
+        """One access of a thread to memory at this distance."""
+        return self.access * distance / 10

@@ -1,0 +1,344 @@
+"""A machine's description: YAML → what is to be built. Errors name file, line and key."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from backend.emulator import mempolicy
+from backend.emulator.costs import Costs
+from backend.emulator.machine import NodeSpec, Patches
+from backend.emulator.mempolicy import Mempolicy
+from backend.emulator.profile import PROFILES, Profile
+from backend.emulator.workload import Access
+from backend.emulator.yaml_reader import Value, parse_yaml
+from backend.nodeset import CpuSet, NodeSet
+
+MAX_FRAMES = 1 << 28
+MAX_STEPS = 200_000
+KINDS = ("anon", "heap", "stack")
+LATER_KINDS = ("shared", "file", "shmem", "hugetlb")
+
+
+@dataclass(frozen=True, slots=True)
+class RegionSpec:
+    """A mapping of a process. `on`: node → pages there at the start; None: touched at the start, by policy; `touched`
+    False: untouched."""
+
+    name: str
+    kind: str
+    pages: int
+    on: dict[int, int] | None
+    policy: Mempolicy | None
+    access: Access | None
+    touched: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessSpec:
+    """A task. `cpu`: where it starts; `threads`: how many threads it has, on the next CPUs of its node."""
+
+    name: str
+    command: str
+    uid: int
+    cpu: int
+    threads: int
+    policy: Mempolicy | None
+    memory: tuple[RegionSpec, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Something that happens at a time (seconds): `call` with its arguments, which are checked already."""
+
+    at: float
+    call: str
+    task: str
+    arguments: dict[str, Any] = field(default_factory=dict[str, Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """All of it, consistent in itself."""
+
+    name: str
+    profile: Profile
+    page_size: int
+    nodes: tuple[NodeSpec, ...]
+    distances: dict[tuple[int, int], int]
+    swap_pages: int
+    costs: Costs
+    patches: Patches
+    seed: int
+    batch: int
+    balance: float
+    users: dict[int, str]
+    processes: tuple[ProcessSpec, ...]
+    steps: tuple[Step, ...]
+    run: float
+
+
+def parse_description(text: str, file: str = "scenario", name: str = "") -> Description:
+    """Raises ParseError naming file, line and key."""
+    root = parse_yaml(text, file)
+    top = root.mapping(
+        ("name", "about", "machine", "users", "processes", "steps", "run"),
+        ("machine",),
+        later=("filesystems", "cpusets", "patches"),
+    )
+    machine = _Machine(top["machine"])
+    users = {0: "root"}
+    if "users" in top:
+        for key, value in top["users"].pairs():
+            if not key.isdigit():
+                value.fail("users are given as uid: name")
+            users[int(key)] = value.text(64)
+    processes = (
+        tuple(_process(value, machine) for value in top["processes"].items()) if "processes" in top else ()
+    )
+    names = [process.name for process in processes]
+    for process, value in zip(processes, top["processes"].items() if processes else (), strict=True):
+        if names.count(process.name) > 1:
+            value.fail(f"there are two processes '{process.name}'", "give each its own name")
+    machine.check_room(processes, top.get("processes"))
+    steps = _steps(top["steps"], machine, processes) if "steps" in top else ()
+    return Description(
+        name=top["name"].text(200) if "name" in top else name or file,
+        profile=machine.profile, page_size=machine.page_size, nodes=machine.nodes, distances=machine.distances,
+        swap_pages=machine.swap_pages, costs=machine.costs, patches=machine.patches, seed=machine.seed,
+        batch=machine.batch, balance=machine.balance, users=users, processes=processes, steps=steps,
+        run=top["run"].seconds() if "run" in top else 0.0,
+    )  # fmt: skip
+
+
+class _Machine:
+    def __init__(self, value: Value) -> None:
+        keys = value.mapping(
+            (
+                "profile",
+                "page_size",
+                "nodes",
+                "distances",
+                "swap",
+                "costs",
+                "patches",
+                "seed",
+                "batch",
+                "balance",
+            ),
+            ("nodes",),
+        )
+        profile = keys["profile"].text() if "profile" in keys else "linux-6"
+        if profile not in PROFILES:
+            keys["profile"].fail(f"there is no profile '{profile}'", f"choose one of {', '.join(PROFILES)}")
+        self.profile = PROFILES[profile]
+        self.page_size = keys["page_size"].size() if "page_size" in keys else 4096
+        if self.page_size not in (4096, 8192, 16384, 65536, 1 << 21):
+            keys["page_size"].fail(f"{self.page_size} is not a page size", "4KiB, 8KiB, 16KiB, 64KiB or 2MiB")
+        self.nodes = self._nodes(keys["nodes"])
+        self.ids = NodeSet(node.id for node in self.nodes)
+        self.node_of_cpu = {cpu: node.id for node in self.nodes for cpu in node.cpus}
+        if not self.node_of_cpu:
+            keys["nodes"].fail("no node has CPUs", "give at least one node cpus: 0-3")
+        self.distances = self._distances(keys.get("distances"))
+        self.swap_pages = keys["swap"].size() // self.page_size if "swap" in keys else 0
+        if self.swap_pages > MAX_FRAMES:
+            keys["swap"].fail("is too large to emulate")
+        self.costs = self._costs(keys.get("costs"))
+        self.patches = self._patches(keys.get("patches"))
+        self.seed = keys["seed"].integer() if "seed" in keys else 1
+        self.batch = keys["batch"].integer(1, 65536) if "batch" in keys else 512
+        self.balance = keys["balance"].seconds() if "balance" in keys else 0.0
+
+    def _nodes(self, value: Value) -> tuple[NodeSpec, ...]:
+        out: dict[int, NodeSpec] = {}
+        cpus_seen = CpuSet()
+        total = 0
+        for item in value.items():
+            keys = item.mapping(("id", "memory", "cpus"), ("id", "memory"))
+            node = keys["id"].integer(0, 1023)
+            if node in out:
+                keys["id"].fail(f"node {node} is there already")
+            cpus = keys["cpus"].through(CpuSet.parse_list) if "cpus" in keys else CpuSet()
+            if cpus & cpus_seen:
+                keys["cpus"].fail(f"CPU {cpus & cpus_seen} is on another node already")
+            cpus_seen |= cpus
+            pages = keys["memory"].size() // self.page_size
+            total += pages
+            if total > MAX_FRAMES:
+                keys["memory"].fail(
+                    "the machine is too large to emulate", "make it smaller, or choose a larger page_size"
+                )
+            out[node] = NodeSpec(node, pages, cpus)
+        if not total:
+            value.fail("no node has memory")
+        return tuple(out[node] for node in sorted(out))
+
+    def _distances(self, value: Value | None) -> dict[tuple[int, int], int]:
+        ids = list(self.ids)
+        if value is None:
+            return {(a, b): 10 if a == b else 20 for a in ids for b in ids}
+        rows = value.items()
+        if len(rows) != len(ids):
+            value.fail(f"has {len(rows)} rows for {len(ids)} nodes")
+        out: dict[tuple[int, int], int] = {}
+        for a, row in zip(ids, rows, strict=True):
+            cells = row.items()
+            if len(cells) != len(ids):
+                row.fail(f"has {len(cells)} numbers for {len(ids)} nodes")
+            for b, cell in zip(ids, cells, strict=True):
+                out[a, b] = cell.integer(0, 255)
+        return out
+
+    def _costs(self, value: Value | None) -> Costs:
+        if value is None:
+            return Costs()
+        names = tuple(one.name for one in fields(Costs))
+        return Costs(**{key: item.seconds() for key, item in value.mapping(names).items()})
+
+    def _patches(self, value: Value | None) -> Patches:
+        if value is None:
+            return Patches()
+        later = ("direct_migrate", "remove_from_swap", "node_sets", "buffer_migrate")
+        return Patches(
+            **{key: item.truth() for key, item in value.mapping(("swapcache_recheck",), later=later).items()}
+        )
+
+    def check_room(self, processes: tuple[ProcessSpec, ...], value: Value | None) -> None:
+        """No more on a node at the start than it has."""
+        if value is None:
+            return
+        left = {node.id: node.pages for node in self.nodes}
+        for process, place in zip(processes, value.items(), strict=True):
+            for region in process.memory:
+                for node, pages in (region.on or {}).items():
+                    left[node] -= pages
+                    if left[node] < 0:
+                        place.fail(
+                            f"node {node} has no room for the region '{region.name}'",
+                            "make it smaller or put it on another node",
+                        )
+
+
+def _process(value: Value, machine: _Machine) -> ProcessSpec:
+    keys = value.mapping(
+        ("name", "command", "uid", "node", "cpu", "threads", "policy", "memory"),
+        ("name",),
+        later=("cpuset", "caps", "children"),
+    )
+    name = keys["name"].text(4096)
+    if not name:
+        keys["name"].fail("is empty")
+    cpu = next(iter(machine.node_of_cpu))
+    if "cpu" in keys:
+        cpu = keys["cpu"].integer()
+        if cpu not in machine.node_of_cpu:
+            keys["cpu"].fail(f"there is no CPU {cpu}")
+    elif "node" in keys:
+        node = keys["node"].integer()
+        mine = [one for one, where in machine.node_of_cpu.items() if where == node]
+        if not mine:
+            keys["node"].fail(
+                f"node {node} has no CPUs" if node in machine.ids else f"there is no node {node}",
+                f"the nodes are {machine.ids}",
+            )
+        cpu = mine[0]
+    memory = tuple(_region(item, machine) for item in keys["memory"].items()) if "memory" in keys else ()
+    names = [region.name for region in memory]
+    if len(set(names)) != len(names):
+        keys["memory"].fail("two regions have the same name", "give each its own")
+    return ProcessSpec(
+        name=name,
+        command=keys["command"].text(65536) if "command" in keys else name,
+        uid=keys["uid"].integer(0, 1 << 31) if "uid" in keys else 0,
+        cpu=cpu,
+        threads=keys["threads"].integer(1, 4096) if "threads" in keys else 1,
+        policy=_policy(keys["policy"], machine) if "policy" in keys else None,
+        memory=memory,
+    )
+
+
+def _region(value: Value, machine: _Machine) -> RegionSpec:
+    keys = value.mapping(
+        ("name", "kind", "size", "on", "policy", "access", "touched"),
+        ("size",),
+        later=("file", "mlocked", "shared_with"),
+    )
+    kind = keys["kind"].text() if "kind" in keys else "anon"
+    if kind in LATER_KINDS:
+        keys["kind"].fail(f"{kind} memory is not supported by this machine", f"it has {', '.join(KINDS)}")
+    if kind not in KINDS:
+        keys["kind"].fail(f"there is no kind '{kind}'", f"choose one of {', '.join(KINDS)}")
+    pages = -(-keys["size"].size() // machine.page_size)
+    if not 0 < pages <= MAX_FRAMES:
+        keys["size"].fail("must be at least a page" if not pages else "is too large to emulate")
+    access = None
+    if "access" in keys:
+        parts = keys["access"].mapping(("hot", "write", "sample"))
+        access = Access(
+            hot=parts["hot"].share() if "hot" in parts else 1.0,
+            write=parts["write"].share() if "write" in parts else 0.5,
+            sample=parts["sample"].integer(1, 4096) if "sample" in parts else 32,
+        )
+    return RegionSpec(
+        name=keys["name"].text(200) if "name" in keys else kind,
+        kind=kind,
+        pages=pages,
+        on=_on(keys["on"], machine, pages) if "on" in keys else None,
+        policy=_policy(keys["policy"], machine) if "policy" in keys else None,
+        access=access,
+        touched=keys["touched"].truth() if "touched" in keys else True,
+    )
+
+
+def _on(value: Value, machine: _Machine, pages: int) -> dict[int, int]:
+    """node → pages, from shares that add up to at most 100%; the rest is untouched, roundings go to the first."""
+    shares: dict[int, float] = {}
+    for key, item in value.pairs():
+        if not key.isdigit() or int(key) not in machine.ids:
+            item.fail(f"there is no node {key}", f"the nodes are {machine.ids}")
+        shares[int(key)] = item.share()
+    total = sum(shares.values())
+    if total > 1.000001:
+        value.fail(f"the shares add up to {total * 100:.0f}%", "they must not exceed 100%")
+    out = {node: int(pages * share + 1e-9) for node, share in sorted(shares.items())}
+    if shares and total > 0.999999:
+        out[min(shares)] += pages - sum(out.values())
+    return {node: count for node, count in out.items() if count}
+
+
+def _policy(value: Value, machine: _Machine) -> Mempolicy:
+    return value.through(lambda text: mempolicy.parse(text, machine.ids))
+
+
+def _steps(value: Value, machine: _Machine, processes: tuple[ProcessSpec, ...]) -> tuple[Step, ...]:
+    from backend.emulator.steps import STEPS
+
+    items = value.items()
+    if len(items) > MAX_STEPS:
+        value.fail(f"has more than {MAX_STEPS} steps")
+    by_name = {process.name: process for process in processes}
+    out: list[Step] = []
+    latest = 0.0
+    for item in items:
+        keys = dict(item.pairs())
+        if "at" not in keys:
+            item.fail("the key 'at' is missing", "write - {at: 1s, touch: {task: …}}")
+        at = keys.pop("at").seconds()
+        if at < latest:
+            item.fail(
+                f"at {at:g}s comes before the step above ({latest:g}s)", "put the steps in the order of time"
+            )
+        latest = at
+        if len(keys) != 1:
+            item.fail("a step is 'at' and one call", f"calls: {', '.join(STEPS)}")
+        call, body = next(iter(keys.items()))
+        parser = STEPS.get(call)
+        if parser is None:
+            from backend.emulator.steps import LATER
+
+            if call in LATER:
+                body.fail(f"the step {call} is not supported by this machine", f"it has {', '.join(STEPS)}")
+            body.fail(f"there is no step '{call}'", f"choose one of {', '.join(STEPS)}")
+        out.append(parser.parse(at, call, body, machine.ids, machine.node_of_cpu, by_name))
+    return tuple(out)

@@ -1,0 +1,201 @@
+"""Memory accesses and the faults they take (mm/memory.c): anonymous pages, swap-cache pages, pages under migration."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backend.emulator.frames import PG, Pfns
+from backend.emulator.mm import (
+    PTE_DIRTY,
+    PTE_MIGRATION,
+    PTE_PRESENT,
+    PTE_SHIFT,
+    PTE_SWAP,
+    PTE_WRITE,
+    PTE_YOUNG,
+    VM,
+    Indices,
+    Vma,
+)  # fmt: skip
+from backend.emulator.page_lock import Events
+from backend.emulator.task import Task, Thread
+from backend.kernel import Mode
+
+if TYPE_CHECKING:
+    from backend.emulator.machine import Machine
+
+
+class SegmentationFault(Exception):
+    """An access outside of every VMA, or a write to a read-only one."""
+
+
+class OutOfMemory(Exception):
+    """No frame on any node that the policy allows: the task is killed."""
+
+
+def access(m: Machine, task: Task, thread: Thread, vma: Vma, index: int, write: bool) -> Events:
+    """One access of one page, with all faults it takes. Returns the value read or written.
+
+    Raises OutOfMemory when the task was killed for want of a frame, SegmentationFault.
+    """
+    if write and not vma.flags & VM.WRITE:
+        raise SegmentationFault(f"{vma.start + index * m.page_size:x}")
+    at = np.array([index], np.int64)
+    while True:
+        pte = int(vma.pte[index])
+        if pte & PTE_PRESENT and (pte & PTE_WRITE or not write):
+            vma.mark(m.frames, at, write)
+            pfn = pte >> PTE_SHIFT
+            if write:
+                m.store(vma, at)
+            return int(m.frames.contents[pfn])
+        if not pte and not write:
+            return 0
+        if not task.alive:
+            raise SegmentationFault("the task has exited")
+        task.min_flt += 1
+        yield from m.step("fault", m.costs.fault)
+        if vma.pte[index] != pte:
+            continue
+        if not pte:
+            anonymous_pages(m, task, thread, vma, at)
+        elif pte & PTE_SWAP:
+            yield from _do_swap_page(m, vma, index, pte, write)
+        elif pte & PTE_MIGRATION:
+            yield from _migration_entry_wait(m, pte)
+        elif pte & PTE_PRESENT:
+            yield from _do_wp_page(m, vma, index, pte)
+
+
+def touch(m: Machine, task: Task, thread: Thread, vma: Vma, index: Indices, write: bool) -> Events:
+    """Access a batch of distinct pages: those without obstacles at once, the others one by one."""
+    pte = vma.pte[index]
+    present = (pte & PTE_PRESENT) != 0
+    ready = present & ((pte & PTE_WRITE) != 0) if write else present | (pte == 0)
+    new = index[pte == 0] if write else index[:0]
+    if write and not vma.flags & VM.WRITE:
+        raise SegmentationFault(f"{vma.start:x}")
+    if len(new):
+        task.min_flt += len(new)
+        anonymous_pages(m, task, thread, vma, new)
+        vma.mark(m.frames, new, write)
+        m.store(vma, new)
+    at = index[ready & present]
+    if len(at):
+        vma.mark(m.frames, at, write)
+        if write:
+            m.store(vma, at)
+    yield from m.step("touch", m.costs.fault * len(new))
+    for one in index[~ready & (pte != 0)].tolist():
+        yield from access(m, task, thread, vma, one, write)
+
+
+def anonymous_pages(m: Machine, task: Task, thread: Thread, vma: Vma, index: Indices) -> None:
+    """do_anonymous_page() for a batch of empty PTEs: frames by policy, mapped writable and dirty.
+
+    Raises OutOfMemory, after killing the task.
+    """
+    here = m.node_of_cpu.get(thread.cpu, m.first_node)
+    pfns = alloc_by_policy(m, task, thread, vma, index, here)
+    got = index[: len(pfns)]
+    frames = m.frames
+    frames.mapping[pfns] = vma.anon_vma
+    frames.index[pfns] = vma.pgoff + got
+    frames.flags[pfns] |= PG.UPTODATE
+    frames.add_lru(pfns, m.profile.new_anon_active)
+    vma.map(frames, got, pfns, PTE_WRITE | PTE_DIRTY | PTE_YOUNG)
+    m.count("pgfault", len(pfns))
+    if len(got) < len(index):
+        m.kill(task, "out of memory")
+        raise OutOfMemory(f"{task.pid}: no frame left for {len(index) - len(got)} pages")
+
+
+def alloc_by_policy(m: Machine, task: Task, thread: Thread, vma: Vma, index: Indices, here: int) -> Pfns:
+    """Frames in the order of `index`, from the nodes that the VMA's or the task's policy says (alloc_pages_vma())."""
+    policy = vma.policy or task.policy
+    near = m.nearest_memory(here)
+    if policy.mode != Mode.INTERLEAVE:
+        if policy.mode == Mode.PREFERRED_MANY:
+            first = min(policy.nodes, key=lambda node: (m.distance(near, node), node))
+            return m.frames.alloc(len(index), first, here=here)
+        return m.frames.alloc(len(index), policy.preferred(near), nodemask=policy.nodemask(), here=here)
+    if vma.policy is not None:
+        wanted = policy.interleave_nodes(vma.pgoff + index)
+    else:
+        wanted = policy.interleave_nodes(thread.il_next + np.arange(len(index), dtype=np.int64))
+        thread.il_next = (thread.il_next + len(index)) % len(policy.nodes)
+    return _alloc_each(m, wanted, here)
+
+
+def _alloc_each(m: Machine, wanted: NDArray[np.int64], here: int) -> Pfns:
+    pfns = np.full(len(wanted), -1, np.int32)
+    for node in np.unique(wanted).tolist():
+        at = np.nonzero(wanted == node)[0]
+        got = m.frames.alloc(len(at), node, here=here)
+        pfns[at[: len(got)]] = got
+        m.frames.zones[node].numastat["interleave_hit"] += int(np.count_nonzero(m.frames.nid[got] == node))
+    short = np.nonzero(pfns < 0)[0]
+    if len(short):
+        surplus = pfns[short[0] :]
+        m.frames.put(surplus[surplus >= 0])
+        return pfns[: short[0]]
+    return pfns
+
+
+def _do_swap_page(m: Machine, vma: Vma, index: int, pte: int, write: bool) -> Events:
+    """A swap PTE whose page is in the swap cache. After the lock the page is looked at again (patch 1 of Direct
+    Migration V8): it may have migrated while the fault waited, and no longer be what the entry names."""
+    frames, swap = m.frames, m.swap
+    entry = pte >> PTE_SHIFT
+    pfn = int(swap.cache[entry])
+    if pfn < 0:
+        raise AssertionError(f"swap entry {entry} has no page in the swap cache")
+    m.locks.get_page(pfn)
+    yield from m.step("fault: reference taken", m.costs.lock)
+    yield from m.locks.lock(pfn)
+    at, one = np.array([index], np.int64), np.array([pfn], np.int32)
+    if m.patches.swapcache_recheck and not frames.flags[pfn] & PG.SWAPCACHE:
+        m.count("swapcache_rechecks", 1)
+        m.locks.unlock(one)
+        m.locks.put_page(pfn)
+        return
+    if vma.pte[index] != pte:
+        m.locks.unlock(one)
+        m.locks.put_page(pfn)
+        return
+    m.locks.transfer(pfn)
+    vma.nr_swap -= 1
+    vma.pte[index] = 0
+    exclusive = write and swap.swap_map[entry] == 2
+    vma.map(frames, at, one, PTE_YOUNG | (PTE_WRITE | PTE_DIRTY if exclusive else 0))
+    swap.release(np.array([entry], np.int32))
+    if exclusive:
+        swap.delete_from_cache(frames, one)
+    m.locks.unlock(one)
+    m.count("swapcache_faults", 1)
+
+
+def _do_wp_page(m: Machine, vma: Vma, index: int, pte: int) -> Events:
+    """A write to a read-only PTE of a page that nobody else maps: it is reused, and leaves the swap cache."""
+    pfn = pte >> PTE_SHIFT
+    m.locks.get_page(pfn)
+    yield from m.locks.lock(pfn)
+    one = np.array([pfn], np.int32)
+    if vma.pte[index] == pte and m.frames.mapcount[pfn] == 1:
+        if m.frames.flags[pfn] & PG.SWAPCACHE and m.swap.swap_map[m.frames.private[pfn]] == 1:
+            m.swap.delete_from_cache(m.frames, one)
+        vma.pte[index] = pte | PTE_WRITE
+        vma.mark(m.frames, np.array([index], np.int64), write=True)
+        m.count("pgreuse", 1)
+    m.locks.unlock(one)
+    m.locks.put_page(pfn)
+
+
+def _migration_entry_wait(m: Machine, pte: int) -> Events:
+    """linux-6: the page is being migrated; wait for its lock and look again (migration_entry_wait())."""
+    pfn = pte >> PTE_SHIFT
+    m.count("migration_waits", 1)
+    yield from m.locks.wait(pfn)

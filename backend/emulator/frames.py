@@ -1,0 +1,215 @@
+"""mem_map: every page frame of the machine, and the allocator with its zonelists and watermarks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import isqrt
+
+import numpy as np
+from numpy.typing import NDArray
+
+Pfns = NDArray[np.int32]
+"""Page frame numbers: a batch."""
+
+FIRST_PFN = 256
+"""Frames below belong to the firmware: reserved, of no node."""
+
+
+class PG:
+    """Page flags (include/linux/page-flags.h): plain ints, since they meet numpy arrays of 16 bits."""
+
+    LOCKED = 1 << 0
+    ERROR = 1 << 1
+    REFERENCED = 1 << 2
+    UPTODATE = 1 << 3
+    DIRTY = 1 << 4
+    LRU = 1 << 5
+    ACTIVE = 1 << 6
+    CHECKED = 1 << 7
+    RESERVED = 1 << 8
+    PRIVATE = 1 << 9
+    WRITEBACK = 1 << 10
+    SWAPCACHE = 1 << 11
+    MAPPEDTODISK = 1 << 12
+    MLOCKED = 1 << 13
+
+
+class State:
+    """What a frame is: exactly one of these."""
+
+    KEPT_OUT = 0
+    FREE = 1
+    IN_USE = 2
+
+
+@dataclass(slots=True)
+class Zone:
+    """One node's frames. `stack[:free]` are its free frames; watermarks in pages; `numastat` as in sysfs."""
+
+    nid: int
+    start: int
+    pages: int
+    stack: Pfns
+    free: int
+    wmark_min: int = 0
+    wmark_low: int = 0
+    wmark_high: int = 0
+    zonelist: tuple[int, ...] = ()
+    nr_lru_active: int = 0
+    nr_lru_inactive: int = 0
+    nr_anon: int = 0
+    numastat: dict[str, int] = field(
+        default_factory=lambda: dict.fromkeys(
+            ("numa_hit", "numa_miss", "numa_foreign", "interleave_hit", "local_node", "other_node"), 0
+        )
+    )
+
+
+class MemMap:
+    """All frames, one array per attribute (41 bytes a frame with its place on the free stack).
+
+    `mapping`: 0 none, else the id of the anon_vma. `index`: page offset in the mapping. `private`: the swap entry of a
+    swap-cache page. `contents`: one 64-bit value stands for the page.
+    """
+
+    def __init__(
+        self, nodes: Sequence[tuple[int, int]], distances: dict[tuple[int, int], int], page_size: int
+    ) -> None:
+        """`nodes`: (id, pages), ascending; `distances`: between all of them."""
+        total = FIRST_PFN + sum(pages for _, pages in nodes)
+        self.nid = np.full(total, -1, np.int16)
+        self.state = np.zeros(total, np.uint8)
+        self.flags = np.zeros(total, np.uint16)
+        self.refcount = np.zeros(total, np.int32)
+        self.mapcount = np.zeros(total, np.int32)
+        self.mapping = np.zeros(total, np.int32)
+        self.index = np.zeros(total, np.int64)
+        self.private = np.zeros(total, np.int32)
+        self.contents = np.zeros(total, np.uint64)
+        self.zones: dict[int, Zone] = {}
+        start = FIRST_PFN
+        for nid, pages in nodes:
+            self.nid[start : start + pages] = nid
+            self.state[start : start + pages] = State.FREE
+            stack = np.arange(start + pages - 1, start - 1, -1, dtype=np.int32)
+            self.zones[nid] = Zone(nid, start, pages, stack, pages)
+            start += pages
+        self._set_watermarks(page_size)
+        self._set_zonelists(distances)
+
+    def _set_watermarks(self, page_size: int) -> None:
+        """min_free_kbytes = sqrt(16 × memory in kB), shared by size (init_per_zone_wmark_min(), setup_per_zone_wmarks())."""
+        total = sum(zone.pages for zone in self.zones.values())
+        kilobytes = total * page_size // 1024
+        min_pages = max(128, min(isqrt(kilobytes * 16), 262_144)) * 1024 // page_size
+        for zone in self.zones.values():
+            zone.wmark_min = min(min_pages * zone.pages // total, zone.pages // 8) if total else 0
+            zone.wmark_low = zone.wmark_min + zone.wmark_min // 4
+            zone.wmark_high = zone.wmark_min + zone.wmark_min // 2
+
+    def _set_zonelists(self, distances: dict[tuple[int, int], int]) -> None:
+        for nid, zone in self.zones.items():
+            zone.zonelist = tuple(
+                sorted(
+                    (other for other, candidate in self.zones.items() if candidate.pages),
+                    key=lambda other: (other != nid, distances.get((nid, other), 20), other),
+                )
+            )
+
+    def alloc(
+        self,
+        count: int,
+        nid: int,
+        *,
+        nodemask: frozenset[int] | None = None,
+        strict: bool = False,
+        here: int = -1,
+    ) -> Pfns:
+        """Up to `count` frames for `nid`, refcount 1, falling back along its zonelist (not when `strict`: GFP_THISNODE).
+
+        First down to the low watermark of each zone, then down to the min watermark. Fewer than `count` come back
+        where there are no more. `here`: the node of the allocating CPU, for numastat.
+        """
+        zone = self.zones[nid]
+        order = (nid,) if strict else zone.zonelist
+        parts: list[Pfns] = []
+        missing = count
+        for low in (True, False):
+            for candidate in order:
+                if missing <= 0:
+                    break
+                if nodemask is not None and candidate not in nodemask:
+                    continue
+                source = self.zones[candidate]
+                take = min(missing, source.free - (source.wmark_low if low else source.wmark_min))
+                if take > 0:
+                    parts.append(self._pop(source, take))
+                    missing -= take
+                    self._count(zone, source, take, here, nodemask)
+        got = np.concatenate(parts) if len(parts) != 1 else parts[0]
+        self.state[got] = State.IN_USE
+        self.refcount[got] = 1
+        return got
+
+    def _pop(self, zone: Zone, count: int) -> Pfns:
+        zone.free -= count
+        return zone.stack[zone.free : zone.free + count][::-1].copy()
+
+    def _count(self, wanted: Zone, got: Zone, count: int, here: int, nodemask: frozenset[int] | None) -> None:
+        if wanted.nid == got.nid or (nodemask is not None and wanted.nid not in nodemask):
+            got.numastat["numa_hit"] += count
+        else:
+            got.numastat["numa_miss"] += count
+            wanted.numastat["numa_foreign"] += count
+        got.numastat["local_node" if got.nid == here else "other_node"] += count
+
+    def free(self, pfns: Pfns) -> None:
+        """Frames whose last reference went: back to their zones, all attributes cleared."""
+        if not len(pfns):
+            return
+        self.drop_lru(pfns)
+        self.state[pfns] = State.FREE
+        self.flags[pfns] = 0
+        self.refcount[pfns] = 0
+        self.mapcount[pfns] = 0
+        self.mapping[pfns] = 0
+        self.index[pfns] = 0
+        self.private[pfns] = 0
+        self.contents[pfns] = 0
+        nids = self.nid[pfns]
+        for nid in np.unique(nids).tolist():
+            zone = self.zones[nid]
+            mine = pfns[nids == nid]
+            zone.stack[zone.free : zone.free + len(mine)] = mine[::-1]
+            zone.free += len(mine)
+
+    def put(self, pfns: Pfns) -> None:
+        """Drop one reference each; those that had the last one are freed."""
+        self.refcount[pfns] -= 1
+        self.free(pfns[self.refcount[pfns] == 0])
+
+    def add_lru(self, pfns: Pfns, active: bool | None = None) -> None:
+        """Onto the LRU: all active or all inactive, or each as its own flag says (None)."""
+        if active is not None:
+            if active:
+                self.flags[pfns] |= PG.ACTIVE
+            else:
+                self.flags[pfns] &= ~np.uint16(PG.ACTIVE)
+        self.flags[pfns] |= PG.LRU
+        self._count_lru(pfns, +1)
+
+    def drop_lru(self, pfns: Pfns) -> None:
+        """Off the LRU; frames that are not on it are passed over. The active flag stays."""
+        on = pfns[(self.flags[pfns] & PG.LRU) != 0]
+        self._count_lru(on, -1)
+        self.flags[on] &= ~np.uint16(PG.LRU)
+
+    def _count_lru(self, pfns: Pfns, sign: int) -> None:
+        active = (self.flags[pfns] & PG.ACTIVE) != 0
+        nids = self.nid[pfns]
+        for nid in np.unique(nids).tolist():
+            here = nids == nid
+            count = int(np.count_nonzero(here & active))
+            self.zones[nid].nr_lru_active += sign * count
+            self.zones[nid].nr_lru_inactive += sign * (int(np.count_nonzero(here)) - count)

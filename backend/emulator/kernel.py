@@ -1,0 +1,184 @@
+"""The emulated machine as a `Kernel`: the same files and calls as the live one."""
+
+from __future__ import annotations
+
+import errno
+import threading
+import time
+from array import array
+from collections.abc import Callable
+from typing import TypeVar
+
+from backend.emulator import procfs, syscalls
+from backend.emulator.machine import Machine
+from backend.emulator.page_lock import Events
+from backend.emulator.syscalls import Caller, fail
+from backend.emulator.task import Task
+from backend.kernel import Capabilities, Capability, Source
+from backend.text import decode
+
+T = TypeVar("T")
+_SLICE = 0.05
+_LATER = "this stage of the emulated machine does not have it"
+
+
+class EmulatedKernel:
+    """Serialises everything that happens to the machine. `caller`: who makes the calls.
+
+    Time stands still except during calls, until `start()`: then it runs along with the real clock at `speed`, and
+    calls take as long as they say they take.
+    """
+
+    source: Source = "demo"
+
+    def __init__(self, machine: Machine, caller: Caller | None = None) -> None:
+        self.machine = machine
+        self.caller = caller or Caller()
+        self.name = machine.name
+        self.page_size = machine.page_size
+        self.speed = 0.0
+        self._lock = threading.RLock()
+        self._stopping = threading.Event()
+        self._clockwork: threading.Thread | None = None
+        self._pidfds: dict[int, Task] = {}
+
+    def start(self, speed: float = 1.0) -> None:
+        """Let time run in a background thread, `speed` simulated seconds a second. Again: only the speed changes."""
+        self.speed = speed
+        if self._clockwork is None:
+            self._stopping.clear()
+            self._clockwork = threading.Thread(target=self._run, name="emulated-time", daemon=True)
+            self._clockwork.start()
+
+    def stop(self) -> None:
+        """Time stands still again."""
+        self._stopping.set()
+        if self._clockwork is not None:
+            self._clockwork.join()
+            self._clockwork = None
+        self.speed = 0.0
+
+    def _run(self) -> None:
+        before = time.monotonic()
+        ahead = 0.0
+        while not self._stopping.wait(_SLICE):
+            now = time.monotonic()
+            due = (now - before) * self.speed - ahead
+            before = now
+            if due <= 0:
+                ahead = -due
+                continue
+            with self._lock:
+                started = self.machine.now
+                self.machine.advance(min(due, 1.0))
+                ahead = max(0.0, self.machine.now - started - due)
+
+    def _call(self, path: Callable[[Machine, Caller], Events]) -> int:
+        """Run a system call; with time running, it takes its time for the caller too."""
+        with self._lock:
+            began = self.machine.now
+            try:
+                result: int = self.machine.run(path(self.machine, self.caller))
+            finally:
+                took = self.machine.now - began
+        if self.speed > 0 and self._clockwork is not None:
+            time.sleep(min(took / self.speed, 1.0))
+        return result
+
+    def _locked(self, reading: Callable[[], T]) -> T:
+        with self._lock:
+            return reading()
+
+    def capabilities(self) -> Capabilities:
+        profile = self.machine.profile
+        no_call = Capability(
+            False, f"the profile {profile.name} has no move_pages (Linux has it since 2.6.18)"
+        )
+        later = Capability(False, _LATER)
+        unprivileged = Capability(False, "pages that other processes map too need CAP_SYS_NICE")
+        has = profile.has_move_pages
+        return {
+            "read": Capability(True),
+            "write": later,
+            "time": Capability(True),
+            "pidfd": Capability(True),
+            "migrate_pages": Capability(True),
+            "move_pages": Capability(True) if has else no_call,
+            "move_all": no_call if not has else Capability(True) if self.caller.privileged else unprivileged,
+            "mbind": later,
+            "set_mempolicy": later,
+            "get_mempolicy": later,
+        }
+
+    def read(self, path: str, offset: int = 0, size: int = -1) -> bytes:
+        return self._locked(lambda: procfs.read(self.machine, self.caller, path, offset, size))
+
+    def listdir(self, path: str) -> list[str]:
+        return self._locked(lambda: procfs.listdir(self.machine, path))
+
+    def write(self, path: str, data: bytes) -> None:
+        raise fail(errno.EACCES)
+
+    def username(self, uid: int) -> str:
+        return self.machine.users.get(uid, str(uid))
+
+    def clock(self) -> int:
+        return int(self.machine.now * 1e9)
+
+    def pause(self, nanoseconds: int) -> None:
+        seconds = nanoseconds / 1e9
+        if self.speed > 0 and self._clockwork is not None:
+            time.sleep(seconds / self.speed)
+        else:
+            self._locked(lambda: self.machine.advance(seconds))
+
+    def credentials(self) -> tuple[int, bool]:
+        return self.caller.uid, self.caller.privileged
+
+    def pidfd_open(self, pid: int) -> int:
+        with self._lock:
+            task = self.machine.tasks.get(pid)
+            if task is None:
+                raise fail(errno.ESRCH)
+            fd = max(self._pidfds, default=2) + 1
+            self._pidfds[fd] = task
+            return fd
+
+    def pidfd_alive(self, fd: int) -> bool:
+        with self._lock:
+            return self._pidfds[fd].alive
+
+    def pidfd_close(self, fd: int) -> None:
+        with self._lock:
+            del self._pidfds[fd]
+
+    def migrate_pages(self, pid: int, maxnode: int, old: bytes, new: bytes) -> int:
+        return self._call(lambda m, caller: syscalls.migrate_pages(m, caller, pid, maxnode, old, new))
+
+    def move_pages(
+        self, pid: int, pages: array[int], nodes: array[int] | None, status: array[int], flags: int
+    ) -> int:
+        return self._call(lambda m, caller: syscalls.move_pages(m, caller, pid, pages, nodes, status, flags))
+
+    def mbind(self, address: int, length: int, mode: int, mask: bytes, maxnode: int, flags: int) -> int:
+        raise fail(errno.ENOSYS)
+
+    def set_mempolicy(self, mode: int, mask: bytes, maxnode: int) -> int:
+        raise fail(errno.ENOSYS)
+
+    def get_mempolicy(self, maxnode: int, address: int, flags: int) -> tuple[int, bytes]:
+        raise fail(errno.ENOSYS)
+
+
+def open_scenario(name: str = "default", caller: Caller | None = None) -> EmulatedKernel:
+    """The machine of a shipped scenario, or of a YAML file, set up and at time zero, its steps scheduled.
+
+    Raises NotFound, ParseError.
+    """
+    from backend.emulator.run import build
+    from backend.emulator.scenarios import load
+
+    description = load(name)
+    kernel = EmulatedKernel(build(description, with_steps=True).machine, caller)
+    kernel.name = decode(description.name.encode("utf-8", "surrogateescape"))
+    return kernel

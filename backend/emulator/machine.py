@@ -1,0 +1,273 @@
+"""The machine: frames, swap, tasks and time put together, and what happens to them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+import numpy as np
+import simpy
+
+from backend.emulator.costs import Costs
+from backend.emulator.frames import PG, MemMap, Pfns
+from backend.emulator.mempolicy import Mempolicy
+from backend.emulator.migration.mechanism import Mechanism, MigrationEntries, SwapEntries
+from backend.emulator.mm import (
+    PTE_PRESENT,
+    PTE_SHIFT,
+    PTE_SWAP,
+    VM,
+    Indices,
+    Mm,
+    ReverseMap,
+    Vma,
+)  # fmt: skip
+from backend.emulator.page_lock import Events, PageLocks
+from backend.emulator.profile import Profile
+from backend.emulator.swap import SwapArea
+from backend.emulator.task import Task, Thread
+from backend.nodeset import CpuSet, NodeSet
+
+MMAP_BASE = 0x7F00_0000_0000
+HEAP_BASE = 0x5600_0000_0000
+_GUARD = 16
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSpec:
+    """A node as described: `pages` base pages of memory, CPUs (none for a memory-only node)."""
+
+    id: int
+    pages: int
+    cpus: CpuSet
+
+
+@dataclass(frozen=True, slots=True)
+class Patches:
+    """Which patches of Direct Migration V8 are in. `swapcache_recheck` (patch 1): after waiting for a page's lock a
+    fault looks again whether the page still is what its swap entry names."""
+
+    swapcache_recheck: bool = True
+
+
+class Machine:
+    """An emulated NUMA machine. Not thread-safe: `EmulatedKernel` serialises.
+
+    `batch`: frames per kernel step; 1 interleaves page by page. `seed`: makes a run repeatable to the last counter.
+    """
+
+    def __init__(
+        self,
+        profile: Profile,
+        nodes: Sequence[NodeSpec],
+        distances: Mapping[tuple[int, int], int],
+        *,
+        page_size: int = 4096,
+        swap_pages: int = 0,
+        costs: Costs | None = None,
+        patches: Patches | None = None,
+        seed: int = 1,
+        batch: int = 512,
+    ) -> None:
+        self.profile = profile
+        self.page_size = page_size
+        self.nodes = {node.id: node for node in sorted(nodes, key=lambda node: node.id)}
+        self.distances = dict(distances)
+        self.costs = costs or Costs()
+        self.patches = patches or Patches()
+        self.batch = batch
+        self.random = random.Random(seed)
+        self.env = simpy.Environment()
+        self.frames = MemMap(
+            [(node.id, node.pages) for node in self.nodes.values()], self.distances, page_size
+        )
+        self.swap = SwapArea(swap_pages)
+        self.rmap = ReverseMap()
+        self.locks = PageLocks(self.env, self.frames, self._wake_latency)
+        self.mechanism: Mechanism = MigrationEntries() if profile.migration_entries else SwapEntries()
+        self.node_of_cpu = {cpu: node.id for node in self.nodes.values() for cpu in node.cpus}
+        self.node_slots = max(self.nodes) + 1
+        self.tasks: dict[int, Task] = {}
+        self.counters: dict[str, int] = {}
+        self.users: dict[int, str] = {0: "root"}
+        self.name = "emulated"
+        self._pids = count(1)
+        self._starts = count(1)
+        self._next_value = 1
+
+    @property
+    def node_ids(self) -> NodeSet:
+        return NodeSet(self.nodes)
+
+    @property
+    def memory_nodes(self) -> NodeSet:
+        return NodeSet(node.id for node in self.nodes.values() if node.pages)
+
+    @property
+    def first_node(self) -> int:
+        return min(self.nodes)
+
+    @property
+    def now(self) -> float:
+        """Simulated seconds since boot."""
+        return float(self.env.now)
+
+    def distance(self, a: int, b: int) -> int:
+        return self.distances.get((a, b), 10 if a == b else 20)
+
+    def nearest_memory(self, node: int) -> int:
+        """The node itself, or for one without memory the nearest that has some."""
+        return self.frames.zones[node].zonelist[0]
+
+    def count(self, name: str, amount: int) -> None:
+        """Add to a counter as /proc/vmstat has them."""
+        self.counters[name] = self.counters.get(name, 0) + amount
+
+    def step(self, name: str, seconds: float) -> Events:
+        """A boundary between two kernel steps: time passes, and whoever is due runs."""
+        yield self.env.timeout(seconds, name)
+
+    def _wake_latency(self) -> float:
+        return self.costs.wake * self.random.uniform(0.5, 2.0)
+
+    def run(self, path: Events) -> Any:
+        """Run one kernel path to its end, with everything else that is due meanwhile; its result, or what it raised."""
+        return self.env.run(until=self.env.process(path))
+
+    def advance(self, seconds: float) -> None:
+        """Let simulated time pass."""
+        self.env.run(until=self.env.now + seconds)
+
+    def spawn(
+        self, name: str | bytes, *, cpu: int, uid: int = 0, command: str | bytes = b"", threads: Sequence[int] = (),
+        ppid: int = 1, policy: Mempolicy | None = None, kernel_thread: bool = False, pid: int | None = None,
+    ) -> Task:  # fmt: skip
+        """A new task on `cpu`, with further threads on the CPUs of `threads`. No memory yet. `pid`: a free one to use
+        (again) instead of the next."""
+        raw = name.encode("utf-8", "surrogateescape") if isinstance(name, str) else name
+        line = command.encode("utf-8", "surrogateescape") if isinstance(command, str) else command
+        if pid is None:
+            pid = next(self._pids)
+        elif pid in self.tasks:
+            raise ValueError(f"pid {pid} is in use")
+        tids = [pid, *(next(self._pids) for _ in threads)]
+        task = Task(
+            pid=pid,
+            name=raw[:15],
+            command=line,
+            uid=uid,
+            start_time=int(self.now * 100) + next(self._starts),
+            mm=None if kernel_thread else Mm(self.page_size, self.node_slots),
+            threads=[Thread(tid, raw[:15], where) for tid, where in zip(tids, (cpu, *threads), strict=True)],
+            ppid=0 if pid <= 2 else ppid,
+            cpus_allowed=CpuSet(self.node_of_cpu),
+        )
+        if policy is not None:
+            task.policy = policy
+        self.tasks[pid] = task
+        return task
+
+    def mmap(
+        self,
+        task: Task,
+        pages: int,
+        *,
+        name: str = "",
+        kind: str = "anon",
+        policy: Mempolicy | None = None,
+        flags: VM = VM.WRITE,
+    ) -> Vma:
+        """A private anonymous mapping, untouched. Raises ValueError for a kernel thread."""
+        mm = task.mm
+        if mm is None or pages <= 0:
+            raise ValueError(f"{task.pid} cannot map {pages} pages")
+        base = HEAP_BASE if kind == "heap" else MMAP_BASE
+        start = max(
+            [
+                base,
+                *(
+                    vma.end + _GUARD * self.page_size
+                    for vma in mm.vmas
+                    if (vma.kind == "heap") == (kind == "heap")
+                ),
+            ]
+        )
+        vma = Vma(
+            mm=mm, start=start, pages=pages, name=name or f"{kind}{len(mm.vmas)}", kind=kind, anon_vma=self.rmap.new(),
+            pgoff=start // self.page_size, pte=np.zeros(pages, np.int64), nr_node=np.zeros(self.node_slots, np.int64),
+            flags=flags, policy=policy,
+        )  # fmt: skip
+        mm.insert(vma)
+        self.rmap.link(vma)
+        return vma
+
+    def zap(self, vma: Vma, index: Indices) -> None:
+        """Empty PTEs of a range: present pages lose a mapping, swap entries a user (zap_pte_range(), MADV_DONTNEED)."""
+        pte = vma.pte[index]
+        present = index[(pte & PTE_PRESENT) != 0]
+        pfns = vma.unmap(self.frames, present, 0)
+        swapped = (pte & PTE_SWAP) != 0
+        vma.pte[index[(pte & PTE_PRESENT) == 0]] = 0
+        entries = (pte[swapped] >> PTE_SHIFT).astype(np.int32)
+        vma.nr_swap -= len(entries)
+        cached = self.swap.cache[entries]
+        self._free_swap_cache(np.concatenate([pfns, cached[cached >= 0]]), entries)
+        self.frames.put(pfns)
+
+    def _free_swap_cache(self, pfns: Pfns, entries: Pfns) -> None:
+        """free_swap_and_cache(): pages that only the swap cache holds leave it, unless somebody has them locked."""
+        frames = self.frames
+        self.swap.release(entries)
+        cached = pfns[((frames.flags[pfns] & PG.SWAPCACHE) != 0) & ((frames.flags[pfns] & PG.LOCKED) == 0)]
+        alone = cached[
+            (self.swap.swap_map[frames.private[cached]] == 1)
+            & (frames.mapcount[cached] == 0)
+            & ((frames.flags[cached] & PG.LRU) != 0)
+        ]
+        if len(alone):
+            frames.refcount[alone] += 1
+            self.swap.delete_from_cache(frames, alone)
+            frames.put(alone)
+
+    def munmap(self, vma: Vma) -> None:
+        """Remove a whole mapping."""
+        self.zap(vma, np.arange(vma.pages, dtype=np.int64))
+        self.rmap.unlink(vma)
+        vma.mm.vmas.remove(vma)
+
+    def exit(self, task: Task, why: str = "exited") -> None:
+        """The task ends; its memory goes when nobody else holds the address space."""
+        if task.exited:
+            return
+        task.exited = why
+        self.tasks.pop(task.pid, None)
+        if task.mm is not None:
+            self.mmput(task.mm)
+
+    def kill(self, task: Task, why: str) -> None:
+        """The kernel ends the task (oom_kill_task())."""
+        self.count("oom_kill", 1)
+        self.exit(task, why)
+
+    def mmput(self, mm: Mm) -> None:
+        """Let go of an address space; the last one tears it down (exit_mmap())."""
+        mm.users -= 1
+        if not mm.users:
+            for vma in list(mm.vmas):
+                self.munmap(vma)
+
+    def store(self, vma: Vma, index: Indices) -> None:
+        """Write a value never written before to each of the (present, writable) pages."""
+        values = np.arange(self._next_value, self._next_value + len(index), dtype=np.uint64)
+        self._next_value += len(index)
+        self.frames.contents[vma.pfns(index)] = values
+        if vma.expected is not None:
+            vma.expected[index] = values
+
+    def find_task(self, name: str) -> Task | None:
+        """A living task by name."""
+        raw = name.encode("utf-8", "surrogateescape")[:15]
+        return next((task for task in self.tasks.values() if task.name == raw), None)

@@ -1,0 +1,77 @@
+"""Memory policies: which node a new page comes from (mm/mempolicy.c)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backend.kernel import Mode, ModeFlag
+from backend.nodeset import NodeSet
+
+NAMES = {
+    Mode.DEFAULT: "default", Mode.PREFERRED: "prefer", Mode.BIND: "bind", Mode.INTERLEAVE: "interleave",
+    Mode.LOCAL: "local", Mode.PREFERRED_MANY: "prefer (many)",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Mempolicy:
+    """A policy of a task or a VMA. `flags`: ModeFlag, or-ed into the mode by the system calls."""
+
+    mode: Mode
+    nodes: NodeSet = field(default_factory=NodeSet)
+    flags: int = 0
+
+    def __str__(self) -> str:
+        """As numa_maps shows it (mpol_to_str())."""
+        name = NAMES[self.mode]
+        if self.flags & ModeFlag.STATIC_NODES:
+            name += "=static"
+        elif self.flags & ModeFlag.RELATIVE_NODES:
+            name += "=relative"
+        return f"{name}:{self.nodes}" if self.nodes else name
+
+    def nodemask(self) -> frozenset[int] | None:
+        """The nodes that allocations are confined to; None for all."""
+        return frozenset(self.nodes) if self.mode == Mode.BIND else None
+
+    def preferred(self, here: int) -> int:
+        """The node tried first by a thread that runs on `here`; interleaving is `interleave_nodes`."""
+        if self.mode == Mode.PREFERRED:
+            return self.nodes.first()
+        return here
+
+    def interleave_nodes(self, offsets: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The node for each page offset: the (offset mod n)-th of the set (offset_il_node())."""
+        ids = np.fromiter(self.nodes, np.int64, len(self.nodes))
+        return ids[offsets % len(ids)]
+
+
+DEFAULT = Mempolicy(Mode.DEFAULT)
+
+
+def parse(text: str, nodes: NodeSet) -> Mempolicy:
+    """`default`, `local`, `prefer:1`, `bind:0-1`, `interleave:all`: numactl's words. Raises UsageError."""
+    from backend.errors import UsageError
+
+    name, colon, ids = text.partition(":")
+    modes = {"default": Mode.DEFAULT, "local": Mode.LOCAL, "prefer": Mode.PREFERRED, "preferred": Mode.PREFERRED,
+             "bind": Mode.BIND, "interleave": Mode.INTERLEAVE}  # fmt: skip
+    mode = modes.get(name.strip())
+    if mode is None:
+        raise UsageError(
+            f"'{text}' is not a policy", f"write one of {', '.join(modes)}, with nodes like bind:0-1"
+        )
+    if mode in (Mode.DEFAULT, Mode.LOCAL):
+        if colon:
+            raise UsageError(f"the policy {name} takes no nodes")
+        return Mempolicy(mode)
+    chosen = NodeSet.parse(ids.strip(), nodes)
+    if not chosen or (mode == Mode.PREFERRED and len(chosen) > 1):
+        raise UsageError(
+            f"the policy {name} needs {'one node' if mode == Mode.PREFERRED else 'nodes'}",
+            f"the nodes here are {nodes}",
+        )
+    return Mempolicy(mode, chosen)

@@ -1,0 +1,61 @@
+"""Isolation from the LRU: which pages of an address space can be taken (mm/mempolicy.c check_range(), mm/vmscan.c isolate_lru_page())."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backend.emulator.frames import PG, Pfns
+from backend.emulator.mm import PTE_PRESENT, PTE_SHIFT, Mm
+
+if TYPE_CHECKING:
+    from backend.emulator.machine import Machine
+
+
+def isolate_range(m: Machine, mm: Mm, source: int, move_all: bool) -> Pfns:
+    """All pages of `mm` on node `source` that can be taken, in address order: isolated, each once."""
+    parts = [
+        isolate(m, (pte[(pte & PTE_PRESENT) != 0] >> PTE_SHIFT).astype(np.int32), source, move_all)
+        for vma in mm.vmas
+        if vma.migratable(m.profile.migration_entries) and vma.nr_node[source]
+        for pte in (vma.pte,)
+    ]
+    return np.concatenate(parts) if parts else np.empty(0, np.int32)
+
+
+def isolate(m: Machine, pfns: Pfns, source: int | None, move_all: bool) -> Pfns:
+    """Of a batch those on `source` (any node: None), mapped once (or `move_all`) and on the LRU: taken off it, refcount + 1."""
+    frames = m.frames
+    wanted = takeable(m, pfns, move_all)
+    if source is not None:
+        wanted &= frames.nid[pfns] == source
+    taken = pfns[wanted]
+    if len(taken) > 1 and len(taken) != len(np.unique(taken)):
+        taken = taken[np.sort(np.unique(taken, return_index=True)[1])]
+    frames.drop_lru(taken)
+    frames.refcount[taken] += 1
+    return taken
+
+
+def takeable(m: Machine, pfns: Pfns, move_all: bool) -> NDArray[np.bool_]:
+    """On the LRU, not reserved, and mapped by nobody else unless `move_all`."""
+    flags = m.frames.flags[pfns]
+    wanted = ((flags & PG.LRU) != 0) & ((flags & PG.RESERVED) == 0)
+    return wanted if move_all else wanted & (m.frames.mapcount[pfns] == 1)
+
+
+def putback(m: Machine, pfns: Pfns) -> None:
+    """Back onto the LRU, active as they were; the isolation's references go, and with them pages that nothing else
+    holds. A swap-cache page that no PTE names any more leaves the swap cache (as reclaim would do)."""
+    frames = m.frames
+    cached = pfns[
+        ((frames.flags[pfns] & PG.SWAPCACHE) != 0)
+        & (frames.mapcount[pfns] == 0)
+        & ((frames.flags[pfns] & PG.LOCKED) == 0)
+    ]
+    orphans = cached[m.swap.swap_map[frames.private[cached]] == 1]
+    m.swap.delete_from_cache(frames, orphans)
+    frames.add_lru(pfns)
+    frames.put(pfns)

@@ -1,0 +1,125 @@
+"""How a page stays findable while it moves: by a swap entry (Direct Migration V8) or by a migration entry (Linux 6)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backend.emulator.frames import PG, Pfns
+from backend.emulator.mm import (
+    PTE_DIRTY,
+    PTE_MIGRATION,
+    PTE_PRESENT,
+    PTE_SHIFT,
+    PTE_SWAP,
+    PTE_WRITE,
+    PTE_YOUNG,
+)  # fmt: skip
+
+if TYPE_CHECKING:
+    from backend.emulator.machine import Machine
+
+Mask = NDArray[np.bool_]
+
+
+class Mechanism(Protocol):
+    """One way. All methods act on a batch of locked, isolated frames."""
+
+    def prepare(self, m: Machine, old: Pfns) -> Mask:
+        """Make the pages nameable. False for those that cannot be: a permanent failure."""
+        ...
+
+    def countable(self, m: Machine, old: Pfns) -> Mask:
+        """Before unmapping: whether the references say that nobody else holds the page."""
+        ...
+
+    def unmap(self, m: Machine, old: Pfns) -> None:
+        """Replace all PTEs of the pages by entries that a fault can follow (try_to_unmap())."""
+        ...
+
+    def restore(self, m: Machine, old: Pfns) -> None:
+        """The move was given up: what has to be undone so that the page is whole."""
+        ...
+
+    def remap(self, m: Machine, old: Pfns, new: Pfns) -> None:
+        """The pages are at `new`: PTEs that name the entries become present."""
+        ...
+
+
+class SwapEntries:
+    """Direct Migration V8: every page gets a swap slot, PTEs become swap PTEs; `remove_from_swap` (patch 3) makes them
+    present again and gives the slot back."""
+
+    def prepare(self, m: Machine, old: Pfns) -> Mask:
+        ok = np.ones(len(old), np.bool_)
+        outside = np.nonzero((m.frames.flags[old] & PG.SWAPCACHE) == 0)[0]
+        got = m.swap.add_to_swap(m.frames, old[outside])
+        ok[outside[got:]] = False
+        return ok
+
+    def countable(self, m: Machine, old: Pfns) -> Mask:
+        return m.frames.mapcount[old] + 2 == m.frames.refcount[old]
+
+    def unmap(self, m: Machine, old: Pfns) -> None:
+        frames = m.frames
+        for vma, at, index in m.rmap.walk(frames, old):
+            pte = vma.pte[index]
+            here = ((pte & PTE_PRESENT) != 0) & ((pte >> PTE_SHIFT) == old[at])
+            pfns, index = old[at[here]], index[here]
+            entries = frames.private[pfns]
+            vma.unmap(frames, index, (entries.astype(np.int64) << PTE_SHIFT) | PTE_SWAP)
+            vma.nr_swap += len(pfns)
+            m.swap.duplicate(entries)
+            frames.refcount[pfns] -= 1
+
+    def restore(self, m: Machine, old: Pfns) -> None:
+        """Nothing: the swap PTEs are valid, a fault brings the page back from the swap cache."""
+
+    def remap(self, m: Machine, old: Pfns, new: Pfns) -> None:
+        frames = m.frames
+        for vma, at, index in m.rmap.walk(frames, new):
+            pte = vma.pte[index]
+            entries = frames.private[new[at]]
+            here = ((pte & PTE_SWAP) != 0) & ((pte >> PTE_SHIFT) == entries)
+            pfns, index, entries = new[at[here]], index[here], entries[here]
+            frames.refcount[pfns] += 1
+            vma.nr_swap -= len(pfns)
+            vma.pte[index] = 0
+            vma.map(frames, index, pfns, 0)
+            m.swap.release(entries)
+        m.swap.delete_from_cache(frames, new)
+
+
+class MigrationEntries:
+    """Linux 6: PTEs become migration entries that name the old frame and keep the bits; no swap space is needed."""
+
+    def prepare(self, m: Machine, old: Pfns) -> Mask:
+        return np.ones(len(old), np.bool_)
+
+    def countable(self, m: Machine, old: Pfns) -> Mask:
+        return np.ones(len(old), np.bool_)
+
+    def unmap(self, m: Machine, old: Pfns) -> None:
+        frames = m.frames
+        for vma, at, index in m.rmap.walk(frames, old):
+            pte = vma.pte[index]
+            here = ((pte & PTE_PRESENT) != 0) & ((pte >> PTE_SHIFT) == old[at])
+            pfns, index, pte = old[at[here]], index[here], pte[here]
+            kept = pte & (PTE_WRITE | PTE_YOUNG | PTE_DIRTY)
+            vma.unmap(frames, index, (pfns.astype(np.int64) << PTE_SHIFT) | PTE_MIGRATION | kept)
+            frames.refcount[pfns] -= 1
+
+    def restore(self, m: Machine, old: Pfns) -> None:
+        self.remap(m, old, old)
+
+    def remap(self, m: Machine, old: Pfns, new: Pfns) -> None:
+        frames = m.frames
+        for vma, at, index in m.rmap.walk(frames, new):
+            pte = vma.pte[index]
+            here = ((pte & PTE_MIGRATION) != 0) & ((pte >> PTE_SHIFT) == old[at])
+            pfns, index, pte = new[at[here]], index[here], pte[here]
+            frames.refcount[pfns] += 1
+            vma.pte[index] = 0
+            vma.map(frames, index, pfns, pte & (PTE_WRITE | PTE_YOUNG | PTE_DIRTY))

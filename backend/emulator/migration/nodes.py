@@ -1,0 +1,71 @@
+"""Between sets of nodes: do_migrate_pages() and what it calls (mm/mempolicy.c; patch 4 of Direct Migration V8)."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING
+
+from backend.emulator.frames import Pfns
+from backend.emulator.migration.direct import Lists, migrate_pages
+from backend.emulator.migration.isolate import isolate_range, putback
+from backend.emulator.mm import Mm
+from backend.emulator.page_lock import Events
+from backend.nodeset import NodeSet
+from backend.remap import remap
+
+if TYPE_CHECKING:
+    from backend.emulator.machine import Machine
+
+
+def do_migrate_pages(m: Machine, mm: Mm, sources: NodeSet, targets: NodeSet, move_all: bool) -> Events:
+    """Node by node in the order of the remap rule. Returns pages not moved, or a negative errno; what had moved stays."""
+    busy = 0
+    yield from m.step("drain LRU caches", m.costs.drain)
+    for move in remap(sources, targets, m.profile.rule):
+        result = yield from migrate_to_node(m, mm, move.source, move.target, move_all)
+        if result < 0:
+            return result
+        busy += result
+    return busy
+
+
+def migrate_to_node(m: Machine, mm: Mm, source: int, target: int, move_all: bool) -> Events:
+    """All pages of `mm` on one node to another; a source that is not there has none."""
+    if source not in m.nodes:
+        return 0
+    pages = isolate_range(m, mm, source, move_all)
+    yield from m.step("isolate", m.costs.isolate * len(pages))
+    return (yield from migrate_isolated(m, pages, target))
+
+
+def migrate_isolated(m: Machine, pages: Pfns, target: int) -> Events:
+    """Isolated pages to `target`, target frames allocated chunk by chunk; everything is put back afterwards.
+
+    Returns pages not moved, or -ENOMEM: where no frame can be had (linux-6: on that node itself).
+    """
+    chunk = m.profile.chunk or max(m.batch, 1)
+    not_moved = 0
+    position = 0
+    while position < len(pages):
+        part = pages[position : position + chunk]
+        frames = m.frames.alloc(len(part), target, strict=m.profile.strict_target, here=target)
+        lists = Lists(part[: len(frames)], frames)
+        not_moved += yield from migrate_pages(m, lists)
+        position += len(frames)
+        _put_all_back(m, lists)
+        if len(frames) < len(part):
+            putback(m, pages[position:])
+            m.count("pgmigrate_fail", 1)
+            return -errno.ENOMEM
+    m.count("pgmigrate_fail", not_moved)
+    return not_moved
+
+
+def _put_all_back(m: Machine, lists: Lists) -> None:
+    """An ordinary caller: pages that stayed go back to the LRU, the old frames of moved ones and unused targets are
+    given up."""
+    for pages in (lists.source, *lists.failed):
+        putback(m, pages)
+    for pages in lists.moved:
+        m.frames.put(pages)
+    m.frames.put(lists.target)

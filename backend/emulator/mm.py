@@ -1,0 +1,159 @@
+"""Address spaces: VMAs with their page tables, the reverse map, and the counts kept with them (mm_types.h, rmap.c)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import IntFlag
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backend.emulator.frames import PG, MemMap, Pfns
+from backend.emulator.mempolicy import Mempolicy
+
+Indices = NDArray[np.int64]
+"""Page indices within a VMA."""
+
+PTE_PRESENT, PTE_YOUNG, PTE_DIRTY, PTE_WRITE, PTE_SWAP, PTE_MIGRATION = 1, 2, 4, 8, 16, 32
+PTE_SHIFT = 8
+"""A PTE is an int64: flags in the low byte; above, a pfn (present, migration) or a swap entry. 0 is none."""
+
+
+class VM(IntFlag):
+    """VMA flags (include/linux/mm.h)."""
+
+    WRITE = 1
+    LOCKED = 2
+    IO = 4
+    RESERVED = 8
+
+
+@dataclass(eq=False, slots=True)
+class Vma:
+    """One private anonymous mapping. `expected`, where a test keeps it: the value last written to each page. The counts of mapped pages (`nr_node` by node, `nr_dirty`, `nr_active`,
+    `nr_swap`) change with the PTEs, so that numa_maps costs nothing per page. `nr_swap` counts swap PTEs.
+    """
+
+    mm: Mm
+    start: int
+    pages: int
+    name: str
+    kind: str
+    anon_vma: int
+    pgoff: int
+    pte: NDArray[np.int64]
+    nr_node: NDArray[np.int64]
+    flags: VM = VM.WRITE
+    policy: Mempolicy | None = None
+    nr_dirty: int = 0
+    nr_active: int = 0
+    nr_swap: int = 0
+    expected: NDArray[np.uint64] | None = None
+
+    @property
+    def end(self) -> int:
+        return self.start + self.pages * self.mm.page_size
+
+    @property
+    def nr_mapped(self) -> int:
+        return int(self.nr_node.sum())
+
+    def migratable(self, mlocked_moves: bool) -> bool:
+        """vma_migratable(): I/O and reserved mappings never; locked ones as the profile has it."""
+        return not self.flags & (VM.IO | VM.RESERVED) and (mlocked_moves or not self.flags & VM.LOCKED)
+
+    def map(self, frames: MemMap, index: Indices, pfns: Pfns, bits: int | NDArray[np.int64]) -> None:
+        """Present PTEs for frames whose reference the caller hands over: mapcount + 1, counts kept."""
+        self.pte[index] = (pfns.astype(np.int64) << PTE_SHIFT) | PTE_PRESENT | bits
+        frames.mapcount[pfns] += 1
+        self._count(frames, index, pfns, +1)
+
+    def unmap(self, frames: MemMap, index: Indices, replacement: NDArray[np.int64] | int) -> Pfns:
+        """Replace present PTEs; mapcount - 1. The references of the PTEs become the caller's. Dirty PTEs dirty the page."""
+        old = self.pte[index]
+        pfns = (old >> PTE_SHIFT).astype(np.int32)
+        self._count(frames, index, pfns, -1)
+        frames.flags[pfns[(old & PTE_DIRTY) != 0]] |= PG.DIRTY
+        frames.mapcount[pfns] -= 1
+        self.pte[index] = replacement
+        return pfns
+
+    def _count(self, frames: MemMap, index: Indices, pfns: Pfns, sign: int) -> None:
+        self.nr_node += sign * np.bincount(frames.nid[pfns], minlength=len(self.nr_node))
+        flags = frames.flags[pfns]
+        dirty = ((self.pte[index] & PTE_DIRTY) != 0) | ((flags & PG.DIRTY) != 0)
+        self.nr_dirty += sign * int(np.count_nonzero(dirty))
+        self.nr_active += sign * int(np.count_nonzero(flags & PG.ACTIVE))
+        self.mm.rss += sign * len(pfns)
+
+    def mark(self, frames: MemMap, index: Indices, write: bool) -> None:
+        """The CPU sets the accessed, and on a write the dirty bit of present, writable PTEs."""
+        old = self.pte[index]
+        if write:
+            pfns = (old >> PTE_SHIFT).astype(np.int32)
+            clean = ((old & PTE_DIRTY) == 0) & ((frames.flags[pfns] & PG.DIRTY) == 0)
+            self.nr_dirty += int(np.count_nonzero(clean))
+        self.pte[index] = old | (PTE_YOUNG | PTE_DIRTY if write else PTE_YOUNG)
+
+    def pfns(self, index: Indices) -> Pfns:
+        """The frames of present PTEs."""
+        return (self.pte[index] >> PTE_SHIFT).astype(np.int32)
+
+
+@dataclass(eq=False, slots=True)
+class Mm:
+    """An address space. `users`: tasks and system calls that hold it; it is torn down when the last lets go."""
+
+    page_size: int
+    node_slots: int
+    vmas: list[Vma] = field(default_factory=list[Vma])
+    rss: int = 0
+    users: int = 1
+
+    def find(self, address: int) -> Vma | None:
+        """The VMA that holds an address."""
+        low, high = 0, len(self.vmas)
+        while low < high:
+            middle = (low + high) // 2
+            if self.vmas[middle].end <= address:
+                low = middle + 1
+            else:
+                high = middle
+        if low < len(self.vmas) and self.vmas[low].start <= address:
+            return self.vmas[low]
+        return None
+
+    def insert(self, vma: Vma) -> None:
+        self.vmas.append(vma)
+        self.vmas.sort(key=lambda one: one.start)
+
+
+class ReverseMap:
+    """From a frame to every VMA that may map it: anon_vma id → VMAs (mm/rmap.c)."""
+
+    def __init__(self) -> None:
+        self._vmas: dict[int, list[Vma]] = {}
+        self._last = 0
+
+    def new(self) -> int:
+        self._last += 1
+        self._vmas[self._last] = []
+        return self._last
+
+    def link(self, vma: Vma) -> None:
+        self._vmas[vma.anon_vma].append(vma)
+
+    def unlink(self, vma: Vma) -> None:
+        self._vmas[vma.anon_vma].remove(vma)
+
+    def walk(self, frames: MemMap, pfns: Pfns) -> Iterator[tuple[Vma, NDArray[np.int64], Indices]]:
+        """For a batch: (vma, positions in `pfns`, page indices in the vma) where each frame may be mapped. The caller
+        looks at the PTEs: they may name something else by now."""
+        mapping, index = frames.mapping[pfns], frames.index[pfns]
+        for anon_vma in np.unique(mapping).tolist():
+            for vma in self._vmas.get(anon_vma, ()):
+                offset = index - vma.pgoff
+                at = np.nonzero((mapping == anon_vma) & (offset >= 0) & (offset < vma.pages))[0]
+                if len(at):
+                    yield vma, at, offset[at]

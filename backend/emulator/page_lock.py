@@ -1,0 +1,77 @@
+"""Page locks and temporary references: who waits for whom (mm/filemap.c lock_page(), include/linux/mm.h get_page())."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Generator
+from typing import Any
+
+import numpy as np
+import simpy
+
+from backend.emulator.frames import PG, MemMap, Pfns
+
+Events = Generator[simpy.Event, Any, Any]
+"""What kernel paths are: generators that yield wherever the kernel could sleep or be preempted."""
+
+
+class PageLocks:
+    """`wake_latency`: seconds between being woken and running again, drawn for each wake-up."""
+
+    def __init__(self, env: simpy.Environment, frames: MemMap, wake_latency: Callable[[], float]) -> None:
+        self._env = env
+        self._frames = frames
+        self._wake_latency = wake_latency
+        self._waiters: dict[int, list[simpy.Event]] = {}
+        self.holders: Counter[int] = Counter()
+
+    def trylock(self, pfns: Pfns) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+        """Lock those of a batch that are not locked; True for each that was."""
+        got = (self._frames.flags[pfns] & PG.LOCKED) == 0
+        self._frames.flags[pfns[got]] |= PG.LOCKED
+        return got
+
+    def lock(self, pfn: int) -> Events:
+        """Sleep until the page is unlocked and lock it. The caller holds a reference."""
+        while self._frames.flags[pfn] & PG.LOCKED:
+            woken = self._env.event()
+            self._waiters.setdefault(pfn, []).append(woken)
+            yield woken
+            yield self._env.timeout(self._wake_latency())
+        self._frames.flags[pfn] |= PG.LOCKED
+
+    def wait(self, pfn: int) -> Events:
+        """Sleep until the page is unlocked, without locking it (wait_on_page_locked())."""
+        while self._frames.flags[pfn] & PG.LOCKED:
+            woken = self._env.event()
+            self._waiters.setdefault(pfn, []).append(woken)
+            yield woken
+            yield self._env.timeout(self._wake_latency())
+
+    def unlock(self, pfns: Pfns) -> None:
+        """Unlock a batch and wake everybody who waits for one of them."""
+        self._frames.flags[pfns] &= ~np.uint16(PG.LOCKED)
+        if self._waiters:
+            for pfn in pfns.tolist():
+                for woken in self._waiters.pop(pfn, ()):
+                    woken.succeed()
+
+    @property
+    def waiting(self) -> int:
+        return sum(len(events) for events in self._waiters.values())
+
+    def get_page(self, pfn: int) -> None:
+        """A temporary reference (find_get_page, get_user_pages, I/O)."""
+        self._frames.refcount[pfn] += 1
+        self.holders[pfn] += 1
+
+    def put_page(self, pfn: int) -> None:
+        """Give a temporary reference back; the last one frees the page."""
+        self.transfer(pfn)
+        self._frames.put(np.array([pfn], np.int32))
+
+    def transfer(self, pfn: int) -> None:
+        """A temporary reference becomes something else's: a PTE's."""
+        self.holders[pfn] -= 1
+        if not self.holders[pfn]:
+            del self.holders[pfn]

@@ -1,0 +1,346 @@
+"""What the seam reads: /proc, /sys and /etc as files of an emulated machine, rendered when they are read."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from backend.emulator.frames import Zone
+from backend.emulator.mm import PTE_PRESENT, PTE_SHIFT, PTE_SWAP, VM, Vma
+from backend.emulator.task import Task, Thread
+from backend.nodeset import CpuSet, NodeSet
+
+if TYPE_CHECKING:
+    from backend.emulator.machine import Machine
+    from backend.emulator.syscalls import Caller
+
+_NODE = re.compile(r"/sys/devices/system/node/node(\d+)(?:/(\w+))?\Z")
+_PROCESS = re.compile(r"/proc/(\d+)(?:/(\w+))?\Z")
+_THREAD = re.compile(r"/proc/(\d+)/task/(\d+)/(\w+)\Z")
+_PAGEMAP_PRESENT, _PAGEMAP_SWAP = 1 << 63, 1 << 62
+_OWNER_ONLY = ("numa_maps", "maps", "pagemap")
+_PF_KTHREAD = 0x00200000
+
+
+def read(m: Machine, caller: Caller, path: str, offset: int, size: int) -> bytes:
+    """A file's bytes. OSError ENOENT, ESRCH, EACCES as the kernel has them."""
+    if match := _PROCESS.match(path):
+        task = m.tasks.get(int(match[1]))
+        if task is None or match[2] is None:
+            raise _error(errno.ENOENT, path)
+        return _read_process(m, caller, task, match[2], path, offset, size)
+    if match := _THREAD.match(path):
+        task = m.tasks.get(int(match[1]))
+        thread = next((one for one in task.threads if one.tid == int(match[2])), None) if task else None
+        if task is None or thread is None or match[3] not in ("stat", "comm"):
+            raise _error(errno.ENOENT, path)
+        data = _stat(m, task, thread) if match[3] == "stat" else thread.name + b"\n"
+        return _slice(data, offset, size)
+    if match := _NODE.match(path):
+        node = int(match[1])
+        render = _NODE_FILES.get(match[2] or "")
+        if node not in m.nodes or render is None:
+            raise _error(errno.ENOENT, path)
+        return _slice(render(m, node), offset, size)
+    render_machine = _MACHINE_FILES.get(path)
+    if render_machine is None:
+        raise _error(errno.ENOENT, path)
+    return _slice(render_machine(m), offset, size)
+
+
+def listdir(m: Machine, path: str) -> list[str]:
+    """The names in a directory. OSError ENOENT."""
+    path = path.rstrip("/") or "/"
+    if path == "/proc":
+        return [*map(str, m.tasks), *_children("/proc")]
+    if path == "/sys/devices/system/node":
+        return [*(f"node{node}" for node in m.nodes), *_children(path)]
+    if match := _NODE.match(path):
+        if int(match[1]) in m.nodes and match[2] is None:
+            return [*_NODE_FILES]
+    elif match := re.match(r"/proc/(\d+)(/task)?\Z", path):
+        task = m.tasks.get(int(match[1]))
+        if task is not None:
+            return (
+                [str(thread.tid) for thread in task.threads]
+                if match[2]
+                else [*_PROCESS_FILES, *_OWNER_ONLY, "task"]
+            )
+    elif names := _children(path):
+        return names
+    raise _error(errno.ENOENT, path)
+
+
+def _children(path: str) -> list[str]:
+    prefix = path.rstrip("/") + "/"
+    return list(
+        dict.fromkeys(
+            name[len(prefix) :].partition("/")[0] for name in _MACHINE_FILES if name.startswith(prefix)
+        )
+    )
+
+
+def _slice(data: bytes, offset: int, size: int) -> bytes:
+    return data[offset:] if size < 0 else data[offset : offset + size]
+
+
+def _error(number: int, path: str) -> OSError:
+    return OSError(number, os.strerror(number), path)
+
+
+def _read_process(
+    m: Machine, caller: Caller, task: Task, name: str, path: str, offset: int, size: int
+) -> bytes:
+    if name in _OWNER_ONLY:
+        if not (caller.privileged or caller.uid == task.uid):
+            raise _error(errno.EACCES, path)
+        if name == "pagemap":
+            return _pagemap(m, task, offset, size, caller.privileged)
+        return _slice(_numa_maps(m, task) if name == "numa_maps" else _maps(task), offset, size)
+    render = _PROCESS_FILES.get(name)
+    if render is None:
+        raise _error(errno.ENOENT, path)
+    return _slice(render(m, task), offset, size)
+
+
+def _stat(m: Machine, task: Task, thread: Thread) -> bytes:
+    mm = task.mm
+    size = sum(vma.pages for vma in mm.vmas) if mm else 0
+    rss = mm.rss if mm else 0
+    state = "R" if thread.rate else "S"
+    flags = _PF_KTHREAD if mm is None else 0
+    fields = [
+        state, task.ppid, task.pid, task.pid, 0, -1, flags, task.min_flt, 0, 0, 0, int(thread.ticks), 0, 0, 0, 20, 0,
+        len(task.threads), 0, task.start_time, size * m.page_size, rss, 18446744073709551615, *[0] * 12, 17, thread.cpu, *[0] * 13,
+    ]  # fmt: skip
+    return b"%d (%s) " % (thread.tid, thread.name) + " ".join(map(str, fields)).encode() + b"\n"
+
+
+def _status(m: Machine, task: Task) -> bytes:
+    swap = sum(vma.nr_swap for vma in task.mm.vmas) * m.page_size // 1024 if task.mm else 0
+    rss = (task.mm.rss if task.mm else 0) * m.page_size // 1024
+    name = task.name.replace(b"\\", b"\\\\").replace(b"\n", b"\\n")
+    return (
+        b"Name:\t"
+        + name
+        + (
+            f"\nState:\tS (sleeping)\nTgid:\t{task.pid}\nPid:\t{task.pid}\nPPid:\t{task.ppid}\n"
+            f"Uid:\t{task.uid}\t{task.uid}\t{task.uid}\t{task.uid}\nVmRSS:\t{rss:8} kB\nVmSwap:\t{swap:8} kB\n"
+            f"Threads:\t{len(task.threads)}\nCpus_allowed_list:\t{task.cpus_allowed}\nMems_allowed_list:\t{m.memory_nodes}\n"
+        ).encode()
+    )
+
+
+def _policy(task: Task, vma: Vma) -> str:
+    return str(vma.policy or task.policy)
+
+
+def _numa_maps(m: Machine, task: Task) -> bytes:
+    """show_numa_map(): counts kept with the VMA, so the cost is per VMA."""
+    lines: list[str] = []
+    for vma in task.mm.vmas if task.mm else ():
+        line = f"{vma.start:08x} {_policy(task, vma)}"
+        if vma.kind in ("heap", "stack"):
+            line += f" {vma.kind}"
+        pages = vma.nr_mapped
+        if pages:
+            line += f" anon={pages}"
+            if vma.nr_dirty:
+                line += f" dirty={vma.nr_dirty}"
+            if vma.nr_active < pages:
+                line += f" active={vma.nr_active}"
+            line += "".join(f" N{node}={vma.nr_node[node]}" for node in np.nonzero(vma.nr_node)[0].tolist())
+            line += f" kernelpagesize_kB={m.page_size // 1024}"
+        lines.append(line + "\n")
+    return "".join(lines).encode()
+
+
+def _maps(task: Task) -> bytes:
+    out: list[str] = []
+    for vma in task.mm.vmas if task.mm else ():
+        write = "w" if vma.flags & VM.WRITE else "-"
+        name = f"{'':26}[{vma.kind}]" if vma.kind in ("heap", "stack") else ""
+        out.append(f"{vma.start:08x}-{vma.end:08x} r{write}-p 00000000 00:00 0 {name}\n")
+    return "".join(out).encode()
+
+
+def _pagemap(m: Machine, task: Task, offset: int, size: int, privileged: bool) -> bytes:
+    """64 bits a virtual page: bit 63 present, bit 62 swapped, low bits the frame (0 for the unprivileged)."""
+    first, count = offset // 8, (size if size >= 0 else 0) // 8
+    out = np.zeros(count, np.uint64)
+    for vma in task.mm.vmas if task.mm else ():
+        start = vma.start // m.page_size
+        low, high = max(first, start), min(first + count, start + vma.pages)
+        if low >= high:
+            continue
+        pte = vma.pte[low - start : high - start]
+        present, swapped = (pte & PTE_PRESENT) != 0, (pte & PTE_SWAP) != 0
+        entries = np.zeros(len(pte), np.uint64)
+        entries[present] = np.uint64(_PAGEMAP_PRESENT)
+        entries[swapped] = np.uint64(_PAGEMAP_SWAP)
+        if privileged:
+            entries[present] |= (pte[present] >> PTE_SHIFT).astype(np.uint64)
+        out[low - first : high - first] = entries
+    return out.tobytes()
+
+
+def _swap_cache_by_node(m: Machine, node: int) -> int:
+    cached = m.swap.cache[m.swap.cache >= 0]
+    return int(np.count_nonzero(m.frames.nid[cached] == node))
+
+
+def _node_meminfo(m: Machine, node: int) -> bytes:
+    zone = m.frames.zones[node]
+    kilo = m.page_size // 1024
+    used = zone.pages - zone.free
+    values = {
+        "MemTotal": zone.pages * kilo, "MemFree": zone.free * kilo, "MemUsed": used * kilo,
+        "SwapCached": _swap_cache_by_node(m, node) * kilo,
+        "Active": zone.nr_lru_active * kilo, "Inactive": zone.nr_lru_inactive * kilo,
+        "Active(anon)": zone.nr_lru_active * kilo, "Inactive(anon)": zone.nr_lru_inactive * kilo,
+        "Active(file)": 0, "Inactive(file)": 0, "FilePages": 0, "AnonPages": _anon(zone) * kilo,
+    }  # fmt: skip
+    lines = [f"Node {node} {key + ':':<15}{value:>8} kB" for key, value in values.items()]
+    lines += [
+        f"Node {node} {key + ':':<15}{0:>6}"
+        for key in ("HugePages_Total", "HugePages_Free", "HugePages_Surp")
+    ]
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _anon(zone: Zone) -> int:
+    return zone.nr_lru_active + zone.nr_lru_inactive
+
+
+def _node_vmstat(m: Machine, node: int) -> bytes:
+    zone = m.frames.zones[node]
+    values = {
+        "nr_free_pages": zone.free, "nr_inactive_anon": zone.nr_lru_inactive, "nr_active_anon": zone.nr_lru_active,
+        "nr_anon_pages": _anon(zone), "numa_hit": zone.numastat["numa_hit"], "numa_miss": zone.numastat["numa_miss"],
+        "numa_foreign": zone.numastat["numa_foreign"], "numa_interleave": zone.numastat["interleave_hit"],
+        "numa_local": zone.numastat["local_node"], "numa_other": zone.numastat["other_node"],
+    }  # fmt: skip
+    return _counters(values)
+
+
+def _counters(values: dict[str, int]) -> bytes:
+    return "".join(f"{key} {value}\n" for key, value in values.items()).encode()
+
+
+def _distance(m: Machine, node: int) -> bytes:
+    return (" ".join(str(m.distance(node, other)) for other in m.nodes) + "\n").encode()
+
+
+def _cpumap(m: Machine, node: int) -> bytes:
+    width = max(m.node_of_cpu, default=0) // 32 + 1
+    bits = sum(1 << cpu for cpu in m.nodes[node].cpus)
+    return (
+        ",".join(f"{bits >> 32 * word & 0xFFFFFFFF:08x}" for word in reversed(range(width))) + "\n"
+    ).encode()
+
+
+def _meminfo(m: Machine) -> bytes:
+    kilo = m.page_size // 1024
+    zones = m.frames.zones.values()
+    values = {
+        "MemTotal": sum(zone.pages for zone in zones), "MemFree": sum(zone.free for zone in zones),
+        "SwapCached": int(np.count_nonzero(m.swap.cache >= 0)), "AnonPages": sum(map(_anon, zones)),
+        "SwapTotal": m.swap.slots, "SwapFree": m.swap.free,
+    }  # fmt: skip
+    return "".join(f"{key + ':':<16}{value * kilo:>8} kB\n" for key, value in values.items()).encode()
+
+
+def _zoneinfo(m: Machine) -> bytes:
+    return "".join(
+        f"Node {zone.nid}, zone   Normal\n  pages free     {zone.free}\n        boost    0\n        min      {zone.wmark_min}\n"
+        f"        low      {zone.wmark_low}\n        high     {zone.wmark_high}\n        spanned  {zone.pages}\n"
+        f"        present  {zone.pages}\n        managed  {zone.pages}\n  start_pfn:           {zone.start}\n"
+        for zone in m.frames.zones.values()
+        if zone.pages
+    ).encode()
+
+
+def _proc_stat(m: Machine) -> bytes:
+    ticks = dict.fromkeys(sorted(m.node_of_cpu), 0)
+    for task in m.tasks.values():
+        for thread in task.threads:
+            ticks[thread.cpu] += int(thread.ticks)
+    up = int(m.now * 100)
+    lines = [f"cpu{cpu} {used} 0 0 {max(0, up - used)} 0 0 0 0 0 0" for cpu, used in ticks.items()]
+    total = sum(ticks.values())
+    return "\n".join([f"cpu  {total} 0 0 {max(0, up * len(ticks) - total)} 0 0 0 0 0 0", *lines, ""]).encode()
+
+
+def _throughput(m: Machine) -> bytes:
+    """pid and accesses per second of each task: what no real kernel can tell."""
+    return "".join(
+        f"{task.pid} {sum(thread.rate for thread in task.threads):.0f}\n"
+        for task in m.tasks.values()
+        if task.mm is not None
+    ).encode()
+
+
+def _passwd(m: Machine) -> bytes:
+    return "".join(f"{name}:x:{uid}:{uid}::/:/bin/false\n" for uid, name in sorted(m.users.items())).encode()
+
+
+def _list(ids: NodeSet | CpuSet) -> bytes:
+    return f"{ids}\n".encode()
+
+
+def _cpus(m: Machine) -> bytes:
+    return _list(CpuSet(m.node_of_cpu))
+
+
+_PROCESS_FILES: dict[str, Callable[[Machine, Task], bytes]] = {
+    "stat": lambda m, task: _stat(m, task, task.leader),
+    "status": _status,
+    "statm": lambda m, task: (
+        f"{sum(v.pages for v in task.mm.vmas) if task.mm else 0} {task.mm.rss if task.mm else 0} 0 0 0 0 0\n".encode()
+    ),
+    "comm": lambda m, task: task.name + b"\n",
+    "cmdline": lambda m, task: (
+        task.command.replace(b" ", b"\0") + b"\0" if task.mm is not None and task.command else b""
+    ),
+    "cgroup": lambda m, task: b"0::/\n",
+    "cpuset": lambda m, task: b"/\n",
+}
+_NODE_FILES: dict[str, Callable[[Machine, int], bytes]] = {
+    "meminfo": _node_meminfo,
+    "numastat": lambda m, node: _counters(m.frames.zones[node].numastat),
+    "vmstat": _node_vmstat,
+    "distance": _distance,
+    "cpulist": lambda m, node: _list(m.nodes[node].cpus),
+    "cpumap": _cpumap,
+}
+_MACHINE_FILES: dict[str, Callable[[Machine], bytes]] = {
+    "/proc/meminfo": _meminfo,
+    "/proc/vmstat": lambda m: _counters(m.counters),
+    "/proc/zoneinfo": _zoneinfo,
+    "/proc/stat": _proc_stat,
+    "/proc/swaps": lambda m: (
+        f"Filename Type Size Used Priority\n/swap file {m.swap.slots * m.page_size // 1024} {m.swap.used * m.page_size // 1024} -1\n".encode()
+    ),
+    "/proc/uptime": lambda m: f"{m.now:.2f} 0.00\n".encode(),
+    "/proc/version": lambda m: f"Linux version {m.profile.release} (numatui) #1 SMP\n".encode(),
+    "/proc/sys/kernel/osrelease": lambda m: f"{m.profile.release}\n".encode(),
+    "/proc/sys/kernel/numa_balancing": lambda m: b"0\n",
+    "/proc/sys/vm/zone_reclaim_mode": lambda m: b"0\n",
+    "/proc/numatui/throughput": _throughput,
+    "/etc/passwd": _passwd,
+    "/sys/devices/system/node/online": lambda m: _list(m.node_ids),
+    "/sys/devices/system/node/possible": lambda m: _list(m.node_ids),
+    "/sys/devices/system/node/has_cpu": lambda m: _list(
+        NodeSet(node.id for node in m.nodes.values() if node.cpus)
+    ),
+    "/sys/devices/system/node/has_memory": lambda m: _list(m.memory_nodes),
+    "/sys/devices/system/node/has_normal_memory": lambda m: _list(m.memory_nodes),
+    "/sys/devices/system/cpu/online": _cpus,
+    "/sys/devices/system/cpu/possible": _cpus,
+    "/sys/devices/system/cpu/present": _cpus,
+}

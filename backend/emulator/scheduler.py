@@ -1,0 +1,72 @@
+"""The scheduler: where threads run, and a load balancer that moves them, off their node if need be."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any
+
+import simpy
+
+from backend.emulator.task import Task, Thread
+
+if TYPE_CHECKING:
+    from backend.emulator.machine import Machine
+
+
+def schedule(m: Machine, task: Task, cpu: int) -> None:
+    """Move all threads of a task to the CPUs of the node of `cpu`, the leader to `cpu` itself. ValueError: no such CPU."""
+    if cpu not in m.node_of_cpu:
+        raise ValueError(f"there is no CPU {cpu}")
+    cpus = list(m.nodes[m.node_of_cpu[cpu]].cpus)
+    first = cpus.index(cpu)
+    for position, thread in enumerate(task.threads):
+        thread.cpu = cpus[(first + position) % len(cpus)]
+
+
+def load(m: Machine) -> Counter[int]:
+    """CPU → running threads."""
+    counts: Counter[int] = Counter(dict.fromkeys(m.node_of_cpu, 0))
+    for _, thread in _running(m):
+        counts[thread.cpu] += 1
+    return counts
+
+
+def balance(m: Machine) -> bool:
+    """One round of load balancing: a thread from the busiest CPU to the idlest, when they differ by two or more."""
+    counts = load(m)
+    busiest = max(counts, key=lambda cpu: (counts[cpu], -cpu))
+    idlest = min(
+        counts, key=lambda cpu: (counts[cpu], m.distance(m.node_of_cpu[busiest], m.node_of_cpu[cpu]), cpu)
+    )
+    if counts[busiest] - counts[idlest] < 2:
+        return False
+    candidates = [
+        (task, thread)
+        for task, thread in _running(m)
+        if thread.cpu == busiest and idlest in task.cpus_allowed
+    ]
+    if not candidates:
+        return False
+    _, thread = m.random.choice(candidates)
+    if m.node_of_cpu[thread.cpu] != m.node_of_cpu[idlest]:
+        m.count("sched_node_moves", 1)
+    thread.cpu = idlest
+    return True
+
+
+def balancer(m: Machine, interval: float) -> Generator[simpy.Event, Any, None]:
+    """Balance every `interval` simulated seconds, for ever."""
+    while True:
+        yield m.env.timeout(interval)
+        balance(m)
+
+
+def _running(m: Machine) -> list[tuple[Task, Thread]]:
+    return [
+        (task, thread)
+        for task in m.tasks.values()
+        if task.mm is not None
+        for thread in task.threads
+        if thread.running
+    ]

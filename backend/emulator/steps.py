@@ -1,0 +1,214 @@
+"""The steps of a scenario: the arguments of each, and what it does on a machine."""
+
+from __future__ import annotations
+
+import re
+from array import array
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from backend.emulator import syscalls
+from backend.emulator.fault import touch
+from backend.emulator.mm import PTE_PRESENT, PTE_SHIFT, Indices, Vma
+from backend.emulator.page_lock import Events
+from backend.emulator.scheduler import schedule
+from backend.emulator.syscalls import Caller
+from backend.emulator.task import Task
+from backend.kernel import MoveFlag
+from backend.nodeset import NodeSet
+
+if TYPE_CHECKING:
+    from backend.emulator.description import ProcessSpec, Step
+    from backend.emulator.machine import Machine
+    from backend.emulator.yaml_reader import Value
+
+LATER = (
+    "fork", "mlock", "munlock", "mbind", "set_mempolicy", "get_mempolicy", "fsync", "msync", "truncate", "unlink",
+    "swapoff", "offline", "online", "bad_page", "cpuset", "attach", "write",
+)  # fmt: skip
+"""Steps of the scenario language that need parts which this stage of the machine does not have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a step acts: a task, and a region of it where the step has one."""
+
+    machine: Machine
+    task: Task
+    vma: Vma | None
+    arguments: dict[str, Any]
+
+    def index(self) -> Indices:
+        """The page indices that the step names; all of the region by default."""
+        assert self.vma is not None
+        first, last = self.arguments.get("pages") or (0, self.vma.pages - 1)
+        return np.arange(first, last + 1, dtype=np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class StepKind:
+    """One step: its arguments besides `task`, and what it does (an int or None; OSError is its outcome too)."""
+
+    required: tuple[str, ...]
+    optional: tuple[str, ...]
+    run: Callable[[Place], Events]
+
+    def parse(
+        self,
+        at: float,
+        call: str,
+        body: Value,
+        nodes: NodeSet,
+        cpus: Mapping[int, int],
+        processes: Mapping[str, ProcessSpec],
+    ) -> Step:
+        """Raises ParseError naming file, line and key."""
+        from backend.emulator.description import Step
+
+        keys = body.mapping(("task", *self.required, *self.optional), ("task", *self.required))
+        name = keys.pop("task")
+        process = processes.get(name.text())
+        if process is None:
+            name.fail(
+                f"there is no process '{name.text(100)}'", f"there are {', '.join(processes) or 'none'}"
+            )
+        arguments: dict[str, Any] = {}
+        regions = {region.name: region for region in process.memory}
+        for key, value in keys.items():
+            arguments[key] = _ARGUMENTS[key](value, nodes, cpus)
+        if "region" in arguments:
+            region = regions.get(arguments["region"])
+            if region is None:
+                keys["region"].fail(
+                    f"'{process.name}' has no region '{arguments['region']}'",
+                    f"it has {', '.join(regions) or 'none'}",
+                )
+            if "pages" in arguments and arguments["pages"][1] >= region.pages:
+                keys["pages"].fail(f"the region has the pages 0-{region.pages - 1}")
+        return Step(at, call, process.name, arguments)
+
+
+def _nodes(value: Value, nodes: NodeSet, cpus: Mapping[int, int]) -> NodeSet:
+    return value.through(lambda text: NodeSet.parse(text, nodes))
+
+
+def _pages(value: Value, nodes: NodeSet, cpus: Mapping[int, int]) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d{1,10})(?:-(\d{1,10}))?", value.text().strip())
+    if not match or int(match[2] or match[1]) < int(match[1]):
+        value.fail("is not a page or a range of pages", "write it like 0-99")
+    return int(match[1]), int(match[2] or match[1])
+
+
+def _cpu(value: Value, nodes: NodeSet, cpus: Mapping[int, int]) -> int:
+    cpu = value.integer()
+    if cpu not in cpus:
+        value.fail(f"there is no CPU {cpu}")
+    return cpu
+
+
+def _node(value: Value, nodes: NodeSet, cpus: Mapping[int, int]) -> int:
+    node = value.integer()
+    if node not in nodes:
+        value.fail(f"there is no node {node}", f"the nodes are {nodes}")
+    return node
+
+
+_ARGUMENTS: dict[str, Callable[[Value, NodeSet, Mapping[int, int]], Any]] = {
+    "from": _nodes,
+    "to": _nodes,
+    "node": _node,
+    "cpu": _cpu,
+    "pages": _pages,
+    "region": lambda value, nodes, cpus: value.text(),
+    "write": lambda value, nodes, cpus: value.truth(),
+    "all": lambda value, nodes, cpus: value.truth(),
+    "for": lambda value, nodes, cpus: value.seconds(),
+    "thread": lambda value, nodes, cpus: value.integer(0, 4095),
+    "as": lambda value, nodes, cpus: value.integer(0, 1 << 31),
+}
+
+
+def _caller(place: Place) -> Caller:
+    uid = place.arguments.get("as", 0)
+    return Caller(uid, uid == 0)
+
+
+def _touch(place: Place) -> Events:
+    assert place.vma is not None
+    threads = place.task.threads
+    thread = threads[place.arguments.get("thread", 0) % len(threads)]
+    yield from touch(
+        place.machine, place.task, thread, place.vma, place.index(), place.arguments.get("write", True)
+    )
+    return 0
+
+
+def _schedule(place: Place) -> Events:
+    schedule(place.machine, place.task, place.arguments["cpu"])
+    yield from place.machine.step("schedule", 0.0)
+    return 0
+
+
+def _migrate_pages(place: Place) -> Events:
+    old, new = place.arguments["from"], place.arguments["to"]
+    bits = max(len(old.mask()), len(new.mask())) * 8
+    return (
+        yield from syscalls.migrate_pages(
+            place.machine, _caller(place), place.task.pid, old.maxnode(bits), old.mask(bits), new.mask(bits)
+        )
+    )
+
+
+def _move_pages(place: Place) -> Events:
+    assert place.vma is not None
+    size = place.machine.page_size
+    pages = array("Q", [place.vma.start + index * size for index in place.index().tolist()])
+    nodes = array("i", [place.arguments["node"]]) * len(pages)
+    status = array("i", [0]) * len(pages)
+    flags = MoveFlag.MOVE_ALL if place.arguments.get("all") else MoveFlag.MOVE
+    return (
+        yield from syscalls.move_pages(
+            place.machine, _caller(place), place.task.pid, pages, nodes, status, flags
+        )
+    )
+
+
+def _dontneed(place: Place) -> Events:
+    assert place.vma is not None
+    place.machine.zap(place.vma, place.index())
+    yield from place.machine.step("dontneed", 0.0)
+    return 0
+
+
+def _pin(place: Place) -> Events:
+    """Hold the resident ones of the pages, as get_user_pages() does for I/O, for a time."""
+    assert place.vma is not None
+    m = place.machine
+    pte = place.vma.pte[place.index()]
+    held = (pte[(pte & PTE_PRESENT) != 0] >> PTE_SHIFT).tolist()
+    for pfn in held:
+        m.locks.get_page(pfn)
+    yield from m.step("pinned", place.arguments["for"])
+    for pfn in held:
+        m.locks.put_page(pfn)
+    return len(held)
+
+
+def _exit(place: Place) -> Events:
+    place.machine.exit(place.task)
+    yield from place.machine.step("exit", 0.0)
+    return 0
+
+
+STEPS: dict[str, StepKind] = {
+    "touch": StepKind(("region",), ("pages", "write", "thread"), _touch),
+    "schedule": StepKind(("cpu",), (), _schedule),
+    "migrate_pages": StepKind(("from", "to"), ("as",), _migrate_pages),
+    "move_pages": StepKind(("region", "node"), ("pages", "all", "as"), _move_pages),
+    "dontneed": StepKind(("region",), ("pages",), _dontneed),
+    "pin": StepKind(("region", "for"), ("pages",), _pin),
+    "exit": StepKind((), (), _exit),
+}

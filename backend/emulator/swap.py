@@ -1,0 +1,69 @@
+"""The swap area and the swap cache (mm/swapfile.c, mm/swap_state.c)."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backend.emulator.frames import PG, MemMap, Pfns
+
+Entries = NDArray[np.int32]
+"""Swap entries: slot numbers."""
+
+
+class SwapArea:
+    """`swap_map[slot]`: its use count: swap PTEs that name it, plus 1 while it is in the swap cache.
+    `cache[slot]`: the frame that the swap cache has for it, or -1."""
+
+    def __init__(self, slots: int) -> None:
+        self.slots = slots
+        self.swap_map = np.zeros(slots, np.int32)
+        self.cache = np.full(slots, -1, np.int32)
+        self._stack = np.arange(slots - 1, -1, -1, dtype=np.int32)
+        self.free = slots
+
+    @property
+    def used(self) -> int:
+        return self.slots - self.free
+
+    def _get(self, count: int) -> Entries:
+        take = min(count, self.free)
+        self.free -= take
+        return self._stack[self.free : self.free + take][::-1].copy()
+
+    def add_to_swap(self, frames: MemMap, pfns: Pfns) -> int:
+        """Reserve a slot for each frame and enter it into the swap cache: swapcache and dirty set, refcount + 1. No I/O:
+        the slot is only a name. Returns how many got one: the first so many of `pfns` (fewer when swap is full).
+        """
+        entries = self._get(len(pfns))
+        got = pfns[: len(entries)]
+        self.swap_map[entries] = 1
+        self.cache[entries] = got
+        frames.private[got] = entries
+        frames.flags[got] |= PG.SWAPCACHE | PG.DIRTY
+        frames.refcount[got] += 1
+        return len(got)
+
+    def duplicate(self, entries: Entries) -> None:
+        """One more swap PTE names each (swap_duplicate())."""
+        np.add.at(self.swap_map, entries, 1)
+
+    def release(self, entries: Entries) -> None:
+        """One swap PTE less names each; slots that nothing names are free again (swap_free())."""
+        np.subtract.at(self.swap_map, entries, 1)
+        done = np.unique(entries[self.swap_map[entries] == 0])
+        self._stack[self.free : self.free + len(done)] = done[::-1]
+        self.free += len(done)
+
+    def delete_from_cache(self, frames: MemMap, pfns: Pfns) -> None:
+        """Take frames out of the swap cache: their slots' counts - 1, their refcounts - 1 (never the last one here)."""
+        entries = frames.private[pfns]
+        self.cache[entries] = -1
+        frames.flags[pfns] &= ~np.uint16(PG.SWAPCACHE)
+        frames.private[pfns] = 0
+        frames.refcount[pfns] -= 1
+        self.release(entries)
+
+    def replace(self, frames: MemMap, old: Pfns, new: Pfns) -> None:
+        """The cache slots of `old` name `new` from now on."""
+        self.cache[frames.private[old]] = new
