@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from backend.errors import NotFound, NotPermitted, NotSupported, describe_oserror
 from backend.journal import Journal, runs_of, state_dir
@@ -38,6 +39,10 @@ REASONS: dict[Reason, str] = {
 }
 _UNTOUCHED = -(1 << 30)
 _SMALLEST, _LARGEST, _FIRST = 64, 8192, 512
+_STUCK = 16
+"""Calls without progress on one batch after which all the rest of it counts as busy."""
+
+Statuses = NDArray[np.int32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +120,10 @@ class _Cancelled(Exception):
     pass
 
 
+class _Full(Exception):
+    """The kernel gave up on this move: no room on the target, or `error` says what."""
+
+
 class _Job:
     def __init__(
         self, kernel: Kernel, plan: Plan, process: Process, options: Options,
@@ -128,6 +137,7 @@ class _Job:
         self.pidfd = -1
         self.started = 0
         self.error = ""
+        self.gave_up = False
 
     def run(self) -> Outcome:
         if self.process.is_kernel_thread:
@@ -211,9 +221,12 @@ class _Job:
         self.used.add("move_pages")
         hidden = 0
         for move in self.plan.moves:
-            for vma in before.vmas:
-                if vma.pages.get(move.source) and vma.end:
-                    hidden += self._move_vma(vma, move)
+            try:
+                for vma in before.vmas:
+                    if vma.pages.get(move.source) and vma.end:
+                        hidden += self._move_vma(vma, move)
+            except _Full:
+                self.gave_up = True
         if hidden and self.options.method == "auto" and self.kernel.capabilities()["migrate_pages"].available:
             self.progress.left.pop("hidden", None)
             self._by_migrate_pages(before)
@@ -232,50 +245,73 @@ class _Job:
         return hidden
 
     def _move_batch(self, vma: Vma, move: Move, addresses: Addresses) -> int:
-        """One query and one move. Returns how many of the pages were hidden."""
+        """Of a batch of resident pages those on the source node. Returns how many were hidden."""
         self._check()
-        where = np.frombuffer(self._call_move_pages(addresses, None), dtype=np.int32)
+        where = self._where(addresses)
         hidden = int(np.count_nonzero(where == -errno.ENOENT))
         if hidden:
             self._left("hidden", hidden * vma.page_size)
         wanted = addresses[where == move.source]
-        if not len(wanted):
-            return hidden
-        self.journal.before(move, vma.page_size, runs_of(wanted.tolist(), vma.page_size))
-        self._check()
-        began = self.kernel.clock()
-        nodes = array("i", [move.target]) * len(wanted)
-        status = np.frombuffer(self._call_move_pages(wanted, nodes), dtype=np.int32)
-        took = self.kernel.clock() - began
-        moved = int(np.count_nonzero(status == move.target))
-        self.journal.after(moved)
-        self.progress.moved += moved * vma.page_size
-        self.progress.done += len(wanted) * vma.page_size
-        self._count_left(status, move.target, vma.page_size)
-        self._report(took)
-        if len(wanted) == len(addresses):
-            self._adapt(took, len(wanted))
+        if len(wanted):
+            self.journal.before(move, vma.page_size, runs_of(wanted.tolist(), vma.page_size))
+            began = self.progress.moved
+            self._move_exactly(wanted, move, vma.page_size, may_grow=len(wanted) == len(addresses))
+            self.journal.after((self.progress.moved - began) // vma.page_size)
+            self.progress.done += len(wanted) * vma.page_size
         return hidden
 
-    def _call_move_pages(self, addresses: Addresses, nodes: array[int] | None) -> array[int]:
-        """The statuses; what the call did not come to is busy, or has no room when the call says so."""
+    def _move_exactly(self, wanted: Addresses, move: Move, page_size: int, may_grow: bool) -> None:
+        """Move pages until each has moved or has a reason. A call that gives up part-way leaves statuses untouched:
+        then the kernel is asked where the pages are, and those still on the source are tried again. A call without any
+        progress gave up at its first page."""
+        stuck = 0
+        while len(wanted):
+            self._check()
+            began = self.kernel.clock()
+            status, gave_up = self._move_pages(wanted, array("i", [move.target]) * len(wanted))
+            took = self.kernel.clock() - began
+            untouched = status == _UNTOUCHED
+            if untouched.any():
+                status[untouched] = self._where(wanted[untouched])
+            again = untouched & (status == move.source)
+            moved = int(np.count_nonzero(status == move.target))
+            self.progress.moved += moved * page_size
+            self._count_left(status[(status != move.target) & ~again], page_size)
+            self._report(took)
+            if may_grow or took > self.options.budget:
+                self._adapt(took, len(wanted))
+            if again.all():
+                stuck += 1
+                self._left("busy", page_size if stuck < _STUCK else len(wanted) * page_size)
+                wanted = wanted[1:] if stuck < _STUCK else wanted[:0]
+            else:
+                wanted = wanted[again]
+            if gave_up and len(wanted):
+                raise _Full
+
+    def _where(self, addresses: Addresses) -> Statuses:
+        return self._move_pages(addresses, None)[0]
+
+    def _move_pages(self, addresses: Addresses, nodes: array[int] | None) -> tuple[Statuses, bool]:
+        """(statuses, `_UNTOUCHED` where the kernel wrote none; whether the target had no room)."""
         pages = array("Q", addresses.tobytes())
         status = array("i", [_UNTOUCHED]) * len(pages)
         flags = MoveFlag.MOVE_ALL if self.options.move_all else MoveFlag.MOVE
+        full = False
         try:
             self.kernel.move_pages(self.pid, pages, nodes, status, int(flags))
         except OSError as exc:
-            if exc.errno == errno.ESRCH or (exc.errno in (errno.EPERM, errno.EACCES) and nodes is None):
+            if exc.errno == errno.ENOMEM:
+                full = True
+            elif exc.errno in (errno.ESRCH, errno.EPERM) or nodes is None:
                 raise process_error(self.kernel, self.pid, exc) from None
-            self.error = f"move_pages: {describe_oserror(exc)}"
-            untouched = -(exc.errno or errno.EIO)
-            return array("i", [untouched if one == _UNTOUCHED else one for one in status])
-        return status
+            else:
+                self.error = f"move_pages: {describe_oserror(exc)}"
+                raise _Full from None
+        return np.array(status, dtype=np.int32), full
 
-    def _count_left(
-        self, status: np.ndarray[tuple[int], np.dtype[np.int32]], target: int, page_size: int
-    ) -> None:
-        codes, counts = np.unique(status[status != target], return_counts=True)
+    def _count_left(self, status: Statuses, page_size: int) -> None:
+        codes, counts = np.unique(status, return_counts=True)
         for code, count in zip(codes.tolist(), counts.tolist(), strict=True):
             self._left(_reason(code), count * page_size)
 
@@ -355,9 +391,11 @@ class _Job:
         except (NotFound, NotPermitted):
             self._left("process-ended", max(0, self.progress.total - self.progress.moved))
         progress = self.progress
+        rest = remaining(before.bytes_by_node, after, self.plan.moves) if after else 0
         if hidden := progress.left.get("hidden", 0):
-            rest = remaining(before.bytes_by_node, after, self.plan.moves) if after else 0
             progress.left["hidden"] = max(0, min(hidden, rest - sum(progress.left.values()) + hidden))
+        if self.gave_up:
+            self._left("refused" if self.error else "no-room", max(0, rest - sum(progress.left.values())))
         if cancelled:
             self._left("cancelled", max(0, progress.total - progress.moved - sum(progress.left.values())))
         progress.elapsed = self.kernel.clock() - self.started

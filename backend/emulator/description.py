@@ -135,6 +135,7 @@ class _Machine:
         self.page_size = keys["page_size"].size() if "page_size" in keys else 4096
         if self.page_size not in (4096, 8192, 16384, 65536, 1 << 21):
             keys["page_size"].fail(f"{self.page_size} is not a page size", "4KiB, 8KiB, 16KiB, 64KiB or 2MiB")
+        self._turns: dict[int, int] = {}
         self.nodes = self._nodes(keys["nodes"])
         self.ids = NodeSet(node.id for node in self.nodes)
         self.node_of_cpu = {cpu: node.id for node in self.nodes for cpu in node.cpus}
@@ -149,6 +150,12 @@ class _Machine:
         self.seed = keys["seed"].integer() if "seed" in keys else 1
         self.batch = keys["batch"].integer(1, 65536) if "batch" in keys else 512
         self.balance = keys["balance"].seconds() if "balance" in keys else 0.0
+
+    def next_cpu(self, node: int) -> int:
+        """The CPUs of a node in turn, so that processes described with a node do not crowd on its first CPU."""
+        cpus = [cpu for cpu, where in self.node_of_cpu.items() if where == node]
+        self._turns[node] = self._turns.get(node, -1) + 1
+        return cpus[self._turns[node] % len(cpus)]
 
     def _nodes(self, value: Value) -> tuple[NodeSpec, ...]:
         out: dict[int, NodeSpec] = {}
@@ -236,13 +243,12 @@ def _process(value: Value, machine: _Machine) -> ProcessSpec:
             keys["cpu"].fail(f"there is no CPU {cpu}")
     elif "node" in keys:
         node = keys["node"].integer()
-        mine = [one for one, where in machine.node_of_cpu.items() if where == node]
-        if not mine:
+        if node not in machine.node_of_cpu.values():
             keys["node"].fail(
                 f"node {node} has no CPUs" if node in machine.ids else f"there is no node {node}",
                 f"the nodes are {machine.ids}",
             )
-        cpu = mine[0]
+        cpu = machine.next_cpu(node)
     memory = tuple(_region(item, machine) for item in keys["memory"].items()) if "memory" in keys else ()
     names = [region.name for region in memory]
     if len(set(names)) != len(names):

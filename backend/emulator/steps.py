@@ -139,7 +139,8 @@ def _caller(place: Place) -> Caller:
 def _touch(place: Place) -> Events:
     assert place.vma is not None
     threads = place.task.threads
-    thread = threads[place.arguments.get("thread", 0) % len(threads)]
+    number: int = place.arguments.get("thread", 0)
+    thread = threads[number % len(threads)]
     yield from touch(
         place.machine, place.task, thread, place.vma, place.index(), place.arguments.get("write", True)
     )

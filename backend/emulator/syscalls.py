@@ -127,10 +127,11 @@ def _lookup(m: Machine, mm: Mm, addresses: NDArray[np.uint64]) -> tuple[NDArray[
     ptes = np.full(len(addresses), -1, np.int64)
     if mm.vmas:
         starts = np.array([vma.start for vma in mm.vmas], np.uint64)
-        which = np.searchsorted(starts, addresses, side="right") - 1
-        for number in np.unique(which[which >= 0]).tolist():
-            vma = mm.vmas[number]
+        which: NDArray[np.int64] = np.searchsorted(starts, addresses, side="right") - 1
+        for number, vma in enumerate(mm.vmas):
             at = np.nonzero((which == number) & (addresses < np.uint64(vma.end)))[0]
+            if not len(at):
+                continue
             index = (addresses[at] - np.uint64(vma.start)) // np.uint64(m.page_size)
             ptes[at] = vma.pte[index.astype(np.int64)]
     present = (ptes > 0) & ((ptes & PTE_PRESENT) != 0)

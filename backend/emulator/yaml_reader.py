@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import NoReturn, TypeVar
+from typing import NoReturn, TypeVar, cast
 
 import yaml
 
@@ -131,12 +131,11 @@ def parse_yaml(text: str, file: str) -> Value:
     if len(text) > MAX_BYTES:
         raise ParseError(f"{file}: larger than {MAX_BYTES >> 20} MiB", "a scenario is a small file")
     try:
-        for event in yaml.parse(text, Loader=_LOADER):
-            anchored = getattr(event, "anchor", None) is not None
-            if anchored:
+        for event in _events(text):
+            if getattr(event, "anchor", None) is not None:
                 line = event.start_mark.line + 1
                 raise ParseError(f"{file}:{line}: anchors and aliases are not allowed", "write the value out")
-        root = yaml.compose(text, Loader=_LOADER)
+        root = _root(text)
     except yaml.MarkedYAMLError as exc:
         mark = exc.problem_mark or exc.context_mark
         line = f":{mark.line + 1}" if mark else ""
@@ -150,3 +149,11 @@ def parse_yaml(text: str, file: str) -> Value:
     if root is None:
         raise ParseError(f"{file}: the file is empty", "a scenario has at least a machine")
     return Value(file, "", root)
+
+
+def _events(text: str) -> Iterator[yaml.Event]:
+    return cast("Iterator[yaml.Event]", yaml.parse(text, Loader=_LOADER))  # pyright: ignore[reportUnknownMemberType]
+
+
+def _root(text: str) -> yaml.Node | None:
+    return cast("yaml.Node | None", yaml.compose(text, Loader=_LOADER))  # pyright: ignore[reportUnknownMemberType]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -23,7 +23,7 @@ COMMANDS = {
     "doctor": doctor.doctor,
 }
 
-ClickException = typer.BadParameter.__mro__[2]
+ClickException: Any = typer.BadParameter.__mro__[2]
 """Click's base of all usage errors: some releases of typer bring their own click, so it is taken from typer."""
 
 app = typer.Typer(
@@ -76,9 +76,9 @@ def numatui(
     choice = Choice.of(live, demo, replay)
     context.obj = choice
     if context.invoked_subcommand is None:
-        from numatui.tui import start
+        from numatui.tui.start import start
 
-        raise typer.Exit(start.start(choice))
+        raise typer.Exit(start(choice))
 
 
 def with_optional_values(arguments: list[str]) -> list[str]:
@@ -118,7 +118,7 @@ def run(arguments: list[str]) -> int:
         return _fail("interrupted: nothing more is done", 130)
     except ClickException as exc:
         context = getattr(exc, "ctx", None)
-        message = str(getattr(exc, "message", "")) or exc.format_message()  # type: ignore[attr-defined]
+        message = str(getattr(exc, "message", "")) or exc.format_message()
         return _fail(f"{message.rstrip('.')}; see {context.command_path if context else 'numatui'} --help", 2)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -21,7 +21,6 @@ def emulate(
     Example: numatui emulate scheduler-moves
     """
     from backend.emulator.run import run_scenario
-
     from backend.emulator.scenarios import load
 
     report = run_scenario(load(file), seed=seed)
@@ -43,7 +42,7 @@ def _print(report: dict[str, Any]) -> None:
         for step in report["steps"]
     ]
     if rows:
-        output.print_table([("AT", "right"), "CALL", "TASK", "RESULT", ("TOOK", "right")], rows)
+        output.print_table([">AT", "CALL", "TASK", "RESULT", ">TOOK"], rows)
     nodes = [str(node["id"]) for node in report["nodes"]]
     cells: list[list[str]] = []
     for name, task in report["tasks"].items():
@@ -61,11 +60,11 @@ def _print(report: dict[str, Any]) -> None:
     output.print_table(
         [
             "TASK",
-            ("PID", "right"),
+            ">PID",
             "REGION",
             "POLICY",
-            *[(f"N{node}", "right") for node in nodes],
-            ("SWAP", "right"),
+            *[f">N{node}" for node in nodes],
+            ">SWAP",
         ],
         cells,
     )

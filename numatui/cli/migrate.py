@@ -176,7 +176,7 @@ def _print_outcome(outcome: Outcome) -> None:
     rows.append(
         ["after", *[output.size(outcome.after.get(node, 0)) if outcome.after else "?" for node in nodes]]
     )
-    output.print_table(["", *[(f"N{node}", "right") for node in nodes]], rows)
+    output.print_table(["", *[f">N{node}" for node in nodes]], rows)
     for reason, amount in outcome.left.items():
         output.note(f"{pid}: {output.size(amount)} not moved: {REASONS[reason]}")
     if outcome.error:

@@ -59,13 +59,13 @@ def _document(node: Node, topology: Topology) -> dict[str, Any]:
 
 
 def _print(topology: Topology, columns: list[str], values: list[list[Any]]) -> None:
-    heads: list[str | tuple[str, output.Align]] = [
-        (columns[0].upper(), "right"), "CPUS", *[(name.upper(), "right") for name in columns[2:]],
-        *[(f"→{node.id}", "right") for node in topology.nodes],
+    heads: list[str] = [
+        f">{columns[0].upper()}", "CPUS", *[f">{name.upper()}" for name in columns[2:]],
+        *[f">→{node.id}" for node in topology.nodes],
     ]  # fmt: skip
     has_access = any(node.access for node in topology.nodes)
     if has_access:
-        heads += [("LATENCY", "right"), ("BANDWIDTH", "right")]
+        heads += [">LATENCY", ">BANDWIDTH"]
     rows: list[list[str]] = []
     for node, row in zip(topology.nodes, values, strict=True):
         cells = [str(row[0]), row[1] or "none", *[output.size(amount) for amount in row[2:]]]

@@ -6,7 +6,7 @@ import csv
 import json
 import sys
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
@@ -14,7 +14,6 @@ from backend.text import printable
 from numatui.format import duration, exact, percent, size
 
 __all__ = [
-    "Align",
     "Csv",
     "Json",
     "duration",
@@ -30,7 +29,6 @@ __all__ = [
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Csv = Annotated[bool, typer.Option("--csv", help="Print comma-separated values.")]
-Align = Literal["left", "right"]
 
 
 def print_json(schema: str, document: dict[str, Any]) -> None:
@@ -46,12 +44,11 @@ def print_csv(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         writer.writerow([printable(value, 4096) if isinstance(value, str) else value for value in row])
 
 
-def print_table(
-    columns: Sequence[str | tuple[str, Align]], rows: Sequence[Sequence[str]], flexible: int | None = None
-) -> None:
-    """Plain columns, as wide as their contents. On a terminal the column `flexible` is cut to what is left."""
-    names = [column if isinstance(column, str) else column[0] for column in columns]
-    right = [not isinstance(column, str) and column[1] == "right" for column in columns]
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], flexible: int | None = None) -> None:
+    """Plain columns, as wide as their contents; a name that starts with `>` aligns its column to the right. On a terminal
+    the column `flexible` is cut to what is left."""
+    names = [column.removeprefix(">") for column in columns]
+    right = [column.startswith(">") for column in columns]
     cells = [names, *[[printable(cell, 4096) for cell in row] for row in rows]]
     widths = [max(_width(row[index]) for row in cells) for index in range(len(names))]
     if flexible is not None and sys.stdout.isatty():

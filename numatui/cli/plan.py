@@ -181,9 +181,7 @@ def print_plan(plan: Plan) -> None:
         for move in one.moves
     ]
     if rows:
-        output.print_table(
-            [("PID", "right"), "COMMAND", "MOVE", ("PAGES", "right"), ("SIZE", "right")], rows, flexible=1
-        )
+        output.print_table([">PID", "COMMAND", "MOVE", ">PAGES", ">SIZE"], rows, flexible=1)
     for room in plan.room:
         if room.incoming:
             state = "enough room" if room.enough else "NOT enough room"

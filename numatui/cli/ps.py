@@ -155,9 +155,9 @@ def _document(row: Row) -> dict[str, Any]:
 
 
 def _print(rows: list[Row], ids: list[int], depth: dict[int, int]) -> None:
-    columns: list[str | tuple[str, output.Align]] = [
-        ("PID", "right"), "USER", "COMMAND", ("CPU@N", "right"), ("RSS", "right"), ("LOCAL", "right"),
-        *[(f"N{node}", "right") for node in ids], "POLICY", "CPUSET",
+    columns: list[str] = [
+        ">PID", "USER", "COMMAND", ">CPU@N", ">RSS", ">LOCAL",
+        *[f">N{node}" for node in ids], "POLICY", "CPUSET",
     ]  # fmt: skip
     cells: list[list[str]] = []
     for row in rows:

@@ -77,8 +77,8 @@ def show(
         f"{process.threads} threads, on CPU {process.cpu} (node {'?' if where is None else where}), "
         f"cpuset {output.printable(process.cpuset)}"
     )
-    heads: list[str | tuple[str, output.Align]] = [
-        "ADDRESS", "KIND", "POLICY", ("PAGE", "right"), *[(f"N{node}", "right") for node in ids], "FILE",
+    heads: list[str] = [
+        "ADDRESS", "KIND", "POLICY", ">PAGE", *[f">N{node}" for node in ids], "FILE",
     ]  # fmt: skip
     rows = [
         [f"{vma.start:x}", vma.kind, vma.policy, output.size(vma.page_size),
