@@ -41,10 +41,9 @@ def access(m: Machine, task: Task, thread: Thread, vma: Vma, index: int, write: 
 
     Raises OutOfMemory when the task was killed for want of a frame, SegmentationFault.
     """
-    if write and not vma.flags & VM.WRITE:
-        raise SegmentationFault(f"{vma.start + index * m.page_size:x}")
     at = np.array([index], np.int64)
     while True:
+        _check(task, vma, write)
         pte = int(vma.pte[index])
         if pte & PTE_PRESENT and (pte & PTE_WRITE or not write):
             vma.mark(m.frames, at, write)
@@ -54,8 +53,6 @@ def access(m: Machine, task: Task, thread: Thread, vma: Vma, index: int, write: 
             return int(m.frames.contents[pfn])
         if not pte and not write:
             return 0
-        if not task.alive:
-            raise SegmentationFault("the task has exited")
         task.min_flt += 1
         yield from m.step("fault", m.costs.fault)
         if vma.pte[index] != pte:
@@ -72,12 +69,11 @@ def access(m: Machine, task: Task, thread: Thread, vma: Vma, index: int, write: 
 
 def touch(m: Machine, task: Task, thread: Thread, vma: Vma, index: Indices, write: bool) -> Events:
     """Access a batch of distinct pages: those without obstacles at once, the others one by one."""
+    _check(task, vma, write)
     pte = vma.pte[index]
     present = (pte & PTE_PRESENT) != 0
     ready = present & ((pte & PTE_WRITE) != 0) if write else present | (pte == 0)
     new = index[pte == 0] if write else index[:0]
-    if write and not vma.flags & VM.WRITE:
-        raise SegmentationFault(f"{vma.start:x}")
     if len(new):
         task.min_flt += len(new)
         anonymous_pages(m, task, thread, vma, new)
@@ -91,6 +87,13 @@ def touch(m: Machine, task: Task, thread: Thread, vma: Vma, index: Indices, writ
     yield from m.step("touch", m.costs.fault * len(new))
     for one in index[~ready & (pte != 0)].tolist():
         yield from access(m, task, thread, vma, one, write)
+
+
+def _check(task: Task, vma: Vma, write: bool) -> None:
+    if not task.alive:
+        raise SegmentationFault(f"{task.pid} has exited")
+    if vma.unmapped or (write and not vma.flags & VM.WRITE):
+        raise SegmentationFault(f"{vma.start:x}")
 
 
 def anonymous_pages(m: Machine, task: Task, thread: Thread, vma: Vma, index: Indices) -> None:

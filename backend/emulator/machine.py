@@ -216,6 +216,8 @@ class Machine:
         cached = self.swap.cache[entries]
         self._free_swap_cache(np.concatenate([pfns, cached[cached >= 0]]), entries)
         self.frames.put(pfns)
+        if vma.expected is not None:
+            vma.expected[index] = 0
 
     def _free_swap_cache(self, pfns: Pfns, entries: Pfns) -> None:
         """free_swap_and_cache(): pages that only the swap cache holds leave it, unless somebody has them locked."""
@@ -237,6 +239,7 @@ class Machine:
         self.zap(vma, np.arange(vma.pages, dtype=np.int64))
         self.rmap.unlink(vma)
         vma.mm.vmas.remove(vma)
+        vma.unmapped = True
 
     def exit(self, task: Task, why: str = "exited") -> None:
         """The task ends; its memory goes when nobody else holds the address space."""

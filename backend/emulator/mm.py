@@ -49,6 +49,7 @@ class Vma:
     nr_dirty: int = 0
     nr_active: int = 0
     nr_swap: int = 0
+    unmapped: bool = False
     expected: NDArray[np.uint64] | None = None
 
     @property

@@ -17,8 +17,8 @@ class SwapArea:
 
     def __init__(self, slots: int) -> None:
         self.slots = slots
-        self.swap_map = np.zeros(slots, np.int32)
-        self.cache = np.full(slots, -1, np.int32)
+        self.swap_map = np.zeros(max(1, slots), np.int32)
+        self.cache = np.full(max(1, slots), -1, np.int32)
         self._stack = np.arange(slots - 1, -1, -1, dtype=np.int32)
         self.free = slots
 

@@ -102,7 +102,7 @@ def move_pages(
     if not m.profile.has_move_pages:
         raise fail(errno.ENOSYS)
     yield from m.step("syscall", m.costs.syscall)
-    if flags & ~(MoveFlag.MOVE | MoveFlag.MOVE_ALL):
+    if flags & ~int(MoveFlag.MOVE | MoveFlag.MOVE_ALL):
         raise fail(errno.EINVAL)
     if flags & MoveFlag.MOVE_ALL and not caller.privileged:
         raise fail(errno.EPERM)

@@ -1,0 +1,146 @@
+"""What must hold of an emulated machine between any two steps (section 9 of the design)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from backend.emulator.frames import PG, State
+from backend.emulator.machine import Machine
+from backend.emulator.mm import PTE_DIRTY, PTE_MIGRATION, PTE_PRESENT, PTE_SHIFT, PTE_SWAP, Mm, Vma
+
+
+def address_spaces(m: Machine, more: list[Mm] = []) -> list[Mm]:  # noqa: B006
+    """Of living tasks, and those that only a system call still holds."""
+    return list(
+        {id(mm): mm for mm in [*(t.mm for t in m.tasks.values() if t.mm), *more] if mm.users}.values()
+    )
+
+
+def check(m: Machine, more: list[Mm] = []) -> None:  # noqa: B006
+    """AssertionError naming the invariant that is broken. `more`: address spaces of exited tasks that may still be held."""
+    vmas = [vma for mm in address_spaces(m, more) for vma in mm.vmas]
+    frames, swap = m.frames, m.swap
+    _frame_states(m)
+    mapped = np.zeros(len(frames.state), np.int64)
+    swap_ptes = np.zeros(max(1, swap.slots), np.int64)
+    for vma in vmas:
+        present = (vma.pte & PTE_PRESENT) != 0
+        np.add.at(mapped, vma.pte[present] >> PTE_SHIFT, 1)
+        np.add.at(swap_ptes, vma.pte[(vma.pte & PTE_SWAP) != 0] >> PTE_SHIFT, 1)
+        _vma_counts(m, vma)
+        _contents(m, vma)
+    assert np.array_equal(mapped, frames.mapcount), (
+        "2: mapcount is the number of present PTEs that name the frame"
+    )
+    _references(m)
+    _swap_cache(m)
+    cached = swap.cache >= 0
+    counts = swap_ptes + cached
+    assert np.array_equal(counts, swap.swap_map), (
+        "6: a slot's count is its swap PTEs, plus 1 in the swap cache"
+    )
+    assert swap.free == int(np.count_nonzero(swap.swap_map[: swap.slots] == 0)), "6: unused slots are free"
+    for mm in address_spaces(m, more):
+        present = sum(int(np.count_nonzero(vma.pte & PTE_PRESENT)) for vma in mm.vmas)
+        assert mm.rss == present, "7: rss is the number of present PTEs"
+
+
+def check_at_rest(m: Machine, more: list[Mm] = [], pins: int = 0) -> None:  # noqa: B006
+    """Also: nothing is locked, nobody waits, nothing is isolated, every run of the event loop ends."""
+    m.env.run()
+    check(m, more)
+    used = m.frames.state == State.IN_USE
+    assert not (m.frames.flags & PG.LOCKED).any(), "8: no lock stays held"
+    assert not m.locks.waiting, "8: no wait without a waker"
+    assert sum(m.locks.holders.values()) == pins, "8: no temporary reference is forgotten"
+    held = np.zeros(len(used), np.bool_)
+    held[list(m.locks.holders)] = True
+    assert ((m.frames.flags[used & ~held] & PG.LRU) != 0).all(), "7: isolated pages come back"
+
+
+def _frame_states(m: Machine) -> None:
+    frames = m.frames
+    free = frames.state == State.FREE
+    for name in ("flags", "refcount", "mapcount", "mapping", "private"):
+        assert not getattr(frames, name)[free].any(), f"1: free frames have no {name}"
+    assert (frames.refcount[frames.state == State.IN_USE] > 0).all(), "1: frames in use are referenced"
+    stacks = [zone.stack[: zone.free] for zone in frames.zones.values()]
+    stacked = np.concatenate(stacks)
+    assert len(np.unique(stacked)) == len(stacked), "1: a frame is free once"
+    assert np.array_equal(np.sort(stacked), np.nonzero(free)[0]), (
+        "1: what is free is on its node's free stack"
+    )
+    for zone in frames.zones.values():
+        mine = frames.nid == zone.nid
+        on_lru = mine & ((frames.flags & PG.LRU) != 0)
+        active = on_lru & ((frames.flags & PG.ACTIVE) != 0)
+        assert zone.nr_lru_active == int(np.count_nonzero(active)), "7: active LRU count"
+        assert zone.nr_lru_inactive == int(np.count_nonzero(on_lru & ~active)), "7: inactive LRU count"
+
+
+def _references(m: Machine) -> None:
+    """refcount = mappings + swap cache + isolation (or a target not yet handed out) + temporary holders."""
+    frames = m.frames
+    holders = np.zeros(len(frames.state), np.int64)
+    for pfn, count in m.locks.holders.items():
+        holders[pfn] = count
+    used = frames.state == State.IN_USE
+    apart = used & ((frames.flags & PG.LRU) == 0)
+    expected = frames.mapcount + _in_swap_cache(m) + holders + apart
+    # A frame that only a temporary holder keeps was taken off the LRU by nobody: it has just been given up.
+    orphan = apart & (holders > 0) & (frames.refcount == expected - 1)
+    assert np.array_equal(frames.refcount[used & ~orphan], expected[used & ~orphan]), "2: references add up"
+
+
+def _swap_cache(m: Machine) -> None:
+    frames, swap = m.frames, m.swap
+    slots = np.nonzero(swap.cache >= 0)[0]
+    pfns = swap.cache[slots]
+    assert np.array_equal(frames.private[pfns], slots), "3: a swap-cache page names its slot"
+    flagged = (frames.flags & PG.SWAPCACHE) != 0
+    assert flagged[pfns].all(), "3: a page in the swap cache says so"
+    replaced = flagged & ~_in_swap_cache(m)
+    assert (frames.flags[replaced] & PG.LOCKED).all(), (
+        "3: only a page that is being replaced, locked, still says so"
+    )
+
+
+def _in_swap_cache(m: Machine) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    inside = np.zeros(len(m.frames.state), np.bool_)
+    inside[m.swap.cache[m.swap.cache >= 0]] = True
+    return inside
+
+
+def _vma_counts(m: Machine, vma: Vma) -> None:
+    frames = m.frames
+    pte = vma.pte[(vma.pte & PTE_PRESENT) != 0]
+    pfns = pte >> PTE_SHIFT
+    assert np.array_equal(vma.nr_node, np.bincount(frames.nid[pfns], minlength=m.node_slots)), (
+        "7: pages per node"
+    )
+    dirty = ((pte & PTE_DIRTY) != 0) | ((frames.flags[pfns] & PG.DIRTY) != 0)
+    assert vma.nr_dirty == int(np.count_nonzero(dirty)), "7: dirty pages"
+    assert vma.nr_active == int(np.count_nonzero(frames.flags[pfns] & PG.ACTIVE)), "7: active pages"
+    assert vma.nr_swap == int(np.count_nonzero(vma.pte & PTE_SWAP)), "7: swap PTEs"
+
+
+def _contents(m: Machine, vma: Vma) -> None:
+    """4: whoever reads an address gets what was last written there. A page locked in the middle of its copy is read
+    after the lock only."""
+    if vma.expected is None:
+        return
+    frames = m.frames
+    pte = vma.pte
+    entry = pte >> PTE_SHIFT
+    pfns = np.full(len(pte), -1, np.int64)
+    direct = (pte & (PTE_PRESENT | PTE_MIGRATION)) != 0
+    pfns[direct] = entry[direct]
+    swapped = (pte & PTE_SWAP) != 0
+    pfns[swapped] = m.swap.cache[entry[swapped]]
+    assert (pfns[swapped] >= 0).all(), "3: what a swap PTE names is in the swap cache"
+    known = pfns >= 0
+    readable = known & ~(swapped & ((frames.flags[np.maximum(pfns, 0)] & PG.LOCKED) != 0))
+    assert np.array_equal(frames.contents[pfns[readable]], vma.expected[readable]), (
+        "4: lost write or stale read"
+    )
+    assert not vma.expected[pte == 0].any(), "4: a page that was written is not forgotten"
