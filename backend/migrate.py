@@ -19,7 +19,7 @@ from backend.kernel import Kernel, MoveFlag
 from backend.nodeset import NodeSet
 from backend.placement import Placement, Vma, read_placement
 from backend.plan import Method, Plan, remaining
-from backend.process import Identity, Process, process_error, read_identity
+from backend.process import Identity, Process, process_error, read_stat
 from backend.remap import Move
 from backend.resident import Addresses, resident_addresses
 
@@ -92,8 +92,12 @@ class Outcome:
 
 
 def still_the_same(kernel: Kernel, identity: Identity) -> None:
-    """Raises NotFound when the process has ended or its pid belongs to another now."""
-    if read_identity(kernel, identity.pid) != identity:
+    """Raises NotFound when the process has ended (also when its parent has not collected it yet: it has no memory any
+    more) or its pid belongs to another now."""
+    stat = read_stat(kernel, identity.pid)
+    if stat.identity == identity and stat.has_ended:
+        raise NotFound(f"process {identity.pid} has ended", "its memory went with it")
+    if stat.identity != identity:
         raise NotFound(
             f"process {identity.pid} has ended and another has its number now",
             "nothing was done to it: look at numatui ps",
@@ -353,6 +357,7 @@ class _Job:
             if exc.errno in (errno.ESRCH, errno.EPERM):
                 raise process_error(self.kernel, self.pid, exc) from None
             if exc.errno != errno.ENOMEM:
+                still_the_same(self.kernel, self.process.identity)
                 self.error = f"migrate_pages: {describe_oserror(exc)}"
         took = self.kernel.clock() - began
         now = read_placement(self.kernel, self.pid)
@@ -388,7 +393,9 @@ class _Job:
         try:
             still_the_same(self.kernel, self.process.identity)
             after = read_placement(self.kernel, self.pid).bytes_by_node
-        except (NotFound, NotPermitted):
+        except (NotFound, NotPermitted) as exc:
+            self.error = self.error or str(exc)
+            self.progress.left.clear()
             self._left("process-ended", max(0, self.progress.total - self.progress.moved))
         progress = self.progress
         rest = remaining(before.bytes_by_node, after, self.plan.moves) if after else 0

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import Self
 
-from backend.errors import ParseError, UsageError
+from backend.errors import NotFound, ParseError, UsageError
 
 MAX_ID = 65_535
 """Larger ids are taken for nonsense: Linux's largest MAX_NUMNODES is 1,024, its largest NR_CPUS 8,192."""
@@ -180,7 +180,8 @@ class NodeSet(IdSet):
         to be safe: a range that runs backwards (`3-1`) is an error (libnuma takes its first node alone), and on
         machines with sparse ids `!` inverts within the nodes there are (libnuma inverts the first *n* ids).
 
-        Raises UsageError naming the part that is wrong and the nodes there are.
+        Raises UsageError for what is not in the grammar, NotFound for nodes that are not there: both name the part
+        that is wrong and the nodes there are.
         """
         there = f"the nodes here are {nodes or 'none'}"
         if "\0" in text:
@@ -246,10 +247,10 @@ class NodeSet(IdSet):
             raise UsageError(f"node {match.group().strip()} in '{_shown(text)}' is negative", there)
         if relative:
             if value >= len(nodes):
-                raise UsageError(f"+{digits[:24]} in '{_shown(text)}' counts past the last node", there)
+                raise NotFound(f"+{digits[:24]} in '{_shown(text)}' counts past the last node", there)
             value = nodes.nth(value)
         elif value not in nodes:
-            raise UsageError(f"there is no node {digits[:24]} (in '{_shown(text)}')", there)
+            raise NotFound(f"there is no node {digits[:24]} (in '{_shown(text)}')", there)
         return value, rest[end:]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -108,13 +109,15 @@ def parse_totals(raw: bytes, page_size: int = 4096) -> dict[int, int]:
 
 
 def read_placement(kernel: Kernel, pid: int, with_maps: bool = False) -> Placement:
-    """Raises NotFound, NotPermitted, ParseError. `with_maps` adds the end of each VMA and finer kinds."""
+    """Raises NotFound, NotPermitted, ParseError. `with_maps` adds the end of each VMA and finer kinds,
+    where maps can be read too."""
     try:
         vmas = parse_numa_maps(kernel.read(f"/proc/{pid}/numa_maps"), kernel.page_size)
-        if with_maps:
-            vmas = join_maps(vmas, kernel.read(f"/proc/{pid}/maps"))
     except OSError as exc:
         raise process_error(kernel, pid, exc) from None
+    if with_maps:
+        with suppress(OSError):
+            vmas = join_maps(vmas, kernel.read(f"/proc/{pid}/maps"))
     return Placement(vmas)
 
 

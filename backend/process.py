@@ -14,6 +14,7 @@ from backend.text import decode, printable
 
 _GONE = (errno.ENOENT, errno.ESRCH)
 _PF_KTHREAD = 0x00200000
+_PF_EXITING = 0x00000004
 S = TypeVar("S", CpuSet, NodeSet)
 
 
@@ -42,6 +43,11 @@ class Stat:
     @property
     def is_kernel_thread(self) -> bool:
         return bool(self.flags & _PF_KTHREAD)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it is on its way out or a zombie: it has let go of its memory, but the pid is still taken."""
+        return self.state in ("Z", "X", "x") or bool(self.flags & _PF_EXITING)
 
 
 @dataclass(frozen=True, slots=True)

@@ -173,7 +173,8 @@ class _Tarball:
                         self._enter(name)
         except (tarfile.TarError, EOFError, ValueError, zlib.error, LZMAError) as exc:
             raise ParseError(
-                f"{path} is not a tarball ({exc})", "a recording is a folder or tarball with proc/ and sys/"
+                f"{path} is not a tarball ({str(exc).splitlines()[0] if str(exc) else 'empty'})",
+                "a recording is a folder or tarball with proc/ and sys/",
             ) from None
         for link, target in links.items():
             if target in self._files:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
-
-_REPLACED_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-
 
 def decode(raw: bytes) -> str:
     """Bytes of a name as text; what is not UTF-8 is kept as surrogate escapes."""
@@ -19,13 +15,7 @@ def printable(text: str, limit: int = 256) -> str:
     """
     if text.isascii() and text.isprintable() and len(text) <= limit:
         return text
-    out: list[str] = []
-    for char in text[: limit + 1]:
-        if unicodedata.category(char) in _REPLACED_CATEGORIES:
-            out.append(_escape(char))
-        else:
-            out.append(char)
-    shown = "".join(out)
+    shown = "".join(char if char.isprintable() else _escape(char) for char in text[: limit + 1])
     return shown if len(text) <= limit and len(shown) <= 4 * limit else shown[:limit] + "…"
 
 

@@ -107,9 +107,13 @@ def with_optional_values(arguments: list[str]) -> list[str]:
 def run(arguments: list[str]) -> int:
     """Run the command line and return the exit code. Never a traceback for what a user or the machine can cause."""
     try:
-        result = app(args=with_optional_values(arguments), prog_name="numatui", standalone_mode=False)
+        if "_NUMATUI_COMPLETE" in os.environ:
+            return int(app(args=arguments, prog_name="numatui", standalone_mode=False) or 0)
+        command = typer.main.get_command(app)
+        with command.make_context("numatui", with_optional_values(arguments)) as context:
+            command.invoke(context)
         sys.stdout.flush()
-        return int(result or 0)
+        return 0
     except NumatuiError as exc:
         return _fail(str(exc), exc.exit_code)
     except typer.Exit as exc:

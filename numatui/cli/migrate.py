@@ -7,19 +7,22 @@ import sys
 import tempfile
 import threading
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from backend.errors import UsageError
 from backend.kernel import Kernel
-from backend.migrate import REASONS, Options, Outcome, Progress, migrate_process
 from backend.plan import Plan
 from numatui.cli import output
 from numatui.cli.plan import From, To, check_method, document, prepare, print_plan
 from numatui.cli.ps import parse_size
 from numatui.cli.source import kernel_of
+
+if TYPE_CHECKING:
+    from backend.migrate import Options, Outcome, Progress
 
 
 def migrate(
@@ -43,6 +46,8 @@ def migrate(
 
     Example: numatui migrate 4242 --from 0-1 --to 2-3
     """
+    from backend.migrate import Options
+
     options = Options(
         method=check_method(method),
         budget=parse_duration(budget),
@@ -63,7 +68,7 @@ def migrate(
     with ExitStack() as stack:
         if kernel.source == "demo":
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="numatui-demo-"))) / "jobs"
-            options = Options(options.method, options.budget, options.max_rate, options.move_all, folder)
+            options = replace(options, journal_dir=folder)
         outcomes = _run(kernel, plan, options, quiet=json)
     if json:
         output.print_json(
@@ -109,6 +114,8 @@ def outcome_document(outcome: Outcome) -> dict[str, Any]:
 
 
 def _run(kernel: Kernel, plan: Plan, options: Options, quiet: bool) -> list[Outcome]:
+    from backend.migrate import migrate_process
+
     cancel = threading.Event()
     previous = signal.signal(signal.SIGINT, lambda *_: cancel.set())
     outcomes: list[Outcome] = []
@@ -163,6 +170,8 @@ class _progress_bar:
 
 
 def _print_outcome(outcome: Outcome) -> None:
+    from backend.migrate import REASONS
+
     nodes = sorted({*outcome.before, *outcome.after})
     pid = outcome.process.pid
     state = "cancelled, " if outcome.cancelled else ""

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from backend.errors import ParseError, UsageError
+from backend.errors import NotFound, NumatuiError, ParseError, UsageError
 from backend.nodeset import CpuSet, NodeSet
 
 ids = st.sets(st.integers(0, 1023))
@@ -73,13 +73,22 @@ def test_the_grammar(text: str, nodes: NodeSet, expected: list[int]) -> None:
      "9" * 5000, "0-" + "9" * 5000, "file:/etc", "0\x001", "\x1b[31m", "٣"],
 )  # fmt: skip
 def test_what_is_not_in_the_grammar_names_the_nodes_there_are(text: str) -> None:
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(NumatuiError) as caught:
         NodeSet.parse(text, FOUR)
     message = str(caught.value)
     assert "\n" not in message
     assert "\x1b" not in message
     assert "0-3" in message
     assert len(message) < 300
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [("4", NotFound), ("0-7", NotFound), ("+4", NotFound), ("x", UsageError), ("3-1", UsageError)],
+)
+def test_missing_nodes_and_bad_grammar_are_different_errors(text: str, error: type[NumatuiError]) -> None:
+    with pytest.raises(error):
+        NodeSet.parse(text, FOUR)
 
 
 def test_same_is_what_it_refers_to() -> None:
@@ -95,7 +104,7 @@ def test_any_text_gives_a_set_or_a_usage_error(text: str) -> None:
         lambda: NodeSet.parse_list(text),
         lambda: NodeSet.parse_hexmask(text),
     ):
-        with contextlib.suppress(UsageError):
+        with contextlib.suppress(NumatuiError):
             assert isinstance(parse(), NodeSet)
 
 
@@ -151,7 +160,7 @@ def libnuma() -> Iterator[Libnuma]:
 def ours(text: str) -> set[int] | None:
     try:
         return set(NodeSet.parse(text, FOUR))
-    except UsageError:
+    except NumatuiError:
         return None
 
 
@@ -177,6 +186,6 @@ def test_the_real_libnuma_agrees(libnuma: Libnuma, text: str) -> None:
 def _error(text: str) -> str:
     try:
         NodeSet.parse(text, FOUR)
-    except UsageError as exc:
+    except NumatuiError as exc:
         return str(exc)
     return ""

@@ -1,0 +1,303 @@
+"""The commands as scripts see them: documents, exit codes, one-line errors."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backend.emulator.scenarios import names
+from numatui.cli.app import run, with_optional_values
+from tests.unit.trees import process_files, two_nodes, write
+
+SMALL = ["--demo", "scheduler-moves"]
+
+
+class Cli:
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self.capsys = capsys
+
+    def __call__(self, *arguments: str) -> tuple[int, str, str]:
+        """(exit code, stdout, stderr)."""
+        self.capsys.readouterr()
+        code = run(list(arguments))
+        captured = self.capsys.readouterr()
+        return code, captured.out, captured.err
+
+    def json(self, *arguments: str, code: int = 0) -> dict[str, Any]:
+        got, out, err = self(*arguments, "--json")
+        assert got == code, err
+        return json.loads(out)
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str], private_state: Path) -> Cli:
+    return Cli(capsys)
+
+
+@pytest.fixture
+def replay(tmp_path: Path) -> list[str]:
+    return ["--replay", str(two_nodes(tmp_path / "tree"))]
+
+
+def one_line(err: str) -> bool:
+    return err.startswith("numatui: ") and err.count("\n") == 1 and err.rstrip("\n").isprintable()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "schema"),
+    [(["ps"], "ps"), (["nodes"], "nodes"), (["show", "3"], "show"), (["plan", "--from", "0", "--to", "1"], "plan"),
+     (["plan", "3", "--from", "0", "--to", "1"], "plan"), (["migrate", "3", "--from", "0", "--to", "1", "--yes"], "migrate"),
+     (["migrate", "3", "--from", "0", "--to", "1", "--dry-run"], "plan"), (["doctor"], "doctor")],
+)  # fmt: skip
+def test_every_document_says_what_it_is(cli: Cli, arguments: list[str], schema: str) -> None:
+    assert cli.json(*SMALL, *arguments)["schema"] == f"numatui/{schema}/1"
+
+
+@pytest.mark.parametrize(
+    "arguments", [["ps"], ["nodes"], ["show", "3"], ["plan", "3", "--from", "0", "--to", "1"]]
+)
+def test_every_table_is_csv_too(cli: Cli, arguments: list[str]) -> None:
+    code, out, _ = cli(*SMALL, *arguments, "--csv")
+    rows = list(csv.reader(io.StringIO(out)))
+    assert code == 0
+    assert len(rows) > 1
+    assert len({len(row) for row in rows}) == 1
+
+
+def test_ps_of_a_recording(cli: Cli, replay: list[str]) -> None:
+    (process,) = cli.json(*replay, "ps")["processes"]
+    assert process["command"] == "postgres -D"
+    assert process["nodes"] == {"0": 6 * 4096, "1": 3 * 4096 + (4 << 20)}
+    assert process["policy"] == "bind:1"
+    assert process["node"] == 0
+    assert process["local"] == pytest.approx(6 * 4096 / (9 * 4096 + (4 << 20)), abs=1e-4)
+
+
+def test_ps_sorts_filters_and_grows_trees(cli: Cli) -> None:
+    sizes = [process["rss"] for process in cli.json("--demo", "ps")["processes"]]
+    assert sizes == sorted(sizes, reverse=True)
+    assert {p["user"] for p in cli.json("--demo", "ps", "--user", "oracle")["processes"]} == {"oracle"}
+    assert {p["comm"] for p in cli.json("--demo", "ps", "nginx")["processes"]} >= {"nginx", "nginx2"}
+    assert all(p["rss"] >= 500 << 20 for p in cli.json("--demo", "ps", "--min", "500M")["processes"])
+    on_three = [p["nodes"].get("3", 0) for p in cli.json("--demo", "ps", "--sort", "N3")["processes"]]
+    assert on_three == sorted(on_three, reverse=True)
+    code, out, _ = cli("--demo", "ps", "--tree")
+    assert code == 0
+    assert out.index("/sbin/init") < out.index("  ora_dbw0")
+
+
+def test_migrating_in_the_demo_moves_keeps_and_proves(cli: Cli) -> None:
+    document = cli.json(*SMALL, "migrate", "3", "--from", "0-1", "--to", "2-3", "--yes")
+    (outcome,) = document["outcomes"]
+    assert outcome["complete"]
+    assert outcome["before"].keys() == {"0", "1"}
+    assert list(outcome["after"].values()) == list(outcome["before"].values())
+    assert outcome["after"].keys() == {"2", "3"}
+
+
+@pytest.mark.parametrize(
+    ("sources", "targets", "moves"),
+    [("0-1", "2-3", [(0, 2), (1, 3)]), ("0,1", "1,2", [(1, 2), (0, 1)]), ("1-3", "0-1", [(3, 0), (2, 1)]), ("0-3", "1-2", [(3, 2), (0, 1)]),
+     ("all", "3", [(2, 3), (1, 3), (0, 3)]), ("!0", "0", [(1, 0), (2, 0), (3, 0)]), ("+0", "same", [])],
+)  # fmt: skip
+def test_the_mapping_alone_needs_no_machine(
+    cli: Cli, sources: str, targets: str, moves: list[tuple[int, int]]
+) -> None:
+    document = cli.json("plan", "--nodes", "0-3", "--from", sources, "--to", targets)
+    assert document["moves"] == [{"from": a, "to": b} for a, b in moves]
+
+
+def test_the_old_rule_can_be_asked_for(cli: Cli) -> None:
+    document = cli.json("plan", "--nodes", "0-3", "--from", "1-3", "--to", "0-1", "--rule", "direct-v8")
+    assert document["moves"] == [{"from": 1, "to": 0}, {"from": 2, "to": 1}, {"from": 3, "to": 0}]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        ([*SMALL, "migrate", "4711", "--from", "0", "--to", "1"], 4, "no process 4711"),
+        ([*SMALL, "show", "4711"], 4, "no process 4711"),
+        ([*SMALL, "show", "2"], 5, "kernel thread"),
+        ([*SMALL, "migrate", "2", "--from", "0", "--to", "1"], 5, "kernel thread"),
+        ([*SMALL, "plan", "3", "--from", "9", "--to", "1"], 4, "no node 9"),
+        ([*SMALL, "plan", "3", "--from", "0", "--to", ""], 2, "empty set"),
+        ([*SMALL, "plan", "3", "--from", "0;1", "--to", "1"], 2, "not part of a node set"),
+        ([*SMALL, "migrate", "3", "--from", "0", "--to", "1"], 2, "--yes"),
+        ([*SMALL, "migrate", "3", "--from", "0", "--to", "1", "--method", "teleport"], 2, "teleport"),
+        ([*SMALL, "migrate", "3", "--from", "0", "--to", "1", "--budget", "soon"], 2, "soon"),
+        ([*SMALL, "ps", "nothing-like-this"], 4, "no process matches"),
+        ([*SMALL, "ps", "--sort", "beauty"], 2, "beauty"),
+        ([*SMALL, "ps", "--min", "lots"], 2, "lots"),
+        (["--demo", "no-such-scenario", "ps"], 4, "no-such-scenario"),
+        (["--replay", "/nonexistent", "ps"], 4, "/nonexistent"),
+        (["--demo", "default", "--replay", "/x", "ps"], 2, "exclude"),
+        (["emulate", "/nonexistent.yaml"], 4, "cannot be read"),
+        (["frobnicate"], 2, "frobnicate"),
+        (["ps", "--frobnicate"], 2, "--frobnicate"),
+        (["plan", "--from", "0"], 2, "--to"),
+        (["plan", "--nodes", "0-3", "1", "--from", "0", "--to", "1"], 2, "exclude"),
+        (["migrate", "12x", "--from", "0", "--to", "1"], 2, "see numatui migrate --help"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_one_line_and_the_right_exit_code(
+    cli: Cli, arguments: list[str], code: int, says: str
+) -> None:
+    got, _, err = cli(*arguments)
+    assert got == code, err
+    assert says in err
+    assert err.splitlines()[-1].startswith("numatui: ")
+    assert "Traceback" not in err
+    assert len([line for line in err.splitlines() if line.startswith("numatui: ")]) == 1
+
+
+def test_a_recording_cannot_be_changed(cli: Cli, replay: list[str]) -> None:
+    code, _, err = cli(*replay, "migrate", "7", "--from", "0", "--to", "1", "--yes")
+    assert code == 5
+    assert "recording" in err
+
+
+def test_targets_without_memory_are_refused(cli: Cli, tmp_path: Path) -> None:
+    tree = two_nodes(tmp_path / "tree")
+    (tree / "sys/devices/system/node/node1/meminfo").write_text("Node 1 MemTotal: 0 kB\n")
+    code, _, err = cli("--replay", str(tree), "plan", "7", "--from", "0", "--to", "1")
+    assert code == 2
+    assert "no memory" in err
+
+
+def test_no_numa_in_the_kernel(cli: Cli, tmp_path: Path) -> None:
+    code, _, err = cli(
+        "--replay", str(write(tmp_path / "t", {"proc/version": "Linux version 6.1\n"})), "nodes"
+    )
+    assert code == 5
+    assert "--demo" in err
+
+
+def test_another_system(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "uname", lambda: os.uname_result(("Darwin", "mac", "23", "x", "arm64")))
+    code, _, err = cli("ps")
+    assert code == 5
+    assert "Darwin" in err
+    assert "--demo" in err
+
+
+def test_a_full_target_is_exit_code_1_with_the_reason(cli: Cli, tmp_path: Path) -> None:
+    scenario = tmp_path / "full.yaml"
+    scenario.write_text(
+        "machine:\n  nodes:\n    - {id: 0, memory: 64MiB, cpus: 0}\n    - {id: 1, memory: 32MiB, cpus: 1}\n"
+        "processes:\n  - {name: big, node: 0, memory: [{size: 48MiB, on: {0: 100%}}]}\n"
+    )
+    document = cli.json("--demo", str(scenario), "migrate", "3", "--from", "0", "--to", "1", "--yes", code=1)
+    (outcome,) = document["outcomes"]
+    assert set(outcome["left"]) == {"no-room"}
+    assert outcome["moved"] + outcome["left"]["no-room"] == 48 << 20
+    assert document["plan"]["warnings"][0]["code"] == "room"
+
+
+HOSTILE = b"a\n\x1b[2J[red]x[/red]\xff" + b"y" * 4000
+
+
+@pytest.mark.parametrize(
+    "arguments", [["ps"], ["ps", "--tree"], ["show", "7"], ["plan", "7", "--from", "0", "--to", "1"]]
+)
+@pytest.mark.parametrize("form", [[], ["--json"], ["--csv"]])
+def test_hostile_names_are_harmless_everywhere(
+    cli: Cli, tmp_path: Path, arguments: list[str], form: list[str]
+) -> None:
+    maps = b"7f00 default file=/x\\012\x1b[31m[b]\xff anon=1 N0=1 kernelpagesize_kB=4\n"
+    files = process_files(7, HOSTILE, maps)
+    tree = write(two_nodes(tmp_path / "tree"), {**files, "proc/7/cpuset": b"/\x1b[5m\n"})
+    code, out, err = cli("--replay", str(tree), *arguments, *form)
+    assert code == 0, err
+    assert all(line.isprintable() for line in (out + err).splitlines())
+    assert "[2J" not in out or "\\x1b" in out or "\\u001b" in out
+    if form == ["--json"]:
+        json.loads(out)
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        (["--demo"], ["--demo", "default"]), (["--demo", "ps"], ["--demo", "default", "ps"]), (["--demo", "x.yaml", "ps"], ["--demo", "x.yaml", "ps"]),
+        (["--demo", "--help"], ["--demo", "default", "--help"]), (["ps", "--demo"], ["ps", "--demo"]), (["--replay", "ps", "ps"], ["--replay", "ps", "ps"]),
+    ],
+)  # fmt: skip
+def test_demo_may_stand_alone(given: list[str], meant: list[str]) -> None:
+    assert with_optional_values(given) == meant
+
+
+@pytest.mark.parametrize("name", names())
+def test_shipped_scenarios_run(cli: Cli, name: str) -> None:
+    document = cli.json("emulate", name)
+    assert document["steps"]
+    assert all(step["errno"] is None for step in document["steps"])
+    code, out, _ = cli("emulate", name)
+    assert code == 0
+    assert "after" in out
+
+
+def test_the_scheduler_scenario_ends_local_again(cli: Cli) -> None:
+    document = cli.json("emulate", "scheduler-moves")
+    assert document["tasks"]["oltp"]["vmas"][0]["nodes"] == {"3": 32768}
+    assert document["steps"][1]["result"] == 0
+
+
+def python(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, check=False, **options
+    )
+
+
+@pytest.mark.parametrize("arguments", ["ps --json", "ps", "nodes", "doctor --json"])
+def test_reading_commands_import_no_heavy_libraries(arguments: str) -> None:
+    code = (
+        "import sys; from numatui.cli.app import run; code = run(sys.argv[1:]); "
+        "print({'textual', 'numpy', 'simpy', 'yaml'} & set(sys.modules), file=sys.stderr); sys.exit(code)"
+    )
+    done = python("-c", code, *arguments.split())
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines()[-1] == "set()"
+
+
+def test_a_reader_that_leaves_early_is_no_error() -> None:
+    code = "import sys; from numatui.cli.app import run; sys.exit(run(['--demo', 'default', 'ps', '--json']))"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as child:
+        assert child.stdout is not None
+        child.stdout.close()
+        assert child.stderr is not None
+        assert child.stderr.read() == b""
+    assert child.returncode == 0
+
+
+def test_python_m_and_version() -> None:
+    done = python("-m", "numatui", "--version")
+    assert done.returncode == 0
+    assert done.stdout.startswith("numatui ")
+
+
+def test_live_commands_work_on_this_machine() -> None:
+    document = json.loads(python("-m", "numatui", "ps", "--json").stdout)
+    assert document["source"] == "live"
+    assert any(process["pid"] == os.getpid() for process in document["processes"])
+    assert json.loads(python("-m", "numatui", "nodes", "--json").stdout)["nodes"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
+def test_an_ordinary_user_is_refused_other_users_processes() -> None:
+    code = (
+        "import os, sys; from numatui.cli import app; import backend.migrate, backend.live.kernel; "
+        "app.run(['plan', '--nodes', '0-1', '--from', '0', '--to', '1']); "
+        "os.setgroups([]); os.setgid(65534); os.setuid(65534); sys.exit(app.run(sys.argv[1:]))"
+    )
+    done = python("-c", code, "migrate", str(os.getpid()), "--from", "0", "--to", "0", "--yes")
+    assert done.returncode == 3
+    assert one_line(done.stderr)

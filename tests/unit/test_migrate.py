@@ -1,0 +1,329 @@
+"""Migrations through the seam, on the emulated machine: the code path is the live one."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import stat
+import threading
+from array import array
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from backend.emulator.kernel import EmulatedKernel
+from backend.emulator.machine import Machine
+from backend.emulator.syscalls import Caller
+from backend.errors import NotFound, NotPermitted, NotSupported, NumatuiError
+from backend.facts import release
+from backend.journal import runs_of
+from backend.migrate import Options, Outcome, Progress, migrate_process
+from backend.nodeset import NodeSet
+from backend.placement import read_placement
+from backend.plan import Plan, Subject, make_plan, rule_of
+from backend.process import Identity, Process, read_process
+from backend.topology import read_topology
+from tests.emulator.invariants import check_at_rest
+from tests.emulator.machines import machine, nodes_of, region
+
+PAGE = 4096
+
+
+def plan_for(kernel: Any, process: Process, sources: list[int], targets: list[int]) -> Plan:
+    subject = Subject(process, read_placement(kernel, process.pid))
+    return make_plan(
+        [subject], NodeSet(sources), NodeSet(targets), read_topology(kernel), rule=rule_of(release(kernel))
+    )
+
+
+def move(
+    kernel: Any, pid: int, sources: list[int], targets: list[int], tmp_path: Path, **options: Any
+) -> Outcome:
+    process = read_process(kernel, pid)
+    extra = {name: options.pop(name) for name in ("on_progress", "cancel") if name in options}
+    chosen = Options(journal_dir=tmp_path / "jobs", **options)
+    return migrate_process(kernel, plan_for(kernel, process, sources, targets), process, chosen, **extra)
+
+
+def two_by_hundred(profile: str = "linux-6", **options: Any) -> tuple[Machine, EmulatedKernel, int]:
+    m = machine(profile, pages=1024, swap_pages=1024, **options)
+    task = m.spawn("oltp", cpu=0, uid=1000)
+    region(m, task, {0: 100, 1: 50})
+    return m, EmulatedKernel(m), task.pid
+
+
+@pytest.mark.parametrize(
+    ("profile", "method"),
+    [("linux-6", "auto"), ("linux-6", "move_pages"), ("linux-6", "migrate_pages"), ("direct-v8", "auto")],
+)
+def test_all_pages_move_keeping_relative_position_and_the_counts_add_up(
+    profile: str, method: Any, tmp_path: Path
+) -> None:
+    m, kernel, pid = two_by_hundred(profile)
+    outcome = move(kernel, pid, [0, 1], [2, 3], tmp_path, method=method)
+    assert outcome.complete
+    assert outcome.before == {0: 100 * PAGE, 1: 50 * PAGE}
+    assert outcome.after == {2: 100 * PAGE, 3: 50 * PAGE}
+    assert outcome.moved == 150 * PAGE
+    assert outcome.method == (
+        "migrate_pages"
+        if "migrate_pages" in (method, *(["migrate_pages"] if profile == "direct-v8" else []))
+        else "move_pages"
+    )
+    check_at_rest(m)
+
+
+@pytest.mark.parametrize("method", ["move_pages", "migrate_pages"])
+def test_overlapping_sets_land_where_the_plan_says(method: Any, tmp_path: Path) -> None:
+    _, kernel, pid = two_by_hundred()
+    process = read_process(kernel, pid)
+    plan = plan_for(kernel, process, [0, 1], [1, 2])
+    outcome = migrate_process(kernel, plan, process, Options(method=method, journal_dir=tmp_path / "j"))
+    assert outcome.after == plan.processes[0].after == {1: 100 * PAGE, 2: 50 * PAGE}
+    assert outcome.complete
+
+
+@pytest.mark.parametrize("method", ["move_pages", "migrate_pages"])
+def test_a_target_without_room_gives_a_partial_result_with_its_reason(method: Any, tmp_path: Path) -> None:
+    m = machine("linux-6", pages=1024)
+    task = m.spawn("big", cpu=0)
+    vma = region(m, task, {0: 600})
+    region(m, m.spawn("hog", cpu=2), {1: 700})
+    outcome = move(EmulatedKernel(m), task.pid, [0], [1], tmp_path, method=method)
+    moved = nodes_of(m, vma).count(1)
+    assert 0 < moved < 600
+    assert outcome.moved == moved * PAGE
+    assert outcome.left == {"no-room": (600 - moved) * PAGE}
+    assert not outcome.complete
+    assert outcome.after == {0: (600 - moved) * PAGE, 1: moved * PAGE}
+
+
+@pytest.mark.parametrize("method", ["move_pages", "migrate_pages"])
+def test_pinned_pages_stay_with_their_reason_and_all_others_move(method: Any, tmp_path: Path) -> None:
+    m, kernel, pid = two_by_hundred()
+    vma = m.tasks[pid].mm.vmas[0]
+    for index in (0, 17, 18, 99):
+        m.locks.get_page(int(vma.pfns(np.array([index]))[0]))
+    outcome = move(kernel, pid, [0], [2], tmp_path, method=method)
+    assert outcome.left == {"busy": 4 * PAGE}
+    assert outcome.moved == 96 * PAGE
+    assert [i for i, node in enumerate(nodes_of(m, vma)) if node == 0] == [0, 17, 18, 99]
+
+
+def test_many_pinned_pages_end_soon(tmp_path: Path) -> None:
+    m, kernel, pid = two_by_hundred()
+    vma = m.tasks[pid].mm.vmas[0]
+    for index in range(100):
+        m.locks.get_page(int(vma.pfns(np.array([index]))[0]))
+    outcome = move(kernel, pid, [0], [2], tmp_path)
+    assert outcome.left == {"busy": 100 * PAGE}
+    assert outcome.moved == 0
+
+
+def test_cancelling_stops_within_a_batch_and_says_what_is_left(tmp_path: Path) -> None:
+    m = machine("linux-6", pages=4096)
+    task = m.spawn("t", cpu=0)
+    region(m, task, {0: 3000})
+    cancel = threading.Event()
+    seen: list[int] = []
+
+    def on_progress(progress: Progress) -> None:
+        seen.append(progress.moved)
+        cancel.set()
+
+    outcome = move(EmulatedKernel(m), task.pid, [0], [1], tmp_path, on_progress=on_progress, cancel=cancel)
+    assert len(seen) == 1
+    assert outcome.cancelled
+    assert outcome.moved == seen[0]
+    assert outcome.left == {"cancelled": 3000 * PAGE - outcome.moved}
+    assert outcome.after == {0: 3000 * PAGE - outcome.moved, 1: outcome.moved}
+
+
+def test_a_process_that_exits_in_mid_migration_is_an_outcome(tmp_path: Path) -> None:
+    m = machine("linux-6", pages=4096)
+    task = m.spawn("t", cpu=0)
+    region(m, task, {0: 3000})
+    outcome = move(EmulatedKernel(m), task.pid, [0], [1], tmp_path, on_progress=lambda _: m.exit(task))
+    assert not outcome.complete
+    assert outcome.after == {}
+    assert outcome.left["process-ended"] == 3000 * PAGE - outcome.moved
+    assert "ended" in outcome.error
+
+
+def test_a_recycled_pid_is_never_touched(tmp_path: Path) -> None:
+    m, kernel, pid = two_by_hundred()
+    process = read_process(kernel, pid)
+    plan = plan_for(kernel, process, [0], [1])
+    m.exit(m.tasks[pid])
+    other = region(m, m.spawn("other", cpu=0, pid=pid), {0: 20})
+    with pytest.raises(NotFound, match="another has its number"):
+        migrate_process(kernel, plan, process, Options(journal_dir=tmp_path / "j"))
+    assert nodes_of(m, other) == [0] * 20
+
+
+def test_a_pid_recycled_in_mid_migration_is_not_touched(tmp_path: Path) -> None:
+    m = machine("linux-6", pages=4096)
+    task = m.spawn("t", cpu=0)
+    region(m, task, {0: 2000})
+    others: list[Any] = []
+
+    def recycle(_: Progress) -> None:
+        if not others:
+            m.exit(task)
+            others.append(region(m, m.spawn("other", cpu=0, pid=task.pid), {0: 500}))
+
+    outcome = move(EmulatedKernel(m), task.pid, [0], [1], tmp_path, on_progress=recycle)
+    assert outcome.error
+    assert nodes_of(m, others[0]) == [0] * 500
+
+
+def test_kernel_threads_and_missing_calls_are_refused_before_anything(tmp_path: Path) -> None:
+    m, kernel, pid = two_by_hundred("direct-v8")
+    with pytest.raises(NotSupported, match="move_pages"):
+        move(kernel, pid, [0], [1], tmp_path, method="move_pages")
+    thread = m.spawn("kswapd0", cpu=0, kernel_thread=True)
+    with pytest.raises(NotSupported, match="kernel thread"):
+        move(kernel, thread.pid, [0], [1], tmp_path)
+    assert not (tmp_path / "jobs").exists()
+
+
+def test_other_users_processes_are_refused(tmp_path: Path) -> None:
+    m, _, pid = two_by_hundred()
+    stranger = EmulatedKernel(m, Caller(1001, False))
+    process = read_process(stranger, pid)
+    plan = plan_for(EmulatedKernel(m), process, [0], [1])
+    with pytest.raises(NotPermitted):
+        migrate_process(stranger, plan, process, Options(journal_dir=tmp_path / "j"))
+    owner = EmulatedKernel(m, Caller(1000, False))
+    with pytest.raises(NotPermitted, match="--all"):
+        migrate_process(owner, plan, process, Options(move_all=True, journal_dir=tmp_path / "j"))
+    assert migrate_process(owner, plan, process, Options(journal_dir=tmp_path / "j")).complete
+
+
+class Hiding:
+    """A machine with NUMA balancing on: move_pages does not see the pages."""
+
+    def __init__(self, kernel: EmulatedKernel) -> None:
+        self._kernel = kernel
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._kernel, name)
+
+    def move_pages(
+        self, pid: int, pages: array[int], nodes: array[int] | None, status: array[int], flags: int
+    ) -> int:
+        status[:] = array("i", [-errno.ENOENT]) * len(pages)
+        return 0
+
+
+def test_hidden_pages_are_moved_by_migrate_pages_or_reported(tmp_path: Path) -> None:
+    _, kernel, pid = two_by_hundred()
+    outcome = move(Hiding(kernel), pid, [0], [2], tmp_path, method="move_pages")
+    assert outcome.left == {"hidden": 100 * PAGE}
+    assert outcome.moved == 0
+    outcome = move(Hiding(kernel), pid, [0], [2], tmp_path, method="auto")
+    assert outcome.complete
+    assert outcome.method == "move_pages+migrate_pages"
+    assert outcome.after == {1: 50 * PAGE, 2: 100 * PAGE}
+
+
+def test_a_rate_limit_is_kept(tmp_path: Path) -> None:
+    m = machine("linux-6", pages=4096)
+    task = m.spawn("t", cpu=0)
+    region(m, task, {0: 3000})
+    kernel = EmulatedKernel(m)
+    outcome = move(kernel, task.pid, [0], [1], tmp_path, max_rate=1 << 20)
+    assert outcome.moved * 1e9 / outcome.elapsed <= (1 << 20) * 1.01
+
+
+def test_batches_adapt_to_the_budget(tmp_path: Path) -> None:
+    worst = {}
+    for budget in (500_000, 20_000_000):
+        m = machine("linux-6", pages=20_000)
+        task = m.spawn("t", cpu=0)
+        region(m, task, {0: 18_000})
+        worst[budget] = move(EmulatedKernel(m), task.pid, [0], [1], tmp_path, budget=budget).worst_call
+    assert worst[500_000] < worst[20_000_000]
+
+
+class TestJournal:
+    def lines(self, tmp_path: Path) -> list[dict[str, Any]]:
+        (path,) = (tmp_path / "jobs").iterdir()
+        return [json.loads(line) for line in path.read_text().splitlines()]
+
+    def test_the_head_and_the_batch_are_on_disk_before_pages_move(self, tmp_path: Path) -> None:
+        m, kernel, pid = two_by_hundred()
+        vma = m.tasks[pid].mm.vmas[0]
+        original = kernel.move_pages
+        seen: list[list[dict[str, Any]]] = []
+
+        def watching(
+            pid: int, pages: array[int], nodes: array[int] | None, status: array[int], flags: int
+        ) -> int:
+            if nodes is not None:
+                seen.append(self.lines(tmp_path))
+            return original(pid, pages, nodes, status, flags)
+
+        kernel.move_pages = watching  # type: ignore[method-assign]
+        outcome = move(kernel, pid, [0], [2], tmp_path)
+        head, batch = seen[0]
+        assert head["pid"] == pid
+        assert head["start_time"] == m.tasks[pid].start_time
+        assert head["moves"] == [[0, 2]]
+        assert batch == {"from": 0, "to": 2, "page_size": PAGE, "runs": [[vma.start, 100]]}
+        assert self.lines(tmp_path)[-1]["end"] == "done"
+        assert self.lines(tmp_path)[0]["job"] == outcome.job
+
+    def test_it_is_private(self, tmp_path: Path) -> None:
+        _, kernel, pid = two_by_hundred()
+        old = os.umask(0)
+        try:
+            move(kernel, pid, [0], [2], tmp_path)
+        finally:
+            os.umask(old)
+        (path,) = (tmp_path / "jobs").iterdir()
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+    def test_nothing_moves_when_it_cannot_be_written(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        m, kernel, pid = two_by_hundred()
+
+        def full(fd: int, data: bytes) -> int:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr(os, "write", full)
+        with pytest.raises(NumatuiError, match="disk is full"):
+            move(kernel, pid, [0], [2], tmp_path)
+        monkeypatch.undo()
+        assert nodes_of(m, m.tasks[pid].mm.vmas[0]).count(2) == 0
+
+    def test_a_link_in_its_place_is_refused(self, tmp_path: Path) -> None:
+        _, kernel, pid = two_by_hundred()
+        (tmp_path / "elsewhere").mkdir()
+        (tmp_path / "jobs").symlink_to(tmp_path / "elsewhere")
+        with pytest.raises(NumatuiError, match="not a folder of yours"):
+            move(kernel, pid, [0], [2], tmp_path)
+        assert not list((tmp_path / "elsewhere").iterdir())
+
+    def test_an_interrupted_job_has_no_end(self, tmp_path: Path) -> None:
+        _, kernel, pid = two_by_hundred()
+
+        def die(_: Progress) -> None:
+            raise SystemExit(9)
+
+        with pytest.raises(SystemExit):
+            move(kernel, pid, [0], [2], tmp_path, on_progress=die)
+        assert self.lines(tmp_path)[-1]["end"] == "failed"
+
+    def test_runs(self) -> None:
+        assert runs_of([0, 4096, 8192, 20480], 4096) == [(0, 3), (20480, 1)]
+
+
+def test_identity_is_pid_and_start_time() -> None:
+    m, kernel, pid = two_by_hundred()
+    assert read_process(kernel, pid).identity == Identity(pid, m.tasks[pid].start_time)
