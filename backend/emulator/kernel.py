@@ -40,6 +40,7 @@ class EmulatedKernel:
         self._lock = threading.RLock()
         self._stopping = threading.Event()
         self._clockwork: threading.Thread | None = None
+        self._broken: Exception | None = None
         self._pidfds: dict[int, Task] = {}
 
     def start(self, speed: float = 1.0) -> None:
@@ -70,7 +71,11 @@ class EmulatedKernel:
                 continue
             with self._lock:
                 started = self.machine.now
-                self.machine.advance(min(due, 1.0))
+                try:
+                    self.machine.advance(min(due, 1.0))
+                except Exception as exc:
+                    self._broken = exc
+                    return
                 ahead = max(0.0, self.machine.now - started - due)
 
     def _call(self, path: Callable[[Machine, Caller], Events]) -> int:
@@ -87,6 +92,8 @@ class EmulatedKernel:
 
     def _locked(self, reading: Callable[[], T]) -> T:
         with self._lock:
+            if self._broken is not None:
+                raise RuntimeError("the emulated machine broke down") from self._broken
             return reading()
 
     def capabilities(self) -> Capabilities:

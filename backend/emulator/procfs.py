@@ -71,6 +71,10 @@ def listdir(m: Machine, path: str) -> list[str]:
                 if match[2]
                 else [*_PROCESS_FILES, *_OWNER_ONLY, "task"]
             )
+    elif match := re.match(r"/proc/(\d+)/task/(\d+)\Z", path):
+        task = m.tasks.get(int(match[1]))
+        if task is not None and any(thread.tid == int(match[2]) for thread in task.threads):
+            return ["stat", "comm"]
     elif names := _children(path):
         return names
     raise _error(errno.ENOENT, path)
