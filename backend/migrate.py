@@ -277,6 +277,7 @@ class _Job:
             untouched = status == _UNTOUCHED
             if untouched.any():
                 status[untouched] = self._where(wanted[untouched])
+            self._look_again_at_huge_pages(wanted, status, move.target)
             again = untouched & (status == move.source)
             moved = int(np.count_nonzero(status == move.target))
             self.progress.moved += moved * page_size
@@ -293,6 +294,13 @@ class _Job:
             if gave_up and len(wanted):
                 raise _Full
 
+    def _look_again_at_huge_pages(self, wanted: Addresses, status: Statuses, target: int) -> None:
+        """The second small page of a transparent huge page answers EBUSY because the first has taken the whole along
+        (do_pages_move() isolates it, then cannot isolate it again): those that are there now have moved."""
+        busy = status == -errno.EBUSY
+        if busy.any():
+            status[busy] = np.where(self._where(wanted[busy]) == target, target, -errno.EBUSY)
+
     def _where(self, addresses: Addresses) -> Statuses:
         return self._move_pages(addresses, None)[0]
 
@@ -305,6 +313,8 @@ class _Job:
         try:
             self.kernel.move_pages(self.pid, pages, nodes, status, int(flags))
         except OSError as exc:
+            if exc.errno == errno.EINVAL:
+                still_the_same(self.kernel, self.process.identity)
             if exc.errno == errno.ENOMEM:
                 full = True
             elif exc.errno in (errno.ESRCH, errno.EPERM) or nodes is None:

@@ -19,7 +19,7 @@ from backend.text import decode
 
 T = TypeVar("T")
 _SLICE = 0.05
-_LATER = "this stage of the emulated machine does not have it"
+_LATER = "not supported by this machine: policies of running tasks and control files are not emulated"
 
 
 class EmulatedKernel:
