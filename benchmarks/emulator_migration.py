@@ -36,7 +36,7 @@ def emulated(profile: str, pages: int) -> float:
 def bare(pages: int, batch: int = 4096) -> float:
     """The sketch. Pages a second."""
     total = 2 * pages + 8192
-    flags, nid = np.zeros(total, np.uint16), np.zeros(total, np.int16)
+    flags = np.zeros(total, np.uint16)
     refcount, mapcount = np.zeros(total, np.int32), np.zeros(total, np.int32)
     mapping, index = np.zeros(total, np.int32), np.zeros(total, np.int64)
     contents = np.zeros(total, np.uint64)
@@ -68,7 +68,9 @@ def main() -> None:
         sketch = max(bare(pages) for _ in range(3))
         for profile in ("linux-6", "direct-v8"):
             speed = max(emulated(profile, pages) for _ in range(3))
-            print(f"{profile:10} {pages:>9} pages: {speed / 1e6:5.2f} M pages/s, {speed / sketch:4.2f} of the bare sketch ({sketch / 1e6:.1f} M)")
+            print(
+                f"{profile:10} {pages:>9} pages: {speed / 1e6:5.2f} M pages/s, {speed / sketch:4.2f} of the bare sketch ({sketch / 1e6:.1f} M)"
+            )
 
 
 if __name__ == "__main__":

@@ -14,7 +14,13 @@ ROUNDS = 15
 def seconds(*arguments: str) -> float:
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     began = time.perf_counter()
-    subprocess.run([sys.executable, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True, env=environment)
+    subprocess.run(
+        [sys.executable, *arguments],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        check=True,
+        env=environment,
+    )
     return time.perf_counter() - began
 
 
@@ -22,7 +28,18 @@ def main() -> None:
     commands = {
         "python -c pass": ("-c", "pass"),
         "import typer": ("-c", "import typer"),
-        "numatui plan --nodes": ("-m", "numatui", "plan", "--nodes", "0-3", "--from", "0", "--to", "1", "--json"),
+        "numatui plan --nodes": (
+            "-m",
+            "numatui",
+            "plan",
+            "--nodes",
+            "0-3",
+            "--from",
+            "0",
+            "--to",
+            "1",
+            "--json",
+        ),
         "numatui ps --json": ("-m", "numatui", "ps", "--json"),
     }
     times: dict[str, list[float]] = {name: [] for name in commands}

@@ -177,10 +177,9 @@ class MemMap:
         self.index[pfns] = 0
         self.private[pfns] = 0
         self.contents[pfns] = 0
-        nids = self.nid[pfns]
-        for nid in np.unique(nids).tolist():
+        for nid, here in self.by_node(pfns):
             zone = self.zones[nid]
-            mine = pfns[nids == nid]
+            mine = pfns[here]
             zone.stack[zone.free : zone.free + len(mine)] = mine[::-1]
             zone.free += len(mine)
 
@@ -207,9 +206,18 @@ class MemMap:
 
     def _count_lru(self, pfns: Pfns, sign: int) -> None:
         active = (self.flags[pfns] & PG.ACTIVE) != 0
-        nids = self.nid[pfns]
-        for nid in np.unique(nids).tolist():
-            here = nids == nid
-            count = int(np.count_nonzero(here & active))
+        for nid, here in self.by_node(pfns):
+            mine = active[here]
+            count = int(np.count_nonzero(mine))
             self.zones[nid].nr_lru_active += sign * count
-            self.zones[nid].nr_lru_inactive += sign * (int(np.count_nonzero(here)) - count)
+            self.zones[nid].nr_lru_inactive += sign * (len(mine) - count)
+
+    def by_node(self, pfns: Pfns) -> list[tuple[int, NDArray[np.bool_] | slice]]:
+        """(node, which of the batch are its) for each node that has some."""
+        nids = self.nid[pfns]
+        if not len(nids):
+            return []
+        first = int(nids[0])
+        if (nids == first).all():
+            return [(first, slice(None))]
+        return [(nid, nids == nid) for nid in np.nonzero(np.bincount(nids))[0].tolist()]

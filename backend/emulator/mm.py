@@ -152,7 +152,8 @@ class ReverseMap:
         """For a batch: (vma, positions in `pfns`, page indices in the vma) where each frame may be mapped. The caller
         looks at the PTEs: they may name something else by now."""
         mapping, index = frames.mapping[pfns], frames.index[pfns]
-        for anon_vma in np.unique(mapping).tolist():
+        one = len(mapping) > 0 and (mapping == mapping[0]).all()
+        for anon_vma in mapping[:1].tolist() if one else np.unique(mapping).tolist():
             for vma in self._vmas.get(anon_vma, ()):
                 offset = index - vma.pgoff
                 at = np.nonzero((mapping == anon_vma) & (offset >= 0) & (offset < vma.pages))[0]

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from backend.emulator.frames import PG, MemMap, Pfns
 
 Entries = NDArray[np.int32]
-"""Swap entries: slot numbers."""
+"""Swap entries: slot numbers, each once in a batch (a page has one slot, and one PTE in a VMA)."""
 
 
 class SwapArea:
@@ -46,12 +46,12 @@ class SwapArea:
 
     def duplicate(self, entries: Entries) -> None:
         """One more swap PTE names each (swap_duplicate())."""
-        np.add.at(self.swap_map, entries, 1)
+        self.swap_map[entries] += 1
 
     def release(self, entries: Entries) -> None:
         """One swap PTE less names each; slots that nothing names are free again (swap_free())."""
-        np.subtract.at(self.swap_map, entries, 1)
-        done = np.unique(entries[self.swap_map[entries] == 0])
+        self.swap_map[entries] -= 1
+        done = entries[self.swap_map[entries] == 0]
         self._stack[self.free : self.free + len(done)] = done[::-1]
         self.free += len(done)
 

@@ -159,17 +159,8 @@ def _forget(m: Machine, old: Pfns) -> None:
 
 
 def _copy_cost(m: Machine, old: Pfns, new: Pfns) -> float:
-    if not len(old):
-        return 0.0
-    pairs = frames_pairs(m, old, new)
-    return sum(count * m.costs.copy_between(m.distance(a, b)) for (a, b), count in pairs.items())
-
-
-def frames_pairs(m: Machine, old: Pfns, new: Pfns) -> dict[tuple[int, int], int]:
-    """(node of old, node of new) → pages."""
-    codes = m.frames.nid[old].astype(np.int64) << 16 | m.frames.nid[new].astype(np.int64)
-    values, counts = np.unique(codes, return_counts=True)
-    return {
-        (value >> 16, value & 0xFFFF): count
-        for value, count in zip(values.tolist(), counts.tolist(), strict=True)
-    }
+    return sum(
+        m.costs.copy_between(m.distance(source, target)) * len(part)
+        for source, here in m.frames.by_node(old)
+        for target, part in ((target, new[here][there]) for target, there in m.frames.by_node(new[here]))
+    )

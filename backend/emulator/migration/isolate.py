@@ -32,7 +32,7 @@ def isolate(m: Machine, pfns: Pfns, source: int | None, move_all: bool) -> Pfns:
     if source is not None:
         wanted &= frames.nid[pfns] == source
     taken = pfns[wanted]
-    if len(taken) > 1 and len(taken) != len(np.unique(taken)):
+    if move_all and len(taken) > 1:
         taken = taken[np.sort(np.unique(taken, return_index=True)[1])]
     frames.drop_lru(taken)
     frames.refcount[taken] += 1
