@@ -24,8 +24,9 @@ _NONE: Pfns = np.empty(0, np.int32)
 
 @dataclass(slots=True)
 class Lists:
-    """The four lists, the caller's afterwards: what is left of `from` and `to`, the old frames of `moved` pages, the
-    pages that `failed` for good. `retry`: pages of `from` that asked for another pass to the end."""
+    """The four lists, the caller's afterwards. Going in, the n-th frame of `source` has the n-th of `target`, as far as
+    there are targets. Coming out: what is left of both (a page that asked for a retry to the end keeps its target), the
+    old frames of `moved` pages, the pages that `failed` for good, and how many asked for a `retry`."""
 
     source: Pfns
     target: Pfns
@@ -39,71 +40,76 @@ class Lists:
         return sum(map(len, self.failed)) + self.retry
 
 
+Pairs = tuple[Pfns, Pfns]
+"""Old frames and the new ones meant for them."""
+
+
 def migrate_pages(m: Machine, lists: Lists) -> Events:
-    """Move the frames of `lists.source` to those of `lists.target`, consumed one for each page, in order."""
+    """Move the frames of `lists.source` to those of `lists.target`. Where targets run out, the rest stays in `source`."""
+    paired = min(len(lists.source), len(lists.target))
+    beyond = lists.source[paired:]
+    spare = [lists.target[paired:]]
+    old, new = lists.source[:paired], lists.target[:paired]
     for number in range(PASSES):
-        todo, lists.source = lists.source, _NONE
-        retry: list[Pfns] = []
-        exhausted: list[Pfns] = []
-        batches = [todo[start : start + m.batch] for start in range(0, len(todo), m.batch)]
+        retry: list[Pairs] = []
+        batches = [(old[at : at + m.batch], new[at : at + m.batch]) for at in range(0, len(old), m.batch)]
         while batches:
-            again, contended, rest = yield from _unmap_and_move(m, batches.pop(0), lists, number)
-            retry.append(again)
-            batches[:0] = [contended[at : at + 1] for at in range(len(contended))]
-            if len(rest):
-                exhausted += [rest, *batches]
-                break
-        lists.retry = sum(map(len, retry))
-        lists.source = np.concatenate([*retry, *exhausted]) if retry or exhausted else _NONE
-        if not lists.retry:
+            contended = yield from _unmap_and_move(m, batches.pop(0), lists, retry, spare, number)
+            batches[:0] = [
+                (contended[0][at : at + 1], contended[1][at : at + 1]) for at in range(len(contended[0]))
+            ]
+        old = np.concatenate([_NONE, *(pair[0] for pair in retry)])
+        new = np.concatenate([_NONE, *(pair[1] for pair in retry)])
+        if not len(old):
             break
         m.count("migrate_passes", 1)
+    lists.retry = len(old)
+    lists.source = np.concatenate([old, beyond])
+    lists.target = np.concatenate([new, *spare])
     return lists.nr_failed
 
 
-def _unmap_and_move(m: Machine, batch: Pfns, lists: Lists, number: int) -> Events:
-    """One batch through all steps. Returns (pages that ask for a retry, pages to be waited for one by one, pages for
-    which no target frame was left). Nobody sleeps for one page's lock while holding another's."""
+def _unmap_and_move(
+    m: Machine, batch: Pairs, lists: Lists, retry: list[Pairs], spare: list[Pfns], number: int
+) -> Events:
+    """One batch through all steps. Pages that ask for a retry are appended to `retry`, targets of pages that need none
+    to `spare`. Returns pages whose locks have to be waited for, to be given again one by one: nobody sleeps for one
+    page's lock while holding another's."""
     frames, mechanism = m.frames, m.mechanism
-    freed = frames.refcount[batch] == 1
-    lists.moved.append(batch[freed])
-    batch = batch[~freed]
-    room = len(lists.target)
-    batch, rest = batch[:room], batch[room:]
-    retry: list[Pfns] = []
-    got = m.locks.trylock(batch)
-    contended = batch[~got]
+    old, new = batch
+    freed = frames.refcount[old] == 1
+    lists.moved.append(old[freed])
+    spare.append(new[freed])
+    old, new = old[~freed], new[~freed]
+    got = m.locks.trylock(old)
+    contended = (old[~got], new[~got])
     if number < LOCK_FROM_PASS:
         retry.append(contended)
-        contended = _NONE
-    elif len(batch) == 1 and len(contended):
-        yield from m.locks.lock(int(batch[0]))
+        contended = (_NONE, _NONE)
+    elif len(old) == 1 and len(contended[0]):
+        yield from m.locks.lock(int(old[0]))
         got[:] = True
-        contended = _NONE
-    batch = batch[got]
-    yield from m.step("lock", m.costs.lock * len(batch))
+        contended = (_NONE, _NONE)
+    old, new = old[got], new[got]
+    yield from m.step("lock", m.costs.lock * len(old))
 
-    ok = mechanism.prepare(m, batch)
-    lists.failed.append(batch[~ok])
-    m.locks.unlock(batch[~ok])
-    old = batch[ok]
+    ok = mechanism.prepare(m, old)
+    lists.failed.append(old[~ok])
+    spare.append(new[~ok])
+    m.locks.unlock(old[~ok])
+    old, new = old[ok], new[ok]
     yield from m.step("add_to_swap", m.costs.add_to_swap * len(old))
 
-    new, lists.target = lists.target[: len(old)], lists.target[len(old) :]
     m.locks.trylock(new)
     moved = yield from _migrate_page(m, old, new)
-    retry.append(old[~moved])
-    m.locks.unlock(old[~moved])
-    m.locks.unlock(new[~moved])
-    lists.target = np.concatenate([new[~moved], lists.target])
-    old, new = old[moved], new[moved]
-    m.locks.unlock(new)
     m.locks.unlock(old)
-    frames.add_lru(new)
-    frames.put(new)
-    lists.moved.append(old)
-    m.count("pgmigrate_success", len(old))
-    return np.concatenate(retry), contended, rest
+    m.locks.unlock(new)
+    retry.append((old[~moved], new[~moved]))
+    frames.add_lru(new[moved])
+    frames.put(new[moved])
+    lists.moved.append(old[moved])
+    m.count("pgmigrate_success", int(np.count_nonzero(moved)))
+    return contended
 
 
 def _migrate_page(m: Machine, old: Pfns, new: Pfns) -> Events:
