@@ -18,6 +18,7 @@ from backend.emulator.mm import (
     PTE_YOUNG,
     VM,
     Indices,
+    Mm,
     Vma,
 )  # fmt: skip
 from backend.emulator.page_lock import Events
@@ -36,64 +37,111 @@ class OutOfMemory(Exception):
     """No frame on any node that the policy allows: the task is killed."""
 
 
-def access(m: Machine, task: Task, thread: Thread, vma: Vma, index: int, write: bool) -> Events:
+def access(m: Machine, task: Task, thread: Thread, address: int, write: bool) -> Events:
     """One access of one page, with all faults it takes. Returns the value read or written.
 
     Raises OutOfMemory when the task was killed for want of a frame, SegmentationFault.
     """
-    at = np.array([index], np.int64)
     while True:
-        _check(task, vma, write)
+        vma, index = _find(task, address, write)
+        at = np.array([index], np.int64)
         pte = int(vma.pte[index])
         if pte & PTE_PRESENT and (pte & PTE_WRITE or not write):
             vma.mark(m.frames, at, write)
-            pfn = pte >> PTE_SHIFT
             if write:
                 m.store(vma, at)
-            return int(m.frames.contents[pfn])
+            return int(m.frames.contents[pte >> PTE_SHIFT])
         if not pte and not write:
             return 0
         task.min_flt += 1
-        yield from m.step("fault", m.costs.fault)
-        if vma.pte[index] != pte:
-            continue
-        if not pte:
-            anonymous_pages(m, task, thread, vma, at)
-        elif pte & PTE_SWAP:
-            yield from _do_swap_page(m, vma, index, pte, write)
-        elif pte & PTE_MIGRATION:
-            yield from _migration_entry_wait(m, pte)
-        elif pte & PTE_PRESENT:
-            yield from _do_wp_page(m, vma, index, pte)
+        lock = vma.mm.lock
+        yield from lock.down_read(m.env)
+        try:
+            yield from m.step("fault", m.costs.fault)
+            yield from _handle_fault(m, task, thread, address, write)
+        finally:
+            lock.up_read()
 
 
-def touch(m: Machine, task: Task, thread: Thread, vma: Vma, index: Indices, write: bool) -> Events:
-    """Access a batch of distinct pages: those without obstacles at once, the others one by one."""
-    _check(task, vma, write)
-    pte = vma.pte[index]
-    present = (pte & PTE_PRESENT) != 0
-    ready = present & ((pte & PTE_WRITE) != 0) if write else present | (pte == 0)
-    new = index[pte == 0] if write else index[:0]
-    if len(new):
-        task.min_flt += len(new)
-        anonymous_pages(m, task, thread, vma, new)
-        vma.mark(m.frames, new, write)
-        m.store(vma, new)
-    at = index[ready & present]
-    if len(at):
+def _handle_fault(m: Machine, task: Task, thread: Thread, address: int, write: bool) -> Events:
+    """handle_mm_fault(), with mmap_sem held for reading: one step towards a PTE that allows the access."""
+    vma, index = _find(task, address, write)
+    pte = int(vma.pte[index])
+    if not pte:
+        if write:
+            anonymous_pages(m, task, thread, vma, np.array([index], np.int64))
+    elif pte & PTE_SWAP:
+        yield from _do_swap_page(m, vma, index, pte, write)
+    elif pte & PTE_MIGRATION:
+        yield from _migration_entry_wait(m, pte)
+    elif write and not pte & PTE_WRITE:
+        yield from _do_wp_page(m, vma, index, pte)
+
+
+def touch(m: Machine, task: Task, thread: Thread, start: int, index: Indices, write: bool) -> Events:
+    """Access distinct pages, counted from the address `start`: those without obstacles at once, empty ones in a batch,
+    the others one by one. Raises what `access` raises."""
+    mm = _alive(task)
+    rest: list[Indices] = []
+    found = 0
+    for vma, local in mm.spans(start, index):
+        _writable(vma, write)
+        found += len(local)
+        pte = vma.pte[local]
+        ready = (pte & PTE_PRESENT) != 0
+        if write:
+            ready &= (pte & PTE_WRITE) != 0
+        at = local[ready]
         vma.mark(m.frames, at, write)
         if write:
             m.store(vma, at)
-    yield from m.step("touch", m.costs.fault * len(new))
-    for one in index[~ready & (pte != 0)].tolist():
-        yield from access(m, task, thread, vma, one, write)
+        rest.append((local[~ready if write else ~ready & (pte != 0)]) + (vma.start - start) // m.page_size)
+    if found < len(index):
+        raise SegmentationFault(f"{start:x}")
+    waiting = np.concatenate([index[:0], *rest])
+    if not len(waiting):
+        yield from m.step("touch", 0.0)
+        return
+    lock = mm.lock
+    slow: list[int] = []
+    yield from lock.down_read(m.env)
+    try:
+        fresh = 0
+        for vma, local in _alive(task).spans(start, waiting):
+            _writable(vma, write)
+            empty = vma.pte[local] == 0
+            slow += (vma.start + local[~empty] * m.page_size).tolist()
+            new = local[empty] if write else local[:0]
+            if len(new):
+                task.min_flt += len(new)
+                anonymous_pages(m, task, thread, vma, new)
+                vma.mark(m.frames, new, write)
+                m.store(vma, new)
+                fresh += len(new)
+        yield from m.step("touch", m.costs.fault * fresh)
+    finally:
+        lock.up_read()
+    for address in slow:
+        yield from access(m, task, thread, address, write)
 
 
-def _check(task: Task, vma: Vma, write: bool) -> None:
-    if not task.alive:
+def _alive(task: Task) -> Mm:
+    if not task.alive or task.mm is None:
         raise SegmentationFault(f"{task.pid} has exited")
-    if vma.unmapped or (write and not vma.flags & VM.WRITE):
+    return task.mm
+
+
+def _writable(vma: Vma, write: bool) -> None:
+    if write and not vma.flags & VM.WRITE:
         raise SegmentationFault(f"{vma.start:x}")
+
+
+def _find(task: Task, address: int, write: bool) -> tuple[Vma, int]:
+    vma = _alive(task).find(address)
+    if vma is None:
+        raise SegmentationFault(f"{address:x}")
+    _writable(vma, write)
+    return vma, (address - vma.start) // vma.mm.page_size
 
 
 def anonymous_pages(m: Machine, task: Task, thread: Thread, vma: Vma, index: Indices) -> None:

@@ -147,7 +147,7 @@ class MemMap:
                     parts.append(self._pop(source, take))
                     missing -= take
                     self._count(zone, source, take, here, nodemask)
-        got = np.concatenate(parts) if len(parts) != 1 else parts[0]
+        got = parts[0] if len(parts) == 1 else np.concatenate([np.empty(0, np.int32), *parts])
         self.state[got] = State.IN_USE
         self.refcount[got] = 1
         return got

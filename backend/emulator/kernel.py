@@ -7,19 +7,20 @@ import threading
 import time
 from array import array
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from backend.emulator import procfs, syscalls
+from backend.emulator import policy_calls, procfs, syscalls
 from backend.emulator.machine import Machine
 from backend.emulator.page_lock import Events
 from backend.emulator.syscalls import Caller, fail
 from backend.emulator.task import Task
 from backend.kernel import Capabilities, Capability, Source
+from backend.nodeset import NodeSet
 from backend.text import decode
 
 T = TypeVar("T")
 _SLICE = 0.05
-_LATER = "not supported by this machine: policies of running tasks and control files are not emulated"
+_LATER = "not supported by this machine: control files are not emulated"
 
 
 class EmulatedKernel:
@@ -78,12 +79,12 @@ class EmulatedKernel:
                     return
                 ahead = max(0.0, self.machine.now - started - due)
 
-    def _call(self, path: Callable[[Machine, Caller], Events]) -> int:
+    def _call(self, path: Callable[[Machine, Caller], Events]) -> Any:
         """Run a system call; with time running, it takes its time for the caller too."""
         with self._lock:
             began = self.machine.now
             try:
-                result: int = self.machine.run(path(self.machine, self.caller))
+                result = self.machine.run(path(self.machine, self.caller))
             finally:
                 took = self.machine.now - began
         if self.speed > 0 and self._clockwork is not None:
@@ -112,9 +113,9 @@ class EmulatedKernel:
             "migrate_pages": Capability(True),
             "move_pages": Capability(True) if has else no_call,
             "move_all": no_call if not has else Capability(True) if self.caller.privileged else unprivileged,
-            "mbind": later,
-            "set_mempolicy": later,
-            "get_mempolicy": later,
+            "mbind": Capability(True),
+            "set_mempolicy": Capability(True),
+            "get_mempolicy": Capability(True),
         }
 
     def read(self, path: str, offset: int = 0, size: int = -1) -> bytes:
@@ -168,13 +169,18 @@ class EmulatedKernel:
         return self._call(lambda m, caller: syscalls.move_pages(m, caller, pid, pages, nodes, status, flags))
 
     def mbind(self, address: int, length: int, mode: int, mask: bytes, maxnode: int, flags: int) -> int:
-        raise fail(errno.ENOSYS)
+        return self._call(
+            lambda m, caller: policy_calls.mbind(m, caller, address, length, mode, maxnode, mask, flags)
+        )
 
     def set_mempolicy(self, mode: int, mask: bytes, maxnode: int) -> int:
-        raise fail(errno.ENOSYS)
+        return self._call(lambda m, caller: policy_calls.set_mempolicy(m, caller, mode, maxnode, mask))
 
     def get_mempolicy(self, maxnode: int, address: int, flags: int) -> tuple[int, bytes]:
-        raise fail(errno.ENOSYS)
+        result: tuple[int, NodeSet] = self._call(
+            lambda m, caller: policy_calls.get_mempolicy(m, caller, maxnode, address, flags)
+        )
+        return result[0], result[1].mask(maxnode - 1 if maxnode else 0)
 
 
 def open_scenario(name: str = "default", caller: Caller | None = None) -> EmulatedKernel:

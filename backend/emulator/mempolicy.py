@@ -18,11 +18,13 @@ NAMES = {
 
 @dataclass(frozen=True, slots=True)
 class Mempolicy:
-    """A policy of a task or a VMA. `flags`: ModeFlag, or-ed into the mode by the system calls."""
+    """A policy of a task or a VMA. `flags`: ModeFlag, or-ed into the mode by the system calls. `asked`: the nodes that
+    were asked for, kept where a flag makes them matter."""
 
     mode: Mode
     nodes: NodeSet = field(default_factory=NodeSet)
     flags: int = 0
+    asked: NodeSet = field(default_factory=NodeSet)
 
     def __str__(self) -> str:
         """As numa_maps shows it (mpol_to_str())."""
@@ -50,6 +52,35 @@ class Mempolicy:
 
 
 DEFAULT = Mempolicy(Mode.DEFAULT)
+
+
+def create(mode: int, nodes: NodeSet, allowed: NodeSet) -> Mempolicy | None:
+    """mpol_new() and mpol_set_nodemask(): a policy from a system call's arguments; None for the default.
+
+    `mode` with its flags; `allowed`: the nodes the caller may use. ValueError for what the kernel answers EINVAL.
+    """
+    flags = mode & (ModeFlag.STATIC_NODES | ModeFlag.RELATIVE_NODES)
+    number = mode & ~int(ModeFlag.STATIC_NODES | ModeFlag.RELATIVE_NODES)
+    if number not in list(Mode) or flags == ModeFlag.STATIC_NODES | ModeFlag.RELATIVE_NODES:
+        raise ValueError("mode")
+    kind = Mode(number)
+    if kind == Mode.PREFERRED and not nodes and not flags:
+        kind = Mode.LOCAL
+    if kind in (Mode.DEFAULT, Mode.LOCAL):
+        if nodes or flags:
+            raise ValueError("nodes")
+        return None if kind == Mode.DEFAULT else Mempolicy(kind)
+    usable = relative(nodes, allowed) if flags & ModeFlag.RELATIVE_NODES else nodes & allowed
+    if not usable:
+        raise ValueError("nodes")
+    if kind == Mode.PREFERRED:
+        usable = NodeSet([usable.first()])
+    return Mempolicy(kind, usable, int(flags), nodes if flags else NodeSet())
+
+
+def relative(nodes: NodeSet, allowed: NodeSet) -> NodeSet:
+    """mpol_relative_nodemask(): node n stands for the (n mod |allowed|)-th of the allowed."""
+    return NodeSet(allowed.nth(node % len(allowed)) for node in nodes) if allowed else NodeSet()
 
 
 def parse(text: str, nodes: NodeSet) -> Mempolicy:

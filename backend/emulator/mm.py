@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from backend.emulator.frames import PG, MemMap, Pfns
 from backend.emulator.mempolicy import Mempolicy
+from backend.emulator.mmap_lock import MmapLock
 
 Indices = NDArray[np.int64]
 """Page indices within a VMA."""
@@ -101,6 +102,16 @@ class Vma:
         """The frames of present PTEs."""
         return (self.pte[index] >> PTE_SHIFT).astype(np.int32)
 
+    def recount(self, frames: MemMap) -> None:
+        """All counts from the PTEs, after the VMA was cut or grew."""
+        pte = self.pte[(self.pte & PTE_PRESENT) != 0]
+        pfns = (pte >> PTE_SHIFT).astype(np.int32)
+        flags = frames.flags[pfns]
+        self.nr_node = np.bincount(frames.nid[pfns], minlength=len(self.nr_node)).astype(np.int64)
+        self.nr_dirty = int(np.count_nonzero(((pte & PTE_DIRTY) != 0) | ((flags & PG.DIRTY) != 0)))
+        self.nr_active = int(np.count_nonzero(flags & PG.ACTIVE))
+        self.nr_swap = int(np.count_nonzero(self.pte & PTE_SWAP))
+
 
 @dataclass(eq=False, slots=True)
 class Mm:
@@ -111,6 +122,7 @@ class Mm:
     vmas: list[Vma] = field(default_factory=list[Vma])
     rss: int = 0
     users: int = 1
+    lock: MmapLock = field(default_factory=MmapLock)
 
     def find(self, address: int) -> Vma | None:
         """The VMA that holds an address."""
@@ -128,6 +140,15 @@ class Mm:
     def insert(self, vma: Vma) -> None:
         self.vmas.append(vma)
         self.vmas.sort(key=lambda one: one.start)
+
+    def spans(self, start: int, index: Indices) -> Iterator[tuple[Vma, Indices]]:
+        """Pages counted from the address `start` (ascending), VMA by VMA with the indices there. Pages that nothing maps
+        are left out."""
+        for vma in list(self.vmas):
+            local = index + (start - vma.start) // self.page_size
+            local = local[(local >= 0) & (local < vma.pages)]
+            if len(local):
+                yield vma, local
 
 
 class ReverseMap:

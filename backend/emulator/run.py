@@ -12,8 +12,9 @@ from backend.emulator.description import Description, ProcessSpec, RegionSpec, S
 from backend.emulator.fault import OutOfMemory, SegmentationFault, anonymous_pages
 from backend.emulator.frames import PG
 from backend.emulator.machine import Machine
-from backend.emulator.mm import PTE_DIRTY, PTE_WRITE, PTE_YOUNG, Vma
+from backend.emulator.mm import PTE_DIRTY, PTE_PRESENT, PTE_SWAP, PTE_WRITE, PTE_YOUNG, Vma
 from backend.emulator.page_lock import Events
+from backend.emulator.region import Region
 from backend.emulator.scheduler import balancer
 from backend.emulator.steps import STEPS, Place
 from backend.emulator.task import Task
@@ -27,7 +28,7 @@ class Built:
 
     machine: Machine
     tasks: dict[str, Task]
-    regions: dict[str, dict[str, Vma]]
+    regions: dict[str, dict[str, Region]]
     steps: list[simpy.Process]
     outcomes: list[dict[str, Any]]
 
@@ -102,7 +103,7 @@ def report(description: Description, built: Built) -> dict[str, Any]:
                 "node": m.node_of_cpu[task.leader.cpu],
                 "exited": task.exited or None,
                 "throughput": round(sum(thread.rate for thread in task.threads)),
-                "vmas": [_vma(m, task, vma) for vma in built.regions[name].values()],
+                "vmas": [_region_report(m, task, region) for region in built.regions[name].values()],
             }
             for name, task in built.tasks.items()
         },
@@ -110,16 +111,22 @@ def report(description: Description, built: Built) -> dict[str, Any]:
     }
 
 
-def _vma(m: Machine, task: Task, vma: Vma) -> dict[str, Any]:
-    nodes = {str(node): int(vma.nr_node[node]) for node in np.nonzero(vma.nr_node)[0].tolist()}
-    policy = str(vma.policy or task.policy)
+def _region_report(m: Machine, task: Task, region: Region) -> dict[str, Any]:
+    counts = np.zeros(m.node_slots, np.int64)
+    swap = 0
+    policies: list[str] = []
+    for vma, index in region.spans(task.mm):
+        pte = vma.pte[index]
+        counts += np.bincount(m.frames.nid[vma.pfns(index[(pte & PTE_PRESENT) != 0])], minlength=m.node_slots)
+        swap += int(np.count_nonzero(pte & PTE_SWAP))
+        policies.append(str(vma.policy or task.policy))
     return {
-        "name": vma.name,
-        "kind": vma.kind,
-        "policy": policy,
-        "pages": vma.pages,
-        "nodes": nodes,
-        "swap": vma.nr_swap,
+        "name": region.name,
+        "kind": region.kind,
+        "policy": ", ".join(dict.fromkeys(policies)) or str(task.policy),
+        "pages": region.pages,
+        "nodes": {str(node): int(counts[node]) for node in np.nonzero(counts)[0].tolist()},
+        "swap": swap,
     }
 
 
@@ -131,7 +138,7 @@ def _spawn(built: Built, spec: ProcessSpec) -> None:
     task = m.spawn(
         spec.name, cpu=spec.cpu, uid=spec.uid, command=spec.command, threads=others, policy=spec.policy
     )
-    regions = {region.name: _region(m, task, region) for region in spec.memory}
+    regions = {region.name: _map_region(m, task, region) for region in spec.memory}
     built.tasks[spec.name] = task
     built.regions[spec.name] = regions
     used = [(regions[region.name], region.access) for region in spec.memory if region.access is not None]
@@ -141,7 +148,7 @@ def _spawn(built: Built, spec: ProcessSpec) -> None:
             m.env.process(run_thread(m, task, thread, used))
 
 
-def _region(m: Machine, task: Task, spec: RegionSpec) -> Vma:
+def _map_region(m: Machine, task: Task, spec: RegionSpec) -> Region:
     vma = m.mmap(task, spec.pages, name=spec.name, kind=spec.kind, policy=spec.policy)
     if spec.on is not None:
         position = 0
@@ -158,7 +165,7 @@ def _region(m: Machine, task: Task, spec: RegionSpec) -> Vma:
                 "make it smaller",
             ) from None
         m.store(vma, index)
-    return vma
+    return Region(spec.name, spec.kind, vma.start, spec.pages)
 
 
 def populate(m: Machine, vma: Vma, index: np.ndarray[tuple[int], np.dtype[np.int64]], node: int) -> None:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from backend.emulator import syscalls
+from backend.emulator import mempolicy, policy_calls, syscalls
 from backend.emulator.fault import touch
-from backend.emulator.mm import PTE_PRESENT, PTE_SHIFT, Indices, Vma
+from backend.emulator.mempolicy import Mempolicy
+from backend.emulator.mm import PTE_PRESENT, Indices, Vma
 from backend.emulator.page_lock import Events
+from backend.emulator.region import Region
 from backend.emulator.scheduler import schedule
 from backend.emulator.syscalls import Caller
 from backend.emulator.task import Task
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from backend.emulator.yaml_reader import Value
 
 LATER = (
-    "fork", "mlock", "munlock", "mbind", "set_mempolicy", "get_mempolicy", "fsync", "msync", "truncate", "unlink",
+    "fork", "mlock", "munlock", "fsync", "msync", "truncate", "unlink",
     "swapoff", "offline", "online", "bad_page", "cpuset", "attach", "write",
 )  # fmt: skip
 """Steps of the scenario language that need parts which this stage of the machine does not have."""
@@ -38,14 +40,24 @@ class Place:
 
     machine: Machine
     task: Task
-    vma: Vma | None
+    region: Region | None
     arguments: dict[str, Any]
 
     def index(self) -> Indices:
         """The page indices that the step names; all of the region by default."""
-        assert self.vma is not None
-        first, last = self.arguments.get("pages") or (0, self.vma.pages - 1)
+        first, last = self.arguments.get("pages") or (0, self.where.pages - 1)
         return np.arange(first, last + 1, dtype=np.int64)
+
+    @property
+    def where(self) -> Region:
+        """The region, for steps that have one."""
+        assert self.region is not None
+        return self.region
+
+    def spans(self) -> Iterator[tuple[Vma, Indices]]:
+        """The pages that the step names, VMA by VMA."""
+        mm = self.task.mm
+        return mm.spans(self.where.start, self.index()) if mm is not None else iter(())
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +128,25 @@ def _node(value: Value, nodes: NodeSet, cpus: Mapping[int, int]) -> int:
     return node
 
 
+def _policy(value: Value, nodes: NodeSet, cpus: Mapping[int, int]) -> Mempolicy:
+    return value.through(lambda text: mempolicy.parse(text, nodes))
+
+
+def _move(value: Value, nodes: NodeSet, cpus: Mapping[int, int]) -> str:
+    if value.text() not in _MOVES:
+        value.fail(f"must be one of {', '.join(_MOVES)}")
+    return value.text()
+
+
+_MOVES = {"none": 0, "own": int(MoveFlag.MOVE), "all": int(MoveFlag.MOVE_ALL)}
 _ARGUMENTS: dict[str, Callable[[Value, NodeSet, Mapping[int, int]], Any]] = {
     "from": _nodes,
     "to": _nodes,
     "node": _node,
     "cpu": _cpu,
+    "policy": _policy,
+    "move": _move,
+    "strict": lambda value, nodes, cpus: value.truth(),
     "pages": _pages,
     "region": lambda value, nodes, cpus: value.text(),
     "write": lambda value, nodes, cpus: value.truth(),
@@ -137,12 +163,16 @@ def _caller(place: Place) -> Caller:
 
 
 def _touch(place: Place) -> Events:
-    assert place.vma is not None
     threads = place.task.threads
     number: int = place.arguments.get("thread", 0)
     thread = threads[number % len(threads)]
     yield from touch(
-        place.machine, place.task, thread, place.vma, place.index(), place.arguments.get("write", True)
+        place.machine,
+        place.task,
+        thread,
+        place.where.start,
+        place.index(),
+        place.arguments.get("write", True),
     )
     return 0
 
@@ -164,9 +194,8 @@ def _migrate_pages(place: Place) -> Events:
 
 
 def _move_pages(place: Place) -> Events:
-    assert place.vma is not None
     size = place.machine.page_size
-    pages = array("Q", [place.vma.start + index * size for index in place.index().tolist()])
+    pages = array("Q", [place.where.start + index * size for index in place.index().tolist()])
     nodes = array("i", [place.arguments["node"]]) * len(pages)
     status = array("i", [0]) * len(pages)
     flags = MoveFlag.MOVE_ALL if place.arguments.get("all") else MoveFlag.MOVE
@@ -177,19 +206,47 @@ def _move_pages(place: Place) -> Events:
     )
 
 
+def _set_mempolicy(place: Place) -> Events:
+    policy: Mempolicy = place.arguments["policy"]
+    caller = Caller(place.task.uid, place.task.uid == 0, place.task.pid)
+    nodes = policy.asked or policy.nodes
+    return (
+        yield from policy_calls.set_mempolicy(
+            place.machine, caller, policy.mode | policy.flags, nodes.maxnode(), nodes.mask()
+        )
+    )
+
+
+def _mbind(place: Place) -> Events:
+    policy: Mempolicy = place.arguments["policy"]
+    index = place.index()
+    size = place.machine.page_size
+    uid: int = place.arguments.get("as", place.task.uid)
+    flags = _MOVES[place.arguments.get("move", "none")] | (
+        MoveFlag.STRICT if place.arguments.get("strict") else 0
+    )
+    nodes = policy.asked or policy.nodes
+    return (
+        yield from policy_calls.mbind(
+            place.machine, Caller(uid, uid == 0, place.task.pid), place.where.start + int(index[0]) * size,
+            len(index) * size, policy.mode | policy.flags, nodes.maxnode(), nodes.mask(), flags,
+        )
+    )  # fmt: skip
+
+
 def _dontneed(place: Place) -> Events:
-    assert place.vma is not None
-    place.machine.zap(place.vma, place.index())
+    for vma, index in place.spans():
+        place.machine.zap(vma, index)
     yield from place.machine.step("dontneed", 0.0)
     return 0
 
 
 def _pin(place: Place) -> Events:
     """Hold the resident ones of the pages, as get_user_pages() does for I/O, for a time."""
-    assert place.vma is not None
     m = place.machine
-    pte = place.vma.pte[place.index()]
-    held = (pte[(pte & PTE_PRESENT) != 0] >> PTE_SHIFT).tolist()
+    held: list[int] = []
+    for vma, index in place.spans():
+        held += vma.pfns(index[(vma.pte[index] & PTE_PRESENT) != 0]).tolist()
     for pfn in held:
         m.locks.get_page(pfn)
     yield from m.step("pinned", place.arguments["for"])
@@ -209,6 +266,8 @@ STEPS: dict[str, StepKind] = {
     "schedule": StepKind(("cpu",), (), _schedule),
     "migrate_pages": StepKind(("from", "to"), ("as",), _migrate_pages),
     "move_pages": StepKind(("region", "node"), ("pages", "all", "as"), _move_pages),
+    "set_mempolicy": StepKind(("policy",), (), _set_mempolicy),
+    "mbind": StepKind(("region", "policy"), ("pages", "move", "strict", "as"), _mbind),
     "dontneed": StepKind(("region",), ("pages",), _dontneed),
     "pin": StepKind(("region", "for"), ("pages",), _pin),
     "exit": StepKind((), (), _exit),

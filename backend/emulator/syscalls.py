@@ -28,10 +28,11 @@ _MASK_BITS = 4096 * 8
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls: effective uid, and whether with CAP_SYS_NICE, CAP_SYS_PTRACE and CAP_SYS_ADMIN (root)."""
+    """Who calls: effective uid, whether with CAP_SYS_NICE, CAP_SYS_PTRACE and CAP_SYS_ADMIN (root), and as which task."""
 
     uid: int = 0
     privileged: bool = True
+    pid: int = 1
 
 
 def fail(number: int) -> OSError:
@@ -51,9 +52,9 @@ def get_nodes(maxnode: int, mask: bytes) -> NodeSet:
     return NodeSet(node for node in nodes if node < bits)
 
 
-def find_task(m: Machine, pid: int, caller: Caller, own_pid: int) -> Task:
+def find_task(m: Machine, pid: int, caller: Caller) -> Task:
     """ESRCH, EPERM. pid 0 is the caller."""
-    task = m.tasks.get(pid or own_pid)
+    task = m.tasks.get(pid or caller.pid)
     if task is None:
         raise fail(errno.ESRCH)
     if not may_access(task, caller):
@@ -70,7 +71,7 @@ def migrate_pages(m: Machine, caller: Caller, pid: int, maxnode: int, old: bytes
     """migrate_pages(2). Returns pages not moved; OSError EINVAL, ESRCH, EPERM, ENOMEM."""
     yield from m.step("syscall", m.costs.syscall)
     sources, targets = get_nodes(maxnode, old), get_nodes(maxnode, new)
-    task = find_task(m, pid, caller, 1)
+    task = find_task(m, pid, caller)
     if not targets.issubset(m.memory_nodes) and not (caller.privileged and m.profile.caller_may_leave_cpuset):
         raise fail(errno.EPERM)
     targets &= m.memory_nodes
@@ -106,7 +107,7 @@ def move_pages(
         raise fail(errno.EINVAL)
     if flags & MoveFlag.MOVE_ALL and not caller.privileged:
         raise fail(errno.EPERM)
-    task = find_task(m, pid, caller, 1)
+    task = find_task(m, pid, caller)
     if task.mm is None:
         raise fail(errno.EINVAL)
     mm = task.mm

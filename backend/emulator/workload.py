@@ -10,7 +10,8 @@ import numpy as np
 import simpy
 
 from backend.emulator.fault import OutOfMemory, SegmentationFault, touch
-from backend.emulator.mm import PTE_PRESENT, Vma
+from backend.emulator.mm import PTE_PRESENT, Indices
+from backend.emulator.region import Region
 from backend.emulator.task import Task, Thread
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ PERIOD = 0.1
 
 
 def run_thread(
-    m: Machine, task: Task, thread: Thread, regions: list[tuple[Vma, Access]]
+    m: Machine, task: Task, thread: Thread, regions: list[tuple[Region, Access]]
 ) -> Generator[simpy.Event, Any, None]:
     """A thread's life: every period it touches a sample of its hot pages. Its `rate` (accesses per second) follows from
     how far those lie from where it runs."""
@@ -41,14 +42,14 @@ def run_thread(
     while task.alive:
         cost = accesses = 0.0
         try:
-            for vma, access in regions:
-                hot = max(1, int(vma.pages * access.hot))
+            for region, access in regions:
+                hot = max(1, int(region.pages * access.hot))
                 index = np.unique(generator.integers(0, hot, min(access.sample, hot)))
                 writes = generator.random(len(index)) < access.write
                 for part, write in ((index[writes], True), (index[~writes], False)):
                     if len(part) and task.alive:
-                        yield from touch(m, task, thread, vma, part, write)
-                cost += _cost(m, thread, vma, index)
+                        yield from touch(m, task, thread, region.start, part, write)
+                cost += _cost(m, task, thread, region, index)
                 accesses += len(index)
         except (OutOfMemory, SegmentationFault):
             break
@@ -58,13 +59,15 @@ def run_thread(
     thread.rate = 0.0
 
 
-def _cost(m: Machine, thread: Thread, vma: Vma, index: np.ndarray[tuple[int], np.dtype[np.int64]]) -> float:
+def _cost(m: Machine, task: Task, thread: Thread, region: Region, index: Indices) -> float:
     """Seconds for one access of each page from where the thread runs."""
-    pte = vma.pte[index]
-    nids = m.frames.nid[vma.pfns(index[(pte & PTE_PRESENT) != 0])]
     here = m.node_of_cpu[thread.cpu]
-    counts = np.bincount(nids, minlength=m.node_slots)
-    return sum(
-        int(counts[node]) * m.costs.access_at(m.distance(here, node))
-        for node in np.nonzero(counts)[0].tolist()
-    )
+    seconds = 0.0
+    for vma, local in task.mm.spans(region.start, index) if task.mm else ():
+        nids = m.frames.nid[vma.pfns(local[(vma.pte[local] & PTE_PRESENT) != 0])]
+        counts = np.bincount(nids, minlength=m.node_slots)
+        seconds += sum(
+            int(counts[node]) * m.costs.access_at(m.distance(here, node))
+            for node in np.nonzero(counts)[0].tolist()
+        )
+    return seconds

@@ -49,6 +49,8 @@ def check_at_rest(m: Machine, more: list[Mm] = [], pins: int = 0) -> None:  # no
     """Also: nothing is locked, nobody waits, nothing is isolated, every run of the event loop ends."""
     m.env.run()
     check(m, more)
+    for mm in address_spaces(m, more):
+        assert (mm.lock.readers, mm.lock.writing, mm.lock.waiting) == (0, False, 0), "8: mmap_sem is free"
     used = m.frames.state == State.IN_USE
     assert not (m.frames.flags & PG.LOCKED).any(), "8: no lock stays held"
     assert not m.locks.waiting, "8: no wait without a waker"

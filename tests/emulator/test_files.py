@@ -71,7 +71,7 @@ def test_numa_maps_follows_every_touch() -> None:
     vma = region(m, task, {}, pages=10)
     kernel = EmulatedKernel(m)
     assert parse_totals(kernel.read(f"/proc/{task.pid}/numa_maps")) == {}
-    m.run(touch(m, task, task.leader, vma, np.arange(6, dtype=np.int64), write=True))
+    m.run(touch(m, task, task.leader, vma.start, np.arange(6, dtype=np.int64), write=True))
     assert parse_totals(kernel.read(f"/proc/{task.pid}/numa_maps")) == {2: 6 * 4096}
     assert kernel.read(f"/proc/{task.pid}/numa_maps").decode() == (
         f"{vma.start:x} default anon=6 dirty=6 active=0 N2=6 kernelpagesize_kB=4\n"

@@ -32,12 +32,12 @@ def life(profile: str) -> None:
     while not (vma.pte & 0x30).any():
         m.env.step()
     at = np.nonzero(vma.pte & 0x30)[0][:1]
-    m.env.process(fault.touch(m, task, task.leader, vma, at, write=True))
+    m.env.process(fault.touch(m, task, task.leader, vma.start, at, write=True))
     while moving.is_alive:
         m.env.step()
         check(m)
     check_at_rest(m)
-    m.run(fault.touch(m, task, task.leader, vma, np.arange(8, 16, dtype=np.int64), write=True))
+    m.run(fault.touch(m, task, task.leader, vma.start, np.arange(8, 16, dtype=np.int64), write=True))
     m.zap(vma, np.arange(4, dtype=np.int64))
     check_at_rest(m)
 
@@ -56,7 +56,7 @@ MUTANTS = {
     "swap PTEs are not counted": ("direct-v8", SwapArea, "duplicate", lambda self, entries: None),
     "the swap cache keeps the old frame": ("direct-v8", SwapArea, "replace", lambda self, frames, old, new: None),
     "contents are not copied": ("direct-v8", direct, "_forget", no_copy(direct._forget)),
-    "moved frames are kept": ("linux-6", nodes, "_put_all_back", lambda m, lists: None),
+    "moved frames are kept": ("linux-6", nodes, "put_all_back", lambda m, lists: None),
     "locks are never released": ("linux-6", PageLocks, "unlock", lambda self, pfns: None),
     "the LRU is not counted": ("linux-6", MemMap, "_count_lru", lambda self, pfns, sign: None),
     "per-node counts are not kept": ("linux-6", Vma, "_count", lambda self, frames, index, pfns, sign: None),

@@ -50,11 +50,11 @@ def the_race(recheck: bool) -> tuple[Machine, Vma, int]:
     moving = migrate(m, task, 0, 1)
     old = int(vma.pfns(np.array([0]))[0])
     step_until(m, lambda: vma.pte[0] & PTE_SWAP and m.swap.cache[0] not in (-1, old))
-    waiting = m.env.process(access(m, task, first, vma, 0, write=False))
+    waiting = m.env.process(access(m, task, first, vma.start, write=False))
     step_until(m, lambda: m.locks.waiting == 1)
     m.env.run(until=moving)
     m.zap(vma, np.array([0], np.int64))
-    m.run(access(m, task, second, vma, 0, write=True))
+    m.run(access(m, task, second, vma.start, write=True))
     m.costs = Costs(copy=1e6, wake=1.0)
     here = int(m.frames.nid[vma.pfns(np.array([0]))[0]])
     again = migrate(m, task, here, 3)
@@ -62,7 +62,7 @@ def the_race(recheck: bool) -> tuple[Machine, Vma, int]:
     assert vma.pte[0] >> PTE_SHIFT == 0, "the same slot names another page now"
     m.env.run(until=waiting | again)
     m.env.run(until=again)
-    return m, vma, m.run(access(m, task, second, vma, 0, write=False))
+    return m, vma, m.run(access(m, task, second, vma.start, write=False))
 
 
 def test_a_fault_that_waited_looks_at_the_page_again() -> None:
@@ -101,7 +101,9 @@ def storm(seed: int, recheck: bool, steps: int = 600) -> None:
         for _ in range(steps):
             index = chance.randrange(2)
             try:
-                yield from access(m, task, task.threads[number], vma, index, chance.random() < 0.4)
+                yield from access(
+                    m, task, task.threads[number], vma.start + index * 4096, chance.random() < 0.4
+                )
             except SegmentationFault:
                 return
             if chance.random() < 0.3:

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from backend.emulator import syscalls
+from backend.emulator import policy_calls, syscalls
 from backend.emulator.fault import OutOfMemory, SegmentationFault, touch
 from backend.emulator.machine import Machine
 from backend.emulator.mm import PTE_MIGRATION, PTE_PRESENT, PTE_SHIFT, PTE_SWAP, Mm, Vma
@@ -56,7 +56,7 @@ class Happenings(RuleBasedStateMachine):
 
     def _vma(self, pick: int) -> tuple[Task, Vma] | None:
         task = self._task(pick)
-        vmas = task.mm.vmas if task.mm else []
+        vmas = [vma for vma in task.mm.vmas if vma.pages > 3] if task.mm else []
         return (task, vmas[pick // 7 % len(vmas)]) if vmas else None
 
     @initialize()
@@ -86,7 +86,7 @@ class Happenings(RuleBasedStateMachine):
         if found:
             task, vma = found
             index = np.arange(first, min(vma.pages, first + count), dtype=np.int64)
-            self._start(touch(self.m, task, task.threads[thread], vma, index, write))
+            self._start(touch(self.m, task, task.threads[thread], vma.start, index, write))
 
     @precondition(lambda self: self.tasks)
     @rule(pick=picks, old=sets, new=sets, privileged=st.booleans())
@@ -135,10 +135,26 @@ class Happenings(RuleBasedStateMachine):
         moving = self._moving(vma)
         if moving and task.alive:
             index = np.array([moving[pick % len(moving)]], np.int64)
-            self._start(touch(self.m, task, task.threads[thread], vma, index, write))
+            self._start(touch(self.m, task, task.threads[thread], vma.start, index, write))
 
     def _moving(self, vma: Vma) -> list[int]:
         return np.nonzero((vma.pte & (PTE_SWAP | PTE_MIGRATION)) != 0)[0].tolist()
+
+    @precondition(lambda self: self.tasks)
+    @rule(
+        pick=picks, first=st.integers(0, 13), count=st.integers(1, 8), nodes=sets,
+        mode=st.sampled_from([0, 1, 2, 3, 4, 5]), flags=st.sampled_from([0, 1, 2, 3, 4, 5]),
+    )  # fmt: skip
+    def mbind(self, pick: int, first: int, count: int, nodes: NodeSet, mode: int, flags: int) -> None:
+        found = self._vma(pick)
+        if found:
+            task, vma = found
+            caller = Caller(0, True, task.pid)
+            mask = b"" if mode in (0, 4) else nodes.mask()
+            path = policy_calls.mbind(
+                self.m, caller, vma.start + first * 4096, count * 4096, mode, 65, mask, flags
+            )
+            self._start(path)
 
     @precondition(lambda self: self.tasks)
     @rule(pick=picks, first=st.integers(0, 13), count=st.integers(1, 6))
@@ -159,7 +175,7 @@ class Happenings(RuleBasedStateMachine):
     @rule(pick=picks, index=st.integers(0, 13))
     def pin(self, pick: int, index: int) -> None:
         found = self._vma(pick)
-        if found and found[1].pte[index] & PTE_PRESENT:
+        if found and index < found[1].pages and found[1].pte[index] & PTE_PRESENT:
             self.pins.append(int(found[1].pte[index]) >> PTE_SHIFT)
             self.m.locks.get_page(self.pins[-1])
 

@@ -18,14 +18,21 @@ if TYPE_CHECKING:
 
 
 def do_migrate_pages(m: Machine, mm: Mm, sources: NodeSet, targets: NodeSet, move_all: bool) -> Events:
-    """Node by node in the order of the remap rule. Returns pages not moved, or a negative errno; what had moved stays."""
+    """Node by node in the order of the remap rule. Returns pages not moved, or a negative errno; what had moved stays.
+
+    mmap_sem is held for reading all the time: whoever wants to map or unmap meanwhile stands still.
+    """
     busy = 0
     yield from m.step("drain LRU caches", m.costs.drain)
-    for move in remap(sources, targets, m.profile.rule):
-        result = yield from migrate_to_node(m, mm, move.source, move.target, move_all)
-        if result < 0:
-            return result
-        busy += result
+    yield from mm.lock.down_read(m.env)
+    try:
+        for move in remap(sources, targets, m.profile.rule):
+            result = yield from migrate_to_node(m, mm, move.source, move.target, move_all)
+            if result < 0:
+                return result
+            busy += result
+    finally:
+        mm.lock.up_read()
     return busy
 
 
@@ -52,7 +59,7 @@ def migrate_isolated(m: Machine, pages: Pfns, target: int) -> Events:
         lists = Lists(part[: len(frames)], frames)
         not_moved += yield from migrate_pages(m, lists)
         position += len(frames)
-        _put_all_back(m, lists)
+        put_all_back(m, lists)
         if len(frames) < len(part):
             putback(m, pages[position:])
             m.count("pgmigrate_fail", 1)
@@ -61,7 +68,7 @@ def migrate_isolated(m: Machine, pages: Pfns, target: int) -> Events:
     return not_moved
 
 
-def _put_all_back(m: Machine, lists: Lists) -> None:
+def put_all_back(m: Machine, lists: Lists) -> None:
     """An ordinary caller: pages that stayed go back to the LRU, the old frames of moved ones and unused targets are
     given up."""
     for pages in (lists.source, *lists.failed):
