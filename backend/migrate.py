@@ -38,6 +38,7 @@ REASONS: dict[Reason, str] = {
     "refused": "the kernel refused",
 }
 _UNTOUCHED = -(1 << 30)
+_HUGE = 2 << 20
 _SMALLEST, _LARGEST, _FIRST = 64, 8192, 512
 _STUCK = 16
 """Calls without progress on one batch after which all the rest of it counts as busy."""
@@ -241,27 +242,35 @@ class _Job:
             for chunk in resident_addresses(self.kernel, self.pid, vma):
                 position = 0
                 while position < len(chunk):
-                    part = chunk[position : position + self.batch]
-                    hidden += self._move_batch(vma, move, part)
-                    position += len(part)
+                    end = _end_of_window(chunk, position + self.batch)
+                    hidden += self._move_window(vma, move, chunk[position:end])
+                    position = end
         except OSError as exc:
             raise process_error(self.kernel, self.pid, exc) from None
         return hidden
 
-    def _move_batch(self, vma: Vma, move: Move, addresses: Addresses) -> int:
-        """Of a batch of resident pages those on the source node. Returns how many were hidden."""
+    def _move_window(self, vma: Vma, move: Move, addresses: Addresses) -> int:
+        """Of a window of resident pages those on the source node, a batch a call. Returns how many were hidden.
+
+        A batch may take along pages of the next ones, when a huge page spans them: the kernel then answers that those
+        are on the target, and they count as moved because they were not at first.
+        """
         self._check()
         where = self._where(addresses)
         hidden = int(np.count_nonzero(where == -errno.ENOENT))
         if hidden:
             self._left("hidden", hidden * vma.page_size)
         wanted = addresses[where == move.source]
-        if len(wanted):
-            self.journal.before(move, vma.page_size, runs_of(wanted.tolist(), vma.page_size))
+        position = 0
+        while position < len(wanted):
+            full = self.batch
+            batch = wanted[position : position + full]
+            self.journal.before(move, vma.page_size, runs_of(batch.tolist(), vma.page_size))
             began = self.progress.moved
-            self._move_exactly(wanted, move, vma.page_size, may_grow=len(wanted) == len(addresses))
+            self._move_exactly(batch, move, vma.page_size, may_grow=len(batch) == full)
             self.journal.after((self.progress.moved - began) // vma.page_size)
-            self.progress.done += len(wanted) * vma.page_size
+            self.progress.done += len(batch) * vma.page_size
+            position += len(batch)
         return hidden
 
     def _move_exactly(self, wanted: Addresses, move: Move, page_size: int, may_grow: bool) -> None:
@@ -431,6 +440,14 @@ class _Job:
             cancelled=cancelled,
             error=self.error,
         )
+
+
+def _end_of_window(addresses: Addresses, end: int) -> int:
+    """The position from `end` on where no transparent huge page is cut in two."""
+    if end >= len(addresses):
+        return len(addresses)
+    last = int(addresses[end - 1]) | (_HUGE - 1)
+    return int(np.searchsorted(addresses, np.uint64(last), side="right"))
 
 
 def _on_sources(placement: Placement, moves: tuple[Move, ...]) -> int:

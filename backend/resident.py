@@ -22,12 +22,14 @@ _WITHOUT_PAGEMAP = 1 << 40
 def resident_addresses(kernel: Kernel, pid: int, vma: Vma) -> Iterator[Addresses]:
     """Addresses of resident pages in ascending order, a chunk at a time; one a huge page in hugetlb VMAs.
 
-    Where pagemap cannot be read, all addresses of the VMA. Raises OSError (ESRCH: the process has ended).
+    No chunk ends within a transparent huge page. Where pagemap cannot be read, all addresses of the VMA. Raises
+    OSError (ESRCH: the process has ended).
     """
     base = kernel.page_size
     first, last = vma.start // base, vma.end // base
-    for entry in range(first, last, _ENTRIES):
-        count = min(_ENTRIES, last - entry)
+    starts = [first, *range(first // _ENTRIES * _ENTRIES + _ENTRIES, last, _ENTRIES)]
+    for entry in starts if first < last else ():
+        count = min(_ENTRIES - entry % _ENTRIES, last - entry)
         addresses = (np.arange(entry, entry + count, dtype=np.uint64)) * np.uint64(base)
         try:
             raw = kernel.read(f"/proc/{pid}/pagemap", entry * 8, count * 8)

@@ -20,6 +20,9 @@ from backend.text import decode
 
 T = TypeVar("T")
 _SLICE = 0.05
+_AT_ONCE = 1.0
+"""Simulated seconds made up for at once; when the real clock is further ahead (a suspended laptop), the rest is let go."""
+
 _LATER = "not supported by this machine: control files are not emulated"
 
 
@@ -37,15 +40,27 @@ class EmulatedKernel:
         self.caller = caller or Caller()
         self.name = machine.name
         self.page_size = machine.page_size
-        self.speed = 0.0
+        self._speed = 0.0
+        self._origin = (0.0, 0.0)
         self._lock = threading.RLock()
         self._stopping = threading.Event()
         self._clockwork: threading.Thread | None = None
         self._broken: Exception | None = None
         self._pidfds: dict[int, Task] = {}
 
+    @property
+    def speed(self) -> float:
+        """Simulated seconds a second while time runs; 0: it stands still."""
+        return self._speed
+
+    @speed.setter
+    def speed(self, speed: float) -> None:
+        with self._lock:
+            self._speed = speed
+            self._origin = (time.monotonic(), self.machine.now)
+
     def start(self, speed: float = 1.0) -> None:
-        """Let time run in a background thread, `speed` simulated seconds a second. Again: only the speed changes."""
+        """Let time run in a background thread. Again: only the speed changes."""
         self.speed = speed
         if self._clockwork is None:
             self._stopping.clear()
@@ -61,23 +76,20 @@ class EmulatedKernel:
         self.speed = 0.0
 
     def _run(self) -> None:
-        before = time.monotonic()
-        ahead = 0.0
+        """Keep the machine's time at where the real clock says it should be; calls may have brought it ahead."""
         while not self._stopping.wait(_SLICE):
-            now = time.monotonic()
-            due = (now - before) * self.speed - ahead
-            before = now
-            if due <= 0:
-                ahead = -due
-                continue
             with self._lock:
-                started = self.machine.now
+                real, simulated = self._origin
+                due = simulated + (time.monotonic() - real) * self._speed - self.machine.now
+                if due <= 0:
+                    continue
                 try:
-                    self.machine.advance(min(due, 1.0))
+                    self.machine.advance(min(due, _AT_ONCE))
                 except Exception as exc:
                     self._broken = exc
                     return
-                ahead = max(0.0, self.machine.now - started - due)
+                if due > _AT_ONCE:
+                    self.speed = self._speed
 
     def _call(self, path: Callable[[Machine, Caller], Events]) -> Any:
         """Run a system call; with time running, it takes its time for the caller too."""
