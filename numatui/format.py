@@ -1,0 +1,31 @@
+"""Amounts and names as people and scripts read them. Pure: no terminal, no toolkit."""
+
+from __future__ import annotations
+
+
+def size(amount: float) -> str:
+    """Bytes for people: 812K, 7.1G; `.` for none."""
+    if amount < 1:
+        return "."
+    for unit in "BKMGTP":
+        if amount < 1000 or unit == "P":
+            return f"{amount:.0f}{unit}" if amount >= 10 or unit == "B" else f"{amount:.1f}{unit}"
+        amount /= 1024
+    raise AssertionError
+
+
+def percent(share: float | None) -> str:
+    """`91%`, or `-` where there is nothing to be a share of."""
+    return "-" if share is None else f"{share * 100:.0f}%"
+
+
+def duration(seconds: float) -> str:
+    """`4 ms`, `2.5 s`, `3 min`."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms" if seconds >= 0.001 else f"{seconds * 1e6:.0f} µs"
+    return f"{seconds:.1f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
+def exact(text: str) -> str:
+    """A name for JSON: whole, with undecodable bytes as `\\xff` (JSON itself escapes control characters)."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

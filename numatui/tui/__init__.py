@@ -1,0 +1,1 @@
+"""The terminal UI. `start` opens it; `app` puts screens, reading and jobs together."""

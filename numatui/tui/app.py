@@ -1,0 +1,159 @@
+"""The app: themes, keys that work everywhere, and which screen is shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+from textual.binding import Binding
+
+from backend.errors import NumatuiError
+from backend.kernel import Kernel
+from numatui import theming
+from numatui.tui.jobs import Job
+from numatui.tui.machine import simulated_time
+from numatui.tui.reading import SnapshotRead
+from numatui.tui.screens.help import HelpScreen
+from numatui.tui.screens.job import JobScreen
+from numatui.tui.screens.jobs import JobsScreen
+from numatui.tui.screens.processes import ProcessesScreen
+from numatui.tui.screens.question import Question
+from numatui.tui.state import INTERVALS, StatefulApp
+
+_HERE = Path(__file__).parent
+
+
+class NumatuiApp(StatefulApp):
+    """`notice`: said once at start, why it is this machine. `problem`: said too, what is wrong with the configuration.
+    `own_themes`: a folder with themes besides the shipped ones."""
+
+    TITLE = "numatui"
+    CSS_PATH: ClassVar = [
+        *sorted((_HERE / "widgets").glob("*.tcss")),
+        *sorted((_HERE / "screens").glob("*.tcss")),
+    ]
+    ENABLE_COMMAND_PALETTE = True
+    BINDINGS: ClassVar = [
+        Binding("J", "jobs", "Jobs"),
+        Binding("question_mark,f1", "help", "Help", key_display="?"),
+        Binding("q,f10", "quit", "Quit", key_display="q"),
+        Binding("ctrl+p", "command_palette", "Themes and other commands", show=False),
+        Binding("p", "pause", "Pause or go on refreshing", show=False),
+        Binding("r,f5", "reread", "Refresh now", show=False),
+        Binding("plus", "refresh(-1)", "Refresh more often", show=False),
+        Binding("minus", "refresh(1)", "Refresh less often", show=False),
+        Binding("right_square_bracket", "speed(1)", "Demo: time runs faster", show=False),
+        Binding("left_square_bracket", "speed(-1)", "Demo: time runs slower", show=False),
+        Binding("backslash", "speed(0)", "Demo: time stands still, or goes on", show=False),
+    ]
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        notice: str = "",
+        interval: float = 1.0,
+        theme: str = theming.DEFAULT,
+        own_themes: Path | None = None,
+        problem: str = "",
+    ) -> None:
+        super().__init__(kernel, interval)
+        self.notice = notice
+        self.problem = problem
+        self.warned = False
+        for folder in (theming.shipped(), own_themes):
+            if folder is not None:
+                self._add_themes(folder)
+        wanted = theming.PREFIX + theme
+        if wanted not in self.available_themes:
+            self.problem = self.problem or f"there is no theme {theme}"
+            wanted = theming.PREFIX + theming.DEFAULT
+        if wanted in self.available_themes:
+            self.theme = wanted
+
+    def _add_themes(self, folder: Path) -> None:
+        for path in sorted(folder.glob("*.yaml")):
+            try:
+                self.register_theme(theming.load(path))
+            except NumatuiError as exc:
+                self.problem = self.problem or str(exc)
+
+    def on_mount(self) -> None:
+        self.push_screen(ProcessesScreen())
+        if self.notice:
+            self.tell(self.notice, title="Demo machine", timeout=12)
+        if self.problem:
+            self.tell(self.problem, severity="error")
+
+    def on_snapshot_read(self, event: SnapshotRead) -> None:
+        """With the first reading, tell what the firmware says that cannot be true."""
+        warnings = event.snapshot.topology.warnings
+        if warnings and not self.warned:
+            first, *others = warnings
+            more = f" (and {len(others)} more: numatui doctor)" if others else ""
+            self.tell(first + more, title="Topology", severity="warning", timeout=10)
+        self.warned = True
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Keys for simulated time are there only where there is one, those for jobs only when there are some."""
+        if action == "speed":
+            return simulated_time(self.kernel) is not None
+        return bool(self.jobs) if action == "jobs" else True
+
+    def job_ended(self, job: Job) -> None:
+        self.refresh_bindings()
+        screen = self.screen
+        if not (isinstance(screen, JobScreen) and screen.job is job):
+            self.tell(
+                job.summary,
+                title="Migration",
+                severity="information" if job.state == "done" else "warning",
+                timeout=10,
+            )
+
+    def show_job(self, job: Job) -> None:
+        """Put a job's screen in place of the one that started it."""
+        self.refresh_bindings()
+        self.switch_screen(JobScreen(job))
+
+    def action_jobs(self) -> None:
+        if isinstance(self.screen, JobsScreen) or (
+            isinstance(self.screen, JobScreen) and len(self.jobs) == 1
+        ):
+            return
+        if len(self.jobs) == 1:
+            self.push_screen(JobScreen(self.jobs[0]))
+        else:
+            self.push_screen(JobsScreen())
+
+    def action_help(self) -> None:
+        if not isinstance(self.screen, HelpScreen):
+            self.push_screen(HelpScreen(list(self.screen.active_bindings.values())))
+
+    async def action_quit(self) -> None:
+        running = [job for job in self.jobs if not job.ended]
+        if not running:
+            self.exit(0)
+            return
+        self.push_screen(
+            Question("A migration is running.", [job.title for job in running], "Cancel it and quit"),
+            self._quit,
+        )
+
+    def _quit(self, yes: bool | None) -> None:
+        if yes:
+            for job in self.jobs:
+                job.cancel.set()
+            self.exit(0)
+
+    def action_pause(self) -> None:
+        self.paused = not self.paused
+
+    def action_reread(self) -> None:
+        self.read_now()
+
+    def action_refresh(self, step: int) -> None:
+        choices = INTERVALS if step > 0 else INTERVALS[::-1]
+        self.interval = next((one for one in choices if (one - self.interval) * step > 0), choices[-1])
+
+    def action_speed(self, step: int) -> None:
+        self.set_speed(step)

@@ -1,0 +1,57 @@
+"""The few special characters of the screen, with ASCII stand-ins for terminals and fonts that lack them."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Glyphs:
+    """`levels`: from empty to full, for sparklines. `lines`: box-drawing characters by the set of directions they
+    join (up 1, down 2, left 4, right 8)."""
+
+    full: str
+    empty: str
+    here: str
+    away: str
+    levels: str
+    up: str
+    down: str
+    head: str
+    arrow: str
+    mark: str
+    lines: dict[int, str]
+
+
+UNICODE = Glyphs(
+    full="█",
+    empty="░",
+    here="━",
+    away="─",
+    levels=" ▁▂▃▄▅▆▇█",
+    up="▲",
+    down="▼",
+    head="▶",
+    arrow="→",
+    mark="●",
+    lines={3: "│", 12: "─", 5: "┘", 6: "┐", 9: "└", 10: "┌", 7: "┤", 11: "├", 13: "┴", 14: "┬", 15: "┼"},
+)
+ASCII = Glyphs(
+    full="#",
+    empty=".",
+    here="=",
+    away="-",
+    levels=" .:-=+*#%",
+    up="^",
+    down="v",
+    head=">",
+    arrow="->",
+    mark="*",
+    lines={3: "|", 12: "-", **dict.fromkeys((5, 6, 9, 10, 7, 11, 13, 14, 15), "+")},
+)
+
+
+def glyphs() -> Glyphs:
+    """ASCII when NUMATUI_ASCII is set to anything but 0."""
+    return ASCII if os.environ.get("NUMATUI_ASCII", "0") not in ("", "0") else UNICODE

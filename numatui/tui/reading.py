@@ -1,0 +1,130 @@
+"""Reading the kernel beside the screen: one thread, one reading at a time, the result as a message."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import Any
+
+from textual.app import App
+from textual.message import Message
+
+from backend.errors import NumatuiError, describe_oserror
+from backend.facts import balancing, release
+from backend.kernel import Capabilities, Kernel
+from backend.survey import Row, Surveyor
+from backend.topology import Topology, read_topology
+
+THROUGHPUT = "/proc/numatui/throughput"
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What does not change while the screen is open."""
+
+    release: str
+    uid: int
+    privileged: bool
+    can: Capabilities = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One reading. `throughput`: operations a second by pid, where the kernel tells."""
+
+    facts: Facts
+    topology: Topology
+    rows: tuple[Row, ...]
+    throughput: dict[int, float] | None
+    balancing: bool
+
+
+@dataclass
+class SnapshotRead(Message):
+    """A reading has ended well."""
+
+    snapshot: Snapshot
+
+
+@dataclass
+class ReadFailed(Message):
+    """A reading has ended with an error, told in one line."""
+
+    error: str
+
+
+class Reader:
+    """Reads whenever asked; asked during a reading it does nothing more. The thread is a daemon: a file that never
+    answers holds up neither the screen nor its end."""
+
+    def __init__(self, kernel: Kernel, app: App[Any]) -> None:
+        self.kernel = kernel
+        self.app = app
+        self._facts: Facts | None = None
+        self._surveyor: Surveyor | None = None
+        self._wanted = threading.Event()
+        self._ended = False
+        self._thread = threading.Thread(target=self._run, name="numatui-reader", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def ask(self) -> None:
+        """Read once more, soon."""
+        self._wanted.set()
+
+    def end(self) -> None:
+        """Do not read any more."""
+        self._ended = True
+        self._wanted.set()
+
+    def read(self) -> Snapshot:
+        """Raises NumatuiError, OSError."""
+        kernel = self.kernel
+        if self._facts is None:
+            uid, privileged = kernel.credentials()
+            self._facts = Facts(release(kernel), uid, privileged, kernel.capabilities())
+        topology = read_topology(kernel)
+        if self._surveyor is None:
+            self._surveyor = Surveyor(kernel, topology)
+        self._surveyor.topology = topology
+        rows = tuple(self._surveyor.read())
+        return Snapshot(self._facts, topology, rows, read_throughput(kernel), balancing(kernel))
+
+    def _run(self) -> None:
+        while True:
+            self._wanted.wait()
+            self._wanted.clear()
+            if self._ended:
+                return
+            try:
+                message: Message = SnapshotRead(self.read())
+            except Exception as exc:
+                message = ReadFailed(problem_of(exc))
+            if not self._ended:
+                self.app.post_message(message)
+
+
+def problem_of(exc: Exception) -> str:
+    """One line for an error that ends in a thread, whatever it is: the thread must not die of it unseen."""
+    if isinstance(exc, NumatuiError):
+        return str(exc)
+    if isinstance(exc, OSError):
+        return f"the kernel cannot be read: {describe_oserror(exc)}"
+    return f"unexpected {type(exc).__name__}: {exc}"
+
+
+def read_throughput(kernel: Kernel) -> dict[int, float] | None:
+    """`pid operations_per_second` lines; None where there is no such file."""
+    try:
+        raw = kernel.read(THROUGHPUT)
+    except OSError:
+        return None
+    out: dict[int, float] = {}
+    for line in raw.split(b"\n"):
+        words = line.split()
+        try:
+            out[int(words[0])] = max(0.0, float(words[1]))
+        except (IndexError, ValueError):
+            continue
+    return out

@@ -1,0 +1,1 @@
+"""Whole screens: what one sees at a time."""

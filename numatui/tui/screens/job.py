@@ -1,0 +1,112 @@
+"""One migration: how far it is, and when it has ended what became of it."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import VerticalScroll
+from textual.screen import Screen
+from textual.widgets import Footer, Static
+
+from backend.migrate import REASONS
+from backend.text import printable
+from numatui.format import duration, percent, size
+from numatui.tui import bars
+from numatui.tui.glyphs import Glyphs, glyphs
+from numatui.tui.jobs import Job
+from numatui.tui.paint import Paint, Piece
+from numatui.tui.reading import Snapshot
+from numatui.tui.state import state_of
+from numatui.tui.summary import before_after
+from numatui.tui.widgets.header import Header
+
+_ROLES = {"running": "key", "done": "good", "partly": "warn", "cancelled": "warn", "failed": "far"}
+
+
+class JobScreen(Screen[None]):
+    """Leaving it does not end the job."""
+
+    BINDINGS: ClassVar = [
+        Binding("x", "cancel", "Cancel the job"),
+        Binding("escape,enter", "leave", "Back", key_display="Esc"),
+    ]
+
+    def __init__(self, job: Job) -> None:
+        super().__init__()
+        self.job = job
+        self._ended = job.ended
+
+    def compose(self) -> ComposeResult:
+        yield Header()
+        with VerticalScroll():
+            yield Static(id="job", markup=False)
+        yield Footer(show_command_palette=False)
+
+    def on_mount(self) -> None:
+        self.query_one(VerticalScroll).focus()
+        self.watch(self.app, "job_ticks", self._show)
+        self.watch(self.app, "snapshot", self._show)
+
+    def on_resize(self) -> None:
+        self._show()
+
+    def _show(self, *_: object) -> None:
+        state = state_of(self)
+        pieces = report(self.job, state.snapshot, max(20, self.size.width - 2), glyphs(), self.app.no_color)
+        self.query_one("#job", Static).update(Paint.of(self.app).text(pieces))
+        if self._ended != self.job.ended:
+            self._ended = self.job.ended
+            self.refresh_bindings()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        return not self.job.ended if action == "cancel" else True
+
+    def action_cancel(self) -> None:
+        self.job.cancel.set()
+        state_of(self).tell("Cancelling: the call that is under way ends first.")
+
+    def action_leave(self) -> None:
+        self.dismiss(None)
+
+
+def report(job: Job, snapshot: Snapshot | None, width: int, glyphs: Glyphs, plain: bool) -> list[Piece]:
+    """All that is to be said of a job. Pure."""
+    role = _ROLES[job.state]
+    share = job.done / job.total if job.total else float(job.ended)
+    room = max(10, min(60, width - 30))
+    pieces: list[Piece] = [
+        (f"\n {job.title[:1].upper()}{job.title[1:]}  ", "bold"), (job.state, role), ("\n\n ", ""),
+        *bars.gauge(share, 1, room, glyphs, role), (f" {percent(share):>4} ", "bold"),
+        (f" {size(job.moved)} of {size(job.total)} moved\n\n", ""),
+    ]  # fmt: skip
+    remaining = (job.total - job.done) / job.rate if job.rate and not job.ended else 0
+    facts = [
+        ("rate", f"{job.rate / 2**20:,.0f} MiB/s" if job.rate else "-"),
+        ("time", duration(job.elapsed)),
+        *([("to go", duration(remaining))] if remaining else []),
+        ("longest call", duration(job.worst_call)),
+        ("method", " ".join({one.method for one in job.outcomes}) or job.plan.method),
+    ]
+    for name, value in facts:
+        pieces += [(f" {name} ", "dim"), (f"{value}  ", "")]
+    pieces.append(("\n", ""))
+    if job.left:
+        pieces.append(("\n Left where it was\n", "bold"))
+        for reason, amount in sorted(job.left.items(), key=lambda item: -item[1]):
+            pieces += [(f" {size(amount):>6} ", "warn"), (f" {reason}: {REASONS[reason]}\n", "")]
+    for error in [*job.errors, *(one.error for one in job.outcomes if one.error)]:
+        pieces += [("\n ! ", "far"), (printable(error, 400) + "\n", "")]
+    outcomes = {one.process.identity: one for one in job.outcomes}
+    rows = {row.process.identity: row for row in snapshot.rows} if snapshot is not None else {}
+    for one in job.plan.processes:
+        identity = one.process.identity
+        row, outcome = rows.get(identity), outcomes.get(identity)
+        here = row.node if row is not None else one.runs_on
+        if outcome is not None:
+            states = [("before", outcome.before), ("after", outcome.after)]
+        else:
+            states = [("before", one.before), ("now", (row.by_node if row is not None else None) or {})]
+        pieces += before_after(one.process, here, states, width, glyphs, plain)
+    return pieces

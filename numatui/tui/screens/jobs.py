@@ -1,0 +1,71 @@
+"""All migrations since the start."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.screen import Screen
+from textual.widgets import Footer
+
+from numatui.format import duration, percent, size
+from numatui.tui import bars
+from numatui.tui.glyphs import glyphs
+from numatui.tui.jobs import Job
+from numatui.tui.paint import Piece
+from numatui.tui.screens.job import JobScreen
+from numatui.tui.state import state_of
+from numatui.tui.widgets.header import Header
+from numatui.tui.widgets.table import Column, Table
+
+
+class _JobTable(Table[Job]):
+    def key_of(self, row: Job) -> Hashable:
+        return row.number
+
+
+class JobsScreen(Screen[None]):
+    """Enter opens one."""
+
+    BINDINGS: ClassVar = [Binding("escape", "leave", "Back", key_display="Esc")]
+
+    def compose(self) -> ComposeResult:
+        yield Header()
+        yield _JobTable(id="jobs", empty="  nothing has been migrated yet")
+        yield Footer(show_command_palette=False)
+
+    def on_mount(self) -> None:
+        self.query_one(_JobTable).focus()
+        self.watch(self.app, "job_ticks", self._show)
+
+    def _show(self, *_: object) -> None:
+        marks = glyphs()
+
+        def progress(job: Job, width: int) -> list[Piece]:
+            return bars.gauge(job.done, job.total, width, marks, "key")
+
+        columns: list[Column[Job]] = [
+            Column("number", "JOB", 4, lambda job, _: str(job.number), "right"),
+            Column("what", "WHAT", 24, lambda job, _: job.title.partition(": ")[2], most=50),
+            Column("state", "STATE", 9, lambda job, _: job.state),
+            Column(
+                "share",
+                "DONE",
+                5,
+                lambda job, _: percent(job.done / job.total if job.total else 1.0),
+                "right",
+            ),
+            Column("moved", "MOVED", 6, lambda job, _: size(job.moved), "right"),
+            Column("time", "TIME", 7, lambda job, _: duration(job.elapsed), "right", rank=1),
+            Column("bar", "PROGRESS", 10, progress, rank=2, most=30),
+        ]
+        table = self.query_one(_JobTable)
+        table.show(list(state_of(self).jobs), None if table.columns else columns)
+
+    def on_table_opened(self, event: Table.Opened) -> None:
+        self.app.push_screen(JobScreen(event.row))
+
+    def action_leave(self) -> None:
+        self.dismiss(None)

@@ -1,0 +1,272 @@
+"""Choosing from where to where: sources, targets, what would happen, and starting it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Horizontal, VerticalScroll
+from textual.message import Message
+from textual.screen import Screen
+from textual.widgets import Button, Footer, Input, Label, Static
+
+from backend.errors import NumatuiError
+from backend.nodeset import NodeSet
+from backend.placement import read_placement, sum_by_node
+from backend.plan import METHODS, Method, Plan, Subject, make_plan, rule_of
+from backend.process import Process, read_process
+from backend.text import printable
+from numatui.format import size
+from numatui.tui.glyphs import glyphs
+from numatui.tui.paint import Paint
+from numatui.tui.reading import Snapshot, problem_of
+from numatui.tui.screens.question import Question
+from numatui.tui.state import state_of
+from numatui.tui.summary import command_line, proposal, summary
+from numatui.tui.widgets.header import Header
+from numatui.tui.widgets.node_map import NodeMap, Side
+
+
+@dataclass
+class SubjectsRead(Message):
+    """The placement of the selection, and one line for each process that could not be read."""
+
+    subjects: list[Subject]
+    problems: list[str]
+
+
+class MigrateScreen(Screen[None]):
+    """For one process or several."""
+
+    BINDINGS: ClassVar = [
+        Binding("enter", "start", "Start", key_display="Enter"),
+        Binding("f", "edit('from')", "Type sources", show=False),
+        Binding("t", "edit('to')", "Type targets", show=False),
+        Binding("o", "method", "Method"),
+        Binding("a", "all", "Shared pages"),
+        Binding("x", "swap", "Exchange sources and targets", show=False),
+        Binding("escape", "leave", "Back", key_display="Esc"),
+    ]
+
+    def __init__(self, processes: Sequence[Process]) -> None:
+        super().__init__()
+        self.processes = list(processes)
+        self.subjects: list[Subject] | None = None
+        self.problems: list[str] = []
+        self.sources = NodeSet()
+        self.targets = NodeSet()
+        self.method: Method = "auto"
+        self.move_all = False
+        self.plan: Plan | None = None
+        self._reading = False
+
+    def compose(self) -> ComposeResult:
+        yield Header()
+        yield Static(id="title", markup=False)
+        with Horizontal(id="sets"):
+            yield Label("From")
+            yield Input(id="from", compact=True, max_length=200, placeholder="0-1,3")
+            yield Label("To")
+            yield Input(id="to", compact=True, max_length=200, placeholder="all, !2, +0")
+            yield Button("", id="method", compact=True)
+            yield Button("", id="all", compact=True)
+        yield Static(id="error", markup=False)
+        yield NodeMap(id="map")
+        with VerticalScroll(id="below", can_focus=False):
+            yield Static(id="summary", markup=False)
+        yield Footer(show_command_palette=False)
+
+    def on_mount(self) -> None:
+        self.query_one(NodeMap).focus()
+        self._label()
+        self.watch(self.app, "snapshot", self._snapshot)
+
+    @property
+    def snapshot(self) -> Snapshot | None:
+        return state_of(self).snapshot
+
+    def _snapshot(self, snapshot: Snapshot | None) -> None:
+        if snapshot is not None and not self._reading:
+            self._reading = True
+            self._read()
+
+    @work(thread=True, group="subjects", exit_on_error=False)
+    def _read(self) -> None:
+        kernel = state_of(self).kernel
+        subjects: list[Subject] = []
+        problems: list[str] = []
+        for known in self.processes:
+            try:
+                process = read_process(kernel, known.pid)
+                if process.identity != known.identity:
+                    problems.append(f"process {known.pid} has ended; another has its number now")
+                    continue
+                subjects.append(Subject(process, read_placement(kernel, known.pid)))
+            except NumatuiError as exc:
+                problems.append(exc.what)
+            except Exception as exc:
+                problems.append(f"{known.pid}: {problem_of(exc)}")
+        self.post_message(SubjectsRead(subjects, problems))
+
+    def on_subjects_read(self, event: SubjectsRead) -> None:
+        self._reading = False
+        first = self.subjects is None
+        self.subjects, self.problems = event.subjects, event.problems
+        snapshot = self.snapshot
+        if first and snapshot is not None:
+            self.sources, self.targets = proposal(self.subjects, snapshot.topology)
+            self._write_sets()
+        self._title()
+        self._replan()
+        if first:
+            self.query_one(NodeMap).point_at(self.sources)
+
+    def _title(self) -> None:
+        subjects = self.subjects or []
+        total = sum(sum(one.placement.bytes_by_node.values()) for one in subjects)
+        if len(self.processes) == 1:
+            process = subjects[0].process if subjects else self.processes[0]
+            name = f"{process.pid} {printable(process.command, max(10, self.size.width - 36))}"
+        else:
+            name = f"{len(subjects)} processes: " + " ".join(str(one.process.pid) for one in subjects[:12])
+        pieces = [(" Migrate ", "dim"), (name, "bold"), (f"  {size(total)}", "accent")]
+        self.query_one("#title", Static).update(Paint.of(self.app).text(pieces))
+
+    def _replan(self) -> None:
+        snapshot, subjects = self.snapshot, self.subjects
+        if snapshot is None or subjects is None:
+            return
+        topology, state = snapshot.topology, state_of(self)
+        self.plan, error = None, ""
+        if self.sources and self.targets:
+            try:
+                self.plan = make_plan(
+                    subjects,
+                    self.sources,
+                    self.targets,
+                    topology,
+                    rule=rule_of(snapshot.facts.release),
+                    method=self.method,
+                    page_size=state.kernel.page_size,
+                    move_all=self.move_all,
+                    privileged=snapshot.facts.privileged,
+                    balancing=snapshot.balancing,
+                    measured_rate=int(max([0, *(job.rate for job in state.jobs if job.ended)])),
+                )
+            except NumatuiError as exc:
+                error = exc.what
+        elif subjects:
+            error = "choose the nodes to move from" if not self.sources else "choose the nodes to move to"
+            if not self.sources and not (
+                sum_by_node(one.placement.bytes_by_node for one in subjects).keys() - set(self.targets)
+            ):
+                error = "all its memory is where it runs; choose source nodes to move it all the same"
+        amounts = sum_by_node(one.placement.bytes_by_node for one in subjects)
+        where = (topology.node_of_cpu.get(one.process.cpu) for one in subjects)
+        running = NodeSet(node for node in where if node is not None)
+        node_map = self.query_one(NodeMap)
+        node_map.show(topology, amounts, running, self.sources, self.targets, self.plan)
+        node_map.styles.height = len(topology.nodes) + 1
+        self._error("; ".join([*self.problems, *([error] if error else [])]))
+        width = max(20, self.size.width - 2)
+        pieces = summary(self.plan, width, glyphs(), self.app.no_color) if self.plan is not None else []
+        self.query_one("#summary", Static).update(Paint.of(self.app).text(pieces))
+
+    def _error(self, text: str) -> None:
+        self.query_one("#error", Static).update(
+            Paint.of(self.app).text([(" " + printable(text, 400), "warn")] if text else [])
+        )
+
+    def _label(self) -> None:
+        self.query_one("#method", Button).label = f"method: {self.method}"
+        self.query_one("#all", Button).label = "shared: move" if self.move_all else "shared: stay"
+
+    def _write_sets(self) -> None:
+        with self.prevent(Input.Changed):
+            self.query_one("#from", Input).value = str(self.sources)
+            self.query_one("#to", Input).value = str(self.targets)
+
+    def on_node_map_toggled(self, event: NodeMap.Toggled) -> None:
+        one = NodeSet([event.node])
+        chosen = self.sources if event.side == "from" else self.targets
+        chosen = chosen - one if event.node in chosen else chosen | one
+        if event.side == "from":
+            self.sources = chosen
+        else:
+            self.targets = chosen
+        self._write_sets()
+        self._replan()
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        if self.snapshot is None:
+            return
+        nodes = self.snapshot.topology.ids
+        try:
+            if not event.value.strip():
+                chosen = NodeSet()
+            elif event.input.id == "from":
+                chosen = NodeSet.parse(event.value, nodes)
+            else:
+                chosen = NodeSet.parse(event.value, nodes, same=self.sources)
+        except NumatuiError as exc:
+            self._error(str(exc))
+            return
+        if event.input.id == "from":
+            self.sources = chosen
+        else:
+            self.targets = chosen
+        self._replan()
+
+    def on_input_submitted(self) -> None:
+        self.query_one(NodeMap).focus()
+
+    @on(Button.Pressed, "#method")
+    def action_method(self) -> None:
+        self.method = METHODS[(METHODS.index(self.method) + 1) % len(METHODS)]
+        self._label()
+        self._replan()
+
+    @on(Button.Pressed, "#all")
+    def action_all(self) -> None:
+        self.move_all = not self.move_all
+        self._label()
+        self._replan()
+
+    def action_edit(self, side: Side) -> None:
+        self.query_one(f"#{side}", Input).focus()
+
+    def action_swap(self) -> None:
+        self.sources, self.targets = self.targets, self.sources
+        self._write_sets()
+        self._replan()
+
+    def action_leave(self) -> None:
+        if isinstance(self.focused, Input):
+            self.query_one(NodeMap).focus()
+        else:
+            self.dismiss(None)
+
+    def action_start(self) -> None:
+        state = state_of(self)
+        plan = self.plan
+        if state.kernel.source == "replay":
+            state.tell(
+                "A recording can be looked at but not changed.", title="Nothing was moved", severity="warning"
+            )
+        elif plan is None or not plan.bytes:
+            state.tell("There is nothing to move between these nodes.", severity="warning")
+        else:
+            command = command_line(plan, state.kernel.source, self.move_all)
+            title = f"Move {size(plan.bytes)} while {'the process runs' if len(plan.processes) == 1 else 'the processes run'}?"
+            self.app.push_screen(
+                Question(title, ["the same from a shell:", "", "  " + command], "Migrate"), self._confirmed
+            )
+
+    def _confirmed(self, yes: bool | None) -> None:
+        if yes and self.plan is not None:
+            state = state_of(self)
+            state.show_job(state.start_job(self.plan, self.method, self.move_all))

@@ -1,0 +1,202 @@
+"""One process: its VMAs by address and its threads."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from textual import work
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.message import Message
+from textual.screen import Screen
+from textual.widgets import Footer, Static
+
+from backend.placement import Placement, Vma, local_share, read_placement
+from backend.process import Process, Stat, read_process, read_threads
+from backend.text import printable
+from backend.topology import Topology
+from numatui.format import percent, size
+from numatui.tui import bars
+from numatui.tui.columns import tail
+from numatui.tui.glyphs import Glyphs, glyphs
+from numatui.tui.paint import Paint, Piece
+from numatui.tui.reading import Snapshot, problem_of
+from numatui.tui.screens.migrate import MigrateScreen
+from numatui.tui.state import state_of
+from numatui.tui.widgets.header import Header
+from numatui.tui.widgets.table import Column, Table
+
+
+@dataclass
+class ProcessRead(Message):
+    """What the screen shows, or why it could not be read."""
+
+    process: Process | None
+    placement: Placement
+    threads: list[Stat]
+    problem: str = ""
+
+
+class VmaTable(Table[Vma]):
+    """In address order."""
+
+    def key_of(self, row: Vma) -> Hashable:
+        return row.start
+
+
+class ThreadTable(Table[Stat]):
+    """Ascending by thread id."""
+
+    def key_of(self, row: Stat) -> Hashable:
+        return row.identity
+
+
+class ProcessScreen(Screen[None]):
+    """Read again with every reading of the app."""
+
+    BINDINGS: ClassVar = [
+        Binding("m,f9", "migrate", "Migrate", key_display="m"),
+        Binding("e", "empty", "VMAs without pages"),
+        Binding("tab", "app.focus_next", "VMAs, threads", show=False),
+        Binding("escape", "leave", "Back", key_display="Esc"),
+    ]
+
+    def __init__(self, process: Process) -> None:
+        super().__init__()
+        self.process = process
+        self.with_empty = False
+        self.last: ProcessRead | None = None
+        self._reading = False
+
+    def compose(self) -> ComposeResult:
+        yield Header()
+        yield Static(id="who", markup=False)
+        yield VmaTable(id="vmas", empty="  no VMA has a resident page")
+        yield ThreadTable(id="threads")
+        yield Footer(show_command_palette=False)
+
+    def on_mount(self) -> None:
+        self.query_one(VmaTable).focus()
+        self.watch(self.app, "snapshot", self._snapshot)
+
+    def _snapshot(self, snapshot: Snapshot | None) -> None:
+        if snapshot is not None and not self._reading:
+            self._reading = True
+            self._read()
+
+    @work(thread=True, group="process", exit_on_error=False)
+    def _read(self) -> None:
+        kernel, pid = state_of(self).kernel, self.process.pid
+        message = ProcessRead(None, Placement(()), [])
+        try:
+            process = read_process(kernel, pid)
+            if process.identity != self.process.identity:
+                message.problem = f"process {pid} has ended; another has its number now"
+            else:
+                message = ProcessRead(
+                    process, read_placement(kernel, pid, with_maps=True), read_threads(kernel, pid)
+                )
+        except Exception as exc:
+            message.problem = problem_of(exc)
+        self.post_message(message)
+
+    def on_process_read(self, event: ProcessRead) -> None:
+        self._reading = False
+        if event.process is not None:
+            self.process = event.process
+            self.last = event
+        self._show(event.problem)
+
+    def _show(self, problem: str = "") -> None:
+        snapshot: Snapshot | None = state_of(self).snapshot
+        if snapshot is None:
+            return
+        marks, plain, topology = glyphs(), self.app.no_color, snapshot.topology
+        placement = self.last.placement if self.last is not None else Placement(())
+        pieces = describe(self.process, placement, topology, self.size.width, marks, plain)
+        if problem:
+            pieces += [("\n ! ", "far"), (printable(problem, 300), "warn")]
+        self.query_one("#who", Static).update(Paint.of(self.app).text(pieces))
+        vmas = [vma for vma in placement.vmas if vma.pages or self.with_empty]
+        here = topology.node_of_cpu.get(self.process.cpu)
+        table, threads = self.query_one(VmaTable), self.query_one(ThreadTable)
+        table.show(vmas, vma_columns(topology, here, marks, plain))
+        rows = self.last.threads if self.last is not None else []
+        threads.show(rows, None if threads.columns else thread_columns(topology))
+        threads.styles.height = max(2, min(len(rows) + 1, self.size.height // 4))
+
+    def action_empty(self) -> None:
+        self.with_empty = not self.with_empty
+        self._show()
+
+    def action_migrate(self) -> None:
+        self.app.push_screen(MigrateScreen([self.process]))
+
+    def action_leave(self) -> None:
+        self.dismiss(None)
+
+
+def describe(
+    process: Process, placement: Placement, topology: Topology, width: int, glyphs: Glyphs, plain: bool
+) -> list[Piece]:
+    """Three lines: who it is, where it runs and may run, where its memory lies."""
+    here = topology.node_of_cpu.get(process.cpu)
+    by_node = placement.bytes_by_node
+    share = local_share(by_node, here)
+    allowed = f", may use memory of {process.mems_allowed}" if process.mems_allowed else ""
+    cpus = f", CPUs {process.cpus_allowed}" if process.cpus_allowed else ""
+    room = max(10, min(60, width - 30))
+    return [
+        (f" {process.pid} ", "bold"), (printable(process.user, 20), "key"),
+        ("  " + printable(process.command, max(10, width - 32)) + "\n", ""),
+        (f" on CPU {process.cpu}, node {'?' if here is None else here}", "bold"),
+        (printable(f"{allowed}{cpus}, cpuset {process.cpuset}", max(20, width - 28)) + "\n ", "dim"),
+        *bars.placement(by_node, here, room, glyphs, plain),
+        (f"  {size(sum(by_node.values()))}", "bold"), ("  local ", "dim"),
+        (percent(share), "far" if share is not None and share < 0.5 else ""),
+    ]  # fmt: skip
+
+
+def vma_columns(topology: Topology, here: int | None, glyphs: Glyphs, plain: bool) -> list[Column[Vma]]:
+    """The columns of the VMAs for a process that runs on `here`."""
+
+    def bar(vma: Vma, width: int) -> list[Piece]:
+        return bars.placement(vma.bytes_by_node, here, width, glyphs, plain)
+
+    def on(node: int):
+        def cell(vma: Vma, _: int) -> Piece:
+            amount = vma.pages.get(node, 0) * vma.page_size
+            return (size(amount), "dim" if not amount else f"ink:{node}" if node == here else "")
+
+        return cell
+
+    def policy(vma: Vma, width: int) -> Piece:
+        return (printable(vma.policy, width + 1), "dim" if vma.policy == "default" else "")
+
+    return [
+        Column("start", "ADDRESS", 12, lambda vma, _: f"{vma.start:x}", "right", most=16),
+        Column("kind", "KIND", 6, lambda vma, _: vma.kind),
+        Column("policy", "POLICY", 8, policy, rank=3, most=16),
+        Column("page", "PAGE", 4, lambda vma, _: size(vma.page_size), "right", rank=2),
+        Column("size", "HERE", 5, lambda vma, _: size(sum(vma.bytes_by_node.values())), "right"),
+        *[Column(f"n{node}", f"N{node}", 5, on(node), "right", rank=4) for node in topology.memory_ids],
+        Column("placement", "PLACEMENT", 10, bar, rank=1, most=48),
+        Column("file", "FILE", 10, lambda vma, width: tail(printable(vma.file, 4096), width), most=48),
+    ]
+
+
+def thread_columns(topology: Topology) -> list[Column[Stat]]:
+    """The columns of the threads."""
+
+    def where(thread: Stat, _: int) -> str:
+        node = topology.node_of_cpu.get(thread.cpu)
+        return f"{thread.cpu}@{'?' if node is None else node}"
+
+    return [
+        Column("tid", "THREAD", 8, lambda thread, _: str(thread.identity.pid), "right"),
+        Column("cpu", "CPU@N", 7, where, "right"),
+        Column("state", "STATE", 5, lambda thread, _: printable(thread.state, 4)),
+        Column("name", "NAME", 16, lambda thread, width: printable(thread.comm, width + 1), most=200),
+    ]

@@ -1,0 +1,141 @@
+"""What all screens share: the kernel, the last reading, the jobs. Widgets watch it."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from textual.app import App
+from textual.dom import DOMNode
+from textual.reactive import reactive
+
+from backend.kernel import Kernel
+from backend.migrate import Options
+from backend.plan import Method, Plan
+from backend.text import printable
+from numatui.tui.jobs import Job, JobEnded, JobProgress
+from numatui.tui.machine import other_speed, simulated_time
+from numatui.tui.reading import Reader, ReadFailed, SnapshotRead
+
+INTERVALS = (0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+
+
+class StatefulApp(App[int]):
+    """Reads the kernel every `interval` seconds (0: only when asked) and runs jobs. Reactives: `snapshot` (the last
+    reading), `stalled` (seconds that a reading has been under way when it is late), `job_ticks` (counts whenever a
+    job has come further), `speed` (of simulated time),
+    `error` (why the last reading failed).
+    """
+
+    snapshot = reactive[Any](None, always_update=True)
+    interval: reactive[float] = reactive(1.0)
+    paused: reactive[bool] = reactive(False)
+    stalled: reactive[int] = reactive(0)
+    job_ticks: reactive[int] = reactive(0)
+    speed: reactive[float] = reactive(1.0)
+    error: reactive[str] = reactive("")
+
+    def __init__(self, kernel: Kernel, interval: float = 1.0) -> None:
+        super().__init__()
+        self.kernel = kernel
+        self.jobs: list[Job] = []
+        self.set_reactive(StatefulApp.interval, interval)
+        self._reader = Reader(kernel, self)
+        self._asked_at: float | None = None
+        self._read_at = 0.0
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+
+    def on_mount(self) -> None:
+        self._reader.start()
+        self.read_now()
+        self.set_interval(0.125, self._tick)
+
+    def on_unmount(self) -> None:
+        self._reader.end()
+        for job in self.jobs:
+            job.cancel.set()
+        if self._folder is not None and all(job.ended for job in self.jobs):
+            self._folder.cleanup()
+
+    def read_now(self) -> None:
+        """Ask for a reading, unless one is under way."""
+        if self._asked_at is None:
+            self._asked_at = time.monotonic()
+            self._reader.ask()
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        if self._asked_at is not None:
+            late = int(now - self._asked_at)
+            self.stalled = late if late >= 3 else 0
+        elif self.interval and not self.paused and now - self._read_at >= self.interval - 0.06:
+            self.read_now()
+
+    def on_snapshot_read(self, event: SnapshotRead) -> None:
+        self._asked_at, self._read_at, self.stalled = None, time.monotonic(), 0
+        self.error = ""
+        self.snapshot = event.snapshot
+
+    def on_read_failed(self, event: ReadFailed) -> None:
+        self._asked_at, self._read_at, self.stalled = None, time.monotonic(), 0
+        if event.error != self.error:
+            self.error = event.error
+            self.tell(event.error, severity="error")
+
+    def tell(self, text: str, **options: Any) -> None:
+        """A notification. The text may hold names from outside: it is never read as markup."""
+        self.notify(printable(text, 400), markup=False, **options)
+
+    def start_job(self, plan: Plan, method: Method, move_all: bool) -> Job:
+        """Carry out a plan in a worker. The journal of a demo goes to a folder that ends with the app."""
+        folder = None
+        if self.kernel.source == "demo":
+            self._folder = self._folder or tempfile.TemporaryDirectory(prefix="numatui-demo-")
+            folder = Path(self._folder.name) / "jobs"
+        job = Job(
+            self.kernel,
+            plan,
+            Options(method=method, move_all=move_all, journal_dir=folder),
+            len(self.jobs) + 1,
+        )
+        self.jobs.append(job)
+        self.job_ticks += 1
+        self.run_worker(
+            lambda: job.run(self.post_message), name=job.title, group="jobs", thread=True, exit_on_error=False
+        )
+        return job
+
+    def on_job_progress(self, _: JobProgress) -> None:
+        self.job_ticks += 1
+
+    def on_job_ended(self, event: JobEnded) -> None:
+        self.job_ticks += 1
+        self.read_now()
+        self.job_ended(event.job)
+
+    def job_ended(self, job: Job) -> None:
+        """Tell the user, if that is needed."""
+
+    def show_job(self, job: Job) -> None:
+        """Let the user see a job that was just started."""
+
+    def set_speed(self, step: int) -> None:
+        """Simulated time: faster, slower, or (0) stand still and go on."""
+        clock = simulated_time(self.kernel)
+        if clock is None:
+            return
+        if step:
+            clock.speed = other_speed(clock.speed or self.speed, step)
+            self.speed = clock.speed
+        else:
+            clock.speed = 0.0 if clock.speed else self.speed or 1.0
+            self.mutate_reactive(StatefulApp.speed)
+
+
+def state_of(node: DOMNode) -> StatefulApp:
+    """The app that a widget or screen belongs to."""
+    app = node.app
+    assert isinstance(app, StatefulApp)
+    return app

@@ -1,0 +1,105 @@
+"""The line on top: which machine, what the user may do, how local memory is, running jobs."""
+
+from __future__ import annotations
+
+from rich.text import Text
+from textual.widget import Widget
+
+from backend.text import printable
+from numatui.format import percent
+from numatui.tui.listing import overall_local
+from numatui.tui.machine import simulated_time
+from numatui.tui.paint import Paint, Piece
+from numatui.tui.reading import Snapshot
+from numatui.tui.state import state_of
+
+
+class Header(Widget):
+    """Reads everything from its app; what does not fit is left out from the least important on."""
+
+    def on_mount(self) -> None:
+        for name in ("snapshot", "job_ticks", "interval", "paused", "stalled", "speed"):
+            self.watch(self.app, name, self._changed)
+        self.app.theme_changed_signal.subscribe(self, self._changed)
+
+    def _changed(self, *_: object) -> None:
+        self.refresh()
+
+    def render(self) -> Text:
+        width = self.size.width
+        left, right = self._left(), self._right()
+        for side, most, at in ((left, 5, -1), (right, 1, 0), (left, 3, -1), (right, 0, 0)):
+            while len(side) > most and _length(left) + _length(right) + 2 > width:
+                side.pop(at)
+        pieces = [piece for group in left for piece in group]
+        pieces.append((" " * max(1, width - _length(left) - _length(right) - 1), ""))
+        pieces += [piece for group in right for piece in group]
+        return Paint.of(self.app).text(pieces)
+
+    def _left(self) -> list[list[Piece]]:
+        app = state_of(self)
+        kernel = app.kernel
+        groups: list[list[Piece]] = [
+            [(" numatui ", "bold")],
+            [(f" {kernel.source.upper()} ", kernel.source)],
+            [(f" {printable(kernel.name, 24)}", "bold")],
+        ]
+        snapshot = app.snapshot
+        if snapshot is None:
+            return [*groups, [("  reading …", "dim")]]
+        groups.append([("  " + _count(len(snapshot.topology.nodes), "node"), "")])
+        groups.append([("  " + may(snapshot, kernel.source), "" if snapshot.facts.privileged else "warn")])
+        if snapshot.balancing:
+            groups.append([("  NUMA balancing on", "warn")])
+        if snapshot.facts.release:
+            groups.append([("  Linux " + printable(snapshot.facts.release, 24), "dim")])
+        return groups
+
+    def _right(self) -> list[list[Piece]]:
+        app = state_of(self)
+        groups: list[list[Piece]] = []
+        time = simulated_time(app.kernel)
+        if app.stalled:
+            groups.append([(f"reading for {app.stalled} s", "warn")])
+        elif app.paused:
+            groups.append([("refresh paused", "warn")])
+        elif app.interval:
+            groups.append([(f"every {app.interval:g} s", "dim")])
+        if time is not None:
+            groups.append(
+                [("  time stands still", "warn") if not time.speed else (f"  time {time.speed:g}x", "dim")]
+            )
+        running = [job for job in app.jobs if not job.ended]
+        if running:
+            total = sum(job.total for job in running)
+            share = sum(job.done for job in running) / total if total else 0.0
+            groups.append([(f"  {_count(len(running), 'job')} {percent(share)}", "accent")])
+        if app.snapshot is not None:
+            share = overall_local(app.snapshot.rows)
+            groups.append(
+                [
+                    ("  local ", "dim"),
+                    (percent(share), "far" if share is not None and share < 0.5 else "bold"),
+                ]
+            )
+        return groups
+
+
+def may(snapshot: Snapshot, source: str) -> str:
+    """What the user may do, in two words."""
+    if source == "replay":
+        return "read-only"
+    move = snapshot.facts.can.get("move_pages"), snapshot.facts.can.get("migrate_pages")
+    if not any(one is not None and one.available for one in move):
+        return "read-only"
+    if not snapshot.facts.privileged:
+        return "own processes only"
+    return "all processes" if snapshot.facts.uid else "root"
+
+
+def _count(number: int, name: str) -> str:
+    return f"{number} {name}{'' if number == 1 else 's'}"
+
+
+def _length(groups: list[list[Piece]]) -> int:
+    return sum(len(text) for group in groups for text, _ in group)

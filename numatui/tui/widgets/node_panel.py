@@ -1,0 +1,125 @@
+"""The nodes, one line each: memory, CPUs, distances; and how much work is done, where the kernel tells."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+from rich.segment import Segment
+from textual.geometry import Size
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+
+from backend.topology import Node, Topology
+from numatui.format import size
+from numatui.tui import bars
+from numatui.tui.glyphs import Glyphs, glyphs
+from numatui.tui.paint import Paint, Piece
+from numatui.tui.reading import Snapshot
+
+HISTORY = 400
+
+
+class NodePanel(ScrollView):
+    """Shows the app's last reading. Its last line is the throughput of a demo."""
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self.history: deque[float] = deque(maxlen=HISTORY)
+        self.snapshot: Snapshot | None = None
+        self._glyphs = glyphs()
+        self._lines: list[list[Piece]] = []
+
+    def on_mount(self) -> None:
+        self.watch(self.app, "snapshot", self._show)
+        self.app.theme_changed_signal.subscribe(self, lambda _: self.refresh())
+
+    def on_resize(self) -> None:
+        self._arrange()
+
+    def _show(self, snapshot: Snapshot | None) -> None:
+        if snapshot is None:
+            return
+        self.snapshot = snapshot
+        work = sum((snapshot.throughput or {}).values())
+        if work or self.history:
+            self.history.append(work)
+        self._arrange()
+
+    def _arrange(self) -> None:
+        """Lines for the width and height there is: a third of the screen at most."""
+        snapshot = self.snapshot
+        if snapshot is None or not self.size.width:
+            return
+        width = self.scrollable_content_region.width
+        self._lines = [
+            node_line(node, snapshot.topology, width, self._glyphs) for node in snapshot.topology.nodes
+        ]
+        if self.history:
+            self._lines.append(work_line(self.history, width, self._glyphs))
+        self.virtual_size = Size(width, len(self._lines))
+        self.styles.height = max(2, min(len(self._lines), self.screen.size.height // 3))
+        self.refresh()
+
+    def render_line(self, y: int) -> Strip:
+        index = y + self.scroll_offset.y
+        pieces = self._lines[index] if index < len(self._lines) else []
+        base = self.rich_style
+        segments = Paint.of(self.app).segments(pieces, base) or [Segment("", base)]
+        return Strip(segments).adjust_cell_length(self.size.width, base)
+
+
+def node_line(node: Node, topology: Topology, width: int, glyphs: Glyphs) -> list[Piece]:
+    """Memory in use, what is free, CPUs and distances, in columns that are the same for all nodes of a machine. What
+    does not fit is left out from the right.
+    """
+    digits = max(len(str(one.id)) for one in topology.nodes)
+    cpus_width = min(20, max(len(_cpus(one)) for one in topology.nodes))
+    room = max(8, min(48, width - 45 - cpus_width - 4 * len(topology.nodes)))
+    pieces: list[Piece] = [(f" {'node ' if width >= 70 else ''}{node.id:>{digits}} ", f"ink:{node.id}")]
+    if node.has_memory:
+        used = node.total - node.free
+        pieces += bars.gauge(used, node.total, room, glyphs, f"fill:{node.id}")
+        pieces.append((f" {size(used):>5}/{size(node.total):<5}", ""))
+        pieces.append((f" {size(node.free):>5} free", "warn" if node.free < node.total // 20 else "dim"))
+    else:
+        pieces.append(("no memory".ljust(room + 23), "dim"))
+    cpus = _cpus(node)
+    cpus = cpus if len(cpus) <= cpus_width else cpus[: cpus_width - 1] + "…"
+    distances: list[Piece] = [("  distance", "dim")]
+    for other in topology.nodes:
+        distance = topology.distance(node.id, other.id)
+        distances.append((f"{distance:>{3 if distance < 100 else 4}}", "bold" if other.id == node.id else ""))
+    parts: tuple[list[Piece], ...] = (
+        [("  " + cpus.ljust(cpus_width), "" if node.cpus else "warn")],
+        distances,
+    )
+    for part in parts:
+        if bars.length(pieces) + bars.length(part) > width:
+            break
+        pieces += part
+    return pieces
+
+
+def work_line(history: Sequence[float], width: int, glyphs: Glyphs) -> list[Piece]:
+    """Throughput over time, the last number, and how it compares with the best that was seen."""
+    now, top = history[-1], max(history)
+    number = f" {count(now):>6} ops/s"
+    if width >= 70:
+        number = (number + (f", {now / top * 100:3.0f}% of the best" if top else "")).ljust(33)
+    role = "good" if now >= top * 0.95 else "warn" if now >= top * 0.7 else "far"
+    line = bars.sparkline(history, max(4, width - len(number) - 8), glyphs)
+    return [(" work ", "bold"), (line, role), (number, role)]
+
+
+def _cpus(node: Node) -> str:
+    return f"cpus {node.cpus}" if node.cpus else "no CPUs"
+
+
+def count(number: float) -> str:
+    """`812`, `1.2M`: thousands by letters."""
+    for unit in ("", "k", "M", "G"):
+        if number < 1000 or unit == "G":
+            return f"{number:.0f}{unit}" if not unit or number >= 100 else f"{number:.1f}{unit}"
+        number /= 1000
+    raise AssertionError

@@ -1,0 +1,280 @@
+"""A table for any number of rows: only the visible ones are made, only lines that changed are drawn again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, Literal, TypeVar
+
+from rich.cells import cell_len, set_cell_size
+from rich.segment import Segment
+from textual import events
+from textual.binding import Binding
+from textual.geometry import Region, Size
+from textual.message import Message
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+
+from numatui.tui.glyphs import glyphs
+from numatui.tui.paint import Paint, Piece
+
+R = TypeVar("R")
+Cell = str | Piece | list[Piece]
+GAP = 1
+CROWD = 4
+
+
+@dataclass(frozen=True)
+class Column(Generic[R]):
+    """One column. `cell`: what it shows of a row in so many cells. `width` is the least, `most` what it may grow to.
+    `rank`: 0 is always there, others are left out when the screen is narrow, the highest first; those that share a
+    `rank` come and go together. `good`: the width it gets before those of `CROWD` and above come in. `order`: what to sort by, None for rows without a value; no `order`, no sorting.
+    """
+
+    id: str
+    title: str
+    width: int
+    cell: Callable[[R, int], Cell]
+    align: Literal["left", "right"] = "left"
+    rank: int = 0
+    good: int = 0
+    most: int = 0
+    order: Callable[[R], Any] | None = None
+    descending: bool = False
+
+
+@dataclass(frozen=True)
+class Slot(Generic[R]):
+    """A column that is shown, where, and how wide."""
+
+    column: Column[R]
+    x: int
+    width: int
+
+
+def fit(columns: Sequence[Column[R]], width: int) -> list[Slot[R]]:
+    """The columns that a screen has room for. What is left over goes to those that grow, in the order of their rank."""
+    chosen = [column for column in columns if column.rank == 0]
+    free = width - sum(column.width + GAP for column in chosen) + GAP
+    for rank in sorted({column.rank for column in columns} - {0}):
+        group = [column for column in columns if column.rank == rank]
+        needed = sum(column.width + GAP for column in group)
+        if rank >= CROWD:
+            needed += sum(max(0, column.good - column.width) for column in chosen)
+        if needed > free:
+            break
+        free -= sum(column.width + GAP for column in group)
+        chosen += group
+    extra = dict.fromkeys((column.id for column in chosen), 0)
+    for column in sorted(chosen, key=lambda one: one.rank):
+        if column.most > column.width and free > 0:
+            extra[column.id] = min(free, column.most - column.width)
+            free -= extra[column.id]
+    slots: list[Slot[R]] = []
+    x = 0
+    for column in columns:
+        if column.id in extra:
+            slots.append(Slot(column, x, column.width + extra[column.id]))
+            x += column.width + extra[column.id] + GAP
+    return slots
+
+
+def pad(text: str, width: int, align: Literal["left", "right"]) -> str:
+    """Exactly `width` cells; what is cut ends in `…`."""
+    have = len(text) if text.isascii() else cell_len(text)
+    if have > width:
+        return set_cell_size(text, width - 1) + "…" if width > 1 else set_cell_size(text, width)
+    return " " * (width - have) + text if align == "right" else text + " " * (width - have)
+
+
+class Table(ScrollView, Generic[R], can_focus=True):
+    """Rows below a heading line that stays; a cursor that stays on its row (by `key_of`) when rows change places."""
+
+    BINDINGS: ClassVar = [
+        Binding("up,k", "move(-1)", "Up", show=False),
+        Binding("down,j", "move(1)", "Down", show=False),
+        Binding("pageup,ctrl+b", "page(-1)", "Page up", show=False),
+        Binding("pagedown,ctrl+f", "page(1)", "Page down", show=False),
+        Binding("home,g", "jump(0)", "First row", show=False),
+        Binding("end,G", "jump(-1)", "Last row", show=False),
+        Binding("enter", "open", "Open", show=False),
+    ]
+
+    @dataclass
+    class Opened(Message):
+        """A row was chosen with Enter or a double click."""
+
+        table: Table[Any]
+        row: Any
+
+    @dataclass
+    class HeadClicked(Message):
+        """The heading of a column was clicked."""
+
+        table: Table[Any]
+        column: str
+
+    def __init__(self, *, id: str | None = None, empty: str = "") -> None:
+        super().__init__(id=id)
+        self.empty = empty
+        self.columns: Sequence[Column[R]] = ()
+        self.rows: Sequence[R] = ()
+        self.slots: list[Slot[R]] = []
+        self.cursor = 0
+        self.sorted_by: tuple[str, bool] | None = None
+        self._glyphs = glyphs()
+        self._paint: Paint | None = None
+        self._drawn: dict[int, tuple[object, Strip]] = {}
+
+    @property
+    def current(self) -> R | None:
+        """The row under the cursor."""
+        return self.rows[self.cursor] if 0 <= self.cursor < len(self.rows) else None
+
+    @property
+    def paint(self) -> Paint:
+        if self._paint is None:
+            self._paint = Paint.of(self.app)
+        return self._paint
+
+    def key_of(self, row: R) -> Hashable:
+        """What stays the same when a row is read again."""
+        return id(row)
+
+    def role_of(self, row: R) -> str:
+        """The role of a whole line."""
+        return ""
+
+    def show(self, rows: Sequence[R], columns: Sequence[Column[R]] | None = None) -> None:
+        """Other rows (and columns). The cursor follows its row; if that has gone it stays at its height."""
+        key = self.key_of(self.current) if self.current is not None else None
+        anew = len(rows) != len(self.rows)
+        self.rows = rows
+        if columns is not None and columns != self.columns:
+            self.columns = columns
+            self._fit()
+        where = next((index for index, row in enumerate(rows) if self.key_of(row) == key), None)
+        moved = where is not None and where != self.cursor
+        self.cursor = max(0, min(self.cursor if where is None else where, len(rows) - 1))
+        if anew:
+            self.virtual_size = Size(self.scrollable_content_region.width, len(rows) + 1)
+        if moved:
+            self._reveal()
+        self._refresh_changed()
+
+    def on_mount(self) -> None:
+        self.app.theme_changed_signal.subscribe(self, self._repaint)
+
+    def on_resize(self) -> None:
+        self._fit()
+
+    def on_focus(self) -> None:
+        self._refresh_changed()
+
+    def on_blur(self) -> None:
+        self._refresh_changed()
+
+    def _repaint(self, _: object) -> None:
+        self._paint = None
+        self._drawn.clear()
+        self.refresh()
+
+    def _fit(self) -> None:
+        width = self.scrollable_content_region.width
+        self.slots = fit(self.columns, width)
+        self.virtual_size = Size(width, len(self.rows) + 1)
+        self._drawn.clear()
+        self.refresh()
+
+    def _refresh_changed(self) -> None:
+        for y in range(self.size.height):
+            if y not in self._drawn or self._drawn[y][0] != self._content(y):
+                self.refresh(Region(0, y, self.size.width, 1))
+
+    def render_line(self, y: int) -> Strip:
+        content = self._content(y)
+        drawn = self._drawn.get(y)
+        if drawn is not None and drawn[0] == content:
+            return drawn[1]
+        role, pieces = content
+        base = self.rich_style + self.paint.style(role)
+        segments = self.paint.segments(pieces, base) if pieces else []
+        strip = Strip(segments or [Segment("", base)]).adjust_cell_length(self.size.width, base)
+        self._drawn[y] = (content, strip)
+        return strip
+
+    def _content(self, y: int) -> tuple[str, list[Piece]]:
+        """What stands in a line of the screen: the role of the whole and its pieces."""
+        if y == 0:
+            return "head", self._heading()
+        index = y - 1 + self.scroll_offset.y
+        if not 0 <= index < len(self.rows):
+            return "", [(self.empty, "dim")] if y == 2 and not self.rows else []
+        row = self.rows[index]
+        role = self.role_of(row)
+        if index == self.cursor:
+            role = "cursor" if self.has_focus else "blurred"
+        return role, self._line(row)
+
+    def _line(self, row: R) -> list[Piece]:
+        pieces: list[Piece] = []
+        for number, slot in enumerate(self.slots):
+            if number:
+                pieces.append((" " * GAP, ""))
+            cell = slot.column.cell(row, slot.width)
+            if isinstance(cell, list):
+                pieces += cell
+            else:
+                text, role = (cell, "") if isinstance(cell, str) else cell
+                pieces.append((pad(text, slot.width, slot.column.align), role))
+        return pieces
+
+    def _heading(self) -> list[Piece]:
+        pieces: list[Piece] = []
+        for number, slot in enumerate(self.slots):
+            if number:
+                pieces.append((" " * GAP, "head"))
+            title, role = slot.column.title, "head"
+            if self.sorted_by is not None and self.sorted_by[0] == slot.column.id:
+                sign = self._glyphs.down if self.sorted_by[1] else self._glyphs.up
+                title, role = (title[: slot.width - 1] + sign, "sorted")
+            pieces.append((pad(title, slot.width, slot.column.align), role))
+        return pieces
+
+    def _go(self, index: int) -> None:
+        self.cursor = max(0, min(index, len(self.rows) - 1))
+        self._reveal()
+        self._refresh_changed()
+
+    def _reveal(self) -> None:
+        top, height = self.scroll_offset.y, max(1, self.size.height - 1)
+        if self.cursor < top:
+            self.scroll_to(y=self.cursor, animate=False, force=True)
+        elif self.cursor >= top + height:
+            self.scroll_to(y=self.cursor - height + 1, animate=False, force=True)
+
+    def action_move(self, step: int) -> None:
+        self._go(self.cursor + step)
+
+    def action_page(self, pages: int) -> None:
+        self._go(self.cursor + pages * max(1, self.size.height - 2))
+
+    def action_jump(self, index: int) -> None:
+        self._go(index if index >= 0 else len(self.rows) + index)
+
+    def action_open(self) -> None:
+        if self.current is not None:
+            self.post_message(self.Opened(self, self.current))
+
+    def on_click(self, event: events.Click) -> None:
+        """On a row: the cursor goes there, a double click opens it. On the heading: `HeadClicked`."""
+        if event.y == 0:
+            for slot in self.slots:
+                if slot.x <= event.x < slot.x + slot.width:
+                    self.post_message(self.HeadClicked(self, slot.column.id))
+            return
+        index = event.y - 1 + self.scroll_offset.y
+        if index < len(self.rows):
+            self._go(index)
+            if event.chain == 2:
+                self.action_open()

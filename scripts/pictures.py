@@ -1,0 +1,81 @@
+"""Make the README's pictures from the real app on the demo machine: .venv/bin/python scripts/pictures.py
+
+With rsvg-convert and DejaVu fonts there, PNGs to look at are made beside them (not kept in the repository).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from backend.emulator.kernel import open_scenario
+from numatui.tui.app import NumatuiApp
+from numatui.tui.screens.processes import ProcessesScreen
+from textual.pilot import Pilot
+
+DOCS = Path(__file__).parents[1] / "docs"
+WIDTH, HEIGHT = 120, 34
+DATABASE = "oracle"
+
+
+async def settled(app: NumatuiApp, pilot: Pilot[int]) -> None:
+    """One more reading of the machine, shown."""
+    before = app.snapshot
+    app.read_now()
+    while app.snapshot is before:
+        await pilot.pause(0.02)
+    await pilot.pause()
+
+
+async def make() -> list[Path]:
+    kernel = open_scenario()
+    app = NumatuiApp(kernel, interval=3600)
+    made: list[Path] = []
+    async with app.run_test(size=(WIDTH, HEIGHT)) as pilot:
+
+        def picture(name: str) -> None:
+            path = DOCS / f"{name}.svg"
+            path.write_text(app.export_screenshot(title="numatui"), encoding="utf-8")
+            made.append(path)
+
+        for second in range(10):
+            kernel.machine.advance(1.0)
+            await settled(app, pilot)
+            if second == 1:
+                picture("before")
+        picture("main")
+        assert isinstance(app.screen, ProcessesScreen)
+        await pilot.press("m")
+        await pilot.pause()
+        picture("migrate")
+        await pilot.press("enter")
+        await pilot.pause()
+        await pilot.press("y")
+        while not app.jobs or not all(job.state != "running" for job in app.jobs):
+            await pilot.pause(0.05)
+        await pilot.pause()
+        picture("job")
+        await pilot.press("escape")
+        for _ in range(4):
+            kernel.machine.advance(1.0)
+            await settled(app, pilot)
+        picture("after")
+    return made
+
+
+def main() -> None:
+    DOCS.mkdir(exist_ok=True)
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else DOCS
+    for path in asyncio.run(make()):
+        print(path)
+        if shutil.which("rsvg-convert") and len(sys.argv) > 1:
+            svg = path.read_text().replace("Fira Code", "DejaVu Sans Mono")
+            png = folder / f"{path.stem}.png"
+            subprocess.run(["rsvg-convert", "-o", str(png)], input=svg.encode(), check=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""The user's own settings and themes, right and wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from driver import driving
+
+from backend.errors import ParseError
+from numatui import config, theming
+
+
+def test_without_a_file_there_are_defaults(tmp_path: Path) -> None:
+    assert config.load(tmp_path / "none.yaml") == config.Config()
+
+
+def test_a_file_may_set_some(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("theme: light\n")
+    assert config.load(path) == config.Config("light", 1.0)
+    path.write_text("")
+    assert config.load(path) == config.Config()
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("themes: light", "there is no key themes"),
+        ("interval: fast", "interval is not a number"),
+        ("interval: 0", "interval is not a number"),
+        ("interval: true", "interval is not a number"),
+        ("theme: [a]", "theme is not a name"),
+        ("- a", "is not a configuration"),
+        ("a: [", "is not YAML"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path: Path, text: str, part: str) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    with pytest.raises(ParseError) as caught:
+        config.load(path)
+    assert part in str(caught.value)
+    assert "config.yaml" in str(caught.value)
+
+
+async def test_own_themes_come_beside_the_shipped_ones(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text((theming.shipped() / "light.yaml").read_text())
+    (tmp_path / "broken.yaml").write_text("dark: 1")
+    async with driving(theme="mine", own_themes=tmp_path) as app:
+        assert app.app.theme == "numatui-mine"
+        assert "broken.yaml" in app.notifications()[0]
+
+
+async def test_a_theme_that_is_not_there_is_told() -> None:
+    async with driving(theme="nope") as app:
+        assert app.app.theme == "numatui-dark"
+        assert "there is no theme nope" in app.notifications()[0]
+
+
+async def test_another_theme_repaints_everything() -> None:
+    async with driving() as app:
+        before = app.app.export_screenshot()
+        app.app.theme = "numatui-light"
+        await app.until(lambda: app.app.export_screenshot() != before)
+        styles = {
+            segment.style.bgcolor
+            for strip in app.app.screen._compositor.render_strips()
+            for segment in strip
+            if segment.style
+        }
+        dark = {"#10141a", "#202938"}
+        assert not dark & {color.name for color in styles if color is not None}

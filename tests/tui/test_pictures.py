@@ -1,0 +1,66 @@
+"""Pictures of the screens, compared with those that were looked at (pytest --snapshot-update makes new ones)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from fake_kernel import FakeKernel
+from textual.pilot import Pilot
+
+from numatui.tui.app import NumatuiApp
+from numatui.tui.screens.migrate import MigrateScreen
+
+SIZES = [(80, 24), (160, 50)]
+Compare = Callable[..., bool]
+
+
+def app_under_test() -> NumatuiApp:
+    """An app on a machine that never changes."""
+    kernel = FakeKernel()
+    kernel.throughput = {1200: 800_000.0, 2100: 450_000.0}
+    return NumatuiApp(kernel, interval=0)
+
+
+def after(steps: Callable[[Pilot[Any]], Awaitable[None]]) -> Callable[[Pilot[Any]], Awaitable[None]]:
+    """First let the first reading be shown, then do these steps."""
+
+    async def run(pilot: Pilot[Any]) -> None:
+        app = pilot.app
+        assert isinstance(app, NumatuiApp)
+        while app.snapshot is None:
+            await pilot.pause(0.01)
+        await pilot.pause()
+        await steps(pilot)
+        await pilot.pause()
+
+    return run
+
+
+async def nothing(pilot: Pilot[Any]) -> None:
+    return
+
+
+async def migrate(pilot: Pilot[Any]) -> None:
+    await pilot.press("slash", *"search.jar", "enter", "m")
+    screen = pilot.app.screen
+    assert isinstance(screen, MigrateScreen)
+    while screen.plan is None:
+        await pilot.pause(0.01)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=["80x24", "160x50"])
+def test_main_screen(snap_compare: Compare, size: tuple[int, int]) -> None:
+    assert snap_compare(app_under_test(), terminal_size=size, run_before=after(nothing))
+
+
+@pytest.mark.parametrize("size", SIZES, ids=["80x24", "160x50"])
+def test_migrate_screen(snap_compare: Compare, size: tuple[int, int]) -> None:
+    assert snap_compare(app_under_test(), terminal_size=size, run_before=after(migrate))
+
+
+def test_main_screen_light(snap_compare: Compare) -> None:
+    app = app_under_test()
+    app.theme = "numatui-light"
+    assert snap_compare(app, terminal_size=(120, 30), run_before=after(nothing))
