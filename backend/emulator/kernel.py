@@ -79,8 +79,7 @@ class EmulatedKernel:
         """Keep the machine's time at where the real clock says it should be; calls may have brought it ahead."""
         while not self._stopping.wait(_SLICE):
             with self._lock:
-                real, simulated = self._origin
-                due = simulated + (time.monotonic() - real) * self._speed - self.machine.now
+                due = self._due() - self.machine.now
                 if due <= 0:
                     continue
                 try:
@@ -94,14 +93,16 @@ class EmulatedKernel:
     def _call(self, path: Callable[[Machine, Caller], Events]) -> Any:
         """Run a system call; with time running, it takes its time for the caller too."""
         with self._lock:
-            began = self.machine.now
-            try:
-                result = self.machine.run(path(self.machine, self.caller))
-            finally:
-                took = self.machine.now - began
-        if self.speed > 0 and self._clockwork is not None:
-            time.sleep(min(took / self.speed, 1.0))
+            result = self.machine.run(path(self.machine, self.caller))
+            ahead = self.machine.now - self._due()
+        if ahead > 0 and self._speed > 0 and self._clockwork is not None:
+            time.sleep(min(ahead / self._speed, 1.0))
         return result
+
+    def _due(self) -> float:
+        """The simulated time that the real clock stands for."""
+        real, simulated = self._origin
+        return simulated + (time.monotonic() - real) * self._speed
 
     def _locked(self, reading: Callable[[], T]) -> T:
         with self._lock:
@@ -143,7 +144,8 @@ class EmulatedKernel:
         return self.machine.users.get(uid, str(uid))
 
     def clock(self) -> int:
-        return int(self.machine.now * 1e9)
+        running = self._clockwork is not None and self._speed > 0
+        return int(max(self.machine.now, self._due() if running else 0.0) * 1e9)
 
     def pause(self, nanoseconds: int) -> None:
         seconds = nanoseconds / 1e9

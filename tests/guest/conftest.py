@@ -1,0 +1,37 @@
+"""Boots each guest once, whoever asks; keeps pytest out here away from what can only run in there."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable
+
+import pytest
+
+from tests.guest.guests import INSIDE, OUTSIDE_TOO, Boot, boot, read_boot
+
+if not os.environ.get("NUMATUI_IN_GUEST"):
+    collect_ignore = [str(file) for file in INSIDE.glob("test_*.py") if file.name not in OUTSIDE_TOO]
+
+
+@pytest.fixture(scope="session")
+def guest(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Boot]:
+    """Boots the guest of a topology once, however many workers of pytest-xdist ask; one guest at a time."""
+    shared = tmp_path_factory.getbasetemp()
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        shared = shared.parent
+    known: dict[str, Boot] = {}
+
+    def booted(topology: str) -> Boot:
+        if topology not in known:
+            out = shared / f"guest-{topology}"
+            with open(shared / "guest.lock", "w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                if out.exists():
+                    known[topology] = read_boot(out)
+                else:
+                    out.mkdir()
+                    known[topology] = boot(topology, out)
+        return known[topology]
+
+    return booted

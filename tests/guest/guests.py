@@ -1,0 +1,137 @@
+"""Boots kernels with several nodes in QEMU, runs pytest in them, and reads what it said."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+INSIDE = HERE / "inside"
+REPOSITORY = HERE.parent.parent
+SCRIPT = HERE / "guest.sh"
+OUTSIDE_TOO = ("test_contract.py", "test_container.py")
+"""Tests that run on this machine as well: on the emulator, or with what every Linux has."""
+OWN_TOPOLOGY = {"test_cpuless.py": "cpuless", "test_memoryless.py": "memoryless"}
+"""Tests of another machine than the one with four nodes."""
+TOPOLOGIES = {"four": 3, "cpuless": 1, "memoryless": 2}
+"""The machines of guest.sh, and the CPU of each on which pytest runs: what it reads is then cached on the last node, away
+from the nodes that the tests measure."""
+
+Outcome = Literal["passed", "failed", "skipped"]
+
+
+@dataclass(frozen=True, slots=True)
+class Inner:
+    """How one test in a guest ended. `text`: why, for what did not pass."""
+
+    outcome: Outcome
+    text: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Boot:
+    """What one guest left: its tests by `file::name`, the whole of its output, and why there may be none."""
+
+    tests: dict[str, Inner]
+    output: str
+    trouble: str
+
+
+def files(topology: str) -> list[str]:
+    """The test files that run in a guest, relative to the repository."""
+    return sorted(
+        str(file.relative_to(REPOSITORY))
+        for file in INSIDE.glob("test_*.py")
+        if OWN_TOPOLOGY.get(file.name, "four") == topology
+    )
+
+
+def inner_pytest(topology: str, *options: str) -> list[str]:
+    """The command line of pytest over a guest's tests, the same for asking their names and for running them."""
+    return [
+        sys.executable, "-m", "pytest", "-q", "-c", os.devnull, "--rootdir", str(REPOSITORY), "-p", "no:cacheprovider",
+        *options, *files(topology),
+    ]  # fmt: skip
+
+
+def inner_environment(topology: str) -> dict[str, str]:
+    """The variables that pytest gets in a guest. Compiled modules come from outside: the guest compiles slowly."""
+    return {
+        "NUMATUI_IN_GUEST": topology,
+        "PYTHONPATH": str(REPOSITORY),
+        "PYTHONPYCACHEPREFIX": str(guest_dir() / "pycache"),
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+    }
+
+
+def guest_dir() -> Path:
+    """Where guest.sh keeps the kernel."""
+    cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(os.environ.get("NUMATUI_GUEST_DIR") or f"{cache}/numatui-guest")
+
+
+@cache
+def names(topology: str) -> tuple[str, ...]:
+    """The tests that a guest will run, as `file::name`. Raises UsageError with pytest's words when that fails."""
+    done = subprocess.run(
+        inner_pytest(topology, "--collect-only"),
+        cwd=REPOSITORY, capture_output=True, text=True,
+        env={**os.environ, **inner_environment(topology), "PYTHONDONTWRITEBYTECODE": ""},
+    )  # fmt: skip
+    if done.returncode != 0:
+        raise pytest.UsageError(f"the tests of the guest cannot be collected:\n{done.stdout}{done.stderr}")
+    return tuple(line.rpartition("/")[2] for line in done.stdout.splitlines() if "::" in line)
+
+
+@cache
+def unavailable() -> str:
+    """Why no guest can be started here, or nothing. Fetches the kernel when it is not there yet."""
+    if sys.platform != "linux" or os.uname().machine != "x86_64":
+        return "the guest needs Linux on x86-64"
+    for step in ("check", "build"):
+        done = subprocess.run([SCRIPT, step], capture_output=True, text=True, timeout=600)
+        if done.returncode:
+            return f"no guest here: {done.stderr.strip() or step}"
+    return ""
+
+
+def boot(topology: str, out: Path) -> Boot:
+    """Start a guest, run its tests, read what they said."""
+    environment = {**inner_environment(topology), "PYTHONDONTWRITEBYTECODE": "1"}
+    with open(out / "log", "w") as log:
+        subprocess.run(
+            [SCRIPT, "run", topology, out, "taskset", "-c", str(TOPOLOGIES[topology]), *inner_pytest(topology, "--tb=short", "--durations=10")],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd=REPOSITORY,
+            env={"LIMIT": "400", **os.environ, **environment, "GUEST_ENV": " ".join(environment)},
+        )  # fmt: skip
+    return read_boot(out)
+
+
+def read_boot(out: Path) -> Boot:
+    """What a guest left in its folder."""
+    output = (out / "log").read_text(errors="replace")
+    report = out / "report"
+    tests = read_report(report.read_text()) if report.exists() else {}
+    return Boot(tests, output, "" if tests else f"no test ran in the guest:\n{output[-6000:]}")
+
+
+def read_report(text: str) -> dict[str, Inner]:
+    """The lines that the tests in a guest write as they end. Of several phases of one test the worst counts."""
+    out: dict[str, Inner] = {}
+    for line in text.splitlines():
+        said = json.loads(line)
+        one = Inner(said["outcome"], said["text"], said["seconds"])
+        known = out.setdefault(said["name"], one)
+        if one.outcome == "failed" and known.outcome != "failed":
+            out[said["name"]] = one
+    return out

@@ -1,0 +1,359 @@
+"""What the tests in the guest work with: numatui as a process, victims, and switches of the running kernel."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import json
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from array import array
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, NoReturn, Protocol
+
+import platformdirs  # noqa: F401
+
+import backend.migrate  # noqa: F401
+from backend.kernel import Kernel
+from backend.live.kernel import LiveKernel
+from backend.nodeset import NodeSet
+from backend.placement import read_placement
+from backend.topology import read_topology
+from numatui.cli.app import run
+
+VICTIM = Path(__file__).resolve().parent.parent / "victim.py"
+PATIENCE = 60.0
+"""Seconds after which something that must happen counts as not happening: generous, the guest is slow."""
+USER, OTHER = 4001, 4002
+"""Two user ids that nobody has."""
+PAGE = 4096
+MiB = 1 << 20
+PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS = 4, 38
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Result:
+    """How a numatui command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    def __repr__(self) -> str:
+        """For failing tests: what came out of a migration, else the output."""
+        out = self.out
+        if out.startswith("{"):
+            outcomes = json.loads(out).get("outcomes")
+            out = json.dumps(outcomes) if outcomes else out
+        return f"exit code {self.code}, stdout {out!r}, stderr {self.err!r}"
+
+    @property
+    def json(self) -> dict[str, Any]:
+        """Its document; a failure shows what there was instead."""
+        assert self.out.startswith("{"), f"no JSON: {self}"
+        return json.loads(self.out)
+
+    def refused(self, code: int, *words: str) -> str:
+        """Asserts that it ended with this code and one line on stderr that has these words; returns the line."""
+        assert self.code == code, self
+        lines = self.err.splitlines()
+        assert len(lines) == 1, self
+        assert lines[0].startswith("numatui: "), self
+        assert self.out == "", self
+        for word in words:
+            assert word in lines[0], self
+        return lines[0]
+
+
+class Numatui:
+    """A running numatui command: forked from this process, which has it imported already."""
+
+    def __init__(
+        self,
+        arguments: tuple[str, ...],
+        uid: int = 0,
+        state: Path | None = None,
+        before: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`before` runs in the child as the user, right before the command."""
+        self.out, self.err = tempfile.TemporaryFile("w+"), tempfile.TemporaryFile("w+")  # noqa: SIM115
+        if state is None:
+            state = Path(tempfile.mkdtemp(prefix="numatui-state-"))
+            os.chown(state, uid, uid)
+        self.pid = os.fork()
+        if self.pid == 0:
+            self._child(arguments, uid, state, before)
+
+    def _child(
+        self, arguments: tuple[str, ...], uid: int, state: Path, before: Callable[[], None]
+    ) -> NoReturn:
+        code = 70
+        try:
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            os.dup2(self.out.fileno(), 1)
+            os.dup2(self.err.fileno(), 2)
+            sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w")  # noqa: SIM115
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            os.environ["XDG_STATE_HOME"] = str(state)
+            os.sched_setaffinity(0, range(os.cpu_count() or 1))
+            if uid:
+                become(uid)
+            before()
+            code = run(list(arguments))
+            sys.stdout.flush()
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stderr.flush()
+            os._exit(code)
+
+    def wait(self) -> Result:
+        wait_until(self._ended, "the command ends")
+        texts: list[str] = []
+        for stream in (self.out, self.err):
+            stream.seek(0)
+            texts.append(stream.read())
+            stream.close()
+        return Result(os.waitstatus_to_exitcode(self.status), *texts)
+
+    def _ended(self) -> bool:
+        pid, self.status = os.waitpid(self.pid, os.WNOHANG)
+        return pid == self.pid
+
+
+def numatui(*arguments: object, **how: Any) -> Result:
+    """Run a command to its end. See `Numatui` for what it may be given."""
+    return Numatui(tuple(str(one) for one in arguments), **how).wait()
+
+
+def numatui_program(*arguments: object) -> Result:
+    """The same as a program of its own, started from nothing: slow."""
+    done = subprocess.run(
+        [sys.executable, "-m", "numatui", *[str(one) for one in arguments]],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE * 2,
+        env={**os.environ, "XDG_STATE_HOME": tempfile.mkdtemp(prefix="numatui-state-")},
+    )  # fmt: skip
+    return Result(done.returncode, done.stdout, done.stderr)
+
+
+def become(uid: int) -> None:
+    """Give up all privileges for good, as a login of that user would have none."""
+    os.setgroups([])
+    os.setresgid(uid, uid, uid)
+    os.setresuid(uid, uid, uid)
+    ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)
+
+
+def wait_until(condition: Callable[[], bool], what: str, patience: float = PATIENCE) -> None:
+    """Poll until the condition holds; AssertionError naming `what` when it does not come true."""
+    end = time.monotonic() + patience
+    while not condition():
+        assert time.monotonic() < end, f"waited {patience:.0f} s in vain: {what}"
+        time.sleep(0.01)
+
+
+class Victim(Protocol):
+    """A process with regions of known layout and contents, real or emulated."""
+
+    @property
+    def pid(self) -> int: ...
+
+    def pages(self, region: str = "memory") -> dict[int, int]:
+        """Node → base pages of the region, as numa_maps has them."""
+        ...
+
+    def verify(self) -> None:
+        """Asserts that the contents are what was written, at the addresses where they were."""
+        ...
+
+    def addresses(self, region: str = "memory") -> range:
+        """The addresses of the region's base pages."""
+        ...
+
+    def fork(self) -> int:
+        """A child that maps the same pages."""
+        ...
+
+    def end(self) -> None:
+        """End the process and wait until its pid is free."""
+        ...
+
+
+def region_pages(kernel: Kernel, pid: int, start: int, length: int) -> dict[int, int]:
+    """Node → base pages of the VMAs that lie in an address range."""
+    out: dict[int, int] = {}
+    for vma in read_placement(kernel, pid).vmas:
+        if start <= vma.start < start + length:
+            for node, count in vma.pages.items():
+                out[node] = out.get(node, 0) + count * vma.page_size // PAGE
+    return dict(sorted(out.items()))
+
+
+@dataclass
+class LinuxVictim:
+    """victim.py as a process: pinned to the CPUs of the node `home`, where all that is not a region lies."""
+
+    layout: dict[str, dict[str, Any]]
+    uid: int = 0
+    home: int = 3
+    process: subprocess.Popen[str] = field(init=False)
+    regions: dict[str, tuple[int, int]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-I", "-S", str(VICTIM)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            user=self.uid, group=self.uid, extra_groups=[],
+        )  # fmt: skip
+        kernel = LiveKernel()
+        self._answer()
+        cpus = NodeSet.parse_list(kernel.read(f"/sys/devices/system/node/node{self.home}/cpulist"))
+        os.sched_setaffinity(self.pid, cpus)
+        others, home = memory_nodes() - NodeSet([self.home]), NodeSet([self.home])
+        kernel.migrate_pages(self.pid, others.maxnode(), others.mask(), home.mask())
+        self.regions = {name: tuple(where) for name, where in self.ask("allocate", self.layout).items()}
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def tell(self, command: str, *arguments: object) -> None:
+        stdin = self.process.stdin
+        assert stdin is not None
+        stdin.write(json.dumps([command, *arguments]) + "\n")
+        stdin.flush()
+
+    def ask(self, command: str, *arguments: object) -> Any:
+        self.tell(command, *arguments)
+        answer = self._answer()
+        assert not (isinstance(answer, dict) and "failed" in answer), f"{command}: {answer}"
+        return answer
+
+    def _answer(self) -> Any:
+        stdout: IO[str] | None = self.process.stdout
+        assert stdout is not None
+        ready, _, _ = select.select([stdout], [], [], PATIENCE)
+        assert ready, "the victim does not answer"
+        line = stdout.readline()
+        assert line, f"the victim ended ({self.process.wait()})"
+        return json.loads(line)
+
+    def pages(self, region: str = "memory") -> dict[int, int]:
+        return region_pages(LiveKernel(), self.pid, *self.regions[region])
+
+    def addresses(self, region: str = "memory") -> range:
+        start, length = self.regions[region]
+        return range(start, start + length, PAGE)
+
+    def verify(self) -> None:
+        wrong = self.ask("verify")
+        assert wrong is None, wrong
+
+    def fork(self) -> int:
+        return self.ask("fork")
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        for stream in (self.process.stdin, self.process.stdout):
+            if stream is not None:
+                stream.close()
+
+
+class MakeVictim(Protocol):
+    """Makes a victim that ends with the test. `on`: node → base pages of its region `memory`."""
+
+    def __call__(self, on: dict[int, int] | None = None, /, **how: Any) -> LinuxVictim: ...
+
+
+def numastat(pid: int) -> dict[int, float]:
+    """What the real `numastat -p` says: node → MB."""
+    done = subprocess.run(["numastat", "-p", str(pid)], capture_output=True, text=True, check=True)
+    nodes = [int(number) for number in re.findall(r"Node (\d+)", done.stdout)]
+    totals = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith("Total ")]
+    assert len(totals) == 1, done.stdout
+    return dict(zip(nodes, [float(one) for one in totals[0]], strict=False))
+
+
+def memory_nodes() -> NodeSet:
+    """The nodes with memory."""
+    return NodeSet.parse_list(Path("/sys/devices/system/node/has_memory").read_text())
+
+
+def free(node: int) -> int:
+    """Free bytes of a node."""
+    text = Path(f"/sys/devices/system/node/node{node}/meminfo").read_text()
+    match = re.search(r"MemFree:\s+(\d+) kB", text)
+    assert match
+    return int(match[1]) * 1024
+
+
+@contextmanager
+def setting(path: str, value: object) -> Iterator[None]:
+    """A file of /proc/sys or /sys with another value for a while."""
+    file = Path(path)
+    before = file.read_text().strip()
+    file.write_text(str(value))
+    try:
+        yield
+    finally:
+        file.write_text(before)
+
+
+@contextmanager
+def huge_pages(node: int, count: int) -> Iterator[None]:
+    """A pool of that many 2 MiB pages on a node. They are gone from its free memory at once: a balloon, too."""
+    with setting(f"/sys/devices/system/node/node{node}/hugepages/hugepages-2048kB/nr_hugepages", count):
+        yield
+
+
+@contextmanager
+def nearly_full(node: int, spare: int) -> Iterator[None]:
+    """For a while the node has about that many bytes free beyond what the kernel keeps: huge pages take most, a file in
+    memory the rest. The page cache is dropped first, or it would make room."""
+    Path("/proc/sys/vm/drop_caches").write_text("1")
+    spare += read_topology(LiveKernel()).low_watermarks[node] * PAGE
+    with (
+        huge_pages(node, (free(node) - spare) // (2 * MiB)),
+        mounted("tmpfs", f"mpol=bind:{node}", Path("/run/balloon")) as balloon,
+    ):
+        with open(balloon / "air", "wb") as air:
+            while free(node) > spare + MiB:
+                air.write(bytes(MiB))
+                air.flush()
+        yield
+
+
+@contextmanager
+def mounted(kind: str, options: str, where: Path) -> Iterator[Path]:
+    """A filesystem mounted for a while."""
+    where.mkdir(exist_ok=True)
+    subprocess.run(["mount", "-t", kind, "-o", options, kind, str(where)], check=True)
+    try:
+        yield where
+    finally:
+        subprocess.run(["umount", "-l", str(where)], check=True)
+
+
+def mount_debugfs() -> None:
+    """/sys/kernel/debug, where the periods of NUMA balancing are."""
+    if not os.path.ismount("/sys/kernel/debug"):
+        subprocess.run(["mount", "-t", "debugfs", "none", "/sys/kernel/debug"], check=True)
+
+
+def all_hidden(victim: LinuxVictim) -> bool:
+    """Whether move_pages sees none of the region's pages."""
+    addresses = array("Q", victim.addresses())
+    status = array("i", [0]) * len(addresses)
+    LiveKernel().move_pages(victim.pid, addresses, None, status, 0)
+    return set(status) == {-errno.ENOENT}

@@ -1,0 +1,39 @@
+"""Every test that runs in a guest, as a test out here: boots each machine once and passes on what was said in it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import pytest
+
+from tests.guest.guests import TOPOLOGIES, Boot, names, unavailable
+
+pytestmark = pytest.mark.guest
+REQUIRED = bool(os.environ.get("CI") or os.environ.get("NUMATUI_REQUIRE_GUEST"))
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """One case for each test in a guest, unless guests are not asked for."""
+    if "not guest" in (metafunc.config.getoption("markexpr") or ""):
+        cases = []
+    else:
+        cases = [(topology, name) for topology in TOPOLOGIES for name in names(topology)]
+    metafunc.parametrize(("topology", "name"), cases, ids=[f"{topology}-{name}" for topology, name in cases])
+
+
+def test_in_guest(guest: Callable[[str], Boot], topology: str, name: str) -> None:
+    if why := unavailable():
+        if REQUIRED:
+            pytest.fail(why, pytrace=False)
+        pytest.skip(why)
+    booted = guest(topology)
+    if booted.trouble:
+        pytest.fail(booted.trouble, pytrace=False)
+    inner = booted.tests.get(name)
+    if inner is None:
+        pytest.fail(f"{name} did not run in the guest:\n{booted.output[-3000:]}", pytrace=False)
+    if inner.outcome == "failed":
+        pytest.fail(inner.text, pytrace=False)
+    if inner.outcome == "skipped":
+        pytest.skip(inner.text)
