@@ -94,6 +94,11 @@ class Kernel(Protocol):
         ...
 
     @property
+    def reference(self) -> str:
+        """What has to be named to open this kernel again: a scenario, a recording; empty for the live one."""
+        ...
+
+    @property
     def page_size(self) -> int:
         """Bytes of a base page."""
         ...

@@ -6,14 +6,15 @@ import errno
 import threading
 from array import array
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.errors import NotFound, NotPermitted, NotSupported, describe_oserror
+from backend.errors import NotFound, NotPermitted, NotSupported, NumatuiError, describe_oserror
 from backend.journal import Journal, runs_of, state_dir
 from backend.kernel import Kernel, MoveFlag
 from backend.nodeset import NodeSet
@@ -195,7 +196,6 @@ class _Job:
     def _journaled(self, method: Literal["move_pages", "migrate_pages"], before: Placement) -> Outcome:
         self.started = self.kernel.clock()
         cancelled = False
-        how = "failed"
         try:
             try:
                 if method == "move_pages":
@@ -204,13 +204,19 @@ class _Job:
                     self._by_migrate_pages(before)
             except _Cancelled:
                 cancelled = True
-            except (NotFound, NotPermitted) as exc:
+            except NumatuiError as exc:
                 self.error = str(exc)
             outcome = self._outcome(before, cancelled)
-            how = "cancelled" if cancelled else "done" if outcome.complete else "partly"
-            return outcome
-        finally:
-            self.journal.end(how, moved=self.progress.moved, left=self.progress.left, error=self.error)
+        except BaseException:
+            with suppress(NumatuiError):
+                self.journal.end("failed", moved=self.progress.moved, left=self.progress.left)
+            raise
+        how = "cancelled" if cancelled else "done" if outcome.complete else "partly"
+        try:
+            self.journal.end(how, moved=outcome.moved, left=outcome.left, error=outcome.error)
+        except NumatuiError as exc:
+            return replace(outcome, error=outcome.error or str(exc))
+        return outcome
 
     def _check(self) -> None:
         """Right before every call: not cancelled, and still the process that was meant."""

@@ -130,11 +130,13 @@ def rule_of(osrelease: str) -> Rule:
 
 def check_sets(sources: NodeSet, targets: NodeSet, nodes: NodeSet, memory: NodeSet) -> None:
     """Raises UsageError for empty sets, NotFound for nodes that are not there, UsageError for targets without memory."""
-    for name, chosen in (("--from", sources), ("--to", targets)):
+    for name, chosen in (("sources", sources), ("targets", targets)):
         if not chosen:
-            raise UsageError(f"{name} is an empty set of nodes", f"the nodes here are {nodes}")
+            raise UsageError(f"the {name} are an empty set of nodes", f"the nodes here are {nodes}")
         if not chosen.issubset(nodes):
-            raise NotFound(f"there is no node {chosen - nodes} ({name})", f"the nodes here are {nodes}")
+            raise NotFound(
+                f"there is no node {chosen - nodes} (in the {name})", f"the nodes here are {nodes}"
+            )
     without = targets - memory
     if without:
         raise UsageError(

@@ -182,6 +182,11 @@ def read_threads(kernel: Kernel, pid: int) -> list[Stat]:
 def process_error(kernel: Kernel, pid: int, exc: OSError) -> NotFound | NotPermitted:
     """What an errno on /proc/PID or on a call with a pid means to a user."""
     if exc.errno in _GONE:
+        if _hides_others(kernel):
+            return NotFound(
+                f"there is no process {pid} that you may see: /proc hides those of other users (hidepid)",
+                "run numatui as root, or as the process's owner",
+            )
         return NotFound(
             f"there is no process {pid}",
             f"it may have ended: numatui{_flag(kernel)} ps lists those there are",
@@ -195,6 +200,16 @@ def process_error(kernel: Kernel, pid: int, exc: OSError) -> NotFound | NotPermi
             else "it belongs to another user: run numatui as root or as its owner",
         )
     return NotFound(f"process {pid} cannot be read ({exc.strerror or exc})", "look at it with numatui doctor")
+
+
+def _hides_others(kernel: Kernel) -> bool:
+    """Whether /proc is mounted with hidepid: an unprivileged caller does not even see init."""
+    if kernel.source != "live" or kernel.credentials()[1]:
+        return False
+    try:
+        return "1" not in kernel.listdir("/proc")
+    except OSError:
+        return True
 
 
 def _flag(kernel: Kernel) -> str:

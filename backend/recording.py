@@ -47,6 +47,7 @@ class RecordedKernel:
                 "name a folder or tarball with proc/ and sys/",
             ) from None
         self.name = path.name
+        self.reference = str(path)
         self.page_size = 4096
 
     def capabilities(self) -> Capabilities:

@@ -11,10 +11,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+from textual.pilot import Pilot
+
 from backend.emulator.kernel import open_scenario
 from numatui.tui.app import NumatuiApp
 from numatui.tui.screens.processes import ProcessesScreen
-from textual.pilot import Pilot
 
 DOCS = Path(__file__).parents[1] / "docs"
 WIDTH, HEIGHT = 120, 34

@@ -35,8 +35,9 @@ class EmulatedKernel:
 
     source: Source = "demo"
 
-    def __init__(self, machine: Machine, caller: Caller | None = None) -> None:
+    def __init__(self, machine: Machine, caller: Caller | None = None, reference: str = "") -> None:
         self.machine = machine
+        self.reference = reference
         self.caller = caller or Caller()
         self.name = machine.name
         self.page_size = machine.page_size
@@ -206,6 +207,6 @@ def open_scenario(name: str = "default", caller: Caller | None = None) -> Emulat
     from backend.emulator.scenarios import load
 
     description = load(name)
-    kernel = EmulatedKernel(build(description, with_steps=True).machine, caller)
+    kernel = EmulatedKernel(build(description, with_steps=True).machine, caller, name)
     kernel.name = decode(description.name.encode("utf-8", "surrogateescape"))
     return kernel

@@ -24,6 +24,7 @@ class LiveKernel:
     """Reads and calls at once, from any thread; a file read takes no lock but the kernel's."""
 
     source: Source = "live"
+    reference = ""
 
     def __init__(self) -> None:
         """Raises NotSupported on another system."""

@@ -84,8 +84,8 @@ def _wanted(process: Process, patterns: list[str], user: str | None) -> bool:
         return False
     return not patterns or any(
         str(process.pid) == one
-        or one.lower() in process.comm.lower()
-        or one.lower() in process.command.lower()
+        if one.isdigit()
+        else one.lower() in process.comm.lower() or one.lower() in process.command.lower()
         for one in patterns
     )
 

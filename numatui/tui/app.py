@@ -80,7 +80,7 @@ class NumatuiApp(StatefulApp):
     def on_mount(self) -> None:
         self.push_screen(ProcessesScreen())
         if self.notice:
-            self.tell(self.notice, title="Demo machine", timeout=12)
+            self.tell(self.notice, title="Demo machine", timeout=8)
         if self.problem:
             self.tell(self.problem, severity="error")
 

@@ -64,24 +64,20 @@ def open_machine(choice: Choice) -> Machine:
 
     return Machine(
         open_scenario("default"),
-        f"{why}: this is an emulated machine. numatui --live shows yours, --demo opens this one.",
+        f"{why}, so this one is emulated. --live shows yours.",
     )
 
 
 def _why_not_here() -> str:
     if sys.platform != "linux":
-        return f"This system ({sys.platform}) has no page migration"
+        return f"Your system ({sys.platform}) has no page migration"
     try:
         nodes = memory_nodes(LiveKernel())
     except NumatuiError as exc:
         return exc.what
     if len(nodes) > 1:
         return ""
-    return (
-        "This machine has one memory node, so there is nowhere to move pages to"
-        if nodes
-        else "This kernel tells of no memory nodes"
-    )
+    return "Your machine has one memory node" if nodes else "Your kernel tells of no memory nodes"
 
 
 def other_speed(speed: float, step: int) -> float:

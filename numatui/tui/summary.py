@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 
-from backend.kernel import Source
+from backend.kernel import Kernel
 from backend.nodeset import NodeSet
 from backend.placement import sum_by_node
 from backend.plan import Plan, Subject
@@ -86,10 +87,10 @@ def before_after(
     return [*pieces, ("\n", "")]
 
 
-def command_line(plan: Plan, source: Source, move_all: bool) -> str:
-    """The command that does the same."""
-    kernel = {"live": "", "demo": " --demo", "replay": " --replay"}[source]
+def command_line(plan: Plan, kernel: Kernel, move_all: bool) -> str:
+    """The command that does the same, on the same machine."""
+    machine = f" --{kernel.source} {shlex.quote(kernel.reference)}" if kernel.source != "live" else ""
     pids = " ".join(str(one.process.pid) for one in plan.processes)
     method = f" --method {plan.method}" if plan.method != "auto" else ""
     every = " --all" if move_all else ""
-    return f"numatui{kernel} migrate {pids} --from {plan.sources} --to {plan.targets}{method}{every}"
+    return f"numatui{machine} migrate {pids} --from {plan.sources} --to {plan.targets}{method}{every}"

@@ -152,6 +152,7 @@ class FakeKernel:
     ) -> None:
         self.source: Source = source
         self.name = name
+        self.reference = "default" if source == "demo" else name
         self.nodes = nodes
         self.privileged = privileged
         self.processes = {one.pid: one for one in (believable() if processes is None else processes)}

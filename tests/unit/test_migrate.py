@@ -302,6 +302,29 @@ class TestJournal:
         monkeypatch.undo()
         assert nodes_of(m, m.tasks[pid].mm.vmas[0]).count(2) == 0
 
+    def test_a_disk_that_fills_in_mid_move_stops_it_and_what_had_moved_is_said(self, tmp_path: Path) -> None:
+        m = machine("linux-6", pages=4096)
+        task = m.spawn("t", cpu=0)
+        vma = region(m, task, {0: 3000})
+        kernel = EmulatedKernel(m)
+        real = os.write
+
+        def full(fd: int, data: bytes) -> int:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        def fill(_: Progress) -> None:
+            os.write = full
+
+        try:
+            outcome = move(kernel, task.pid, [0], [1], tmp_path, on_progress=fill)
+        finally:
+            os.write = real
+        moved = nodes_of(m, vma).count(1)
+        assert 0 < moved < 3000
+        assert outcome.moved == moved * PAGE
+        assert "disk is full" in outcome.error
+        assert not outcome.complete
+
     def test_a_link_in_its_place_is_refused(self, tmp_path: Path) -> None:
         _, kernel, pid = two_by_hundred()
         (tmp_path / "elsewhere").mkdir()

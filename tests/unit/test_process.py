@@ -70,6 +70,9 @@ class Refusing:
     def credentials(self) -> tuple[int, bool]:
         return 1000, False
 
+    def listdir(self, path: str) -> list[str]:
+        return ["1", "4242"]
+
 
 @pytest.mark.parametrize(
     ("number", "error", "code"),
@@ -105,3 +108,15 @@ def test_any_name_survives_stat(name: bytes) -> None:
     stat = parse_stat(line)
     assert stat.identity == Identity(7, 99)
     assert stat.comm.encode("utf-8", "surrogateescape") == name
+
+
+class Hidepid(Refusing):
+    """A /proc that shows an ordinary user its own processes only."""
+
+    def listdir(self, path: str) -> list[str]:
+        return ["4242", "self"]
+
+
+def test_hidepid_is_named_as_the_reason() -> None:
+    with pytest.raises(NotFound, match="hidepid"):
+        read_stat(Hidepid(errno.ENOENT), 42)  # type: ignore[arg-type]

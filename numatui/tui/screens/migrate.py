@@ -260,7 +260,7 @@ class MigrateScreen(Screen[None]):
         elif plan is None or not plan.bytes:
             state.tell("There is nothing to move between these nodes.", severity="warning")
         else:
-            command = command_line(plan, state.kernel.source, self.move_all)
+            command = command_line(plan, state.kernel, self.move_all)
             title = f"Move {size(plan.bytes)} while {'the process runs' if len(plan.processes) == 1 else 'the processes run'}?"
             self.app.push_screen(
                 Question(title, ["the same from a shell:", "", "  " + command], "Migrate"), self._confirmed
