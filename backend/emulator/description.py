@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from backend.emulator import mempolicy
@@ -346,5 +346,11 @@ def _steps(value: Value, machine: _Machine, processes: tuple[ProcessSpec, ...]) 
             if call in LATER:
                 body.fail(f"the step {call} is not supported by this machine", f"it has {', '.join(STEPS)}")
             body.fail(f"there is no step '{call}'", f"choose one of {', '.join(STEPS)}")
-        out.append(parser.parse(at, call, body, machine.ids, machine.node_of_cpu, by_name))
+        step = parser.parse(at, call, body, machine.ids, machine.node_of_cpu, by_name)
+        if call == "fork":
+            child = str(step.arguments["child"])
+            if child in by_name:
+                body.fail(f"there is a process '{child}' already", "give the child its own name")
+            by_name[child] = replace(by_name[step.task], name=child)
+        out.append(step)
     return tuple(out)

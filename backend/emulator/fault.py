@@ -75,7 +75,7 @@ def _handle_fault(m: Machine, task: Task, thread: Thread, address: int, write: b
     elif pte & PTE_MIGRATION:
         yield from _migration_entry_wait(m, pte)
     elif write and not pte & PTE_WRITE:
-        yield from _do_wp_page(m, vma, index, pte)
+        yield from _do_wp_page(m, task, thread, vma, index, pte)
 
 
 def touch(m: Machine, task: Task, thread: Thread, start: int, index: Indices, write: bool) -> Events:
@@ -152,16 +152,17 @@ def anonymous_pages(m: Machine, task: Task, thread: Thread, vma: Vma, index: Ind
     here = m.node_of_cpu.get(thread.cpu, m.first_node)
     pfns = alloc_by_policy(m, task, thread, vma, index, here)
     got = index[: len(pfns)]
-    frames = m.frames
-    frames.mapping[pfns] = vma.anon_vma
-    frames.index[pfns] = vma.pgoff + got
-    frames.flags[pfns] |= PG.UPTODATE
-    frames.add_lru(pfns, m.profile.new_anon_active)
-    vma.map(frames, got, pfns, PTE_WRITE | PTE_DIRTY | PTE_YOUNG)
+    map_new(m, vma, got, pfns)
     m.count("pgfault", len(pfns))
     if len(got) < len(index):
         m.kill(task, "out of memory")
         raise OutOfMemory(f"{task.pid}: no frame left for {len(index) - len(got)} pages")
+
+
+def map_new(m: Machine, vma: Vma, index: Indices, pfns: Pfns) -> None:
+    """Empty PTEs get freshly allocated frames: writable, dirty, young."""
+    _enter(m, vma, index, pfns)
+    vma.map(m.frames, index, pfns, PTE_WRITE | PTE_DIRTY | PTE_YOUNG)
 
 
 def alloc_by_policy(m: Machine, task: Task, thread: Thread, vma: Vma, index: Indices, here: int) -> Pfns:
@@ -229,20 +230,54 @@ def _do_swap_page(m: Machine, vma: Vma, index: int, pte: int, write: bool) -> Ev
     m.count("swapcache_faults", 1)
 
 
-def _do_wp_page(m: Machine, vma: Vma, index: int, pte: int) -> Events:
-    """A write to a read-only PTE of a page that nobody else maps: it is reused, and leaves the swap cache."""
+def _do_wp_page(m: Machine, task: Task, thread: Thread, vma: Vma, index: int, pte: int) -> Events:
+    """A write to a read-only PTE: a page that nobody else maps is reused, and leaves the swap cache; else it is copied."""
+    frames = m.frames
     pfn = pte >> PTE_SHIFT
+    at, one = np.array([index], np.int64), np.array([pfn], np.int32)
     m.locks.get_page(pfn)
     yield from m.locks.lock(pfn)
-    one = np.array([pfn], np.int32)
-    if vma.pte[index] == pte and m.frames.mapcount[pfn] == 1:
-        if m.frames.flags[pfn] & PG.SWAPCACHE and m.swap.swap_map[m.frames.private[pfn]] == 1:
-            m.swap.delete_from_cache(m.frames, one)
+    same = vma.pte[index] == pte
+    cached = bool(frames.flags[pfn] & PG.SWAPCACHE)
+    alone = frames.mapcount[pfn] == 1 and not (cached and m.swap.swap_map[frames.private[pfn]] > 1)
+    if same and alone:
+        if cached:
+            m.swap.delete_from_cache(frames, one)
         vma.pte[index] = pte | PTE_WRITE
-        vma.mark(m.frames, np.array([index], np.int64), write=True)
+        vma.mark(frames, at, write=True)
         m.count("pgreuse", 1)
     m.locks.unlock(one)
+    if same and not alone:
+        yield from m.step("copy on write", m.costs.copy)
+        if vma.pte[index] == pte:
+            _copy_on_write(m, task, thread, vma, at, one)
     m.locks.put_page(pfn)
+
+
+def _copy_on_write(m: Machine, task: Task, thread: Thread, vma: Vma, at: Indices, old: Pfns) -> None:
+    """The PTE gets a page of its own with the same contents."""
+    frames = m.frames
+    here = m.node_of_cpu.get(thread.cpu, m.first_node)
+    new = alloc_by_policy(m, task, thread, vma, at, here)
+    if not len(new):
+        m.kill(task, "out of memory")
+        raise OutOfMemory(f"{task.pid}: no frame left for a copy")
+    frames.contents[new] = frames.contents[old]
+    _enter(m, vma, at, new)
+    frames.put(vma.unmap(frames, at, 0))
+    vma.map(frames, at, new, PTE_WRITE | PTE_DIRTY | PTE_YOUNG)
+    m.count("pgcow", 1)
+
+
+def _enter(m: Machine, vma: Vma, index: Indices, pfns: Pfns) -> None:
+    """New anonymous pages get their mapping and their place on the LRU (page_add_new_anon_rmap(), lru_cache_add())."""
+    frames = m.frames
+    frames.mapping[pfns] = vma.anon_vma
+    frames.index[pfns] = vma.pgoff + index
+    frames.flags[pfns] |= PG.UPTODATE
+    if vma.flags & VM.LOCKED and m.profile.mlocked_flag:
+        frames.flags[pfns] |= PG.MLOCKED
+    frames.add_lru(pfns, m.profile.new_anon_active)
 
 
 def _migration_entry_wait(m: Machine, pte: int) -> Events:

@@ -86,7 +86,7 @@ class Vma:
         flags = frames.flags[pfns]
         dirty = ((self.pte[index] & PTE_DIRTY) != 0) | ((flags & PG.DIRTY) != 0)
         self.nr_dirty += sign * int(np.count_nonzero(dirty))
-        self.nr_active += sign * int(np.count_nonzero(flags & PG.ACTIVE))
+        self.nr_active += sign * int(np.count_nonzero(flags & (PG.ACTIVE | PG.MLOCKED)))
         self.mm.rss += sign * len(pfns)
 
     def mark(self, frames: MemMap, index: Indices, write: bool) -> None:
@@ -109,7 +109,7 @@ class Vma:
         flags = frames.flags[pfns]
         self.nr_node = np.bincount(frames.nid[pfns], minlength=len(self.nr_node)).astype(np.int64)
         self.nr_dirty = int(np.count_nonzero(((pte & PTE_DIRTY) != 0) | ((flags & PG.DIRTY) != 0)))
-        self.nr_active = int(np.count_nonzero(flags & PG.ACTIVE))
+        self.nr_active = int(np.count_nonzero(flags & (PG.ACTIVE | PG.MLOCKED)))
         self.nr_swap = int(np.count_nonzero(self.pte & PTE_SWAP))
 
 
@@ -165,6 +165,10 @@ class ReverseMap:
 
     def link(self, vma: Vma) -> None:
         self._vmas[vma.anon_vma].append(vma)
+
+    def sharers(self, vma: Vma) -> int:
+        """How many VMAs may map pages of this one's anon_vma; 1: nobody else."""
+        return len(self._vmas[vma.anon_vma])
 
     def unlink(self, vma: Vma) -> None:
         self._vmas[vma.anon_vma].remove(vma)

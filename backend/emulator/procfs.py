@@ -156,12 +156,23 @@ def _numa_maps(m: Machine, task: Task) -> bytes:
             line += f" anon={pages}"
             if vma.nr_dirty:
                 line += f" dirty={vma.nr_dirty}"
+            mapmax = _mapmax(m, vma)
+            if mapmax > 1:
+                line += f" mapmax={mapmax}"
             if vma.nr_active < pages:
                 line += f" active={vma.nr_active}"
             line += "".join(f" N{node}={vma.nr_node[node]}" for node in np.nonzero(vma.nr_node)[0].tolist())
             line += f" kernelpagesize_kB={m.page_size // 1024}"
         lines.append(line + "\n")
     return "".join(lines).encode()
+
+
+def _mapmax(m: Machine, vma: Vma) -> int:
+    """The most mappings that one of its pages has. Looked up only where other VMAs may share its pages."""
+    if m.rmap.sharers(vma) == 1:
+        return 1
+    pfns = vma.pte[(vma.pte & PTE_PRESENT) != 0] >> PTE_SHIFT
+    return int(m.frames.mapcount[pfns].max())
 
 
 def _maps(task: Task) -> bytes:

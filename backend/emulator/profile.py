@@ -15,7 +15,7 @@ class Profile:
     """One kernel. `migration_entries`: pages under migration are named by migration entries, else by swap entries.
     `strict_target`: a full target node stops the move with ENOMEM, else the allocator falls back.
     `new_anon_active`: where new anonymous pages enter the LRU. `chunk`: target frames allocated at once, 0 for one at
-    a time as the pages go.
+    a time as the pages go. `mlocked_flag`: locked pages say so themselves and count as active (unevictable LRU).
     """
 
     name: ProfileName
@@ -27,15 +27,16 @@ class Profile:
     new_anon_active: bool
     chunk: int
     caller_may_leave_cpuset: bool
+    mlocked_flag: bool
 
 
 PROFILES: dict[str, Profile] = {
     "linux-6": Profile(
         "linux-6", "6.1.0-numatui", "linux-6", migration_entries=True, strict_target=True, has_move_pages=True,
-        new_anon_active=False, chunk=0, caller_may_leave_cpuset=True,
+        new_anon_active=False, chunk=0, caller_may_leave_cpuset=True, mlocked_flag=True,
     ),
     "direct-v8": Profile(
         "direct-v8", "2.6.15-rc5-mm3-direct-v8", "direct-v8", migration_entries=False, strict_target=False,
-        has_move_pages=False, new_anon_active=True, chunk=256, caller_may_leave_cpuset=False,
+        has_move_pages=False, new_anon_active=True, chunk=256, caller_may_leave_cpuset=False, mlocked_flag=False,
     ),
 }  # fmt: skip

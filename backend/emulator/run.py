@@ -9,10 +9,9 @@ import numpy as np
 import simpy
 
 from backend.emulator.description import Description, ProcessSpec, RegionSpec, Step
-from backend.emulator.fault import OutOfMemory, SegmentationFault, anonymous_pages
-from backend.emulator.frames import PG
+from backend.emulator.fault import OutOfMemory, SegmentationFault, anonymous_pages, map_new
 from backend.emulator.machine import Machine
-from backend.emulator.mm import PTE_DIRTY, PTE_PRESENT, PTE_SWAP, PTE_WRITE, PTE_YOUNG, Vma
+from backend.emulator.mm import PTE_PRESENT, PTE_SWAP, Vma
 from backend.emulator.page_lock import Events
 from backend.emulator.region import Region
 from backend.emulator.scheduler import balancer
@@ -176,11 +175,7 @@ def populate(m: Machine, vma: Vma, index: np.ndarray[tuple[int], np.dtype[np.int
             f"node {node} has no room for {len(index)} pages of '{vma.name}'",
             "the kernel keeps some memory free: make it smaller",
         )
-    m.frames.mapping[pfns] = vma.anon_vma
-    m.frames.index[pfns] = vma.pgoff + index
-    m.frames.flags[pfns] |= PG.UPTODATE
-    m.frames.add_lru(pfns, m.profile.new_anon_active)
-    vma.map(m.frames, index, pfns, PTE_WRITE | PTE_DIRTY | PTE_YOUNG)
+    map_new(m, vma, index, pfns)
     m.store(vma, index)
 
 
@@ -188,12 +183,18 @@ def _step(built: Built, step: Step, outcome: dict[str, Any]) -> Events:
     """Wait for its time, do it, note what it returned. A task that has exited is ESRCH."""
     m = built.machine
     yield m.env.timeout(step.at)
-    task = built.tasks[step.task]
+    task = built.tasks.get(step.task)
     began = m.now
+
+    def forked(name: str, child: Task) -> None:
+        built.tasks[name] = child
+        built.regions[name] = built.regions[step.task]
+
     try:
-        if not task.alive:
+        if task is None or not task.alive:
             raise ProcessLookupError(3, "No such process")
-        place = Place(m, task, built.regions[step.task].get(step.arguments.get("region", "")), step.arguments)
+        region = built.regions[step.task].get(step.arguments.get("region", ""))
+        place = Place(m, task, region, step.arguments, forked)
         outcome["result"] = yield from STEPS[step.call].run(place)
     except OSError as exc:
         outcome["errno"] = errno_name(exc.errno or 0)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from backend.emulator import mempolicy, policy_calls, syscalls
+from backend.emulator import fork, mempolicy, mlock, policy_calls, syscalls
 from backend.emulator.fault import touch
 from backend.emulator.mempolicy import Mempolicy
 from backend.emulator.mm import PTE_PRESENT, Indices, Vma
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from backend.emulator.yaml_reader import Value
 
 LATER = (
-    "fork", "mlock", "munlock", "fsync", "msync", "truncate", "unlink",
+    "fsync", "msync", "truncate", "unlink",
     "swapoff", "offline", "online", "bad_page", "cpuset", "attach", "write",
 )  # fmt: skip
 """Steps of the scenario language that need parts which this stage of the machine does not have."""
@@ -42,6 +42,7 @@ class Place:
     task: Task
     region: Region | None
     arguments: dict[str, Any]
+    forked: Callable[[str, Task], None]
 
     def index(self) -> Indices:
         """The page indices that the step names; all of the region by default."""
@@ -145,6 +146,7 @@ _ARGUMENTS: dict[str, Callable[[Value, NodeSet, Mapping[int, int]], Any]] = {
     "node": _node,
     "cpu": _cpu,
     "policy": _policy,
+    "child": lambda value, nodes, cpus: value.text(15),
     "move": _move,
     "strict": lambda value, nodes, cpus: value.truth(),
     "pages": _pages,
@@ -255,6 +257,25 @@ def _pin(place: Place) -> Events:
     return len(held)
 
 
+def _mlock(place: Place) -> Events:
+    first, count = place.index()[0], len(place.index())
+    address = place.where.start + int(first) * place.machine.page_size
+    return (yield from mlock.mlock(place.machine, place.task, address, count))
+
+
+def _munlock(place: Place) -> Events:
+    first, count = place.index()[0], len(place.index())
+    address = place.where.start + int(first) * place.machine.page_size
+    return (yield from mlock.munlock(place.machine, place.task, address, count))
+
+
+def _fork(place: Place) -> Events:
+    """The pid of the child, which later steps know by its name."""
+    child: Task = yield from fork.fork(place.machine, place.task, place.arguments["child"])
+    place.forked(place.arguments["child"], child)
+    return child.pid
+
+
 def _exit(place: Place) -> Events:
     place.machine.exit(place.task)
     yield from place.machine.step("exit", 0.0)
@@ -270,5 +291,8 @@ STEPS: dict[str, StepKind] = {
     "mbind": StepKind(("region", "policy"), ("pages", "move", "strict", "as"), _mbind),
     "dontneed": StepKind(("region",), ("pages",), _dontneed),
     "pin": StepKind(("region", "for"), ("pages",), _pin),
+    "fork": StepKind(("child",), (), _fork),
+    "mlock": StepKind(("region",), ("pages",), _mlock),
+    "munlock": StepKind(("region",), ("pages",), _munlock),
     "exit": StepKind((), (), _exit),
 }

@@ -122,7 +122,9 @@ def _vma_counts(m: Machine, vma: Vma) -> None:
     )
     dirty = ((pte & PTE_DIRTY) != 0) | ((frames.flags[pfns] & PG.DIRTY) != 0)
     assert vma.nr_dirty == int(np.count_nonzero(dirty)), "7: dirty pages"
-    assert vma.nr_active == int(np.count_nonzero(frames.flags[pfns] & PG.ACTIVE)), "7: active pages"
+    assert vma.nr_active == int(np.count_nonzero(frames.flags[pfns] & (PG.ACTIVE | PG.MLOCKED))), (
+        "7: active pages"
+    )
     assert vma.nr_swap == int(np.count_nonzero(vma.pte & PTE_SWAP)), "7: swap PTEs"
 
 

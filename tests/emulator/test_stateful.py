@@ -12,7 +12,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from backend.emulator import policy_calls, syscalls
 from backend.emulator.fault import OutOfMemory, SegmentationFault, touch
+from backend.emulator.fork import fork
 from backend.emulator.machine import Machine
+from backend.emulator.mlock import mlock, munlock
 from backend.emulator.mm import PTE_MIGRATION, PTE_PRESENT, PTE_SHIFT, PTE_SWAP, Mm, Vma
 from backend.emulator.page_lock import Events
 from backend.emulator.scheduler import balance, schedule
@@ -183,6 +185,25 @@ class Happenings(RuleBasedStateMachine):
     @rule(pick=picks)
     def unpin(self, pick: int) -> None:
         self.m.locks.put_page(self.pins.pop(pick % len(self.pins)))
+
+    @precondition(lambda self: 0 < len(self.tasks) < 4)
+    @rule(pick=picks)
+    def fork(self, pick: int) -> None:
+        def forking(parent: Task) -> Events:
+            child = yield from fork(self.m, parent)
+            child.threads.append(child.leader)
+            self.tasks.append(child)
+
+        self._start(forking(self._task(pick)))
+
+    @precondition(lambda self: self.tasks)
+    @rule(pick=picks, first=st.integers(0, 13), count=st.integers(1, 6), lock=st.booleans())
+    def mlock(self, pick: int, first: int, count: int, lock: bool) -> None:
+        found = self._vma(pick)
+        if found:
+            task, vma = found
+            call = mlock if lock else munlock
+            self._start(call(self.m, task, vma.start + first * 4096, count))
 
     @precondition(lambda self: len(self.tasks) > 1)
     @rule(pick=picks)

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 PASSES = 11
 LOCK_FROM_PASS = 3
-_COPIED = PG.ERROR | PG.REFERENCED | PG.UPTODATE | PG.ACTIVE | PG.CHECKED | PG.MAPPEDTODISK | PG.DIRTY
+_COPIED = (
+    PG.ERROR | PG.REFERENCED | PG.UPTODATE | PG.ACTIVE | PG.CHECKED | PG.MAPPEDTODISK | PG.DIRTY | PG.MLOCKED
+)
 _NONE: Pfns = np.empty(0, np.int32)
 
 
@@ -159,7 +161,7 @@ def _switch(m: Machine, old: Pfns, new: Pfns, cached: np.ndarray[tuple[int], np.
 def _forget(m: Machine, old: Pfns) -> None:
     """What waiters on the old frame see: no swap cache, no mapping."""
     frames = m.frames
-    frames.flags[old] &= ~np.uint16(PG.SWAPCACHE | PG.ACTIVE | PG.PRIVATE)
+    frames.flags[old] &= ~np.uint16(PG.SWAPCACHE | PG.ACTIVE | PG.PRIVATE | PG.MLOCKED)
     frames.private[old] = 0
     frames.mapping[old] = 0
 

@@ -1,0 +1,65 @@
+"""fork(): a child with the same memory, copied when written (kernel/fork.c dup_mmap(), mm/memory.c copy_page_range())."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from backend.emulator.mm import PTE_MIGRATION, PTE_PRESENT, PTE_SHIFT, PTE_SWAP, PTE_WRITE, Mm, Vma
+from backend.emulator.page_lock import Events
+from backend.emulator.task import Task
+from backend.nodeset import CpuSet
+
+if TYPE_CHECKING:
+    from backend.emulator.machine import Machine
+
+
+def fork(m: Machine, parent: Task, name: str | bytes = b"") -> Events:
+    """The child: a new task where the parent's leader runs, with one thread. mmap_sem is held for writing meanwhile."""
+    mm = parent.mm
+    if mm is None or not parent.alive:
+        raise ProcessLookupError(3, "No such process")
+    yield from mm.lock.down_write(m.env)
+    try:
+        yield from m.step("fork", m.costs.syscall + m.costs.isolate * mm.rss)
+        if not parent.alive:
+            raise ProcessLookupError(3, "No such process")
+        child = m.spawn(
+            name or parent.name,
+            cpu=parent.leader.cpu,
+            uid=parent.uid,
+            command=parent.command,
+            ppid=parent.pid,
+            policy=parent.policy,
+        )
+        child.cpus_allowed = CpuSet(parent.cpus_allowed)
+        assert child.mm is not None
+        for vma in mm.vmas:
+            _copy_vma(m, vma, child.mm)
+    finally:
+        mm.lock.up_write()
+    return child
+
+
+def _copy_vma(m: Machine, vma: Vma, mm: Mm) -> None:
+    """Present pages are mapped once more and lose their write permission on both sides; swap entries get one more user;
+    pages under migration are found by the migration through the reverse map."""
+    frames = m.frames
+    writable = (vma.pte & (PTE_PRESENT | PTE_MIGRATION)) != 0
+    vma.pte[writable] &= ~np.int64(PTE_WRITE)
+    copy = replace(
+        vma,
+        mm=mm,
+        pte=vma.pte.copy(),
+        nr_node=vma.nr_node.copy(),
+        expected=None if vma.expected is None else vma.expected.copy(),
+    )
+    present = vma.pte[(vma.pte & PTE_PRESENT) != 0] >> PTE_SHIFT
+    frames.refcount[present] += 1
+    frames.mapcount[present] += 1
+    m.swap.duplicate((vma.pte[(vma.pte & PTE_SWAP) != 0] >> PTE_SHIFT).astype(np.int32))
+    mm.rss += len(present)
+    mm.insert(copy)
+    m.rmap.link(copy)
