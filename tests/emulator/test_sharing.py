@@ -89,7 +89,7 @@ def test_fork_and_writes_between_any_two_steps_of_a_migration_lose_nothing(profi
     for _ in range(steps):
         m.env.step()
         check(m)
-    forking = m.env.process(fork(m, parent))
+    m.env.process(fork(m, parent))
     writing = m.env.process(access(m, parent, parent.threads[1], vma.start + PAGE, write=True))
     while m.env.peek() != float("inf"):
         m.env.step()
