@@ -23,6 +23,8 @@ class Costs:
     query: float = 0.08e-6
     wake: float = 4e-6
     access: float = 0.1e-6
+    swap_write: float = 40e-6
+    swap_read: float = 60e-6
 
     def copy_between(self, distance: int) -> float:
         """Copying one page between nodes at this distance."""

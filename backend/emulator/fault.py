@@ -22,6 +22,7 @@ from backend.emulator.mm import (
     Vma,
 )  # fmt: skip
 from backend.emulator.page_lock import Events
+from backend.emulator.swap_io import read_page
 from backend.emulator.task import Task, Thread
 from backend.kernel import Mode
 
@@ -71,7 +72,7 @@ def _handle_fault(m: Machine, task: Task, thread: Thread, address: int, write: b
         if write:
             anonymous_pages(m, task, thread, vma, np.array([index], np.int64))
     elif pte & PTE_SWAP:
-        yield from _do_swap_page(m, vma, index, pte, write)
+        yield from _do_swap_page(m, task, thread, vma, index, pte, write)
     elif pte & PTE_MIGRATION:
         yield from _migration_entry_wait(m, pte)
     elif write and not pte & PTE_WRITE:
@@ -197,14 +198,17 @@ def _alloc_each(m: Machine, wanted: NDArray[np.int64], here: int) -> Pfns:
     return pfns
 
 
-def _do_swap_page(m: Machine, vma: Vma, index: int, pte: int, write: bool) -> Events:
-    """A swap PTE whose page is in the swap cache. After the lock the page is looked at again (patch 1 of Direct
+def _do_swap_page(
+    m: Machine, task: Task, thread: Thread, vma: Vma, index: int, pte: int, write: bool
+) -> Events:
+    """A swap PTE: its page is in the swap cache, or is read into it first. After the lock the page is looked at again (patch 1 of Direct
     Migration V8): it may have migrated while the fault waited, and no longer be what the entry names."""
     frames, swap = m.frames, m.swap
     entry = pte >> PTE_SHIFT
     pfn = int(swap.cache[entry])
     if pfn < 0:
-        raise AssertionError(f"swap entry {entry} has no page in the swap cache")
+        yield from _swap_in(m, task, thread, vma, index, entry)
+        return
     m.locks.get_page(pfn)
     yield from m.step("fault: reference taken", m.costs.lock)
     yield from m.locks.lock(pfn)
@@ -221,7 +225,9 @@ def _do_swap_page(m: Machine, vma: Vma, index: int, pte: int, write: bool) -> Ev
     m.locks.transfer(pfn)
     vma.nr_swap -= 1
     vma.pte[index] = 0
-    exclusive = write and swap.swap_map[entry] == 2
+    exclusive = bool(write and swap.swap_map[entry] == 2 and not frames.flags[pfn] & PG.WRITEBACK)
+    frames.mapping[pfn] = vma.anon_vma
+    frames.index[pfn] = vma.pgoff + index
     vma.map(frames, at, one, PTE_YOUNG | (PTE_WRITE | PTE_DIRTY if exclusive else 0))
     swap.release(np.array([entry], np.int32))
     if exclusive:
@@ -230,28 +236,41 @@ def _do_swap_page(m: Machine, vma: Vma, index: int, pte: int, write: bool) -> Ev
     m.count("swapcache_faults", 1)
 
 
+def _swap_in(m: Machine, task: Task, thread: Thread, vma: Vma, index: int, entry: int) -> Events:
+    """A frame by the policy that is in force now, filled from the device. The fault then finds it in the swap cache."""
+    here = m.node_of_cpu.get(thread.cpu, m.first_node)
+    new = alloc_by_policy(m, task, thread, vma, np.array([index], np.int64), here)
+    if not len(new):
+        m.kill(task, "out of memory")
+        raise OutOfMemory(f"{task.pid}: no frame left to swap in")
+    m.count("pgmajfault", 1)
+    yield from read_page(m, entry, int(new[0]))
+
+
 def _do_wp_page(m: Machine, task: Task, thread: Thread, vma: Vma, index: int, pte: int) -> Events:
     """A write to a read-only PTE: a page that nobody else maps is reused, and leaves the swap cache; else it is copied."""
     frames = m.frames
     pfn = pte >> PTE_SHIFT
     at, one = np.array([index], np.int64), np.array([pfn], np.int32)
     m.locks.get_page(pfn)
-    yield from m.locks.lock(pfn)
-    same = vma.pte[index] == pte
-    cached = bool(frames.flags[pfn] & PG.SWAPCACHE)
-    alone = frames.mapcount[pfn] == 1 and not (cached and m.swap.swap_map[frames.private[pfn]] > 1)
-    if same and alone:
-        if cached:
-            m.swap.delete_from_cache(frames, one)
-        vma.pte[index] = pte | PTE_WRITE
-        vma.mark(frames, at, write=True)
-        m.count("pgreuse", 1)
-    m.locks.unlock(one)
-    if same and not alone:
-        yield from m.step("copy on write", m.costs.copy)
-        if vma.pte[index] == pte:
-            _copy_on_write(m, task, thread, vma, at, one)
-    m.locks.put_page(pfn)
+    try:
+        yield from m.locks.lock(pfn)
+        same = vma.pte[index] == pte
+        cached = bool(frames.flags[pfn] & PG.SWAPCACHE)
+        alone = frames.mapcount[pfn] == 1 and not (cached and m.swap.swap_map[frames.private[pfn]] > 1)
+        if same and alone:
+            if cached and not frames.flags[pfn] & PG.WRITEBACK:
+                m.swap.delete_from_cache(frames, one)
+            vma.pte[index] = pte | PTE_WRITE
+            vma.mark(frames, at, write=True)
+            m.count("pgreuse", 1)
+        m.locks.unlock(one)
+        if same and not alone:
+            yield from m.step("copy on write", m.costs.copy)
+            if vma.pte[index] == pte:
+                _copy_on_write(m, task, thread, vma, at, one)
+    finally:
+        m.locks.put_page(pfn)
 
 
 def _copy_on_write(m: Machine, task: Task, thread: Thread, vma: Vma, at: Indices, old: Pfns) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import simpy
 
 from backend.emulator.costs import Costs
-from backend.emulator.frames import PG, MemMap, Pfns
+from backend.emulator.frames import MemMap, State
 from backend.emulator.mempolicy import Mempolicy
 from backend.emulator.migration.mechanism import Mechanism, MigrationEntries, SwapEntries
 from backend.emulator.mm import (
@@ -28,6 +28,7 @@ from backend.emulator.mm import (
 from backend.emulator.page_lock import Events, PageLocks
 from backend.emulator.profile import Profile
 from backend.emulator.swap import SwapArea
+from backend.emulator.swap_io import drop_unused
 from backend.emulator.task import Task, Thread
 from backend.nodeset import CpuSet, NodeSet
 
@@ -214,25 +215,12 @@ class Machine:
         entries = (pte[swapped] >> PTE_SHIFT).astype(np.int32)
         vma.nr_swap -= len(entries)
         cached = self.swap.cache[entries]
-        self._free_swap_cache(np.concatenate([pfns, cached[cached >= 0]]), entries)
+        self.swap.release(entries)
         self.frames.put(pfns)
+        touched = np.concatenate([pfns, cached[cached >= 0]])
+        drop_unused(self, touched[self.frames.state[touched] == State.IN_USE])
         if vma.expected is not None:
             vma.expected[index] = 0
-
-    def _free_swap_cache(self, pfns: Pfns, entries: Pfns) -> None:
-        """free_swap_and_cache(): pages that only the swap cache holds leave it, unless somebody has them locked."""
-        frames = self.frames
-        self.swap.release(entries)
-        cached = pfns[((frames.flags[pfns] & PG.SWAPCACHE) != 0) & ((frames.flags[pfns] & PG.LOCKED) == 0)]
-        alone = cached[
-            (self.swap.swap_map[frames.private[cached]] == 1)
-            & (frames.mapcount[cached] == 0)
-            & ((frames.flags[cached] & PG.LRU) != 0)
-        ]
-        if len(alone):
-            frames.refcount[alone] += 1
-            self.swap.delete_from_cache(frames, alone)
-            frames.put(alone)
 
     def munmap(self, vma: Vma) -> None:
         """Remove a whole mapping."""

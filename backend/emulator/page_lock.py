@@ -23,6 +23,7 @@ class PageLocks:
         self._frames = frames
         self._wake_latency = wake_latency
         self._waiters: dict[int, list[simpy.Event]] = {}
+        self._writeback: dict[int, list[simpy.Event]] = {}
         self.holders: Counter[int] = Counter()
 
     def trylock(self, pfns: Pfns) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
@@ -56,9 +57,24 @@ class PageLocks:
                 for woken in self._waiters.pop(pfn, ()):
                     woken.succeed()
 
+    def wait_on_writeback(self, pfn: int) -> Events:
+        """Sleep until the page's write is done."""
+        while self._frames.flags[pfn] & PG.WRITEBACK:
+            woken = self._env.event()
+            self._writeback.setdefault(pfn, []).append(woken)
+            yield woken
+            yield self._env.timeout(self._wake_latency())
+
+    def end_writeback(self, pfns: Pfns) -> None:
+        """The writes of a batch are done: wake everybody who waits for one of them."""
+        self._frames.flags[pfns] &= ~np.uint16(PG.WRITEBACK)
+        for pfn in pfns.tolist():
+            for woken in self._writeback.pop(pfn, ()):
+                woken.succeed()
+
     @property
     def waiting(self) -> int:
-        return sum(len(events) for events in self._waiters.values())
+        return sum(len(events) for waiters in (self._waiters, self._writeback) for events in waiters.values())
 
     def get_page(self, pfn: int) -> None:
         """A temporary reference (find_get_page, get_user_pages, I/O)."""

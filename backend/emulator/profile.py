@@ -7,7 +7,7 @@ from typing import Literal
 
 from backend.remap import Rule
 
-ProfileName = Literal["linux-6", "direct-v8"]
+ProfileName = Literal["linux-6", "direct-v8", "swap-2.6.15"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +16,7 @@ class Profile:
     `strict_target`: a full target node stops the move with ENOMEM, else the allocator falls back.
     `new_anon_active`: where new anonymous pages enter the LRU. `chunk`: target frames allocated at once, 0 for one at
     a time as the pages go. `mlocked_flag`: locked pages say so themselves and count as active (unevictable LRU).
+    `swaps_out`: migrate_pages evicts pages instead of moving them.
     """
 
     name: ProfileName
@@ -28,6 +29,7 @@ class Profile:
     chunk: int
     caller_may_leave_cpuset: bool
     mlocked_flag: bool
+    swaps_out: bool = False
 
 
 PROFILES: dict[str, Profile] = {
@@ -38,5 +40,10 @@ PROFILES: dict[str, Profile] = {
     "direct-v8": Profile(
         "direct-v8", "2.6.15-rc5-mm3-direct-v8", "direct-v8", migration_entries=False, strict_target=False,
         has_move_pages=False, new_anon_active=True, chunk=256, caller_may_leave_cpuset=False, mlocked_flag=False,
+    ),
+    "swap-2.6.15": Profile(
+        "swap-2.6.15", "2.6.15-rc5-mm3", "direct-v8", migration_entries=False, strict_target=False,
+        has_move_pages=False, new_anon_active=True, chunk=256, caller_may_leave_cpuset=False, mlocked_flag=False,
+        swaps_out=True,
     ),
 }  # fmt: skip

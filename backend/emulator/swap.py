@@ -13,12 +13,15 @@ Entries = NDArray[np.int32]
 
 class SwapArea:
     """`swap_map[slot]`: its use count: swap PTEs that name it, plus 1 while it is in the swap cache.
-    `cache[slot]`: the frame that the swap cache has for it, or -1."""
+    `cache[slot]`: the frame that the swap cache has for it, or -1. `contents[slot]`: what is on the device. `busy_until`:
+    when the device has done what it was given so far, in simulated seconds."""
 
     def __init__(self, slots: int) -> None:
         self.slots = slots
         self.swap_map = np.zeros(max(1, slots), np.int32)
         self.cache = np.full(max(1, slots), -1, np.int32)
+        self.contents = np.zeros(max(1, slots), np.uint64)
+        self.busy_until = 0.0
         self._stack = np.arange(slots - 1, -1, -1, dtype=np.int32)
         self.free = slots
 
@@ -43,6 +46,14 @@ class SwapArea:
         frames.flags[got] |= PG.SWAPCACHE | PG.DIRTY
         frames.refcount[got] += 1
         return len(got)
+
+    def enter(self, frames: MemMap, entry: int, pfn: int) -> None:
+        """A new frame stands for a slot that is on the device: one more user, and a reference (read_swap_cache_async())."""
+        self.swap_map[entry] += 1
+        self.cache[entry] = pfn
+        frames.private[pfn] = entry
+        frames.flags[pfn] |= PG.SWAPCACHE
+        frames.refcount[pfn] += 1
 
     def duplicate(self, entries: Entries) -> None:
         """One more swap PTE names each (swap_duplicate())."""

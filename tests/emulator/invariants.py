@@ -141,7 +141,9 @@ def _contents(m: Machine, vma: Vma) -> None:
     pfns[direct] = entry[direct]
     swapped = (pte & PTE_SWAP) != 0
     pfns[swapped] = m.swap.cache[entry[swapped]]
-    assert (pfns[swapped] >= 0).all(), "3: what a swap PTE names is in the swap cache"
+    on_device = swapped & (pfns < 0)
+    stored = m.swap.contents[entry[on_device]]
+    assert np.array_equal(stored, vma.expected[on_device]), "4: what was swapped out is on the device"
     known = pfns >= 0
     readable = known & ~(swapped & ((frames.flags[np.maximum(pfns, 0)] & PG.LOCKED) != 0))
     assert np.array_equal(frames.contents[pfns[readable]], vma.expected[readable]), (

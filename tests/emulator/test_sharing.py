@@ -7,7 +7,7 @@ import pytest
 
 from backend.emulator import syscalls
 from backend.emulator.description import parse_description
-from backend.emulator.fault import access
+from backend.emulator.fault import OutOfMemory, access
 from backend.emulator.fork import fork
 from backend.emulator.kernel import EmulatedKernel
 from backend.emulator.mlock import mlock, munlock
@@ -103,6 +103,18 @@ def test_fork_and_writes_between_any_two_steps_of_a_migration_lose_nothing(profi
                 m.run(access(m, task, task.leader, vma.start + index * PAGE, write=False))
                 == mapping.expected[index]
             )
+    check_at_rest(m)
+
+
+def test_a_copy_for_which_there_is_no_room_kills_the_writer_and_forgets_no_reference() -> None:
+    m, _, mine, child, _ = family(pages=64)
+    hog = m.spawn("hog", cpu=2)
+    for node, zone in m.frames.zones.items():
+        if room := zone.free - zone.wmark_min:
+            region(m, hog, {node: room})
+    with pytest.raises(OutOfMemory):
+        m.run(access(m, child, child.leader, mine.start, write=True))
+    assert child.exited == "out of memory"
     check_at_rest(m)
 
 

@@ -247,7 +247,7 @@ def _case(profile: str, batch: int) -> type:
     state_machine = type(name, (Happenings,), {"profile": profile, "batch": batch})
     case = state_machine.TestCase  # type: ignore[attr-defined]
     case.settings = settings(
-        max_examples=40,
+        max_examples=70,
         stateful_step_count=40,
         deadline=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
@@ -260,6 +260,8 @@ TestLinux6PageByPage = _case("linux-6", 1)
 TestLinux6InBatches = _case("linux-6", 64)
 TestDirectV8PageByPage = _case("direct-v8", 1)
 TestDirectV8InBatches = _case("direct-v8", 64)
+TestSwapPageByPage = _case("swap-2.6.15", 1)
+TestSwapInBatches = _case("swap-2.6.15", 64)
 
 
 def test_the_state_machine_came_to_the_interesting_places() -> None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from backend.emulator.frames import PG, Pfns
 from backend.emulator.page_lock import Events
+from backend.emulator.swap_io import start_writing
 
 if TYPE_CHECKING:
     from backend.emulator.machine import Machine
@@ -28,13 +29,15 @@ _NONE: Pfns = np.empty(0, np.int32)
 class Lists:
     """The four lists, the caller's afterwards. Going in, the n-th frame of `source` has the n-th of `target`, as far as
     there are targets. Coming out: what is left of both (a page that asked for a retry to the end keeps its target), the
-    old frames of `moved` pages, the pages that `failed` for good, and how many asked for a `retry`."""
+    old frames of `moved` pages, the pages that `failed` for good, and how many asked for a `retry`.
+    `swap_out`: the older technique: there are no targets, pages go out to swap."""
 
     source: Pfns
     target: Pfns
     moved: list[Pfns] = field(default_factory=list[Pfns])
     failed: list[Pfns] = field(default_factory=list[Pfns])
     retry: int = 0
+    swap_out: bool = False
 
     @property
     def nr_failed(self) -> int:
@@ -67,7 +70,7 @@ def migrate_pages(m: Machine, lists: Lists) -> Events:
         m.count("migrate_passes", 1)
     lists.retry = len(old)
     lists.source = np.concatenate([old, beyond])
-    lists.target = np.concatenate([new, *spare])
+    lists.target = _NONE if lists.swap_out else np.concatenate([new, *spare])
     return lists.nr_failed
 
 
@@ -95,12 +98,27 @@ def _unmap_and_move(
     old, new = old[got], new[got]
     yield from m.step("lock", m.costs.lock * len(old))
 
+    writing = (frames.flags[old] & PG.WRITEBACK) != 0
+    if number == 0:
+        retry.append((old[writing], new[writing]))
+        m.locks.unlock(old[writing])
+        old, new = old[~writing], new[~writing]
+    else:
+        for pfn in old[writing].tolist():
+            yield from m.locks.wait_on_writeback(pfn)
+
     ok = mechanism.prepare(m, old)
     lists.failed.append(old[~ok])
     spare.append(new[~ok])
     m.locks.unlock(old[~ok])
     old, new = old[ok], new[ok]
     yield from m.step("add_to_swap", m.costs.add_to_swap * len(old))
+
+    if lists.swap_out:
+        gone = yield from _swap_page(m, old)
+        retry.append((old[~gone], new[~gone]))
+        lists.moved.append(old[gone])
+        return contended
 
     m.locks.trylock(new)
     moved = yield from _migrate_page(m, old, new)
@@ -143,6 +161,22 @@ def _migrate_page(m: Machine, old: Pfns, new: Pfns) -> Events:
     mechanism.remap(m, pages, targets)
     yield from m.step("remap", m.costs.remap * len(pages))
     return moved
+
+
+def _swap_page(m: Machine, pages: Pfns) -> Events:
+    """swap_page() for locked pages in the swap cache: unmapped; dirty ones are written, which unlocks them and asks for a
+    retry; clean ones that nobody holds leave the cache. All are unlocked. Returns the mask of those that are out."""
+    frames = m.frames
+    m.mechanism.unmap(m, pages)
+    yield from m.step("unmap", m.costs.unmap * len(pages) + m.costs.tlb_flush)
+    dirty = (frames.flags[pages] & PG.DIRTY) != 0
+    start_writing(m, pages[dirty & (frames.mapcount[pages] == 0)])
+    free = ~dirty & (frames.mapcount[pages] == 0) & (frames.refcount[pages] == 2)
+    free &= (frames.flags[pages] & PG.WRITEBACK) == 0
+    m.swap.delete_from_cache(frames, pages[free])
+    m.locks.unlock(pages[~dirty | (frames.mapcount[pages] != 0)])
+    m.count("swap_page", int(np.count_nonzero(free)))
+    return free
 
 
 def _switch(m: Machine, old: Pfns, new: Pfns, cached: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> None:

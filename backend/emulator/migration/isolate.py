@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.emulator.frames import PG, Pfns
+from backend.emulator.frames import PG, Pfns, State
 from backend.emulator.mm import PTE_PRESENT, PTE_SHIFT, Mm
+from backend.emulator.swap_io import drop_unused
 
 if TYPE_CHECKING:
     from backend.emulator.machine import Machine
@@ -50,12 +51,6 @@ def putback(m: Machine, pfns: Pfns) -> None:
     """Back onto the LRU, active as they were; the isolation's references go, and with them pages that nothing else
     holds. A swap-cache page that no PTE names any more leaves the swap cache (as reclaim would do)."""
     frames = m.frames
-    cached = pfns[
-        ((frames.flags[pfns] & PG.SWAPCACHE) != 0)
-        & (frames.mapcount[pfns] == 0)
-        & ((frames.flags[pfns] & PG.LOCKED) == 0)
-    ]
-    orphans = cached[m.swap.swap_map[frames.private[cached]] == 1]
-    m.swap.delete_from_cache(frames, orphans)
     frames.add_lru(pfns)
     frames.put(pfns)
+    drop_unused(m, pfns[frames.state[pfns] == State.IN_USE])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from backend.emulator.frames import Pfns
 from backend.emulator.migration.direct import Lists, migrate_pages
 from backend.emulator.migration.isolate import isolate_range, putback
+from backend.emulator.migration.swap_out import swap_out_nodes
 from backend.emulator.mm import Mm
 from backend.emulator.page_lock import Events
 from backend.nodeset import NodeSet
@@ -24,6 +25,8 @@ def do_migrate_pages(m: Machine, mm: Mm, sources: NodeSet, targets: NodeSet, mov
     """
     busy = 0
     yield from m.step("drain LRU caches", m.costs.drain)
+    if m.profile.swaps_out:
+        return (yield from swap_out_nodes(m, mm, sources, move_all))
     yield from mm.lock.down_read(m.env)
     try:
         for move in remap(sources, targets, m.profile.rule):
@@ -62,7 +65,7 @@ def migrate_isolated(m: Machine, pages: Pfns, target: int) -> Events:
         put_all_back(m, lists)
         if len(frames) < len(part):
             putback(m, pages[position:])
-            m.count("pgmigrate_fail", 1)
+            m.count("pgmigrate_fail", len(pages) - position)
             return -errno.ENOMEM
     m.count("pgmigrate_fail", not_moved)
     return not_moved

@@ -1,0 +1,36 @@
+"""Swap migration, the technique that direct migration replaces: the page is written out and leaves memory (section 6 of the
+design; swap_page() in mm/vmscan.c of 2.6.15-mm). It comes back where the policy of its next touch says."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from backend.emulator.migration.direct import Lists, migrate_pages
+from backend.emulator.migration.isolate import isolate_range, putback
+from backend.emulator.mm import Mm
+from backend.emulator.page_lock import Events
+from backend.nodeset import NodeSet
+
+if TYPE_CHECKING:
+    from backend.emulator.machine import Machine
+
+
+def swap_out_nodes(m: Machine, mm: Mm, sources: NodeSet, move_all: bool) -> Events:
+    """Pages of `mm` on any source node out to swap, wherever they should go. Returns pages that stayed."""
+    busy = 0
+    yield from mm.lock.down_read(m.env)
+    try:
+        for source in sources & m.memory_nodes:
+            pages = isolate_range(m, mm, source, move_all)
+            yield from m.step("isolate", m.costs.isolate * len(pages))
+            lists = Lists(pages, np.full(len(pages), -1, np.int32), swap_out=True)
+            busy += yield from migrate_pages(m, lists)
+            for rest in (lists.source, *lists.failed):
+                putback(m, rest)
+            for gone in lists.moved:
+                m.frames.put(gone)
+    finally:
+        mm.lock.up_read()
+    return busy

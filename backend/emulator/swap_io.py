@@ -1,0 +1,74 @@
+"""Reading and writing swap-cache pages: time on the device, one request after the other (mm/page_io.c, mm/swap_state.c)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from backend.emulator.frames import PG, Pfns
+from backend.emulator.page_lock import Events
+
+if TYPE_CHECKING:
+    from backend.emulator.machine import Machine
+
+
+def device(m: Machine, seconds: float) -> Events:
+    """Wait for a request that takes so long, after those that the device was given before."""
+    start = max(m.now, m.swap.busy_until)
+    m.swap.busy_until = start + seconds
+    yield m.env.timeout(m.swap.busy_until - m.now)
+
+
+def start_writing(m: Machine, pages: Pfns) -> None:
+    """swap_writepage() for locked, dirty pages of the swap cache: clean and under writeback from now on, unlocked."""
+    frames = m.frames
+    frames.flags[pages] &= ~np.uint16(PG.DIRTY)
+    frames.flags[pages] |= PG.WRITEBACK
+    m.locks.unlock(pages)
+    if len(pages):
+        m.env.process(_write(m, pages.copy(), frames.private[pages].copy(), frames.contents[pages].copy()))
+
+
+def _write(
+    m: Machine, pages: Pfns, entries: Pfns, contents: np.ndarray[tuple[int], np.dtype[np.uint64]]
+) -> Events:
+    yield from device(m, m.costs.swap_write * len(pages))
+    m.swap.contents[entries] = contents
+    m.locks.end_writeback(pages)
+    m.count("pswpout", len(pages))
+    drop_unused(m, pages)
+
+
+def drop_unused(m: Machine, pages: Pfns) -> None:
+    """Swap-cache pages that no PTE names any more leave the cache, unless somebody works on them (as reclaim would do)."""
+    frames = m.frames
+    flags = frames.flags[pages]
+    idle = (
+        ((flags & PG.SWAPCACHE) != 0) & ((flags & (PG.LOCKED | PG.WRITEBACK)) == 0) & ((flags & PG.LRU) != 0)
+    )
+    cached = pages[idle & (frames.mapcount[pages] == 0)]
+    alone = cached[m.swap.swap_map[frames.private[cached]] == 1]
+    frames.refcount[alone] += 1
+    m.swap.delete_from_cache(frames, alone)
+    frames.put(alone)
+
+
+def read_page(m: Machine, entry: int, pfn: int) -> Events:
+    """Read a slot into a new frame, which enters the swap cache locked. The reference of its allocation is the reader's
+    and is given back."""
+    frames = m.frames
+    one = np.array([pfn], np.int32)
+    m.swap.enter(frames, entry, pfn)
+    m.locks.trylock(one)
+    m.locks.holders[pfn] += 1
+    frames.add_lru(one, m.profile.new_anon_active)
+    yield from device(m, m.costs.swap_read)
+    frames.contents[pfn] = m.swap.contents[entry]
+    frames.flags[pfn] |= PG.UPTODATE
+    m.locks.unlock(one)
+    m.count("pswpin", 1)
+    drop = frames.mapcount[pfn] == 0 and m.swap.swap_map[entry] == 1
+    m.locks.put_page(pfn)
+    if drop:
+        drop_unused(m, one)
