@@ -4,29 +4,26 @@ from __future__ import annotations
 
 import errno
 import threading
-from array import array
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from backend.errors import NotFound, NotPermitted, NotSupported, NumatuiError, describe_oserror
-from backend.journal import Journal, runs_of, state_dir
-from backend.kernel import Kernel, MoveFlag
+from backend.facts import balancing
+from backend.journal import Journal, state_dir
+from backend.kernel import Kernel
 from backend.nodeset import NodeSet
-from backend.placement import Placement, Vma, read_placement
+from backend.placement import Placement, read_placement
 from backend.plan import Method, Plan, remaining
 from backend.process import Identity, Process, process_error, read_stat
 from backend.remap import Move
-from backend.resident import Addresses, resident_addresses
 
 Reason = Literal[
-    "shared", "busy", "no-room", "gone", "hidden", "unmovable", "process-ended", "cancelled", "refused"
-]
+    "shared", "busy", "no-room", "gone", "hidden", "unmovable", "returned", "unlocated",
+    "process-ended", "cancelled", "stopped", "refused",
+]  # fmt: skip
 REASONS: dict[Reason, str] = {
     "shared": "mapped by other processes too (--all moves them)",
     "busy": "held by somebody: I/O, a pipe, a device",
@@ -34,17 +31,15 @@ REASONS: dict[Reason, str] = {
     "gone": "unmapped or swapped out meanwhile",
     "hidden": "hidden from move_pages by NUMA balancing",
     "unmovable": "the kernel cannot move them",
+    "returned": "on a source node again: something else moved them back",
+    "unlocated": "their mapping changed while it was read",
     "process-ended": "the process ended meanwhile",
-    "cancelled": "cancelled",
+    "cancelled": "not come to before it was cancelled",
+    "stopped": "not come to before the job stopped",
     "refused": "the kernel refused",
 }
-_UNTOUCHED = -(1 << 30)
-_HUGE = 2 << 20
-_SMALLEST, _LARGEST, _FIRST = 64, 8192, 512
-_STUCK = 16
-"""Calls without progress on one batch after which all the rest of it counts as busy."""
-
-Statuses = NDArray[np.int32]
+_PAUSE = 100_000_000
+"""The longest that a rate limit is waited for without looking whether the job was cancelled, in nanoseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +65,17 @@ class Progress:
     worst_call: int = 0
     left: dict[Reason, int] = field(default_factory=dict[Reason, int])
 
+    def leave(self, reason: Reason, amount: int) -> None:
+        """So many bytes do not move, for this reason."""
+        if amount > 0:
+            self.left[reason] = self.left.get(reason, 0) + amount
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What became of one process's job. `moved` and `left` are bytes; `before` and `after` bytes by node, both read
-    from the kernel independently of what its calls answered (`after` is empty when the process has ended)."""
+    from the kernel independently of what its calls answered (`after` is empty when the process has ended). `appeared`:
+    bytes that are new on source nodes since the start, allocated by the process meanwhile."""
 
     job: str
     process: Process
@@ -87,6 +88,7 @@ class Outcome:
     worst_call: int
     cancelled: bool = False
     error: str = ""
+    appeared: int = 0
 
     @property
     def complete(self) -> bool:
@@ -126,8 +128,8 @@ class _Cancelled(Exception):
     pass
 
 
-class _Full(Exception):
-    """The kernel gave up on this move: no room on the target, or `error` says what."""
+class GaveUp(Exception):
+    """The kernel gave up on a move: no room on the target, or what the text says."""
 
 
 class _Job:
@@ -138,7 +140,6 @@ class _Job:
         self.kernel, self.plan, self.process, self.options = kernel, plan, process, options
         self.on_progress, self.cancel = on_progress, cancel
         self.pid = process.identity.pid
-        self.batch = _FIRST
         self.used: set[str] = set()
         self.pidfd = -1
         self.started = 0
@@ -154,7 +155,7 @@ class _Job:
         self._hold()
         try:
             still_the_same(self.kernel, self.process.identity)
-            before = read_placement(self.kernel, self.pid, with_maps=True)
+            before = self._located()
             total = _on_sources(before, self.plan.moves)
             self.progress = Progress(total)
             self.journal = Journal(
@@ -228,144 +229,76 @@ class _Job:
             )
         still_the_same(self.kernel, self.process.identity)
 
+    def _located(self) -> Placement:
+        """The placement with the ends of all mappings: read again once where a mapping changed between the two files."""
+        before = read_placement(self.kernel, self.pid, with_maps=True)
+        if self._unlocated(before):
+            before = read_placement(self.kernel, self.pid, with_maps=True)
+        return before
+
+    def _unlocated(self, placement: Placement) -> int:
+        return _on_sources(Placement(tuple(vma for vma in placement.vmas if not vma.end)), self.plan.moves)
+
     def _by_move_pages(self, before: Placement) -> None:
+        from backend.page_batches import PageMover
+
         self.used.add("move_pages")
-        hidden = 0
+        self.progress.leave("unlocated", self._unlocated(before))
+        mover = PageMover(
+            self.kernel,
+            self.pid,
+            self.options,
+            self.journal,
+            self.progress,
+            self._check,
+            self._report,
+            balancing(self.kernel),
+        )
         for move in self.plan.moves:
+            hidden = 0
+            explained = sum(self.progress.left.values())
             try:
                 for vma in before.vmas:
                     if vma.pages.get(move.source) and vma.end:
-                        hidden += self._move_vma(vma, move)
-            except _Full:
+                        hidden += mover.move_vma(vma, move)
+            except GaveUp as exc:
                 self.gave_up = True
-        if hidden and self.options.method == "auto" and self.kernel.capabilities()["migrate_pages"].available:
-            self.progress.left.pop("hidden", None)
-            self._by_migrate_pages(before)
+                self.error = self.error or str(exc)
+            if (
+                hidden
+                and self.options.method == "auto"
+                and self.kernel.capabilities()["migrate_pages"].available
+            ):
+                self._move_hidden(move, hidden, explained)
 
-    def _move_vma(self, vma: Vma, move: Move) -> int:
-        hidden = 0
-        try:
-            for chunk in resident_addresses(self.kernel, self.pid, vma):
-                position = 0
-                while position < len(chunk):
-                    end = _end_of_window(chunk, position + self.batch)
-                    hidden += self._move_window(vma, move, chunk[position:end])
-                    position = end
-        except OSError as exc:
-            raise process_error(self.kernel, self.pid, exc) from None
-        return hidden
-
-    def _move_window(self, vma: Vma, move: Move, addresses: Addresses) -> int:
-        """Of a window of resident pages those on the source node, a batch a call. Returns how many were hidden.
-
-        A batch may take along pages of the next ones, when a huge page spans them: the kernel then answers that those
-        are on the target, and they count as moved because they were not at first.
-        """
-        self._check()
-        where = self._where(addresses)
-        hidden = int(np.count_nonzero(where == -errno.ENOENT))
-        if hidden:
-            self._left("hidden", hidden * vma.page_size)
-        wanted = addresses[where == move.source]
-        position = 0
-        while position < len(wanted):
-            full = self.batch
-            batch = wanted[position : position + full]
-            self.journal.before(move, vma.page_size, runs_of(batch.tolist(), vma.page_size))
-            began = self.progress.moved
-            self._move_exactly(batch, move, vma.page_size, may_grow=len(batch) == full)
-            self.journal.after((self.progress.moved - began) // vma.page_size)
-            self.progress.done += len(batch) * vma.page_size
-            position += len(batch)
-        return hidden
-
-    def _move_exactly(self, wanted: Addresses, move: Move, page_size: int, may_grow: bool) -> None:
-        """Move pages until each has moved or has a reason. A call that gives up part-way leaves statuses untouched:
-        then the kernel is asked where the pages are, and those still on the source are tried again. A call without any
-        progress gave up at its first page."""
-        stuck = 0
-        while len(wanted):
-            self._check()
-            began = self.kernel.clock()
-            status, gave_up = self._move_pages(wanted, array("i", [move.target]) * len(wanted))
-            took = self.kernel.clock() - began
-            untouched = status == _UNTOUCHED
-            if untouched.any():
-                status[untouched] = self._where(wanted[untouched])
-            self._look_again_at_huge_pages(wanted, status, move.target)
-            again = untouched & (status == move.source)
-            moved = int(np.count_nonzero(status == move.target))
-            self.progress.moved += moved * page_size
-            self._count_left(status[(status != move.target) & ~again], page_size)
-            self._report(took)
-            if may_grow or took > self.options.budget:
-                self._adapt(took, len(wanted))
-            if again.all():
-                stuck += 1
-                self._left("busy", page_size if stuck < _STUCK else len(wanted) * page_size)
-                wanted = wanted[1:] if stuck < _STUCK else wanted[:0]
-            else:
-                wanted = wanted[again]
-            if gave_up and len(wanted):
-                raise _Full
-
-    def _look_again_at_huge_pages(self, wanted: Addresses, status: Statuses, target: int) -> None:
-        """The second small page of a transparent huge page answers EBUSY because the first has taken the whole along
-        (do_pages_move() isolates it, then cannot isolate it again): those that are there now have moved."""
-        busy = status == -errno.EBUSY
-        if busy.any():
-            status[busy] = np.where(self._where(wanted[busy]) == target, target, -errno.EBUSY)
-
-    def _where(self, addresses: Addresses) -> Statuses:
-        return self._move_pages(addresses, None)[0]
-
-    def _move_pages(self, addresses: Addresses, nodes: array[int] | None) -> tuple[Statuses, bool]:
-        """(statuses, `_UNTOUCHED` where the kernel wrote none; whether the target had no room)."""
-        pages = array("Q", addresses.tobytes())
-        status = array("i", [_UNTOUCHED]) * len(pages)
-        flags = MoveFlag.MOVE_ALL if self.options.move_all else MoveFlag.MOVE
-        full = False
-        try:
-            self.kernel.move_pages(self.pid, pages, nodes, status, int(flags))
-        except OSError as exc:
-            if exc.errno == errno.EINVAL:
-                still_the_same(self.kernel, self.process.identity)
-            if exc.errno == errno.ENOMEM:
-                full = True
-            elif exc.errno in (errno.ESRCH, errno.EPERM) or nodes is None:
-                raise process_error(self.kernel, self.pid, exc) from None
-            else:
-                self.error = f"move_pages: {describe_oserror(exc)}"
-                raise _Full from None
-        return np.array(status, dtype=np.int32), full
-
-    def _count_left(self, status: Statuses, page_size: int) -> None:
-        codes, counts = np.unique(status, return_counts=True)
-        for code, count in zip(codes.tolist(), counts.tolist(), strict=True):
-            self._left(_reason(code), count * page_size)
-
-    def _left(self, reason: Reason, amount: int) -> None:
-        self.progress.left[reason] = self.progress.left.get(reason, 0) + amount
-
-    def _adapt(self, took: int, pages: int) -> None:
-        if took > self.options.budget:
-            self.batch = max(_SMALLEST, min(self.batch, pages) // 2)
-        elif took * 2 < self.options.budget:
-            self.batch = min(_LARGEST, self.batch * 2)
-
-    def _report(self, took: int) -> None:
-        progress = self.progress
-        progress.worst_call = max(progress.worst_call, took)
-        if self.options.max_rate:
-            due = self.started + progress.moved * 1_000_000_000 // self.options.max_rate
-            if (early := due - self.kernel.clock()) > 0:
-                self.kernel.pause(early)
-        progress.elapsed = self.kernel.clock() - self.started
-        self.on_progress(progress)
+    def _move_hidden(self, move: Move, hidden: int, explained: int) -> None:
+        """Pages that move_pages cannot see, before the next move begins: it may fill the node that this one empties.
+        `explained`: the bytes that had a reason before this move began."""
+        before = read_placement(self.kernel, self.pid)
+        self.progress.left["hidden"] -= hidden
+        moved, now, not_moved = self._migrate_pages(
+            NodeSet([move.source]), NodeSet([move.target]), (move,), before
+        )
+        self.progress.moved += moved
+        self.progress.done = min(self.progress.total, self.progress.done + moved)
+        rest = remaining(before.bytes_by_node, now.bytes_by_node, (move,))
+        self._explain(now, max(0, rest - (sum(self.progress.left.values()) - explained)), (move,), not_moved)
 
     def _by_migrate_pages(self, before: Placement) -> None:
+        moved, now, not_moved = self._migrate_pages(
+            self.plan.sources, self.plan.targets, self.plan.moves, before
+        )
+        self.progress.moved = moved
+        self.progress.done = self.progress.total
+        rest = remaining(before.bytes_by_node, now.bytes_by_node, self.plan.moves)
+        self._explain(now, rest, self.plan.moves, not_moved)
+
+    def _migrate_pages(
+        self, sources: NodeSet, targets: NodeSet, moves: tuple[Move, ...], before: Placement
+    ) -> tuple[int, Placement, int | None]:
+        """One migrate_pages(2), journaled ahead: (bytes that left, the placement after it, pages that the call said it
+        did not move: None where it stopped for want of room)."""
         self.used.add("migrate_pages")
-        sources, targets, moves = self.plan.sources, self.plan.targets, self.plan.moves
         for move in moves:
             runs = [(vma.start, vma.pages[move.source]) for vma in before.vmas if vma.pages.get(move.source)]
             if runs:
@@ -387,49 +320,47 @@ class _Job:
         took = self.kernel.clock() - began
         now = read_placement(self.kernel, self.pid)
         rest = remaining(before.bytes_by_node, now.bytes_by_node, moves)
-        self.progress.moved = max(0, self.progress.total - rest)
-        self.progress.done = self.progress.total
-        self.journal.after(self.progress.moved // self.kernel.page_size)
-        self.progress.left.clear()
-        if rest:
-            self._explain(now, rest, not_moved)
+        moved = max(0, _on_sources(before, moves) - rest)
+        self.journal.after(moved // self.kernel.page_size)
         self._report(took)
+        return moved, now, not_moved
 
-    def _explain(self, now: Placement, rest: int, not_moved: int | None) -> None:
+    def _explain(self, now: Placement, rest: int, moves: tuple[Move, ...], not_moved: int | None) -> None:
         """migrate_pages gives no reasons: what is shared is seen, what it counted was busy."""
         if not_moved is None:
-            self._left("refused" if self.error else "no-room", rest)
+            self.progress.leave("refused" if self.error else "no-room", rest)
             return
-        shared = min(
-            rest, sum(_on_sources(Placement((vma,)), self.plan.moves) for vma in now.vmas if vma.mapmax > 1)
-        )
+        shared = min(rest, _on_sources(Placement(tuple(vma for vma in now.vmas if vma.mapmax > 1)), moves))
         busy = min(rest - shared, not_moved * self.kernel.page_size)
-        reasons: tuple[tuple[Reason, int], ...] = (
-            ("shared", shared),
-            ("busy", busy),
-            ("unmovable", rest - shared - busy),
-        )
-        for reason, amount in reasons:
-            if amount:
-                self._left(reason, amount)
+        self.progress.leave("shared", shared)
+        self.progress.leave("busy", busy)
+        self.progress.leave("unmovable", rest - shared - busy)
+
+    def _report(self, took: int) -> None:
+        progress = self.progress
+        progress.worst_call = max(progress.worst_call, took)
+        progress.elapsed = self.kernel.clock() - self.started
+        self.on_progress(progress)
+        if self.options.max_rate:
+            due = self.started + progress.moved * 1_000_000_000 // self.options.max_rate
+            while (early := due - self.kernel.clock()) > 0 and not self.cancel.is_set():
+                self.kernel.pause(min(early, _PAUSE))
 
     def _outcome(self, before: Placement, cancelled: bool) -> Outcome:
+        progress = self.progress
         after: dict[int, int] = {}
+        appeared = 0
         try:
             still_the_same(self.kernel, self.process.identity)
             after = read_placement(self.kernel, self.pid).bytes_by_node
         except (NotFound, NotPermitted) as exc:
             self.error = self.error or str(exc)
-            self.progress.left.clear()
-            self._left("process-ended", max(0, self.progress.total - self.progress.moved))
-        progress = self.progress
-        rest = remaining(before.bytes_by_node, after, self.plan.moves) if after else 0
-        if hidden := progress.left.get("hidden", 0):
-            progress.left["hidden"] = max(0, min(hidden, rest - sum(progress.left.values()) + hidden))
-        if self.gave_up:
-            self._left("refused" if self.error else "no-room", max(0, rest - sum(progress.left.values())))
-        if cancelled:
-            self._left("cancelled", max(0, progress.total - progress.moved - sum(progress.left.values())))
+            progress.left.clear()
+            progress.leave("process-ended", progress.total - progress.moved)
+        except NumatuiError as exc:
+            self.error = self.error or str(exc)
+        else:
+            appeared = self._reconcile(before.bytes_by_node, after, cancelled)
         progress.elapsed = self.kernel.clock() - self.started
         method = "+".join(sorted(self.used, reverse=True)) or "move_pages"
         assert method in ("move_pages", "migrate_pages", "move_pages+migrate_pages")
@@ -445,32 +376,32 @@ class _Job:
             worst_call=progress.worst_call,
             cancelled=cancelled,
             error=self.error,
+            appeared=appeared,
         )
 
-
-def _end_of_window(addresses: Addresses, end: int) -> int:
-    """The position from `end` on where no transparent huge page is cut in two."""
-    if end >= len(addresses):
-        return len(addresses)
-    last = int(addresses[end - 1]) | (_HUGE - 1)
-    return int(np.searchsorted(addresses, np.uint64(last), side="right"))
+    def _reconcile(self, before: dict[int, int], after: dict[int, int], cancelled: bool) -> int:
+        """What the calls answered against what was read again: what is still on sources gets a reason, and what came
+        back counts as not moved. Returns what is new there."""
+        progress = self.progress
+        rest = remaining(before, after, self.plan.moves)
+        if hidden := progress.left.get("hidden", 0):
+            progress.left["hidden"] = max(0, min(hidden, rest - sum(progress.left.values()) + hidden))
+        if self.gave_up:
+            progress.leave("refused" if self.error else "no-room", rest - sum(progress.left.values()))
+        unreached = progress.total - progress.moved - sum(progress.left.values())
+        if cancelled:
+            progress.leave("cancelled", unreached)
+        elif self.error and not self.gave_up:
+            progress.leave("stopped", unreached)
+        excess = max(0, rest - sum(progress.left.values()))
+        appeared = min(excess, max(0, sum(after.values()) - sum(before.values())))
+        returned = min(excess - appeared, progress.moved)
+        progress.leave("returned", returned)
+        progress.moved -= returned
+        return appeared
 
 
 def _on_sources(placement: Placement, moves: tuple[Move, ...]) -> int:
     sources = NodeSet(move.source for move in moves)
     by_node = placement.bytes_by_node
     return sum(by_node.get(node, 0) for node in sources)
-
-
-def _reason(code: int) -> Reason:
-    if code >= 0 or code in (_UNTOUCHED, -errno.EBUSY, -errno.EAGAIN):
-        return "busy"
-    reasons: dict[int, Reason] = {
-        -errno.EACCES: "shared",
-        -errno.ENOMEM: "no-room",
-        -errno.ENOENT: "gone",
-        -errno.EFAULT: "gone",
-        -errno.EPERM: "refused",
-        -errno.ENODEV: "refused",
-    }
-    return reasons.get(code, "unmovable")

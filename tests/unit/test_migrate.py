@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from backend.emulator.fault import touch
 from backend.emulator.kernel import EmulatedKernel
 from backend.emulator.machine import Machine
 from backend.emulator.syscalls import Caller
@@ -230,6 +231,192 @@ def test_hidden_pages_are_moved_by_migrate_pages_or_reported(tmp_path: Path) -> 
     assert outcome.after == {1: 50 * PAGE, 2: 100 * PAGE}
 
 
+class HidingSome(Hiding):
+    """The first page of each query is hidden, until migrate_pages."""
+
+    def move_pages(
+        self, pid: int, pages: array[int], nodes: array[int] | None, status: array[int], flags: int
+    ) -> int:
+        result = self._kernel.move_pages(pid, pages, nodes, status, flags)
+        if nodes is None:
+            status[0] = -errno.ENOENT
+        return result
+
+
+def test_a_few_hidden_pages_do_not_send_others_twice_where_a_target_is_a_source_too(tmp_path: Path) -> None:
+    m, kernel, pid = two_by_hundred()
+    outcome = move(HidingSome(kernel), pid, [0, 1], [1, 2], tmp_path)
+    assert outcome.after == {1: 100 * PAGE, 2: 50 * PAGE}
+    assert outcome.complete
+    assert outcome.moved == 150 * PAGE
+    check_at_rest(m)
+
+
+def test_pages_that_something_moves_back_are_not_called_moved(tmp_path: Path) -> None:
+    m = machine("linux-6", pages=4096)
+    task = m.spawn("t", cpu=0)
+    vma = region(m, task, {0: 1000})
+    kernel = EmulatedKernel(m)
+    calls: list[int] = []
+
+    def meddle(progress: Progress) -> None:
+        if not calls:
+            calls.append(1)
+            pages = array("Q", [vma.start + n * PAGE for n in range(200)])
+            kernel.move_pages(task.pid, pages, array("i", [0]) * 200, array("i", [0]) * 200, 2)
+
+    outcome = move(kernel, task.pid, [0], [1], tmp_path, on_progress=meddle)
+    assert outcome.after == {0: 200 * PAGE, 1: 800 * PAGE}
+    assert outcome.left == {"returned": 200 * PAGE}
+    assert outcome.moved == 800 * PAGE
+    assert not outcome.complete
+
+
+def test_memory_that_is_new_on_a_source_is_told_apart_from_what_stayed(tmp_path: Path) -> None:
+    m = machine("linux-6", pages=4096)
+    task = m.spawn("t", cpu=0)
+    vma = region(m, task, {0: 1000}, pages=1300)
+    calls: list[int] = []
+
+    def grow(_: Progress) -> None:
+        if not calls:
+            calls.append(1)
+            m.run(touch(m, task, task.leader, vma.start, np.arange(1000, 1300, dtype=np.int64), write=True))
+
+    outcome = move(EmulatedKernel(m), task.pid, [0], [1], tmp_path, on_progress=grow)
+    assert outcome.complete
+    assert outcome.appeared + outcome.moved >= 1000 * PAGE
+    assert outcome.after.get(0, 0) == outcome.appeared
+
+
+def test_without_the_ends_of_mappings_nothing_is_called_done(tmp_path: Path) -> None:
+    class NoMaps(Hiding):
+        def move_pages(self, *arguments: Any) -> int:
+            return self._kernel.move_pages(*arguments)
+
+        def read(self, path: str, offset: int = 0, size: int = -1) -> bytes:
+            if path.endswith("/maps"):
+                raise OSError(errno.EACCES, "no")
+            return self._kernel.read(path, offset, size)
+
+    _, kernel, pid = two_by_hundred()
+    outcome = move(NoMaps(kernel), pid, [0, 1], [2, 3], tmp_path)
+    assert outcome.left == {"unlocated": 150 * PAGE}
+    assert not outcome.complete
+
+
+def test_a_placement_that_cannot_be_read_in_the_end_is_an_error_of_the_outcome(tmp_path: Path) -> None:
+    class Garbled(Hiding):
+        garbled = False
+
+        def move_pages(self, *arguments: Any) -> int:
+            return self._kernel.move_pages(*arguments)
+
+        def read(self, path: str, offset: int = 0, size: int = -1) -> bytes:
+            if self.garbled and path.endswith("/numa_maps"):
+                return b"garbage"
+            return self._kernel.read(path, offset, size)
+
+    _, kernel, pid = two_by_hundred()
+    garbled = Garbled(kernel)
+
+    def garble(_: Progress) -> None:
+        garbled.garbled = True
+
+    outcome = move(garbled, pid, [0], [2], tmp_path, on_progress=garble)
+    assert "numa_maps" in outcome.error
+    assert not outcome.complete
+
+
+class Huge(Hiding):
+    """Transparent huge pages on a machine that has none: moving one small page takes its 512 neighbours along."""
+
+    def __init__(self, kernel: EmulatedKernel, folder: Path) -> None:
+        super().__init__(kernel)
+        self.folder = folder
+        self.unjournaled = 0
+
+    def move_pages(
+        self, pid: int, pages: array[int], nodes: array[int] | None, status: array[int], flags: int
+    ) -> int:
+        if nodes is None:
+            return self._kernel.move_pages(pid, pages, nodes, status, flags)
+        blocks = sorted({page >> 21 for page in pages})
+        whole = array("Q", [(block << 21) + n * PAGE for block in blocks for n in range(512)])
+        (path,) = (self.folder / "jobs").iterdir()
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        runs = [run for line in lines for run in line.get("runs", [])]
+        known = {start + n * PAGE for start, count in runs for n in range(count)}
+        vma = self._kernel.machine.tasks[pid].mm.vmas[0]
+        self.unjournaled += sum(vma.start <= page < vma.end and page not in known for page in whole)
+        self._kernel.move_pages(
+            pid, whole, array("i", [nodes[0]]) * len(whole), array("i", [0]) * len(whole), flags
+        )
+        status[:] = array("i", [nodes[0]]) * len(pages)
+        return 0
+
+
+def test_no_part_of_a_transparent_huge_page_moves_before_it_is_journaled(tmp_path: Path) -> None:
+    m = machine("linux-6", pages=4096)
+    task = m.spawn("t", cpu=0)
+    region(m, task, {0: 2048})
+    kernel = Huge(EmulatedKernel(m), tmp_path)
+    outcome = move(kernel, task.pid, [0], [1], tmp_path, budget=100_000)
+    assert outcome.complete
+    assert outcome.moved == 2048 * PAGE
+    assert kernel.unjournaled == 0
+
+
+def test_batches_are_measured_in_bytes(tmp_path: Path) -> None:
+    sizes: dict[int, list[int]] = {}
+    for page_size in (PAGE, 1 << 21):
+        m = machine("linux-6", pages=4096, page_size=page_size)
+        task = m.spawn("t", cpu=0)
+        region(m, task, {0: 100})
+        kernel = EmulatedKernel(m)
+        original, seen = kernel.move_pages, sizes.setdefault(page_size, [])
+
+        def watching(
+            pid: int,
+            pages: array[int],
+            nodes: Any,
+            status: array[int],
+            flags: int,
+            original=original,
+            seen=seen,
+        ) -> int:
+            if nodes is not None:
+                seen.append(len(pages))
+            return original(pid, pages, nodes, status, flags)
+
+        kernel.move_pages = watching  # type: ignore[method-assign]
+        assert move(kernel, task.pid, [0], [1], tmp_path).complete
+    assert sizes[PAGE] == [100]
+    assert max(sizes[1 << 21]) * (1 << 21) <= 32 << 20
+    assert sizes[1 << 21][0] == 1
+
+
+def test_a_job_that_waits_for_its_rate_can_be_cancelled(tmp_path: Path) -> None:
+    m = machine("linux-6", pages=4096)
+    task = m.spawn("t", cpu=0)
+    region(m, task, {0: 3000})
+    kernel = EmulatedKernel(m)
+    cancel = threading.Event()
+    pauses: list[int] = []
+    original = kernel.pause
+
+    def pause(nanoseconds: int) -> None:
+        pauses.append(nanoseconds)
+        cancel.set()
+        original(nanoseconds)
+
+    kernel.pause = pause  # type: ignore[method-assign]
+    outcome = move(kernel, task.pid, [0], [1], tmp_path, max_rate=PAGE, cancel=cancel)
+    assert outcome.cancelled
+    assert len(pauses) == 1
+    assert pauses[0] <= 100_000_000
+
+
 def test_a_rate_limit_is_kept(tmp_path: Path) -> None:
     m = machine("linux-6", pages=4096)
     task = m.spawn("t", cpu=0)
@@ -333,7 +520,7 @@ class TestJournal:
             move(kernel, pid, [0], [2], tmp_path)
         assert not list((tmp_path / "elsewhere").iterdir())
 
-    def test_an_interrupted_job_has_no_end(self, tmp_path: Path) -> None:
+    def test_a_job_that_breaks_down_says_that_it_failed(self, tmp_path: Path) -> None:
         _, kernel, pid = two_by_hundred()
 
         def die(_: Progress) -> None:
