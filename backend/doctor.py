@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -42,6 +43,13 @@ def _checks(kernel: Kernel) -> Iterator[Check]:
     uid, privileged = kernel.credentials()
     if kernel.source == "replay":
         yield Check("permission", "note", "a recording can be looked at but not changed")
+    elif privileged and _forbidden(kernel):
+        yield Check(
+            "permission",
+            "note",
+            "you are root, but not every process may be looked at: a container or security module forbids it",
+            "run numatui outside the container",
+        )
     elif privileged:
         yield Check("permission", "ok", "you may look at and move every process")
     else:
@@ -77,6 +85,14 @@ def _checks(kernel: Kernel) -> Iterator[Check]:
             f"zone_reclaim_mode is {reclaim}: a full node drops its cache before others are used",
             "sysctl vm.zone_reclaim_mode=0 unless that is meant",
         )
+
+
+def _forbidden(kernel: Kernel) -> bool:
+    try:
+        kernel.read("/proc/1/numa_maps")
+    except OSError as exc:
+        return exc.errno in (errno.EACCES, errno.EPERM)
+    return False
 
 
 def _nodes(topology: Topology) -> Iterator[Check]:

@@ -128,10 +128,9 @@ def run(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as exc:
-        return _fail(
-            f"{exc.strerror or exc}{f' ({exc.filename})' if exc.filename else ''}; numatui doctor tells what this machine allows",
-            1,
-        )
+        where = f" ({exc.filename})" if exc.filename else ""
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+        return _fail(f"{exc.strerror or exc}{where}", 1)
 
 
 def _fail(message: str, code: int) -> int:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from backend.errors import UsageError
+from backend.errors import NotSupported, NumatuiError, UsageError
 from backend.kernel import Kernel
 from backend.plan import Plan
 from numatui.cli import output
@@ -55,6 +55,8 @@ def migrate(
         move_all=move_all,
     )
     kernel = kernel_of(context)
+    if kernel.source == "replay":
+        raise NotSupported("a recording cannot be changed", "numatui plan says what would move")
     plan = prepare(kernel, pids, sources, targets, method=method, move_all=move_all)
     if dry_run:
         output.print_json("plan", document(plan)) if json else print_plan(plan)
@@ -69,15 +71,26 @@ def migrate(
         if kernel.source == "demo":
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="numatui-demo-"))) / "jobs"
             options = replace(options, journal_dir=folder)
-        outcomes = _run(kernel, plan, options, quiet=json)
+        outcomes, errors = _run(kernel, plan, options, quiet=json)
     if json:
         output.print_json(
-            "migrate", {"plan": document(plan), "outcomes": [outcome_document(one) for one in outcomes]}
+            "migrate",
+            {
+                "plan": document(plan),
+                "outcomes": [outcome_document(one) for one in outcomes],
+                "errors": [str(one) for one in errors],
+            },
         )
     else:
         for one in outcomes:
             _print_outcome(one)
-    if any(one.cancelled for one in outcomes):
+    if errors and outcomes:
+        for one in errors:
+            output.note(f"numatui: {one}")
+        raise typer.Exit(max(one.exit_code for one in errors))
+    if errors:
+        raise errors[0]
+    if any(one.cancelled and not one.complete for one in outcomes):
         raise typer.Exit(130)
     if any(not one.complete for one in outcomes):
         raise typer.Exit(1)
@@ -103,6 +116,7 @@ def outcome_document(outcome: Outcome) -> dict[str, Any]:
         "method": outcome.method,
         "moved": outcome.moved,
         "left": dict(outcome.left),
+        "appeared": outcome.appeared,
         "before": {str(node): amount for node, amount in outcome.before.items()},
         "after": {str(node): amount for node, amount in outcome.after.items()},
         "seconds": outcome.elapsed / 1e9,
@@ -113,21 +127,28 @@ def outcome_document(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _run(kernel: Kernel, plan: Plan, options: Options, quiet: bool) -> list[Outcome]:
+def _run(
+    kernel: Kernel, plan: Plan, options: Options, quiet: bool
+) -> tuple[list[Outcome], list[NumatuiError]]:
+    """One process after the other; what one cannot be done for does not keep the others from it."""
     from backend.migrate import migrate_process
 
     cancel = threading.Event()
     previous = signal.signal(signal.SIGINT, lambda *_: cancel.set())
     outcomes: list[Outcome] = []
+    errors: list[NumatuiError] = []
     try:
         for one in plan.processes:
-            with _progress_bar(one.process.pid, quiet) as show:
-                outcomes.append(migrate_process(kernel, plan, one.process, options, show, cancel))
+            try:
+                with _progress_bar(one.process.pid, quiet) as show:
+                    outcomes.append(migrate_process(kernel, plan, one.process, options, show, cancel))
+            except NumatuiError as exc:
+                errors.append(exc)
             if cancel.is_set():
                 break
     finally:
         signal.signal(signal.SIGINT, previous)
-    return outcomes
+    return outcomes, errors
 
 
 class _progress_bar:
@@ -188,5 +209,9 @@ def _print_outcome(outcome: Outcome) -> None:
     output.print_table(["", *[f">N{node}" for node in nodes]], rows)
     for reason, amount in outcome.left.items():
         output.note(f"{pid}: {output.size(amount)} not moved: {REASONS[reason]}")
+    if outcome.appeared:
+        output.note(
+            f"{pid}: {output.size(outcome.appeared)} are new on source nodes: the process allocated them meanwhile"
+        )
     if outcome.error:
         output.note(f"{pid}: {outcome.error}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated, Any
 
 import typer
@@ -39,7 +40,15 @@ def ps(
     kernel = kernel_of(context)
     topology = read_topology(kernel)
     least = parse_size(minimum)
-    rows = Surveyor(kernel, topology).read(lambda process: _wanted(process, pattern or [], user))
+    seen: set[str] = set()
+
+    def wanted(process: Process) -> bool:
+        seen.update((process.user, str(process.uid)))
+        return _wanted(process, pattern or [], user)
+
+    rows = Surveyor(kernel, topology).read(wanted)
+    if user is not None and user not in seen:
+        raise NotFound(f"no process belongs to the user '{user}'", "numatui ps lists those there are")
     rows = _sorted([row for row in rows if row.resident >= least], sort, topology.ids)
     if pattern and not rows:
         raise NotFound(f"no process matches {' '.join(pattern)}", "numatui ps without a pattern lists all")
@@ -85,7 +94,8 @@ def _wanted(process: Process, patterns: list[str], user: str | None) -> bool:
     return not patterns or any(
         str(process.pid) == one
         if one.isdigit()
-        else one.lower() in process.comm.lower() or one.lower() in process.command.lower()
+        else process.pid != os.getpid()
+        and (one.lower() in process.comm.lower() or one.lower() in process.command.lower())
         for one in patterns
     )
 

@@ -134,6 +134,7 @@ def test_the_old_rule_can_be_asked_for(cli: Cli) -> None:
         ([*SMALL, "migrate", "3", "--from", "0", "--to", "1", "--method", "teleport"], 2, "teleport"),
         ([*SMALL, "migrate", "3", "--from", "0", "--to", "1", "--budget", "soon"], 2, "soon"),
         ([*SMALL, "ps", "nothing-like-this"], 4, "no process matches"),
+        ([*SMALL, "ps", "--user", "nobody-here"], 4, "nobody-here"),
         ([*SMALL, "ps", "--sort", "beauty"], 2, "beauty"),
         ([*SMALL, "ps", "--min", "lots"], 2, "lots"),
         (["--demo", "no-such-scenario", "ps"], 4, "no-such-scenario"),
@@ -300,4 +301,34 @@ def test_an_ordinary_user_is_refused_other_users_processes() -> None:
     )
     done = python("-c", code, "migrate", str(os.getpid()), "--from", "0", "--to", "0", "--yes")
     assert done.returncode == 3
+    assert one_line(done.stderr)
+
+
+def test_what_cannot_be_done_for_one_process_does_not_hide_what_was_done_for_another(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import backend.migrate
+    from backend.errors import NotFound
+
+    real = backend.migrate.migrate_process
+
+    def failing(kernel: Any, plan: Any, process: Any, *rest: Any) -> Any:
+        if process.pid == 19:
+            raise NotFound("there is no process 19")
+        return real(kernel, plan, process, *rest)
+
+    monkeypatch.setattr(backend.migrate, "migrate_process", failing)
+    document = cli.json("--demo", "migrate", "19", "22", "--from", "1", "--to", "3", "--yes", code=4)
+    assert [one["pid"] for one in document["outcomes"]] == [22]
+    assert document["errors"] == ["there is no process 19"]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+def test_a_full_output_is_one_line() -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "numatui", "plan", "--nodes", "0-3", "--from", "0", "--to", "1", "--json"],
+            stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert done.returncode == 1
     assert one_line(done.stderr)

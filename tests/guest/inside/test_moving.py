@@ -180,7 +180,11 @@ def test_a_disk_that_fills_up_meanwhile_stops_the_move_at_what_is_journaled(
     one = victim(dict.fromkeys((0, 1), 8), layout={f"r{n}": {"on": {0: 8}} for n in range(60)})
     with rig.mounted("tmpfs", "size=4k", tmp_path / "disk") as disk:
         done = numatui("migrate", one.pid, "--from", "0", "--to", "2", "--yes", "--json", state=disk)
-    done.refused(1, "the disk is full", "nothing more is moved")
+    assert done.code == 1, done
+    (outcome,) = done.json["outcomes"]
+    assert "the disk is full" in outcome["error"], done
+    assert outcome["left"].keys() == {"stopped"}, done
     moved = sum(one.pages(name).get(2, 0) for name in one.regions)
     assert 0 < moved < 60 * 8
+    assert outcome["moved"] == moved * 4096
     one.verify()
