@@ -168,6 +168,8 @@ class _Tarball:
                     if member.isreg():
                         handle = tar.extractfile(member)
                         self._files[name] = handle.read(MAX_FILE + 1) if handle else b""
+                    elif member.islnk():
+                        links[name] = os.path.normpath("/" + member.linkname)
                     elif member.issym():
                         links[name] = os.path.normpath(os.path.join(os.path.dirname(name), member.linkname))
                     if not member.isdir():

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 SHARED = Path(__file__).parents[2] / "shared"
 """Recorded machines that lie beside a development checkout; tests that use more than the repository has skip without."""
+
+
+def without(why: str) -> None:
+    """Skip a test for want of something; where everything has to be there (NUMATUI_REQUIRE_GUEST, as in CI), fail it."""
+    if os.environ.get("NUMATUI_REQUIRE_GUEST"):
+        pytest.fail(why, pytrace=False)
+    pytest.skip(why)
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ LATER = (
     "fsync", "msync", "truncate", "unlink",
     "swapoff", "offline", "online", "bad_page", "cpuset", "attach", "write",
 )  # fmt: skip
-"""Steps of the scenario language that need parts which this stage of the machine does not have."""
+"""Steps of the scenario language that need parts which the machine does not have."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,10 +72,15 @@ def show(
         )
         return
     where = topology.node_of_cpu.get(process.cpu)
+    by_place: dict[str, int] = {}
+    for thread in read_threads(kernel, pid):
+        node = topology.node_of_cpu.get(thread.cpu)
+        by_place["?" if node is None else str(node)] = by_place.get("?" if node is None else str(node), 0) + 1
+    running = ", ".join(f"{count} on node {node}" for node, count in sorted(by_place.items()))
     print(
         f"{pid} {output.printable(process.command, 200)}\nuser {output.printable(process.user)}, "
-        f"{process.threads} threads, on CPU {process.cpu} (node {'?' if where is None else where}), "
-        f"cpuset {output.printable(process.cpuset)}"
+        f"on CPU {process.cpu} (node {'?' if where is None else where}), "
+        f"{process.threads} threads{f' ({running})' if running else ''}, cpuset {output.printable(process.cpuset)}"
     )
     heads: list[str] = [
         "ADDRESS", "KIND", "POLICY", ">PAGE", *[f">N{node}" for node in ids], "FILE",

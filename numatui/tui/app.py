@@ -47,6 +47,10 @@ class NumatuiApp(StatefulApp):
         Binding("backslash", "speed(0)", "Demo: time stands still, or goes on", show=False),
     ]
 
+    def action_help_quit(self) -> None:
+        """Ctrl+C, which elsewhere would end a program."""
+        self.tell("Press q to quit.")
+
     def __init__(
         self,
         kernel: Kernel,

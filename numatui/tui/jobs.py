@@ -18,6 +18,7 @@ from numatui.tui.reading import problem_of
 
 State = Literal["running", "done", "partly", "cancelled", "failed"]
 _REPORT_EVERY = 0.1
+_NOT_REACHED: tuple[Reason, ...] = ("cancelled", "stopped", "process-ended")
 
 
 @dataclass
@@ -42,12 +43,15 @@ class Job:
     @property
     def done(self) -> int:
         """Bytes that were dealt with, moved or not."""
+        if self.ended:
+            return self.total - sum(self.left.get(reason, 0) for reason in _NOT_REACHED) - self._never_begun
         finished = sum(one.bytes for one in self.plan.processes[: self.at])
-        return (
-            self.total
-            if self.ended
-            else min(self.total, finished + (self.progress.done if self.progress else 0))
-        )
+        return min(self.total, finished + (self.progress.done if self.progress else 0))
+
+    @property
+    def _never_begun(self) -> int:
+        begun = {one.process.identity for one in self.outcomes}
+        return sum(one.bytes for one in self.plan.processes if one.process.identity not in begun)
 
     @property
     def moved(self) -> int:
@@ -83,7 +87,7 @@ class Job:
     def state(self) -> State:
         if not self.ended:
             return "running"
-        if self.cancel.is_set():
+        if any(one.cancelled for one in self.outcomes) or (self.cancel.is_set() and self._never_begun):
             return "cancelled"
         if self.errors and not self.outcomes:
             return "failed"

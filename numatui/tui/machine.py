@@ -64,7 +64,7 @@ def open_machine(choice: Choice) -> Machine:
 
     return Machine(
         open_scenario("default"),
-        f"{why}, so this one is emulated. --live shows yours.",
+        f"{why}, so this one is emulated. --live shows yours, --demo this one.",
     )
 
 

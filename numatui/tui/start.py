@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from backend.errors import NumatuiError
+import sys
+
+from backend.errors import NumatuiError, UsageError
 from numatui import config
 from numatui.tui.app import NumatuiApp
 from numatui.tui.machine import Choice, open_machine, simulated_time
 
 
 def start(choice: Choice) -> int:
-    """Run the TUI on the machine that was chosen and return the exit code. Raises NotSupported, NotFound, ParseError
-    where that machine cannot be opened."""
+    """Run the TUI on the machine that was chosen and return the exit code. Raises UsageError without a terminal,
+    NotSupported, NotFound, ParseError where that machine cannot be opened."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise UsageError(
+            "the terminal UI needs a terminal",
+            "numatui ps, nodes and the other commands do without; see --help",
+        )
     machine = open_machine(choice)
     clock = simulated_time(machine.kernel)
     if clock is not None:

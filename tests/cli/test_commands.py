@@ -332,3 +332,10 @@ def test_a_full_output_is_one_line() -> None:
         )  # fmt: skip
     assert done.returncode == 1
     assert one_line(done.stderr)
+
+
+def test_the_terminal_ui_without_a_terminal_is_one_line() -> None:
+    done = python("-m", "numatui", "--demo", stdin=subprocess.DEVNULL)
+    assert done.returncode == 2
+    assert one_line(done.stderr)
+    assert not done.stdout

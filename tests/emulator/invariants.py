@@ -1,4 +1,4 @@
-"""What must hold of an emulated machine between any two steps (section 9 of the design)."""
+"""What must hold of an emulated machine between any two steps."""
 
 from __future__ import annotations
 

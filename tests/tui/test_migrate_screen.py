@@ -194,6 +194,7 @@ async def test_a_job_can_be_cancelled_and_says_what_was_left() -> None:
         assert job.state == "cancelled"
         assert 0 < job.moved < job.total
         assert "cancelled" in job.left
+        assert job.done == job.moved
 
 
 async def test_a_job_goes_on_when_its_screen_is_left_and_tells_its_end() -> None:
@@ -291,3 +292,58 @@ async def test_the_journal_of_a_demo_goes_with_the_app() -> None:
         assert folder is not None
         assert list(folder.glob("*.jsonl"))
     assert not folder.exists()
+
+
+async def test_enter_alone_does_not_confirm() -> None:
+    kernel = FakeKernel()
+    async with driving(kernel) as app:
+        await choose(app, "train")
+        await app.press("enter")
+        await app.screen(Question)
+        await app.press("enter")
+        await app.screen(MigrateScreen)
+        assert not app.app.jobs
+        assert kernel.calls == 0
+
+
+async def test_while_the_text_of_a_set_is_wrong_there_is_no_plan_and_the_reason_stays() -> None:
+    async with driving() as app:
+        screen = await choose(app, "train")
+        field = screen.query_one("#from", Input)
+        field.focus()
+        field.value = "0-12"
+        await app.until(lambda: screen.plan is None)
+        assert "there is no node 12" in app.text()
+        await app.read()
+        await app.until(lambda: screen.plan is None)
+        assert "there is no node 12" in app.text()
+        await app.press("enter", "enter")
+        assert isinstance(app.app.screen, MigrateScreen)
+        field.value = "1"
+        await app.until(lambda: screen.plan is not None)
+        assert "there is no node 12" not in app.text()
+
+
+async def test_processes_that_run_on_different_nodes_get_no_target_proposed() -> None:
+    async with driving() as app:
+        await app.press("slash", *"redis", "enter", "space", "space", "escape", "m")
+        screen = await planned(app)
+        nodes = {screen.snapshot.topology.node_of_cpu[one.process.cpu] for one in screen.subjects or []}
+        assert len(nodes) == 2
+        assert not screen.targets
+        assert screen.plan is None
+        assert "they run on different nodes" in app.text()
+
+
+async def test_what_is_moved_is_what_was_asked_even_if_the_plan_changed_meanwhile() -> None:
+    async with driving() as app:
+        screen = await choose(app, "train")
+        asked = screen.plan
+        await app.press("enter")
+        await app.screen(Question)
+        screen.sources, screen.targets = NodeSet([0]), NodeSet([2])
+        screen._replan()
+        await app.press("y")
+        await app.screen(JobScreen)
+        await app.until(lambda: app.app.jobs[0].ended)
+        assert app.app.jobs[0].plan is asked

@@ -18,6 +18,7 @@ from backend.live.kernel import LiveKernel
 from backend.placement import Placement, join_maps, parse_numa_maps, parse_totals, read_placement, sum_by_node
 from backend.survey import Surveyor
 from backend.topology import read_topology
+from tests.conftest import without
 from tests.unit.trees import NUMA_MAPS
 
 
@@ -149,9 +150,10 @@ def test_the_fast_totals_are_the_sum_of_the_vmas(vmas: list[tuple[str, dict[int,
     assert sum_by_node([parse_totals(raw)]) == sum_by_node(vma.bytes_by_node for vma in parsed)
 
 
-@pytest.mark.skipif(not shutil.which("numastat"), reason="numastat is not installed")
 def test_totals_equal_numastat_for_a_process_of_this_machine() -> None:
     """Of one that stands still: this test's own child."""
+    if not shutil.which("numastat"):
+        without("numastat is not installed (package numactl)")
     code = "import sys; x = bytearray(40 << 20); print('ready', flush=True); sys.stdin.read()"
     with subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE

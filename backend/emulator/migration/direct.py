@@ -1,4 +1,4 @@
-"""`migrate_pages(from, to)`: the pass loop over isolated frames (mm/vmscan.c of Direct Migration V8; section 3 of the design).
+"""`migrate_pages(from, to)`: the pass loop over isolated frames (mm/vmscan.c of Direct Migration V8).
 
 Every step is a function over a batch. Between steps the machine runs on: tasks may fault, exit or unmap.
 """

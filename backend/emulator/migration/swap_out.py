@@ -1,5 +1,5 @@
-"""Swap migration, the technique that direct migration replaces: the page is written out and leaves memory (section 6 of the
-design; swap_page() in mm/vmscan.c of 2.6.15-mm). It comes back where the policy of its next touch says."""
+"""Swap migration, the technique that direct migration replaces: the page is written out and leaves memory (swap_page()
+in mm/vmscan.c of 2.6.15-mm). It comes back where the policy of its next touch says."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ from numatui.tui.paint import Paint
 from numatui.tui.reading import Snapshot, problem_of
 from numatui.tui.screens.question import Question
 from numatui.tui.state import state_of
-from numatui.tui.summary import command_line, proposal, summary
+from numatui.tui.summary import command_line, proposal, run_nodes, summary
 from numatui.tui.widgets.header import Header
 from numatui.tui.widgets.node_map import NodeMap, Side
 
@@ -63,6 +63,8 @@ class MigrateScreen(Screen[None]):
         self.move_all = False
         self.plan: Plan | None = None
         self._reading = False
+        self._set_errors: dict[str, str] = {}
+        """What is wrong with the text of a field, by its id. While there is something, there is no plan."""
 
     def compose(self) -> ComposeResult:
         yield Header()
@@ -141,8 +143,10 @@ class MigrateScreen(Screen[None]):
         if snapshot is None or subjects is None:
             return
         topology, state = snapshot.topology, state_of(self)
-        self.plan, error = None, ""
-        if self.sources and self.targets:
+        self.plan, error = None, "; ".join(self._set_errors.values())
+        if error:
+            pass
+        elif self.sources and self.targets:
             try:
                 self.plan = make_plan(
                     subjects,
@@ -161,13 +165,15 @@ class MigrateScreen(Screen[None]):
                 error = exc.what
         elif subjects:
             error = "choose the nodes to move from" if not self.sources else "choose the nodes to move to"
+            running_on = NodeSet(run_nodes(subjects, topology))
+            if self.sources and len(running_on) > 1:
+                error = f"they run on different nodes ({running_on}): choose where to move them, or migrate them one by one"
             if not self.sources and not (
                 sum_by_node(one.placement.bytes_by_node for one in subjects).keys() - set(self.targets)
             ):
                 error = "all its memory is where it runs; choose source nodes to move it all the same"
         amounts = sum_by_node(one.placement.bytes_by_node for one in subjects)
-        where = (topology.node_of_cpu.get(one.process.cpu) for one in subjects)
-        running = NodeSet(node for node in where if node is not None)
+        running = NodeSet(run_nodes(subjects, topology))
         node_map = self.query_one(NodeMap)
         node_map.show(topology, amounts, running, self.sources, self.targets, self.plan)
         node_map.styles.height = len(topology.nodes) + 1
@@ -186,6 +192,7 @@ class MigrateScreen(Screen[None]):
         self.query_one("#all", Button).label = "shared: move" if self.move_all else "shared: stay"
 
     def _write_sets(self) -> None:
+        self._set_errors.clear()
         with self.prevent(Input.Changed):
             self.query_one("#from", Input).value = str(self.sources)
             self.query_one("#to", Input).value = str(self.targets)
@@ -213,8 +220,10 @@ class MigrateScreen(Screen[None]):
             else:
                 chosen = NodeSet.parse(event.value, nodes, same=self.sources)
         except NumatuiError as exc:
-            self._error(str(exc))
+            self._set_errors[str(event.input.id)] = str(exc)
+            self._replan()
             return
+        self._set_errors.pop(str(event.input.id), None)
         if event.input.id == "from":
             self.sources = chosen
         else:
@@ -262,11 +271,13 @@ class MigrateScreen(Screen[None]):
         else:
             command = command_line(plan, state.kernel, self.move_all)
             title = f"Move {size(plan.bytes)} while {'the process runs' if len(plan.processes) == 1 else 'the processes run'}?"
-            self.app.push_screen(
-                Question(title, ["the same from a shell:", "", "  " + command], "Migrate"), self._confirmed
-            )
+            method, move_all = self.method, self.move_all
 
-    def _confirmed(self, yes: bool | None) -> None:
-        if yes and self.plan is not None:
-            state = state_of(self)
-            state.show_job(state.start_job(self.plan, self.method, self.move_all))
+            def confirmed(yes: bool | None) -> None:
+                """What was asked is what is done, whatever was read meanwhile."""
+                if yes:
+                    state.show_job(state.start_job(plan, method, move_all))
+
+            self.app.push_screen(
+                Question(title, ["the same from a shell:", "", "  " + command], "Migrate"), confirmed
+            )

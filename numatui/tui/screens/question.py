@@ -13,7 +13,7 @@ from textual.widgets import Button, Static
 
 
 class Question(ModalScreen[bool]):
-    """Answers True or False. `lines` may hold text from outside."""
+    """Answers True or False; Enter alone says no. `lines` may hold text from outside."""
 
     BINDINGS: ClassVar = [
         Binding("y", "answer(True)", "Yes"),
@@ -35,7 +35,7 @@ class Question(ModalScreen[bool]):
                 yield Button("No (n)", id="no", compact=True)
 
     def on_mount(self) -> None:
-        self.query_one("#yes").focus()
+        self.query_one("#no").focus()
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
         self.dismiss(event.button.id == "yes")
