@@ -72,6 +72,8 @@ def migrate(
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="numatui-demo-"))) / "jobs"
             options = replace(options, journal_dir=folder)
         outcomes, errors = _run(kernel, plan, options, quiet=json)
+    if errors and not outcomes:
+        raise errors[0]
     if json:
         output.print_json(
             "migrate",
@@ -84,12 +86,10 @@ def migrate(
     else:
         for one in outcomes:
             _print_outcome(one)
-    if errors and outcomes:
+    if errors:
         for one in errors:
             output.note(f"numatui: {one}")
         raise typer.Exit(max(one.exit_code for one in errors))
-    if errors:
-        raise errors[0]
     if any(one.cancelled and not one.complete for one in outcomes):
         raise typer.Exit(130)
     if any(not one.complete for one in outcomes):
