@@ -45,7 +45,8 @@ class State:
 
 @dataclass(slots=True)
 class Zone:
-    """One node's frames. `stack[:free]` are its free frames; watermarks in pages; `numastat` as in sysfs."""
+    """One node's frames. `stack[:free]` are its free frames; watermarks in pages; `numastat` as in sysfs.
+    `isolated`: nothing is allocated from it, what is freed is kept out; `kept_out`: how many of its frames are."""
 
     nid: int
     start: int
@@ -56,6 +57,8 @@ class Zone:
     wmark_low: int = 0
     wmark_high: int = 0
     zonelist: tuple[int, ...] = ()
+    isolated: bool = False
+    kept_out: int = 0
     nr_lru_active: int = 0
     nr_lru_inactive: int = 0
     nr_anon: int = 0
@@ -88,6 +91,7 @@ class MemMap:
         self.private = np.zeros(total, np.int32)
         self.contents = np.zeros(total, np.uint64)
         self.zones: dict[int, Zone] = {}
+        self.bad: set[int] = set()
         start = FIRST_PFN
         for nid, pages in nodes:
             self.nid[start : start + pages] = nid
@@ -180,8 +184,35 @@ class MemMap:
         for nid, here in self.by_node(pfns):
             zone = self.zones[nid]
             mine = pfns[here]
+            if zone.isolated or self.bad:
+                mine = self._keep_out(zone, mine)
             zone.stack[zone.free : zone.free + len(mine)] = mine[::-1]
             zone.free += len(mine)
+
+    def _keep_out(self, zone: Zone, pfns: Pfns) -> Pfns:
+        """Of frames that became free those that may be used again; the others are kept out."""
+        out = np.ones(len(pfns), np.bool_) if zone.isolated else np.isin(pfns, list(self.bad))
+        self.state[pfns[out]] = State.KEPT_OUT
+        zone.kept_out += int(np.count_nonzero(out))
+        return pfns[~out]
+
+    def isolate_zone(self, nid: int) -> None:
+        """Nothing is allocated from this node any more; its free frames are kept out, those in use when they are freed."""
+        zone = self.zones[nid]
+        zone.isolated = True
+        self._keep_out(zone, zone.stack[: zone.free])
+        zone.free = 0
+
+    def return_zone(self, nid: int) -> None:
+        """The node's frames can be used again, except bad ones."""
+        zone = self.zones[nid]
+        zone.isolated = False
+        mine = np.arange(zone.start + zone.pages - 1, zone.start - 1, -1, dtype=np.int32)
+        back = mine[(self.state[mine] == State.KEPT_OUT) & ~np.isin(mine, list(self.bad))]
+        self.state[back] = State.FREE
+        zone.stack[zone.free : zone.free + len(back)] = back
+        zone.free += len(back)
+        zone.kept_out -= len(back)
 
     def put(self, pfns: Pfns) -> None:
         """Drop one reference each; those that had the last one are freed."""

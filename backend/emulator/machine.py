@@ -105,7 +105,7 @@ class Machine:
 
     @property
     def memory_nodes(self) -> NodeSet:
-        return NodeSet(node.id for node in self.nodes.values() if node.pages)
+        return NodeSet(nid for nid, zone in self.frames.zones.items() if zone.pages and not zone.isolated)
 
     @property
     def first_node(self) -> int:
@@ -121,7 +121,7 @@ class Machine:
 
     def nearest_memory(self, node: int) -> int:
         """The node itself, or for one without memory the nearest that has some."""
-        return self.frames.zones[node].zonelist[0]
+        return next(one for one in self.frames.zones[node].zonelist if not self.frames.zones[one].isolated)
 
     def count(self, name: str, amount: int) -> None:
         """Add to a counter as /proc/vmstat has them."""

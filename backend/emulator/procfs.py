@@ -212,9 +212,10 @@ def _swap_cache_by_node(m: Machine, node: int) -> int:
 def _node_meminfo(m: Machine, node: int) -> bytes:
     zone = m.frames.zones[node]
     kilo = m.page_size // 1024
-    used = zone.pages - zone.free
+    total = zone.pages - zone.kept_out
+    used = total - zone.free
     values = {
-        "MemTotal": zone.pages * kilo, "MemFree": zone.free * kilo, "MemUsed": used * kilo,
+        "MemTotal": total * kilo, "MemFree": zone.free * kilo, "MemUsed": used * kilo,
         "SwapCached": _swap_cache_by_node(m, node) * kilo,
         "Active": zone.nr_lru_active * kilo, "Inactive": zone.nr_lru_inactive * kilo,
         "Active(anon)": zone.nr_lru_active * kilo, "Inactive(anon)": zone.nr_lru_inactive * kilo,
@@ -263,7 +264,7 @@ def _meminfo(m: Machine) -> bytes:
     kilo = m.page_size // 1024
     zones = m.frames.zones.values()
     values = {
-        "MemTotal": sum(zone.pages for zone in zones), "MemFree": sum(zone.free for zone in zones),
+        "MemTotal": sum(zone.pages - zone.kept_out for zone in zones), "MemFree": sum(zone.free for zone in zones),
         "SwapCached": int(np.count_nonzero(m.swap.cache >= 0)), "AnonPages": sum(map(_anon, zones)),
         "SwapTotal": m.swap.slots, "SwapFree": m.swap.free,
     }  # fmt: skip

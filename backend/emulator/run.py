@@ -90,6 +90,7 @@ def report(description: Description, built: Built) -> dict[str, Any]:
             {
                 "id": node.id,
                 "pages": node.pages,
+                "kept_out": m.frames.zones[node.id].kept_out,
                 "free": m.frames.zones[node.id].free,
                 **m.frames.zones[node.id].numastat,
             }
@@ -183,7 +184,7 @@ def _step(built: Built, step: Step, outcome: dict[str, Any]) -> Events:
     """Wait for its time, do it, note what it returned. A task that has exited is ESRCH."""
     m = built.machine
     yield m.env.timeout(step.at)
-    task = built.tasks.get(step.task)
+    task = built.tasks.get(step.task) if step.task else m.tasks[1]
     began = m.now
 
     def forked(name: str, child: Task) -> None:
@@ -193,7 +194,7 @@ def _step(built: Built, step: Step, outcome: dict[str, Any]) -> Events:
     try:
         if task is None or not task.alive:
             raise ProcessLookupError(3, "No such process")
-        region = built.regions[step.task].get(step.arguments.get("region", ""))
+        region = built.regions.get(step.task, {}).get(step.arguments.get("region", ""))
         place = Place(m, task, region, step.arguments, forked)
         outcome["result"] = yield from STEPS[step.call].run(place)
     except OSError as exc:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from array import array
 from collections.abc import Callable, Iterator, Mapping
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from backend.emulator import fork, mempolicy, mlock, policy_calls, syscalls
+from backend.emulator import fork, hotplug, mempolicy, mlock, policy_calls, syscalls
 from backend.emulator.fault import touch
 from backend.emulator.mempolicy import Mempolicy
 from backend.emulator.mm import PTE_PRESENT, Indices, Vma
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 LATER = (
     "fsync", "msync", "truncate", "unlink",
-    "swapoff", "offline", "online", "bad_page", "cpuset", "attach", "write",
+    "swapoff", "cpuset", "attach", "write",
 )  # fmt: skip
 """Steps of the scenario language that need parts which the machine does not have."""
 
@@ -63,11 +64,12 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class StepKind:
-    """One step: its arguments besides `task`, and what it does (an int or None; OSError is its outcome too)."""
+    """One step: its arguments besides `task` (where it is `of_task`), and what it does (an int or None; OSError is its outcome too)."""
 
     required: tuple[str, ...]
     optional: tuple[str, ...]
     run: Callable[[Place], Events]
+    of_task: bool = True
 
     def parse(
         self,
@@ -81,18 +83,21 @@ class StepKind:
         """Raises ParseError naming file, line and key."""
         from backend.emulator.description import Step
 
-        keys = body.mapping(("task", *self.required, *self.optional), ("task", *self.required))
-        name = keys.pop("task")
-        process = processes.get(name.text())
-        if process is None:
-            name.fail(
-                f"there is no process '{name.text(100)}'", f"there are {', '.join(processes) or 'none'}"
-            )
+        own = ("task",) if self.of_task else ()
+        keys = body.mapping((*own, *self.required, *self.optional), (*own, *self.required))
+        process: ProcessSpec | None = None
+        if self.of_task:
+            name = keys.pop("task")
+            process = processes.get(name.text())
+            if process is None:
+                name.fail(
+                    f"there is no process '{name.text(100)}'", f"there are {', '.join(processes) or 'none'}"
+                )
         arguments: dict[str, Any] = {}
-        regions = {region.name: region for region in process.memory}
+        regions = {region.name: region for region in process.memory} if process else {}
         for key, value in keys.items():
             arguments[key] = _ARGUMENTS[key](value, nodes, cpus)
-        if "region" in arguments:
+        if "region" in arguments and process:
             region = regions.get(arguments["region"])
             if region is None:
                 keys["region"].fail(
@@ -101,7 +106,7 @@ class StepKind:
                 )
             if "pages" in arguments and arguments["pages"][1] >= region.pages:
                 keys["pages"].fail(f"the region has the pages 0-{region.pages - 1}")
-        return Step(at, call, process.name, arguments)
+        return Step(at, call, process.name if process else "", arguments)
 
 
 def _nodes(value: Value, nodes: NodeSet, cpus: Mapping[int, int]) -> NodeSet:
@@ -276,6 +281,23 @@ def _fork(place: Place) -> Events:
     return child.pid
 
 
+def _offline(place: Place) -> Events:
+    return (yield from hotplug.offline(place.machine, place.arguments["node"]))
+
+
+def _online(place: Place) -> Events:
+    return (yield from hotplug.online(place.machine, place.arguments["node"]))
+
+
+def _bad_page(place: Place) -> Events:
+    """The frame that holds the first of the pages is found to be bad."""
+    for vma, index in place.spans():
+        present = index[(vma.pte[index] & PTE_PRESENT) != 0]
+        if len(present):
+            return (yield from hotplug.bad_page(place.machine, int(vma.pfns(present)[0])))
+    raise syscalls.fail(errno.EFAULT)
+
+
 def _exit(place: Place) -> Events:
     place.machine.exit(place.task)
     yield from place.machine.step("exit", 0.0)
@@ -294,5 +316,8 @@ STEPS: dict[str, StepKind] = {
     "fork": StepKind(("child",), (), _fork),
     "mlock": StepKind(("region",), ("pages",), _mlock),
     "munlock": StepKind(("region",), ("pages",), _munlock),
+    "offline": StepKind(("node",), (), _offline, of_task=False),
+    "online": StepKind(("node",), (), _online, of_task=False),
+    "bad_page": StepKind(("region",), ("pages",), _bad_page),
     "exit": StepKind((), (), _exit),
 }

@@ -59,7 +59,7 @@ def test_a_small_scenario_runs() -> None:
         (MACHINE + PROCESS + "steps:\n  - {exit: {task: a}}\n", 8, "steps[0]", "'at' is missing"),
         (MACHINE + PROCESS + "steps:\n  - {at: 1s, exit: {task: b}}\n", 8, "exit.task", "no process 'b'"),
         (MACHINE + PROCESS + "steps:\n  - {at: 1s, fly: {task: a}}\n", 8, "fly", "no step 'fly'"),
-        (MACHINE + PROCESS + "steps:\n  - {at: 1s, offline: {node: 1}}\n", 8, "offline", "not supported by this machine"),
+        (MACHINE + PROCESS + "steps:\n  - {at: 1s, swapoff: {}}\n", 8, "swapoff", "not supported by this machine"),
         (MACHINE + PROCESS + "steps:\n  - {at: 1s, touch: {task: a, region: x}}\n", 8, "touch.region", "no region 'x'"),
         (MACHINE + PROCESS + "steps:\n  - {at: 1s, touch: {task: a, region: r, pages: 3-99}}\n", 8, "touch.pages", "0-15"),
         (MACHINE + PROCESS + "steps:\n  - {at: soon, exit: {task: a}}\n", 8, "at", "not a time"),
