@@ -66,6 +66,7 @@ def _frame_states(m: Machine) -> None:
     for name in ("flags", "refcount", "mapcount", "mapping", "private"):
         assert not getattr(frames, name)[free].any(), f"1: free frames have no {name}"
     assert (frames.refcount[frames.state == State.IN_USE] > 0).all(), "1: frames in use are referenced"
+    assert not (frames.state[list(frames.bad)] == State.FREE).any(), "9: bad frames are never free"
     stacks = [zone.stack[: zone.free] for zone in frames.zones.values()]
     stacked = np.concatenate(stacks)
     assert len(np.unique(stacked)) == len(stacked), "1: a frame is free once"
@@ -74,6 +75,10 @@ def _frame_states(m: Machine) -> None:
     )
     for zone in frames.zones.values():
         mine = frames.nid == zone.nid
+        assert zone.kept_out == int(np.count_nonzero(frames.state[mine] == State.KEPT_OUT)), (
+            "9: frames kept out"
+        )
+        assert not (zone.isolated and zone.free), "9: nothing of an offlined node can be allocated"
         on_lru = mine & ((frames.flags & PG.LRU) != 0)
         active = on_lru & ((frames.flags & PG.ACTIVE) != 0)
         assert zone.nr_lru_active == int(np.count_nonzero(active)), "7: active LRU count"

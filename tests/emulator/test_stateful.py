@@ -13,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from backend.emulator import policy_calls, syscalls
 from backend.emulator.fault import OutOfMemory, SegmentationFault, touch
 from backend.emulator.fork import fork
+from backend.emulator.hotplug import bad_page, offline, online
 from backend.emulator.machine import Machine
 from backend.emulator.mlock import mlock, munlock
 from backend.emulator.mm import PTE_MIGRATION, PTE_PRESENT, PTE_SHIFT, PTE_SWAP, Mm, Vma
@@ -204,6 +205,17 @@ class Happenings(RuleBasedStateMachine):
             task, vma = found
             call = mlock if lock else munlock
             self._start(call(self.m, task, vma.start + first * 4096, count))
+
+    @rule(node=st.integers(0, 3), back=st.booleans())
+    def hotplug(self, node: int, back: bool) -> None:
+        self._start(online(self.m, node) if back else offline(self.m, node))
+
+    @precondition(lambda self: self.tasks and len(self.m.frames.bad) < 6)
+    @rule(pick=picks, index=st.integers(0, 13))
+    def bad_page(self, pick: int, index: int) -> None:
+        found = self._vma(pick)
+        if found and index < found[1].pages and found[1].pte[index] & PTE_PRESENT:
+            self._start(bad_page(self.m, int(found[1].pte[index]) >> PTE_SHIFT))
 
     @precondition(lambda self: len(self.tasks) > 1)
     @rule(pick=picks)
