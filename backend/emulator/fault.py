@@ -70,7 +70,9 @@ def _handle_fault(m: Machine, task: Task, thread: Thread, address: int, write: b
     pte = int(vma.pte[index])
     if not pte:
         if write:
-            anonymous_pages(m, task, thread, vma, np.array([index], np.int64))
+            yield from room_for(m, task, vma, 1)
+            if not vma.pte[index] and task.alive:
+                anonymous_pages(m, task, thread, vma, np.array([index], np.int64))
     elif pte & PTE_SWAP:
         yield from _do_swap_page(m, task, thread, vma, index, pte, write)
     elif pte & PTE_MIGRATION:
@@ -112,8 +114,14 @@ def touch(m: Machine, task: Task, thread: Thread, start: int, index: Indices, wr
             _writable(vma, write)
             empty = vma.pte[local] == 0
             slow += (vma.start + local[~empty] * m.page_size).tolist()
-            new = local[empty] if write else local[:0]
-            if len(new):
+            empties = local[empty] if write else local[:0]
+            at_once = _at_once(m, task, vma)
+            for at in range(0, len(empties), at_once):
+                yield from room_for(m, task, vma, len(empties[at : at + at_once]))
+                _alive(task)
+                part = empties[at : at + at_once]
+                new = part[vma.pte[part] == 0]
+                slow += (vma.start + part[vma.pte[part] != 0] * m.page_size).tolist()
                 task.min_flt += len(new)
                 anonymous_pages(m, task, thread, vma, new)
                 vma.mark(m.frames, new, write)
@@ -145,6 +153,27 @@ def _find(task: Task, address: int, write: bool) -> tuple[Vma, int]:
     return vma, (address - vma.start) // vma.mm.page_size
 
 
+def _at_once(m: Machine, task: Task, vma: Vma) -> int:
+    """Pages that a batch of faults brings in at once: a small part of the memory it may use, so that between them others
+    can be written out to make room."""
+    return max(1, min(4096, sum(m.frames.zones[node].pages for node in _nodes(m, task, vma)) // 16))
+
+
+def _nodes(m: Machine, task: Task, vma: Vma) -> frozenset[int]:
+    """The nodes that the policy allows for a new page."""
+    return (vma.policy or task.policy).nodemask() or frozenset(m.memory_nodes)
+
+
+def room_for(m: Machine, task: Task, vma: Vma, count: int) -> Events:
+    """Reclaim where the nodes that the policy allows cannot give so many frames. Raises OutOfMemory when the task itself
+    was killed for it."""
+    nodes = _nodes(m, task, vma)
+    if m.reclaim.short_of(count, nodes):
+        yield from m.reclaim.make_room(task, count, nodes)
+        if task.exited == "out of memory":
+            raise OutOfMemory(f"{task.pid}: killed, out of memory")
+
+
 def anonymous_pages(m: Machine, task: Task, thread: Thread, vma: Vma, index: Indices) -> None:
     """do_anonymous_page() for a batch of empty PTEs: frames by policy, mapped writable and dirty.
 
@@ -154,6 +183,7 @@ def anonymous_pages(m: Machine, task: Task, thread: Thread, vma: Vma, index: Ind
     pfns = alloc_by_policy(m, task, thread, vma, index, here)
     got = index[: len(pfns)]
     map_new(m, vma, got, pfns)
+    m.reclaim.after_alloc()
     m.count("pgfault", len(pfns))
     if len(got) < len(index):
         m.kill(task, "out of memory")
@@ -239,10 +269,18 @@ def _do_swap_page(
 def _swap_in(m: Machine, task: Task, thread: Thread, vma: Vma, index: int, entry: int) -> Events:
     """A frame by the policy that is in force now, filled from the device. The fault then finds it in the swap cache."""
     here = m.node_of_cpu.get(thread.cpu, m.first_node)
+    yield from room_for(m, task, vma, 1)
+    if (
+        m.swap.cache[entry] >= 0
+        or not m.swap.swap_map[entry]
+        or vma.pte[index] != entry << PTE_SHIFT | PTE_SWAP
+    ):
+        return
     new = alloc_by_policy(m, task, thread, vma, np.array([index], np.int64), here)
     if not len(new):
         m.kill(task, "out of memory")
         raise OutOfMemory(f"{task.pid}: no frame left to swap in")
+    m.reclaim.after_alloc()
     m.count("pgmajfault", 1)
     yield from read_page(m, entry, int(new[0]))
 
@@ -267,6 +305,7 @@ def _do_wp_page(m: Machine, task: Task, thread: Thread, vma: Vma, index: int, pt
         m.locks.unlock(one)
         if same and not alone:
             yield from m.step("copy on write", m.costs.copy)
+            yield from room_for(m, task, vma, 1)
             if vma.pte[index] == pte:
                 _copy_on_write(m, task, thread, vma, at, one)
     finally:

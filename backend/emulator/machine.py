@@ -27,6 +27,7 @@ from backend.emulator.mm import (
 )  # fmt: skip
 from backend.emulator.page_lock import Events, PageLocks
 from backend.emulator.profile import Profile
+from backend.emulator.reclaim import Reclaimer
 from backend.emulator.swap import SwapArea
 from backend.emulator.swap_io import drop_unused
 from backend.emulator.task import Task, Thread
@@ -95,6 +96,7 @@ class Machine:
         self.counters: dict[str, int] = {}
         self.users: dict[int, str] = {0: "root"}
         self.name = "emulated"
+        self.reclaim = Reclaimer(self)
         self._pids = count(1)
         self._starts = count(1)
         self._next_value = 1

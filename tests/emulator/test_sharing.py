@@ -107,11 +107,10 @@ def test_fork_and_writes_between_any_two_steps_of_a_migration_lose_nothing(profi
 
 
 def test_a_copy_for_which_there_is_no_room_kills_the_writer_and_forgets_no_reference() -> None:
-    m, _, mine, child, _ = family(pages=64)
-    hog = m.spawn("hog", cpu=2)
+    m, _, mine, child, _ = family(pages=64, swap_pages=0)
     for node, zone in m.frames.zones.items():
         if room := zone.free - zone.wmark_min:
-            region(m, hog, {node: room})
+            region(m, child, {node: room})
     with pytest.raises(OutOfMemory):
         m.run(access(m, child, child.leader, mine.start, write=True))
     assert child.exited == "out of memory"

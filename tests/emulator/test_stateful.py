@@ -35,10 +35,11 @@ seen: set[str] = set()
 class Happenings(RuleBasedStateMachine):
     profile = "linux-6"
     batch = 1
+    pages = 48
 
     def __init__(self) -> None:
         super().__init__()
-        self.m: Machine = machine(self.profile, pages=48, swap_pages=24, batch=self.batch)
+        self.m: Machine = machine(self.profile, pages=self.pages, swap_pages=24, batch=self.batch)
         self.tasks: list[Task] = []
         self.exited: list[Mm] = []
         self.pins: list[int] = []
@@ -254,9 +255,9 @@ class Happenings(RuleBasedStateMachine):
         seen.update(name for name, value in self.m.counters.items() if value)
 
 
-def _case(profile: str, batch: int) -> type:
-    name = f"{profile}-batch-{batch}"
-    state_machine = type(name, (Happenings,), {"profile": profile, "batch": batch})
+def _case(profile: str, batch: int, pages: int = 48) -> type:
+    name = f"{profile}-batch-{batch}-pages-{pages}"
+    state_machine = type(name, (Happenings,), {"profile": profile, "batch": batch, "pages": pages})
     case = state_machine.TestCase  # type: ignore[attr-defined]
     case.settings = settings(
         max_examples=70,
@@ -274,6 +275,9 @@ TestDirectV8PageByPage = _case("direct-v8", 1)
 TestDirectV8InBatches = _case("direct-v8", 64)
 TestSwapPageByPage = _case("swap-2.6.15", 1)
 TestSwapInBatches = _case("swap-2.6.15", 64)
+TestLinux6UnderPressure = _case("linux-6", 1, pages=10)
+TestDirectV8UnderPressure = _case("direct-v8", 4, pages=10)
+TestSwapUnderPressure = _case("swap-2.6.15", 4, pages=10)
 
 
 def test_the_state_machine_came_to_the_interesting_places() -> None:
