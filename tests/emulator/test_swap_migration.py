@@ -76,7 +76,7 @@ def test_writing_to_a_page_that_came_back_gives_its_slot_back() -> None:
 
 
 def test_a_task_that_exits_gives_all_slots_back_also_while_pages_are_written() -> None:
-    for steps in range(4, 60, 7):
+    for steps in range(9, 70, 7):
         m = machine("swap-2.6.15")
         task = m.spawn("t", cpu=0)
         region(m, task, {0: 8})
