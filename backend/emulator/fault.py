@@ -255,7 +255,12 @@ def _do_swap_page(
     m.locks.transfer(pfn)
     vma.nr_swap -= 1
     vma.pte[index] = 0
-    exclusive = bool(write and swap.swap_map[entry] == 2 and not frames.flags[pfn] & PG.WRITEBACK)
+    exclusive = bool(
+        write
+        and swap.swap_map[entry] == 2
+        and not frames.mapcount[pfn]
+        and not frames.flags[pfn] & PG.WRITEBACK
+    )
     frames.mapping[pfn] = vma.anon_vma
     frames.index[pfn] = vma.pgoff + index
     vma.map(frames, at, one, PTE_YOUNG | (PTE_WRITE | PTE_DIRTY if exclusive else 0))

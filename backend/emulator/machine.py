@@ -163,7 +163,7 @@ class Machine:
             command=line,
             uid=uid,
             start_time=int(self.now * 100) + next(self._starts),
-            mm=None if kernel_thread else Mm(self.page_size, self.node_slots),
+            mm=None if kernel_thread else Mm(self.page_size, self.node_slots, self.rmap),
             threads=[Thread(tid, raw[:15], where) for tid, where in zip(tids, (cpu, *threads), strict=True)],
             ppid=0 if pid <= 2 else ppid,
             cpus_allowed=CpuSet(self.node_of_cpu),

@@ -76,9 +76,9 @@ class Vma:
         old = self.pte[index]
         pfns = (old >> PTE_SHIFT).astype(np.int32)
         self._count(frames, index, pfns, -1)
-        frames.flags[pfns[(old & PTE_DIRTY) != 0]] |= PG.DIRTY
         frames.mapcount[pfns] -= 1
         self.pte[index] = replacement
+        self.mm.rmap.set_dirty(frames, pfns[(old & PTE_DIRTY) != 0])
         return pfns
 
     def _count(self, frames: MemMap, index: Indices, pfns: Pfns, sign: int) -> None:
@@ -119,6 +119,7 @@ class Mm:
 
     page_size: int
     node_slots: int
+    rmap: ReverseMap
     vmas: list[Vma] = field(default_factory=list[Vma])
     rss: int = 0
     users: int = 1
@@ -172,6 +173,19 @@ class ReverseMap:
 
     def unlink(self, vma: Vma) -> None:
         self._vmas[vma.anon_vma].remove(vma)
+
+    def set_dirty(self, frames: MemMap, pfns: Pfns) -> None:
+        """SetPageDirty(), and the counts of all mappings that had the pages as clean."""
+        clean = pfns[(frames.flags[pfns] & PG.DIRTY) == 0]
+        mapped = clean[frames.mapcount[clean] > 0]
+        if len(mapped):
+            for vma, at, index in self.walk(frames, mapped):
+                pte = vma.pte[index]
+                here = (
+                    ((pte & PTE_PRESENT) != 0) & ((pte >> PTE_SHIFT) == mapped[at]) & ((pte & PTE_DIRTY) == 0)
+                )
+                vma.nr_dirty += int(np.count_nonzero(here))
+        frames.flags[clean] |= PG.DIRTY
 
     def walk(self, frames: MemMap, pfns: Pfns) -> Iterator[tuple[Vma, NDArray[np.int64], Indices]]:
         """For a batch: (vma, positions in `pfns`, page indices in the vma) where each frame may be mapped. The caller

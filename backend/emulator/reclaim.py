@@ -138,7 +138,9 @@ class Reclaimer:
         putback(m, taken[~got])
         taken = taken[got]
         outside = taken[(frames.flags[taken] & PG.SWAPCACHE) == 0]
-        without_slot = outside[swap.add_to_swap(frames, outside) :]
+        got_slots = swap.add_to_swap(frames, outside)
+        m.rmap.set_dirty(frames, outside[:got_slots])
+        without_slot = outside[got_slots:]
         m.locks.unlock(without_slot)
         putback(m, without_slot)
         taken = taken[(frames.flags[taken] & PG.SWAPCACHE) != 0]

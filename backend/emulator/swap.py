@@ -35,15 +35,15 @@ class SwapArea:
         return self._stack[self.free : self.free + take][::-1].copy()
 
     def add_to_swap(self, frames: MemMap, pfns: Pfns) -> int:
-        """Reserve a slot for each frame and enter it into the swap cache: swapcache and dirty set, refcount + 1. No I/O:
-        the slot is only a name. Returns how many got one: the first so many of `pfns` (fewer when swap is full).
+        """Reserve a slot for each frame and enter it into the swap cache: swapcache set, refcount + 1. No I/O:
+        the slot is only a name. The caller makes them dirty, since nothing is on the device yet. Returns how many got one: the first so many of `pfns` (fewer when swap is full).
         """
         entries = self._get(len(pfns))
         got = pfns[: len(entries)]
         self.swap_map[entries] = 1
         self.cache[entries] = got
         frames.private[got] = entries
-        frames.flags[got] |= PG.SWAPCACHE | PG.DIRTY
+        frames.flags[got] |= PG.SWAPCACHE
         frames.refcount[got] += 1
         return len(got)
 

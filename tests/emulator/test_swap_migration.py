@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from backend.emulator.fault import access, touch
+from backend.emulator.fork import fork
 from backend.emulator.kernel import EmulatedKernel
 from backend.emulator.machine import Machine
 from backend.emulator.mempolicy import Mempolicy
@@ -108,3 +109,13 @@ def test_direct_migration_is_faster_and_writes_nothing() -> None:
         times[profile] = m.now - began
         assert m.counters.get("pswpout", 0) == (0 if profile == "direct-v8" else 20)
     assert times["direct-v8"] * 5 < times["swap-2.6.15"]
+
+
+def test_one_of_two_that_share_a_page_in_the_swap_cache_does_not_write_to_the_others() -> None:
+    m, task, vma, _ = evicted()
+    child = m.run(fork(m, task))
+    before = int(vma.expected[0])
+    assert m.run(access(m, task, task.leader, vma.start, write=False)) == before
+    m.run(access(m, child, child.leader, vma.start, write=True))
+    assert m.run(access(m, task, task.leader, vma.start, write=False)) == before
+    check_at_rest(m)

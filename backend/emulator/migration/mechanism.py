@@ -56,6 +56,7 @@ class SwapEntries:
         ok = np.ones(len(old), np.bool_)
         outside = np.nonzero((m.frames.flags[old] & PG.SWAPCACHE) == 0)[0]
         got = m.swap.add_to_swap(m.frames, old[outside])
+        m.rmap.set_dirty(m.frames, old[outside[:got]])
         ok[outside[got:]] = False
         return ok
 
