@@ -14,7 +14,6 @@ from backend.process import process_error
 from backend.text import decode, printable
 
 Kind = Literal["heap", "stack", "anon", "file", "shared", "huge"]
-KINDS: tuple[Kind, ...] = ("heap", "stack", "anon", "file", "shared", "huge")
 _POLICIES_WITH_SPACE = (b"prefer (many)", b"weighted interleave")
 _ESCAPE = re.compile(rb"\\([0-7]{3})")
 _SHARED_FILES = (b"/dev/zero", b"/SYSV", b"/dev/shm/", b"/memfd:", b"/anon_hugepage")
@@ -119,14 +118,6 @@ def read_placement(kernel: Kernel, pid: int, with_maps: bool = False) -> Placeme
         with suppress(OSError):
             vmas = join_maps(vmas, kernel.read(f"/proc/{pid}/maps"))
     return Placement(vmas)
-
-
-def read_totals(kernel: Kernel, pid: int) -> dict[int, int]:
-    """node → bytes. Raises NotFound, NotPermitted."""
-    try:
-        return parse_totals(kernel.read(f"/proc/{pid}/numa_maps"), kernel.page_size)
-    except OSError as exc:
-        raise process_error(kernel, pid, exc) from None
 
 
 def join_maps(vmas: tuple[Vma, ...], maps: bytes) -> tuple[Vma, ...]:

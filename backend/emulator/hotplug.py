@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from backend.emulator.frames import Pfns, State
-from backend.emulator.migration.direct import Lists, migrate_pages
+from backend.emulator.migration.direct import Lists, migrate_pages, put_all_back
 from backend.emulator.migration.isolate import isolate
-from backend.emulator.migration.nodes import put_all_back
 from backend.emulator.page_lock import Events
 from backend.emulator.syscalls import fail
 

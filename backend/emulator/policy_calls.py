@@ -11,9 +11,8 @@ from backend.emulator import mempolicy
 from backend.emulator.fault import access, alloc_by_policy
 from backend.emulator.frames import Pfns
 from backend.emulator.mempolicy import DEFAULT, Mempolicy
-from backend.emulator.migration.direct import Lists, migrate_pages
+from backend.emulator.migration.direct import Lists, migrate_pages, put_all_back
 from backend.emulator.migration.isolate import isolate, putback
-from backend.emulator.migration.nodes import put_all_back
 from backend.emulator.mm import PTE_PRESENT, Indices, Mm, Vma
 from backend.emulator.page_lock import Events
 from backend.emulator.syscalls import Caller, fail, get_nodes

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from backend.emulator.frames import PG, Pfns
+from backend.emulator.migration.isolate import putback
 from backend.emulator.page_lock import Events
 from backend.emulator.swap_io import start_writing
 
@@ -72,6 +73,16 @@ def migrate_pages(m: Machine, lists: Lists) -> Events:
     lists.source = np.concatenate([old, beyond])
     lists.target = _NONE if lists.swap_out else np.concatenate([new, *spare])
     return lists.nr_failed
+
+
+def put_all_back(m: Machine, lists: Lists) -> None:
+    """An ordinary caller: pages that stayed go back to the LRU, the old frames of moved ones and unused targets are
+    given up."""
+    for pages in (lists.source, *lists.failed):
+        putback(m, pages)
+    for pages in lists.moved:
+        m.frames.put(pages)
+    m.frames.put(lists.target)
 
 
 def _unmap_and_move(

@@ -6,7 +6,7 @@ import errno
 from typing import TYPE_CHECKING
 
 from backend.emulator.frames import Pfns
-from backend.emulator.migration.direct import Lists, migrate_pages
+from backend.emulator.migration.direct import Lists, migrate_pages, put_all_back
 from backend.emulator.migration.isolate import isolate_range, putback
 from backend.emulator.migration.swap_out import swap_out_nodes
 from backend.emulator.mm import Mm
@@ -69,13 +69,3 @@ def migrate_isolated(m: Machine, pages: Pfns, target: int) -> Events:
             return -errno.ENOMEM
     m.count("pgmigrate_fail", not_moved)
     return not_moved
-
-
-def put_all_back(m: Machine, lists: Lists) -> None:
-    """An ordinary caller: pages that stayed go back to the LRU, the old frames of moved ones and unused targets are
-    given up."""
-    for pages in (lists.source, *lists.failed):
-        putback(m, pages)
-    for pages in lists.moved:
-        m.frames.put(pages)
-    m.frames.put(lists.target)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from backend.emulator.migration.direct import Lists, migrate_pages
-from backend.emulator.migration.isolate import isolate_range, putback
+from backend.emulator.migration.direct import Lists, migrate_pages, put_all_back
+from backend.emulator.migration.isolate import isolate_range
 from backend.emulator.mm import Mm
 from backend.emulator.page_lock import Events
 from backend.nodeset import NodeSet
@@ -27,10 +27,7 @@ def swap_out_nodes(m: Machine, mm: Mm, sources: NodeSet, move_all: bool) -> Even
             yield from m.step("isolate", m.costs.isolate * len(pages))
             lists = Lists(pages, np.full(len(pages), -1, np.int32), swap_out=True)
             busy += yield from migrate_pages(m, lists)
-            for rest in (lists.source, *lists.failed):
-                putback(m, rest)
-            for gone in lists.moved:
-                m.frames.put(gone)
+            put_all_back(m, lists)
     finally:
         mm.lock.up_read()
     return busy
