@@ -24,6 +24,7 @@ class PageLocks:
         self._wake_latency = wake_latency
         self._waiters: dict[int, list[simpy.Event]] = {}
         self._writeback: dict[int, list[simpy.Event]] = {}
+        self._buffers: dict[int, list[simpy.Event]] = {}
         self.holders: Counter[int] = Counter()
 
     def trylock(self, pfns: Pfns) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
@@ -51,7 +52,7 @@ class PageLocks:
 
     def unlock(self, pfns: Pfns) -> None:
         """Unlock a batch and wake everybody who waits for one of them."""
-        self._frames.flags[pfns] &= ~np.uint16(PG.LOCKED)
+        self._frames.flags[pfns] &= ~np.uint32(PG.LOCKED)
         if self._waiters:
             for pfn in pfns.tolist():
                 for woken in self._waiters.pop(pfn, ()):
@@ -67,14 +68,33 @@ class PageLocks:
 
     def end_writeback(self, pfns: Pfns) -> None:
         """The writes of a batch are done: wake everybody who waits for one of them."""
-        self._frames.flags[pfns] &= ~np.uint16(PG.WRITEBACK)
+        self._frames.flags[pfns] &= ~np.uint32(PG.WRITEBACK)
         for pfn in pfns.tolist():
             for woken in self._writeback.pop(pfn, ()):
                 woken.succeed()
 
+    def wait_on_buffers(self, pfn: int) -> Events:
+        """Sleep until no buffer of the page is locked by I/O (wait_on_buffer())."""
+        while self._frames.flags[pfn] & PG.BUFFER_LOCK:
+            woken = self._env.event()
+            self._buffers.setdefault(pfn, []).append(woken)
+            yield woken
+            yield self._env.timeout(self._wake_latency())
+
+    def unlock_buffers(self, pfns: Pfns) -> None:
+        """I/O on the buffers of a batch is done, or they have been handed over: wake who waits for them."""
+        self._frames.flags[pfns] &= ~np.uint32(PG.BUFFER_LOCK)
+        for pfn in pfns.tolist():
+            for woken in self._buffers.pop(pfn, ()):
+                woken.succeed()
+
     @property
     def waiting(self) -> int:
-        return sum(len(events) for waiters in (self._waiters, self._writeback) for events in waiters.values())
+        return sum(
+            len(events)
+            for waiters in (self._waiters, self._writeback, self._buffers)
+            for events in waiters.values()
+        )
 
     def get_page(self, pfn: int) -> None:
         """A temporary reference (find_get_page, get_user_pages, I/O)."""
