@@ -9,7 +9,7 @@ import numpy as np
 
 from backend.emulator.file_fault import make_dirty
 from backend.emulator.filesystem import AddressSpace, Filesystem, FilesystemType
-from backend.emulator.frames import PG
+from backend.emulator.frames import PG, Pfns
 from backend.emulator.mm import Indices
 from backend.emulator.page_cache import add, lock_page, truncate, unlock_put
 from backend.emulator.page_lock import Events
@@ -48,12 +48,8 @@ def create(m: Machine, fs: Filesystem, path: str, pages: int, unlinked: bool = F
     return space
 
 
-def populate(m: Machine, space: AddressSpace, index: Indices, node: int, dirty: bool = False) -> bool:
-    """Pages into the cache on one node, as if they had been read (or, dirty, written) long ago. False: no room there."""
-    pfns = m.frames.alloc(len(index), node, strict=True, here=node)
-    if len(pfns) < len(index):
-        m.frames.put(pfns)
-        return False
+def fill(m: Machine, space: AddressSpace, index: Indices, pfns: Pfns, dirty: bool = False) -> None:
+    """Fresh frames, handed over, are pages in the cache, as if they had been read (or, dirty, written) long ago."""
     add(m, space, index, pfns)
     m.frames.flags[pfns] |= PG.UPTODATE
     m.frames.contents[pfns] = space.device[index]
@@ -63,7 +59,6 @@ def populate(m: Machine, space: AddressSpace, index: Indices, node: int, dirty: 
         if space.expected is not None:
             space.expected[index] = m.frames.contents[pfns]
         make_dirty(m, space, pfns)
-    return True
 
 
 def read(m: Machine, task: Task, thread: Thread, space: AddressSpace, index: Indices) -> Events:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
@@ -12,6 +14,7 @@ from backend.emulator.block_device import BlockDevice
 from backend.emulator.mempolicy import Mempolicy
 from backend.emulator.mmap_lock import MmapLock
 
+MAX_PAGES = 1 << 28
 T = TypeVar("T", bound=np.generic)
 MigratePage = Literal["buffer", "page", "none"]
 
@@ -101,7 +104,9 @@ class AddressSpace:
         return self.fs.type.swap_backed
 
     def resize(self, size: int) -> None:
-        """Shorter or longer; the caller has emptied what goes. New pages are holes: zeros."""
+        """Shorter or longer; the caller has emptied what goes. New pages are holes: zeros. OSError EFBIG."""
+        if size > MAX_PAGES:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
         self.i_size = size
         self.pages, self.swapped = _fit(self.pages, size, -1), _fit(self.swapped, size, -1)
         self.dirty, self.device = _fit(self.dirty, size, 0), _fit(self.device, size, 0)

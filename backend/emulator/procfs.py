@@ -290,7 +290,7 @@ def _meminfo(m: Machine) -> bytes:
         "MemTotal": sum(zone.pages - zone.kept_out for zone in zones), "MemFree": sum(zone.free for zone in zones),
         "SwapCached": int(np.count_nonzero(m.swap.cache >= 0)), "AnonPages": sum(map(_anon, zones)),
         "Cached": sum(zone.nr_file for zone in zones), "Shmem": sum(zone.nr_shmem for zone in zones),
-        "SwapTotal": m.swap.slots, "SwapFree": m.swap.free,
+        "SwapTotal": m.swap.total, "SwapFree": min(m.swap.free, m.swap.total),
     }  # fmt: skip
     return "".join(f"{key + ':':<16}{value * kilo:>8} kB\n" for key, value in values.items()).encode()
 
@@ -314,6 +314,12 @@ def _proc_stat(m: Machine) -> bytes:
     lines = [f"cpu{cpu} {used} 0 0 {max(0, up - used)} 0 0 0 0 0 0" for cpu, used in ticks.items()]
     total = sum(ticks.values())
     return "\n".join([f"cpu  {total} 0 0 {max(0, up * len(ticks) - total)} 0 0 0 0 0 0", *lines, ""]).encode()
+
+
+def _swaps(m: Machine) -> bytes:
+    kilo = m.page_size // 1024
+    area = f"/swap file {m.swap.slots * kilo} {m.swap.used * kilo} -1\n" if m.swap.total else ""
+    return f"Filename Type Size Used Priority\n{area}".encode()
 
 
 def _throughput(m: Machine) -> bytes:
@@ -363,9 +369,7 @@ _MACHINE_FILES: dict[str, Callable[[Machine], bytes]] = {
     "/proc/vmstat": lambda m: _counters(m.counters),
     "/proc/zoneinfo": _zoneinfo,
     "/proc/stat": _proc_stat,
-    "/proc/swaps": lambda m: (
-        f"Filename Type Size Used Priority\n/swap file {m.swap.slots * m.page_size // 1024} {m.swap.used * m.page_size // 1024} -1\n".encode()
-    ),
+    "/proc/swaps": _swaps,
     "/proc/uptime": lambda m: f"{m.now:.2f} 0.00\n".encode(),
     "/proc/version": lambda m: f"Linux version {m.profile.release} (numatui) #1 SMP\n".encode(),
     "/proc/sys/kernel/osrelease": lambda m: f"{m.profile.release}\n".encode(),

@@ -9,16 +9,21 @@ import numpy as np
 import simpy
 
 from backend.emulator.description import Description, ProcessSpec, RegionSpec, Step
-from backend.emulator.fault import OutOfMemory, SegmentationFault, anonymous_pages, map_new
+from backend.emulator.file_fault import BusError
+from backend.emulator.file_io import create, mount
+from backend.emulator.filesystem import AddressSpace
+from backend.emulator.layout import map_region
 from backend.emulator.machine import Machine
-from backend.emulator.mm import PTE_PRESENT, PTE_SWAP, Vma
+from backend.emulator.mm import PTE_PRESENT, PTE_SWAP
 from backend.emulator.page_lock import Events
+from backend.emulator.placing import OutOfMemory, SegmentationFault
 from backend.emulator.region import Region
 from backend.emulator.scheduler import balancer
 from backend.emulator.steps import STEPS, Place
 from backend.emulator.task import Task
 from backend.emulator.workload import run_thread
-from backend.errors import UsageError, errno_name
+from backend.emulator.writeback import flusher
+from backend.errors import errno_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,12 @@ def build(description: Description, with_steps: bool = True) -> Built:
     m.spawn("init", cpu=first_cpu, command="/sbin/init")
     m.spawn("kthreadd", cpu=first_cpu, kernel_thread=True)
     built = Built(m, {}, {}, [], [])
+    for filesystem in description.filesystems:
+        mounted = mount(m, filesystem.name, filesystem.type, filesystem.write, filesystem.read)
+        for file in filesystem.files:
+            create(m, mounted, f"/{file.path}", file.pages)
+        if description.writeback:
+            m.env.process(flusher(m, mounted, description.writeback))
     for spec in description.processes:
         _spawn(built, spec)
     if description.balance:
@@ -138,7 +149,9 @@ def _spawn(built: Built, spec: ProcessSpec) -> None:
     task = m.spawn(
         spec.name, cpu=spec.cpu, uid=spec.uid, command=spec.command, threads=others, policy=spec.policy
     )
-    regions = {region.name: _map_region(m, task, region) for region in spec.memory}
+    regions = {
+        region.name: map_region(m, task, region, _shared_object(built, region)) for region in spec.memory
+    }
     built.tasks[spec.name] = task
     built.regions[spec.name] = regions
     used = [(regions[region.name], region.access) for region in spec.memory if region.access is not None]
@@ -148,36 +161,14 @@ def _spawn(built: Built, spec: ProcessSpec) -> None:
             m.env.process(run_thread(m, task, thread, used))
 
 
-def _map_region(m: Machine, task: Task, spec: RegionSpec) -> Region:
-    vma = m.mmap(task, spec.pages, name=spec.name, kind=spec.kind, policy=spec.policy)
-    if spec.on is not None:
-        position = 0
-        for node, pages in spec.on.items():
-            populate(m, vma, np.arange(position, position + pages, dtype=np.int64), node)
-            position += pages
-    elif spec.touched:
-        index = np.arange(spec.pages, dtype=np.int64)
-        try:
-            anonymous_pages(m, task, task.leader, vma, index)
-        except OutOfMemory:
-            raise UsageError(
-                f"the machine has no room for '{spec.name}' of '{task.command.decode(errors='replace')}'",
-                "make it smaller",
-            ) from None
-        m.store(vma, index)
-    return Region(spec.name, spec.kind, vma.start, spec.pages)
-
-
-def populate(m: Machine, vma: Vma, index: np.ndarray[tuple[int], np.dtype[np.int64]], node: int) -> None:
-    """Pages written to, with frames of one node. Raises UsageError when it has no room."""
-    pfns = m.frames.alloc(len(index), node, strict=True, here=node)
-    if len(pfns) < len(index):
-        raise UsageError(
-            f"node {node} has no room for {len(index)} pages of '{vma.name}'",
-            "the kernel keeps some memory free: make it smaller",
-        )
-    map_new(m, vma, index, pfns)
-    m.store(vma, index)
+def _shared_object(built: Built, spec: RegionSpec) -> AddressSpace | None:
+    """The object that a region shares with another process's of the same name."""
+    if not spec.shared_with:
+        return None
+    region = built.regions[spec.shared_with][spec.name]
+    mm = built.tasks[spec.shared_with].mm
+    vma = mm.find(region.start) if mm is not None else None
+    return vma.file if vma is not None else None
 
 
 def _step(built: Built, step: Step, outcome: dict[str, Any]) -> Events:
@@ -201,6 +192,8 @@ def _step(built: Built, step: Step, outcome: dict[str, Any]) -> Events:
         outcome["errno"] = errno_name(exc.errno or 0)
     except OutOfMemory:
         outcome["errno"] = "ENOMEM"
+    except BusError:
+        outcome["errno"] = "SIGBUS"
     except SegmentationFault:
         outcome["errno"] = "EFAULT"
     outcome["seconds"] = m.now - began

@@ -14,7 +14,8 @@ Entries = NDArray[np.int32]
 
 class SwapArea:
     """`swap_map[slot]`: its use count: swap PTEs that name it, plus 1 while it is in the swap cache.
-    `cache[slot]`: the frame that the swap cache has for it, or -1. `contents[slot]`: what is on the device."""
+    `cache[slot]`: the frame that the swap cache has for it, or -1. `contents[slot]`: what is on the device. `closed`: no
+    slot is given out any more (swapoff)."""
 
     def __init__(self, slots: int) -> None:
         self.slots = slots
@@ -24,13 +25,19 @@ class SwapArea:
         self.device = BlockDevice()
         self._stack = np.arange(slots - 1, -1, -1, dtype=np.int32)
         self.free = slots
+        self.closed = False
+
+    @property
+    def total(self) -> int:
+        """Slots that can be used: none after swapoff."""
+        return 0 if self.closed else self.slots
 
     @property
     def used(self) -> int:
         return self.slots - self.free
 
     def _get(self, count: int) -> Entries:
-        take = min(count, self.free)
+        take = 0 if self.closed else min(count, self.free)
         self.free -= take
         return self._stack[self.free : self.free + take][::-1].copy()
 

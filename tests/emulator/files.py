@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from backend.emulator.file_io import create, mount, populate
+from backend.emulator.file_io import create, fill, mount
 from backend.emulator.filesystem import AddressSpace
 from backend.emulator.machine import Machine
 from backend.emulator.mm import VM, Vma
@@ -22,7 +22,9 @@ def file(
     space.expected = space.device.copy()
     position = 0
     for node, count in (on or {}).items():
-        assert populate(m, space, np.arange(position, position + count, dtype=np.int64), node, dirty)
+        pfns = m.frames.alloc(count, node, strict=True, here=node)
+        assert len(pfns) == count
+        fill(m, space, np.arange(position, position + count, dtype=np.int64), pfns, dirty)
         position += count
     return space
 

@@ -130,7 +130,8 @@ def _page_cache(m: Machine, space: AddressSpace, vmas: list[Vma]) -> None:
     frames = m.frames
     index = np.nonzero(space.pages >= 0)[0]
     pfns = space.pages[index]
-    assert (frames.mapping[pfns] == space.id).all() and np.array_equal(frames.index[pfns], index), (
+    assert (frames.mapping[pfns] == space.id).all(), "3: a frame in the page cache names its file"
+    assert np.array_equal(frames.index[pfns], index), (
         "3: a slot of the page cache and its frame name each other"
     )
     flags = frames.flags[pfns]

@@ -57,7 +57,8 @@ def test_dirty_pages_move_without_a_write_where_the_filesystem_has_a_method(
     left = m.run(migrate(m, task, [1], [3]))
     assert (left, cached(m, space)) == (0, [3] * 16)
     assert "nr_written" not in m.counters
-    assert (space.dirty).all() and (m.frames.flags[space.pages] & PG.PRIVATE).all()
+    assert (space.dirty).all()
+    assert (m.frames.flags[space.pages] & PG.PRIVATE).all()
     check_at_rest(m)
     for index in range(16):
         address = vma.start + index * PAGE
@@ -68,11 +69,12 @@ def test_dirty_pages_move_without_a_write_where_the_filesystem_has_a_method(
 
 
 def test_after_direct_migration_pages_of_files_fault_back_from_the_cache() -> None:
-    m, task, vma, space = on_node_1("direct-v8", "ext3")
+    m, task, vma, _space = on_node_1("direct-v8", "ext3")
     m.run(migrate(m, task, [1], [3]))
     assert nodes_of(m, vma) == [-1] * 16
     m.run(touch(m, task, task.leader, vma.start, ALL, write=False))
-    assert nodes_of(m, vma) == [3] * 16 and "pgpgin" not in m.counters
+    assert nodes_of(m, vma) == [3] * 16
+    assert "pgpgin" not in m.counters
     check_at_rest(m)
 
 
@@ -89,7 +91,8 @@ def test_without_a_method_every_dirty_page_is_written_before_it_moves(batch: int
 def test_clean_pages_without_a_method_just_lose_their_buffers() -> None:
     m, task, _, space = on_node_1("direct-v8", "nfs", dirty=False)
     assert m.run(migrate(m, task, [1], [3])) == 0
-    assert cached(m, space) == [3] * 16 and "nr_written" not in m.counters
+    assert cached(m, space) == [3] * 16
+    assert "nr_written" not in m.counters
     check_at_rest(m)
 
 
@@ -103,7 +106,8 @@ def test_where_buffers_can_never_be_released_all_passes_ask_for_a_retry_and_the_
     m.run(touch(m, task, task.leader, vma.start, ALL[:4], write=True))
     assert m.run(migrate(m, task, [1], [3])) == 4
     assert m.counters["migrate_passes"] == 11
-    assert cached(m, space)[:4] == [1] * 4 and (space.device == space.expected).all()
+    assert cached(m, space)[:4] == [1] * 4
+    assert (space.device == space.expected).all()
     check_at_rest(m)
 
 
@@ -122,7 +126,8 @@ def test_buffers_that_a_journal_writes_are_waited_for_and_nothing_is_lost(profil
     check_at_rest(m)
     m.run(file_io.fsync(m, space))
     assert (space.device == space.expected).all()
-    assert set(cached(m, space)) <= {1, 3} and cached(m, space).count(3) >= 12
+    assert set(cached(m, space)) <= {1, 3}
+    assert cached(m, space).count(3) >= 12
     check_at_rest(m)
 
 
@@ -138,7 +143,8 @@ def test_a_file_that_is_cut_while_its_pages_move(profile: str, steps: int) -> No
         m.env.step()
         check(m)
     check_at_rest(m)
-    assert cached(m, space)[:3] == [3] * 3 and space.size == 3
+    assert cached(m, space)[:3] == [3] * 3
+    assert space.size == 3
 
 
 def test_shared_memory_moves_through_the_swap_cache_in_2_6_and_keeps_its_slots_until_touched() -> None:
@@ -148,10 +154,13 @@ def test_shared_memory_moves_through_the_swap_cache_in_2_6_and_keeps_its_slots_u
     vma = mapped(m, task, space)
     m.run(touch(m, task, task.leader, vma.start, ALL, write=True))
     assert m.run(migrate(m, task, [0], [2])) == 0
-    assert m.swap.used == 16 and "pswpout" not in m.counters
+    assert m.swap.used == 16
+    assert "pswpout" not in m.counters
     check_at_rest(m)
     m.run(touch(m, task, task.leader, vma.start, ALL, write=False))
-    assert nodes_of(m, vma) == [2] * 16 and m.swap.used == 0 and "pswpin" not in m.counters
+    assert nodes_of(m, vma) == [2] * 16
+    assert m.swap.used == 0
+    assert "pswpin" not in m.counters
     check_at_rest(m)
 
 
@@ -185,7 +194,8 @@ def test_swap_migration_drops_pages_of_files_which_come_back_by_policy() -> None
     m, task, vma, space = on_node_1("swap-2.6.15", "ext3")
     assert m.run(migrate(m, task, [1], [3])) == 0
     assert cached(m, space) == [-1] * 16
-    assert m.counters["nr_written"] == 16 and m.swap.used == 0
+    assert m.counters["nr_written"] == 16
+    assert m.swap.used == 0
     m.run(touch(m, task, task.leader, vma.start, ALL, write=False))
     assert cached(m, space) == [0] * 16
     check_at_rest(m)

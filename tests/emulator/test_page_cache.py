@@ -56,7 +56,8 @@ def test_a_private_mapping_reads_the_file_and_writes_to_copies_of_its_own(profil
     m.run(access(m, task, task.leader, vma.start + PAGE, write=True))
     check_at_rest(m)
     assert vma.nr_anon == 2
-    assert (space.device == before).all() and not space.dirty.any()
+    assert (space.device == before).all()
+    assert not space.dirty.any()
     m.exit(task)
     check_at_rest(m)
     assert m.frames.refcount.sum() == 2, "only the cache has its two pages"
@@ -93,7 +94,8 @@ def test_linux_6_notices_the_first_write_to_a_clean_page() -> None:
     m.run(file_io.fsync(m, space))
     faults = task.min_flt
     m.run(access(m, task, task.leader, vma.start, write=True))
-    assert task.min_flt == faults + 1 and space.dirty[0]
+    assert task.min_flt == faults + 1
+    assert space.dirty[0]
     check_at_rest(m)
 
 
@@ -106,7 +108,8 @@ def test_a_journal_locks_the_buffers_while_it_writes_them_itself() -> None:
         m.env.step()
         flags = m.frames.flags[space.pages[:4]]
         seen |= int(np.bitwise_or.reduce(flags))
-    assert seen & PG.BUFFER_LOCK and not seen & PG.WRITEBACK
+    assert seen & PG.BUFFER_LOCK
+    assert not seen & PG.WRITEBACK
     assert (space.device == space.expected).all()
     check_at_rest(m)
 
@@ -141,7 +144,8 @@ def test_an_unlinked_file_lives_as_long_as_somebody_maps_it(profile: str) -> Non
     assert m.frames.zones[1].nr_file == 16
     m.munmap(vma)
     check_at_rest(m)
-    assert m.frames.zones[1].nr_file == 0 and not m.rmap.spaces
+    assert m.frames.zones[1].nr_file == 0
+    assert not m.rmap.spaces
     assert all(zone.free == zone.pages for zone in m.frames.zones.values())
 
 
@@ -164,7 +168,8 @@ def test_shared_memory_is_seen_by_all_and_goes_out_to_swap_and_back(profile: str
     m.exit(parent)
     m.exit(child)
     check_at_rest(m)
-    assert m.swap.used == 0 and all(zone.free == zone.pages for zone in m.frames.zones.values())
+    assert m.swap.used == 0
+    assert all(zone.free == zone.pages for zone in m.frames.zones.values())
 
 
 def test_shared_memory_has_its_policy_with_the_object_for_all_who_map_it() -> None:

@@ -21,6 +21,7 @@ from backend.emulator.mm import PTE_MIGRATION, PTE_PRESENT, PTE_SHIFT, PTE_SWAP,
 from backend.emulator.page_cache import truncate
 from backend.emulator.page_lock import Events
 from backend.emulator.scheduler import balance, schedule
+from backend.emulator.swapoff import swapoff
 from backend.emulator.syscalls import Caller
 from backend.emulator.task import Task
 from backend.nodeset import NodeSet
@@ -267,6 +268,11 @@ class Happenings(RuleBasedStateMachine):
             task, vma = found
             call = mlock if lock else munlock
             self._start(call(self.m, task, vma.start + first * 4096, count))
+
+    @rule(often=st.integers(0, 5))
+    def swapoff(self, often: int) -> None:
+        if not often:
+            self._start(swapoff(self.m))
 
     @rule(node=st.integers(0, 3), back=st.booleans())
     def hotplug(self, node: int, back: bool) -> None:
