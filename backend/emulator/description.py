@@ -90,15 +90,16 @@ class Description:
     run: float
 
 
-def parse_description(text: str, file: str = "scenario", name: str = "") -> Description:
-    """Raises ParseError naming file, line and key."""
+def parse_description(text: str, file: str = "scenario", name: str = "", profile: str = "") -> Description:
+    """Raises ParseError naming file, line and key. `profile`: the kernel to run it on instead of its own, whose patches
+    then do not count."""
     root = parse_yaml(text, file)
     top = root.mapping(
         ("name", "about", "machine", "users", "filesystems", "processes", "steps", "run"),
         ("machine",),
         later=("cpusets",),
     )
-    machine = _Machine(top["machine"])
+    machine = _Machine(top["machine"], profile)
     users = {0: "root"}
     if "users" in top:
         for key, value in top["users"].pairs():
@@ -133,7 +134,7 @@ def parse_description(text: str, file: str = "scenario", name: str = "") -> Desc
 
 
 class _Machine:
-    def __init__(self, value: Value) -> None:
+    def __init__(self, value: Value, instead: str) -> None:
         keys = value.mapping(
             (
                 "profile",
@@ -150,9 +151,11 @@ class _Machine:
             ),
             ("nodes",),
         )
-        profile = keys["profile"].text() if "profile" in keys else "linux-6"
+        profile = instead or (keys["profile"].text() if "profile" in keys else "linux-6")
         if profile not in PROFILES:
-            keys["profile"].fail(f"there is no profile '{profile}'", f"choose one of {', '.join(PROFILES)}")
+            keys.get("profile", value).fail(
+                f"there is no profile '{profile}'", f"choose one of {', '.join(PROFILES)}"
+            )
         self.profile = PROFILES[profile]
         self.page_size = keys["page_size"].size() if "page_size" in keys else 4096
         if self.page_size not in (4096, 8192, 16384, 65536, 1 << 21):
@@ -168,7 +171,7 @@ class _Machine:
         if self.swap_pages > MAX_FRAMES:
             keys["swap"].fail("is too large to emulate")
         self.costs = self._costs(keys.get("costs"))
-        self.patches = self._patches(keys.get("patches"))
+        self.patches = self._patches(None if instead else keys.get("patches"))
         self.seed = keys["seed"].integer() if "seed" in keys else 1
         self.batch = keys["batch"].integer(1, 65536) if "batch" in keys else 512
         self.balance = keys["balance"].seconds() if "balance" in keys else 0.0

@@ -6,7 +6,8 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import simpy
@@ -36,6 +37,9 @@ from backend.emulator.swap import SwapArea
 from backend.emulator.swap_io import drop_unused
 from backend.emulator.task import Task, Thread
 from backend.nodeset import CpuSet, NodeSet
+
+if TYPE_CHECKING:
+    from backend.emulator.trace import Tracer
 
 MMAP_BASE = 0x7F00_0000_0000
 HEAP_BASE = 0x5600_0000_0000
@@ -112,6 +116,8 @@ class Machine:
         self.counters: dict[str, int] = {}
         self.users: dict[int, str] = {0: "root"}
         self.name = "emulated"
+        self.tracer: Tracer | None = None
+        self.who: WeakKeyDictionary[simpy.Process, str] = WeakKeyDictionary()
         self.reclaim = Reclaimer(self)
         self._pids = count(1)
         self._starts = count(1)
@@ -159,6 +165,8 @@ class Machine:
 
     def step(self, name: str, seconds: float) -> Events:
         """A boundary between two kernel steps: time passes, and whoever is due runs."""
+        if self.tracer is not None:
+            self.tracer.see(name)
         yield self.env.timeout(seconds, name)
 
     def _wake_latency(self) -> float:
@@ -167,6 +175,12 @@ class Machine:
     def run(self, path: Events) -> Any:
         """Run one kernel path to its end, with everything else that is due meanwhile; its result, or what it raised."""
         return self.env.run(until=self.env.process(path))
+
+    def start(self, path: Events, who: str) -> simpy.Process:
+        """Let a kernel path run along with everything else. `who`: what a trace calls it."""
+        process = self.env.process(path)
+        self.who[process] = who
+        return process
 
     def advance(self, seconds: float) -> None:
         """Let simulated time pass."""
@@ -260,7 +274,7 @@ class Machine:
         vma.mm.vmas.remove(vma)
         vma.unmapped = True
         if vma.file is not None and vma.file.unlinked and not vma.file.mappings:
-            self.env.process(evict(self, vma.file))
+            self.start(evict(self, vma.file), "iput")
 
     def exit(self, task: Task, why: str = "exited") -> None:
         """The task ends; its memory goes when nobody else holds the address space."""

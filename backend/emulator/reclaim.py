@@ -45,7 +45,7 @@ class Reclaimer:
         for nid, zone in m.frames.zones.items():
             if zone.pages:
                 self._wake[nid] = m.env.event()
-                m.env.process(self._kswapd(zone))
+                m.start(self._kswapd(zone), f"kswapd{nid}")
 
     def after_alloc(self) -> None:
         """Wake kswapd where a zone fell below its low watermark."""

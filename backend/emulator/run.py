@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,6 +22,7 @@ from backend.emulator.region import Region
 from backend.emulator.scheduler import balancer
 from backend.emulator.steps import STEPS, Place
 from backend.emulator.task import Task
+from backend.emulator.trace import Tracer, find_page
 from backend.emulator.workload import run_thread
 from backend.emulator.writeback import flusher
 from backend.errors import errno_name
@@ -37,9 +39,13 @@ class Built:
     outcomes: list[dict[str, Any]]
 
 
-def build(description: Description, with_steps: bool = True) -> Built:
+def build(
+    description: Description,
+    with_steps: bool = True,
+    before: Callable[[Built, Step], object] = lambda built, step: None,
+) -> Built:
     """The machine at time zero: memory laid out, workloads and steps waiting to run. Raises UsageError where the
-    processes do not fit."""
+    processes do not fit. `before`: called when a step is about to begin."""
     m = Machine(
         description.profile, description.nodes, description.distances, page_size=description.page_size,
         swap_pages=description.swap_pages, costs=description.costs, patches=description.patches,
@@ -56,11 +62,11 @@ def build(description: Description, with_steps: bool = True) -> Built:
         for file in filesystem.files:
             create(m, mounted, f"/{file.path}", file.pages)
         if description.writeback:
-            m.env.process(flusher(m, mounted, description.writeback))
+            m.start(flusher(m, mounted, description.writeback), "pdflush")
     for spec in description.processes:
         _spawn(built, spec)
     if description.balance:
-        m.env.process(balancer(m, description.balance))
+        m.start(balancer(m, description.balance), "scheduler")
     if with_steps:
         for step in description.steps:
             outcome: dict[str, Any] = {
@@ -72,21 +78,38 @@ def build(description: Description, with_steps: bool = True) -> Built:
                 "errno": None,
             }
             built.outcomes.append(outcome)
-            built.steps.append(m.env.process(_step(built, step, outcome)))
+            built.steps.append(
+                m.start(_step(built, step, outcome, before), f"{step.call} {step.task}".strip())
+            )
     return built
 
 
-def run_scenario(description: Description, seed: int | None = None) -> dict[str, Any]:
-    """Run all steps to their ends, and on to `run`; the report of `numatui emulate` (schema numatui/emulate/1)."""
+def run_scenario(description: Description, seed: int | None = None, trace: str = "") -> dict[str, Any]:
+    """Run all steps to their ends, and on to `run`; the report of `numatui emulate` (schema numatui/emulate/1). `trace`: a page
+    to follow (`trace.find_page`), whose rows are added. Raises UsageError."""
     if seed is not None:
         description = replace(description, seed=seed)
     built = build(description)
+    tracer = None
+    if trace:
+        task, address = find_page(built.machine, built.tasks, built.regions, trace)
+        tracer = built.machine.tracer = Tracer(built.machine, task, address)
+        tracer.see("start")
+    finish(description, built)
+    out = report(description, built)
+    if tracer is not None:
+        tracer.see("end")
+        out["trace"] = tracer.report()
+    return out
+
+
+def finish(description: Description, built: Built) -> None:
+    """Let time pass until all steps are done, and on to `run`."""
     m = built.machine
     if built.steps:
         m.env.run(until=m.env.all_of(built.steps))
     if description.run > m.now:
         m.advance(description.run - m.now)
-    return report(description, built)
 
 
 def report(description: Description, built: Built) -> dict[str, Any]:
@@ -118,6 +141,7 @@ def report(description: Description, built: Built) -> dict[str, Any]:
             }
             for name, task in built.tasks.items()
         },
+        "files": [_file_report(m, space) for fs in m.filesystems.values() for space in fs.files.values()],
         "counters": {"swap_slots_used": m.swap.used, **dict(sorted(m.counters.items()))},
     }
 
@@ -141,6 +165,19 @@ def _region_report(m: Machine, task: Task, region: Region) -> dict[str, Any]:
     }
 
 
+def _file_report(m: Machine, space: AddressSpace) -> dict[str, Any]:
+    """What of a file is in the page cache, and where."""
+    pfns = space.pages[space.pages >= 0]
+    counts = np.bincount(m.frames.nid[pfns], minlength=m.node_slots)
+    return {
+        "path": space.path.lstrip("/"),
+        "type": space.fs.type.name,
+        "pages": space.size,
+        "nodes": {str(node): int(counts[node]) for node in np.nonzero(counts)[0].tolist()},
+        "dirty": int(np.count_nonzero(space.dirty)),
+    }
+
+
 def _spawn(built: Built, spec: ProcessSpec) -> None:
     m = built.machine
     cpus = list(m.nodes[m.node_of_cpu[spec.cpu]].cpus)
@@ -158,7 +195,7 @@ def _spawn(built: Built, spec: ProcessSpec) -> None:
     for thread in task.threads:
         thread.running = bool(used)
         if used:
-            m.env.process(run_thread(m, task, thread, used))
+            m.start(run_thread(m, task, thread, used), f"{spec.name}/{thread.tid}")
 
 
 def _shared_object(built: Built, spec: RegionSpec) -> AddressSpace | None:
@@ -171,7 +208,9 @@ def _shared_object(built: Built, spec: RegionSpec) -> AddressSpace | None:
     return vma.file if vma is not None else None
 
 
-def _step(built: Built, step: Step, outcome: dict[str, Any]) -> Events:
+def _step(
+    built: Built, step: Step, outcome: dict[str, Any], before: Callable[[Built, Step], object]
+) -> Events:
     """Wait for its time, do it, note what it returned. A task that has exited is ESRCH."""
     m = built.machine
     yield m.env.timeout(step.at)
@@ -185,6 +224,7 @@ def _step(built: Built, step: Step, outcome: dict[str, Any]) -> Events:
     try:
         if task is None or not task.alive:
             raise ProcessLookupError(3, "No such process")
+        before(built, step)
         region = built.regions.get(step.task, {}).get(step.arguments.get("region", ""))
         place = Place(m, task, region, step.arguments, forked)
         outcome["result"] = yield from STEPS[step.call].run(place)

@@ -20,7 +20,8 @@ def start_writing(m: Machine, pages: Pfns) -> None:
     frames.flags[pages] |= PG.WRITEBACK
     m.locks.unlock(pages)
     if len(pages):
-        m.env.process(_write(m, pages.copy(), frames.private[pages].copy(), frames.contents[pages].copy()))
+        path = _write(m, pages.copy(), frames.private[pages].copy(), frames.contents[pages].copy())
+        m.start(path, "swap device")
 
 
 def _write(

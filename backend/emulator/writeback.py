@@ -41,7 +41,8 @@ def start_writing(m: Machine, pages: Pfns) -> None:
         _clean(m, space, mine)
         frames.flags[mine] |= PG.WRITEBACK
         m.locks.unlock(mine)
-        m.env.process(_write(m, space, mine, frames.index[mine].copy(), frames.contents[mine].copy()))
+        path = _write(m, space, mine, frames.index[mine].copy(), frames.contents[mine].copy())
+        m.start(path, space.fs.name)
 
 
 def write_buffers(m: Machine, pages: Pfns) -> None:
@@ -51,7 +52,8 @@ def write_buffers(m: Machine, pages: Pfns) -> None:
         _clean(m, space, mine)
         frames.flags[mine] |= PG.BUFFER_LOCK
         m.locks.unlock(mine)
-        m.env.process(_write(m, space, mine, frames.index[mine].copy(), frames.contents[mine].copy()))
+        path = _write(m, space, mine, frames.index[mine].copy(), frames.contents[mine].copy())
+        m.start(path, space.fs.name)
 
 
 def _write(

@@ -64,7 +64,8 @@ def migrate_isolated(m: Machine, pages: Pfns, target: int) -> Events:
     while position < len(pages):
         stride = m.stride
         if m.profile.chunk:
-            stride = max(m.profile.chunk, stride if m.frames.has_room(target, stride) else 0)
+            enough = m.frames.has_room(target, stride) and m.swap.free >= stride
+            stride = max(m.profile.chunk, stride if enough else 0)
         part = pages[position : position + stride]
         frames = m.frames.alloc(len(part), target, strict=m.profile.strict_target, here=target)
         lists = Lists(part[: len(frames)], frames)
