@@ -161,7 +161,7 @@ def _at_once(m: Machine, task: Task, vma: Vma) -> int:
 
 def _nodes(m: Machine, task: Task, vma: Vma) -> frozenset[int]:
     """The nodes that the policy allows for a new page."""
-    return (vma.policy or task.policy).nodemask() or frozenset(m.memory_nodes)
+    return m.cpusets.nodemask(task, vma.policy or task.policy) or frozenset(m.memory_nodes)
 
 
 def room_for(m: Machine, task: Task, vma: Vma, count: int) -> Events:
@@ -200,24 +200,25 @@ def alloc_by_policy(m: Machine, task: Task, thread: Thread, vma: Vma, index: Ind
     """Frames in the order of `index`, from the nodes that the VMA's or the task's policy says (alloc_pages_vma())."""
     policy = vma.policy or task.policy
     near = m.nearest_memory(here)
+    nodemask = m.cpusets.nodemask(task, policy)
     if policy.mode != Mode.INTERLEAVE:
         if policy.mode == Mode.PREFERRED_MANY:
             first = min(policy.nodes, key=lambda node: (m.distance(near, node), node))
-            return m.frames.alloc(len(index), first, here=here)
-        return m.frames.alloc(len(index), policy.preferred(near), nodemask=policy.nodemask(), here=here)
+            return m.frames.alloc(len(index), first, nodemask=nodemask, here=here)
+        return m.frames.alloc(len(index), policy.preferred(near), nodemask=nodemask, here=here)
     if vma.policy is not None:
         wanted = policy.interleave_nodes(vma.pgoff + index)
     else:
         wanted = policy.interleave_nodes(thread.il_next + np.arange(len(index), dtype=np.int64))
         thread.il_next = (thread.il_next + len(index)) % len(policy.nodes)
-    return _alloc_each(m, wanted, here)
+    return _alloc_each(m, wanted, here, nodemask)
 
 
-def _alloc_each(m: Machine, wanted: NDArray[np.int64], here: int) -> Pfns:
+def _alloc_each(m: Machine, wanted: NDArray[np.int64], here: int, nodemask: frozenset[int] | None) -> Pfns:
     pfns = np.full(len(wanted), -1, np.int32)
     for node in np.unique(wanted).tolist():
         at = np.nonzero(wanted == node)[0]
-        got = m.frames.alloc(len(at), node, here=here)
+        got = m.frames.alloc(len(at), node, nodemask=nodemask, here=here)
         pfns[at[: len(got)]] = got
         m.frames.zones[node].numastat["interleave_hit"] += int(np.count_nonzero(m.frames.nid[got] == node))
     short = np.nonzero(pfns < 0)[0]

@@ -18,19 +18,26 @@ if TYPE_CHECKING:
     from backend.emulator.machine import Machine
 
 
-def do_migrate_pages(m: Machine, mm: Mm, sources: NodeSet, targets: NodeSet, move_all: bool) -> Events:
+def do_migrate_pages(
+    m: Machine,
+    mm: Mm,
+    sources: NodeSet,
+    targets: NodeSet,
+    move_all: bool,
+    allowed: frozenset[int] | None = None,
+) -> Events:
     """Node by node in the order of the remap rule. Returns pages not moved, or a negative errno; what had moved stays.
 
-    mmap_sem is held for reading all the time: whoever wants to map or unmap meanwhile stands still.
+    `allowed`: mems_allowed of who moves them, where frames may come from. mmap_sem is held for reading all the time: whoever wants to map or unmap meanwhile stands still.
     """
     busy = 0
     yield from m.step("drain LRU caches", m.costs.drain)
     if m.profile.swaps_out:
-        return (yield from swap_out_nodes(m, mm, sources, move_all))
+        return (yield from swap_out_nodes(m, mm, sources - targets, move_all))
     yield from mm.lock.down_read(m.env)
     try:
         for move in remap(sources, targets, m.profile.rule):
-            result = yield from migrate_to_node(m, mm, move.source, move.target, move_all)
+            result = yield from migrate_to_node(m, mm, move.source, move.target, move_all, allowed)
             if result < 0:
                 return result
             busy += result
@@ -39,16 +46,18 @@ def do_migrate_pages(m: Machine, mm: Mm, sources: NodeSet, targets: NodeSet, mov
     return busy
 
 
-def migrate_to_node(m: Machine, mm: Mm, source: int, target: int, move_all: bool) -> Events:
+def migrate_to_node(
+    m: Machine, mm: Mm, source: int, target: int, move_all: bool, allowed: frozenset[int] | None = None
+) -> Events:
     """All pages of `mm` on one node to another; a source that is not there has none."""
     if source not in m.nodes:
         return 0
     pages = isolate_range(m, mm, source, move_all)
     yield from m.step("isolate", m.costs.isolate * len(pages))
-    return (yield from migrate_isolated(m, pages, target))
+    return (yield from migrate_isolated(m, pages, target, allowed))
 
 
-def migrate_isolated(m: Machine, pages: Pfns, target: int) -> Events:
+def migrate_isolated(m: Machine, pages: Pfns, target: int, allowed: frozenset[int] | None = None) -> Events:
     """Isolated pages to `target`, target frames allocated chunk by chunk; everything is put back afterwards.
 
     Returns pages not moved, or -ENOMEM: where no frame can be had (linux-6: on that node itself).
@@ -58,7 +67,9 @@ def migrate_isolated(m: Machine, pages: Pfns, target: int) -> Events:
     position = 0
     while position < len(pages):
         part = pages[position : position + chunk]
-        frames = m.frames.alloc(len(part), target, strict=m.profile.strict_target, here=target)
+        frames = m.frames.alloc(
+            len(part), target, nodemask=allowed, strict=m.profile.strict_target, here=target
+        )
         lists = Lists(part[: len(frames)], frames)
         not_moved += yield from migrate_pages(m, lists)
         position += len(frames)
