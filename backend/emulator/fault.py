@@ -264,6 +264,7 @@ def _do_swap_page(
     )
     frames.mapping[pfn] = vma.anon_vma
     frames.index[pfn] = vma.pgoff + index
+    frames.cgroup[pfn] = frames.cgroup[pfn] or vma.mm.cgroup
     vma.map(frames, at, one, PTE_YOUNG | (PTE_WRITE | PTE_DIRTY if exclusive else 0))
     swap.release(np.array([entry], np.int32))
     if exclusive:
@@ -338,6 +339,7 @@ def _enter(m: Machine, vma: Vma, index: Indices, pfns: Pfns) -> None:
     frames = m.frames
     frames.mapping[pfns] = vma.anon_vma
     frames.index[pfns] = vma.pgoff + index
+    frames.cgroup[pfns] = vma.mm.cgroup
     frames.flags[pfns] |= PG.UPTODATE
     if vma.flags & VM.LOCKED and m.profile.mlocked_flag:
         frames.flags[pfns] |= PG.MLOCKED

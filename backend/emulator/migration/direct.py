@@ -195,6 +195,7 @@ def _switch(m: Machine, old: Pfns, new: Pfns, cached: np.ndarray[tuple[int], np.
     frames = m.frames
     frames.index[new] = frames.index[old]
     frames.mapping[new] = frames.mapping[old]
+    frames.cgroup[new] = frames.cgroup[old]
     in_cache, to = old[cached], new[cached]
     m.swap.replace(frames, in_cache, to)
     frames.private[to] = frames.private[in_cache]
