@@ -7,8 +7,11 @@ from typing import Any
 
 from backend.emulator import mempolicy
 from backend.emulator.costs import Costs
+from backend.emulator.cpuset import Version
+from backend.emulator.describe_cpusets import CpusetSpec, Describer, caps
 from backend.emulator.machine import NodeSpec, Patches
 from backend.emulator.mempolicy import Mempolicy
+from backend.emulator.permissions import Cap
 from backend.emulator.profile import PROFILES, Profile
 from backend.emulator.workload import Access
 from backend.emulator.yaml_reader import Value, parse_yaml
@@ -45,6 +48,9 @@ class ProcessSpec:
     threads: int
     policy: Mempolicy | None
     memory: tuple[RegionSpec, ...]
+    cpuset: str = ""
+    suid: int | None = None
+    caps: frozenset[Cap] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,15 +82,17 @@ class Description:
     processes: tuple[ProcessSpec, ...]
     steps: tuple[Step, ...]
     run: float
+    cgroups: Version = "v2"
+    cpusets: tuple[CpusetSpec, ...] = ()
 
 
 def parse_description(text: str, file: str = "scenario", name: str = "") -> Description:
     """Raises ParseError naming file, line and key."""
     root = parse_yaml(text, file)
     top = root.mapping(
-        ("name", "about", "machine", "users", "processes", "steps", "run"),
+        ("name", "about", "machine", "users", "processes", "cpusets", "steps", "run"),
         ("machine",),
-        later=("filesystems", "cpusets", "patches"),
+        later=("filesystems", "patches"),
     )
     machine = _Machine(top["machine"])
     users = {0: "root"}
@@ -101,13 +109,16 @@ def parse_description(text: str, file: str = "scenario", name: str = "") -> Desc
         if names.count(process.name) > 1:
             value.fail(f"there are two processes '{process.name}'", "give each its own name")
     machine.check_room(processes, top.get("processes"))
-    steps = _steps(top["steps"], machine, processes) if "steps" in top else ()
+    cpusets = Describer(machine.cgroups, machine.ids, machine.node_of_cpu)
+    processes = cpusets.read(top.get("cpusets"), processes, top.get("processes"))
+    steps = _steps(top["steps"], machine, processes, cpusets) if "steps" in top else ()
     return Description(
         name=top["name"].text(200) if "name" in top else name or file,
         profile=machine.profile, page_size=machine.page_size, nodes=machine.nodes, distances=machine.distances,
         swap_pages=machine.swap_pages, costs=machine.costs, patches=machine.patches, seed=machine.seed,
         batch=machine.batch, balance=machine.balance, users=users, processes=processes, steps=steps,
         run=top["run"].seconds() if "run" in top else 0.0,
+        cgroups=machine.cgroups, cpusets=tuple(cpusets.specs.values()),
     )  # fmt: skip
 
 
@@ -125,6 +136,7 @@ class _Machine:
                 "seed",
                 "batch",
                 "balance",
+                "cgroups",
             ),
             ("nodes",),
         )
@@ -132,6 +144,12 @@ class _Machine:
         if profile not in PROFILES:
             keys["profile"].fail(f"there is no profile '{profile}'", f"choose one of {', '.join(PROFILES)}")
         self.profile = PROFILES[profile]
+        self.cgroups: Version = self.profile.cgroups
+        if "cgroups" in keys:
+            version = keys["cgroups"].text()
+            if version not in ("v1", "v2") or (version == "v2" and self.profile.cgroups == "v1"):
+                keys["cgroups"].fail(f"{profile} has no cgroups '{version}'", "v1, and with linux-6 v2")
+            self.cgroups = "v1" if version == "v1" else "v2"
         self.page_size = keys["page_size"].size() if "page_size" in keys else 4096
         if self.page_size not in (4096, 8192, 16384, 65536, 1 << 21):
             keys["page_size"].fail(f"{self.page_size} is not a page size", "4KiB, 8KiB, 16KiB, 64KiB or 2MiB")
@@ -229,9 +247,9 @@ class _Machine:
 
 def _process(value: Value, machine: _Machine) -> ProcessSpec:
     keys = value.mapping(
-        ("name", "command", "uid", "node", "cpu", "threads", "policy", "memory"),
+        ("name", "command", "uid", "suid", "caps", "cpuset", "node", "cpu", "threads", "policy", "memory"),
         ("name",),
-        later=("cpuset", "caps", "children"),
+        later=("children",),
     )
     name = keys["name"].text(4096)
     if not name:
@@ -261,6 +279,9 @@ def _process(value: Value, machine: _Machine) -> ProcessSpec:
         threads=keys["threads"].integer(1, 4096) if "threads" in keys else 1,
         policy=_policy(keys["policy"], machine) if "policy" in keys else None,
         memory=memory,
+        cpuset=keys["cpuset"].text(255) if "cpuset" in keys else "",
+        suid=keys["suid"].integer(0, 1 << 31) if "suid" in keys else None,
+        caps=caps(keys["caps"]) if "caps" in keys else None,
     )
 
 
@@ -317,7 +338,9 @@ def _policy(value: Value, machine: _Machine) -> Mempolicy:
     return value.through(lambda text: mempolicy.parse(text, machine.ids))
 
 
-def _steps(value: Value, machine: _Machine, processes: tuple[ProcessSpec, ...]) -> tuple[Step, ...]:
+def _steps(
+    value: Value, machine: _Machine, processes: tuple[ProcessSpec, ...], cpusets: Describer
+) -> tuple[Step, ...]:
     from backend.emulator.steps import STEPS
 
     items = value.items()
@@ -347,6 +370,7 @@ def _steps(value: Value, machine: _Machine, processes: tuple[ProcessSpec, ...]) 
                 body.fail(f"the step {call} is not supported by this machine", f"it has {', '.join(STEPS)}")
             body.fail(f"there is no step '{call}'", f"choose one of {', '.join(STEPS)}")
         step = parser.parse(at, call, body, machine.ids, machine.node_of_cpu, by_name)
+        cpusets.check_step(step, body, by_name)
         if call == "fork":
             child = str(step.arguments["child"])
             if child in by_name:

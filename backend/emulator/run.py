@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import simpy
 
+from backend.emulator.cpuset import Cpuset
 from backend.emulator.description import Description, ProcessSpec, RegionSpec, Step
 from backend.emulator.fault import OutOfMemory, SegmentationFault, anonymous_pages, map_new
 from backend.emulator.machine import Machine
@@ -38,7 +39,7 @@ def build(description: Description, with_steps: bool = True) -> Built:
     m = Machine(
         description.profile, description.nodes, description.distances, page_size=description.page_size,
         swap_pages=description.swap_pages, costs=description.costs, patches=description.patches,
-        seed=description.seed, batch=description.batch,
+        seed=description.seed, batch=description.batch, cgroups=description.cgroups,
     )  # fmt: skip
     m.name = description.name
     m.users.update(description.users)
@@ -46,8 +47,13 @@ def build(description: Description, with_steps: bool = True) -> Built:
     m.spawn("init", cpu=first_cpu, command="/sbin/init")
     m.spawn("kthreadd", cpu=first_cpu, kernel_thread=True)
     built = Built(m, {}, {}, [], [])
+    cpusets: dict[str, Cpuset] = {"": m.cpusets.root}
+    for one in description.cpusets:
+        cpusets[one.name] = m.cpusets.create(
+            one.name, cpusets[one.parent], one.mems, one.cpus, one.memory_migrate
+        )
     for spec in description.processes:
-        _spawn(built, spec)
+        _spawn(built, spec, cpusets[spec.cpuset])
     if description.balance:
         m.env.process(balancer(m, description.balance))
     if with_steps:
@@ -130,14 +136,15 @@ def _region_report(m: Machine, task: Task, region: Region) -> dict[str, Any]:
     }
 
 
-def _spawn(built: Built, spec: ProcessSpec) -> None:
+def _spawn(built: Built, spec: ProcessSpec, cpuset: Cpuset) -> None:
     m = built.machine
     cpus = list(m.nodes[m.node_of_cpu[spec.cpu]].cpus)
     first = cpus.index(spec.cpu)
     others = [cpus[(first + number) % len(cpus)] for number in range(1, spec.threads)]
     task = m.spawn(
-        spec.name, cpu=spec.cpu, uid=spec.uid, command=spec.command, threads=others, policy=spec.policy
-    )
+        spec.name, cpu=spec.cpu, uid=spec.uid, command=spec.command, threads=others, policy=spec.policy,
+        cpuset=cpuset, suid=spec.suid, caps=spec.caps,
+    )  # fmt: skip
     regions = {region.name: _map_region(m, task, region) for region in spec.memory}
     built.tasks[spec.name] = task
     built.regions[spec.name] = regions

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from backend.emulator import fork, hotplug, mempolicy, mlock, policy_calls, syscalls
+from backend.emulator import cpuset_steps, fork, hotplug, mempolicy, mlock, policy_calls, syscalls
 from backend.emulator.fault import touch
 from backend.emulator.mempolicy import Mempolicy
 from backend.emulator.mm import PTE_PRESENT, Indices, Vma
@@ -21,7 +21,7 @@ from backend.emulator.scheduler import schedule
 from backend.emulator.syscalls import Caller
 from backend.emulator.task import Task
 from backend.kernel import MoveFlag
-from backend.nodeset import NodeSet
+from backend.nodeset import CpuSet, NodeSet
 
 if TYPE_CHECKING:
     from backend.emulator.description import ProcessSpec, Step
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 LATER = (
     "fsync", "msync", "truncate", "unlink",
-    "swapoff", "cpuset", "attach", "write",
+    "swapoff",
 )  # fmt: skip
 """Steps of the scenario language that need parts which the machine does not have."""
 
@@ -127,6 +127,13 @@ def _cpu(value: Value, nodes: NodeSet, cpus: Mapping[int, int]) -> int:
     return cpu
 
 
+def _cpus(value: Value, nodes: NodeSet, cpus: Mapping[int, int]) -> CpuSet:
+    chosen = value.through(CpuSet.parse_list)
+    if not chosen.issubset(CpuSet(cpus)):
+        value.fail(f"there is no CPU {chosen - CpuSet(cpus)}")
+    return chosen
+
+
 def _node(value: Value, nodes: NodeSet, cpus: Mapping[int, int]) -> int:
     node = value.integer()
     if node not in nodes:
@@ -160,13 +167,27 @@ _ARGUMENTS: dict[str, Callable[[Value, NodeSet, Mapping[int, int]], Any]] = {
     "all": lambda value, nodes, cpus: value.truth(),
     "for": lambda value, nodes, cpus: value.seconds(),
     "thread": lambda value, nodes, cpus: value.integer(0, 4095),
-    "as": lambda value, nodes, cpus: value.integer(0, 1 << 31),
+    "as": lambda value, nodes, cpus: value.integer(0, 1 << 31) if value.text().isdigit() else value.text(),
+    "cpuset": lambda value, nodes, cpus: value.text(255),
+    "mems": _nodes,
+    "cpus": _cpus,
+    "memory_migrate": lambda value, nodes, cpus: value.truth(),
+    "path": lambda value, nodes, cpus: value.text(),
+    "data": lambda value, nodes, cpus: value.text(),
 }
 
 
-def _caller(place: Place) -> Caller:
-    uid = place.arguments.get("as", 0)
-    return Caller(uid, uid == 0)
+def _caller(place: Place, own: bool = False) -> Caller:
+    """A uid with no task (0 by default), or a process by its name; the task itself by default where `own`."""
+    who: int | str | None = place.arguments.get("as")
+    if isinstance(who, str):
+        task = place.machine.find_task(who)
+        if task is None:
+            raise syscalls.fail(errno.ESRCH)
+        return syscalls.caller_of(task)
+    if own and who is None:
+        return syscalls.caller_of(place.task)
+    return Caller(who or 0, not who, place.task.pid if own else 1)
 
 
 def _touch(place: Place) -> Events:
@@ -215,7 +236,7 @@ def _move_pages(place: Place) -> Events:
 
 def _set_mempolicy(place: Place) -> Events:
     policy: Mempolicy = place.arguments["policy"]
-    caller = Caller(place.task.uid, place.task.uid == 0, place.task.pid)
+    caller = syscalls.caller_of(place.task)
     nodes = policy.asked or policy.nodes
     return (
         yield from policy_calls.set_mempolicy(
@@ -228,14 +249,13 @@ def _mbind(place: Place) -> Events:
     policy: Mempolicy = place.arguments["policy"]
     index = place.index()
     size = place.machine.page_size
-    uid: int = place.arguments.get("as", place.task.uid)
     flags = _MOVES[place.arguments.get("move", "none")] | (
         MoveFlag.STRICT if place.arguments.get("strict") else 0
     )
     nodes = policy.asked or policy.nodes
     return (
         yield from policy_calls.mbind(
-            place.machine, Caller(uid, uid == 0, place.task.pid), place.where.start + int(index[0]) * size,
+            place.machine, _caller(place, own=True), place.where.start + int(index[0]) * size,
             len(index) * size, policy.mode | policy.flags, nodes.maxnode(), nodes.mask(), flags,
         )
     )  # fmt: skip
@@ -319,5 +339,10 @@ STEPS: dict[str, StepKind] = {
     "offline": StepKind(("node",), (), _offline, of_task=False),
     "online": StepKind(("node",), (), _online, of_task=False),
     "bad_page": StepKind(("region",), ("pages",), _bad_page),
+    "cpuset": StepKind(("cpuset",), ("mems", "cpus", "memory_migrate"), cpuset_steps.change, of_task=False),
+    "attach": StepKind(("cpuset",), (), cpuset_steps.attach),
+    "write": StepKind(
+        ("path", "data"), ("as",), lambda place: cpuset_steps.write(place, _caller(place)), of_task=False
+    ),
     "exit": StepKind((), (), _exit),
 }

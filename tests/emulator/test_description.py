@@ -43,7 +43,6 @@ def test_a_small_scenario_runs() -> None:
         (MACHINE + "  speed: 3\n", 5, "machine.speed", "unknown key"),
         (MACHINE + "  patches: {node_sets: off}\n", 5, "machine.patches.node_sets", "not supported by this machine"),
         (MACHINE + "filesystems: [{name: d, type: ext3}]\n", 5, "filesystems", "not supported by this machine"),
-        (MACHINE + "cpusets: []\n", 5, "cpusets", "not supported by this machine"),
         (MACHINE + "processes:\n  - {name: a, node: 7}\n", 6, "processes[0].node", "no node 7"),
         (MACHINE + "processes:\n  - {name: a, cpu: 9}\n", 6, "processes[0].cpu", "no CPU 9"),
         (MACHINE + "processes:\n  - {name: a}\n  - {name: a}\n", 6, "processes[0]", "two processes"),
