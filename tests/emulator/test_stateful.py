@@ -22,6 +22,7 @@ from backend.emulator.scheduler import balance, schedule
 from backend.emulator.syscalls import Caller
 from backend.emulator.task import Task
 from backend.nodeset import NodeSet
+from tests.emulator.cpuset_rules import CpusetRules
 from tests.emulator.invariants import check, check_at_rest
 from tests.emulator.machines import machine, region
 
@@ -32,7 +33,7 @@ picks = st.integers(0, 1 << 16)
 seen: set[str] = set()
 
 
-class Happenings(RuleBasedStateMachine):
+class Happenings(CpusetRules, RuleBasedStateMachine):
     profile = "linux-6"
     batch = 1
     pages = 48
