@@ -300,10 +300,12 @@ def test_cpus_confine_threads_and_the_scheduler() -> None:
 
 
 def test_fork_inherits_the_cpuset_and_a_child_forked_meanwhile_is_rebound_too() -> None:
+    """The task updated first keeps the change busy; the second forks before its own policies were rebound."""
     admin = Admin(batch=1)
     admin.create("A", "0-1")
+    region(admin.m, admin.spawn("A"), {0: 30})
     task = admin.spawn("A")
-    vma = region(admin.m, task, {0: 30})
+    vma = region(admin.m, task, {0: 4})
     admin.mbind(task, vma, Mode.BIND, [0])
     assert admin.m.run(fork(admin.m, task)).cpuset is task.cpuset
     m, cs = admin.m, task.cpuset
@@ -358,6 +360,39 @@ def test_policies_follow(mode: int, asked: list[int], mems: list[str], shown: st
         assert admin.mems("A", one) == "ok"
     assert str(vma.policy) == str(task.policy) == shown
     assert own.get_mempolicy(65, 0, 4)[1] == NodeSet.parse_list(mems[-1]).mask()
+
+
+def test_a_policy_that_was_made_under_other_mems_keeps_its_own_positions() -> None:
+    """w.cpuset_mems_allowed, not the cpuset's mems before the change, is what the nodes are counted in."""
+    policy = mempolicy.create(Mode.BIND, NodeSet([2]), NodeSet([1, 2]))
+    assert policy is not None
+    assert str(mempolicy.rebind(policy, NodeSet([0, 1, 2]), NodeSet([0, 3]))) == "bind:3"
+    assert mempolicy.rebind(policy, NodeSet([0, 1]), NodeSet([1, 2])) == policy
+
+
+def test_a_full_target_node_is_made_up_for_inside_the_mems_only() -> None:
+    """direct-v8, where target frames may come from other nodes: node 2 is the nearest to 3, but not for this cpuset."""
+    admin = Admin("direct-v8", pages=64)
+    admin.create("A", "1", memory_migrate=True)
+    vma = region(admin.m, admin.spawn("A"), {1: 30})
+    region(admin.m, admin.spawn(""), {3: 40})
+    assert admin.mems("A", "3") == "ok"
+    assert set(nodes_of(admin.m, vma)) == {1, 3}
+    check_at_rest(admin.m)
+
+
+def test_pages_touched_after_an_attach_are_charged_to_the_new_cgroup() -> None:
+    admin = Admin()
+    for name in "AB":
+        admin.create(name, "0-1")
+    task = admin.spawn("A")
+    vma = region(admin.m, task, {0: 2}, pages=5)
+    admin.attach("B", task)
+    admin.touch(task, vma)
+    assert [admin.read(name, "memory.current") for name in "AB"] == [str(2 * 4096), str(3 * 4096)]
+    assert admin.read("", "memory.numa_stat").startswith(f"anon N0={5 * 4096} ")
+    admin.m.exit(task)
+    assert [admin.read(name, "memory.current") for name in "AB"] == ["0", "0"]
 
 
 def test_in_2_6_a_preferred_node_follows_too() -> None:

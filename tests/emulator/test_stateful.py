@@ -22,7 +22,7 @@ from backend.emulator.scheduler import balance, schedule
 from backend.emulator.syscalls import Caller
 from backend.emulator.task import Task
 from backend.nodeset import NodeSet
-from tests.emulator.cpuset_rules import CpusetRules
+from tests.emulator.cpuset_rules import CpusetRules, reached
 from tests.emulator.invariants import check, check_at_rest
 from tests.emulator.machines import machine, region
 
@@ -292,6 +292,7 @@ def test_the_state_machine_came_to_the_interesting_places() -> None:
         "migration_waits",
         "swapcache_faults",
     } <= seen
+    assert {"linux-6", "direct-v8"} <= reached
 
 
 @pytest.mark.parametrize("profile", ["linux-6", "direct-v8"])
