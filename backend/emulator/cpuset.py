@@ -82,7 +82,7 @@ class Cpusets:
         self._last_id += 1
         new = Cpuset(self._last_id, name, above, NodeSet(), CpuSet(), NodeSet(), CpuSet(), NodeSet())
         new.memory_migrate = self.version == "v2" or memory_migrate
-        mems, cpus = (mems or NodeSet()) & self.m.node_ids, cpus or CpuSet()
+        mems, cpus = self._there(mems or NodeSet()), cpus or CpuSet()
         self._validate(new, mems, cpus)
         new.mems, new.cpus = mems, cpus
         new.effective_mems, new.effective_cpus = self._effective(new)
@@ -127,7 +127,7 @@ class Cpusets:
         EBUSY (v1: less than a child has), ENOSPC (tasks would have none)."""
         yield from self.mutex.down_write(self.m.env)
         try:
-            known = mems & self.m.node_ids
+            known = self._there(mems)
             if known == cs.mems or (mems and not known):
                 return
             self._validate(cs, known, cs.cpus)
@@ -161,15 +161,47 @@ class Cpusets:
                 raise _error(errno.EBUSY)
             if task.cpuset is cs:
                 return
-            old = task.cpuset.old_mems if task.cpuset else self.root.old_mems
-            task.cpuset = cs
-            task.mm.cgroup = cs.id
-            confine(self.m, task, cs.effective_cpus)
-            new = self.online_mems(cs)
-            task.policy = self._rebind(task.policy, old, new)
-            yield from self._update_mm(task.mm, old, new, cs.memory_migrate)
+            yield from self._attach(cs, task, (task.cpuset or self.root).old_mems)
         finally:
             self.mutex.up_write()
+
+    def _attach(self, cs: Cpuset, task: Task, old: NodeSet) -> Events:
+        """cpuset_attach() of a task whose pages were meant for `old`."""
+        task.cpuset = cs
+        confine(self.m, task, cs.effective_cpus)
+        new = self.online_mems(cs)
+        task.policy = self._rebind(task.policy, old, new)
+        if task.mm is not None:
+            task.mm.cgroup = cs.id
+            yield from self._update_mm(task.mm, old, new, cs.memory_migrate)
+
+    def follow_nodes(self) -> Events:
+        """cpuset_hotplug_workfn(), after a node's memory came or went: the root has what there is, the others what is left
+        of theirs, and policies follow. v1: what went does not come back, and who has nothing left goes up."""
+        yield from self.mutex.down_write(self.m.env)
+        try:
+            self.root.mems = self.m.memory_nodes
+            if self.version == "v1":
+                for cs in self.root.family():
+                    cs.mems &= self.root.mems
+                    if cs.parent is not None and not cs.mems:
+                        yield from self._move_up(cs)
+            yield from self._update_family(self.root)
+        finally:
+            self.mutex.up_write()
+
+    def _move_up(self, cs: Cpuset) -> Events:
+        """remove_tasks_in_empty_cpuset()."""
+        above = cs
+        while above.parent is not None and not above.mems:
+            above = above.parent
+        for task in self.tasks(cs):
+            if task.mm is not None and task.alive:
+                yield from self._attach(above, task, cs.old_mems)
+
+    def _there(self, mems: NodeSet) -> NodeSet:
+        """v1 keeps only nodes that have memory now, v2 also those that may have some later."""
+        return mems & (self.m.memory_nodes if self.version == "v1" else self.m.node_ids)
 
     def _validate(self, cs: Cpuset, mems: NodeSet, cpus: CpuSet) -> None:
         """validate_change()."""

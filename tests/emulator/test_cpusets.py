@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from backend.emulator import mempolicy
 from backend.emulator.fault import OutOfMemory, touch
 from backend.emulator.fork import fork
+from backend.emulator.hotplug import offline, online
 from backend.emulator.kernel import EmulatedKernel
 from backend.emulator.mempolicy import Mempolicy
 from backend.emulator.mm import PTE_PRESENT
@@ -393,6 +394,40 @@ def test_pages_touched_after_an_attach_are_charged_to_the_new_cgroup() -> None:
     assert admin.read("", "memory.numa_stat").startswith(f"anon N0={5 * 4096} ")
     admin.m.exit(task)
     assert [admin.read(name, "memory.current") for name in "AB"] == ["0", "0"]
+
+
+def test_policies_leave_a_node_that_goes_offline() -> None:
+    admin = Admin()
+    admin.create("A", "2-3")
+    free, confined = admin.spawn(""), admin.spawn("A")
+    for task in (free, confined):
+        region(admin.m, task, {3: 4}, pages=8).policy = Mempolicy(Mode.BIND, NodeSet([3]))
+    assert admin.m.run(offline(admin.m, 3)) == 0
+    assert admin.read("A", "cpuset.mems") == "2-3"
+    assert admin.read("A", "cpuset.mems.effective") == "2"
+    assert admin.read("", "cpuset.mems.effective") == "0-2"
+    vmas = [task.mm.vmas[0] for task in (free, confined)]
+    assert [str(vma.policy) for vma in vmas] == ["bind:0", "bind:2"]
+    assert set(admin.touch(confined, vmas[1])) == {2}
+    assert admin.touch(free, vmas[0])[4:] == [0] * 4, "not killed for want of a frame"
+    assert admin.m.run(online(admin.m, 3)) == 0
+    assert admin.read("A", "cpuset.mems.effective") == "2-3"
+    check_at_rest(admin.m)
+
+
+def test_in_v1_who_has_no_node_left_goes_up() -> None:
+    admin = Admin(cgroups="v1")
+    admin.create("P", "2-3")
+    admin.create("C", "3", "P")
+    task = admin.spawn("P/C")
+    region(admin.m, task, {3: 4}, pages=8).policy = Mempolicy(Mode.BIND, NodeSet([3]))
+    assert admin.m.run(offline(admin.m, 3)) == 0
+    assert admin.m.run(online(admin.m, 3)) == 0
+    assert admin.kernel.read(f"/proc/{task.pid}/cpuset") == b"/P\n"
+    assert [admin.read(one, "cpuset.mems") for one in ("P", "P/C")] == ["2", ""]
+    assert str(task.mm.vmas[0].policy) == "bind:2"
+    assert admin.attach("P/C", task) == "ENOSPC"
+    check_at_rest(admin.m)
 
 
 def test_in_2_6_a_preferred_node_follows_too() -> None:
