@@ -96,7 +96,7 @@ def migrate_pages(m: Machine, caller: Caller, pid: int, maxnode: int, old: bytes
     mm.users += 1
     try:
         result: int = yield from do_migrate_pages(
-            m, mm, sources, targets, caller.can(rights.move_all), frozenset(allowed)
+            m, mm, sources, targets, caller.can(rights.move_all), allowed=frozenset(allowed)
         )
     finally:
         m.mmput(mm)
