@@ -7,9 +7,12 @@ from typing import Any
 
 from backend.emulator import mempolicy
 from backend.emulator.costs import Costs
+from backend.emulator.cpuset import Version
+from backend.emulator.describe_cpusets import CpusetSpec, Describer, caps
 from backend.emulator.describe_files import FileSpec, FilesystemSpec, parse_filesystems
 from backend.emulator.machine import NodeSpec, Patches
 from backend.emulator.mempolicy import Mempolicy
+from backend.emulator.permissions import Cap
 from backend.emulator.profile import PROFILES, Profile
 from backend.emulator.workload import Access
 from backend.emulator.yaml_reader import Value, parse_yaml
@@ -55,6 +58,9 @@ class ProcessSpec:
     threads: int
     policy: Mempolicy | None
     memory: tuple[RegionSpec, ...]
+    cpuset: str = ""
+    suid: int | None = None
+    caps: frozenset[Cap] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +94,8 @@ class Description:
     processes: tuple[ProcessSpec, ...]
     steps: tuple[Step, ...]
     run: float
+    cgroups: Version = "v2"
+    cpusets: tuple[CpusetSpec, ...] = ()
 
 
 def parse_description(text: str, file: str = "scenario", name: str = "", profile: str = "") -> Description:
@@ -95,9 +103,8 @@ def parse_description(text: str, file: str = "scenario", name: str = "", profile
     then do not count."""
     root = parse_yaml(text, file)
     top = root.mapping(
-        ("name", "about", "machine", "users", "filesystems", "processes", "steps", "run"),
+        ("name", "about", "machine", "users", "filesystems", "processes", "cpusets", "steps", "run"),
         ("machine",),
-        later=("cpusets",),
     )
     machine = _Machine(top["machine"], profile)
     users = {0: "root"}
@@ -122,7 +129,9 @@ def parse_description(text: str, file: str = "scenario", name: str = "", profile
         _check_sharing(process, earlier, value)
         earlier[process.name] = process
     machine.check_room(processes, top.get("processes"))
-    steps = _steps(top["steps"], machine, processes) if "steps" in top else ()
+    cpusets = Describer(machine.cgroups, machine.ids, machine.node_of_cpu)
+    processes = cpusets.read(top.get("cpusets"), processes, top.get("processes"))
+    steps = _steps(top["steps"], machine, processes, cpusets) if "steps" in top else ()
     return Description(
         name=top["name"].text(200) if "name" in top else name or file,
         profile=machine.profile, page_size=machine.page_size, nodes=machine.nodes, distances=machine.distances,
@@ -130,6 +139,7 @@ def parse_description(text: str, file: str = "scenario", name: str = "", profile
         batch=machine.batch, balance=machine.balance, users=users, filesystems=filesystems,
         writeback=machine.writeback, processes=processes, steps=steps,
         run=top["run"].seconds() if "run" in top else 0.0,
+        cgroups=machine.cgroups, cpusets=tuple(cpusets.specs.values()),
     )  # fmt: skip
 
 
@@ -148,6 +158,7 @@ class _Machine:
                 "batch",
                 "balance",
                 "writeback",
+                "cgroups",
             ),
             ("nodes",),
         )
@@ -157,6 +168,12 @@ class _Machine:
                 f"there is no profile '{profile}'", f"choose one of {', '.join(PROFILES)}"
             )
         self.profile = PROFILES[profile]
+        self.cgroups: Version = self.profile.cgroups
+        if "cgroups" in keys:
+            version = keys["cgroups"].text()
+            if version not in ("v1", "v2") or (version == "v2" and self.profile.cgroups == "v1"):
+                keys["cgroups"].fail(f"{profile} has no cgroups '{version}'", "v1, and with linux-6 v2")
+            self.cgroups = "v1" if version == "v1" else "v2"
         self.page_size = keys["page_size"].size() if "page_size" in keys else 4096
         if self.page_size not in (4096, 8192, 16384, 65536, 1 << 21):
             keys["page_size"].fail(f"{self.page_size} is not a page size", "4KiB, 8KiB, 16KiB, 64KiB or 2MiB")
@@ -259,9 +276,9 @@ class _Machine:
 
 def _process(value: Value, machine: _Machine) -> ProcessSpec:
     keys = value.mapping(
-        ("name", "command", "uid", "node", "cpu", "threads", "policy", "memory"),
+        ("name", "command", "uid", "suid", "caps", "cpuset", "node", "cpu", "threads", "policy", "memory"),
         ("name",),
-        later=("cpuset", "caps", "children"),
+        later=("children",),
     )
     name = keys["name"].text(4096)
     if not name:
@@ -291,6 +308,9 @@ def _process(value: Value, machine: _Machine) -> ProcessSpec:
         threads=keys["threads"].integer(1, 4096) if "threads" in keys else 1,
         policy=_policy(keys["policy"], machine) if "policy" in keys else None,
         memory=memory,
+        cpuset=keys["cpuset"].text(255) if "cpuset" in keys else "",
+        suid=keys["suid"].integer(0, 1 << 31) if "suid" in keys else None,
+        caps=caps(keys["caps"]) if "caps" in keys else None,
     )
 
 
@@ -404,7 +424,9 @@ def _policy(value: Value, machine: _Machine) -> Mempolicy:
     return value.through(lambda text: mempolicy.parse(text, machine.ids))
 
 
-def _steps(value: Value, machine: _Machine, processes: tuple[ProcessSpec, ...]) -> tuple[Step, ...]:
+def _steps(
+    value: Value, machine: _Machine, processes: tuple[ProcessSpec, ...], cpusets: Describer
+) -> tuple[Step, ...]:
     from backend.emulator.steps import STEPS, Known
 
     items = value.items()
@@ -428,12 +450,9 @@ def _steps(value: Value, machine: _Machine, processes: tuple[ProcessSpec, ...]) 
         call, body = next(iter(keys.items()))
         parser = STEPS.get(call)
         if parser is None:
-            from backend.emulator.steps import LATER
-
-            if call in LATER:
-                body.fail(f"the step {call} is not supported by this machine", f"it has {', '.join(STEPS)}")
             body.fail(f"there is no step '{call}'", f"choose one of {', '.join(STEPS)}")
         step = parser.parse(at, call, body, Known(machine.ids, machine.node_of_cpu, by_name, machine.files))
+        cpusets.check_step(step, body, by_name)
         if call == "fork":
             child = str(step.arguments["child"])
             if child in by_name:

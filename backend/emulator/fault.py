@@ -146,7 +146,7 @@ def _touch_empty(m: Machine, task: Task, thread: Thread, vma: Vma, index: Indice
     empty = (pte & ~np.int64(PTE_ZERO)) == 0
     others, empties = [index[~empty]], index[empty]
     fresh = 0
-    at_once = _at_once(m, _policy(task, vma, 0))
+    at_once = _at_once(m, task, _policy(task, vma, 0))
     for at in range(0, len(empties), at_once):
         part = empties[at : at + at_once]
         yield from room_for(m, task, _policy(task, vma, int(part[0])), len(part))
@@ -185,10 +185,11 @@ def _policy(task: Task, vma: Vma, index: int) -> Mempolicy:
     return vma.policy_at(index) or task.policy
 
 
-def _at_once(m: Machine, policy: Mempolicy) -> int:
+def _at_once(m: Machine, task: Task, policy: Mempolicy) -> int:
     """Pages that a batch of faults brings in at once: a small part of the memory it may use, so that between them others
     can be written out to make room."""
-    return max(1, min(4096, sum(m.frames.zones[node].pages for node in nodes_allowed(m, policy)) // 16))
+    nodes = nodes_allowed(m, task, policy)
+    return max(1, min(4096, sum(m.frames.zones[node].pages for node in nodes) // 16))
 
 
 def anonymous_pages(m: Machine, task: Task, thread: Thread, vma: Vma, index: Indices) -> None:
@@ -247,6 +248,7 @@ def _do_swap_page(
     )
     frames.mapping[pfn] = vma.anon_vma
     frames.index[pfn] = vma.pgoff + index
+    frames.cgroup[pfn] = frames.cgroup[pfn] or vma.mm.cgroup
     vma.map(frames, at, one, PTE_YOUNG | (PTE_WRITE | PTE_DIRTY if exclusive else 0))
     swap.release(np.array([entry], np.int32))
     if exclusive:

@@ -111,7 +111,9 @@ def _frame(m: Machine, task: Task, thread: Thread, vma: Vma, index: int) -> Even
     yield from room_for(m, task, own or task.policy, 1)
     here = m.node_of_cpu.get(thread.cpu, m.first_node)
     offset = np.array([vma.pgoff + index], np.int64)
-    got = alloc_by_policy(m, thread, own or task.policy, offset, here, own=own is not None)
+    got = alloc_by_policy(m, task, thread, own or task.policy, offset, here, own=own is not None)
+    if task.mm is not None:
+        m.frames.cgroup[got] = task.mm.cgroup
     m.reclaim.after_alloc()
     return got
 

@@ -33,6 +33,9 @@ def fork(m: Machine, parent: Task, name: str | bytes = b"") -> Events:
             command=parent.command,
             ppid=parent.pid,
             policy=parent.policy,
+            cpuset=parent.cpuset,
+            suid=parent.saved_uid,
+            caps=parent.own_caps,
         )
         child.cpus_allowed = CpuSet(parent.cpus_allowed)
         assert child.mm is not None

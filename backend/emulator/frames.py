@@ -84,7 +84,8 @@ class MemMap:
     """All frames, one array per attribute (43 bytes a frame with its place on the free stack).
 
     `mapping`: 0 none, > 0 the id of the anon_vma, < 0 the id of a file's address space. `index`: page offset in the
-    mapping. `private`: the swap entry of a swap-cache page. `contents`: one 64-bit value stands for the page.
+    mapping. `private`: the swap entry of a swap-cache page. `contents`: one 64-bit value stands for the page. `cgroup`: id of
+    the cpuset it is charged to.
     """
 
     def __init__(
@@ -101,6 +102,7 @@ class MemMap:
         self.index = np.zeros(total, np.int64)
         self.private = np.zeros(total, np.int32)
         self.contents = np.zeros(total, np.uint64)
+        self.cgroup = np.zeros(total, np.int16)
         self.zones: dict[int, Zone] = {}
         self.bad: set[int] = set()
         start = FIRST_PFN
@@ -197,6 +199,7 @@ class MemMap:
         self.index[pfns] = 0
         self.private[pfns] = 0
         self.contents[pfns] = 0
+        self.cgroup[pfns] = 0
         for nid, here in self.by_node(pfns):
             zone = self.zones[nid]
             mine = pfns[here]

@@ -38,6 +38,7 @@ def offline(m: Machine, node: int) -> Events:
     if (m.frames.state[span] == State.IN_USE).any():
         m.frames.return_zone(node)
         raise fail(errno.EBUSY)
+    yield from m.cpusets.follow_nodes()
     return 0
 
 
@@ -47,6 +48,7 @@ def online(m: Machine, node: int) -> Events:
         raise fail(errno.EINVAL)
     m.frames.return_zone(node)
     yield from m.step("online", m.costs.syscall)
+    yield from m.cpusets.follow_nodes()
     return 0
 
 

@@ -9,9 +9,10 @@ from array import array
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from backend.emulator import policy_calls, procfs, syscalls
+from backend.emulator import cgroupfs, policy_calls, procfs, syscalls
 from backend.emulator.machine import Machine
 from backend.emulator.page_lock import Events
+from backend.emulator.permissions import may_write
 from backend.emulator.syscalls import Caller, fail
 from backend.emulator.task import Task
 from backend.kernel import Capabilities, Capability, Source
@@ -23,7 +24,7 @@ _SLICE = 0.05
 _AT_ONCE = 1.0
 """Simulated seconds made up for at once; when the real clock is further ahead (a suspended laptop), the rest is let go."""
 
-_LATER = "not supported by this machine: control files are not emulated"
+_ROOT_ONLY = "control files can be written by root only"
 
 
 class EmulatedKernel:
@@ -116,17 +117,21 @@ class EmulatedKernel:
         no_call = Capability(
             False, f"the profile {profile.name} has no move_pages (Linux has it since 2.6.18)"
         )
-        later = Capability(False, _LATER)
+        root_only = Capability(False, _ROOT_ONLY)
         unprivileged = Capability(False, "pages that other processes map too need CAP_SYS_NICE")
         has = profile.has_move_pages
         return {
             "read": Capability(True),
-            "write": later,
+            "write": Capability(True) if may_write(self.caller) else root_only,
             "time": Capability(True),
             "pidfd": Capability(True),
             "migrate_pages": Capability(True),
             "move_pages": Capability(True) if has else no_call,
-            "move_all": no_call if not has else Capability(True) if self.caller.privileged else unprivileged,
+            "move_all": no_call
+            if not has
+            else Capability(True)
+            if self.caller.can(profile.rights.move_all)
+            else unprivileged,
             "mbind": Capability(True),
             "set_mempolicy": Capability(True),
             "get_mempolicy": Capability(True),
@@ -139,7 +144,7 @@ class EmulatedKernel:
         return self._locked(lambda: procfs.listdir(self.machine, path))
 
     def write(self, path: str, data: bytes) -> None:
-        raise fail(errno.EACCES)
+        self._call(lambda m, caller: cgroupfs.write(m, caller, path, data))
 
     def username(self, uid: int) -> str:
         return self.machine.users.get(uid, str(uid))
@@ -156,7 +161,7 @@ class EmulatedKernel:
             self._locked(lambda: self.machine.advance(seconds))
 
     def credentials(self) -> tuple[int, bool]:
-        return self.caller.uid, self.caller.privileged
+        return self.caller.uid, self.caller.can(self.machine.profile.rights.access)
 
     def pidfd_open(self, pid: int) -> int:
         with self._lock:

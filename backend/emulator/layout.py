@@ -97,6 +97,7 @@ def populate(m: Machine, vma: Vma, index: Indices, node: int, dirty: bool = Fals
         map_new(m, vma, index, pfns)
         m.store(vma, index)
         return
+    m.frames.cgroup[pfns] = vma.mm.cgroup
     fill(m, space, vma.pgoff + missing, pfns, dirty)
     map_cached(m, vma, index, write=False)
     m.frames.flags[space.pages[vma.pgoff + index]] |= PG.REFERENCED

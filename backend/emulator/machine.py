@@ -14,6 +14,7 @@ import simpy
 from numpy.typing import NDArray
 
 from backend.emulator.costs import Costs
+from backend.emulator.cpuset import Cpuset, Cpusets, Version
 from backend.emulator.file_io import evict
 from backend.emulator.filesystem import AddressSpace, Filesystem
 from backend.emulator.frames import MemMap, State
@@ -30,9 +31,11 @@ from backend.emulator.mm import (
     Vma,
 )  # fmt: skip
 from backend.emulator.page_lock import Events, PageLocks
+from backend.emulator.permissions import Cap
 from backend.emulator.placing import mark_mlocked
 from backend.emulator.profile import Profile
 from backend.emulator.reclaim import Reclaimer
+from backend.emulator.scheduler import confine
 from backend.emulator.swap import SwapArea
 from backend.emulator.swap_io import drop_unused
 from backend.emulator.task import Task, Thread
@@ -92,6 +95,7 @@ class Machine:
         seed: int = 1,
         batch: int = 512,
         watch: bool = False,
+        cgroups: Version | None = None,
     ) -> None:
         self.profile = profile
         self.page_size = page_size
@@ -121,6 +125,7 @@ class Machine:
         self.tracer: Tracer | None = None
         self.who: WeakKeyDictionary[simpy.Process, str] = WeakKeyDictionary()
         self.reclaim = Reclaimer(self)
+        self.cpusets = Cpusets(self, cgroups or profile.cgroups)
         self._pids = count(1)
         self._starts = count(1)
         self._next_value = 1
@@ -191,15 +196,17 @@ class Machine:
     def spawn(
         self, name: str | bytes, *, cpu: int, uid: int = 0, command: str | bytes = b"", threads: Sequence[int] = (),
         ppid: int = 1, policy: Mempolicy | None = None, kernel_thread: bool = False, pid: int | None = None,
+        cpuset: Cpuset | None = None, suid: int | None = None, caps: frozenset[Cap] | None = None,
     ) -> Task:  # fmt: skip
         """A new task on `cpu`, with further threads on the CPUs of `threads`. No memory yet. `pid`: a free one to use
-        (again) instead of the next."""
+        (again) instead of the next. `cpuset`: the root by default."""
         raw = name.encode("utf-8", "surrogateescape") if isinstance(name, str) else name
         line = command.encode("utf-8", "surrogateescape") if isinstance(command, str) else command
         if pid is None:
             pid = next(self._pids)
         elif pid in self.tasks:
             raise ValueError(f"pid {pid} is in use")
+        where = cpuset or self.cpusets.root
         tids = [pid, *(next(self._pids) for _ in threads)]
         task = Task(
             pid=pid,
@@ -208,10 +215,16 @@ class Machine:
             uid=uid,
             start_time=int(self.now * 100) + next(self._starts),
             mm=None if kernel_thread else Mm(self.page_size, self.node_slots, self.rmap),
-            threads=[Thread(tid, raw[:15], where) for tid, where in zip(tids, (cpu, *threads), strict=True)],
+            threads=[Thread(tid, raw[:15], on) for tid, on in zip(tids, (cpu, *threads), strict=True)],
             ppid=0 if pid <= 2 else ppid,
-            cpus_allowed=CpuSet(self.node_of_cpu),
+            cpus_allowed=where.effective_cpus,
+            saved_uid=suid,
+            own_caps=caps,
+            cpuset=where,
         )
+        if task.mm is not None:
+            task.mm.cgroup = where.id
+        confine(self, task, where.effective_cpus)
         if policy is not None:
             task.policy = policy
         self.tasks[pid] = task

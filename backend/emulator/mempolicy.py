@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from backend.kernel import Mode, ModeFlag
 from backend.nodeset import NodeSet
+from backend.remap import node_remap
 
 NAMES = {
     Mode.DEFAULT: "default", Mode.PREFERRED: "prefer", Mode.BIND: "bind", Mode.INTERLEAVE: "interleave",
@@ -25,6 +26,8 @@ class Mempolicy:
     nodes: NodeSet = field(default_factory=NodeSet)
     flags: int = 0
     asked: NodeSet = field(default_factory=NodeSet)
+    cpuset_mems: NodeSet = field(default_factory=NodeSet, compare=False)
+    """The mems_allowed that `nodes` are meant in (w.cpuset_mems_allowed); empty: those from before any rebinding."""
 
     def __str__(self) -> str:
         """As numa_maps shows it (mpol_to_str())."""
@@ -75,12 +78,33 @@ def create(mode: int, nodes: NodeSet, allowed: NodeSet) -> Mempolicy | None:
         raise ValueError("nodes")
     if kind == Mode.PREFERRED:
         usable = NodeSet([usable.first()])
-    return Mempolicy(kind, usable, int(flags), nodes if flags else NodeSet())
+    return Mempolicy(kind, usable, int(flags), nodes if flags else NodeSet(), allowed)
 
 
 def relative(nodes: NodeSet, allowed: NodeSet) -> NodeSet:
     """mpol_relative_nodemask(): node n stands for the (n mod |allowed|)-th of the allowed."""
     return NodeSet(allowed.nth(node % len(allowed)) for node in nodes) if allowed else NodeSet()
+
+
+def rebind(policy: Mempolicy, old: NodeSet, new: NodeSet, preferred_too: bool = False) -> Mempolicy:
+    """mpol_rebind_policy(): the policy when mems_allowed becomes `new`; `old` is what it was. Plain nodes keep their
+    relative position, static ones are those asked for that are in `new`, relative ones are counted through it; where
+    nothing is left, all of `new`. Preferred nodes stay in 6.1, which forgets what a flag asked for meanwhile (one
+    union in mpol_rebind_preferred()); in 2.6 they follow (`preferred_too`)."""
+    if policy.mode in (Mode.DEFAULT, Mode.LOCAL):
+        return policy
+    before = policy.cpuset_mems or old
+    if not policy.flags and before == new:
+        return policy
+    if policy.mode in (Mode.PREFERRED, Mode.PREFERRED_MANY) and not preferred_too:
+        return replace(policy, cpuset_mems=new, asked=new if policy.flags else policy.asked)
+    if policy.flags & ModeFlag.STATIC_NODES:
+        nodes = policy.asked & new
+    elif policy.flags & ModeFlag.RELATIVE_NODES:
+        nodes = relative(policy.asked, new)
+    else:
+        nodes = NodeSet(node_remap(node, before, new) for node in policy.nodes)
+    return replace(policy, nodes=nodes or new, cpuset_mems=new)
 
 
 def parse(text: str, nodes: NodeSet) -> Mempolicy:

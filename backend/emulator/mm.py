@@ -134,7 +134,8 @@ class Vma:
 
 @dataclass(eq=False, slots=True)
 class Mm:
-    """An address space. `users`: tasks and system calls that hold it; it is torn down when the last lets go."""
+    """An address space. `users`: tasks and system calls that hold it; it is torn down when the last lets go.
+    `cgroup`: the cpuset to which its new pages are charged."""
 
     page_size: int
     node_slots: int
@@ -142,6 +143,7 @@ class Mm:
     vmas: list[Vma] = field(default_factory=list[Vma])
     rss: int = 0
     users: int = 1
+    cgroup: int = 0
     lock: MmapLock = field(default_factory=MmapLock)
 
     def find(self, address: int) -> Vma | None:

@@ -27,15 +27,15 @@ class OutOfMemory(Exception):
     """No frame on any node that the policy allows: the task is killed."""
 
 
-def nodes_allowed(m: Machine, policy: Mempolicy) -> frozenset[int]:
-    """The nodes that the policy allows for a new page."""
-    return policy.nodemask() or frozenset(m.memory_nodes)
+def nodes_allowed(m: Machine, task: Task, policy: Mempolicy) -> frozenset[int]:
+    """The nodes that the policy and the task's cpuset allow for a new page."""
+    return m.cpusets.nodemask(task, policy) or frozenset(m.memory_nodes)
 
 
 def room_for(m: Machine, task: Task, policy: Mempolicy, count: int) -> Events:
     """Reclaim where the nodes that the policy allows cannot give so many frames. Raises OutOfMemory when the task itself
     was killed for it."""
-    nodes = nodes_allowed(m, policy)
+    nodes = nodes_allowed(m, task, policy)
     if m.reclaim.short_of(count, nodes):
         yield from m.reclaim.make_room(task, count, nodes)
         if task.exited == "out of memory":
@@ -46,33 +46,40 @@ def alloc_for(m: Machine, task: Task, thread: Thread, vma: Vma, index: Indices) 
     """Frames for pages of a VMA, in the order of `index`, by its policy or the task's. They all have the policy of the first."""
     own = vma.policy_at(int(index[0])) if len(index) else None
     here = m.node_of_cpu.get(thread.cpu, m.first_node)
-    return alloc_by_policy(m, thread, own or task.policy, vma.pgoff + index, here, own=own is not None)
+    return alloc_by_policy(m, task, thread, own or task.policy, vma.pgoff + index, here, own=own is not None)
 
 
 def alloc_by_policy(
-    m: Machine, thread: Thread, policy: Mempolicy, offsets: NDArray[np.int64], here: int, own: bool
+    m: Machine,
+    task: Task,
+    thread: Thread,
+    policy: Mempolicy,
+    offsets: NDArray[np.int64],
+    here: int,
+    own: bool,
 ) -> Pfns:
     """Frames for page offsets, in their order. `own`: the policy is the mapping's or the object's, which interleaves by offset; a task's
     goes on from page to page."""
     near = m.nearest_memory(here)
+    nodemask = m.cpusets.nodemask(task, policy)
     if policy.mode != Mode.INTERLEAVE:
         if policy.mode == Mode.PREFERRED_MANY:
             first = min(policy.nodes, key=lambda node: (m.distance(near, node), node))
-            return m.frames.alloc(len(offsets), first, here=here)
-        return m.frames.alloc(len(offsets), policy.preferred(near), nodemask=policy.nodemask(), here=here)
+            return m.frames.alloc(len(offsets), first, nodemask=nodemask, here=here)
+        return m.frames.alloc(len(offsets), policy.preferred(near), nodemask=nodemask, here=here)
     if own:
         wanted = policy.interleave_nodes(offsets)
     else:
         wanted = policy.interleave_nodes(thread.il_next + np.arange(len(offsets), dtype=np.int64))
         thread.il_next = (thread.il_next + len(offsets)) % len(policy.nodes)
-    return _alloc_each(m, wanted, here)
+    return _alloc_each(m, wanted, here, nodemask)
 
 
-def _alloc_each(m: Machine, wanted: NDArray[np.int64], here: int) -> Pfns:
+def _alloc_each(m: Machine, wanted: NDArray[np.int64], here: int, nodemask: frozenset[int] | None) -> Pfns:
     pfns = np.full(len(wanted), -1, np.int32)
     for node in np.unique(wanted).tolist():
         at = np.nonzero(wanted == node)[0]
-        got = m.frames.alloc(len(at), node, here=here)
+        got = m.frames.alloc(len(at), node, nodemask=nodemask, here=here)
         pfns[at[: len(got)]] = got
         m.frames.zones[node].numastat["interleave_hit"] += int(np.count_nonzero(m.frames.nid[got] == node))
     short = np.nonzero(pfns < 0)[0]
@@ -88,6 +95,7 @@ def enter_anonymous(m: Machine, vma: Vma, index: Indices, pfns: Pfns) -> None:
     frames = m.frames
     frames.mapping[pfns] = vma.anon_vma
     frames.index[pfns] = vma.pgoff + index
+    frames.cgroup[pfns] = vma.mm.cgroup
     frames.flags[pfns] |= PG.UPTODATE | PG.SWAPBACKED
     if vma.flags & VM.LOCKED and m.profile.mlocked_flag:
         frames.flags[pfns] |= PG.MLOCKED

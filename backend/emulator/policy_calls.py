@@ -47,7 +47,7 @@ def set_mempolicy(m: Machine, caller: Caller, mode: int, maxnode: int, mask: byt
     """The caller's own policy for pages to come. OSError EINVAL."""
     yield from m.step("syscall", m.costs.syscall)
     task, _ = _caller_task(m, caller)
-    task.policy = _policy(mode, maxnode, mask, m.memory_nodes) or DEFAULT
+    task.policy = _policy(mode, maxnode, mask, m.cpusets.mems_allowed(task)) or DEFAULT
     for thread in task.threads:
         thread.il_next = 0
     return 0
@@ -64,7 +64,7 @@ def get_mempolicy(m: Machine, caller: Caller, maxnode: int, address: int, flags:
     if flags & PolicyFlag.MEMS_ALLOWED:
         if flags & (PolicyFlag.NODE | PolicyFlag.ADDR):
             raise fail(errno.EINVAL)
-        return 0, m.memory_nodes
+        return 0, m.cpusets.mems_allowed(task)
     policy = task.policy
     if flags & PolicyFlag.ADDR:
         vma = mm.find(address)
@@ -104,11 +104,11 @@ def mbind(
     task, mm = _caller_task(m, caller)
     if flags & ~_VALID:
         raise fail(errno.EINVAL)
-    if flags & MoveFlag.MOVE_ALL and not caller.privileged:
+    if flags & MoveFlag.MOVE_ALL and not caller.can(m.profile.rights.mbind_move_all):
         raise fail(errno.EPERM)
     if start % m.page_size:
         raise fail(errno.EINVAL)
-    policy = _policy(mode, maxnode, mask, m.memory_nodes)
+    policy = _policy(mode, maxnode, mask, m.cpusets.mems_allowed(task))
     if policy is None:
         flags &= ~int(MoveFlag.STRICT)
     end = start + -(-length // m.page_size) * m.page_size

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from backend.emulator import cgroupfs
 from backend.emulator.filesystem import AddressSpace
 from backend.emulator.frames import Zone
 from backend.emulator.mm import PTE_PRESENT, PTE_SHIFT, PTE_SWAP, PTE_ZERO, VM, Vma
+from backend.emulator.permissions import Cap, may_access
 from backend.emulator.task import Task, Thread
 from backend.nodeset import CpuSet, NodeSet
 
@@ -50,6 +52,8 @@ def read(m: Machine, caller: Caller, path: str, offset: int, size: int) -> bytes
         if node not in m.nodes or render is None:
             raise _error(errno.ENOENT, path)
         return _slice(render(m, node), offset, size)
+    if cgroupfs.owns(path):
+        return _slice(cgroupfs.read(m, path), offset, size)
     render_machine = _MACHINE_FILES.get(path)
     if render_machine is None:
         raise _error(errno.ENOENT, path)
@@ -59,6 +63,8 @@ def read(m: Machine, caller: Caller, path: str, offset: int, size: int) -> bytes
 def listdir(m: Machine, path: str) -> list[str]:
     """The names in a directory. OSError ENOENT."""
     path = path.rstrip("/") or "/"
+    if cgroupfs.owns(path):
+        return cgroupfs.listdir(m, path)
     if path == "/proc":
         return [*map(str, m.tasks), *_children("/proc")]
     if path == "/sys/devices/system/node":
@@ -104,10 +110,10 @@ def _read_process(
     m: Machine, caller: Caller, task: Task, name: str, path: str, offset: int, size: int
 ) -> bytes:
     if name in _OWNER_ONLY:
-        if not (caller.privileged or caller.uid == task.uid):
+        if not may_access(m, task, caller):
             raise _error(errno.EACCES, path)
         if name == "pagemap":
-            return _pagemap(m, task, offset, size, caller.privileged)
+            return _pagemap(m, task, offset, size, caller.can(Cap.SYS_ADMIN))
         return _slice(_numa_maps(m, task) if name == "numa_maps" else _maps(task), offset, size)
     render = _PROCESS_FILES.get(name)
     if render is None:
@@ -137,8 +143,9 @@ def _status(m: Machine, task: Task) -> bytes:
         + name
         + (
             f"\nState:\tS (sleeping)\nTgid:\t{task.pid}\nPid:\t{task.pid}\nPPid:\t{task.ppid}\n"
-            f"Uid:\t{task.uid}\t{task.uid}\t{task.uid}\t{task.uid}\nVmRSS:\t{rss:8} kB\nVmSwap:\t{swap:8} kB\n"
-            f"Threads:\t{len(task.threads)}\nCpus_allowed_list:\t{task.cpus_allowed}\nMems_allowed_list:\t{m.memory_nodes}\n"
+            f"Uid:\t{task.uid}\t{task.uid}\t{task.suid}\t{task.uid}\nVmRSS:\t{rss:8} kB\nVmSwap:\t{swap:8} kB\n"
+            f"Threads:\t{len(task.threads)}\nCpus_allowed_list:\t{task.cpus_allowed}\n"
+            f"{cgroupfs.status_lines(m, task)}"
         ).encode()
     )
 
@@ -353,8 +360,8 @@ _PROCESS_FILES: dict[str, Callable[[Machine, Task], bytes]] = {
     "cmdline": lambda m, task: (
         task.command.replace(b" ", b"\0") + b"\0" if task.mm is not None and task.command else b""
     ),
-    "cgroup": lambda m, task: b"0::/\n",
-    "cpuset": lambda m, task: b"/\n",
+    "cgroup": cgroupfs.proc_cgroup,
+    "cpuset": cgroupfs.proc_cpuset,
 }
 _NODE_FILES: dict[str, Callable[[Machine, int], bytes]] = {
     "meminfo": _node_meminfo,

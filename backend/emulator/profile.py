@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from backend.emulator.filesystem import TYPES_2_6, TYPES_6, FilesystemType
+from backend.emulator.permissions import LINUX_2_6_15, LINUX_6, Rights
 from backend.remap import Rule
 
 ProfileName = Literal["linux-6", "direct-v8", "swap-2.6.15"]
@@ -18,8 +19,9 @@ class Profile:
     `strict_target`: a full target node stops the move with ENOMEM, else the allocator falls back.
     `new_anon_active`: where new anonymous pages enter the LRU. `chunk`: target frames allocated at once, 0 for one at
     a time as the pages go. `mlocked_flag`: locked pages say so themselves and count as active (unevictable LRU).
-    `swaps_out`: migrate_pages evicts pages instead of moving them. `write_notify`: the first write to a clean page of a
-    shared file mapping faults (since 2.6.19).
+    `rights`: which capabilities the calls ask for; `cgroups`: the hierarchy of cpusets, where a machine does not choose.
+    `remaps_preferred`: a cpuset's change moves preferred nodes too. `swaps_out`: migrate_pages evicts pages instead of
+    moving them. `write_notify`: the first write to a clean page of a shared file mapping faults (since 2.6.19).
     """
 
     name: ProfileName
@@ -30,8 +32,10 @@ class Profile:
     has_move_pages: bool
     new_anon_active: bool
     chunk: int
-    caller_may_leave_cpuset: bool
+    rights: Rights
+    cgroups: Literal["v1", "v2"]
     mlocked_flag: bool
+    remaps_preferred: bool = False
     swaps_out: bool = False
     write_notify: bool = False
     filesystem_types: Mapping[str, FilesystemType] = field(default_factory=lambda: TYPES_2_6)
@@ -40,16 +44,18 @@ class Profile:
 PROFILES: dict[str, Profile] = {
     "linux-6": Profile(
         "linux-6", "6.1.0-numatui", "linux-6", migration_entries=True, strict_target=True, has_move_pages=True,
-        new_anon_active=False, chunk=0, caller_may_leave_cpuset=True, mlocked_flag=True, write_notify=True,
+        new_anon_active=False, chunk=0, rights=LINUX_6, cgroups="v2", mlocked_flag=True, write_notify=True,
         filesystem_types=TYPES_6,
     ),
     "direct-v8": Profile(
         "direct-v8", "2.6.15-rc5-mm3-direct-v8", "direct-v8", migration_entries=False, strict_target=False,
-        has_move_pages=False, new_anon_active=True, chunk=256, caller_may_leave_cpuset=False, mlocked_flag=False,
+        has_move_pages=False, new_anon_active=True, chunk=256, rights=LINUX_2_6_15, cgroups="v1", mlocked_flag=False,
+        remaps_preferred=True,
     ),
     "swap-2.6.15": Profile(
         "swap-2.6.15", "2.6.15-rc5-mm3", "direct-v8", migration_entries=False, strict_target=False,
-        has_move_pages=False, new_anon_active=True, chunk=256, caller_may_leave_cpuset=False, mlocked_flag=False,
+        has_move_pages=False, new_anon_active=True, chunk=256, rights=LINUX_2_6_15, cgroups="v1", mlocked_flag=False,
+        remaps_preferred=True,
         swaps_out=True,
     ),
 }  # fmt: skip

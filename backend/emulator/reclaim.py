@@ -190,9 +190,12 @@ class Reclaimer:
         putback(self.m, pages)
 
     def _kill_somebody(self, nodes: frozenset[int]) -> bool:
-        """The task with the most memory on these nodes. False when nobody has any."""
+        """The task with the most memory on these nodes, of those that may use them (oom_cpuset_eligible()). False when
+        nobody has any."""
 
         def held(task: Task) -> int:
+            if not nodes & frozenset(self.m.cpusets.mems_allowed(task)):
+                return 0
             vmas = task.mm.vmas if task.mm else []
             return sum(int(vma.nr_node[node]) for vma in vmas for node in nodes)
 

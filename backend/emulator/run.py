@@ -10,6 +10,7 @@ import numpy as np
 import simpy
 
 from backend.emulator.audit import damaged_pages
+from backend.emulator.cpuset import Cpuset
 from backend.emulator.description import Description, ProcessSpec, RegionSpec, Step
 from backend.emulator.file_fault import BusError
 from backend.emulator.file_io import create, mount
@@ -54,7 +55,7 @@ def build(
     m = Machine(
         description.profile, description.nodes, description.distances, page_size=description.page_size,
         swap_pages=description.swap_pages, costs=description.costs, patches=description.patches,
-        seed=description.seed, batch=description.batch, watch=watch,
+        seed=description.seed, batch=description.batch, watch=watch, cgroups=description.cgroups,
     )  # fmt: skip
     m.name = description.name
     m.users.update(description.users)
@@ -68,8 +69,13 @@ def build(
             create(m, mounted, f"/{file.path}", file.pages)
         if description.writeback:
             m.start(flusher(m, mounted, description.writeback), "pdflush")
+    cpusets: dict[str, Cpuset] = {"": m.cpusets.root}
+    for one in description.cpusets:
+        cpusets[one.name] = m.cpusets.create(
+            one.name, cpusets[one.parent], one.mems, one.cpus, one.memory_migrate
+        )
     for spec in description.processes:
-        _spawn(built, spec)
+        _spawn(built, spec, cpusets[spec.cpuset])
     if description.balance:
         m.start(balancer(m, description.balance), "scheduler")
     if with_steps:
@@ -184,14 +190,15 @@ def _file_report(m: Machine, space: AddressSpace) -> dict[str, Any]:
     }
 
 
-def _spawn(built: Built, spec: ProcessSpec) -> None:
+def _spawn(built: Built, spec: ProcessSpec, cpuset: Cpuset) -> None:
     m = built.machine
     cpus = list(m.nodes[m.node_of_cpu[spec.cpu]].cpus)
     first = cpus.index(spec.cpu)
     others = [cpus[(first + number) % len(cpus)] for number in range(1, spec.threads)]
     task = m.spawn(
-        spec.name, cpu=spec.cpu, uid=spec.uid, command=spec.command, threads=others, policy=spec.policy
-    )
+        spec.name, cpu=spec.cpu, uid=spec.uid, command=spec.command, threads=others, policy=spec.policy,
+        cpuset=cpuset, suid=spec.suid, caps=spec.caps,
+    )  # fmt: skip
     regions = {
         region.name: map_region(m, task, region, _shared_object(built, region)) for region in spec.memory
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections import Counter
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
@@ -9,19 +11,34 @@ from typing import TYPE_CHECKING, Any
 import simpy
 
 from backend.emulator.task import Task, Thread
+from backend.nodeset import CpuSet
 
 if TYPE_CHECKING:
     from backend.emulator.machine import Machine
 
 
 def schedule(m: Machine, task: Task, cpu: int) -> None:
-    """Move all threads of a task to the CPUs of the node of `cpu`, the leader to `cpu` itself. ValueError: no such CPU."""
+    """Move all threads of a task to the CPUs of the node of `cpu`, the leader to `cpu` itself. ValueError: no such CPU;
+    OSError EINVAL: not one of its cpuset (sched_setaffinity())."""
     if cpu not in m.node_of_cpu:
         raise ValueError(f"there is no CPU {cpu}")
-    cpus = list(m.nodes[m.node_of_cpu[cpu]].cpus)
+    if cpu not in task.cpus_allowed:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+    cpus = list(m.nodes[m.node_of_cpu[cpu]].cpus & task.cpus_allowed)
     first = cpus.index(cpu)
     for position, thread in enumerate(task.threads):
         thread.cpu = cpus[(first + position) % len(cpus)]
+
+
+def confine(m: Machine, task: Task, cpus: CpuSet) -> None:
+    """The CPUs of a task become `cpus` (set_cpus_allowed_ptr()): threads elsewhere go to the nearest of them, in turn."""
+    task.cpus_allowed = cpus
+    taken: Counter[int] = Counter(thread.cpu for thread in task.threads if thread.cpu in cpus)
+    for thread in task.threads:
+        if cpus and thread.cpu not in cpus:
+            here = m.node_of_cpu[thread.cpu]
+            thread.cpu = min(cpus, key=lambda cpu: (m.distance(here, m.node_of_cpu[cpu]), taken[cpu], cpu))
+            taken[thread.cpu] += 1
 
 
 def load(m: Machine) -> Counter[int]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from backend.emulator import file_io, fork, hotplug, mempolicy, mlock, policy_calls, syscalls
+from backend.emulator import cpuset_steps, file_io, fork, hotplug, mempolicy, mlock, policy_calls, syscalls
 from backend.emulator.fault import touch
 from backend.emulator.filesystem import AddressSpace
 from backend.emulator.layout import find_file
@@ -25,17 +25,13 @@ from backend.emulator.swapoff import swapoff
 from backend.emulator.syscalls import Caller
 from backend.emulator.task import Task
 from backend.kernel import MoveFlag
-from backend.nodeset import NodeSet
+from backend.nodeset import CpuSet, NodeSet
 
 if TYPE_CHECKING:
     from backend.emulator.describe_files import FileSpec
     from backend.emulator.description import ProcessSpec, Step
     from backend.emulator.machine import Machine
     from backend.emulator.yaml_reader import Value
-
-LATER = ("cpuset", "attach")
-"""Steps of the scenario language that need parts which the machine does not have."""
-
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -132,6 +128,13 @@ def _cpu(value: Value, known: Known) -> int:
     return cpu
 
 
+def _cpus(value: Value, known: Known) -> CpuSet:
+    chosen = value.through(CpuSet.parse_list)
+    if not chosen.issubset(CpuSet(known.cpus)):
+        value.fail(f"there is no CPU {chosen - CpuSet(known.cpus)}")
+    return chosen
+
+
 def _node(value: Value, known: Known) -> int:
     node = value.integer()
     if node not in known.nodes:
@@ -175,13 +178,27 @@ _ARGUMENTS: dict[str, Callable[[Value, Known], Any]] = {
     "size": lambda value, known: value.size(),
     "wait": lambda value, known: value.truth(),
     "thread": lambda value, known: value.integer(0, 4095),
-    "as": lambda value, known: value.integer(0, 1 << 31),
+    "as": lambda value, known: value.integer(0, 1 << 31) if value.text().isdigit() else value.text(),
+    "cpuset": lambda value, known: value.text(255),
+    "mems": _nodes,
+    "cpus": _cpus,
+    "memory_migrate": lambda value, known: value.truth(),
+    "path": lambda value, known: value.text(),
+    "data": lambda value, known: value.text(),
 }
 
 
-def _caller(place: Place) -> Caller:
-    uid = place.arguments.get("as", 0)
-    return Caller(uid, uid == 0)
+def _caller(place: Place, own: bool = False) -> Caller:
+    """A uid with no task (0 by default), or a process by its name; the task itself by default where `own`."""
+    who: int | str | None = place.arguments.get("as")
+    if isinstance(who, str):
+        task = place.machine.find_task(who)
+        if task is None:
+            raise syscalls.fail(errno.ESRCH)
+        return syscalls.caller_of(task)
+    if own and who is None:
+        return syscalls.caller_of(place.task)
+    return Caller(who or 0, not who, place.task.pid if own else 1)
 
 
 def _touch(place: Place) -> Events:
@@ -230,7 +247,7 @@ def _move_pages(place: Place) -> Events:
 
 def _set_mempolicy(place: Place) -> Events:
     policy: Mempolicy = place.arguments["policy"]
-    caller = Caller(place.task.uid, place.task.uid == 0, place.task.pid)
+    caller = syscalls.caller_of(place.task)
     nodes = policy.asked or policy.nodes
     return (
         yield from policy_calls.set_mempolicy(
@@ -243,14 +260,13 @@ def _mbind(place: Place) -> Events:
     policy: Mempolicy = place.arguments["policy"]
     index = place.index()
     size = place.machine.page_size
-    uid: int = place.arguments.get("as", place.task.uid)
     flags = _MOVES[place.arguments.get("move", "none")] | (
         MoveFlag.STRICT if place.arguments.get("strict") else 0
     )
     nodes = policy.asked or policy.nodes
     return (
         yield from policy_calls.mbind(
-            place.machine, Caller(uid, uid == 0, place.task.pid), place.where.start + int(index[0]) * size,
+            place.machine, _caller(place, own=True), place.where.start + int(index[0]) * size,
             len(index) * size, policy.mode | policy.flags, nodes.maxnode(), nodes.mask(), flags,
         )
     )  # fmt: skip
@@ -389,5 +405,10 @@ STEPS: dict[str, StepKind] = {
     "truncate": StepKind(("file", "size"), (), _truncate, of_task=False),
     "unlink": StepKind(("file",), (), _unlink, of_task=False),
     "swapoff": StepKind((), (), _swapoff, of_task=False),
+    "cpuset": StepKind(("cpuset",), ("mems", "cpus", "memory_migrate"), cpuset_steps.change, of_task=False),
+    "attach": StepKind(("cpuset",), (), cpuset_steps.attach),
+    "echo": StepKind(
+        ("path", "data"), ("as",), lambda place: cpuset_steps.write(place, _caller(place)), of_task=False
+    ),
     "exit": StepKind((), (), _exit),
 }

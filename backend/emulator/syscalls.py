@@ -15,6 +15,7 @@ from backend.emulator.migration.isolate import isolate, takeable
 from backend.emulator.migration.nodes import do_migrate_pages, migrate_isolated
 from backend.emulator.mm import PTE_MIGRATION, PTE_PRESENT, PTE_SHIFT, PTE_SWAP, Mm
 from backend.emulator.page_lock import Events
+from backend.emulator.permissions import ALL_CAPS, Cap, may_access, may_name, mems_of_caller
 from backend.emulator.task import Task
 from backend.kernel import MoveFlag
 from backend.nodeset import NodeSet
@@ -28,11 +29,27 @@ _MASK_BITS = 4096 * 8
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls: effective uid, whether with CAP_SYS_NICE, CAP_SYS_PTRACE and CAP_SYS_ADMIN (root), and as which task."""
+    """Who calls: effective uid, with which capabilities, and as which task. `privileged`: all of them or none, where
+    `caps` does not say which."""
 
     uid: int = 0
     privileged: bool = True
     pid: int = 1
+    caps: frozenset[Cap] | None = None
+
+    @property
+    def capabilities(self) -> frozenset[Cap]:
+        if self.caps is None:
+            return ALL_CAPS if self.privileged else frozenset()
+        return self.caps
+
+    def can(self, cap: Cap) -> bool:
+        return cap in self.capabilities
+
+
+def caller_of(task: Task) -> Caller:
+    """A task that calls for itself."""
+    return Caller(task.uid, task.caps == ALL_CAPS, task.pid, task.caps)
 
 
 def fail(number: int) -> OSError:
@@ -57,14 +74,9 @@ def find_task(m: Machine, pid: int, caller: Caller) -> Task:
     task = m.tasks.get(pid or caller.pid)
     if task is None:
         raise fail(errno.ESRCH)
-    if not may_access(task, caller):
+    if not may_access(m, task, caller):
         raise fail(errno.EPERM)
     return task
-
-
-def may_access(task: Task, caller: Caller) -> bool:
-    """Same user, or privileged (2.6: kill-like check; 6: ptrace_may_access())."""
-    return caller.privileged or caller.uid == task.uid
 
 
 def migrate_pages(m: Machine, caller: Caller, pid: int, maxnode: int, old: bytes, new: bytes) -> Events:
@@ -72,9 +84,10 @@ def migrate_pages(m: Machine, caller: Caller, pid: int, maxnode: int, old: bytes
     yield from m.step("syscall", m.costs.syscall)
     sources, targets = get_nodes(maxnode, old), get_nodes(maxnode, new)
     task = find_task(m, pid, caller)
-    if not targets.issubset(m.memory_nodes) and not (caller.privileged and m.profile.caller_may_leave_cpuset):
+    if not may_name(m, task, caller, targets):
         raise fail(errno.EPERM)
-    targets &= m.memory_nodes
+    rights, allowed = m.profile.rights, mems_of_caller(m, caller)
+    targets &= allowed if rights.cut_to_caller else m.memory_nodes
     if not targets:
         raise fail(errno.EINVAL)
     if task.mm is None:
@@ -82,12 +95,26 @@ def migrate_pages(m: Machine, caller: Caller, pid: int, maxnode: int, old: bytes
     mm = task.mm
     mm.users += 1
     try:
-        result: int = yield from do_migrate_pages(m, mm, sources, targets, caller.privileged)
+        result: int = yield from do_migrate_pages(
+            m,
+            mm,
+            sources,
+            targets,
+            caller.can(rights.move_all),
+            allowed=frozenset(allowed),
+            here=_node_of(m, caller),
+        )
     finally:
         m.mmput(mm)
     if result < 0:
         raise fail(-result)
     return result
+
+
+def _node_of(m: Machine, caller: Caller) -> int:
+    """Where new pages come from for a caller with nothing to say about it."""
+    task = m.tasks.get(caller.pid)
+    return m.nearest_memory(m.node_of_cpu[task.leader.cpu] if task is not None else m.first_node)
 
 
 def move_pages(
@@ -105,7 +132,7 @@ def move_pages(
     yield from m.step("syscall", m.costs.syscall)
     if flags & ~int(MoveFlag.MOVE | MoveFlag.MOVE_ALL):
         raise fail(errno.EINVAL)
-    if flags & MoveFlag.MOVE_ALL and not caller.privileged:
+    if flags & MoveFlag.MOVE_ALL and not caller.can(m.profile.rights.move_all):
         raise fail(errno.EPERM)
     task = find_task(m, pid, caller)
     if task.mm is None:
@@ -118,7 +145,19 @@ def move_pages(
             status[:] = array("i", _where(m, mm, addresses).astype(np.int32).tobytes())
             yield from m.step("query", m.costs.query * len(addresses))
             return 0
-        return (yield from _do_pages_move(m, mm, addresses, nodes, status, bool(flags & MoveFlag.MOVE_ALL)))
+        mems = m.cpusets.mems_allowed(task)
+        return (
+            yield from _do_pages_move(
+                m,
+                mm,
+                addresses,
+                nodes,
+                status,
+                bool(flags & MoveFlag.MOVE_ALL),
+                mems,
+                mems_of_caller(m, caller),
+            )
+        )
     finally:
         m.mmput(mm)
 
@@ -151,27 +190,30 @@ def _where(m: Machine, mm: Mm, addresses: NDArray[np.uint64]) -> NDArray[np.int6
 
 
 def _do_pages_move(
-    m: Machine, mm: Mm, addresses: NDArray[np.uint64], nodes: array[int], status: array[int], move_all: bool
-) -> Events:
-    """do_pages_move(): runs of pages for one node are queued and moved together; a page that cannot be queued gets its
+    m: Machine, mm: Mm, addresses: NDArray[np.uint64], nodes: array[int], status: array[int], move_all: bool,
+    mems: NodeSet, allowed: NodeSet,
+) -> Events:  # fmt: skip
+    """do_pages_move() within the task's `mems`, frames from the `allowed` of the caller: runs of pages for one node are queued and moved together; a page that cannot be queued gets its
     status and flushes the queue. A positive failure ends the call: it counts what was not moved and not tried."""
     yield from m.step("drain LRU caches", m.costs.drain)
     targets = np.array(nodes, np.int64)
-    allowed = np.isin(targets, np.array(list(m.memory_nodes), np.int64))
-    valid = len(targets) if allowed.all() else int(np.argmin(allowed))
+    inside = np.isin(targets, np.array(list(mems), np.int64))
+    valid = len(targets) if inside.all() else int(np.argmin(inside))
     start = 0
     while start < valid:
         target = int(targets[start])
         same = targets[start:valid] == target
         end = start + (len(same) if same.all() else int(np.argmin(same)))
-        left = yield from _move_run(m, mm, addresses, status, start, end, target, move_all)
+        left = yield from _move_run(
+            m, mm, addresses, status, start, end, target, move_all, frozenset(allowed)
+        )
         if left < 0:
             raise fail(-left)
         if left:
             return left + len(targets) - end
         start = end
     if valid < len(targets):
-        raise fail(errno.ENODEV)
+        raise fail(errno.EACCES if int(targets[valid]) in m.memory_nodes else errno.ENODEV)
     return 0
 
 
@@ -184,6 +226,7 @@ def _move_run(
     end: int,
     target: int,
     move_all: bool,
+    allowed: frozenset[int],
 ) -> Events:
     """Pages `start` to `end`, all for one node. Returns pages of the run not moved, or a negative errno."""
     position = start
@@ -194,7 +237,7 @@ def _move_run(
         if length:
             taken = isolate(m, pfns[:length], None, move_all=True)
             yield from m.step("isolate", m.costs.isolate * length)
-            failed: int = yield from migrate_isolated(m, taken, target)
+            failed: int = yield from migrate_isolated(m, taken, target, allowed)
             if failed:
                 return failed if failed < 0 else failed + end - position - length
             status[position : position + length] = array("i", [target]) * length

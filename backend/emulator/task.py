@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from backend.emulator.mempolicy import DEFAULT, Mempolicy
 from backend.emulator.mm import Mm
+from backend.emulator.permissions import ALL_CAPS, Cap
 from backend.nodeset import CpuSet
+
+if TYPE_CHECKING:
+    from backend.emulator.cpuset import Cpuset
 
 
 @dataclass(eq=False, slots=True)
@@ -38,6 +43,21 @@ class Task:
     policy: Mempolicy = DEFAULT
     exited: str = ""
     min_flt: int = 0
+    saved_uid: int | None = None
+    own_caps: frozenset[Cap] | None = None
+    cpuset: Cpuset | None = None
+
+    @property
+    def suid(self) -> int:
+        """The saved uid: its uid, where nothing else was said."""
+        return self.uid if self.saved_uid is None else self.saved_uid
+
+    @property
+    def caps(self) -> frozenset[Cap]:
+        """Its capabilities: root has all of them, others none, where nothing else was said."""
+        if self.own_caps is None:
+            return frozenset() if self.uid else ALL_CAPS
+        return self.own_caps
 
     @property
     def leader(self) -> Thread:

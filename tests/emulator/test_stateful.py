@@ -25,6 +25,7 @@ from backend.emulator.swapoff import swapoff
 from backend.emulator.syscalls import Caller
 from backend.emulator.task import Task
 from backend.nodeset import NodeSet
+from tests.emulator.cpuset_rules import CpusetRules, reached
 from tests.emulator.files import file, mapped, shared_memory
 from tests.emulator.invariants import check, check_at_rest
 from tests.emulator.machines import machine, region
@@ -36,7 +37,7 @@ picks = st.integers(0, 1 << 16)
 seen: set[str] = set()
 
 
-class Happenings(RuleBasedStateMachine):
+class Happenings(CpusetRules, RuleBasedStateMachine):
     profile = "linux-6"
     batch = 1
     pages = 48
@@ -358,6 +359,7 @@ def test_the_state_machine_came_to_the_interesting_places() -> None:
         "migration_waits",
         "swapcache_faults",
     } <= seen
+    assert {"linux-6", "direct-v8"} <= reached
 
 
 @pytest.mark.parametrize("profile", ["linux-6", "direct-v8"])

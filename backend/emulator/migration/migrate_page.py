@@ -99,6 +99,7 @@ def _switch(m: Machine, old: Pfns, new: Pfns) -> None:
     frames.index[new] = frames.index[old]
     mapping = frames.mapping[old]
     frames.mapping[new] = mapping
+    frames.cgroup[new] = frames.cgroup[old]
     swapped = (frames.flags[old] & PG.SWAPCACHE) != 0
     if swapped.any():
         inside, to = old[swapped], new[swapped]

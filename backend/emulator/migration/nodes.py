@@ -19,23 +19,31 @@ if TYPE_CHECKING:
 
 
 def do_migrate_pages(
-    m: Machine, mm: Mm, sources: NodeSet, targets: NodeSet, move_all: bool, here: int = 0
+    m: Machine,
+    mm: Mm,
+    sources: NodeSet,
+    targets: NodeSet,
+    move_all: bool,
+    allowed: frozenset[int] | None = None,
+    here: int = 0,
 ) -> Events:
     """Node by node in the order of the remap rule. Returns pages not moved, or a negative errno; what had moved stays.
 
-    Without patch 4 nobody can say where to: new frames come from where the caller runs, `here`. mmap_sem is held for reading all the time: whoever wants to map or unmap meanwhile stands still.
+    `allowed`: mems_allowed of who moves them, where frames may come from. Without patch 4 nobody can say where to: new
+    frames come from where the caller runs, `here`. mmap_sem is held for reading all the time: whoever wants to map or
+    unmap meanwhile stands still.
     """
     busy = 0
     yield from m.step("drain LRU caches", m.costs.drain)
     if m.swaps_out:
-        return (yield from swap_out_nodes(m, mm, sources, move_all))
+        return (yield from swap_out_nodes(m, mm, sources - targets, move_all))
     moves = remap(sources, targets, m.profile.rule)
     if not m.patches.node_sets:
-        moves = [Move(source, here) for source in sources if source != here]
+        moves = tuple(Move(source, here) for source in sources if source != here)
     yield from mm.lock.down_read(m.env)
     try:
         for move in moves:
-            result = yield from migrate_to_node(m, mm, move.source, move.target, move_all)
+            result = yield from migrate_to_node(m, mm, move.source, move.target, move_all, allowed)
             if result < 0:
                 return result
             busy += result
@@ -44,16 +52,18 @@ def do_migrate_pages(
     return busy
 
 
-def migrate_to_node(m: Machine, mm: Mm, source: int, target: int, move_all: bool) -> Events:
+def migrate_to_node(
+    m: Machine, mm: Mm, source: int, target: int, move_all: bool, allowed: frozenset[int] | None = None
+) -> Events:
     """All pages of `mm` on one node to another; a source that is not there has none."""
     if source not in m.nodes:
         return 0
     pages = isolate_range(m, mm, source, move_all)
     yield from m.step("isolate", m.costs.isolate * len(pages))
-    return (yield from migrate_isolated(m, pages, target))
+    return (yield from migrate_isolated(m, pages, target, allowed))
 
 
-def migrate_isolated(m: Machine, pages: Pfns, target: int) -> Events:
+def migrate_isolated(m: Machine, pages: Pfns, target: int, allowed: frozenset[int] | None = None) -> Events:
     """Isolated pages to `target`, target frames allocated chunk by chunk (several at once where nobody else is there to
     see it, and the node has room for all of them); everything is put back afterwards.
 
@@ -67,7 +77,9 @@ def migrate_isolated(m: Machine, pages: Pfns, target: int) -> Events:
             enough = m.frames.has_room(target, stride) and m.swap.free >= stride
             stride = max(m.profile.chunk, stride if enough else 0)
         part = pages[position : position + stride]
-        frames = m.frames.alloc(len(part), target, strict=m.profile.strict_target, here=target)
+        frames = m.frames.alloc(
+            len(part), target, nodemask=allowed, strict=m.profile.strict_target, here=target
+        )
         lists = Lists(part[: len(frames)], frames)
         not_moved += yield from migrate_pages(m, lists)
         position += len(frames)
