@@ -72,6 +72,7 @@ class Description:
     seed: int
     batch: int
     balance: float
+    numa_balancing: bool
     users: dict[int, str]
     processes: tuple[ProcessSpec, ...]
     steps: tuple[Step, ...]
@@ -106,7 +107,8 @@ def parse_description(text: str, file: str = "scenario", name: str = "") -> Desc
         name=top["name"].text(200) if "name" in top else name or file,
         profile=machine.profile, page_size=machine.page_size, nodes=machine.nodes, distances=machine.distances,
         swap_pages=machine.swap_pages, costs=machine.costs, patches=machine.patches, seed=machine.seed,
-        batch=machine.batch, balance=machine.balance, users=users, processes=processes, steps=steps,
+        batch=machine.batch, balance=machine.balance,
+        numa_balancing=machine.numa_balancing, users=users, processes=processes, steps=steps,
         run=top["run"].seconds() if "run" in top else 0.0,
     )  # fmt: skip
 
@@ -125,6 +127,7 @@ class _Machine:
                 "seed",
                 "batch",
                 "balance",
+                "numa_balancing",
             ),
             ("nodes",),
         )
@@ -150,6 +153,11 @@ class _Machine:
         self.seed = keys["seed"].integer() if "seed" in keys else 1
         self.batch = keys["batch"].integer(1, 65536) if "batch" in keys else 512
         self.balance = keys["balance"].seconds() if "balance" in keys else 0.0
+        self.numa_balancing = "numa_balancing" in keys and keys["numa_balancing"].truth()
+        if self.numa_balancing and not self.profile.numa_balancing:
+            keys["numa_balancing"].fail(
+                f"the profile {profile} has no NUMA balancing", "Linux has it since 3.8"
+            )
 
     def next_cpu(self, node: int) -> int:
         """The CPUs of a node in turn, so that processes described with a node do not crowd on its first CPU."""

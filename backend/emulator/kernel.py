@@ -9,7 +9,7 @@ from array import array
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from backend.emulator import policy_calls, procfs, syscalls
+from backend.emulator import numa_balancing, policy_calls, procfs, syscalls
 from backend.emulator.machine import Machine
 from backend.emulator.page_lock import Events
 from backend.emulator.syscalls import Caller, fail
@@ -139,7 +139,9 @@ class EmulatedKernel:
         return self._locked(lambda: procfs.listdir(self.machine, path))
 
     def write(self, path: str, data: bytes) -> None:
-        raise fail(errno.EACCES)
+        if path != numa_balancing.SYSCTL:
+            raise fail(errno.EACCES)
+        self._locked(lambda: numa_balancing.write_sysctl(self.machine, self.caller, data))
 
     def username(self, uid: int) -> str:
         return self.machine.users.get(uid, str(uid))

@@ -25,6 +25,7 @@ from backend.emulator.mm import (
     ReverseMap,
     Vma,
 )  # fmt: skip
+from backend.emulator.numa_balancing import NumaBalancing
 from backend.emulator.page_lock import Events, PageLocks
 from backend.emulator.profile import Profile
 from backend.emulator.reclaim import Reclaimer
@@ -97,6 +98,7 @@ class Machine:
         self.users: dict[int, str] = {0: "root"}
         self.name = "emulated"
         self.reclaim = Reclaimer(self)
+        self.balancing = NumaBalancing(self)
         self._pids = count(1)
         self._starts = count(1)
         self._next_value = 1

@@ -345,7 +345,7 @@ _MACHINE_FILES: dict[str, Callable[[Machine], bytes]] = {
     "/proc/uptime": lambda m: f"{m.now:.2f} 0.00\n".encode(),
     "/proc/version": lambda m: f"Linux version {m.profile.release} (numatui) #1 SMP\n".encode(),
     "/proc/sys/kernel/osrelease": lambda m: f"{m.profile.release}\n".encode(),
-    "/proc/sys/kernel/numa_balancing": lambda m: b"0\n",
+    "/proc/sys/kernel/numa_balancing": lambda m: b"%d\n" % m.balancing.on,
     "/proc/sys/vm/zone_reclaim_mode": lambda m: b"0\n",
     "/proc/numatui/throughput": _throughput,
     "/etc/passwd": _passwd,

@@ -16,7 +16,8 @@ class Profile:
     `strict_target`: a full target node stops the move with ENOMEM, else the allocator falls back.
     `new_anon_active`: where new anonymous pages enter the LRU. `chunk`: target frames allocated at once, 0 for one at
     a time as the pages go. `mlocked_flag`: locked pages say so themselves and count as active (unevictable LRU).
-    `swaps_out`: migrate_pages evicts pages instead of moving them.
+    `swaps_out`: migrate_pages evicts pages instead of moving them. `numa_balancing`: the kernel can make pages follow
+    their users by itself.
     """
 
     name: ProfileName
@@ -30,12 +31,13 @@ class Profile:
     caller_may_leave_cpuset: bool
     mlocked_flag: bool
     swaps_out: bool = False
+    numa_balancing: bool = False
 
 
 PROFILES: dict[str, Profile] = {
     "linux-6": Profile(
         "linux-6", "6.1.0-numatui", "linux-6", migration_entries=True, strict_target=True, has_move_pages=True,
-        new_anon_active=False, chunk=0, caller_may_leave_cpuset=True, mlocked_flag=True,
+        new_anon_active=False, chunk=0, caller_may_leave_cpuset=True, mlocked_flag=True, numa_balancing=True,
     ),
     "direct-v8": Profile(
         "direct-v8", "2.6.15-rc5-mm3-direct-v8", "direct-v8", migration_entries=False, strict_target=False,

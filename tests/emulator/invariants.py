@@ -6,7 +6,16 @@ import numpy as np
 
 from backend.emulator.frames import PG, State
 from backend.emulator.machine import Machine
-from backend.emulator.mm import PTE_DIRTY, PTE_MIGRATION, PTE_PRESENT, PTE_SHIFT, PTE_SWAP, Mm, Vma
+from backend.emulator.mm import (
+    PTE_DIRTY,
+    PTE_MIGRATION,
+    PTE_PRESENT,
+    PTE_PROTNONE,
+    PTE_SHIFT,
+    PTE_SWAP,
+    Mm,
+    Vma,
+)
 
 
 def address_spaces(m: Machine, more: list[Mm] = []) -> list[Mm]:  # noqa: B006
@@ -122,6 +131,8 @@ def _vma_counts(m: Machine, vma: Vma) -> None:
     frames = m.frames
     pte = vma.pte[(vma.pte & PTE_PRESENT) != 0]
     pfns = pte >> PTE_SHIFT
+    marked = (vma.pte & PTE_PROTNONE) != 0
+    assert ((vma.pte[marked] & PTE_PRESENT) != 0).all(), "only present pages wait for a hinting fault"
     assert np.array_equal(vma.nr_node, np.bincount(frames.nid[pfns], minlength=m.node_slots)), (
         "7: pages per node"
     )

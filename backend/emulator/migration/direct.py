@@ -165,6 +165,8 @@ def _migrate_page(m: Machine, old: Pfns, new: Pfns) -> Events:
     yield from m.step("switch", m.costs.switch * len(pages))
 
     frames.contents[targets] = frames.contents[pages]
+    if frames.last_cpupid is not None:
+        frames.last_cpupid[targets] = frames.last_cpupid[pages]
     frames.flags[targets] |= frames.flags[pages] & np.uint16(_COPIED)
     _forget(m, pages)
     yield from m.step("copy", _copy_cost(m, pages, targets))
