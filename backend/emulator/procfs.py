@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from backend.emulator import sysfs_cpu
 from backend.emulator.frames import Zone
 from backend.emulator.mm import PTE_PRESENT, PTE_SHIFT, PTE_SWAP, VM, Vma
 from backend.emulator.task import Task, Thread
@@ -47,6 +48,8 @@ def read(m: Machine, caller: Caller, path: str, offset: int, size: int) -> bytes
         if node not in m.nodes or render is None:
             raise _error(errno.ENOENT, path)
         return _slice(render(m, node), offset, size)
+    if (data := sysfs_cpu.read(m, path)) is not None:
+        return _slice(data, offset, size)
     render_machine = _MACHINE_FILES.get(path)
     if render_machine is None:
         raise _error(errno.ENOENT, path)
@@ -75,7 +78,7 @@ def listdir(m: Machine, path: str) -> list[str]:
         task = m.tasks.get(int(match[1]))
         if task is not None and any(thread.tid == int(match[2]) for thread in task.threads):
             return ["stat", "comm"]
-    elif names := _children(path):
+    elif names := [*sysfs_cpu.listdir(m, path), *_children(path)]:
         return names
     raise _error(errno.ENOENT, path)
 
@@ -252,14 +255,6 @@ def _distance(m: Machine, node: int) -> bytes:
     return (" ".join(str(m.distance(node, other)) for other in m.nodes) + "\n").encode()
 
 
-def _cpumap(m: Machine, node: int) -> bytes:
-    width = max(m.node_of_cpu, default=0) // 32 + 1
-    bits = sum(1 << cpu for cpu in m.nodes[node].cpus)
-    return (
-        ",".join(f"{bits >> 32 * word & 0xFFFFFFFF:08x}" for word in reversed(range(width))) + "\n"
-    ).encode()
-
-
 def _meminfo(m: Machine) -> bytes:
     kilo = m.page_size // 1024
     zones = m.frames.zones.values()
@@ -332,10 +327,11 @@ _NODE_FILES: dict[str, Callable[[Machine, int], bytes]] = {
     "vmstat": _node_vmstat,
     "distance": _distance,
     "cpulist": lambda m, node: _list(m.nodes[node].cpus),
-    "cpumap": _cpumap,
+    "cpumap": lambda m, node: sysfs_cpu.hexmask(m, m.nodes[node].cpus),
 }
 _MACHINE_FILES: dict[str, Callable[[Machine], bytes]] = {
     "/proc/meminfo": _meminfo,
+    "/proc/cpuinfo": sysfs_cpu.cpuinfo,
     "/proc/vmstat": lambda m: _counters(m.counters),
     "/proc/zoneinfo": _zoneinfo,
     "/proc/stat": _proc_stat,
