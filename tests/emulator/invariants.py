@@ -74,6 +74,9 @@ def _frame_states(m: Machine) -> None:
     free = frames.state == State.FREE
     for name in ("flags", "refcount", "mapcount", "mapping", "private"):
         assert not getattr(frames, name)[free].any(), f"1: free frames have no {name}"
+    assert frames.last_cpupid is None or not frames.last_cpupid[free].any(), (
+        "1: free frames were used by nobody"
+    )
     assert (frames.refcount[frames.state == State.IN_USE] > 0).all(), "1: frames in use are referenced"
     assert not (frames.state[list(frames.bad)] == State.FREE).any(), "9: bad frames are never free"
     stacks = [zone.stack[: zone.free] for zone in frames.zones.values()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 from array import array
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from backend.doctor import examine
 from backend.emulator.description import parse_description
 from backend.emulator.fault import access, touch
 from backend.emulator.fork import fork
-from backend.emulator.kernel import EmulatedKernel
+from backend.emulator.kernel import EmulatedKernel, open_scenario
 from backend.emulator.machine import Machine
 from backend.emulator.mempolicy import Mempolicy
 from backend.emulator.mlock import mlock
@@ -33,6 +34,7 @@ from backend.placement import parse_numa_maps, read_placement
 from backend.plan import Method, Subject, make_plan
 from backend.process import read_process
 from backend.topology import read_topology
+from numatui.cli.app import run
 from tests.emulator.invariants import check_at_rest
 from tests.emulator.machines import machine, nodes_of, region
 
@@ -129,6 +131,15 @@ def test_local_faults_are_counted_and_move_nothing() -> None:
     assert (one.counter("numa_hint_faults_local"), one.counter("numa_pages_migrated")) == (8, 0)
 
 
+def test_at_first_a_private_page_follows_at_once_wherever_its_task_goes() -> None:
+    one = Balanced({0: 8})
+    one.scan()
+    assert one.touch() == [3] * 8
+    schedule(one.m, one.task, 2)
+    one.scan()
+    assert one.touch() == [1] * 8
+
+
 def test_later_a_page_moves_only_when_the_fault_before_came_from_there_too() -> None:
     one = Balanced({0: 8})
     one.scan()
@@ -203,6 +214,29 @@ def test_a_page_that_is_held_at_the_time_of_its_fault_stays_and_slows_the_scan()
     assert scan.period == period * 2
 
 
+def test_a_page_that_is_locked_at_the_time_of_its_fault_stays_and_nobody_waits_for_it() -> None:
+    one = Balanced()
+    one.scan()
+    one.m.locks.trylock(one.vma.pfns(np.array([0])))
+    assert one.touch() == [0] + [3] * 7
+
+
+def test_nothing_is_marked_while_somebody_changes_the_address_space() -> None:
+    one = Balanced()
+    one.vma.mm.lock.writing = True
+    assert one.scan() == 0
+    one.vma.mm.lock.writing = False
+    assert one.scan() == 8
+
+
+def test_a_frame_that_is_given_back_forgets_who_used_it() -> None:
+    one = Balanced()
+    one.scan()
+    one.touch()
+    one.m.exit(one.task)
+    check_at_rest(one.m)
+
+
 def test_locked_memory_follows_too() -> None:
     one = Balanced()
     one.m.run(mlock(one.m, one.task, one.vma.start, 8))
@@ -235,11 +269,13 @@ def test_a_large_address_space_is_gone_through_window_by_window() -> None:
     scan = one.m.balancing.scan_of(one.vma.mm)
     one.scan()
     assert 65_536 <= one.marked() < 66_600
+    assert scan.offset > 0
+    assert scan.offset % (2 << 20) == 0, "up to the end of a huge page"
     assert (big.pte[scan.offset // PAGE - big.start // PAGE :] & PTE_PROTNONE == 0).all()
     one.scan()
     one.scan()
     assert one.marked() == 140_008
-    assert scan.passes == 1
+    assert (scan.passes, scan.offset) == (1, 0)
 
 
 def test_writing_the_sysctl_switches_it() -> None:
@@ -337,6 +373,27 @@ class TestTheShippedScenario:
         for layout in (followed, undone, bound):
             assert layout["cold"] == {0: 512}
             assert layout["bound"] == {0: 256}
+
+    def test_the_command_falls_back_to_migrate_pages_and_says_that_balancing_is_on(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        def while_pages_are_marked(name: str) -> EmulatedKernel:
+            kernel = open_scenario(name)
+            mm = kernel.machine.tasks[3].mm
+            while not any((vma.pte & PTE_PROTNONE).any() for vma in mm.vmas):
+                kernel.machine.env.step()
+            return kernel
+
+        monkeypatch.setattr("backend.emulator.kernel.open_scenario", while_pages_are_marked)
+        arguments = ["migrate", "3", "--from", "0", "--to", "2", "--yes", "--json"]
+        assert run(["--demo", "numa-balancing", *arguments]) == 0
+        document = json.loads(capsys.readouterr().out)
+        assert "balancing" in [warning["code"] for warning in document["plan"]["warnings"]]
+        (outcome,) = document["outcomes"]
+        assert outcome["method"] == "move_pages+migrate_pages"
+        assert outcome["before"]["0"] == 7 << 20
+        assert set(outcome["after"]) <= {"2", "3"}, "3: what balancing itself moved meanwhile"
+        assert outcome["after"]["2"] > 6 << 20
 
     def test_it_is_the_same_every_time(self) -> None:
         description = load("numa-balancing")
