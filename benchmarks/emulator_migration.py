@@ -11,7 +11,7 @@ import numpy as np
 from backend.emulator.machine import Machine, NodeSpec
 from backend.emulator.migration.nodes import do_migrate_pages
 from backend.emulator.profile import PROFILES
-from backend.emulator.run import populate
+from backend.emulator.layout import populate
 from backend.nodeset import CpuSet, NodeSet
 
 

@@ -25,6 +25,8 @@ class Costs:
     access: float = 0.1e-6
     swap_write: float = 40e-6
     swap_read: float = 60e-6
+    file_write: float = 40e-6
+    file_read: float = 60e-6
 
     def copy_between(self, distance: int) -> float:
         """Copying one page between nodes at this distance."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from backend.emulator import mempolicy
 from backend.emulator.costs import Costs
+from backend.emulator.describe_files import FileSpec, FilesystemSpec, parse_filesystems
 from backend.emulator.machine import NodeSpec, Patches
 from backend.emulator.mempolicy import Mempolicy
 from backend.emulator.profile import PROFILES, Profile
@@ -16,14 +17,17 @@ from backend.nodeset import CpuSet, NodeSet
 
 MAX_FRAMES = 1 << 28
 MAX_STEPS = 200_000
-KINDS = ("anon", "heap", "stack")
-LATER_KINDS = ("shared", "file", "shmem", "hugetlb")
+KINDS = ("anon", "heap", "stack", "file", "shared", "shmem")
+LATER_KINDS = ("hugetlb",)
+_MARKS = ("mlocked", "io", "reserved")
 
 
 @dataclass(frozen=True, slots=True)
 class RegionSpec:
     """A mapping of a process. `on`: node → pages there at the start; None: touched at the start, by policy; `touched`
-    False: untouched."""
+    False: untouched. `file`: `filesystem/name` of what it maps from page `offset` on, `private` or shared; `dirty`: written in
+    the cache and not on the device. `shared_with`: the process whose object of the same name it maps. `marks`: of
+    mlocked, io, reserved."""
 
     name: str
     kind: str
@@ -32,6 +36,12 @@ class RegionSpec:
     policy: Mempolicy | None
     access: Access | None
     touched: bool
+    file: str = ""
+    offset: int = 0
+    private: bool = False
+    dirty: bool = False
+    shared_with: str = ""
+    marks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,47 +84,58 @@ class Description:
     balance: float
     numa_balancing: bool
     users: dict[int, str]
+    filesystems: tuple[FilesystemSpec, ...]
+    writeback: float
     processes: tuple[ProcessSpec, ...]
     steps: tuple[Step, ...]
     run: float
 
 
-def parse_description(text: str, file: str = "scenario", name: str = "") -> Description:
-    """Raises ParseError naming file, line and key."""
+def parse_description(text: str, file: str = "scenario", name: str = "", profile: str = "") -> Description:
+    """Raises ParseError naming file, line and key. `profile`: the kernel to run it on instead of its own, whose patches
+    then do not count."""
     root = parse_yaml(text, file)
     top = root.mapping(
-        ("name", "about", "machine", "users", "processes", "steps", "run"),
+        ("name", "about", "machine", "users", "filesystems", "processes", "steps", "run"),
         ("machine",),
-        later=("filesystems", "cpusets", "patches"),
+        later=("cpusets",),
     )
-    machine = _Machine(top["machine"])
+    machine = _Machine(top["machine"], profile)
     users = {0: "root"}
     if "users" in top:
         for key, value in top["users"].pairs():
             if not key.isdigit():
                 value.fail("users are given as uid: name")
             users[int(key)] = value.text(64)
+    filesystems = (
+        parse_filesystems(top["filesystems"], machine.profile.filesystem_types, machine.page_size)
+        if "filesystems" in top
+        else ()
+    )
+    machine.files = {file.path: file for filesystem in filesystems for file in filesystem.files}
     processes = (
         tuple(_process(value, machine) for value in top["processes"].items()) if "processes" in top else ()
     )
-    names = [process.name for process in processes]
+    earlier: dict[str, ProcessSpec] = {}
     for process, value in zip(processes, top["processes"].items() if processes else (), strict=True):
-        if names.count(process.name) > 1:
+        if process.name in earlier:
             value.fail(f"there are two processes '{process.name}'", "give each its own name")
+        _check_sharing(process, earlier, value)
+        earlier[process.name] = process
     machine.check_room(processes, top.get("processes"))
     steps = _steps(top["steps"], machine, processes) if "steps" in top else ()
     return Description(
         name=top["name"].text(200) if "name" in top else name or file,
         profile=machine.profile, page_size=machine.page_size, nodes=machine.nodes, distances=machine.distances,
         swap_pages=machine.swap_pages, costs=machine.costs, patches=machine.patches, seed=machine.seed,
-        batch=machine.batch, balance=machine.balance,
-        numa_balancing=machine.numa_balancing, users=users, processes=processes, steps=steps,
+        batch=machine.batch, balance=machine.balance, numa_balancing=machine.numa_balancing, users=users,
+        filesystems=filesystems, writeback=machine.writeback, processes=processes, steps=steps,
         run=top["run"].seconds() if "run" in top else 0.0,
     )  # fmt: skip
 
 
 class _Machine:
-    def __init__(self, value: Value) -> None:
+    def __init__(self, value: Value, instead: str) -> None:
         keys = value.mapping(
             (
                 "profile",
@@ -128,12 +149,15 @@ class _Machine:
                 "batch",
                 "balance",
                 "numa_balancing",
+                "writeback",
             ),
             ("nodes",),
         )
-        profile = keys["profile"].text() if "profile" in keys else "linux-6"
+        profile = instead or (keys["profile"].text() if "profile" in keys else "linux-6")
         if profile not in PROFILES:
-            keys["profile"].fail(f"there is no profile '{profile}'", f"choose one of {', '.join(PROFILES)}")
+            keys.get("profile", value).fail(
+                f"there is no profile '{profile}'", f"choose one of {', '.join(PROFILES)}"
+            )
         self.profile = PROFILES[profile]
         self.page_size = keys["page_size"].size() if "page_size" in keys else 4096
         if self.page_size not in (4096, 8192, 16384, 65536, 1 << 21):
@@ -149,7 +173,7 @@ class _Machine:
         if self.swap_pages > MAX_FRAMES:
             keys["swap"].fail("is too large to emulate")
         self.costs = self._costs(keys.get("costs"))
-        self.patches = self._patches(keys.get("patches"))
+        self.patches = self._patches(None if instead else keys.get("patches"))
         self.seed = keys["seed"].integer() if "seed" in keys else 1
         self.batch = keys["batch"].integer(1, 65536) if "batch" in keys else 512
         self.balance = keys["balance"].seconds() if "balance" in keys else 0.0
@@ -158,6 +182,8 @@ class _Machine:
             keys["numa_balancing"].fail(
                 f"the profile {profile} has no NUMA balancing", "Linux has it since 3.8"
             )
+        self.writeback = keys["writeback"].seconds() if "writeback" in keys else 0.0
+        self.files: dict[str, FileSpec] = {}
 
     def next_cpu(self, node: int) -> int:
         """The CPUs of a node in turn, so that processes described with a node do not crowd on its first CPU."""
@@ -214,10 +240,13 @@ class _Machine:
     def _patches(self, value: Value | None) -> Patches:
         if value is None:
             return Patches()
-        later = ("direct_migrate", "remove_from_swap", "node_sets", "buffer_migrate")
-        return Patches(
-            **{key: item.truth() for key, item in value.mapping(("swapcache_recheck",), later=later).items()}
-        )
+        known = tuple(one.name for one in fields(Patches))
+        patches = value.mapping(known)
+        if self.profile.name != "direct-v8":
+            value.fail(
+                f"the profile {self.profile.name} is not made of these patches", "they belong to direct-v8"
+            )
+        return Patches(**{key: item.truth() for key, item in patches.items()})
 
     def check_room(self, processes: tuple[ProcessSpec, ...], value: Value | None) -> None:
         """No more on a node at the start than it has."""
@@ -274,18 +303,33 @@ def _process(value: Value, machine: _Machine) -> ProcessSpec:
 
 def _region(value: Value, machine: _Machine) -> RegionSpec:
     keys = value.mapping(
-        ("name", "kind", "size", "on", "policy", "access", "touched"),
-        ("size",),
-        later=("file", "mlocked", "shared_with"),
-    )
-    kind = keys["kind"].text() if "kind" in keys else "anon"
+        (
+            "name", "kind", "size", "on", "policy", "access", "touched", "file", "offset", "private", "dirty",
+            "shared_with", *_MARKS,
+        ),
+    )  # fmt: skip
+    kind = keys["kind"].text() if "kind" in keys else "file" if "file" in keys else "anon"
     if kind in LATER_KINDS:
         keys["kind"].fail(f"{kind} memory is not supported by this machine", f"it has {', '.join(KINDS)}")
     if kind not in KINDS:
         keys["kind"].fail(f"there is no kind '{kind}'", f"choose one of {', '.join(KINDS)}")
-    pages = -(-keys["size"].size() // machine.page_size)
+    file, offset = _file(keys, value, kind, machine)
+    if "size" in keys:
+        pages = -(-keys["size"].size() // machine.page_size)
+    elif file is not None:
+        pages = file.pages - offset
+    else:
+        value.fail("the key 'size' is missing")
     if not 0 < pages <= MAX_FRAMES:
-        keys["size"].fail("must be at least a page" if not pages else "is too large to emulate")
+        (keys.get("size") or value).fail(
+            "must be at least a page" if pages <= 0 else "is too large to emulate"
+        )
+    if file is not None and offset + pages > file.pages:
+        (keys.get("size") or value).fail(f"the file has {file.pages} pages only")
+    if "shared_with" in keys and kind not in ("shared", "shmem"):
+        keys["shared_with"].fail(f"{kind} memory cannot be shared so", "give it kind: shared")
+    if "dirty" in keys and file is None:
+        keys["dirty"].fail("only pages of a file can be dirty in the cache")
     access = None
     if "access" in keys:
         parts = keys["access"].mapping(("hot", "write", "sample"))
@@ -302,7 +346,49 @@ def _region(value: Value, machine: _Machine) -> RegionSpec:
         policy=_policy(keys["policy"], machine) if "policy" in keys else None,
         access=access,
         touched=keys["touched"].truth() if "touched" in keys else True,
+        file=file.path if file is not None else "",
+        offset=offset,
+        private="private" in keys and keys["private"].truth(),
+        dirty="dirty" in keys and keys["dirty"].truth(),
+        shared_with=keys["shared_with"].text() if "shared_with" in keys else "",
+        marks=tuple(mark for mark in _MARKS if mark in keys and keys[mark].truth()),
     )
+
+
+def _file(keys: dict[str, Value], value: Value, kind: str, machine: _Machine) -> tuple[FileSpec | None, int]:
+    """The file of a region and the page where it begins."""
+    if "file" not in keys:
+        for key in ("private", "offset"):
+            if key in keys:
+                keys[key].fail("belongs to a mapping of a file")
+        if kind == "file":
+            value.fail("the key 'file' is missing", "write file: filesystem/name")
+        return None, 0
+    if kind not in ("file", "shmem"):
+        keys["file"].fail(f"{kind} memory has no file")
+    file = machine.files.get(keys["file"].text())
+    if file is None:
+        keys["file"].fail(
+            f"there is no file '{keys['file'].text(200)}'",
+            f"there are {', '.join(machine.files) or 'none: list it under filesystems'}",
+        )
+    offset = keys["offset"].size() if "offset" in keys else 0
+    if offset % machine.page_size:
+        keys["offset"].fail("must be a multiple of the page size")
+    return file, offset // machine.page_size
+
+
+def _check_sharing(process: ProcessSpec, earlier: dict[str, ProcessSpec], value: Value) -> None:
+    """What a process shares with another is there before it, with the same size."""
+    for region in process.memory:
+        if not region.shared_with:
+            continue
+        other = earlier.get(region.shared_with)
+        if other is None:
+            value.fail(f"there is no process '{region.shared_with}' above that shares '{region.name}'")
+        theirs = next((one for one in other.memory if one.name == region.name), None)
+        if theirs is None or theirs.kind != region.kind or theirs.pages < region.pages:
+            value.fail(f"'{other.name}' has no such region '{region.name}' to share")
 
 
 def _on(value: Value, machine: _Machine, pages: int) -> dict[int, int]:
@@ -326,7 +412,7 @@ def _policy(value: Value, machine: _Machine) -> Mempolicy:
 
 
 def _steps(value: Value, machine: _Machine, processes: tuple[ProcessSpec, ...]) -> tuple[Step, ...]:
-    from backend.emulator.steps import STEPS
+    from backend.emulator.steps import STEPS, Known
 
     items = value.items()
     if len(items) > MAX_STEPS:
@@ -354,7 +440,7 @@ def _steps(value: Value, machine: _Machine, processes: tuple[ProcessSpec, ...]) 
             if call in LATER:
                 body.fail(f"the step {call} is not supported by this machine", f"it has {', '.join(STEPS)}")
             body.fail(f"there is no step '{call}'", f"choose one of {', '.join(STEPS)}")
-        step = parser.parse(at, call, body, machine.ids, machine.node_of_cpu, by_name)
+        step = parser.parse(at, call, body, Known(machine.ids, machine.node_of_cpu, by_name, machine.files))
         if call == "fork":
             child = str(step.arguments["child"])
             if child in by_name:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from backend.emulator.file_fault import do_no_page, map_cached, write_shared
 from backend.emulator.frames import PG, Pfns
+from backend.emulator.mempolicy import Mempolicy
 from backend.emulator.mm import (
     PTE_DIRTY,
     PTE_MIGRATION,
@@ -17,26 +18,26 @@ from backend.emulator.mm import (
     PTE_SWAP,
     PTE_WRITE,
     PTE_YOUNG,
+    PTE_ZERO,
     VM,
     Indices,
     Mm,
     Vma,
 )  # fmt: skip
 from backend.emulator.page_lock import Events
+from backend.emulator.placing import (
+    OutOfMemory,
+    SegmentationFault,
+    alloc_for,
+    enter_anonymous,
+    nodes_allowed,
+    room_for,
+)
 from backend.emulator.swap_io import read_page
 from backend.emulator.task import Task, Thread
-from backend.kernel import Mode
 
 if TYPE_CHECKING:
     from backend.emulator.machine import Machine
-
-
-class SegmentationFault(Exception):
-    """An access outside of every VMA, or a write to a read-only one."""
-
-
-class OutOfMemory(Exception):
-    """No frame on any node that the policy allows: the task is killed."""
 
 
 def access(m: Machine, task: Task, thread: Thread, address: int, write: bool) -> Events:
@@ -53,7 +54,7 @@ def access(m: Machine, task: Task, thread: Thread, address: int, write: bool) ->
             if write:
                 m.store(vma, at)
             return int(m.frames.contents[pte >> PTE_SHIFT])
-        if not pte and not write:
+        if pte & PTE_ZERO and not write:
             return 0
         task.min_flt += 1
         lock = vma.mm.lock
@@ -69,17 +70,22 @@ def _handle_fault(m: Machine, task: Task, thread: Thread, address: int, write: b
     """handle_mm_fault(), with mmap_sem held for reading: one step towards a PTE that allows the access."""
     vma, index = _find(task, address, write)
     pte = int(vma.pte[index])
-    if not pte:
-        if write:
-            yield from room_for(m, task, vma, 1)
-            if not vma.pte[index] and task.alive:
-                anonymous_pages(m, task, thread, vma, np.array([index], np.int64))
+    if not pte and vma.file is not None:
+        yield from do_no_page(m, task, thread, vma, index, write)
+    elif not pte and not write:
+        vma.pte[index] = PTE_ZERO
+    elif not pte or pte & PTE_ZERO:
+        yield from room_for(m, task, _policy(task, vma, index), 1)
+        if vma.pte[index] == pte and task.alive:
+            anonymous_pages(m, task, thread, vma, np.array([index], np.int64))
     elif pte & PTE_SWAP:
         yield from _do_swap_page(m, task, thread, vma, index, pte, write)
     elif pte & PTE_MIGRATION:
         yield from _migration_entry_wait(m, pte)
     elif pte & PTE_PROTNONE:
         yield from m.balancing.do_numa_page(task, thread, vma, index, pte)
+    elif write and not pte & PTE_WRITE and vma.shared:
+        yield from write_shared(m, vma, index, pte)
     elif write and not pte & PTE_WRITE:
         yield from _do_wp_page(m, task, thread, vma, index, pte)
 
@@ -101,7 +107,9 @@ def touch(m: Machine, task: Task, thread: Thread, start: int, index: Indices, wr
         vma.mark(m.frames, at, write)
         if write:
             m.store(vma, at)
-        rest.append((local[~ready if write else ~ready & (pte != 0)]) + (vma.start - start) // m.page_size)
+        else:
+            ready |= (pte & PTE_ZERO) != 0
+        rest.append(local[~ready] + (vma.start - start) // m.page_size)
     if found < len(index):
         raise SegmentationFault(f"{start:x}")
     waiting = np.concatenate([index[:0], *rest])
@@ -115,26 +123,46 @@ def touch(m: Machine, task: Task, thread: Thread, start: int, index: Indices, wr
         fresh = 0
         for vma, local in _alive(task).spans(start, waiting):
             _writable(vma, write)
-            empty = vma.pte[local] == 0
-            slow += (vma.start + local[~empty] * m.page_size).tolist()
-            empties = local[empty] if write else local[:0]
-            at_once = _at_once(m, task, vma)
-            for at in range(0, len(empties), at_once):
-                yield from room_for(m, task, vma, len(empties[at : at + at_once]))
-                _alive(task)
-                part = empties[at : at + at_once]
-                new = part[vma.pte[part] == 0]
-                slow += (vma.start + part[vma.pte[part] != 0] * m.page_size).tolist()
-                task.min_flt += len(new)
-                anonymous_pages(m, task, thread, vma, new)
-                vma.mark(m.frames, new, write)
-                m.store(vma, new)
-                fresh += len(new)
+            new, others = yield from _touch_empty(m, task, thread, vma, local, write)
+            fresh += new
+            slow += (vma.start + others * m.page_size).tolist()
         yield from m.step("touch", m.costs.fault * fresh)
     finally:
         lock.up_read()
     for address in slow:
         yield from access(m, task, thread, address, write)
+
+
+def _touch_empty(m: Machine, task: Task, thread: Thread, vma: Vma, index: Indices, write: bool) -> Events:
+    """Pages without a PTE, in batches: (how many got one, the pages that have to be accessed one by one)."""
+    if vma.file is not None:
+        mapped = map_cached(m, vma, index[vma.pte[index] == 0], write)
+        task.min_flt += len(mapped)
+        if write:
+            m.store(vma, mapped)
+        return len(mapped), index[~np.isin(index, mapped)]
+    pte = vma.pte[index]
+    if not write:
+        vma.pte[index[pte == 0]] = PTE_ZERO
+        task.min_flt += int(np.count_nonzero(pte == 0))
+        return int(np.count_nonzero(pte == 0)), index[pte != 0]
+    empty = (pte & ~np.int64(PTE_ZERO)) == 0
+    others, empties = [index[~empty]], index[empty]
+    fresh = 0
+    at_once = _at_once(m, _policy(task, vma, 0))
+    for at in range(0, len(empties), at_once):
+        part = empties[at : at + at_once]
+        yield from room_for(m, task, _policy(task, vma, int(part[0])), len(part))
+        _alive(task)
+        still = (vma.pte[part] & ~np.int64(PTE_ZERO)) == 0
+        new = part[still]
+        others.append(part[~still])
+        task.min_flt += len(new)
+        anonymous_pages(m, task, thread, vma, new)
+        vma.mark(m.frames, new, write)
+        m.store(vma, new)
+        fresh += len(new)
+    return fresh, np.concatenate(others)
 
 
 def _alive(task: Task) -> Mm:
@@ -156,25 +184,14 @@ def _find(task: Task, address: int, write: bool) -> tuple[Vma, int]:
     return vma, (address - vma.start) // vma.mm.page_size
 
 
-def _at_once(m: Machine, task: Task, vma: Vma) -> int:
+def _policy(task: Task, vma: Vma, index: int) -> Mempolicy:
+    return vma.policy_at(index) or task.policy
+
+
+def _at_once(m: Machine, policy: Mempolicy) -> int:
     """Pages that a batch of faults brings in at once: a small part of the memory it may use, so that between them others
     can be written out to make room."""
-    return max(1, min(4096, sum(m.frames.zones[node].pages for node in _nodes(m, task, vma)) // 16))
-
-
-def _nodes(m: Machine, task: Task, vma: Vma) -> frozenset[int]:
-    """The nodes that the policy allows for a new page."""
-    return (vma.policy or task.policy).nodemask() or frozenset(m.memory_nodes)
-
-
-def room_for(m: Machine, task: Task, vma: Vma, count: int) -> Events:
-    """Reclaim where the nodes that the policy allows cannot give so many frames. Raises OutOfMemory when the task itself
-    was killed for it."""
-    nodes = _nodes(m, task, vma)
-    if m.reclaim.short_of(count, nodes):
-        yield from m.reclaim.make_room(task, count, nodes)
-        if task.exited == "out of memory":
-            raise OutOfMemory(f"{task.pid}: killed, out of memory")
+    return max(1, min(4096, sum(m.frames.zones[node].pages for node in nodes_allowed(m, policy)) // 16))
 
 
 def anonymous_pages(m: Machine, task: Task, thread: Thread, vma: Vma, index: Indices) -> None:
@@ -182,8 +199,7 @@ def anonymous_pages(m: Machine, task: Task, thread: Thread, vma: Vma, index: Ind
 
     Raises OutOfMemory, after killing the task.
     """
-    here = m.node_of_cpu.get(thread.cpu, m.first_node)
-    pfns = alloc_by_policy(m, task, thread, vma, index, here)
+    pfns = alloc_for(m, task, thread, vma, index)
     got = index[: len(pfns)]
     map_new(m, vma, got, pfns)
     m.reclaim.after_alloc()
@@ -195,40 +211,8 @@ def anonymous_pages(m: Machine, task: Task, thread: Thread, vma: Vma, index: Ind
 
 def map_new(m: Machine, vma: Vma, index: Indices, pfns: Pfns) -> None:
     """Empty PTEs get freshly allocated frames: writable, dirty, young."""
-    _enter(m, vma, index, pfns)
+    enter_anonymous(m, vma, index, pfns)
     vma.map(m.frames, index, pfns, PTE_WRITE | PTE_DIRTY | PTE_YOUNG)
-
-
-def alloc_by_policy(m: Machine, task: Task, thread: Thread, vma: Vma, index: Indices, here: int) -> Pfns:
-    """Frames in the order of `index`, from the nodes that the VMA's or the task's policy says (alloc_pages_vma())."""
-    policy = vma.policy or task.policy
-    near = m.nearest_memory(here)
-    if policy.mode != Mode.INTERLEAVE:
-        if policy.mode == Mode.PREFERRED_MANY:
-            first = min(policy.nodes, key=lambda node: (m.distance(near, node), node))
-            return m.frames.alloc(len(index), first, here=here)
-        return m.frames.alloc(len(index), policy.preferred(near), nodemask=policy.nodemask(), here=here)
-    if vma.policy is not None:
-        wanted = policy.interleave_nodes(vma.pgoff + index)
-    else:
-        wanted = policy.interleave_nodes(thread.il_next + np.arange(len(index), dtype=np.int64))
-        thread.il_next = (thread.il_next + len(index)) % len(policy.nodes)
-    return _alloc_each(m, wanted, here)
-
-
-def _alloc_each(m: Machine, wanted: NDArray[np.int64], here: int) -> Pfns:
-    pfns = np.full(len(wanted), -1, np.int32)
-    for node in np.unique(wanted).tolist():
-        at = np.nonzero(wanted == node)[0]
-        got = m.frames.alloc(len(at), node, here=here)
-        pfns[at[: len(got)]] = got
-        m.frames.zones[node].numastat["interleave_hit"] += int(np.count_nonzero(m.frames.nid[got] == node))
-    short = np.nonzero(pfns < 0)[0]
-    if len(short):
-        surplus = pfns[short[0] :]
-        m.frames.put(surplus[surplus >= 0])
-        return pfns[: short[0]]
-    return pfns
 
 
 def _do_swap_page(
@@ -276,15 +260,14 @@ def _do_swap_page(
 
 def _swap_in(m: Machine, task: Task, thread: Thread, vma: Vma, index: int, entry: int) -> Events:
     """A frame by the policy that is in force now, filled from the device. The fault then finds it in the swap cache."""
-    here = m.node_of_cpu.get(thread.cpu, m.first_node)
-    yield from room_for(m, task, vma, 1)
+    yield from room_for(m, task, _policy(task, vma, index), 1)
     if (
         m.swap.cache[entry] >= 0
         or not m.swap.swap_map[entry]
         or vma.pte[index] != entry << PTE_SHIFT | PTE_SWAP
     ):
         return
-    new = alloc_by_policy(m, task, thread, vma, np.array([index], np.int64), here)
+    new = alloc_for(m, task, thread, vma, np.array([index], np.int64))
     if not len(new):
         m.kill(task, "out of memory")
         raise OutOfMemory(f"{task.pid}: no frame left to swap in")
@@ -303,7 +286,11 @@ def _do_wp_page(m: Machine, task: Task, thread: Thread, vma: Vma, index: int, pt
         yield from m.locks.lock(pfn)
         same = vma.pte[index] == pte
         cached = bool(frames.flags[pfn] & PG.SWAPCACHE)
-        alone = frames.mapcount[pfn] == 1 and not (cached and m.swap.swap_map[frames.private[pfn]] > 1)
+        alone = (
+            frames.mapping[pfn] > 0
+            and frames.mapcount[pfn] == 1
+            and not (cached and m.swap.swap_map[frames.private[pfn]] > 1)
+        )
         if same and alone:
             if cached and not frames.flags[pfn] & PG.WRITEBACK:
                 m.swap.delete_from_cache(frames, one)
@@ -313,7 +300,7 @@ def _do_wp_page(m: Machine, task: Task, thread: Thread, vma: Vma, index: int, pt
         m.locks.unlock(one)
         if same and not alone:
             yield from m.step("copy on write", m.costs.copy)
-            yield from room_for(m, task, vma, 1)
+            yield from room_for(m, task, _policy(task, vma, index), 1)
             if vma.pte[index] == pte:
                 _copy_on_write(m, task, thread, vma, at, one)
     finally:
@@ -323,27 +310,15 @@ def _do_wp_page(m: Machine, task: Task, thread: Thread, vma: Vma, index: int, pt
 def _copy_on_write(m: Machine, task: Task, thread: Thread, vma: Vma, at: Indices, old: Pfns) -> None:
     """The PTE gets a page of its own with the same contents."""
     frames = m.frames
-    here = m.node_of_cpu.get(thread.cpu, m.first_node)
-    new = alloc_by_policy(m, task, thread, vma, at, here)
+    new = alloc_for(m, task, thread, vma, at)
     if not len(new):
         m.kill(task, "out of memory")
         raise OutOfMemory(f"{task.pid}: no frame left for a copy")
     frames.contents[new] = frames.contents[old]
-    _enter(m, vma, at, new)
+    enter_anonymous(m, vma, at, new)
     frames.put(vma.unmap(frames, at, 0))
     vma.map(frames, at, new, PTE_WRITE | PTE_DIRTY | PTE_YOUNG)
     m.count("pgcow", 1)
-
-
-def _enter(m: Machine, vma: Vma, index: Indices, pfns: Pfns) -> None:
-    """New anonymous pages get their mapping and their place on the LRU (page_add_new_anon_rmap(), lru_cache_add())."""
-    frames = m.frames
-    frames.mapping[pfns] = vma.anon_vma
-    frames.index[pfns] = vma.pgoff + index
-    frames.flags[pfns] |= PG.UPTODATE
-    if vma.flags & VM.LOCKED and m.profile.mlocked_flag:
-        frames.flags[pfns] |= PG.MLOCKED
-    frames.add_lru(pfns, m.profile.new_anon_active)
 
 
 def _migration_entry_wait(m: Machine, pte: int) -> Events:

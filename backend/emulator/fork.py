@@ -47,6 +47,9 @@ def _copy_vma(m: Machine, vma: Vma, mm: Mm) -> None:
     """Present pages are mapped once more and lose their write permission on both sides; swap entries get one more user;
     pages under migration are found by the migration through the reverse map."""
     frames = m.frames
+    if vma.shared:
+        _share(m, vma, mm)
+        return
     writable = (vma.pte & (PTE_PRESENT | PTE_MIGRATION)) != 0
     vma.pte[writable] &= ~np.int64(PTE_WRITE)
     copy = replace(
@@ -61,5 +64,15 @@ def _copy_vma(m: Machine, vma: Vma, mm: Mm) -> None:
     frames.mapcount[present] += 1
     m.swap.duplicate((vma.pte[(vma.pte & PTE_SWAP) != 0] >> PTE_SHIFT).astype(np.int32))
     mm.rss += len(present)
+    mm.insert(copy)
+    m.rmap.link(copy)
+
+
+def _share(m: Machine, vma: Vma, mm: Mm) -> None:
+    """A shared mapping of a file: its pages fault in from the page cache."""
+    copy = replace(
+        vma, mm=mm, pte=np.zeros_like(vma.pte), nr_node=np.zeros_like(vma.nr_node), nr_anon=0, nr_dirty=0, nr_active=0,
+        nr_swap=0,
+    )  # fmt: skip
     mm.insert(copy)
     m.rmap.link(copy)

@@ -17,7 +17,9 @@ FIRST_PFN = 256
 
 
 class PG:
-    """Page flags (include/linux/page-flags.h): plain ints, since they meet numpy arrays of 16 bits."""
+    """Page flags (include/linux/page-flags.h): plain ints, since they meet numpy arrays of 32 bits. SWAPBACKED: anonymous
+    and shared memory, whose way out is swap (its own LRU lists). PRIVATE: has buffers; BUFFER_LOCK: I/O on them is in flight.
+    """
 
     LOCKED = 1 << 0
     ERROR = 1 << 1
@@ -33,6 +35,8 @@ class PG:
     SWAPCACHE = 1 << 11
     MAPPEDTODISK = 1 << 12
     MLOCKED = 1 << 13
+    SWAPBACKED = 1 << 14
+    BUFFER_LOCK = 1 << 15
 
 
 class State:
@@ -43,10 +47,17 @@ class State:
     IN_USE = 2
 
 
+class Lru:
+    """The LRU lists of a zone (enum lru_list)."""
+
+    INACTIVE_ANON, ACTIVE_ANON, INACTIVE_FILE, ACTIVE_FILE = range(4)
+
+
 @dataclass(slots=True)
 class Zone:
     """One node's frames. `stack[:free]` are its free frames; watermarks in pages; `numastat` as in sysfs.
-    `isolated`: nothing is allocated from it, what is freed is kept out; `kept_out`: how many of its frames are."""
+    `isolated`: nothing is allocated from it, what is freed is kept out; `kept_out`: how many of its frames are. `lru`: pages on
+    each list, by `Lru`. `nr_file`: pages in the page cache, those of shared memory (`nr_shmem`) among them."""
 
     nid: int
     start: int
@@ -59,9 +70,9 @@ class Zone:
     zonelist: tuple[int, ...] = ()
     isolated: bool = False
     kept_out: int = 0
-    nr_lru_active: int = 0
-    nr_lru_inactive: int = 0
-    nr_anon: int = 0
+    lru: NDArray[np.int64] = field(default_factory=lambda: np.zeros(4, np.int64))
+    nr_file: int = 0
+    nr_shmem: int = 0
     numastat: dict[str, int] = field(
         default_factory=lambda: dict.fromkeys(
             ("numa_hit", "numa_miss", "numa_foreign", "interleave_hit", "local_node", "other_node"), 0
@@ -70,10 +81,10 @@ class Zone:
 
 
 class MemMap:
-    """All frames, one array per attribute (41 bytes a frame with its place on the free stack).
+    """All frames, one array per attribute (43 bytes a frame with its place on the free stack).
 
-    `mapping`: 0 none, else the id of the anon_vma. `index`: page offset in the mapping. `private`: the swap entry of a
-    swap-cache page. `contents`: one 64-bit value stands for the page.
+    `mapping`: 0 none, > 0 the id of the anon_vma, < 0 the id of a file's address space. `index`: page offset in the
+    mapping. `private`: the swap entry of a swap-cache page. `contents`: one 64-bit value stands for the page.
     """
 
     def __init__(
@@ -83,7 +94,7 @@ class MemMap:
         total = FIRST_PFN + sum(pages for _, pages in nodes)
         self.nid = np.full(total, -1, np.int16)
         self.state = np.zeros(total, np.uint8)
-        self.flags = np.zeros(total, np.uint16)
+        self.flags = np.zeros(total, np.uint32)
         self.refcount = np.zeros(total, np.int32)
         self.mapcount = np.zeros(total, np.int32)
         self.mapping = np.zeros(total, np.int32)
@@ -156,6 +167,11 @@ class MemMap:
         self.state[got] = State.IN_USE
         self.refcount[got] = 1
         return got
+
+    def has_room(self, nid: int, count: int) -> bool:
+        """Whether a node has so many frames above its low watermark."""
+        zone = self.zones[nid]
+        return zone.free - zone.wmark_low >= count
 
     def _pop(self, zone: Zone, count: int) -> Pfns:
         zone.free -= count
@@ -233,7 +249,7 @@ class MemMap:
             if active:
                 self.flags[pfns] |= PG.ACTIVE
             else:
-                self.flags[pfns] &= ~np.uint16(PG.ACTIVE)
+                self.flags[pfns] &= ~np.uint32(PG.ACTIVE)
         self.flags[pfns] |= PG.LRU
         self._count_lru(pfns, +1)
 
@@ -241,15 +257,21 @@ class MemMap:
         """Off the LRU; frames that are not on it are passed over. The active flag stays."""
         on = pfns[(self.flags[pfns] & PG.LRU) != 0]
         self._count_lru(on, -1)
-        self.flags[on] &= ~np.uint16(PG.LRU)
+        self.flags[on] &= ~np.uint32(PG.LRU)
 
     def _count_lru(self, pfns: Pfns, sign: int) -> None:
-        active = (self.flags[pfns] & PG.ACTIVE) != 0
+        flags = self.flags[pfns]
+        lists = ((flags & PG.ACTIVE) != 0) + 2 * ((flags & PG.SWAPBACKED) == 0)
         for nid, here in self.by_node(pfns):
-            mine = active[here]
-            count = int(np.count_nonzero(mine))
-            self.zones[nid].nr_lru_active += sign * count
-            self.zones[nid].nr_lru_inactive += sign * (len(mine) - count)
+            self.zones[nid].lru += sign * np.bincount(lists[here], minlength=4)
+
+    def count_cache(self, pfns: Pfns, sign: int) -> None:
+        """Pages that entered (+1) or left (-1) the page cache."""
+        backed = (self.flags[pfns] & PG.SWAPBACKED) != 0
+        for nid, here in self.by_node(pfns):
+            mine = backed[here]
+            self.zones[nid].nr_file += sign * len(mine)
+            self.zones[nid].nr_shmem += sign * int(np.count_nonzero(mine))
 
     def by_node(self, pfns: Pfns) -> list[tuple[int, NDArray[np.bool_] | slice]]:
         """(node, which of the batch are its) for each node that has some."""

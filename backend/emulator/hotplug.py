@@ -67,7 +67,7 @@ def _empty(m: Machine, pages: Pfns, node: int) -> Events:
     yield from m.step("drain LRU caches", m.costs.drain)
     taken = isolate(m, pages, None, move_all=True)
     yield from m.step("isolate", m.costs.isolate * len(taken))
-    if m.profile.swaps_out:
+    if m.swaps_out:
         lists = Lists(taken, np.full(len(taken), -1, np.int32), swap_out=True)
     else:
         lists = Lists(taken, m.frames.alloc(len(taken), node, here=node))

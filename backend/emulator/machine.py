@@ -6,12 +6,16 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import simpy
+from numpy.typing import NDArray
 
 from backend.emulator.costs import Costs
+from backend.emulator.file_io import evict
+from backend.emulator.filesystem import AddressSpace, Filesystem
 from backend.emulator.frames import MemMap, State
 from backend.emulator.mempolicy import Mempolicy
 from backend.emulator.migration.mechanism import Mechanism, MigrationEntries, SwapEntries
@@ -27,6 +31,7 @@ from backend.emulator.mm import (
 )  # fmt: skip
 from backend.emulator.numa_balancing import NumaBalancing
 from backend.emulator.page_lock import Events, PageLocks
+from backend.emulator.placing import mark_mlocked
 from backend.emulator.profile import Profile
 from backend.emulator.reclaim import Reclaimer
 from backend.emulator.swap import SwapArea
@@ -34,9 +39,14 @@ from backend.emulator.swap_io import drop_unused
 from backend.emulator.task import Task, Thread
 from backend.nodeset import CpuSet, NodeSet
 
+if TYPE_CHECKING:
+    from backend.emulator.trace import Tracer
+
 MMAP_BASE = 0x7F00_0000_0000
 HEAP_BASE = 0x5600_0000_0000
 _GUARD = 16
+_BATCH_GROWS_FROM, _BATCH_MAX = 512, 1 << 16
+_PAGE_TAKES = 2e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +60,18 @@ class NodeSpec:
 
 @dataclass(frozen=True, slots=True)
 class Patches:
-    """Which patches of Direct Migration V8 are in. `swapcache_recheck` (patch 1): after waiting for a page's lock a
-    fault looks again whether the page still is what its swap entry names."""
+    """Which patches of Direct Migration V8 are in; without one the machine is as it was before it.
+
+    1 `swapcache_recheck`: after waiting for a page's lock a fault looks again whether the page still is what its swap entry
+    names. 2 `direct_migrate`: pages go to other frames, else out to swap. 3 `remove_from_swap`: swap PTEs become present
+    again afterwards. 4 `node_sets`: the caller says where to, node by node. 5 `buffer_migrate`: filesystems and the swap
+    cache have methods that need no writeback."""
 
     swapcache_recheck: bool = True
+    direct_migrate: bool = True
+    remove_from_swap: bool = True
+    node_sets: bool = True
+    buffer_migrate: bool = True
 
 
 class Machine:
@@ -89,6 +107,8 @@ class Machine:
         )
         self.swap = SwapArea(swap_pages)
         self.rmap = ReverseMap()
+        self.filesystems: dict[str, Filesystem] = {}
+        self.shm = Filesystem("", profile.filesystem_types["tmpfs"], 0.0, 0.0)
         self.locks = PageLocks(self.env, self.frames, self._wake_latency)
         self.mechanism: Mechanism = MigrationEntries() if profile.migration_entries else SwapEntries()
         self.node_of_cpu = {cpu: node.id for node in self.nodes.values() for cpu in node.cpus}
@@ -97,6 +117,8 @@ class Machine:
         self.counters: dict[str, int] = {}
         self.users: dict[int, str] = {0: "root"}
         self.name = "emulated"
+        self.tracer: Tracer | None = None
+        self.who: WeakKeyDictionary[simpy.Process, str] = WeakKeyDictionary()
         self.reclaim = Reclaimer(self)
         self.balancing = NumaBalancing(self)
         self._pids = count(1)
@@ -116,6 +138,18 @@ class Machine:
         return min(self.nodes)
 
     @property
+    def swaps_out(self) -> bool:
+        """Whether migration means eviction here."""
+        return self.profile.swaps_out or not self.patches.direct_migrate
+
+    @property
+    def stride(self) -> int:
+        """Frames per kernel step now: `batch`; more, as long as nothing else is due that could come in between."""
+        if self.batch < _BATCH_GROWS_FROM:
+            return self.batch
+        return int(min(max(self.batch, (self.env.peek() - self.env.now) / _PAGE_TAKES), _BATCH_MAX))
+
+    @property
     def now(self) -> float:
         """Simulated seconds since boot."""
         return float(self.env.now)
@@ -133,6 +167,8 @@ class Machine:
 
     def step(self, name: str, seconds: float) -> Events:
         """A boundary between two kernel steps: time passes, and whoever is due runs."""
+        if self.tracer is not None:
+            self.tracer.see(name)
         yield self.env.timeout(seconds, name)
 
     def _wake_latency(self) -> float:
@@ -141,6 +177,12 @@ class Machine:
     def run(self, path: Events) -> Any:
         """Run one kernel path to its end, with everything else that is due meanwhile; its result, or what it raised."""
         return self.env.run(until=self.env.process(path))
+
+    def start(self, path: Events, who: str) -> simpy.Process:
+        """Let a kernel path run along with everything else. `who`: what a trace calls it."""
+        process = self.env.process(path)
+        self.who[process] = who
+        return process
 
     def advance(self, seconds: float) -> None:
         """Let simulated time pass."""
@@ -184,26 +226,23 @@ class Machine:
         kind: str = "anon",
         policy: Mempolicy | None = None,
         flags: VM = VM.WRITE,
+        file: AddressSpace | None = None,
+        offset: int = 0,
     ) -> Vma:
-        """A private anonymous mapping, untouched. Raises ValueError for a kernel thread."""
+        """A mapping, untouched: anonymous, or of a `file` from page `offset` on. Raises ValueError for a kernel thread."""
         mm = task.mm
         if mm is None or pages <= 0:
             raise ValueError(f"{task.pid} cannot map {pages} pages")
-        base = HEAP_BASE if kind == "heap" else MMAP_BASE
-        start = max(
-            [
-                base,
-                *(
-                    vma.end + _GUARD * self.page_size
-                    for vma in mm.vmas
-                    if (vma.kind == "heap") == (kind == "heap")
-                ),
-            ]
-        )
+        heap = kind == "heap"
+        start = HEAP_BASE if heap else MMAP_BASE
+        for vma in mm.vmas:
+            if (vma.kind == "heap") == heap:
+                start = max(start, vma.end + _GUARD * self.page_size)
         vma = Vma(
-            mm=mm, start=start, pages=pages, name=name or f"{kind}{len(mm.vmas)}", kind=kind, anon_vma=self.rmap.new(),
-            pgoff=start // self.page_size, pte=np.zeros(pages, np.int64), nr_node=np.zeros(self.node_slots, np.int64),
-            flags=flags, policy=policy,
+            mm=mm, start=start, pages=pages, name=name or f"{kind}{len(mm.vmas)}", kind=kind,
+            anon_vma=0 if flags & VM.SHARED else self.rmap.new(), file=file,
+            pgoff=offset if file is not None else start // self.page_size, pte=np.zeros(pages, np.int64),
+            nr_node=np.zeros(self.node_slots, np.int64), flags=flags, policy=policy,
         )  # fmt: skip
         mm.insert(vma)
         self.rmap.link(vma)
@@ -227,11 +266,17 @@ class Machine:
             vma.expected[index] = 0
 
     def munmap(self, vma: Vma) -> None:
-        """Remove a whole mapping."""
-        self.zap(vma, np.arange(vma.pages, dtype=np.int64))
+        """Remove a whole mapping. A file without a name goes with its last one."""
+        index = np.arange(vma.pages, dtype=np.int64)
+        if vma.flags & VM.LOCKED and vma.file is not None:
+            pfns = vma.pfns(index[(vma.pte & PTE_PRESENT) != 0])
+            mark_mlocked(self, pfns[self.frames.mapcount[pfns] == 1], lock=False)
+        self.zap(vma, index)
         self.rmap.unlink(vma)
         vma.mm.vmas.remove(vma)
         vma.unmapped = True
+        if vma.file is not None and vma.file.unlinked and not vma.file.mappings:
+            self.start(evict(self, vma.file), "iput")
 
     def exit(self, task: Task, why: str = "exited") -> None:
         """The task ends; its memory goes when nobody else holds the address space."""
@@ -256,11 +301,18 @@ class Machine:
 
     def store(self, vma: Vma, index: Indices) -> None:
         """Write a value never written before to each of the (present, writable) pages."""
-        values = np.arange(self._next_value, self._next_value + len(index), dtype=np.uint64)
-        self._next_value += len(index)
+        values = self.new_values(len(index))
         self.frames.contents[vma.pfns(index)] = values
-        if vma.expected is not None:
+        if vma.shared and vma.file is not None:
+            if vma.file.expected is not None:
+                vma.file.expected[vma.pgoff + index] = values
+        elif vma.expected is not None:
             vma.expected[index] = values
+
+    def new_values(self, count: int) -> NDArray[np.uint64]:
+        """Values never written before."""
+        self._next_value += count
+        return np.arange(self._next_value - count, self._next_value, dtype=np.uint64)
 
     def find_task(self, name: str) -> Task | None:
         """A living task by name."""

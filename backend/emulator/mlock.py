@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from backend.emulator.fault import touch
-from backend.emulator.frames import PG
 from backend.emulator.mm import PTE_PRESENT, VM, Vma
 from backend.emulator.page_lock import Events
+from backend.emulator.placing import mark_mlocked
 from backend.emulator.syscalls import fail
 from backend.emulator.task import Task
 from backend.emulator.vma_split import isolate_range, merge_neighbours
@@ -54,9 +54,4 @@ def _set(m: Machine, task: Task, start: int, pages: int, lock: bool) -> Events:
 def _mark_pages(m: Machine, vma: Vma, lock: bool) -> None:
     """The pages say so themselves. One that another locked mapping has too keeps its mark."""
     pfns = vma.pfns(np.nonzero((vma.pte & PTE_PRESENT) != 0)[0])
-    if lock:
-        m.frames.flags[pfns] |= PG.MLOCKED
-    else:
-        m.frames.flags[pfns[m.frames.mapcount[pfns] == 1]] &= ~np.uint16(PG.MLOCKED)
-    for sharer, _, _ in m.rmap.walk(m.frames, pfns):
-        sharer.recount(m.frames)
+    mark_mlocked(m, pfns if lock else pfns[m.frames.mapcount[pfns] == 1], lock)

@@ -21,6 +21,7 @@ from backend.emulator.mm import (
     PTE_PROTNONE,
     PTE_SHIFT,
     PTE_YOUNG,
+    VM,
     Indices,
     Mm,
     Vma,
@@ -163,20 +164,19 @@ class NumaBalancing:
             scan.local += 1
         else:
             scan.remote += 1
-        if self._misplaced(task, thread, vma, pfn, here, scan):
+        policy = vma.policy_at(index) or task.policy
+        if policy.mode == Mode.DEFAULT and self._misplaced(thread, pfn, here, scan):
             moved = yield from self._migrate_misplaced(pfn, here)
             scan.failed += not moved
         if vma.pte[index] == pte:
             vma.pte[index] = pte & ~PTE_PROTNONE | PTE_YOUNG
 
-    def _misplaced(self, task: Task, thread: Thread, vma: Vma, pfn: int, here: int, scan: Scan) -> bool:
-        """mpol_misplaced() and should_numa_migrate_memory(): used from another node, by a task that left its placement to
-        the kernel. Private pages move at once during the first passes; after that, and shared ones always, only when
-        the fault before came from this node too."""
+    def _misplaced(self, thread: Thread, pfn: int, here: int, scan: Scan) -> bool:
+        """should_numa_migrate_memory(): used from another node. Pages of one thread move at once during the first passes;
+        after that, and those of several always, only when the fault before came from this node too."""
         frames = self.m.frames
         last_cpupid = frames.last_cpupid
-        policy = vma.policy or task.policy
-        if policy.mode != Mode.DEFAULT or frames.nid[pfn] == here or last_cpupid is None:
+        if frames.nid[pfn] == here or last_cpupid is None:
             return False
         last = int(last_cpupid[pfn])
         last_cpupid[pfn] = (thread.cpu + 1) << _PID_BITS | thread.tid & _PID_MASK
@@ -187,10 +187,11 @@ class NumaBalancing:
 
     def _migrate_misplaced(self, pfn: int, target: int) -> Events:
         """migrate_misplaced_page(): one page, without waiting for locks or writes. False: the target is nearly full, the
-        page is busy, off the LRU or mapped by others."""
+        page is busy, a dirty file page, off the LRU or mapped by others."""
         m = self.m
-        zone = m.frames.zones[target]
-        if zone.free - 1 <= zone.wmark_high or m.frames.flags[pfn] & (PG.LOCKED | PG.WRITEBACK):
+        zone, flags = m.frames.zones[target], int(m.frames.flags[pfn])
+        busy = PG.LOCKED | PG.WRITEBACK | (PG.DIRTY if m.frames.mapping[pfn] < 0 else 0)
+        if zone.free - 1 <= zone.wmark_high or flags & busy:
             return False
         taken = isolate(m, np.array([pfn], np.int32), None, move_all=False)
         if not len(taken) or (yield from migrate_isolated(m, taken, target)):
@@ -200,18 +201,21 @@ class NumaBalancing:
 
 
 def _scanned(task: Task, vma: Vma) -> bool:
-    """Mappings that can move, and whose placement nobody has chosen (vma_migratable(), vma_policy_mof())."""
-    return vma.migratable(mlocked_moves=True) and (vma.policy or task.policy).mode == Mode.DEFAULT
+    """Mappings that can move, and whose placement nobody has chosen (vma_migratable(), vma_policy_mof()). Not: files
+    mapped for reading only (programs, libraries), and shared memory, which has its policy with the object."""
+    if vma.file is not None and (vma.file.swap_backed or not vma.flags & VM.WRITE):
+        return False
+    return vma.migratable(mlocked_moves=True) and (vma.policy_at(0) or task.policy).mode == Mode.DEFAULT
 
 
 def change_prot_numa(m: Machine, vma: Vma, index: Indices, spared: int | None) -> int:
-    """Mark present pages of a range: their next access is a hinting fault. Left out: pages that are referenced by more
-    than this PTE (forked, pinned, in the swap cache, isolated), and those on the node `spared`, where a task that has
-    a single thread runs. Returns how many were marked."""
+    """Mark present pages of a range: their next access is a hinting fault. Left out: in private mappings pages that are
+    referenced by more than this PTE (forked, pinned, in a cache, isolated), in shared ones dirty pages; and those on
+    the node `spared`, where a task that has a single thread runs. Returns how many were marked."""
     pte = vma.pte[index]
     index = index[(pte & (PTE_PRESENT | PTE_PROTNONE)) == PTE_PRESENT]
     pfns = vma.pfns(index)
-    wanted = m.frames.refcount[pfns] == 1
+    wanted = (m.frames.flags[pfns] & PG.DIRTY) == 0 if vma.shared else m.frames.refcount[pfns] == 1
     if spared is not None:
         wanted &= m.frames.nid[pfns] != spared
     vma.pte[index[wanted]] |= PTE_PROTNONE

@@ -22,8 +22,11 @@ class PageLocks:
         self._env = env
         self._frames = frames
         self._wake_latency = wake_latency
-        self._waiters: dict[int, list[simpy.Event]] = {}
-        self._writeback: dict[int, list[simpy.Event]] = {}
+        self._sleepers: dict[int, dict[int, list[tuple[simpy.Event, simpy.Process | None]]]] = {
+            PG.LOCKED: {},
+            PG.WRITEBACK: {},
+            PG.BUFFER_LOCK: {},
+        }
         self.holders: Counter[int] = Counter()
 
     def trylock(self, pfns: Pfns) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
@@ -34,47 +37,57 @@ class PageLocks:
 
     def lock(self, pfn: int) -> Events:
         """Sleep until the page is unlocked and lock it. The caller holds a reference."""
-        while self._frames.flags[pfn] & PG.LOCKED:
-            woken = self._env.event()
-            self._waiters.setdefault(pfn, []).append(woken)
-            yield woken
-            yield self._env.timeout(self._wake_latency())
+        yield from self._sleep(pfn, PG.LOCKED)
         self._frames.flags[pfn] |= PG.LOCKED
 
     def wait(self, pfn: int) -> Events:
         """Sleep until the page is unlocked, without locking it (wait_on_page_locked())."""
-        while self._frames.flags[pfn] & PG.LOCKED:
-            woken = self._env.event()
-            self._waiters.setdefault(pfn, []).append(woken)
-            yield woken
-            yield self._env.timeout(self._wake_latency())
+        yield from self._sleep(pfn, PG.LOCKED)
 
     def unlock(self, pfns: Pfns) -> None:
         """Unlock a batch and wake everybody who waits for one of them."""
-        self._frames.flags[pfns] &= ~np.uint16(PG.LOCKED)
-        if self._waiters:
-            for pfn in pfns.tolist():
-                for woken in self._waiters.pop(pfn, ()):
-                    woken.succeed()
+        self._wake(pfns, PG.LOCKED)
 
     def wait_on_writeback(self, pfn: int) -> Events:
         """Sleep until the page's write is done."""
-        while self._frames.flags[pfn] & PG.WRITEBACK:
-            woken = self._env.event()
-            self._writeback.setdefault(pfn, []).append(woken)
-            yield woken
-            yield self._env.timeout(self._wake_latency())
+        yield from self._sleep(pfn, PG.WRITEBACK)
 
     def end_writeback(self, pfns: Pfns) -> None:
         """The writes of a batch are done: wake everybody who waits for one of them."""
-        self._frames.flags[pfns] &= ~np.uint16(PG.WRITEBACK)
-        for pfn in pfns.tolist():
-            for woken in self._writeback.pop(pfn, ()):
-                woken.succeed()
+        self._wake(pfns, PG.WRITEBACK)
+
+    def wait_on_buffers(self, pfn: int) -> Events:
+        """Sleep until no buffer of the page is locked by I/O (wait_on_buffer())."""
+        yield from self._sleep(pfn, PG.BUFFER_LOCK)
+
+    def unlock_buffers(self, pfns: Pfns) -> None:
+        """I/O on the buffers of a batch is done, or they have been handed over: wake who waits for them."""
+        self._wake(pfns, PG.BUFFER_LOCK)
+
+    def _sleep(self, pfn: int, flag: int) -> Events:
+        while self._frames.flags[pfn] & flag:
+            woken = self._env.event()
+            self._sleepers[flag].setdefault(pfn, []).append((woken, self._env.active_process))
+            yield woken
+            yield self._env.timeout(self._wake_latency())
+
+    def _wake(self, pfns: Pfns, flag: int) -> None:
+        self._frames.flags[pfns] &= ~np.uint32(flag)
+        sleepers = self._sleepers[flag]
+        if sleepers:
+            for pfn in pfns.tolist():
+                for woken, _ in sleepers.pop(pfn, ()):
+                    woken.succeed()
+
+    def sleepers(self, pfn: int) -> list[tuple[int, simpy.Process | None]]:
+        """Who waits for a page: (the flag that has to go, the process)."""
+        return [
+            (flag, process) for flag, waiting in self._sleepers.items() for _, process in waiting.get(pfn, ())
+        ]
 
     @property
     def waiting(self) -> int:
-        return sum(len(events) for waiters in (self._waiters, self._writeback) for events in waiters.values())
+        return sum(len(events) for waiting in self._sleepers.values() for events in waiting.values())
 
     def get_page(self, pfn: int) -> None:
         """A temporary reference (find_get_page, get_user_pages, I/O)."""

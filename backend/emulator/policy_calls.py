@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from backend.emulator import mempolicy
-from backend.emulator.fault import access, alloc_by_policy
+from backend.emulator.fault import access
 from backend.emulator.frames import Pfns
 from backend.emulator.mempolicy import DEFAULT, Mempolicy
 from backend.emulator.migration.direct import Lists, migrate_pages, put_all_back
 from backend.emulator.migration.isolate import isolate, putback
 from backend.emulator.mm import PTE_PRESENT, Indices, Mm, Vma
 from backend.emulator.page_lock import Events
+from backend.emulator.placing import alloc_for
 from backend.emulator.syscalls import Caller, fail, get_nodes
 from backend.emulator.task import Task
 from backend.emulator.vma_split import isolate_range, merge_neighbours
@@ -69,7 +70,7 @@ def get_mempolicy(m: Machine, caller: Caller, maxnode: int, address: int, flags:
         vma = mm.find(address)
         if vma is None:
             raise fail(errno.EFAULT)
-        policy = vma.policy or DEFAULT
+        policy = vma.policy_at((address - vma.start) // m.page_size) or DEFAULT
     elif address:
         raise fail(errno.EINVAL)
     if flags & PolicyFlag.NODE:
@@ -121,7 +122,7 @@ def mbind(
         if flags & _VALID == MoveFlag.STRICT and any(len(_misplaced(m, task, vma, policy)) for vma in vmas):
             raise fail(errno.EIO)
         for vma in vmas:
-            vma.policy = policy
+            _set_policy(vma, policy)
         misplaced = 0
         if flags & (MoveFlag.MOVE | MoveFlag.MOVE_ALL):
             for vma in vmas:
@@ -132,6 +133,13 @@ def mbind(
     finally:
         merge_neighbours(m, mm)
         mm.lock.up_write()
+
+
+def _set_policy(vma: Vma, policy: Mempolicy | None) -> None:
+    """Shared memory keeps its policies with the object, for all who map it (shmem_set_policy())."""
+    vma.policy = policy
+    if vma.file is not None and vma.shared and vma.file.swap_backed:
+        vma.file.set_policy(vma.pgoff, vma.pages, policy)
 
 
 def _misplaced(m: Machine, task: Task, vma: Vma, policy: Mempolicy | None) -> Indices:
@@ -165,8 +173,7 @@ def _conform(m: Machine, task: Task, vma: Vma, move_all: bool) -> Events:
     stuck = int(np.count_nonzero(eligible)) - len(taken)
     index = index[np.isin(before, taken)]
     yield from m.step("isolate", m.costs.isolate * len(taken))
-    here = m.node_of_cpu[task.leader.cpu]
-    targets = alloc_by_policy(m, task, task.leader, vma, index, here)
+    targets = alloc_for(m, task, task.leader, vma, index)
     lists = Lists(taken[: len(targets)], targets)
     failed: int = yield from migrate_pages(m, lists)
     put_all_back(m, lists)

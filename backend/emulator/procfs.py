@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from backend.emulator import sysfs_cpu
+from backend.emulator.filesystem import AddressSpace
 from backend.emulator.frames import Zone
-from backend.emulator.mm import PTE_PRESENT, PTE_SHIFT, PTE_SWAP, VM, Vma
+from backend.emulator.mm import PTE_PRESENT, PTE_SHIFT, PTE_SWAP, PTE_ZERO, VM, Vma
 from backend.emulator.task import Task, Thread
 from backend.nodeset import CpuSet, NodeSet
 
@@ -24,6 +25,8 @@ _NODE = re.compile(r"/sys/devices/system/node/node(\d+)(?:/(\w+))?\Z")
 _PROCESS = re.compile(r"/proc/(\d+)(?:/(\w+))?\Z")
 _THREAD = re.compile(r"/proc/(\d+)/task/(\d+)/(\w+)\Z")
 _PAGEMAP_PRESENT, _PAGEMAP_SWAP = 1 << 63, 1 << 62
+_ZERO_PFN = 1
+"""The zero page: one of the firmware's frames, of no node."""
 _OWNER_ONLY = ("numa_maps", "maps", "pagemap")
 _PF_KTHREAD = 0x00200000
 
@@ -144,7 +147,7 @@ def _status(m: Machine, task: Task) -> bytes:
 
 
 def _policy(task: Task, vma: Vma) -> str:
-    return str(vma.policy or task.policy)
+    return str(vma.policy_at(0) or task.policy)
 
 
 def _numa_maps(m: Machine, task: Task) -> bytes:
@@ -152,13 +155,18 @@ def _numa_maps(m: Machine, task: Task) -> bytes:
     lines: list[str] = []
     for vma in task.mm.vmas if task.mm else ():
         line = f"{vma.start:08x} {_policy(task, vma)}"
-        if vma.kind in ("heap", "stack"):
+        if vma.file is not None:
+            line += f" file={_file_name(vma.file)}"
+        elif vma.kind in ("heap", "stack"):
             line += f" {vma.kind}"
         pages = vma.nr_mapped
         if pages:
-            line += f" anon={pages}"
+            if vma.nr_anon:
+                line += f" anon={vma.nr_anon}"
             if vma.nr_dirty:
                 line += f" dirty={vma.nr_dirty}"
+            if pages not in (vma.nr_anon, vma.nr_dirty):
+                line += f" mapped={pages}"
             mapmax = _mapmax(m, vma)
             if mapmax > 1:
                 line += f" mapmax={mapmax}"
@@ -167,7 +175,13 @@ def _numa_maps(m: Machine, task: Task) -> bytes:
             line += "".join(f" N{node}={vma.nr_node[node]}" for node in np.nonzero(vma.nr_node)[0].tolist())
             line += f" kernelpagesize_kB={m.page_size // 1024}"
         lines.append(line + "\n")
-    return "".join(lines).encode()
+    return "".join(lines).encode("latin-1")
+
+
+def _file_name(space: AddressSpace) -> str:
+    """The path as seq_file writes it: blanks, newlines and backslashes in octal (mangle_path())."""
+    raw = space.path.encode("utf-8", "surrogateescape") + (b" (deleted)" if space.unlinked else b"")
+    return "".join(f"\\{byte:03o}" if byte in b" \t\n\\" else chr(byte) for byte in raw)
 
 
 def _mapmax(m: Machine, vma: Vma) -> int:
@@ -181,10 +195,15 @@ def _mapmax(m: Machine, vma: Vma) -> int:
 def _maps(task: Task) -> bytes:
     out: list[str] = []
     for vma in task.mm.vmas if task.mm else ():
-        write = "w" if vma.flags & VM.WRITE else "-"
-        name = f"{'':26}[{vma.kind}]" if vma.kind in ("heap", "stack") else ""
-        out.append(f"{vma.start:08x}-{vma.end:08x} r{write}-p 00000000 00:00 0 {name}\n")
-    return "".join(out).encode()
+        mode = ("w" if vma.flags & VM.WRITE else "-") + "-" + ("s" if vma.shared else "p")
+        name, offset, inode = "", 0, 0
+        if vma.file is not None:
+            name, offset, inode = _file_name(vma.file), vma.pgoff * vma.mm.page_size, -vma.file.id
+        elif vma.kind in ("heap", "stack"):
+            name = f"[{vma.kind}]"
+        place = f"{vma.start:08x}-{vma.end:08x} r{mode} {offset:08x} 00:{1 if inode else 0:02x} {inode}"
+        out.append(f"{place:<72} {name}".rstrip() + "\n" if name else f"{place} \n")
+    return "".join(out).encode("latin-1")
 
 
 def _pagemap(m: Machine, task: Task, offset: int, size: int, privileged: bool) -> bytes:
@@ -199,6 +218,7 @@ def _pagemap(m: Machine, task: Task, offset: int, size: int, privileged: bool) -
         pte = vma.pte[low - start : high - start]
         present, swapped = (pte & PTE_PRESENT) != 0, (pte & PTE_SWAP) != 0
         entries = np.zeros(len(pte), np.uint64)
+        entries[(pte & PTE_ZERO) != 0] = np.uint64(_PAGEMAP_PRESENT | (_ZERO_PFN if privileged else 0))
         entries[present] = np.uint64(_PAGEMAP_PRESENT)
         entries[swapped] = np.uint64(_PAGEMAP_SWAP)
         if privileged:
@@ -217,14 +237,14 @@ def _node_meminfo(m: Machine, node: int) -> bytes:
     kilo = m.page_size // 1024
     total = zone.pages - zone.kept_out
     used = total - zone.free
+    anon, file = zone.lru[:2], zone.lru[2:]
     values = {
-        "MemTotal": total * kilo, "MemFree": zone.free * kilo, "MemUsed": used * kilo,
-        "SwapCached": _swap_cache_by_node(m, node) * kilo,
-        "Active": zone.nr_lru_active * kilo, "Inactive": zone.nr_lru_inactive * kilo,
-        "Active(anon)": zone.nr_lru_active * kilo, "Inactive(anon)": zone.nr_lru_inactive * kilo,
-        "Active(file)": 0, "Inactive(file)": 0, "FilePages": 0, "AnonPages": _anon(zone) * kilo,
+        "MemTotal": total, "MemFree": zone.free, "MemUsed": used, "SwapCached": _swap_cache_by_node(m, node),
+        "Active": anon[1] + file[1], "Inactive": anon[0] + file[0], "Active(anon)": anon[1], "Inactive(anon)": anon[0],
+        "Active(file)": file[1], "Inactive(file)": file[0], "FilePages": zone.nr_file, "AnonPages": _anon(zone),
+        "Shmem": zone.nr_shmem,
     }  # fmt: skip
-    lines = [f"Node {node} {key + ':':<15}{value:>8} kB" for key, value in values.items()]
+    lines = [f"Node {node} {key + ':':<15}{value * kilo:>8} kB" for key, value in values.items()]
     lines += [
         f"Node {node} {key + ':':<15}{0:>6}"
         for key in ("HugePages_Total", "HugePages_Free", "HugePages_Surp")
@@ -233,13 +253,16 @@ def _node_meminfo(m: Machine, node: int) -> bytes:
 
 
 def _anon(zone: Zone) -> int:
-    return zone.nr_lru_active + zone.nr_lru_inactive
+    """Anonymous pages: what is on the lists of swap-backed pages and not of shared memory."""
+    return int(zone.lru[:2].sum()) - zone.nr_shmem
 
 
 def _node_vmstat(m: Machine, node: int) -> bytes:
     zone = m.frames.zones[node]
     values = {
-        "nr_free_pages": zone.free, "nr_inactive_anon": zone.nr_lru_inactive, "nr_active_anon": zone.nr_lru_active,
+        "nr_free_pages": zone.free, "nr_inactive_anon": int(zone.lru[0]), "nr_active_anon": int(zone.lru[1]),
+        "nr_inactive_file": int(zone.lru[2]), "nr_active_file": int(zone.lru[3]), "nr_file_pages": zone.nr_file,
+        "nr_shmem": zone.nr_shmem,
         "nr_anon_pages": _anon(zone), "numa_hit": zone.numastat["numa_hit"], "numa_miss": zone.numastat["numa_miss"],
         "numa_foreign": zone.numastat["numa_foreign"], "numa_interleave": zone.numastat["interleave_hit"],
         "numa_local": zone.numastat["local_node"], "numa_other": zone.numastat["other_node"],
@@ -261,7 +284,8 @@ def _meminfo(m: Machine) -> bytes:
     values = {
         "MemTotal": sum(zone.pages - zone.kept_out for zone in zones), "MemFree": sum(zone.free for zone in zones),
         "SwapCached": int(np.count_nonzero(m.swap.cache >= 0)), "AnonPages": sum(map(_anon, zones)),
-        "SwapTotal": m.swap.slots, "SwapFree": m.swap.free,
+        "Cached": sum(zone.nr_file for zone in zones), "Shmem": sum(zone.nr_shmem for zone in zones),
+        "SwapTotal": m.swap.total, "SwapFree": min(m.swap.free, m.swap.total),
     }  # fmt: skip
     return "".join(f"{key + ':':<16}{value * kilo:>8} kB\n" for key, value in values.items()).encode()
 
@@ -285,6 +309,12 @@ def _proc_stat(m: Machine) -> bytes:
     lines = [f"cpu{cpu} {used} 0 0 {max(0, up - used)} 0 0 0 0 0 0" for cpu, used in ticks.items()]
     total = sum(ticks.values())
     return "\n".join([f"cpu  {total} 0 0 {max(0, up * len(ticks) - total)} 0 0 0 0 0 0", *lines, ""]).encode()
+
+
+def _swaps(m: Machine) -> bytes:
+    kilo = m.page_size // 1024
+    area = f"/swap file {m.swap.slots * kilo} {m.swap.used * kilo} -1\n" if m.swap.total else ""
+    return f"Filename Type Size Used Priority\n{area}".encode()
 
 
 def _throughput(m: Machine) -> bytes:
@@ -335,9 +365,7 @@ _MACHINE_FILES: dict[str, Callable[[Machine], bytes]] = {
     "/proc/vmstat": lambda m: _counters(m.counters),
     "/proc/zoneinfo": _zoneinfo,
     "/proc/stat": _proc_stat,
-    "/proc/swaps": lambda m: (
-        f"Filename Type Size Used Priority\n/swap file {m.swap.slots * m.page_size // 1024} {m.swap.used * m.page_size // 1024} -1\n".encode()
-    ),
+    "/proc/swaps": _swaps,
     "/proc/uptime": lambda m: f"{m.now:.2f} 0.00\n".encode(),
     "/proc/version": lambda m: f"Linux version {m.profile.release} (numatui) #1 SMP\n".encode(),
     "/proc/sys/kernel/osrelease": lambda m: f"{m.profile.release}\n".encode(),

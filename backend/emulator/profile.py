@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
+from backend.emulator.filesystem import TYPES_2_6, TYPES_6, FilesystemType
 from backend.remap import Rule
 
 ProfileName = Literal["linux-6", "direct-v8", "swap-2.6.15"]
@@ -16,8 +18,9 @@ class Profile:
     `strict_target`: a full target node stops the move with ENOMEM, else the allocator falls back.
     `new_anon_active`: where new anonymous pages enter the LRU. `chunk`: target frames allocated at once, 0 for one at
     a time as the pages go. `mlocked_flag`: locked pages say so themselves and count as active (unevictable LRU).
-    `swaps_out`: migrate_pages evicts pages instead of moving them. `numa_balancing`: the kernel can make pages follow
-    their users by itself.
+    `swaps_out`: migrate_pages evicts pages instead of moving them. `write_notify`: the first write to a clean page of a
+    shared file mapping faults (since 2.6.19).
+    `numa_balancing`: the kernel can make pages follow their users by itself.
     """
 
     name: ProfileName
@@ -32,12 +35,15 @@ class Profile:
     mlocked_flag: bool
     swaps_out: bool = False
     numa_balancing: bool = False
+    write_notify: bool = False
+    filesystem_types: Mapping[str, FilesystemType] = field(default_factory=lambda: TYPES_2_6)
 
 
 PROFILES: dict[str, Profile] = {
     "linux-6": Profile(
         "linux-6", "6.1.0-numatui", "linux-6", migration_entries=True, strict_target=True, has_move_pages=True,
-        new_anon_active=False, chunk=0, caller_may_leave_cpuset=True, mlocked_flag=True, numa_balancing=True,
+        new_anon_active=False, chunk=0, caller_may_leave_cpuset=True, mlocked_flag=True, write_notify=True,
+        filesystem_types=TYPES_6, numa_balancing=True,
     ),
     "direct-v8": Profile(
         "direct-v8", "2.6.15-rc5-mm3-direct-v8", "direct-v8", migration_entries=False, strict_target=False,

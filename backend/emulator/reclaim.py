@@ -16,10 +16,13 @@ import simpy
 from backend.emulator.frames import PG, Pfns, State, Zone
 from backend.emulator.migration.isolate import isolate, putback
 from backend.emulator.migration.mechanism import SwapEntries
+from backend.emulator.migration.methods import release_buffers
+from backend.emulator.migration.migrate_page import in_cache
 from backend.emulator.mm import PTE_PRESENT, PTE_SHIFT, PTE_YOUNG, VM
+from backend.emulator.page_cache import by_space, move_to_swap_cache, remove
 from backend.emulator.page_lock import Events
-from backend.emulator.swap_io import start_writing
 from backend.emulator.task import Task
+from backend.emulator.writeback import pageout
 
 if TYPE_CHECKING:
     from backend.emulator.machine import Machine
@@ -40,9 +43,9 @@ class Reclaimer:
         self._hand = dict.fromkeys(m.frames.zones, 0)
         self._wake: dict[int, simpy.Event] = {}
         for nid, zone in m.frames.zones.items():
-            if zone.pages and m.swap.slots:
+            if zone.pages:
                 self._wake[nid] = m.env.event()
-                m.env.process(self._kswapd(zone))
+                m.start(self._kswapd(zone), f"kswapd{nid}")
 
     def after_alloc(self) -> None:
         """Wake kswapd where a zone fell below its low watermark."""
@@ -131,35 +134,60 @@ class Reclaimer:
             vma.nr_active += int(np.count_nonzero(here)) * (1 if active else -1)
 
     def _page_out(self, pages: Pfns) -> Events:
-        """shrink_list(): into the swap cache, unmapped, written, and freed when nobody wanted them meanwhile."""
-        m, frames, swap = self.m, self.m.frames, self.m.swap
+        """shrink_list(): anonymous pages into the swap cache; unmapped, written, and freed when nobody wanted them meanwhile.
+        Clean pages of files go at once."""
+        m, frames = self.m, self.m.frames
         taken = isolate(m, pages, None, move_all=True)
         got = m.locks.trylock(taken)
         putback(m, taken[~got])
-        taken = taken[got]
-        outside = taken[(frames.flags[taken] & PG.SWAPCACHE) == 0]
-        got_slots = swap.add_to_swap(frames, outside)
-        m.rmap.set_dirty(frames, outside[:got_slots])
-        without_slot = outside[got_slots:]
-        m.locks.unlock(without_slot)
-        putback(m, without_slot)
-        taken = taken[(frames.flags[taken] & PG.SWAPCACHE) != 0]
+        taken = self._into_swap_cache(taken[got])
         SwapEntries().unmap(m, taken)
-        dirty = (frames.flags[taken] & PG.DIRTY) != 0
         yield from m.step("unmap", m.costs.unmap * len(taken) + m.costs.tlb_flush)
-        start_writing(m, taken[dirty])
-        m.locks.unlock(taken[~dirty])
-        for pfn in taken[dirty].tolist():
+        taken = self._shared_into_swap_cache(taken)
+        going = ((frames.flags[taken] & PG.DIRTY) != 0) & (frames.mapcount[taken] == 0)
+        written = pageout(m, taken[going])
+        locked = np.ones(len(taken), np.bool_)
+        locked[np.nonzero(going)[0][written]] = False
+        m.locks.unlock(taken[locked])
+        for pfn in taken[~locked].tolist():
             yield from m.locks.wait_on_writeback(pfn)
-        flags = frames.flags[taken]
-        idle = (frames.mapcount[taken] == 0) & (frames.refcount[taken] == 2) & ((flags & PG.SWAPCACHE) != 0)
-        idle &= (flags & (PG.LOCKED | PG.DIRTY | PG.WRITEBACK)) == 0
-        out = taken[idle]
-        swap.delete_from_cache(frames, out)
+        free = (frames.flags[taken] & (PG.LOCKED | PG.DIRTY | PG.WRITEBACK)) == 0
+        free[free] = release_buffers(m, taken[free])
+        free &= (frames.mapcount[taken] == 0) & (frames.refcount[taken] == 2) & in_cache(m, taken)
+        out = taken[free]
+        swapped = (frames.flags[out] & PG.SWAPCACHE) != 0
+        m.swap.delete_from_cache(frames, out[swapped])
+        for _, mine in by_space(m, out[~swapped]):
+            remove(m, mine)
         frames.put(out)
-        putback(m, taken[~idle])
+        putback(m, taken[~free])
         m.count("pgsteal", len(out))
         return len(out)
+
+    def _into_swap_cache(self, pages: Pfns) -> Pfns:
+        """Locked pages that can go: anonymous ones get a slot; those for which there is none are put back."""
+        m, frames = self.m, self.m.frames
+        needy = (frames.mapping[pages] > 0) & ((frames.flags[pages] & PG.SWAPCACHE) == 0)
+        outside = pages[needy]
+        got = m.swap.add_to_swap(frames, outside)
+        m.rmap.set_dirty(frames, outside[:got])
+        self._give_up(outside[got:])
+        needy[np.nonzero(needy)[0][:got]] = False
+        return pages[~needy]
+
+    def _shared_into_swap_cache(self, pages: Pfns) -> Pfns:
+        """The same for unmapped pages of shared memory, which leave their files."""
+        m, frames = self.m, self.m.frames
+        shared = (frames.mapping[pages] < 0) & ((frames.flags[pages] & PG.SWAPBACKED) != 0)
+        free = shared & (frames.mapcount[pages] == 0)
+        moved = move_to_swap_cache(m, pages[free])
+        free[np.nonzero(free)[0][len(moved) :]] = False
+        self._give_up(pages[shared & ~free])
+        return pages[~shared | free]
+
+    def _give_up(self, pages: Pfns) -> None:
+        self.m.locks.unlock(pages)
+        putback(self.m, pages)
 
     def _kill_somebody(self, nodes: frozenset[int]) -> bool:
         """The task with the most memory on these nodes. False when nobody has any."""

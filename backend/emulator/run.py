@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,16 +10,22 @@ import numpy as np
 import simpy
 
 from backend.emulator.description import Description, ProcessSpec, RegionSpec, Step
-from backend.emulator.fault import OutOfMemory, SegmentationFault, anonymous_pages, map_new
+from backend.emulator.file_fault import BusError
+from backend.emulator.file_io import create, mount
+from backend.emulator.filesystem import AddressSpace
+from backend.emulator.layout import map_region
 from backend.emulator.machine import Machine
-from backend.emulator.mm import PTE_PRESENT, PTE_SWAP, Vma
+from backend.emulator.mm import PTE_PRESENT, PTE_SWAP
 from backend.emulator.page_lock import Events
+from backend.emulator.placing import OutOfMemory, SegmentationFault
 from backend.emulator.region import Region
 from backend.emulator.scheduler import balancer
 from backend.emulator.steps import STEPS, Place
 from backend.emulator.task import Task
+from backend.emulator.trace import Tracer, find_page
 from backend.emulator.workload import run_thread
-from backend.errors import UsageError, errno_name
+from backend.emulator.writeback import flusher
+from backend.errors import errno_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +39,13 @@ class Built:
     outcomes: list[dict[str, Any]]
 
 
-def build(description: Description, with_steps: bool = True) -> Built:
+def build(
+    description: Description,
+    with_steps: bool = True,
+    before: Callable[[Built, Step], object] = lambda built, step: None,
+) -> Built:
     """The machine at time zero: memory laid out, workloads and steps waiting to run. Raises UsageError where the
-    processes do not fit."""
+    processes do not fit. `before`: called when a step is about to begin."""
     m = Machine(
         description.profile, description.nodes, description.distances, page_size=description.page_size,
         swap_pages=description.swap_pages, costs=description.costs, patches=description.patches,
@@ -47,10 +58,16 @@ def build(description: Description, with_steps: bool = True) -> Built:
     m.spawn("init", cpu=first_cpu, command="/sbin/init")
     m.spawn("kthreadd", cpu=first_cpu, kernel_thread=True)
     built = Built(m, {}, {}, [], [])
+    for filesystem in description.filesystems:
+        mounted = mount(m, filesystem.name, filesystem.type, filesystem.write, filesystem.read)
+        for file in filesystem.files:
+            create(m, mounted, f"/{file.path}", file.pages)
+        if description.writeback:
+            m.start(flusher(m, mounted, description.writeback), "pdflush")
     for spec in description.processes:
         _spawn(built, spec)
     if description.balance:
-        m.env.process(balancer(m, description.balance))
+        m.start(balancer(m, description.balance), "scheduler")
     if with_steps:
         for step in description.steps:
             outcome: dict[str, Any] = {
@@ -62,21 +79,38 @@ def build(description: Description, with_steps: bool = True) -> Built:
                 "errno": None,
             }
             built.outcomes.append(outcome)
-            built.steps.append(m.env.process(_step(built, step, outcome)))
+            built.steps.append(
+                m.start(_step(built, step, outcome, before), f"{step.call} {step.task}".strip())
+            )
     return built
 
 
-def run_scenario(description: Description, seed: int | None = None) -> dict[str, Any]:
-    """Run all steps to their ends, and on to `run`; the report of `numatui emulate` (schema numatui/emulate/1)."""
+def run_scenario(description: Description, seed: int | None = None, trace: str = "") -> dict[str, Any]:
+    """Run all steps to their ends, and on to `run`; the report of `numatui emulate` (schema numatui/emulate/1). `trace`: a page
+    to follow (`trace.find_page`), whose rows are added. Raises UsageError."""
     if seed is not None:
         description = replace(description, seed=seed)
     built = build(description)
+    tracer = None
+    if trace:
+        task, address = find_page(built.machine, built.tasks, built.regions, trace)
+        tracer = built.machine.tracer = Tracer(built.machine, task, address)
+        tracer.see("start")
+    finish(description, built)
+    out = report(description, built)
+    if tracer is not None:
+        tracer.see("end")
+        out["trace"] = tracer.report()
+    return out
+
+
+def finish(description: Description, built: Built) -> None:
+    """Let time pass until all steps are done, and on to `run`."""
     m = built.machine
     if built.steps:
         m.env.run(until=m.env.all_of(built.steps))
     if description.run > m.now:
         m.advance(description.run - m.now)
-    return report(description, built)
 
 
 def report(description: Description, built: Built) -> dict[str, Any]:
@@ -108,6 +142,7 @@ def report(description: Description, built: Built) -> dict[str, Any]:
             }
             for name, task in built.tasks.items()
         },
+        "files": [_file_report(m, space) for fs in m.filesystems.values() for space in fs.files.values()],
         "counters": {"swap_slots_used": m.swap.used, **dict(sorted(m.counters.items()))},
     }
 
@@ -131,6 +166,19 @@ def _region_report(m: Machine, task: Task, region: Region) -> dict[str, Any]:
     }
 
 
+def _file_report(m: Machine, space: AddressSpace) -> dict[str, Any]:
+    """What of a file is in the page cache, and where."""
+    pfns = space.pages[space.pages >= 0]
+    counts = np.bincount(m.frames.nid[pfns], minlength=m.node_slots)
+    return {
+        "path": space.path.lstrip("/"),
+        "type": space.fs.type.name,
+        "pages": space.size,
+        "nodes": {str(node): int(counts[node]) for node in np.nonzero(counts)[0].tolist()},
+        "dirty": int(np.count_nonzero(space.dirty)),
+    }
+
+
 def _spawn(built: Built, spec: ProcessSpec) -> None:
     m = built.machine
     cpus = list(m.nodes[m.node_of_cpu[spec.cpu]].cpus)
@@ -139,49 +187,31 @@ def _spawn(built: Built, spec: ProcessSpec) -> None:
     task = m.spawn(
         spec.name, cpu=spec.cpu, uid=spec.uid, command=spec.command, threads=others, policy=spec.policy
     )
-    regions = {region.name: _map_region(m, task, region) for region in spec.memory}
+    regions = {
+        region.name: map_region(m, task, region, _shared_object(built, region)) for region in spec.memory
+    }
     built.tasks[spec.name] = task
     built.regions[spec.name] = regions
     used = [(regions[region.name], region.access) for region in spec.memory if region.access is not None]
     for thread in task.threads:
         thread.running = bool(used)
         if used:
-            m.env.process(run_thread(m, task, thread, used))
+            m.start(run_thread(m, task, thread, used), f"{spec.name}/{thread.tid}")
 
 
-def _map_region(m: Machine, task: Task, spec: RegionSpec) -> Region:
-    vma = m.mmap(task, spec.pages, name=spec.name, kind=spec.kind, policy=spec.policy)
-    if spec.on is not None:
-        position = 0
-        for node, pages in spec.on.items():
-            populate(m, vma, np.arange(position, position + pages, dtype=np.int64), node)
-            position += pages
-    elif spec.touched:
-        index = np.arange(spec.pages, dtype=np.int64)
-        try:
-            anonymous_pages(m, task, task.leader, vma, index)
-        except OutOfMemory:
-            raise UsageError(
-                f"the machine has no room for '{spec.name}' of '{task.command.decode(errors='replace')}'",
-                "make it smaller",
-            ) from None
-        m.store(vma, index)
-    return Region(spec.name, spec.kind, vma.start, spec.pages)
+def _shared_object(built: Built, spec: RegionSpec) -> AddressSpace | None:
+    """The object that a region shares with another process's of the same name."""
+    if not spec.shared_with:
+        return None
+    region = built.regions[spec.shared_with][spec.name]
+    mm = built.tasks[spec.shared_with].mm
+    vma = mm.find(region.start) if mm is not None else None
+    return vma.file if vma is not None else None
 
 
-def populate(m: Machine, vma: Vma, index: np.ndarray[tuple[int], np.dtype[np.int64]], node: int) -> None:
-    """Pages written to, with frames of one node. Raises UsageError when it has no room."""
-    pfns = m.frames.alloc(len(index), node, strict=True, here=node)
-    if len(pfns) < len(index):
-        raise UsageError(
-            f"node {node} has no room for {len(index)} pages of '{vma.name}'",
-            "the kernel keeps some memory free: make it smaller",
-        )
-    map_new(m, vma, index, pfns)
-    m.store(vma, index)
-
-
-def _step(built: Built, step: Step, outcome: dict[str, Any]) -> Events:
+def _step(
+    built: Built, step: Step, outcome: dict[str, Any], before: Callable[[Built, Step], object]
+) -> Events:
     """Wait for its time, do it, note what it returned. A task that has exited is ESRCH."""
     m = built.machine
     yield m.env.timeout(step.at)
@@ -195,6 +225,7 @@ def _step(built: Built, step: Step, outcome: dict[str, Any]) -> Events:
     try:
         if task is None or not task.alive:
             raise ProcessLookupError(3, "No such process")
+        before(built, step)
         region = built.regions.get(step.task, {}).get(step.arguments.get("region", ""))
         place = Place(m, task, region, step.arguments, forked)
         outcome["result"] = yield from STEPS[step.call].run(place)
@@ -202,6 +233,8 @@ def _step(built: Built, step: Step, outcome: dict[str, Any]) -> Events:
         outcome["errno"] = errno_name(exc.errno or 0)
     except OutOfMemory:
         outcome["errno"] = "ENOMEM"
+    except BusError:
+        outcome["errno"] = "SIGBUS"
     except SegmentationFault:
         outcome["errno"] = "EFAULT"
     outcome["seconds"] = m.now - began

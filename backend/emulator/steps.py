@@ -11,27 +11,29 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from backend.emulator import fork, hotplug, mempolicy, mlock, policy_calls, syscalls
+from backend.emulator import file_io, fork, hotplug, mempolicy, mlock, policy_calls, syscalls
 from backend.emulator.fault import touch
+from backend.emulator.filesystem import AddressSpace
+from backend.emulator.layout import find_file
 from backend.emulator.mempolicy import Mempolicy
 from backend.emulator.mm import PTE_PRESENT, Indices, Vma
+from backend.emulator.page_cache import truncate
 from backend.emulator.page_lock import Events
 from backend.emulator.region import Region
 from backend.emulator.scheduler import schedule
+from backend.emulator.swapoff import swapoff
 from backend.emulator.syscalls import Caller
 from backend.emulator.task import Task
 from backend.kernel import MoveFlag
 from backend.nodeset import NodeSet
 
 if TYPE_CHECKING:
+    from backend.emulator.describe_files import FileSpec
     from backend.emulator.description import ProcessSpec, Step
     from backend.emulator.machine import Machine
     from backend.emulator.yaml_reader import Value
 
-LATER = (
-    "fsync", "msync", "truncate", "unlink",
-    "swapoff", "cpuset", "attach", "write",
-)  # fmt: skip
+LATER = ("cpuset", "attach")
 """Steps of the scenario language that need parts which the machine does not have."""
 
 
@@ -63,6 +65,16 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
+class Known:
+    """What a step can name: nodes, CPUs with their nodes, processes so far, files by `filesystem/name`."""
+
+    nodes: NodeSet
+    cpus: Mapping[int, int]
+    processes: Mapping[str, ProcessSpec]
+    files: Mapping[str, FileSpec]
+
+
+@dataclass(frozen=True, slots=True)
 class StepKind:
     """One step: its arguments besides `task` (where it is `of_task`), and what it does (an int or None; OSError is its outcome too)."""
 
@@ -71,15 +83,7 @@ class StepKind:
     run: Callable[[Place], Events]
     of_task: bool = True
 
-    def parse(
-        self,
-        at: float,
-        call: str,
-        body: Value,
-        nodes: NodeSet,
-        cpus: Mapping[int, int],
-        processes: Mapping[str, ProcessSpec],
-    ) -> Step:
+    def parse(self, at: float, call: str, body: Value, known: Known) -> Step:
         """Raises ParseError naming file, line and key."""
         from backend.emulator.description import Step
 
@@ -88,15 +92,16 @@ class StepKind:
         process: ProcessSpec | None = None
         if self.of_task:
             name = keys.pop("task")
-            process = processes.get(name.text())
+            process = known.processes.get(name.text())
             if process is None:
                 name.fail(
-                    f"there is no process '{name.text(100)}'", f"there are {', '.join(processes) or 'none'}"
+                    f"there is no process '{name.text(100)}'",
+                    f"there are {', '.join(known.processes) or 'none'}",
                 )
         arguments: dict[str, Any] = {}
         regions = {region.name: region for region in process.memory} if process else {}
         for key, value in keys.items():
-            arguments[key] = _ARGUMENTS[key](value, nodes, cpus)
+            arguments[key] = _ARGUMENTS[key](value, known)
         if "region" in arguments and process:
             region = regions.get(arguments["region"])
             if region is None:
@@ -109,58 +114,68 @@ class StepKind:
         return Step(at, call, process.name if process else "", arguments)
 
 
-def _nodes(value: Value, nodes: NodeSet, cpus: Mapping[int, int]) -> NodeSet:
-    return value.through(lambda text: NodeSet.parse(text, nodes))
+def _nodes(value: Value, known: Known) -> NodeSet:
+    return value.through(lambda text: NodeSet.parse(text, known.nodes))
 
 
-def _pages(value: Value, nodes: NodeSet, cpus: Mapping[int, int]) -> tuple[int, int]:
+def _pages(value: Value, known: Known) -> tuple[int, int]:
     match = re.fullmatch(r"(\d{1,10})(?:-(\d{1,10}))?", value.text().strip())
     if not match or int(match[2] or match[1]) < int(match[1]):
         value.fail("is not a page or a range of pages", "write it like 0-99")
     return int(match[1]), int(match[2] or match[1])
 
 
-def _cpu(value: Value, nodes: NodeSet, cpus: Mapping[int, int]) -> int:
+def _cpu(value: Value, known: Known) -> int:
     cpu = value.integer()
-    if cpu not in cpus:
+    if cpu not in known.cpus:
         value.fail(f"there is no CPU {cpu}")
     return cpu
 
 
-def _node(value: Value, nodes: NodeSet, cpus: Mapping[int, int]) -> int:
+def _node(value: Value, known: Known) -> int:
     node = value.integer()
-    if node not in nodes:
-        value.fail(f"there is no node {node}", f"the nodes are {nodes}")
+    if node not in known.nodes:
+        value.fail(f"there is no node {node}", f"the nodes are {known.nodes}")
     return node
 
 
-def _policy(value: Value, nodes: NodeSet, cpus: Mapping[int, int]) -> Mempolicy:
-    return value.through(lambda text: mempolicy.parse(text, nodes))
+def _policy(value: Value, known: Known) -> Mempolicy:
+    return value.through(lambda text: mempolicy.parse(text, known.nodes))
 
 
-def _move(value: Value, nodes: NodeSet, cpus: Mapping[int, int]) -> str:
+def _file(value: Value, known: Known) -> str:
+    path = value.text()
+    if path not in known.files:
+        value.fail(f"there is no file '{value.text(200)}'", f"there are {', '.join(known.files) or 'none'}")
+    return path
+
+
+def _move(value: Value, known: Known) -> str:
     if value.text() not in _MOVES:
         value.fail(f"must be one of {', '.join(_MOVES)}")
     return value.text()
 
 
 _MOVES = {"none": 0, "own": int(MoveFlag.MOVE), "all": int(MoveFlag.MOVE_ALL)}
-_ARGUMENTS: dict[str, Callable[[Value, NodeSet, Mapping[int, int]], Any]] = {
+_ARGUMENTS: dict[str, Callable[[Value, Known], Any]] = {
     "from": _nodes,
     "to": _nodes,
     "node": _node,
     "cpu": _cpu,
     "policy": _policy,
-    "child": lambda value, nodes, cpus: value.text(15),
+    "child": lambda value, known: value.text(15),
     "move": _move,
-    "strict": lambda value, nodes, cpus: value.truth(),
+    "strict": lambda value, known: value.truth(),
     "pages": _pages,
-    "region": lambda value, nodes, cpus: value.text(),
-    "write": lambda value, nodes, cpus: value.truth(),
-    "all": lambda value, nodes, cpus: value.truth(),
-    "for": lambda value, nodes, cpus: value.seconds(),
-    "thread": lambda value, nodes, cpus: value.integer(0, 4095),
-    "as": lambda value, nodes, cpus: value.integer(0, 1 << 31),
+    "region": lambda value, known: value.text(),
+    "write": lambda value, known: value.truth(),
+    "all": lambda value, known: value.truth(),
+    "for": lambda value, known: value.seconds(),
+    "file": _file,
+    "size": lambda value, known: value.size(),
+    "wait": lambda value, known: value.truth(),
+    "thread": lambda value, known: value.integer(0, 4095),
+    "as": lambda value, known: value.integer(0, 1 << 31),
 }
 
 
@@ -298,6 +313,54 @@ def _bad_page(place: Place) -> Events:
     raise syscalls.fail(errno.EFAULT)
 
 
+def _file_of(place: Place) -> AddressSpace:
+    space = find_file(place.machine, place.arguments["file"])
+    if space is None:
+        raise syscalls.fail(errno.ENOENT)
+    return space
+
+
+def _pages_of_file(place: Place, space: AddressSpace) -> Indices:
+    first, last = place.arguments.get("pages") or (0, space.size - 1)
+    return np.arange(first, last + 1, dtype=np.int64)
+
+
+def _read(place: Place) -> Events:
+    space = _file_of(place)
+    index = _pages_of_file(place, space)
+    return (yield from file_io.read(place.machine, place.task, place.task.leader, space, index))
+
+
+def _write(place: Place) -> Events:
+    space = _file_of(place)
+    index = _pages_of_file(place, space)
+    if not len(index):
+        return 0
+    return (yield from file_io.write(place.machine, place.task, place.task.leader, space, index))
+
+
+def _fsync(place: Place) -> Events:
+    return (yield from file_io.fsync(place.machine, _file_of(place)))
+
+
+def _msync(place: Place) -> Events:
+    wait = place.arguments.get("wait", True)
+    return (yield from file_io.msync(place.machine, place.task, place.where.start, place.index(), wait))
+
+
+def _truncate(place: Place) -> Events:
+    pages = -(-place.arguments["size"] // place.machine.page_size)
+    return (yield from truncate(place.machine, _file_of(place), pages))
+
+
+def _unlink(place: Place) -> Events:
+    return (yield from file_io.unlink(place.machine, _file_of(place)))
+
+
+def _swapoff(place: Place) -> Events:
+    return (yield from swapoff(place.machine))
+
+
 def _exit(place: Place) -> Events:
     place.machine.exit(place.task)
     yield from place.machine.step("exit", 0.0)
@@ -319,5 +382,12 @@ STEPS: dict[str, StepKind] = {
     "offline": StepKind(("node",), (), _offline, of_task=False),
     "online": StepKind(("node",), (), _online, of_task=False),
     "bad_page": StepKind(("region",), ("pages",), _bad_page),
+    "read": StepKind(("file",), ("pages",), _read),
+    "write": StepKind(("file",), ("pages",), _write),
+    "fsync": StepKind(("file",), (), _fsync, of_task=False),
+    "msync": StepKind(("region",), ("pages", "wait"), _msync),
+    "truncate": StepKind(("file", "size"), (), _truncate, of_task=False),
+    "unlink": StepKind(("file",), (), _unlink, of_task=False),
+    "swapoff": StepKind((), (), _swapoff, of_task=False),
     "exit": StepKind((), (), _exit),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from backend.emulator.block_device import BlockDevice
 from backend.emulator.frames import PG, MemMap, Pfns
 
 Entries = NDArray[np.int32]
@@ -13,24 +14,30 @@ Entries = NDArray[np.int32]
 
 class SwapArea:
     """`swap_map[slot]`: its use count: swap PTEs that name it, plus 1 while it is in the swap cache.
-    `cache[slot]`: the frame that the swap cache has for it, or -1. `contents[slot]`: what is on the device. `busy_until`:
-    when the device has done what it was given so far, in simulated seconds."""
+    `cache[slot]`: the frame that the swap cache has for it, or -1. `contents[slot]`: what is on the device. `closed`: no
+    slot is given out any more (swapoff)."""
 
     def __init__(self, slots: int) -> None:
         self.slots = slots
         self.swap_map = np.zeros(max(1, slots), np.int32)
         self.cache = np.full(max(1, slots), -1, np.int32)
         self.contents = np.zeros(max(1, slots), np.uint64)
-        self.busy_until = 0.0
+        self.device = BlockDevice()
         self._stack = np.arange(slots - 1, -1, -1, dtype=np.int32)
         self.free = slots
+        self.closed = False
+
+    @property
+    def total(self) -> int:
+        """Slots that can be used: none after swapoff."""
+        return 0 if self.closed else self.slots
 
     @property
     def used(self) -> int:
         return self.slots - self.free
 
     def _get(self, count: int) -> Entries:
-        take = min(count, self.free)
+        take = 0 if self.closed else min(count, self.free)
         self.free -= take
         return self._stack[self.free : self.free + take][::-1].copy()
 
@@ -70,7 +77,7 @@ class SwapArea:
         """Take frames out of the swap cache: their slots' counts - 1, their refcounts - 1 (never the last one here)."""
         entries = frames.private[pfns]
         self.cache[entries] = -1
-        frames.flags[pfns] &= ~np.uint16(PG.SWAPCACHE)
+        frames.flags[pfns] &= ~np.uint32(PG.SWAPCACHE)
         frames.private[pfns] = 0
         frames.refcount[pfns] -= 1
         self.release(entries)

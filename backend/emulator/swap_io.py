@@ -1,4 +1,4 @@
-"""Reading and writing swap-cache pages: time on the device, one request after the other (mm/page_io.c, mm/swap_state.c)."""
+"""Reading and writing swap-cache pages (mm/page_io.c, mm/swap_state.c)."""
 
 from __future__ import annotations
 
@@ -13,27 +13,21 @@ if TYPE_CHECKING:
     from backend.emulator.machine import Machine
 
 
-def device(m: Machine, seconds: float) -> Events:
-    """Wait for a request that takes so long, after those that the device was given before."""
-    start = max(m.now, m.swap.busy_until)
-    m.swap.busy_until = start + seconds
-    yield m.env.timeout(m.swap.busy_until - m.now)
-
-
 def start_writing(m: Machine, pages: Pfns) -> None:
     """swap_writepage() for locked, dirty pages of the swap cache: clean and under writeback from now on, unlocked."""
     frames = m.frames
-    frames.flags[pages] &= ~np.uint16(PG.DIRTY)
+    frames.flags[pages] &= ~np.uint32(PG.DIRTY)
     frames.flags[pages] |= PG.WRITEBACK
     m.locks.unlock(pages)
     if len(pages):
-        m.env.process(_write(m, pages.copy(), frames.private[pages].copy(), frames.contents[pages].copy()))
+        path = _write(m, pages.copy(), frames.private[pages].copy(), frames.contents[pages].copy())
+        m.start(path, "swap device")
 
 
 def _write(
     m: Machine, pages: Pfns, entries: Pfns, contents: np.ndarray[tuple[int], np.dtype[np.uint64]]
 ) -> Events:
-    yield from device(m, m.costs.swap_write * len(pages))
+    yield from m.swap.device.request(m, m.costs.swap_write * len(pages))
     m.swap.contents[entries] = contents
     m.locks.end_writeback(pages)
     m.count("pswpout", len(pages))
@@ -62,8 +56,9 @@ def read_page(m: Machine, entry: int, pfn: int) -> Events:
     m.swap.enter(frames, entry, pfn)
     m.locks.trylock(one)
     m.locks.holders[pfn] += 1
+    frames.flags[pfn] |= PG.SWAPBACKED
     frames.add_lru(one, m.profile.new_anon_active)
-    yield from device(m, m.costs.swap_read)
+    yield from m.swap.device.request(m, m.costs.swap_read)
     frames.contents[pfn] = m.swap.contents[entry]
     frames.flags[pfn] |= PG.UPTODATE
     m.locks.unlock(one)

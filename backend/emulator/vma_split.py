@@ -33,10 +33,10 @@ def merge_neighbours(m: Machine, mm: Mm) -> None:
     position = 0
     while position + 1 < len(mm.vmas):
         first, second = mm.vmas[position], mm.vmas[position + 1]
-        alike = (first.anon_vma, first.flags, first.policy, first.kind, first.name) == (
-            second.anon_vma, second.flags, second.policy, second.kind, second.name,
+        alike = (first.anon_vma, first.file, first.flags, first.policy, first.kind, first.name) == (
+            second.anon_vma, second.file, second.flags, second.policy, second.kind, second.name,
         )  # fmt: skip
-        if not alike or first.end != second.start:
+        if not alike or first.end != second.start or first.pgoff + first.pages != second.pgoff:
             position += 1
             continue
         first.pte = np.concatenate([first.pte, second.pte])

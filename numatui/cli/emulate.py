@@ -6,7 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
+from backend.errors import UsageError
 from numatui.cli import output
+from numatui.cli.emulate_tables import print_comparison, print_trace
 
 
 def emulate(
@@ -14,6 +16,19 @@ def emulate(
     seed: Annotated[
         int | None, typer.Option(help="Seed of every random choice, instead of the file's.")
     ] = None,
+    compare: Annotated[
+        str,
+        typer.Option(
+            metavar="PROFILE,PROFILE", help="Run it on each of these kernels: the five benefits side by side."
+        ),
+    ] = "",
+    trace: Annotated[
+        str,
+        typer.Option(
+            metavar="PAGE",
+            help="Follow one page: TASK:REGION:PAGE, TASK:0xADDRESS or a frame number.",
+        ),
+    ] = "",
     json: output.Json = False,
 ) -> None:
     """Run a scenario and report the outcome of every step, placements, counters and simulated times.
@@ -23,11 +38,35 @@ def emulate(
     from backend.emulator.run import run_scenario
     from backend.emulator.scenarios import load
 
-    report = run_scenario(load(file), seed=seed)
+    if compare:
+        if trace or seed is not None:
+            raise UsageError("--compare runs the scenario as it is", "leave --trace and --seed out")
+        _compare(file, compare, json)
+        return
+    report = run_scenario(load(file), seed=seed, trace=trace)
     if json:
         output.print_json("emulate", report)
         return
+    if trace:
+        print_trace(report["trace"])
+        return
     _print(report)
+
+
+def _compare(file: str, names: str, json: bool) -> None:
+    from backend.emulator.compare import compare
+    from backend.emulator.profile import PROFILES
+    from backend.emulator.scenarios import load
+
+    profiles = [name.strip() for name in names.split(",") if name.strip()]
+    for name in profiles:
+        if name not in PROFILES:
+            raise UsageError(f"there is no profile '{name}'", f"choose from {', '.join(PROFILES)}")
+    report = compare(lambda profile: load(file, profile), list(dict.fromkeys(profiles)))
+    if json:
+        output.print_json("compare", report)
+        return
+    print_comparison(report["profiles"])
 
 
 def _print(report: dict[str, Any]) -> None:
@@ -68,6 +107,17 @@ def _print(report: dict[str, Any]) -> None:
         ],
         cells,
     )
+    if report["files"]:
+        output.print_table(
+            ["FILE", "TYPE", ">PAGES", *[f">N{node}" for node in nodes], ">DIRTY"],
+            [
+                [
+                    file["path"], file["type"], str(file["pages"]),
+                    *[str(file["nodes"].get(node, ".")) for node in nodes], str(file["dirty"] or "."),
+                ]
+                for file in report["files"]
+            ],
+        )  # fmt: skip
     counters = {name: value for name, value in report["counters"].items() if value}
     print(
         f"after {output.duration(report['seconds'])}: "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from backend.emulator.filesystem import AddressSpace
 from backend.emulator.frames import PG, State
 from backend.emulator.machine import Machine
 from backend.emulator.mm import (
@@ -13,6 +14,7 @@ from backend.emulator.mm import (
     PTE_PROTNONE,
     PTE_SHIFT,
     PTE_SWAP,
+    PTE_ZERO,
     Mm,
     Vma,
 )
@@ -43,10 +45,14 @@ def check(m: Machine, more: list[Mm] = []) -> None:  # noqa: B006
     )
     _references(m)
     _swap_cache(m)
+    for space in m.rmap.spaces.values():
+        _page_cache(m, space, vmas)
+        np.add.at(swap_ptes, space.swapped[space.swapped >= 0], 1)
+    _cached_frames(m)
     cached = swap.cache >= 0
     counts = swap_ptes + cached
     assert np.array_equal(counts, swap.swap_map), (
-        "6: a slot's count is its swap PTEs, plus 1 in the swap cache"
+        "6: a slot's count is its swap PTEs and files that name it, plus 1 in the swap cache"
     )
     assert swap.free == int(np.count_nonzero(swap.swap_map[: swap.slots] == 0)), "6: unused slots are free"
     for mm in address_spaces(m, more):
@@ -93,19 +99,26 @@ def _frame_states(m: Machine) -> None:
         assert not (zone.isolated and zone.free), "9: nothing of an offlined node can be allocated"
         on_lru = mine & ((frames.flags & PG.LRU) != 0)
         active = on_lru & ((frames.flags & PG.ACTIVE) != 0)
-        assert zone.nr_lru_active == int(np.count_nonzero(active)), "7: active LRU count"
-        assert zone.nr_lru_inactive == int(np.count_nonzero(on_lru & ~active)), "7: inactive LRU count"
+        file = (frames.flags & PG.SWAPBACKED) == 0
+        lists = [
+            on_lru & ~file & ~active,
+            on_lru & ~file & active,
+            on_lru & file & ~active,
+            on_lru & file & active,
+        ]
+        assert zone.lru.tolist() == [int(np.count_nonzero(one)) for one in lists], "7: pages on the LRU lists"
 
 
 def _references(m: Machine) -> None:
-    """refcount = mappings + swap cache + isolation (or a target not yet handed out) + temporary holders."""
+    """refcount = mappings + page or swap cache + buffers + isolation (or a target not yet handed out) + temporary holders."""
     frames = m.frames
     holders = np.zeros(len(frames.state), np.int64)
     for pfn, count in m.locks.holders.items():
         holders[pfn] = count
     used = frames.state == State.IN_USE
     apart = used & ((frames.flags & PG.LRU) == 0)
-    expected = frames.mapcount + _in_swap_cache(m) + holders + apart
+    buffers = (frames.flags & PG.PRIVATE) != 0
+    expected = frames.mapcount + _in_swap_cache(m) + _in_page_cache(m) + buffers + holders + apart
     # A frame that only a temporary holder keeps was taken off the LRU by nobody: it has just been given up.
     orphan = apart & (holders > 0) & (frames.refcount == expected - 1)
     assert np.array_equal(frames.refcount[used & ~orphan], expected[used & ~orphan]), "2: references add up"
@@ -122,6 +135,74 @@ def _swap_cache(m: Machine) -> None:
     assert (frames.flags[replaced] & PG.LOCKED).all(), (
         "3: only a page that is being replaced, locked, still says so"
     )
+
+
+def _page_cache(m: Machine, space: AddressSpace, vmas: list[Vma]) -> None:
+    """3, 4, 5: slots and frames name each other, tags are right, what was written is read, and is dirty until it is on the
+    device."""
+    frames = m.frames
+    index = np.nonzero(space.pages >= 0)[0]
+    pfns = space.pages[index]
+    assert (frames.mapping[pfns] == space.id).all(), "3: a frame in the page cache names its file"
+    assert np.array_equal(frames.index[pfns], index), (
+        "3: a slot of the page cache and its frame name each other"
+    )
+    flags = frames.flags[pfns]
+    settled = (flags & (PG.LOCKED | PG.UPTODATE)) == PG.UPTODATE
+    dirty = (flags & PG.DIRTY) != 0
+    assert np.array_equal(space.dirty[index[settled]], dirty[settled]), (
+        "5: the dirty tag says what the page says"
+    )
+    assert not space.dirty[space.pages < 0].any(), "5: a page that is not there is not dirty"
+    assert not ((space.pages >= 0) & (space.swapped >= 0)).any(), "3: a page is in the cache or in swap"
+    if space.expected is None:
+        return
+    assert np.array_equal(frames.contents[pfns[settled]], space.expected[index[settled]]), (
+        "4: lost write or stale read in a file"
+    )
+    out = np.nonzero(space.swapped >= 0)[0]
+    cache = m.swap.cache[space.swapped[out]]
+    stored = np.where(cache >= 0, frames.contents[cache], m.swap.contents[space.swapped[out]])
+    quiet = (cache < 0) | ((frames.flags[cache] & PG.LOCKED) == 0)
+    assert np.array_equal(stored[quiet], space.expected[out[quiet]]), "4: shared memory in swap"
+    pending = np.zeros(len(space.pages), np.bool_)
+    pending[index] = (flags & (PG.DIRTY | PG.WRITEBACK | PG.BUFFER_LOCK)) != 0
+    pending[index[~settled]] = True
+    for vma in vmas:
+        if vma.file is space:
+            at = np.nonzero(((vma.pte & (PTE_PRESENT | PTE_MIGRATION)) != 0) & ((vma.pte & PTE_DIRTY) != 0))[
+                0
+            ]
+            named = frames.mapping[vma.pte[at] >> PTE_SHIFT] == space.id
+            pending[vma.pgoff + at[named]] = True
+    done = ~pending & (space.swapped < 0)
+    done[space.size :] = False
+    if not space.swap_backed:
+        assert np.array_equal(space.device[done], space.expected[done]), (
+            "5: a dirty page is never dropped without being written"
+        )
+
+
+def _cached_frames(m: Machine) -> None:
+    frames = m.frames
+    inside = _in_page_cache(m)
+    stray = (frames.mapping < 0) & ~inside
+    assert (frames.flags[stray] & PG.LOCKED).all(), (
+        "3: only a page that is being replaced, locked, still names its file"
+    )
+    for zone in frames.zones.values():
+        mine = inside & (frames.nid == zone.nid)
+        assert zone.nr_file == int(np.count_nonzero(mine)), "7: pages in the page cache"
+        assert zone.nr_shmem == int(np.count_nonzero(mine & ((frames.flags & PG.SWAPBACKED) != 0))), (
+            "7: shared memory"
+        )
+
+
+def _in_page_cache(m: Machine) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    inside = np.zeros(len(m.frames.state), np.bool_)
+    for space in m.rmap.spaces.values():
+        inside[space.pages[space.pages >= 0]] = True
+    return inside
 
 
 def _in_swap_cache(m: Machine) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
@@ -144,13 +225,14 @@ def _vma_counts(m: Machine, vma: Vma) -> None:
     assert vma.nr_active == int(np.count_nonzero(frames.flags[pfns] & (PG.ACTIVE | PG.MLOCKED))), (
         "7: active pages"
     )
+    assert vma.nr_anon == int(np.count_nonzero(frames.mapping[pfns] > 0)), "7: anonymous pages"
     assert vma.nr_swap == int(np.count_nonzero(vma.pte & PTE_SWAP)), "7: swap PTEs"
 
 
 def _contents(m: Machine, vma: Vma) -> None:
     """4: whoever reads an address gets what was last written there. A page locked in the middle of its copy is read
     after the lock only."""
-    if vma.expected is None:
+    if vma.expected is None or vma.shared:
         return
     frames = m.frames
     pte = vma.pte
@@ -163,9 +245,9 @@ def _contents(m: Machine, vma: Vma) -> None:
     on_device = swapped & (pfns < 0)
     stored = m.swap.contents[entry[on_device]]
     assert np.array_equal(stored, vma.expected[on_device]), "4: what was swapped out is on the device"
-    known = pfns >= 0
+    known = (pfns >= 0) & (frames.mapping[pfns] >= 0)
     readable = known & ~(swapped & ((frames.flags[np.maximum(pfns, 0)] & PG.LOCKED) != 0))
     assert np.array_equal(frames.contents[pfns[readable]], vma.expected[readable]), (
         "4: lost write or stale read"
     )
-    assert not vma.expected[pte == 0].any(), "4: a page that was written is not forgotten"
+    assert not vma.expected[(pte & ~PTE_ZERO) == 0].any(), "4: a page that was written is not forgotten"

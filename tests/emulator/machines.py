@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from backend.emulator.costs import Costs
+from backend.emulator.layout import populate
 from backend.emulator.machine import Machine, NodeSpec
 from backend.emulator.mm import Vma
 from backend.emulator.profile import PROFILES
-from backend.emulator.run import populate
 from backend.emulator.task import Task
 from backend.nodeset import CpuSet
 

@@ -16,6 +16,7 @@ MACHINE = (
     "machine:\n  nodes:\n    - {id: 0, memory: 8MiB, cpus: 0-1}\n    - {id: 1, memory: 8MiB, cpus: 2-3}\n"
 )
 PROCESS = "processes:\n  - {name: a, node: 0, memory: [{name: r, size: 64KiB, on: {0: 75%, 1: 25%}}]}\n"
+FILE = "filesystems:\n  - {name: d, type: ext3, files: [{name: f, size: 64KiB}]}\n"
 
 
 def test_a_small_scenario_runs() -> None:
@@ -41,17 +42,28 @@ def test_a_small_scenario_runs() -> None:
         (MACHINE + "  distances: [[10, 20]]\n", 5, "machine.distances", "1 rows for 2"),
         (MACHINE + "  distances: [[10, 20], [20]]\n", 5, "machine.distances[1]", "1 numbers for 2"),
         (MACHINE + "  speed: 3\n", 5, "machine.speed", "unknown key"),
-        (MACHINE + "  patches: {node_sets: off}\n", 5, "machine.patches.node_sets", "not supported by this machine"),
-        (MACHINE + "filesystems: [{name: d, type: ext3}]\n", 5, "filesystems", "not supported by this machine"),
+        (MACHINE + "  patches: {node_sets: off}\n", 5, "machine.patches", "not made of these patches"),
+        (MACHINE + "filesystems: [{name: d, type: fat}]\n", 5, "filesystems[0].type", "no filesystem 'fat'"),
+        (MACHINE + "filesystems: [{name: d, type: ext3}, {name: d, type: xfs}]\n", 5, "filesystems[1].name", "already"),
+        (MACHINE + "filesystems: [{name: a/b, type: ext3}]\n", 5, "filesystems[0].name", "without '/'"),
+        (MACHINE + "filesystems: [{name: d, type: xfs, migratepage: some}]\n", 5, "migratepage", "no method"),
+        (MACHINE + FILE + "processes:\n  - {name: a, memory: [{kind: file}]}\n", 8, "memory[0]", "'file' is missing"),
+        (MACHINE + FILE + "processes:\n  - {name: a, memory: [{file: d/none}]}\n", 8, "memory[0].file", "no file"),
+        (MACHINE + FILE + "processes:\n  - {name: a, memory: [{file: d/f, size: 1MiB}]}\n", 8, "size", "16 pages only"),
+        (MACHINE + FILE + "processes:\n  - {name: a, memory: [{size: 1MiB, private: on}]}\n", 8, "private", "of a file"),
+        (MACHINE + FILE + "processes:\n  - {name: a, memory: [{size: 1MiB, dirty: on}]}\n", 8, "dirty", "of a file"),
+        (MACHINE + FILE + "processes:\n  - {name: a, memory: [{file: d/f, offset: 100}]}\n", 8, "offset", "page size"),
+        (MACHINE + "processes:\n  - {name: a, memory: [{kind: shared, size: 1MiB, shared_with: b}]}\n", 6, "processes[0]", "no process 'b' above"),
+        (MACHINE + FILE + PROCESS + "steps:\n  - {at: 1s, fsync: {file: d/g}}\n", 10, "fsync.file", "no file 'd/g'"),
         (MACHINE + "cpusets: []\n", 5, "cpusets", "not supported by this machine"),
         (MACHINE + "processes:\n  - {name: a, node: 7}\n", 6, "processes[0].node", "no node 7"),
         (MACHINE + "processes:\n  - {name: a, cpu: 9}\n", 6, "processes[0].cpu", "no CPU 9"),
-        (MACHINE + "processes:\n  - {name: a}\n  - {name: a}\n", 6, "processes[0]", "two processes"),
+        (MACHINE + "processes:\n  - {name: a}\n  - {name: a}\n", 7, "processes[1]", "two processes"),
         (MACHINE + "processes:\n  - {name: a, memory: [{size: 0}]}\n", 6, "processes[0].memory[0].size", "at least a page"),
         (MACHINE + "processes:\n  - {name: a, memory: [{size: 1MiB, on: {0: 70%, 1: 40%}}]}\n", 6, "memory[0].on", "110%"),
         (MACHINE + "processes:\n  - {name: a, memory: [{size: 1MiB, on: {9: 70%}}]}\n", 6, "on.9", "no node 9"),
         (MACHINE + "processes:\n  - {name: a, memory: [{size: 90MiB, on: {0: 100%}}]}\n", 6, "processes[0]", "no room"),
-        (MACHINE + "processes:\n  - {name: a, memory: [{size: 1MiB, kind: shmem}]}\n", 6, "kind", "not supported by this machine"),
+        (MACHINE + "processes:\n  - {name: a, memory: [{size: 1MiB, kind: hugetlb}]}\n", 6, "kind", "not supported by this machine"),
         (MACHINE + "processes:\n  - {name: a, memory: [{size: 1MiB, kind: odd}]}\n", 6, "kind", "no kind"),
         (MACHINE + "processes:\n  - {name: a, memory: [{size: 1MiB, policy: 'bind:7'}]}\n", 6, "policy", "no node 7"),
         (MACHINE + "processes:\n  - {name: a, memory: [{size: 1MiB}, {size: 1MiB}]}\n", 6, "memory", "same name"),
@@ -59,7 +71,7 @@ def test_a_small_scenario_runs() -> None:
         (MACHINE + PROCESS + "steps:\n  - {exit: {task: a}}\n", 8, "steps[0]", "'at' is missing"),
         (MACHINE + PROCESS + "steps:\n  - {at: 1s, exit: {task: b}}\n", 8, "exit.task", "no process 'b'"),
         (MACHINE + PROCESS + "steps:\n  - {at: 1s, fly: {task: a}}\n", 8, "fly", "no step 'fly'"),
-        (MACHINE + PROCESS + "steps:\n  - {at: 1s, swapoff: {}}\n", 8, "swapoff", "not supported by this machine"),
+        (MACHINE + PROCESS + "steps:\n  - {at: 1s, cpuset: {}}\n", 8, "cpuset", "not supported by this machine"),
         (MACHINE + PROCESS + "steps:\n  - {at: 1s, touch: {task: a, region: x}}\n", 8, "touch.region", "no region 'x'"),
         (MACHINE + PROCESS + "steps:\n  - {at: 1s, touch: {task: a, region: r, pages: 3-99}}\n", 8, "touch.pages", "0-15"),
         (MACHINE + PROCESS + "steps:\n  - {at: soon, exit: {task: a}}\n", 8, "at", "not a time"),

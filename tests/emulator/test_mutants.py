@@ -10,7 +10,7 @@ import pytest
 
 from backend.emulator import fault, syscalls
 from backend.emulator.frames import PG, MemMap
-from backend.emulator.migration import direct, nodes
+from backend.emulator.migration import migrate_page, nodes
 from backend.emulator.mm import Vma
 from backend.emulator.page_lock import PageLocks
 from backend.emulator.swap import SwapArea
@@ -55,13 +55,13 @@ MUTANTS = {
     "slots are never given back": ("direct-v8", SwapArea, "release", lambda self, entries: None),
     "swap PTEs are not counted": ("direct-v8", SwapArea, "duplicate", lambda self, entries: None),
     "the swap cache keeps the old frame": ("direct-v8", SwapArea, "replace", lambda self, frames, old, new: None),
-    "contents are not copied": ("direct-v8", direct, "_forget", no_copy(direct._forget)),
+    "contents are not copied": ("direct-v8", migrate_page, "_forget", no_copy(migrate_page._forget)),
     "moved frames are kept": ("linux-6", nodes, "put_all_back", lambda m, lists: None),
     "locks are never released": ("linux-6", PageLocks, "unlock", lambda self, pfns: None),
     "the LRU is not counted": ("linux-6", MemMap, "_count_lru", lambda self, pfns, sign: None),
     "per-node counts are not kept": ("linux-6", Vma, "_count", lambda self, frames, index, pfns, sign: None),
     "freed frames keep their flags": (
-        "linux-6", MemMap, "drop_lru", lambda self, pfns: self.flags.__setitem__(pfns, self.flags[pfns] & ~np.uint16(PG.LRU)),
+        "linux-6", MemMap, "drop_lru", lambda self, pfns: self.flags.__setitem__(pfns, self.flags[pfns] & ~np.uint32(PG.LRU)),
     ),
 }  # fmt: skip
 

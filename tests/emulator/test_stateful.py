@@ -10,19 +10,23 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from backend.emulator import policy_calls, syscalls
+from backend.emulator import file_io, policy_calls, syscalls
 from backend.emulator.fault import OutOfMemory, SegmentationFault, touch
+from backend.emulator.filesystem import AddressSpace
 from backend.emulator.fork import fork
 from backend.emulator.hotplug import bad_page, offline, online
 from backend.emulator.machine import Machine
 from backend.emulator.mlock import mlock, munlock
 from backend.emulator.mm import PTE_MIGRATION, PTE_PRESENT, PTE_SHIFT, PTE_SWAP, Mm, Vma
 from backend.emulator.numa_balancing import change_prot_numa
+from backend.emulator.page_cache import truncate
 from backend.emulator.page_lock import Events
 from backend.emulator.scheduler import balance, schedule
+from backend.emulator.swapoff import swapoff
 from backend.emulator.syscalls import Caller
 from backend.emulator.task import Task
 from backend.nodeset import NodeSet
+from tests.emulator.files import file, mapped, shared_memory
 from tests.emulator.invariants import check, check_at_rest
 from tests.emulator.machines import machine, region
 
@@ -192,7 +196,65 @@ class Happenings(RuleBasedStateMachine):
         found = self._vma(pick)
         if found:
             self.m.munmap(found[1])
-            region(self.m, found[0], {}, pages=14)
+            if found[1].file is None:
+                region(self.m, found[0], {}, pages=14)
+
+    def _files(self) -> list[AddressSpace]:
+        return [space for space in self.m.rmap.spaces.values() if not space.unlinked]
+
+    @precondition(lambda self: self.tasks and len(self.m.rmap.spaces) < 4)
+    @rule(
+        pick=picks, kind=st.sampled_from(["ext2", "ext3", "nfs", "tmpfs", "shared"]), shared=st.booleans(),
+        cached=st.integers(0, 10), node=st.integers(0, 3), dirty=st.booleans(),
+    )  # fmt: skip
+    def map_a_new_file(self, pick: int, kind: str, shared: bool, cached: int, node: int, dirty: bool) -> None:
+        m = self.m
+        room = m.frames.has_room(node, cached + 1) and kind not in ("tmpfs", "shared")
+        space = (
+            shared_memory(m, 10)
+            if kind == "shared"
+            else file(m, kind, 10, {node: cached} if room and cached else None, dirty)
+        )
+        mapped(m, self._task(pick), space, shared or kind == "shared")
+
+    @precondition(lambda self: self.tasks and self._files())
+    @rule(pick=picks, shared=st.booleans())
+    def map_a_file(self, pick: int, shared: bool) -> None:
+        space = self._files()[pick % len(self._files())]
+        if space.size:
+            mapped(self.m, self._task(pick // 3), space, shared)
+
+    @precondition(lambda self: self.tasks and self._files())
+    @rule(pick=picks, first=st.integers(0, 11), count=st.integers(1, 5), read=st.booleans())
+    def read_or_write_a_file(self, pick: int, first: int, count: int, read: bool) -> None:
+        space, task = self._files()[pick % len(self._files())], self._task(pick // 3)
+        call = file_io.read if read else file_io.write
+        index = np.arange(first, first + count, dtype=np.int64)
+        self._start(call(self.m, task, task.leader, space, index))
+
+    @precondition(lambda self: self._files())
+    @rule(pick=picks)
+    def fsync(self, pick: int) -> None:
+        self._start(file_io.fsync(self.m, self._files()[pick % len(self._files())]))
+
+    @precondition(lambda self: self.tasks)
+    @rule(pick=picks, wait=st.booleans())
+    def msync(self, pick: int, wait: bool) -> None:
+        found = self._vma(pick)
+        if found:
+            task, vma = found
+            index = np.arange(vma.pages, dtype=np.int64)
+            self._start(file_io.msync(self.m, task, vma.start, index, wait))
+
+    @precondition(lambda self: self._files())
+    @rule(pick=picks, size=st.integers(0, 9))
+    def truncate(self, pick: int, size: int) -> None:
+        self._start(truncate(self.m, self._files()[pick % len(self._files())], size))
+
+    @precondition(lambda self: self._files())
+    @rule(pick=picks)
+    def unlink(self, pick: int) -> None:
+        self._start(file_io.unlink(self.m, self._files()[pick % len(self._files())]))
 
     @precondition(lambda self: self.tasks)
     @rule(pick=picks, index=st.integers(0, 13))
@@ -225,6 +287,11 @@ class Happenings(RuleBasedStateMachine):
             task, vma = found
             call = mlock if lock else munlock
             self._start(call(self.m, task, vma.start + first * 4096, count))
+
+    @rule(often=st.integers(0, 5))
+    def swapoff(self, often: int) -> None:
+        if not often:
+            self._start(swapoff(self.m))
 
     @rule(node=st.integers(0, 3), back=st.booleans())
     def hotplug(self, node: int, back: bool) -> None:

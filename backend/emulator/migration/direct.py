@@ -12,17 +12,16 @@ import numpy as np
 
 from backend.emulator.frames import PG, Pfns
 from backend.emulator.migration.isolate import putback
+from backend.emulator.migration.methods import has_method, release_buffers, swap_page, truncated, write_out
+from backend.emulator.migration.migrate_page import Outcome, migrate_page
 from backend.emulator.page_lock import Events
-from backend.emulator.swap_io import start_writing
 
 if TYPE_CHECKING:
     from backend.emulator.machine import Machine
 
 PASSES = 11
 LOCK_FROM_PASS = 3
-_COPIED = (
-    PG.ERROR | PG.REFERENCED | PG.UPTODATE | PG.ACTIVE | PG.CHECKED | PG.MAPPEDTODISK | PG.DIRTY | PG.MLOCKED
-)
+SWAP_AFTER_PASS = 4
 _NONE: Pfns = np.empty(0, np.int32)
 
 
@@ -58,7 +57,8 @@ def migrate_pages(m: Machine, lists: Lists) -> Events:
     old, new = lists.source[:paired], lists.target[:paired]
     for number in range(PASSES):
         retry: list[Pairs] = []
-        batches = [(old[at : at + m.batch], new[at : at + m.batch]) for at in range(0, len(old), m.batch)]
+        stride = m.stride
+        batches = [(old[at : at + stride], new[at : at + stride]) for at in range(0, len(old), stride)]
         while batches:
             contended = yield from _unmap_and_move(m, batches.pop(0), lists, retry, spare, number)
             batches[:0] = [
@@ -126,16 +126,29 @@ def _unmap_and_move(
     yield from m.step("add_to_swap", m.costs.add_to_swap * len(old))
 
     if lists.swap_out:
-        gone = yield from _swap_page(m, old)
+        gone = yield from swap_page(m, old)
         retry.append((old[~gone], new[~gone]))
         lists.moved.append(old[gone])
         return contended
 
+    lost = truncated(m, old)
+    if lost.any():
+        m.locks.unlock(old[lost])
+        retry.append((old[lost], new[lost]))
+        old, new = old[~lost], new[~lost]
+    own = has_method(m, old)
+    if not own.all():
+        ready = yield from _default_method(m, (old[~own], new[~own]), lists, retry, spare, number)
+        old, new = np.concatenate([old[own], ready[0]]), np.concatenate([new[own], ready[1]])
+
     m.locks.trylock(new)
-    moved = yield from _migrate_page(m, old, new)
+    outcome = yield from migrate_page(m, old, new)
     m.locks.unlock(old)
     m.locks.unlock(new)
-    retry.append((old[~moved], new[~moved]))
+    moved, again, failed = outcome == Outcome.MOVED, outcome == Outcome.RETRY, outcome == Outcome.FAILED
+    retry.append((old[again], new[again]))
+    lists.failed.append(old[failed])
+    spare.append(new[failed])
     frames.add_lru(new[moved])
     frames.put(new[moved])
     lists.moved.append(old[moved])
@@ -143,79 +156,24 @@ def _unmap_and_move(
     return contended
 
 
-def _migrate_page(m: Machine, old: Pfns, new: Pfns) -> Events:
-    """migrate_page() for pages without buffers. Returns the mask of those that moved; the others ask for a retry.
-
-    References expected besides the mappings: the isolation's, and the swap cache's where the page is in it.
-    """
-    frames, mechanism = m.frames, m.mechanism
-    moved = mechanism.countable(m, old)
-    going = np.nonzero(moved)[0]
-    mechanism.unmap(m, old[going])
-    yield from m.step("unmap", m.costs.unmap * len(going) + m.costs.tlb_flush)
-
-    pages, targets = old[going], new[going]
-    cached = (frames.flags[pages] & PG.SWAPCACHE) != 0
-    alone = (frames.mapcount[pages] == 0) & (frames.refcount[pages] == 1 + cached)
-    alone &= ~cached | (m.swap.cache[frames.private[pages]] == pages)
-    mechanism.restore(m, pages[~alone])
-    moved[going[~alone]] = False
-    pages, targets, cached = pages[alone], targets[alone], cached[alone]
-    _switch(m, pages, targets, cached)
-    yield from m.step("switch", m.costs.switch * len(pages))
-
-    frames.contents[targets] = frames.contents[pages]
-    if frames.last_cpupid is not None:
-        frames.last_cpupid[targets] = frames.last_cpupid[pages]
-    frames.flags[targets] |= frames.flags[pages] & np.uint16(_COPIED)
-    _forget(m, pages)
-    yield from m.step("copy", _copy_cost(m, pages, targets))
-
-    mechanism.remap(m, pages, targets)
-    yield from m.step("remap", m.costs.remap * len(pages))
-    return moved
-
-
-def _swap_page(m: Machine, pages: Pfns) -> Events:
-    """swap_page() for locked pages in the swap cache: unmapped; dirty ones are written, which unlocks them and asks for a
-    retry; clean ones that nobody holds leave the cache. All are unlocked. Returns the mask of those that are out."""
-    frames = m.frames
-    m.mechanism.unmap(m, pages)
-    yield from m.step("unmap", m.costs.unmap * len(pages) + m.costs.tlb_flush)
-    dirty = (frames.flags[pages] & PG.DIRTY) != 0
-    start_writing(m, pages[dirty & (frames.mapcount[pages] == 0)])
-    free = ~dirty & (frames.mapcount[pages] == 0) & (frames.refcount[pages] == 2)
-    free &= (frames.flags[pages] & PG.WRITEBACK) == 0
-    m.swap.delete_from_cache(frames, pages[free])
-    m.locks.unlock(pages[~dirty | (frames.mapcount[pages] != 0)])
-    m.count("swap_page", int(np.count_nonzero(free)))
-    return free
-
-
-def _switch(m: Machine, old: Pfns, new: Pfns, cached: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> None:
-    """Under the tree lock: the new frame takes the old one's place in its mapping."""
-    frames = m.frames
-    frames.index[new] = frames.index[old]
-    frames.mapping[new] = frames.mapping[old]
-    in_cache, to = old[cached], new[cached]
-    m.swap.replace(frames, in_cache, to)
-    frames.private[to] = frames.private[in_cache]
-    frames.flags[to] |= PG.SWAPCACHE
-    frames.refcount[to] += 1
-    frames.refcount[in_cache] -= 1
-
-
-def _forget(m: Machine, old: Pfns) -> None:
-    """What waiters on the old frame see: no swap cache, no mapping."""
-    frames = m.frames
-    frames.flags[old] &= ~np.uint16(PG.SWAPCACHE | PG.ACTIVE | PG.PRIVATE | PG.MLOCKED)
-    frames.private[old] = 0
-    frames.mapping[old] = 0
-
-
-def _copy_cost(m: Machine, old: Pfns, new: Pfns) -> float:
-    return sum(
-        m.costs.copy_between(m.distance(source, target)) * len(part)
-        for source, here in m.frames.by_node(old)
-        for target, part in ((target, new[here][there]) for target, there in m.frames.by_node(new[here]))
-    )
+def _default_method(
+    m: Machine, batch: Pairs, lists: Lists, retry: list[Pairs], spare: list[Pfns], number: int
+) -> Events:
+    """Locked pages whose filesystem has no method: written if dirty, which is a retry; then without buffers, which
+    may take retries, and after pass 4 swap_page(). Returns the pairs that migrate_page() can move, still locked."""
+    old, new = batch
+    clean = yield from write_out(m, old)
+    retry.append((old[~clean], new[~clean]))
+    old, new = old[clean], new[clean]
+    bare = release_buffers(m, old)
+    stuck, targets = old[~bare], new[~bare]
+    if number > SWAP_AFTER_PASS and not m.profile.migration_entries:
+        gone = yield from swap_page(m, stuck)
+        lists.moved.append(stuck[gone])
+        spare.append(targets[gone])
+        retry.append((stuck[~gone], targets[~gone]))
+    else:
+        m.mechanism.restore(m, stuck)
+        m.locks.unlock(stuck)
+        retry.append((stuck, targets))
+    return old[bare], new[bare]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from backend.emulator.frames import PG, Pfns
+from backend.emulator.migration.migrate_page import Mask, buffer_references, in_cache
 from backend.emulator.mm import (
     PTE_DIRTY,
     PTE_MIGRATION,
@@ -16,12 +16,11 @@ from backend.emulator.mm import (
     PTE_SWAP,
     PTE_WRITE,
     PTE_YOUNG,
+    VM,
 )  # fmt: skip
 
 if TYPE_CHECKING:
     from backend.emulator.machine import Machine
-
-Mask = NDArray[np.bool_]
 
 
 class Mechanism(Protocol):
@@ -35,8 +34,9 @@ class Mechanism(Protocol):
         """Before unmapping: whether the references say that nobody else holds the page."""
         ...
 
-    def unmap(self, m: Machine, old: Pfns) -> None:
-        """Replace all PTEs of the pages by entries that a fault can follow (try_to_unmap())."""
+    def unmap(self, m: Machine, old: Pfns) -> Mask:
+        """Replace all PTEs of the pages by entries that a fault can follow (try_to_unmap()). True for those that a locked
+        mapping keeps: a permanent failure."""
         ...
 
     def restore(self, m: Machine, old: Pfns) -> None:
@@ -49,37 +49,49 @@ class Mechanism(Protocol):
 
 
 class SwapEntries:
-    """Direct Migration V8: every page gets a swap slot, PTEs become swap PTEs; `remove_from_swap` (patch 3) makes them
-    present again and gives the slot back."""
+    """Direct Migration V8: every anonymous page gets a swap slot, its PTEs become swap PTEs; `remove_from_swap` (patch 3) makes
+    them present again and gives the slot back. PTEs of file pages are emptied: they fault back from the page cache."""
 
     def prepare(self, m: Machine, old: Pfns) -> Mask:
         ok = np.ones(len(old), np.bool_)
-        outside = np.nonzero((m.frames.flags[old] & PG.SWAPCACHE) == 0)[0]
+        outside = np.nonzero(((m.frames.flags[old] & PG.SWAPCACHE) == 0) & (m.frames.mapping[old] > 0))[0]
         got = m.swap.add_to_swap(m.frames, old[outside])
         m.rmap.set_dirty(m.frames, old[outside[:got]])
         ok[outside[got:]] = False
         return ok
 
     def countable(self, m: Machine, old: Pfns) -> Mask:
-        return m.frames.mapcount[old] + 2 == m.frames.refcount[old]
+        buffers = buffer_references(m, old)
+        return m.frames.mapcount[old] + 1 + in_cache(m, old) + buffers == m.frames.refcount[old]
 
-    def unmap(self, m: Machine, old: Pfns) -> None:
+    def unmap(self, m: Machine, old: Pfns) -> Mask:
         frames = m.frames
+        kept = np.zeros(len(old), np.bool_)
         for vma, at, index in m.rmap.walk(frames, old):
             pte = vma.pte[index]
             here = ((pte & PTE_PRESENT) != 0) & ((pte >> PTE_SHIFT) == old[at])
+            if vma.flags & VM.LOCKED:
+                kept[at[here]] = True
+                continue
             pfns, index = old[at[here]], index[here]
-            entries = frames.private[pfns]
-            vma.unmap(frames, index, (entries.astype(np.int64) << PTE_SHIFT) | PTE_SWAP)
-            vma.nr_swap += len(pfns)
-            m.swap.duplicate(entries)
+            if len(pfns) and frames.mapping[pfns[0]] < 0:
+                vma.unmap(frames, index, 0)
+            else:
+                entries = frames.private[pfns]
+                vma.unmap(frames, index, (entries.astype(np.int64) << PTE_SHIFT) | PTE_SWAP)
+                vma.nr_swap += len(pfns)
+                m.swap.duplicate(entries)
             frames.refcount[pfns] -= 1
+        return kept
 
     def restore(self, m: Machine, old: Pfns) -> None:
         """Nothing: the swap PTEs are valid, a fault brings the page back from the swap cache."""
 
     def remap(self, m: Machine, old: Pfns, new: Pfns) -> None:
         frames = m.frames
+        if not m.patches.remove_from_swap:
+            return
+        new = new[frames.mapping[new] > 0]
         for vma, at, index in m.rmap.walk(frames, new):
             pte = vma.pte[index]
             entries = frames.private[new[at]]
@@ -102,7 +114,7 @@ class MigrationEntries:
     def countable(self, m: Machine, old: Pfns) -> Mask:
         return np.ones(len(old), np.bool_)
 
-    def unmap(self, m: Machine, old: Pfns) -> None:
+    def unmap(self, m: Machine, old: Pfns) -> Mask:
         frames = m.frames
         for vma, at, index in m.rmap.walk(frames, old):
             pte = vma.pte[index]
@@ -111,6 +123,7 @@ class MigrationEntries:
             kept = pte & (PTE_WRITE | PTE_YOUNG | PTE_DIRTY)
             vma.unmap(frames, index, (pfns.astype(np.int64) << PTE_SHIFT) | PTE_MIGRATION | kept)
             frames.refcount[pfns] -= 1
+        return np.zeros(len(old), np.bool_)
 
     def restore(self, m: Machine, old: Pfns) -> None:
         self.remap(m, old, old)

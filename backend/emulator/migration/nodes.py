@@ -12,24 +12,29 @@ from backend.emulator.migration.swap_out import swap_out_nodes
 from backend.emulator.mm import Mm
 from backend.emulator.page_lock import Events
 from backend.nodeset import NodeSet
-from backend.remap import remap
+from backend.remap import Move, remap
 
 if TYPE_CHECKING:
     from backend.emulator.machine import Machine
 
 
-def do_migrate_pages(m: Machine, mm: Mm, sources: NodeSet, targets: NodeSet, move_all: bool) -> Events:
+def do_migrate_pages(
+    m: Machine, mm: Mm, sources: NodeSet, targets: NodeSet, move_all: bool, here: int = 0
+) -> Events:
     """Node by node in the order of the remap rule. Returns pages not moved, or a negative errno; what had moved stays.
 
-    mmap_sem is held for reading all the time: whoever wants to map or unmap meanwhile stands still.
+    Without patch 4 nobody can say where to: new frames come from where the caller runs, `here`. mmap_sem is held for reading all the time: whoever wants to map or unmap meanwhile stands still.
     """
     busy = 0
     yield from m.step("drain LRU caches", m.costs.drain)
-    if m.profile.swaps_out:
+    if m.swaps_out:
         return (yield from swap_out_nodes(m, mm, sources, move_all))
+    moves = remap(sources, targets, m.profile.rule)
+    if not m.patches.node_sets:
+        moves = [Move(source, here) for source in sources if source != here]
     yield from mm.lock.down_read(m.env)
     try:
-        for move in remap(sources, targets, m.profile.rule):
+        for move in moves:
             result = yield from migrate_to_node(m, mm, move.source, move.target, move_all)
             if result < 0:
                 return result
@@ -49,15 +54,19 @@ def migrate_to_node(m: Machine, mm: Mm, source: int, target: int, move_all: bool
 
 
 def migrate_isolated(m: Machine, pages: Pfns, target: int) -> Events:
-    """Isolated pages to `target`, target frames allocated chunk by chunk; everything is put back afterwards.
+    """Isolated pages to `target`, target frames allocated chunk by chunk (several at once where nobody else is there to
+    see it, and the node has room for all of them); everything is put back afterwards.
 
     Returns pages not moved, or -ENOMEM: where no frame can be had (linux-6: on that node itself).
     """
-    chunk = m.profile.chunk or max(m.batch, 1)
     not_moved = 0
     position = 0
     while position < len(pages):
-        part = pages[position : position + chunk]
+        stride = m.stride
+        if m.profile.chunk:
+            enough = m.frames.has_room(target, stride) and m.swap.free >= stride
+            stride = max(m.profile.chunk, stride if enough else 0)
+        part = pages[position : position + stride]
         frames = m.frames.alloc(len(part), target, strict=m.profile.strict_target, here=target)
         lists = Lists(part[: len(frames)], frames)
         not_moved += yield from migrate_pages(m, lists)

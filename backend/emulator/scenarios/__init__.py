@@ -15,8 +15,8 @@ def names() -> list[str]:
     return sorted(path.stem for path in _HERE.glob("*.yaml"))
 
 
-def load(name: str) -> Description:
-    """A shipped scenario by name, or a YAML file. Raises NotFound, ParseError."""
+def load(name: str, profile: str = "") -> Description:
+    """A shipped scenario by name, or a YAML file; on another kernel than its own with `profile`. Raises NotFound, ParseError."""
     shipped = _HERE / f"{name}.yaml"
     path = shipped if name in names() else Path(name)
     try:
@@ -28,5 +28,5 @@ def load(name: str) -> Description:
             f"name a YAML file or one of {', '.join(names())}",
         ) from None
     return parse_description(
-        raw.decode("utf-8", "replace"), path.name if path is shipped else str(path), name
+        raw.decode("utf-8", "replace"), path.name if path is shipped else str(path), name, profile
     )

@@ -1,0 +1,96 @@
+"""Which method moves a page, and what is done for one whose filesystem has none (mm/vmscan.c of Direct Migration V8)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from backend.emulator.frames import PG, Pfns
+from backend.emulator.migration.migrate_page import Mask, buffer_references
+from backend.emulator.page_cache import by_space, drop_buffers, remove
+from backend.emulator.page_lock import Events
+from backend.emulator.writeback import pageout
+
+if TYPE_CHECKING:
+    from backend.emulator.machine import Machine
+
+
+def has_method(m: Machine, pages: Pfns) -> Mask:
+    """Whether the mapping has a `migratepage` of its own: the swap cache and the filesystems that supply one (patch 5)."""
+    out = np.full(len(pages), m.patches.buffer_migrate)
+    if not m.patches.buffer_migrate:
+        return out
+    frames = m.frames
+    filed = (frames.mapping[pages] < 0) & ((frames.flags[pages] & PG.SWAPCACHE) == 0)
+    if filed.any():
+        mapping = frames.mapping[pages]
+        for number in np.unique(mapping[filed]).tolist():
+            if m.rmap.spaces[number].fs.type.migratepage == "none":
+                out[filed & (mapping == number)] = False
+    return out
+
+
+def truncated(m: Machine, pages: Pfns) -> Mask:
+    """Pages that no mapping has any more."""
+    return (m.frames.mapping[pages] == 0) & ((m.frames.flags[pages] & PG.SWAPCACHE) == 0)
+
+
+def write_out(m: Machine, pages: Pfns) -> Events:
+    """Without a method a dirty page is written first: unmapped, so that no PTE dirties it any more, and given to its
+    device, which unlocks it. Returns the mask of the clean ones, still locked: they go on. The others ask for a retry
+    (those that could not be written are unlocked too)."""
+    frames = m.frames
+    m.mechanism.unmap(m, pages)
+    yield from m.step("unmap", m.costs.unmap * len(pages) + m.costs.tlb_flush)
+    dirty = (frames.flags[pages] & PG.DIRTY) != 0
+    free = dirty & (frames.mapcount[pages] == 0)
+    m.mechanism.restore(m, pages[dirty & ~free])
+    written = pages[free]
+    m.mechanism.restore(m, written)
+    stays = np.ones(len(written), np.bool_)
+    if len(written):
+        m.count("migrate_writeouts", len(written))
+        stays = ~pageout(m, written)
+    m.locks.unlock(written[stays])
+    m.locks.unlock(pages[dirty & ~free])
+    return ~dirty
+
+
+def release_buffers(m: Machine, pages: Pfns) -> Mask:
+    """try_to_release_page() for clean, locked pages. The mask of those that have no buffers now."""
+    having = buffer_references(m, pages)
+    if having.any():
+        for space, mine in by_space(m, pages[having]):
+            if space.fs.type.releases:
+                drop_buffers(m, mine[(m.frames.flags[mine] & PG.BUFFER_LOCK) == 0])
+    return ~buffer_references(m, pages)
+
+
+def swap_page(m: Machine, pages: Pfns) -> Events:
+    """swap_page() for locked pages: unmapped; dirty ones are written, which unlocks them and asks for a retry; clean ones
+    that nobody holds leave their cache, and with it memory. All are unlocked. Returns the mask of those that are out."""
+    frames = m.frames
+    m.mechanism.unmap(m, pages)
+    yield from m.step("unmap", m.costs.unmap * len(pages) + m.costs.tlb_flush)
+    unmapped = frames.mapcount[pages] == 0
+    dirty = (frames.flags[pages] & PG.DIRTY) != 0
+    going = np.nonzero(unmapped & dirty)[0]
+    locked = np.ones(len(pages), np.bool_)
+    if len(going):
+        locked[going[pageout(m, pages[going])]] = False
+    without_buffers = np.zeros(len(pages), np.bool_)
+    clean = np.nonzero(unmapped & ~dirty)[0]
+    without_buffers[clean] = release_buffers(m, pages[clean])
+    flags = frames.flags[pages]
+    free = without_buffers & (frames.refcount[pages] == 2) & ((flags & PG.WRITEBACK) == 0)
+    free &= (frames.mapping[pages] != 0) | ((flags & PG.SWAPCACHE) != 0)
+    out = pages[free]
+    swapped = (frames.flags[out] & PG.SWAPCACHE) != 0
+    m.swap.delete_from_cache(frames, out[swapped])
+    for _, mine in by_space(m, out[~swapped]):
+        remove(m, mine)
+    m.mechanism.restore(m, pages[locked & ~free])
+    m.locks.unlock(pages[locked])
+    m.count("swap_page", int(np.count_nonzero(free)))
+    return free

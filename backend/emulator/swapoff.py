@@ -1,0 +1,115 @@
+"""swapoff: everything that is in swap comes back into memory, then the area is out of use (mm/swapfile.c try_to_unuse(),
+unuse_mm())."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from backend.emulator.frames import PG, Pfns
+from backend.emulator.mm import PTE_SHIFT, PTE_SWAP, Mm, Vma
+from backend.emulator.page_cache import lock_page, unlock_put
+from backend.emulator.page_lock import Events
+from backend.emulator.swap_io import drop_unused, read_page
+from backend.emulator.syscalls import fail
+
+if TYPE_CHECKING:
+    from backend.emulator.machine import Machine
+
+
+def swapoff(m: Machine) -> Events:
+    """Returns 0. OSError EINVAL: there is no swap; ENOMEM: memory does not hold what is in it; then it stays in use."""
+    if not m.swap.total:
+        raise fail(errno.EINVAL)
+    m.swap.closed = True
+    try:
+        while m.swap.used:
+            for mm in {id(task.mm): task.mm for task in m.tasks.values() if task.mm is not None}.values():
+                yield from _unuse_mm(m, mm)
+            for space in list(m.rmap.spaces.values()):
+                for index in np.nonzero(space.swapped >= 0)[0].tolist():
+                    pfn = yield from lock_page(m, space, index, lambda: _frame(m))
+                    if pfn >= 0:
+                        unlock_put(m, pfn)
+            yield from _empty_cache(m)
+    except OSError:
+        m.swap.closed = False
+        raise
+    return 0
+
+
+def _unuse_mm(m: Machine, mm: Mm) -> Events:
+    mm.users += 1
+    yield from mm.lock.down_read(m.env)
+    try:
+        for vma in list(mm.vmas):
+            for index in np.nonzero(vma.pte & PTE_SWAP)[0].tolist():
+                while vma.pte[index] & PTE_SWAP and not vma.unmapped:
+                    yield from _unuse_pte(m, vma, index)
+    finally:
+        mm.lock.up_read()
+        m.mmput(mm)
+
+
+def _unuse_pte(m: Machine, vma: Vma, index: int) -> Events:
+    """One step towards a present PTE: the page is read into the swap cache, or mapped from there. After the lock it is looked at
+    again, as in a fault (patch 1)."""
+    pte = int(vma.pte[index])
+    entry = pte >> PTE_SHIFT
+    pfn = int(m.swap.cache[entry])
+    if pfn < 0:
+        new: Pfns = yield from _frame(m)
+        if not len(new):
+            raise fail(errno.ENOMEM)
+        if vma.pte[index] != pte or m.swap.cache[entry] >= 0:
+            m.frames.put(new)
+            return
+        yield from read_page(m, entry, int(new[0]))
+        return
+    m.locks.get_page(pfn)
+    yield from m.locks.lock(pfn)
+    yield from m.locks.wait_on_writeback(pfn)
+    one = np.array([pfn], np.int32)
+    stale = m.patches.swapcache_recheck and not m.frames.flags[pfn] & PG.SWAPCACHE
+    if stale:
+        m.count("swapcache_rechecks", 1)
+    if stale or vma.pte[index] != pte or vma.unmapped:
+        unlock_put(m, pfn)
+        return
+    m.locks.transfer(pfn)
+    vma.nr_swap -= 1
+    vma.pte[index] = 0
+    m.frames.mapping[pfn] = vma.anon_vma
+    m.frames.index[pfn] = vma.pgoff + index
+    vma.map(m.frames, np.array([index], np.int64), one, 0)
+    m.swap.release(np.array([entry], np.int32))
+    if m.swap.swap_map[entry] == 1:
+        m.rmap.set_dirty(m.frames, one)
+        m.swap.delete_from_cache(m.frames, one)
+    m.locks.unlock(one)
+
+
+def _empty_cache(m: Machine) -> Events:
+    """Pages that only the swap cache still has, or that are mapped already, leave it."""
+    for pfn in m.swap.cache[m.swap.cache >= 0].tolist():
+        if not m.frames.flags[pfn] & PG.SWAPCACHE:
+            continue
+        m.locks.get_page(pfn)
+        yield from m.locks.lock(pfn)
+        yield from m.locks.wait_on_writeback(pfn)
+        one = np.array([pfn], np.int32)
+        if m.frames.flags[pfn] & PG.SWAPCACHE and m.swap.swap_map[m.frames.private[pfn]] == 1:
+            m.rmap.set_dirty(m.frames, one)
+            m.swap.delete_from_cache(m.frames, one)
+        unlock_put(m, pfn)
+        drop_unused(m, one)
+    yield from m.step("swapoff", m.costs.syscall)
+
+
+def _frame(m: Machine) -> Events:
+    """A frame anywhere, for a page that has to come back."""
+    yield from m.step("swapoff", m.costs.lock)
+    node = m.nearest_memory(m.first_node)
+    return m.frames.alloc(1, node, here=node)

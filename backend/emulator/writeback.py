@@ -1,0 +1,135 @@
+"""Writing pages out: to their file's device, or to swap (mm/vmscan.c pageout(), mm/page-writeback.c, fs/buffer.c)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backend.emulator import swap_io
+from backend.emulator.filesystem import AddressSpace, Filesystem
+from backend.emulator.frames import PG, Pfns
+from backend.emulator.mm import PTE_DIRTY, PTE_PRESENT, PTE_SHIFT, PTE_WRITE, Indices, Vma
+from backend.emulator.page_cache import add_buffers, by_space, move_to_swap_cache
+from backend.emulator.page_lock import Events
+
+if TYPE_CHECKING:
+    from backend.emulator.machine import Machine
+
+
+def pageout(m: Machine, pages: Pfns) -> NDArray[np.bool_]:
+    """Locked, dirty pages that nobody maps: written, which unlocks them; those of shared memory move to the swap cache, which
+    unlocks them too. The mask of these; the others (no slot free) stay as they are."""
+    frames = m.frames
+    flags = frames.flags[pages]
+    cached = (flags & PG.SWAPCACHE) != 0
+    shared = ~cached & (frames.mapping[pages] < 0) & ((flags & PG.SWAPBACKED) != 0)
+    swap_io.start_writing(m, pages[cached])
+    start_writing(m, pages[~cached & ~shared & (frames.mapping[pages] < 0)])
+    done = cached | (~shared & (frames.mapping[pages] < 0))
+    moved = move_to_swap_cache(m, pages[shared])
+    m.locks.unlock(moved)
+    done[np.nonzero(shared)[0][: len(moved)]] = True
+    return done
+
+
+def start_writing(m: Machine, pages: Pfns) -> None:
+    """writepage() for locked, dirty pages of files with a device: clean and under writeback from now on, unlocked."""
+    frames = m.frames
+    for space, mine in by_space(m, pages):
+        _clean(m, space, mine)
+        frames.flags[mine] |= PG.WRITEBACK
+        m.locks.unlock(mine)
+        path = _write(m, space, mine, frames.index[mine].copy(), frames.contents[mine].copy())
+        m.start(path, space.fs.name)
+
+
+def write_buffers(m: Machine, pages: Pfns) -> None:
+    """A journal writes the buffers of locked, dirty pages itself: clean, their buffers locked, the pages unlocked."""
+    frames = m.frames
+    for space, mine in by_space(m, pages):
+        _clean(m, space, mine)
+        frames.flags[mine] |= PG.BUFFER_LOCK
+        m.locks.unlock(mine)
+        path = _write(m, space, mine, frames.index[mine].copy(), frames.contents[mine].copy())
+        m.start(path, space.fs.name)
+
+
+def _write(
+    m: Machine, space: AddressSpace, pages: Pfns, index: Indices, contents: NDArray[np.uint64]
+) -> Events:
+    yield from space.fs.device.request(m, space.fs.write * len(pages))
+    space.device[index] = contents
+    space.fs.nr_written += len(pages)
+    m.count("nr_written", len(pages))
+    m.count("pgpgout", len(pages))
+    flags = m.frames.flags[pages]
+    m.locks.end_writeback(pages[(flags & PG.WRITEBACK) != 0])
+    m.locks.unlock_buffers(pages[(flags & PG.BUFFER_LOCK) != 0])
+
+
+def _clean(m: Machine, space: AddressSpace, pages: Pfns) -> None:
+    """clear_page_dirty_for_io(), buffers for the I/O. With `write_notify`, mappings lose their dirty bits and the right to
+    write, so that the next write is noticed."""
+    if space.fs.type.buffers:
+        add_buffers(m, pages)
+    if m.profile.write_notify:
+        for vma, at, index in m.rmap.walk(m.frames, pages):
+            pte = vma.pte[index]
+            here = ((pte & PTE_PRESENT) != 0) & ((pte >> PTE_SHIFT) == pages[at])
+            vma.pte[index[here]] &= ~np.int64(PTE_DIRTY | PTE_WRITE)
+    m.rmap.clear_dirty(m.frames, pages)
+
+
+def transfer_dirty(m: Machine, vma: Vma, index: Indices) -> None:
+    """Dirty bits of present PTEs become the pages' (msync(): sync_page_range())."""
+    at = index[(vma.pte[index] & (PTE_PRESENT | PTE_DIRTY)) == PTE_PRESENT | PTE_DIRTY]
+    m.rmap.set_dirty(m.frames, vma.pfns(at))
+    vma.pte[at] &= ~np.int64(PTE_DIRTY)
+
+
+def write_dirty(m: Machine, space: AddressSpace, wait: bool, journal: bool = False) -> Events:
+    """All dirty pages of a file to its device (filemap_fdatawrite()); `wait` for them, too. `journal`: through it, where the
+    filesystem has one. Returns how many."""
+    tagged = np.nonzero(space.dirty)[0].tolist()
+    if space.swap_backed or not tagged:
+        yield from m.step("writeback", m.costs.syscall)
+        return 0
+    write = write_buffers if journal and space.fs.type.ordered else start_writing
+    count = 0
+    for index in tagged:
+        pfn = _page(space, index)
+        if pfn < 0:
+            continue
+        m.locks.get_page(pfn)
+        yield from m.locks.lock(pfn)
+        yield from m.locks.wait_on_writeback(pfn)
+        yield from m.locks.wait_on_buffers(pfn)
+        if m.frames.mapping[pfn] == space.id and m.frames.flags[pfn] & PG.DIRTY:
+            write(m, np.array([pfn], np.int32))
+            count += 1
+        else:
+            m.locks.unlock(np.array([pfn], np.int32))
+        m.locks.put_page(pfn)
+    for index in tagged if wait else ():
+        pfn = _page(space, index)
+        if pfn >= 0 and m.frames.flags[pfn] & PG.WRITEBACK:
+            m.locks.get_page(pfn)
+            yield from m.locks.wait_on_writeback(pfn)
+            m.locks.put_page(pfn)
+        elif pfn >= 0:
+            yield from m.locks.wait_on_buffers(pfn)
+    return count
+
+
+def _page(space: AddressSpace, index: int) -> int:
+    return int(space.pages[index]) if index < space.size else -1
+
+
+def flusher(m: Machine, filesystem: Filesystem, interval: float) -> Events:
+    """pdflush: every `interval` seconds the filesystem's dirty pages begin to be written, for ever."""
+    while True:
+        yield m.env.timeout(interval)
+        for space in list(filesystem.files.values()):
+            yield from write_dirty(m, space, wait=False)
