@@ -45,17 +45,26 @@ def benefits(description: Description) -> dict[str, Any]:
     pages together on a node of their own.
     """
     asked: list[_Asked] = []
-    built = build(description, before=lambda built, step: asked.extend(_asked(built, step)))
+    slots = [0]
+
+    def observe(built: Built, step: Step, done: bool) -> None:
+        if not done:
+            asked.extend(_asked(built, step))
+        elif step.call in _MOVING:
+            slots.append(built.machine.swap.used)
+
+    built = build(description, observer=observe)
     m = built.machine
     finish(description, built)
     took = sum(outcome["seconds"] for outcome in built.outcomes if outcome["call"] in _MOVING)
     not_moved = sum(outcome["result"] or 0 for outcome in built.outcomes if outcome["call"] in _MOVING)
-    slots = m.swap.used
+    first = next((at for at, outcome in enumerate(built.outcomes) if outcome["call"] in _MOVING), 0)
+    touched = sum(outcome["seconds"] for outcome in built.outcomes[first:] if outcome["call"] == "touch")
     began = m.now
     for part in asked:
         if part.task.alive:
             m.run(_touch(built, part))
-    touching = m.now - began
+    touching = touched + m.now - began
     arrived = [_where(built, part) for part in asked]
     return {
         "pages_asked": sum(len(part.index) for part in asked),
@@ -65,7 +74,7 @@ def benefits(description: Description) -> dict[str, Any]:
         "seconds": took + touching,
         "seconds_moving": took,
         "seconds_touching": touching,
-        "slots_used_after": slots,
+        "slots_used_after": max(slots),
         "pages_not_moved": not_moved,
         "pages_written": m.counters.get("nr_written", 0) + m.counters.get("pswpout", 0),
         **_groups(asked, arrived),

@@ -42,6 +42,8 @@ def create(m: Machine, fs: Filesystem, path: str, pages: int, unlinked: bool = F
         id=-m.rmap.new(), path=path, fs=fs, pages=np.full(pages, -1, np.int32), dirty=np.zeros(pages, np.bool_),
         swapped=np.full(pages, -1, np.int32), device=device, i_size=pages, unlinked=unlinked,
     )  # fmt: skip
+    if m.watch:
+        space.expected = device.copy()
     m.rmap.spaces[space.id] = space
     if not unlinked:
         fs.files[path] = space

@@ -77,7 +77,7 @@ class Patches:
 class Machine:
     """An emulated NUMA machine. Not thread-safe: `EmulatedKernel` serialises.
 
-    `batch`: frames per kernel step; 1 interleaves page by page. `seed`: makes a run repeatable to the last counter.
+    `watch`: remember what was last written to every page (`audit.damaged_pages`). `batch`: frames per kernel step; 1 interleaves page by page. `seed`: makes a run repeatable to the last counter.
     """
 
     def __init__(
@@ -92,6 +92,7 @@ class Machine:
         patches: Patches | None = None,
         seed: int = 1,
         batch: int = 512,
+        watch: bool = False,
     ) -> None:
         self.profile = profile
         self.page_size = page_size
@@ -100,6 +101,7 @@ class Machine:
         self.costs = costs or Costs()
         self.patches = patches or Patches()
         self.batch = batch
+        self.watch = watch
         self.random = random.Random(seed)
         self.env = simpy.Environment()
         self.frames = MemMap(
@@ -243,6 +245,7 @@ class Machine:
             anon_vma=0 if flags & VM.SHARED else self.rmap.new(), file=file,
             pgoff=offset if file is not None else start // self.page_size, pte=np.zeros(pages, np.int64),
             nr_node=np.zeros(self.node_slots, np.int64), flags=flags, policy=policy,
+            expected=np.zeros(pages, np.uint64) if self.watch else None,
         )  # fmt: skip
         mm.insert(vma)
         self.rmap.link(vma)

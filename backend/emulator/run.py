@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import simpy
 
+from backend.emulator.audit import damaged_pages
 from backend.emulator.description import Description, ProcessSpec, RegionSpec, Step
 from backend.emulator.file_fault import BusError
 from backend.emulator.file_io import create, mount
@@ -39,17 +40,21 @@ class Built:
     outcomes: list[dict[str, Any]]
 
 
+Observer = Callable[[Built, Step, bool], object]
+
+
 def build(
     description: Description,
     with_steps: bool = True,
-    before: Callable[[Built, Step], object] = lambda built, step: None,
+    observer: Observer = lambda built, step, done: None,
+    watch: bool = False,
 ) -> Built:
     """The machine at time zero: memory laid out, workloads and steps waiting to run. Raises UsageError where the
-    processes do not fit. `before`: called when a step is about to begin."""
+    processes do not fit. `observer`: called when a step is about to begin, and when it is done. `watch`: remember what is written."""
     m = Machine(
         description.profile, description.nodes, description.distances, page_size=description.page_size,
         swap_pages=description.swap_pages, costs=description.costs, patches=description.patches,
-        seed=description.seed, batch=description.batch,
+        seed=description.seed, batch=description.batch, watch=watch,
     )  # fmt: skip
     m.name = description.name
     m.users.update(description.users)
@@ -80,7 +85,7 @@ def build(
             }
             built.outcomes.append(outcome)
             built.steps.append(
-                m.start(_step(built, step, outcome, before), f"{step.call} {step.task}".strip())
+                m.start(_step(built, step, outcome, observer), f"{step.call} {step.task}".strip())
             )
     return built
 
@@ -90,7 +95,7 @@ def run_scenario(description: Description, seed: int | None = None, trace: str =
     to follow (`trace.find_page`), whose rows are added. Raises UsageError."""
     if seed is not None:
         description = replace(description, seed=seed)
-    built = build(description)
+    built = build(description, watch=True)
     tracer = None
     if trace:
         task, address = find_page(built.machine, built.tasks, built.regions, trace)
@@ -143,6 +148,7 @@ def report(description: Description, built: Built) -> dict[str, Any]:
             for name, task in built.tasks.items()
         },
         "files": [_file_report(m, space) for fs in m.filesystems.values() for space in fs.files.values()],
+        "damaged_pages": damaged_pages(m),
         "counters": {"swap_slots_used": m.swap.used, **dict(sorted(m.counters.items()))},
     }
 
@@ -209,9 +215,7 @@ def _shared_object(built: Built, spec: RegionSpec) -> AddressSpace | None:
     return vma.file if vma is not None else None
 
 
-def _step(
-    built: Built, step: Step, outcome: dict[str, Any], before: Callable[[Built, Step], object]
-) -> Events:
+def _step(built: Built, step: Step, outcome: dict[str, Any], observer: Observer) -> Events:
     """Wait for its time, do it, note what it returned. A task that has exited is ESRCH."""
     m = built.machine
     yield m.env.timeout(step.at)
@@ -225,7 +229,7 @@ def _step(
     try:
         if task is None or not task.alive:
             raise ProcessLookupError(3, "No such process")
-        before(built, step)
+        observer(built, step, False)
         region = built.regions.get(step.task, {}).get(step.arguments.get("region", ""))
         place = Place(m, task, region, step.arguments, forked)
         outcome["result"] = yield from STEPS[step.call].run(place)
@@ -238,3 +242,4 @@ def _step(
     except SegmentationFault:
         outcome["errno"] = "EFAULT"
     outcome["seconds"] = m.now - began
+    observer(built, step, True)

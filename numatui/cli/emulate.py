@@ -123,3 +123,5 @@ def _print(report: dict[str, Any]) -> None:
         f"after {output.duration(report['seconds'])}: "
         + ", ".join(f"{name} {value}" for name, value in counters.items())
     )
+    if report["damaged_pages"]:
+        print(f"{report['damaged_pages']} pages do not have what was last written to them")
