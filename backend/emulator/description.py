@@ -88,6 +88,7 @@ class Description:
     seed: int
     batch: int
     balance: float
+    numa_balancing: bool
     users: dict[int, str]
     filesystems: tuple[FilesystemSpec, ...]
     writeback: float
@@ -136,8 +137,8 @@ def parse_description(text: str, file: str = "scenario", name: str = "", profile
         name=top["name"].text(200) if "name" in top else name or file,
         profile=machine.profile, page_size=machine.page_size, nodes=machine.nodes, distances=machine.distances,
         swap_pages=machine.swap_pages, costs=machine.costs, patches=machine.patches, seed=machine.seed,
-        batch=machine.batch, balance=machine.balance, users=users, filesystems=filesystems,
-        writeback=machine.writeback, processes=processes, steps=steps,
+        batch=machine.batch, balance=machine.balance, numa_balancing=machine.numa_balancing, users=users,
+        filesystems=filesystems, writeback=machine.writeback, processes=processes, steps=steps,
         run=top["run"].seconds() if "run" in top else 0.0,
         cgroups=machine.cgroups, cpusets=tuple(cpusets.specs.values()),
     )  # fmt: skip
@@ -157,6 +158,7 @@ class _Machine:
                 "seed",
                 "batch",
                 "balance",
+                "numa_balancing",
                 "writeback",
                 "cgroups",
             ),
@@ -192,6 +194,11 @@ class _Machine:
         self.seed = keys["seed"].integer() if "seed" in keys else 1
         self.batch = keys["batch"].integer(1, 65536) if "batch" in keys else 512
         self.balance = keys["balance"].seconds() if "balance" in keys else 0.0
+        self.numa_balancing = "numa_balancing" in keys and keys["numa_balancing"].truth()
+        if self.numa_balancing and not self.profile.numa_balancing:
+            keys["numa_balancing"].fail(
+                f"the profile {profile} has no NUMA balancing", "Linux has it since 3.8"
+            )
         self.writeback = keys["writeback"].seconds() if "writeback" in keys else 0.0
         self.files: dict[str, FileSpec] = {}
 

@@ -13,6 +13,7 @@ from backend.emulator.mm import (
     PTE_DIRTY,
     PTE_MIGRATION,
     PTE_PRESENT,
+    PTE_PROTNONE,
     PTE_SHIFT,
     PTE_SWAP,
     PTE_WRITE,
@@ -48,7 +49,7 @@ def access(m: Machine, task: Task, thread: Thread, address: int, write: bool) ->
         vma, index = _find(task, address, write)
         at = np.array([index], np.int64)
         pte = int(vma.pte[index])
-        if pte & PTE_PRESENT and (pte & PTE_WRITE or not write):
+        if pte & (PTE_PRESENT | PTE_PROTNONE) == PTE_PRESENT and (pte & PTE_WRITE or not write):
             vma.mark(m.frames, at, write)
             if write:
                 m.store(vma, at)
@@ -81,6 +82,8 @@ def _handle_fault(m: Machine, task: Task, thread: Thread, address: int, write: b
         yield from _do_swap_page(m, task, thread, vma, index, pte, write)
     elif pte & PTE_MIGRATION:
         yield from _migration_entry_wait(m, pte)
+    elif pte & PTE_PROTNONE:
+        yield from m.balancing.do_numa_page(task, thread, vma, index, pte)
     elif write and not pte & PTE_WRITE and vma.shared:
         yield from write_shared(m, vma, index, pte)
     elif write and not pte & PTE_WRITE:
@@ -97,7 +100,7 @@ def touch(m: Machine, task: Task, thread: Thread, start: int, index: Indices, wr
         _writable(vma, write)
         found += len(local)
         pte = vma.pte[local]
-        ready = (pte & PTE_PRESENT) != 0
+        ready = (pte & (PTE_PRESENT | PTE_PROTNONE)) == PTE_PRESENT
         if write:
             ready &= (pte & PTE_WRITE) != 0
         at = local[ready]

@@ -103,6 +103,7 @@ class MemMap:
         self.private = np.zeros(total, np.int32)
         self.contents = np.zeros(total, np.uint64)
         self.cgroup = np.zeros(total, np.int16)
+        self.last_cpupid: NDArray[np.int32] | None = None
         self.zones: dict[int, Zone] = {}
         self.bad: set[int] = set()
         start = FIRST_PFN
@@ -200,6 +201,8 @@ class MemMap:
         self.private[pfns] = 0
         self.contents[pfns] = 0
         self.cgroup[pfns] = 0
+        if self.last_cpupid is not None:
+            self.last_cpupid[pfns] = 0
         for nid, here in self.by_node(pfns):
             zone = self.zones[nid]
             mine = pfns[here]
@@ -214,6 +217,11 @@ class MemMap:
         self.state[pfns[out]] = State.KEPT_OUT
         zone.kept_out += int(np.count_nonzero(out))
         return pfns[~out]
+
+    def track_faults(self) -> None:
+        """From now on frames remember who took their last hinting fault (page_cpupid_last(); 0: nobody)."""
+        if self.last_cpupid is None:
+            self.last_cpupid = np.zeros(len(self.nid), np.int32)
 
     def isolate_zone(self, nid: int) -> None:
         """Nothing is allocated from this node any more; its free frames are kept out, those in use when they are freed."""

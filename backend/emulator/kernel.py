@@ -9,7 +9,7 @@ from array import array
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from backend.emulator import cgroupfs, policy_calls, procfs, syscalls
+from backend.emulator import cgroupfs, numa_balancing, policy_calls, procfs, syscalls
 from backend.emulator.machine import Machine
 from backend.emulator.page_lock import Events
 from backend.emulator.permissions import may_write
@@ -144,7 +144,10 @@ class EmulatedKernel:
         return self._locked(lambda: procfs.listdir(self.machine, path))
 
     def write(self, path: str, data: bytes) -> None:
-        self._call(lambda m, caller: cgroupfs.write(m, caller, path, data))
+        if path == numa_balancing.SYSCTL:
+            self._locked(lambda: numa_balancing.write_sysctl(self.machine, self.caller, data))
+        else:
+            self._call(lambda m, caller: cgroupfs.write(m, caller, path, data))
 
     def username(self, uid: int) -> str:
         return self.machine.users.get(uid, str(uid))

@@ -30,6 +30,7 @@ from backend.emulator.mm import (
     ReverseMap,
     Vma,
 )  # fmt: skip
+from backend.emulator.numa_balancing import NumaBalancing
 from backend.emulator.page_lock import Events, PageLocks
 from backend.emulator.permissions import Cap
 from backend.emulator.placing import mark_mlocked
@@ -126,6 +127,7 @@ class Machine:
         self.who: WeakKeyDictionary[simpy.Process, str] = WeakKeyDictionary()
         self.reclaim = Reclaimer(self)
         self.cpusets = Cpusets(self, cgroups or profile.cgroups)
+        self.balancing = NumaBalancing(self)
         self._pids = count(1)
         self._starts = count(1)
         self._next_value = 1

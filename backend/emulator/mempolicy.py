@@ -49,9 +49,10 @@ class Mempolicy:
         return here
 
     def interleave_nodes(self, offsets: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The node for each page offset: the (offset mod n)-th of the set (offset_il_node())."""
+        """The node for each page offset: the (offset mod n)-th of the set, of an offset cut to 32 bits
+        (offset_il_node())."""
         ids = np.fromiter(self.nodes, np.int64, len(self.nodes))
-        return ids[offsets % len(ids)]
+        return ids[(offsets & 0xFFFF_FFFF) % len(ids)]
 
 
 DEFAULT = Mempolicy(Mode.DEFAULT)

@@ -18,6 +18,8 @@ Indices = NDArray[np.int64]
 """Page indices within a VMA."""
 
 PTE_PRESENT, PTE_YOUNG, PTE_DIRTY, PTE_WRITE, PTE_SWAP, PTE_MIGRATION, PTE_ZERO = 1, 2, 4, 8, 16, 32, 64
+PTE_PROTNONE = 128
+"""Beside PTE_PRESENT: the page is there, and its next access is a NUMA hinting fault."""
 PTE_SHIFT = 8
 """A PTE is an int64: flags in the low byte; above, a pfn (present, migration) or a swap entry. 0 is none. PTE_ZERO alone: the
 zero page, which nobody counts."""

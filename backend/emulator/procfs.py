@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from backend.emulator import cgroupfs
+from backend.emulator import cgroupfs, sysfs_cpu
 from backend.emulator.filesystem import AddressSpace
 from backend.emulator.frames import Zone
 from backend.emulator.mm import PTE_PRESENT, PTE_SHIFT, PTE_SWAP, PTE_ZERO, VM, Vma
@@ -54,6 +54,8 @@ def read(m: Machine, caller: Caller, path: str, offset: int, size: int) -> bytes
         return _slice(render(m, node), offset, size)
     if cgroupfs.owns(path):
         return _slice(cgroupfs.read(m, path), offset, size)
+    if (data := sysfs_cpu.read(m, path)) is not None:
+        return _slice(data, offset, size)
     render_machine = _MACHINE_FILES.get(path)
     if render_machine is None:
         raise _error(errno.ENOENT, path)
@@ -84,7 +86,7 @@ def listdir(m: Machine, path: str) -> list[str]:
         task = m.tasks.get(int(match[1]))
         if task is not None and any(thread.tid == int(match[2]) for thread in task.threads):
             return ["stat", "comm"]
-    elif names := _children(path):
+    elif names := [*sysfs_cpu.listdir(m, path), *_children(path)]:
         return names
     raise _error(errno.ENOENT, path)
 
@@ -282,14 +284,6 @@ def _distance(m: Machine, node: int) -> bytes:
     return (" ".join(str(m.distance(node, other)) for other in m.nodes) + "\n").encode()
 
 
-def _cpumap(m: Machine, node: int) -> bytes:
-    width = max(m.node_of_cpu, default=0) // 32 + 1
-    bits = sum(1 << cpu for cpu in m.nodes[node].cpus)
-    return (
-        ",".join(f"{bits >> 32 * word & 0xFFFFFFFF:08x}" for word in reversed(range(width))) + "\n"
-    ).encode()
-
-
 def _meminfo(m: Machine) -> bytes:
     kilo = m.page_size // 1024
     zones = m.frames.zones.values()
@@ -369,10 +363,11 @@ _NODE_FILES: dict[str, Callable[[Machine, int], bytes]] = {
     "vmstat": _node_vmstat,
     "distance": _distance,
     "cpulist": lambda m, node: _list(m.nodes[node].cpus),
-    "cpumap": _cpumap,
+    "cpumap": lambda m, node: sysfs_cpu.hexmask(m, m.nodes[node].cpus),
 }
 _MACHINE_FILES: dict[str, Callable[[Machine], bytes]] = {
     "/proc/meminfo": _meminfo,
+    "/proc/cpuinfo": sysfs_cpu.cpuinfo,
     "/proc/vmstat": lambda m: _counters(m.counters),
     "/proc/zoneinfo": _zoneinfo,
     "/proc/stat": _proc_stat,
@@ -380,7 +375,7 @@ _MACHINE_FILES: dict[str, Callable[[Machine], bytes]] = {
     "/proc/uptime": lambda m: f"{m.now:.2f} 0.00\n".encode(),
     "/proc/version": lambda m: f"Linux version {m.profile.release} (numatui) #1 SMP\n".encode(),
     "/proc/sys/kernel/osrelease": lambda m: f"{m.profile.release}\n".encode(),
-    "/proc/sys/kernel/numa_balancing": lambda m: b"0\n",
+    "/proc/sys/kernel/numa_balancing": lambda m: b"%d\n" % m.balancing.on,
     "/proc/sys/vm/zone_reclaim_mode": lambda m: b"0\n",
     "/proc/numatui/throughput": _throughput,
     "/etc/passwd": _passwd,

@@ -59,6 +59,7 @@ def build(
     )  # fmt: skip
     m.name = description.name
     m.users.update(description.users)
+    m.balancing.on = description.numa_balancing
     first_cpu = next(iter(m.node_of_cpu))
     m.spawn("init", cpu=first_cpu, command="/sbin/init")
     m.spawn("kthreadd", cpu=first_cpu, kernel_thread=True)

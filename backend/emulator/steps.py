@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from backend.emulator.machine import Machine
     from backend.emulator.yaml_reader import Value
 
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where a step acts: a task, and a region of it where the step has one."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from backend.emulator.migration.isolate import isolate, takeable
 from backend.emulator.migration.nodes import do_migrate_pages, migrate_isolated
-from backend.emulator.mm import PTE_MIGRATION, PTE_PRESENT, PTE_SHIFT, PTE_SWAP, Mm
+from backend.emulator.mm import PTE_MIGRATION, PTE_PRESENT, PTE_PROTNONE, PTE_SHIFT, PTE_SWAP, Mm
 from backend.emulator.page_lock import Events
 from backend.emulator.permissions import ALL_CAPS, Cap, may_access, may_name, mems_of_caller
 from backend.emulator.task import Task
@@ -163,7 +163,8 @@ def move_pages(
 
 
 def _lookup(m: Machine, mm: Mm, addresses: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """For each address: (the PTE, -1 where nothing is mapped; the frame of a present PTE, else -1)."""
+    """For each address: (the PTE, -1 where nothing is mapped; the frame of a present, accessible PTE, else -1:
+    follow_page() does not see pages that wait for a NUMA hinting fault)."""
     ptes = np.full(len(addresses), -1, np.int64)
     if mm.vmas:
         starts = np.array([vma.start for vma in mm.vmas], np.uint64)
@@ -174,15 +175,16 @@ def _lookup(m: Machine, mm: Mm, addresses: NDArray[np.uint64]) -> tuple[NDArray[
                 continue
             index = (addresses[at] - np.uint64(vma.start)) // np.uint64(m.page_size)
             ptes[at] = vma.pte[index.astype(np.int64)]
-    present = (ptes > 0) & ((ptes & PTE_PRESENT) != 0)
+    present = (ptes > 0) & ((ptes & (PTE_PRESENT | PTE_PROTNONE)) == PTE_PRESENT)
     return ptes, np.where(present, ptes >> PTE_SHIFT, -1).astype(np.int32)
 
 
 def _where(m: Machine, mm: Mm, addresses: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """The node of each page, or -ENOENT (in swap, under migration), -EFAULT (never touched, not mapped)."""
+    """The node of each page, or -ENOENT (in swap, under migration, waiting for a NUMA hinting fault), -EFAULT (never
+    touched, not mapped)."""
     ptes, pfns = _lookup(m, mm, addresses)
     where = np.full(len(addresses), -errno.EFAULT, np.int64)
-    away = (ptes > 0) & ((ptes & (PTE_SWAP | PTE_MIGRATION)) != 0)
+    away = (ptes > 0) & ((ptes & (PTE_SWAP | PTE_MIGRATION | PTE_PROTNONE)) != 0)
     where[away] = -errno.ENOENT
     here = pfns >= 0
     where[here] = m.frames.nid[pfns[here]]

@@ -41,6 +41,7 @@ def run_thread(
     yield m.env.timeout(PERIOD * float(generator.random()))
     while task.alive:
         cost = accesses = 0.0
+        yield from m.balancing.tick(task, thread)
         try:
             for region, access in regions:
                 hot = max(1, int(region.pages * access.hot))

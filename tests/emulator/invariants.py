@@ -7,7 +7,17 @@ import numpy as np
 from backend.emulator.filesystem import AddressSpace
 from backend.emulator.frames import PG, State
 from backend.emulator.machine import Machine
-from backend.emulator.mm import PTE_DIRTY, PTE_MIGRATION, PTE_PRESENT, PTE_SHIFT, PTE_SWAP, PTE_ZERO, Mm, Vma
+from backend.emulator.mm import (
+    PTE_DIRTY,
+    PTE_MIGRATION,
+    PTE_PRESENT,
+    PTE_PROTNONE,
+    PTE_SHIFT,
+    PTE_SWAP,
+    PTE_ZERO,
+    Mm,
+    Vma,
+)
 
 
 def address_spaces(m: Machine, more: list[Mm] = []) -> list[Mm]:  # noqa: B006
@@ -70,6 +80,9 @@ def _frame_states(m: Machine) -> None:
     free = frames.state == State.FREE
     for name in ("flags", "refcount", "mapcount", "mapping", "private"):
         assert not getattr(frames, name)[free].any(), f"1: free frames have no {name}"
+    assert frames.last_cpupid is None or not frames.last_cpupid[free].any(), (
+        "1: free frames were used by nobody"
+    )
     assert (frames.refcount[frames.state == State.IN_USE] > 0).all(), "1: frames in use are referenced"
     assert not (frames.state[list(frames.bad)] == State.FREE).any(), "9: bad frames are never free"
     stacks = [zone.stack[: zone.free] for zone in frames.zones.values()]
@@ -202,6 +215,8 @@ def _vma_counts(m: Machine, vma: Vma) -> None:
     frames = m.frames
     pte = vma.pte[(vma.pte & PTE_PRESENT) != 0]
     pfns = pte >> PTE_SHIFT
+    marked = (vma.pte & PTE_PROTNONE) != 0
+    assert ((vma.pte[marked] & PTE_PRESENT) != 0).all(), "only present pages wait for a hinting fault"
     assert np.array_equal(vma.nr_node, np.bincount(frames.nid[pfns], minlength=m.node_slots)), (
         "7: pages per node"
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-from array import array
 
 import numpy as np
 import pytest
@@ -19,6 +18,7 @@ from backend.emulator.syscalls import Caller
 from backend.nodeset import NodeSet
 from tests.emulator.invariants import check_at_rest
 from tests.emulator.machines import machine, nodes_of, region
+from tests.emulator.rig import Me
 
 PROFILES = ["linux-6", "direct-v8"]
 
@@ -182,107 +182,24 @@ def test_the_same_seed_gives_the_same_run(profile: str) -> None:
     assert run_scenario(load("scheduler-moves"), seed=7) == run_scenario(load("scheduler-moves"), seed=7)
 
 
-class TestMovePages:
-    def kernel(self) -> tuple[EmulatedKernel, Machine, int, int]:
-        m = machine("linux-6")
-        task = m.spawn("t", cpu=0)
-        vma = region(m, task, {0: 8}, pages=12)
-        return EmulatedKernel(m), m, task.pid, vma.start
-
-    def call(
-        self, kernel: EmulatedKernel, pid: int, pages: list[int], nodes: list[int] | None, flags: int = 2
-    ) -> tuple[int | str, list[int]]:
-        status = array("i", [-999]) * len(pages)
-        targets = None if nodes is None else array("i", nodes)
-        try:
-            return kernel.move_pages(pid, array("Q", pages), targets, status, flags), list(status)
-        except OSError as exc:
-            return errno.errorcode[exc.errno or 0], list(status)
-
-    def test_query_tells_nodes_and_errors(self) -> None:
-        kernel, _, pid, start = self.kernel()
-        pages = [start, start + 5, start + 9 * 4096, 0x1000]
-        assert self.call(kernel, pid, pages, None) == (0, [0, 0, -errno.EFAULT, -errno.EFAULT])
-
-    def test_moves_and_answers_the_target_also_when_already_there(self) -> None:
-        kernel, _, pid, start = self.kernel()
-        pages = [start + n * 4096 for n in range(4)]
-        assert self.call(kernel, pid, pages, [2] * 4) == (0, [2] * 4)
-        assert self.call(kernel, pid, pages, [2] * 4) == (0, [2] * 4)
-
-    def test_nothing_asked_nothing_done(self) -> None:
-        kernel, _, pid, _ = self.kernel()
-        assert self.call(kernel, pid, [], []) == (0, [])
-
-    @pytest.mark.parametrize("bad", [7, -1, 5000])
-    def test_a_bad_third_target_fails_the_call_after_moving_the_first_two(self, bad: int) -> None:
-        kernel, _, pid, start = self.kernel()
-        pages = [start + n * 4096 for n in range(8)]
-        result = self.call(kernel, pid, pages, [1, 1, bad, 1, 1, 1, 1, 1])
-        assert result == ("ENODEV", [1, 1, *[-999] * 6])
-        assert self.call(kernel, pid, pages, None)[1] == [1, 1, 0, 0, 0, 0, 0, 0]
-
-    def test_pinned_pages_are_counted_and_their_statuses_untouched(self) -> None:
-        kernel, m, pid, start = self.kernel()
-        vma = m.tasks[pid].mm.vmas[0]
-        for index in range(4):
-            m.locks.get_page(int(vma.pfns(np.array([index]))[0]))
-        result = self.call(kernel, pid, [start + n * 4096 for n in range(4)], [1] * 4)
-        assert result == (4, [-999] * 4)
-
-    @pytest.mark.parametrize(("flags", "error"), [(1, "EINVAL"), (8, "EINVAL")])
-    def test_strict_and_unknown_flags_are_refused(self, flags: int, error: str) -> None:
-        kernel, _, pid, start = self.kernel()
-        assert self.call(kernel, pid, [start], [1], flags)[0] == error
-
-    def test_no_such_process_and_kernel_threads(self) -> None:
-        kernel, m, _, start = self.kernel()
-        thread = m.spawn("kswapd0", cpu=0, kernel_thread=True)
-        assert self.call(kernel, 4711, [start], [1])[0] == "ESRCH"
-        assert self.call(kernel, thread.pid, [start], [1])[0] == "EINVAL"
-
-    def test_other_users_and_move_all_need_privilege(self) -> None:
-        _, m, pid, start = self.kernel()
-        m.tasks[pid].uid = 1000
-        own, other = EmulatedKernel(m, Caller(1000, False)), EmulatedKernel(m, Caller(1001, False))
-        assert self.call(own, pid, [start], [1])[0] == 0
-        assert self.call(other, pid, [start], [1])[0] == "EPERM"
-        assert self.call(own, pid, [start], [1], 4)[0] == "EPERM"
-
-    def test_direct_v8_has_no_move_pages(self) -> None:
-        m = machine("direct-v8")
-        task = m.spawn("t", cpu=0)
-        assert self.call(EmulatedKernel(m), task.pid, [0], [1])[0] == "ENOSYS"
+@pytest.mark.parametrize("bad", [-1, 5000])
+def test_a_bad_third_target_fails_the_call_after_moving_the_first_two(bad: int) -> None:
+    me = Me()
+    vma = me.region({0: 4})
+    assert me.move(me.addresses(vma), [1, 1, bad, 1]) == ["-ENODEV", [1, 1, None, None]]
+    assert me.where(vma) == [1, 1, 0, 0]
 
 
-class TestMigratePagesArguments:
-    @pytest.mark.parametrize(
-        ("pid", "maxnode", "old", "new", "error"),
-        [
-            (4711, 65, [0], [1], "ESRCH"), (-1, 65, [0], [1], "ESRCH"), (2, 65, [0], [1], "EINVAL"),
-            (1, 65, [0], [], "EINVAL"), (1, 65, [], [1], None), (1, 65, [0], [7], "EINVAL"), (1, 65, [0], [1, 7], None),
-            (1, 65, [7], [1], None), (1, 0, [0], [0], "EINVAL"), (1, 1, [0], [0], "EINVAL"), (1, 2, [0], [0], None),
-            (1, 32770, [0], [0], "EINVAL"),
-        ],
-    )  # fmt: skip
-    def test_as_measured(
-        self, pid: int, maxnode: int, old: list[int], new: list[int], error: str | None
-    ) -> None:
-        m = machine()
-        m.spawn("t", cpu=0)
-        m.spawn("kthreadd", cpu=0, kernel_thread=True)
-        kernel = EmulatedKernel(m)
-        got = None
-        try:
-            assert kernel.migrate_pages(pid, maxnode, NodeSet(old).mask(), NodeSet(new).mask()) == 0
-        except OSError as exc:
-            got = errno.errorcode[exc.errno or 0]
-        assert got == error
+def test_kernel_threads_have_no_pages_to_move() -> None:
+    me = Me()
+    thread = me.m.spawn("kswapd0", cpu=0, kernel_thread=True)
+    assert me.move([0x1000], 1, pid=thread.pid)[0] == "-EINVAL"
 
-    def test_only_the_owner_and_the_privileged_may(self) -> None:
-        m = machine()
-        task = m.spawn("t", cpu=0, uid=1000)
-        region(m, task, {0: 1})
-        assert migrate(m, task.pid, [0], [1], Caller(1000, False)) == 0
-        with pytest.raises(PermissionError):
-            migrate(m, task.pid, [1], [0], Caller(1001, False))
+
+def test_direct_v8_has_no_move_pages() -> None:
+    me = Me(m=machine("direct-v8"))
+    assert me.move([0x1000], 1)[0] == "-ENOSYS"
+
+
+def test_a_mask_needs_room_for_one_bit_more_than_it_has() -> None:
+    assert Me().migrate([0], [0], maxnode=1) == "-EINVAL"

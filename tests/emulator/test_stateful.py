@@ -18,6 +18,7 @@ from backend.emulator.hotplug import bad_page, offline, online
 from backend.emulator.machine import Machine
 from backend.emulator.mlock import mlock, munlock
 from backend.emulator.mm import PTE_MIGRATION, PTE_PRESENT, PTE_SHIFT, PTE_SWAP, Mm, Vma
+from backend.emulator.numa_balancing import change_prot_numa
 from backend.emulator.page_cache import truncate
 from backend.emulator.page_lock import Events
 from backend.emulator.scheduler import balance, schedule
@@ -45,6 +46,7 @@ class Happenings(CpusetRules, RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.m: Machine = machine(self.profile, pages=self.pages, swap_pages=24, batch=self.batch)
+        self.m.balancing.on = self.m.profile.numa_balancing
         self.tasks: list[Task] = []
         self.exited: list[Mm] = []
         self.pins: list[int] = []
@@ -96,6 +98,23 @@ class Happenings(CpusetRules, RuleBasedStateMachine):
             task, vma = found
             index = np.arange(first, min(vma.pages, first + count), dtype=np.int64)
             self._start(touch(self.m, task, task.threads[thread], vma.start, index, write))
+
+    @precondition(lambda self: self.tasks and self.m.balancing.on)
+    @rule(
+        pick=picks,
+        first=st.integers(0, 13),
+        count=st.integers(1, 8),
+        cpu=st.integers(0, 7),
+        write=st.booleans(),
+    )
+    def hinting_faults(self, pick: int, first: int, count: int, cpu: int, write: bool) -> None:
+        found = self._vma(pick)
+        if found:
+            task, vma = found
+            index = np.arange(first, min(vma.pages, first + count), dtype=np.int64)
+            change_prot_numa(self.m, vma, index, None)
+            task.threads[1].cpu = cpu
+            self._start(touch(self.m, task, task.threads[1], vma.start, index[: 1 + count // 2], write))
 
     @precondition(lambda self: self.tasks)
     @rule(pick=picks, old=sets, new=sets, privileged=st.booleans())
@@ -358,6 +377,8 @@ def test_the_state_machine_came_to_the_interesting_places() -> None:
         "migrate_passes",
         "migration_waits",
         "swapcache_faults",
+        "numa_hint_faults_local",
+        "numa_pages_migrated",
     } <= seen
     assert {"linux-6", "direct-v8"} <= reached
 

@@ -70,6 +70,8 @@ def migrate_page(m: Machine, old: Pfns, new: Pfns) -> Events:
         yield from m.step("buffers", m.costs.lock * int(np.count_nonzero(buffered)))
 
     frames.contents[targets] = frames.contents[pages]
+    if frames.last_cpupid is not None:
+        frames.last_cpupid[targets] = frames.last_cpupid[pages]
     frames.flags[targets] |= frames.flags[pages] & np.uint32(_COPIED)
     _forget(m, pages)
     yield from m.step("copy", _copy_cost(m, pages, targets))

@@ -86,7 +86,7 @@ def migrate_isolated(m: Machine, pages: Pfns, target: int, allowed: frozenset[in
         put_all_back(m, lists)
         if len(frames) < len(part):
             putback(m, pages[position:])
-            m.count("pgmigrate_fail", len(pages) - position)
+            m.count("pgmigrate_fail", not_moved + 1)
             return -errno.ENOMEM
     m.count("pgmigrate_fail", not_moved)
     return not_moved

@@ -1,0 +1,287 @@
+"""What the Linux Test Project asserts of these system calls, as tests of our own against the emulated linux-6.
+
+LTP passes raw pointers; the seam passes masks and arrays as bytes, so what LTP asserts of invalid pointers has no
+counterpart. Memory that LTP shares by MAP_SHARED is shared by fork here.
+"""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from backend.kernel import Mode
+from tests.emulator.invariants import check_at_rest
+from tests.emulator.rig import Me, answer
+
+MOVE, MOVE_ALL, STRICT = 2, 4, 1
+CALLS = {"migrate_pages": 3, "move_pages": 12, "mbind": 4, "set_mempolicy": 5, "get_mempolicy": 2}
+LEFT_OUT = {
+    "migrate_pages03": "needs merged equal pages (KSM)",
+    "move_pages08": "more pages than the array holds; E2BIG is gone since 2.6.29",
+    "move_pages12": "needs hugetlb pages and soft offlining of them",
+    "set_mempolicy03": "waits for file pages",
+    "set_mempolicy04": "waits for file pages",
+    "set_mempolicy05": "an invalid pointer in the 32-bit call",
+}
+ON_ONE_NODE = [Mode.PREFERRED, Mode.BIND, Mode.INTERLEAVE]
+
+
+def test_every_ltp_test_is_here_or_left_out_for_a_reason() -> None:
+    tests = [value for name, value in globals().items() if name.startswith("test_")]
+    named = {name for test in tests for name in re.findall(r"\b[a-z_]+\d\d\b", test.__doc__ or "")}
+    names = {f"{call}{number:02}" for call, count in CALLS.items() for number in range(1, count + 1)}
+    assert named | set(LEFT_OUT) == names
+    assert not named & set(LEFT_OUT)
+
+
+# migrate_pages
+
+
+def test_migrating_between_the_same_nodes_is_fine() -> None:
+    """migrate_pages01: test_sane_nodes."""
+    assert Me().migrate([0], [0]) == 0
+
+
+@pytest.mark.parametrize(
+    ("pid", "maxnode", "new", "error"),
+    [(-1, 65, [0], "-ESRCH"), ((1 << 22) + 1, 65, [0], "-ESRCH"), (None, -1, [0], "-EINVAL"), (None, 65, [5], "-EINVAL")],
+)  # fmt: skip
+def test_migrate_pages_refuses_what_is_not_there(
+    pid: int | None, maxnode: int, new: list[int], error: str
+) -> None:
+    """migrate_pages01: test_invalid_pid, test_invalid_masksize, test_invalid_nodes."""
+    me = Me()
+    me.region({0: 2})
+    assert me.migrate([0], new, pid=pid, maxnode=maxnode) == error
+    assert me.where(me.vma) == [0, 0]
+
+
+def test_nobody_may_not_migrate_another_users_process() -> None:
+    """migrate_pages01: test_invalid_perm."""
+    parent = Me()
+    child = parent.fork(privileged=False)
+    assert child.migrate([0], [0], pid=parent.task.pid) == "-EPERM"
+
+
+@pytest.mark.parametrize("nice", [True, False])
+def test_a_process_migrates_its_own_private_memory_to_and_fro(nice: bool) -> None:
+    """migrate_pages02: test_migrate_current_process, with and without CAP_SYS_NICE."""
+    me = Me(privileged=nice)
+    vma = me.region({0: 1})
+    for node in (1, 0):
+        assert me.migrate([0, 1, 2, 3], [node]) == 0
+        assert me.get(vma.start, 3) == [0, node, []]
+    check_at_rest(me.m)
+
+
+@pytest.mark.parametrize("nice", [True, False])
+def test_shared_memory_moves_with_cap_sys_nice_only(nice: bool) -> None:
+    """migrate_pages02: the shared part of test_migrate_current_process."""
+    parent = Me()
+    shared = parent.region({1: 1})
+    child = parent.fork(privileged=nice)
+    private = child.region({1: 1})
+    assert child.migrate([0, 1, 2, 3], [0]) == 0
+    assert child.where(private) == [0]
+    assert parent.where(shared) == [0 if nice else 1]
+    check_at_rest(parent.m)
+
+
+@pytest.mark.parametrize("nice", [True, False])
+def test_another_process_of_the_same_user_can_be_migrated(nice: bool) -> None:
+    """migrate_pages02: test_migrate_other_process: by the same user, and by root."""
+    victim = Me(privileged=False)
+    vma = victim.region({0: 1})
+    mover = Me(privileged=nice, m=victim.m)
+    assert mover.migrate([0, 1, 2, 3], [1], pid=victim.task.pid) == 0
+    assert victim.where(vma) == [1]
+
+
+# move_pages
+
+
+def test_move_pages_without_nodes_tells_where_pages_are() -> None:
+    """move_pages01."""
+    me = Me()
+    assert me.where(me.region({1: 1, 0: 1, 2: 1})) == [1, 0, 2]
+
+
+def test_pages_move_from_one_node_to_another() -> None:
+    """move_pages02."""
+    me = Me()
+    vma = me.region({0: 2})
+    assert me.move(me.addresses(vma), 1, MOVE) == [0, [1, 1]]
+    assert me.where(vma) == [1, 1]
+    check_at_rest(me.m)
+
+
+def test_shared_pages_move_for_everybody_with_move_all() -> None:
+    """move_pages03."""
+    me = Me()
+    vma = me.region({0: 2})
+    child = me.fork()
+    assert me.move(me.addresses(vma), 1, MOVE_ALL) == [0, [1, 1]]
+    assert child.where(child.vma) == [1, 1]
+
+
+def test_pages_that_are_not_there_get_a_status_and_the_others_move() -> None:
+    """move_pages04: an untouched page, an address that is not mapped, the zero page. LTP asked for -ENOENT of old
+    kernels; the measured one says -EFAULT."""
+    me = Me()
+    vma = me.region({0: 1}, pages=3)
+    me.touch(vma, count=1, first=2, write=False)
+    touched, untouched, zero = me.addresses(vma)
+    result = me.move([touched, untouched, vma.end + 0x1000, zero], 1, MOVE)
+    assert result == [0, [1, "-EFAULT", "-EFAULT", "-EFAULT"]]
+
+
+def test_shared_pages_are_refused_one_by_one_without_move_all() -> None:
+    """move_pages05: a shared page and one of its own in the same call."""
+    me = Me()
+    shared = me.region({0: 1})
+    me.fork()
+    own = me.region({0: 1})
+    assert me.move([shared.start, own.start], 1, MOVE) == [0, ["-EACCES", 1]]
+    assert me.where(shared) + me.where(own) == [0, 1]
+
+
+def test_a_node_that_does_not_exist_fails_the_call() -> None:
+    """move_pages06."""
+    me = Me()
+    assert me.move(me.addresses(me.region({0: 2})), 1024)[0] == "-ENODEV"
+
+
+def test_a_process_that_does_not_exist_fails_the_call() -> None:
+    """move_pages07."""
+    me = Me()
+    assert me.move(me.addresses(me.region({0: 2})), 1, pid=1 << 22)[0] == "-ESRCH"
+
+
+def test_pages_that_are_there_already_are_no_failure() -> None:
+    """move_pages09."""
+    me = Me()
+    assert me.move(me.addresses(me.region({0: 2})), 0, MOVE) == [0, [0, 0]]
+
+
+@pytest.mark.parametrize("flags", [STRICT, STRICT | MOVE, 8])
+def test_flags_of_other_calls_are_refused(flags: int) -> None:
+    """move_pages10."""
+    me = Me()
+    assert me.move(me.addresses(me.region({0: 2})), 1, flags)[0] == "-EINVAL"
+    assert me.where(me.vma) == [0, 0]
+
+
+def test_move_all_is_for_the_privileged() -> None:
+    """move_pages11."""
+    me = Me(privileged=False)
+    me.region({0: 2})
+    me.fork(privileged=False)
+    assert me.move(me.addresses(me.vma), 1, MOVE_ALL)[0] == "-EPERM"
+
+
+# mbind
+
+ARGUMENTS = [
+    (Mode.DEFAULT, [], 0, [0, []]), (Mode.DEFAULT, [0], "-EINVAL", None), (Mode.BIND, [], "-EINVAL", None),
+    (Mode.BIND, [0], 0, [2, [0]]), (Mode.INTERLEAVE, [], "-EINVAL", None), (Mode.INTERLEAVE, [0], 0, [3, [0]]),
+    (Mode.PREFERRED, [], 0, [4, []]), (Mode.PREFERRED, [0], 0, [1, [0]]), (-1, [], "-EINVAL", None),
+]  # fmt: skip
+"""Preferring nothing reads back as local since 5.14."""
+
+
+@pytest.mark.parametrize(("mode", "nodes", "result", "policy"), ARGUMENTS)
+def test_mbind_takes_these_modes_and_get_mempolicy_tells_them(
+    mode: int, nodes: list[int], result: int | str, policy: list[object] | None
+) -> None:
+    """mbind01, and get_mempolicy01 with MPOL_F_ADDR."""
+    me = Me()
+    vma = me.region(pages=4)
+    mask, maxnode = (b"\1" + bytes(7), 65) if nodes else (b"", 0)
+    length = vma.end - vma.start
+    assert answer(lambda: me.kernel.mbind(vma.start, length, mode, mask, maxnode, 0)) == result
+    assert me.get(vma.start, 2) == [0, *(policy or [0, []])]
+
+
+def test_mbind_refuses_unknown_flags() -> None:
+    """mbind01: invalid flags."""
+    me = Me()
+    assert me.mbind(me.region(pages=4), Mode.DEFAULT, [], -1) == "-EINVAL"
+
+
+@pytest.mark.parametrize("mode", ON_ONE_NODE)
+def test_strict_finds_a_page_on_another_node(mode: int) -> None:
+    """mbind02."""
+    me = Me()
+    vma = me.region(pages=1)
+    assert me.touch(vma) == [0]
+    assert me.mbind(vma, mode, [1], STRICT) == "-EIO"
+    assert me.where(vma) == [0]
+
+
+@pytest.mark.parametrize("flag", [MOVE, MOVE_ALL])
+@pytest.mark.parametrize("mode", ON_ONE_NODE)
+def test_mbind_moves_a_page_that_is_there(mode: int, flag: int) -> None:
+    """mbind03."""
+    me = Me()
+    vma = me.region(pages=1)
+    me.touch(vma)
+    assert me.mbind(vma, mode, [1], flag) == 0
+    assert me.where(vma) == [1]
+    check_at_rest(me.m)
+
+
+@pytest.mark.parametrize("node", range(4))
+@pytest.mark.parametrize("flag", [0, STRICT])
+@pytest.mark.parametrize("mode", ON_ONE_NODE)
+def test_memory_comes_from_the_bound_node_for_parent_and_child(mode: int, flag: int, node: int) -> None:
+    """mbind04."""
+    me = Me(cpu=2)
+    vma = me.region(pages=16)
+    assert me.mbind(vma, mode, [node], flag) == 0
+    child = me.fork()
+    assert child.touch(child.vma) == [node] * 16
+    assert me.touch(vma) == [node] * 16
+
+
+# set_mempolicy and get_mempolicy
+
+
+@pytest.mark.parametrize("node", range(4))
+@pytest.mark.parametrize("mode", [Mode.BIND, Mode.PREFERRED])
+def test_memory_comes_from_the_node_of_the_task_policy_for_parent_and_child(mode: int, node: int) -> None:
+    """set_mempolicy01."""
+    me = Me(cpu=2)
+    assert me.set(mode, [node]) == 0
+    child = me.fork()
+    assert child.touch(child.region(pages=16)) == [node] * 16
+    assert me.touch(me.region(pages=16)) == [node] * 16
+
+
+@pytest.mark.parametrize(("nodes", "each"), [([0, 1, 2, 3], 2), ([0, 1], 8)])
+def test_interleaved_memory_is_spread_evenly_for_parent_and_child(nodes: list[int], each: int) -> None:
+    """set_mempolicy02."""
+    me = Me()
+    assert me.set(Mode.INTERLEAVE, nodes) == 0
+    child = me.fork()
+    for one in (child, me):
+        assert sorted(one.touch(one.region(pages=each * len(nodes)))) == sorted(nodes * each)
+
+
+@pytest.mark.parametrize(("mode", "nodes", "result", "policy"), ARGUMENTS)
+def test_get_mempolicy_tells_the_task_policy(
+    mode: int, nodes: list[int], result: int | str, policy: list[object] | None
+) -> None:
+    """get_mempolicy01 without flags."""
+    me = Me()
+    mask, maxnode = (b"\1" + bytes(7), 65) if nodes else (b"", 0)
+    assert answer(lambda: me.kernel.set_mempolicy(mode, mask, maxnode)) == result
+    assert me.get() == [0, *(policy or [0, []])]
+
+
+@pytest.mark.parametrize(("flags", "error"), [(2, "-EFAULT"), (-1, "-EINVAL")])
+def test_get_mempolicy_refuses_an_address_that_is_not_mapped_and_unknown_flags(
+    flags: int, error: str
+) -> None:
+    """get_mempolicy02."""
+    assert Me().get(0, flags)[0] == error
