@@ -62,6 +62,11 @@ class Happenings(CpusetRules, RuleBasedStateMachine):
 
         self.m.env.process(guarded())
 
+    def _keep(self, task: Task) -> None:
+        """A task may be killed while a call still holds its address space: it is looked at as long as it is there."""
+        if task.mm:
+            self.exited.append(task.mm)
+
     def _task(self, pick: int) -> Task:
         return self.tasks[pick % len(self.tasks)]
 
@@ -78,6 +83,7 @@ class Happenings(CpusetRules, RuleBasedStateMachine):
         task = self.m.spawn("t", cpu=cpu, threads=[(cpu + 3) % 8])
         region(self.m, task, layout, pages=14)
         self.tasks.append(task)
+        self._keep(task)
 
     @precondition(lambda self: len(self.tasks) < 3)
     @rule(cpu=st.integers(0, 7))
@@ -277,6 +283,7 @@ class Happenings(CpusetRules, RuleBasedStateMachine):
             child = yield from fork(self.m, parent)
             child.threads.append(child.leader)
             self.tasks.append(child)
+            self._keep(child)
 
         self._start(forking(self._task(pick)))
 
