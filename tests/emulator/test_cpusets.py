@@ -141,8 +141,7 @@ def test_after_a_change_every_page_is_inside_and_keeps_its_relative_position(
     nodes = st.sets(st.integers(0, 3), min_size=1).map(NodeSet)
     old, new = data.draw(nodes), data.draw(nodes)
     admin = Admin(profile)
-    options = {"memory_migrate": True} if profile == "direct-v8" else {}
-    admin.create("A", str(old), **options)
+    admin.create("A", str(old), memory_migrate=profile == "direct-v8")
     task = admin.spawn("A")
     vma = region(admin.m, task, dict.fromkeys(old, 4))
     before = nodes_of(admin.m, vma)
@@ -233,7 +232,7 @@ def test_fork_inherits_the_cpuset_and_a_child_forked_meanwhile_is_rebound_too() 
     assert cs is not None
     changing = m.env.process(m.cpusets.set_mems(cs, NodeSet([2, 3])))
     late = m.env.process(fork(m, task))
-    child = m.env.run(until=late)
+    child: Any = m.env.run(until=late)
     m.env.run(until=changing)
     assert child.cpuset is cs
     assert [str(one.policy) for one in child.mm.vmas] == ["bind:2"]
