@@ -8,10 +8,10 @@ import time
 
 import numpy as np
 
+from backend.emulator.layout import populate
 from backend.emulator.machine import Machine, NodeSpec
 from backend.emulator.migration.nodes import do_migrate_pages
 from backend.emulator.profile import PROFILES
-from backend.emulator.layout import populate
 from backend.nodeset import CpuSet, NodeSet
 
 

@@ -33,6 +33,8 @@ class VM(IntFlag):
     IO = 4
     RESERVED = 8
     SHARED = 16
+    HUGEPAGE = 32
+    HUGETLB = 64
 
 
 @dataclass(eq=False, slots=True)
@@ -81,8 +83,11 @@ class Vma:
         return self.policy
 
     def migratable(self, mlocked_moves: bool) -> bool:
-        """vma_migratable(): I/O and reserved mappings never; locked ones as the profile has it."""
-        return not self.flags & (VM.IO | VM.RESERVED) and (mlocked_moves or not self.flags & VM.LOCKED)
+        """vma_migratable(): I/O and reserved mappings never; locked ones and those of the hugetlb pool as the profile has it
+        (since the same time)."""
+        return not self.flags & (VM.IO | VM.RESERVED) and (
+            mlocked_moves or not self.flags & (VM.LOCKED | VM.HUGETLB)
+        )
 
     def map(self, frames: MemMap, index: Indices, pfns: Pfns, bits: int | NDArray[np.int64]) -> None:
         """Present PTEs for frames whose reference the caller hands over: mapcount + 1, counts kept."""

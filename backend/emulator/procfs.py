@@ -165,21 +165,25 @@ def _numa_maps(m: Machine, task: Task) -> bytes:
             line += f" file={_file_name(vma.file)}"
         elif vma.kind in ("heap", "stack"):
             line += f" {vma.kind}"
-        pages = vma.nr_mapped
+        unit = m.frames.huge if vma.flags & VM.HUGETLB else 1
+        if unit > 1:
+            line += " file=/anon_hugepage\\040(deleted) huge"
+        pages, anon, dirty = vma.nr_mapped // unit, vma.nr_anon // unit, vma.nr_dirty // unit
         if pages:
-            if vma.nr_anon:
-                line += f" anon={vma.nr_anon}"
-            if vma.nr_dirty:
-                line += f" dirty={vma.nr_dirty}"
-            if pages not in (vma.nr_anon, vma.nr_dirty):
+            if anon:
+                line += f" anon={anon}"
+            if dirty:
+                line += f" dirty={dirty}"
+            if pages not in (anon, dirty):
                 line += f" mapped={pages}"
             mapmax = _mapmax(m, vma)
             if mapmax > 1:
                 line += f" mapmax={mapmax}"
-            if vma.nr_active < pages:
+            if vma.nr_active < pages and unit == 1:
                 line += f" active={vma.nr_active}"
-            line += "".join(f" N{node}={vma.nr_node[node]}" for node in np.nonzero(vma.nr_node)[0].tolist())
-            line += f" kernelpagesize_kB={m.page_size // 1024}"
+            counts = vma.nr_node // unit
+            line += "".join(f" N{node}={counts[node]}" for node in np.nonzero(counts)[0].tolist())
+            line += f" kernelpagesize_kB={m.page_size * unit // 1024}"
         lines.append(line + "\n")
     return "".join(lines).encode("latin-1")
 
@@ -251,9 +255,10 @@ def _node_meminfo(m: Machine, node: int) -> bytes:
         "Shmem": zone.nr_shmem,
     }  # fmt: skip
     lines = [f"Node {node} {key + ':':<15}{value * kilo:>8} kB" for key, value in values.items()]
+    pool = (zone.nr_hugepages, len(zone.hugetlb_free), 0)
     lines += [
-        f"Node {node} {key + ':':<15}{0:>6}"
-        for key in ("HugePages_Total", "HugePages_Free", "HugePages_Surp")
+        f"Node {node} {key + ':':<15}{value:>6}"
+        for key, value in zip(("HugePages_Total", "HugePages_Free", "HugePages_Surp"), pool, strict=True)
     ]
     return ("\n".join(lines) + "\n").encode()
 

@@ -42,8 +42,8 @@ def buffer_references(m: Machine, pages: Pfns) -> Mask:
     return (m.frames.flags[pages] & PG.PRIVATE) != 0
 
 
-def migrate_page(m: Machine, old: Pfns, new: Pfns) -> Events:
-    """Locked old frames to locked new ones. Returns an `Outcome` for each.
+def migrate_page(m: Machine, old: Pfns, new: Pfns, unit: bool = False) -> Events:
+    """Locked old frames to locked new ones, as a `unit` all or none. Returns an `Outcome` for each.
 
     References expected besides the mappings: the isolation's, the page or swap cache's, and the buffers'. Locked buffers
     are waited for, and handed over locked.
@@ -56,6 +56,8 @@ def migrate_page(m: Machine, old: Pfns, new: Pfns) -> Events:
 
     pages, targets = old[going], new[going]
     alone = _unshared(m, pages)
+    if unit:
+        alone[:] = alone.all()
     mechanism.restore(m, pages[~alone])
     outcome[going[alone]] = Outcome.MOVED
     pages, targets = pages[alone], targets[alone]
