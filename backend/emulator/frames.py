@@ -19,7 +19,8 @@ FIRST_PFN = 256
 class PG:
     """Page flags (include/linux/page-flags.h): plain ints, since they meet numpy arrays of 32 bits. SWAPBACKED: anonymous
     and shared memory, whose way out is swap (its own LRU lists). PRIVATE: has buffers; BUFFER_LOCK: I/O on them is in flight.
-    COMPOUND: part of a huge page, which all its frames say; HUGETLB: of one of the pool.
+    COMPOUND: part of a huge page, which all its frames say; HUGETLB: of one of the pool. KSM: stands
+    for many equal pages.
     """
 
     LOCKED = 1 << 0
@@ -40,6 +41,7 @@ class PG:
     BUFFER_LOCK = 1 << 15
     COMPOUND = 1 << 16
     HUGETLB = 1 << 17
+    KSM = 1 << 18
 
 
 class State:
@@ -106,6 +108,7 @@ class MemMap:
         """`nodes`: (id, pages), ascending; `distances`: between all of them; `huge`: frames of a huge page (2 MiB)."""
         self.huge = huge or max(1, (2 << 20) // page_size)
         self.compounds = 0
+        self.repeats = False
         total = FIRST_PFN + sum(pages for _, pages in nodes)
         self.nid = np.full(total, -1, np.int16)
         self.state = np.zeros(total, np.uint8)
@@ -356,7 +359,12 @@ class MemMap:
         self.compounds -= 1
 
     def put(self, pfns: Pfns) -> None:
-        """Drop one reference each; those that had the last one are freed."""
+        """Drop one reference each; those that had the last one are freed. A frame may be named twice where pages are merged
+        (`repeats`)."""
+        if self.repeats:
+            np.subtract.at(self.refcount, pfns, 1)
+            self.free(np.unique(pfns[self.refcount[pfns] == 0]))
+            return
         self.refcount[pfns] -= 1
         self.free(pfns[self.refcount[pfns] == 0])
 

@@ -323,9 +323,9 @@ class Machine:
             for vma in list(mm.vmas):
                 self.munmap(vma)
 
-    def store(self, vma: Vma, index: Indices) -> None:
-        """Write a value never written before to each of the (present, writable) pages."""
-        values = self.new_values(len(index))
+    def store(self, vma: Vma, index: Indices, value: int | None = None) -> None:
+        """Write a value never written before to each of the (present, writable) pages, or the same `value` to all."""
+        values = self.new_values(len(index)) if value is None else np.full(len(index), value, np.uint64)
         self.frames.contents[vma.pfns(index)] = values
         if vma.shared and vma.file is not None:
             if vma.file.expected is not None:

@@ -100,7 +100,10 @@ class Vma:
         old = self.pte[index]
         pfns = (old >> PTE_SHIFT).astype(np.int32)
         self._count(frames, index, pfns, -1)
-        frames.mapcount[pfns] -= 1
+        if frames.repeats:
+            np.subtract.at(frames.mapcount, pfns, 1)
+        else:
+            frames.mapcount[pfns] -= 1
         self.pte[index] = replacement
         self.mm.rmap.set_dirty(frames, pfns[(old & PTE_DIRTY) != 0])
         return pfns
@@ -181,11 +184,14 @@ class Mm:
 
 
 class ReverseMap:
-    """From a frame to every VMA that may map it: mapping id → VMAs (mm/rmap.c; a file's i_mmap). `spaces`: the files by id."""
+    """From a frame to every VMA that may map it: mapping id → VMAs (mm/rmap.c; a file's i_mmap). `spaces`: the files by id; `ksm`: of a
+    merged page the places, as address space and address, that may map it."""
 
     def __init__(self) -> None:
         self._vmas: dict[int, list[Vma]] = {}
         self.spaces: dict[int, AddressSpace] = {}
+        self.ksm: dict[int, list[tuple[Mm, int]]] = {}
+        self._by_value: dict[int, tuple[int, int]] = {}
         self._last = 0
 
     def new(self) -> int:
@@ -202,6 +208,27 @@ class ReverseMap:
     def sharers(self, vma: Vma) -> int:
         """How many VMAs may map pages of this one's mappings; 1: nobody else."""
         return max(len(self._vmas[mapping]) for mapping in _mappings(vma))
+
+    def new_ksm(self, value: int, pfn: int, place: tuple[Mm, int]) -> int:
+        """The id of a merged page with these contents, at one place so far."""
+        number = self.new()
+        self.ksm[number] = [place]
+        self._by_value[value] = (number, pfn)
+        return number
+
+    def ksm_frame(self, frames: MemMap, value: int) -> int:
+        """The frame that stands for pages with these contents, or -1. It may have moved meanwhile."""
+        number, pfn = self._by_value.get(value, (0, -1))
+        if not number:
+            return -1
+        if frames.mapping[pfn] != number:
+            where = np.nonzero(frames.mapping == number)[0]
+            if not len(where):
+                del self._by_value[value], self.ksm[number]
+                return -1
+            pfn = int(where[0])
+            self._by_value[value] = (number, pfn)
+        return -1 if frames.flags[pfn] & PG.LOCKED or not frames.flags[pfn] & PG.KSM else pfn
 
     def mapped(self, space: AddressSpace) -> list[Vma]:
         """The VMAs that map a file."""
@@ -250,11 +277,23 @@ class ReverseMap:
         mapping, index = frames.mapping[pfns], frames.index[pfns]
         one = len(mapping) > 0 and (mapping == mapping[0]).all()
         for number in mapping[:1].tolist() if one else np.unique(mapping).tolist():
+            if number in self.ksm:
+                yield from self._walk_ksm(number, np.nonzero(mapping == number)[0])
+                continue
             for vma in self._vmas.get(number, ()):
                 offset = index - vma.pgoff
                 at = np.nonzero((mapping == number) & (offset >= 0) & (offset < vma.pages))[0]
                 if len(at):
                     yield vma, at, offset[at]
+
+    def _walk_ksm(
+        self, number: int, at: NDArray[np.int64]
+    ) -> Iterator[tuple[Vma, NDArray[np.int64], Indices]]:
+        """A merged page, place by place (rmap_walk_ksm())."""
+        for mm, address in list(self.ksm[number]):
+            vma = mm.find(address)
+            if vma is not None:
+                yield vma, at, np.array([(address - vma.start) // mm.page_size], np.int64)
 
 
 def _mappings(vma: Vma) -> list[int]:

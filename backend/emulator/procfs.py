@@ -196,7 +196,7 @@ def _file_name(space: AddressSpace) -> str:
 
 def _mapmax(m: Machine, vma: Vma) -> int:
     """The most mappings that one of its pages has. Looked up only where other VMAs may share its pages."""
-    if m.rmap.sharers(vma) == 1:
+    if m.rmap.sharers(vma) == 1 and not m.frames.repeats:
         return 1
     pfns = vma.pte[(vma.pte & PTE_PRESENT) != 0] >> PTE_SHIFT
     return int(m.frames.mapcount[pfns].max())

@@ -101,7 +101,7 @@ class Reclaimer:
         self._hand[zone.nid] = 0 if end == zone.start + zone.pages else end - zone.start
         flags = frames.flags[start:end]
         usable = (frames.state[start:end] == State.IN_USE) & ((flags & PG.LRU) != 0)
-        usable &= (flags & (PG.LOCKED | PG.WRITEBACK | PG.MLOCKED | PG.HUGETLB)) == 0
+        usable &= (flags & (PG.LOCKED | PG.WRITEBACK | PG.MLOCKED | PG.HUGETLB | PG.KSM)) == 0
         pages = (np.nonzero(usable)[0] + start).astype(np.int32)
         m.count("pgscan", len(pages))
         touched, locked = self._referenced(pages)

@@ -16,6 +16,7 @@ from backend.emulator.filesystem import AddressSpace
 from backend.emulator.fork import fork
 from backend.emulator.hotplug import bad_page, offline, online
 from backend.emulator.huge_pages import fill_pool
+from backend.emulator.ksm import merge
 from backend.emulator.machine import Machine
 from backend.emulator.mlock import mlock, munlock
 from backend.emulator.mm import PTE_MIGRATION, PTE_PRESENT, PTE_SHIFT, PTE_SWAP, VM, Mm, Vma
@@ -30,7 +31,7 @@ from backend.nodeset import NodeSet
 from tests.emulator.cpuset_rules import CpusetRules, reached
 from tests.emulator.files import file, mapped, shared_memory
 from tests.emulator.invariants import check, check_at_rest
-from tests.emulator.machines import machine, region
+from tests.emulator.machines import machine, region, write_equal
 
 sets = st.sets(st.integers(0, 3), min_size=1).map(NodeSet)
 picks = st.integers(0, 1 << 16)
@@ -217,6 +218,21 @@ class Happenings(CpusetRules, RuleBasedStateMachine):
             vma = self.m.mmap(task, 16, flags=VM.WRITE | (VM.HUGETLB if pool else VM.HUGEPAGE))
             vma.expected = np.zeros(16, np.uint64)
             self._start(touch(self.m, task, task.leader, vma.start, np.arange(16, dtype=np.int64), write))
+
+    @precondition(lambda self: self.tasks and self.profile == "linux-6")
+    @rule(
+        pick=picks,
+        first=st.integers(0, 9),
+        count=st.integers(2, 6),
+        value=st.integers(1 << 60, (1 << 60) + 1),
+    )
+    def equal_pages_are_merged(self, pick: int, first: int, count: int, value: int) -> None:
+        found = self._vma(pick)
+        if found and found[1].file is None:
+            task, vma = found
+            index = np.arange(first, min(vma.pages, first + count), dtype=np.int64)
+            write_equal(self.m, vma, index, value)
+            self._start(merge(self.m, task, vma.start, index))
 
     def _files(self) -> list[AddressSpace]:
         return [space for space in self.m.rmap.spaces.values() if not space.unlinked]
