@@ -48,13 +48,12 @@ class RegionSpec:
 
 @dataclass(frozen=True, slots=True)
 class ProcessSpec:
-    """A task. `cpu`: where it starts; `threads`: how many threads it has, on the next CPUs of its node."""
+    """A task. `cpus`: where each of its threads starts."""
 
     name: str
     command: str
     uid: int
-    cpu: int
-    threads: int
+    cpus: tuple[int, ...]
     policy: Mempolicy | None
     memory: tuple[RegionSpec, ...]
     cpuset: str = ""
@@ -287,13 +286,52 @@ class _Machine:
 
 def _process(value: Value, machine: _Machine) -> ProcessSpec:
     keys = value.mapping(
-        ("name", "command", "uid", "suid", "caps", "cpuset", "node", "cpu", "threads", "policy", "memory"),
+        (
+            "name",
+            "command",
+            "uid",
+            "suid",
+            "caps",
+            "cpuset",
+            "node",
+            "cpu",
+            "cpus",
+            "threads",
+            "policy",
+            "memory",
+        ),
         ("name",),
-        later=("children",),
     )
     name = keys["name"].text(4096)
     if not name:
         keys["name"].fail("is empty")
+    memory = tuple(_region(item, machine) for item in keys["memory"].items()) if "memory" in keys else ()
+    names = [region.name for region in memory]
+    if len(set(names)) != len(names):
+        keys["memory"].fail("two regions have the same name", "give each its own")
+    return ProcessSpec(
+        name=name,
+        command=keys["command"].text(65536) if "command" in keys else name,
+        uid=keys["uid"].integer(0, 1 << 31) if "uid" in keys else 0,
+        cpus=_cpus(keys, machine),
+        policy=_policy(keys["policy"], machine) if "policy" in keys else None,
+        memory=memory,
+        cpuset=keys["cpuset"].text(255) if "cpuset" in keys else "",
+        suid=keys["suid"].integer(0, 1 << 31) if "suid" in keys else None,
+        caps=caps(keys["caps"]) if "caps" in keys else None,
+    )
+
+
+def _cpus(keys: dict[str, Value], machine: _Machine) -> tuple[int, ...]:
+    """Where each thread starts: on the `cpus` given, or `threads` of them from a CPU on, on its node."""
+    if "cpus" in keys:
+        for key in ("cpu", "node", "threads"):
+            if key in keys:
+                keys[key].fail("the CPUs are given already", "one thread runs on each of cpus")
+        chosen = keys["cpus"].through(CpuSet.parse_list)
+        if not chosen or not chosen.issubset(CpuSet(machine.node_of_cpu)):
+            keys["cpus"].fail(f"there is no CPU {chosen - CpuSet(machine.node_of_cpu)}")
+        return tuple(chosen)
     cpu = next(iter(machine.node_of_cpu))
     if "cpu" in keys:
         cpu = keys["cpu"].integer()
@@ -307,22 +345,9 @@ def _process(value: Value, machine: _Machine) -> ProcessSpec:
                 f"the nodes are {machine.ids}",
             )
         cpu = machine.next_cpu(node)
-    memory = tuple(_region(item, machine) for item in keys["memory"].items()) if "memory" in keys else ()
-    names = [region.name for region in memory]
-    if len(set(names)) != len(names):
-        keys["memory"].fail("two regions have the same name", "give each its own")
-    return ProcessSpec(
-        name=name,
-        command=keys["command"].text(65536) if "command" in keys else name,
-        uid=keys["uid"].integer(0, 1 << 31) if "uid" in keys else 0,
-        cpu=cpu,
-        threads=keys["threads"].integer(1, 4096) if "threads" in keys else 1,
-        policy=_policy(keys["policy"], machine) if "policy" in keys else None,
-        memory=memory,
-        cpuset=keys["cpuset"].text(255) if "cpuset" in keys else "",
-        suid=keys["suid"].integer(0, 1 << 31) if "suid" in keys else None,
-        caps=caps(keys["caps"]) if "caps" in keys else None,
-    )
+    near = [other for other, node in machine.node_of_cpu.items() if node == machine.node_of_cpu[cpu]]
+    threads = keys["threads"].integer(1, 4096) if "threads" in keys else 1
+    return tuple(near[(near.index(cpu) + number) % len(near)] for number in range(threads))
 
 
 def _region(value: Value, machine: _Machine) -> RegionSpec:

@@ -90,6 +90,22 @@ class Zone:
     )
 
 
+def _block_pages(nodes: Sequence[tuple[int, int]], page_size: int) -> int:
+    """Frames of a memory block: 128 MiB, on small machines less, so that every node has at least one."""
+    smallest = min((pages for _, pages in nodes if pages), default=1)
+    return min((128 << 20) // page_size, 1 << (smallest.bit_length() - 1))
+
+
+def _starts(nodes: Sequence[tuple[int, int]], block: int) -> list[int]:
+    """Where each node's frames begin: at a memory block."""
+    out: list[int] = []
+    start = -(-FIRST_PFN // block) * block
+    for _, pages in nodes:
+        out.append(start)
+        start += -(-pages // block) * block
+    return out
+
+
 class MemMap:
     """All frames, one array per attribute (43 bytes a frame with its place on the free stack).
 
@@ -109,7 +125,12 @@ class MemMap:
         self.huge = huge or max(1, (2 << 20) // page_size)
         self.compounds = 0
         self.repeats = False
-        total = FIRST_PFN + sum(pages for _, pages in nodes)
+        self.block_pages = _block_pages(nodes, page_size)
+        self.offline_blocks: set[int] = set()
+        starts = _starts(nodes, self.block_pages)
+        total = max(
+            (start + pages for start, (_, pages) in zip(starts, nodes, strict=True)), default=FIRST_PFN
+        )
         self.nid = np.full(total, -1, np.int16)
         self.state = np.zeros(total, np.uint8)
         self.flags = np.zeros(total, np.uint32)
@@ -123,13 +144,11 @@ class MemMap:
         self.last_cpupid: NDArray[np.int32] | None = None
         self.zones: dict[int, Zone] = {}
         self.bad: set[int] = set()
-        start = FIRST_PFN
-        for nid, pages in nodes:
+        for start, (nid, pages) in zip(starts, nodes, strict=True):
             self.nid[start : start + pages] = nid
             self.state[start : start + pages] = State.FREE
             stack = np.arange(start + pages - 1, start - 1, -1, dtype=np.int32)
             self.zones[nid] = Zone(nid, start, pages, stack, pages)
-            start += pages
         self._set_watermarks(page_size)
         self._set_zonelists(distances)
 
@@ -225,7 +244,7 @@ class MemMap:
         for nid, here in self.by_node(pfns):
             zone = self.zones[nid]
             mine = pfns[here]
-            if zone.isolated or self.bad:
+            if self.offline_blocks or self.bad:
                 mine = self._keep_out(zone, mine)
             zone.stack[zone.free : zone.free + len(mine)] = mine[::-1]
             zone.free += len(mine)
@@ -280,7 +299,9 @@ class MemMap:
             for head in np.unique(self.heads(mine)).tolist():
                 zone = self.zones[int(self.nid[head])]
                 zone.hugetlb_free.append(head)
-                if zone.isolated or not self.bad.isdisjoint(range(head, head + self.huge)):
+                inside = range(head, head + self.huge)
+                gone = not self.offline_blocks.isdisjoint({pfn // self.block_pages for pfn in inside})
+                if gone or not self.bad.isdisjoint(inside):
                     self.shrink_pool(zone, 1)
         return pfns[~pooled]
 
@@ -307,7 +328,7 @@ class MemMap:
 
     def _keep_out(self, zone: Zone, pfns: Pfns) -> Pfns:
         """Of frames that became free those that may be used again; the others are kept out."""
-        out = np.ones(len(pfns), np.bool_) if zone.isolated else np.isin(pfns, list(self.bad))
+        out = np.isin(pfns // self.block_pages, list(self.offline_blocks)) | np.isin(pfns, list(self.bad))
         self.state[pfns[out]] = State.KEPT_OUT
         zone.kept_out += int(np.count_nonzero(out))
         return pfns[~out]
@@ -317,21 +338,42 @@ class MemMap:
         if self.last_cpupid is None:
             self.last_cpupid = np.zeros(len(self.nid), np.int32)
 
-    def isolate_zone(self, nid: int) -> None:
-        """Nothing is allocated from this node any more; its free frames are kept out, those in use when they are freed. Free
-        pages of the hugetlb pool are dissolved."""
+    def blocks_of(self, nid: int) -> range:
+        """The numbers of a node's memory blocks; the last may be filled in part only."""
         zone = self.zones[nid]
-        zone.isolated = True
-        self.shrink_pool(zone, len(zone.hugetlb_free))
-        self._keep_out(zone, zone.stack[: zone.free])
-        zone.free = 0
+        first = zone.start // self.block_pages
+        return range(first, first + -(-zone.pages // self.block_pages))
 
-    def return_zone(self, nid: int) -> None:
-        """The node's frames can be used again, except bad ones."""
-        zone = self.zones[nid]
+    def block_frames(self, number: int) -> Pfns:
+        """The frames of a memory block."""
+        first = number * self.block_pages
+        frames = np.arange(first, min(first + self.block_pages, len(self.nid)), dtype=np.int32)
+        return frames[self.nid[frames] >= 0]
+
+    def isolate_block(self, number: int) -> None:
+        """Nothing is allocated from this memory block any more; its free frames are kept out, those in use when they are
+        freed. Free pages of the hugetlb pool are dissolved."""
+        frames = self.block_frames(number)
+        zone = self.zones[int(self.nid[frames[0]])]
+        self.offline_blocks.add(number)
+        zone.isolated = self.offline_blocks.issuperset(self.blocks_of(zone.nid))
+        inside = set(frames.tolist())
+        for head in [
+            head for head in zone.hugetlb_free if not inside.isdisjoint(range(head, head + self.huge))
+        ]:
+            self.discard_from_pool(head)
+        stack = zone.stack[: zone.free]
+        rest = self._keep_out(zone, stack)
+        zone.stack[: len(rest)] = rest
+        zone.free = len(rest)
+
+    def return_block(self, number: int) -> None:
+        """The block's frames can be used again, except bad ones."""
+        frames = self.block_frames(number)[::-1]
+        zone = self.zones[int(self.nid[frames[0]])]
+        self.offline_blocks.discard(number)
         zone.isolated = False
-        mine = np.arange(zone.start + zone.pages - 1, zone.start - 1, -1, dtype=np.int32)
-        back = mine[(self.state[mine] == State.KEPT_OUT) & ~np.isin(mine, list(self.bad))]
+        back = frames[(self.state[frames] == State.KEPT_OUT) & ~np.isin(frames, list(self.bad))]
         self.state[back] = State.FREE
         zone.stack[zone.free : zone.free + len(back)] = back
         zone.free += len(back)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from backend.emulator import cgroupfs, sysfs_cpu
+from backend.emulator import cgroupfs, sysfs_cpu, sysfs_memory
 from backend.emulator.filesystem import AddressSpace
 from backend.emulator.frames import Zone
 from backend.emulator.mm import PTE_PRESENT, PTE_SHIFT, PTE_SWAP, PTE_ZERO, VM, Vma
@@ -54,8 +54,9 @@ def read(m: Machine, caller: Caller, path: str, offset: int, size: int) -> bytes
         return _slice(render(m, node), offset, size)
     if cgroupfs.owns(path):
         return _slice(cgroupfs.read(m, path), offset, size)
-    if (data := sysfs_cpu.read(m, path)) is not None:
-        return _slice(data, offset, size)
+    for place in (sysfs_cpu, sysfs_memory):
+        if (data := place.read(m, path)) is not None:
+            return _slice(data, offset, size)
     render_machine = _MACHINE_FILES.get(path)
     if render_machine is None:
         raise _error(errno.ENOENT, path)
@@ -67,13 +68,15 @@ def listdir(m: Machine, path: str) -> list[str]:
     path = path.rstrip("/") or "/"
     if cgroupfs.owns(path):
         return cgroupfs.listdir(m, path)
+    if (blocks := sysfs_memory.listdir(m, path)) is not None:
+        return blocks
     if path == "/proc":
         return [*map(str, m.tasks), *_children("/proc")]
     if path == "/sys/devices/system/node":
         return [*(f"node{node}" for node in m.nodes), *_children(path)]
     if match := _NODE.match(path):
         if int(match[1]) in m.nodes and match[2] is None:
-            return [*_NODE_FILES]
+            return [*_NODE_FILES, *sysfs_memory.of_node(m, int(match[1]))]
     elif match := re.match(r"/proc/(\d+)(/task)?\Z", path):
         task = m.tasks.get(int(match[1]))
         if task is not None:

@@ -197,11 +197,8 @@ def _file_report(m: Machine, space: AddressSpace) -> dict[str, Any]:
 
 def _spawn(built: Built, spec: ProcessSpec, cpuset: Cpuset) -> None:
     m = built.machine
-    cpus = list(m.nodes[m.node_of_cpu[spec.cpu]].cpus)
-    first = cpus.index(spec.cpu)
-    others = [cpus[(first + number) % len(cpus)] for number in range(1, spec.threads)]
     task = m.spawn(
-        spec.name, cpu=spec.cpu, uid=spec.uid, command=spec.command, threads=others, policy=spec.policy,
+        spec.name, cpu=spec.cpus[0], uid=spec.uid, command=spec.command, threads=spec.cpus[1:], policy=spec.policy,
         cpuset=cpuset, suid=spec.suid, caps=spec.caps,
     )  # fmt: skip
     regions = {

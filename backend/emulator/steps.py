@@ -187,6 +187,7 @@ _ARGUMENTS: dict[str, Callable[[Value, Known], Any]] = {
     "for": lambda value, known: value.seconds(),
     "file": _file,
     "size": lambda value, known: value.size(),
+    "block": lambda value, known: value.integer(0, 1 << 20),
     "value": lambda value, known: value.integer(0, 1 << 48),
     "wait": lambda value, known: value.truth(),
     "thread": lambda value, known: value.integer(0, 4095),
@@ -337,11 +338,24 @@ def _fork(place: Place) -> Events:
     return child.pid
 
 
+def _block(place: Place) -> int:
+    """A node's memory block by its position."""
+    blocks = place.machine.frames.blocks_of(place.arguments["node"])
+    position: int = place.arguments["block"]
+    if position >= len(blocks):
+        raise syscalls.fail(errno.ENOENT)
+    return blocks[position]
+
+
 def _offline(place: Place) -> Events:
+    if "block" in place.arguments:
+        return (yield from hotplug.offline_block(place.machine, _block(place)))
     return (yield from hotplug.offline(place.machine, place.arguments["node"]))
 
 
 def _online(place: Place) -> Events:
+    if "block" in place.arguments:
+        return (yield from hotplug.online_block(place.machine, _block(place)))
     return (yield from hotplug.online(place.machine, place.arguments["node"]))
 
 
@@ -421,8 +435,8 @@ STEPS: dict[str, StepKind] = {
     "mlock": StepKind(("region",), ("pages",), _mlock),
     "munlock": StepKind(("region",), ("pages",), _munlock),
     "ksm": StepKind(("region",), ("pages",), _ksm),
-    "offline": StepKind(("node",), (), _offline, of_task=False),
-    "online": StepKind(("node",), (), _online, of_task=False),
+    "offline": StepKind(("node",), ("block",), _offline, of_task=False),
+    "online": StepKind(("node",), ("block",), _online, of_task=False),
     "bad_page": StepKind(("region",), ("pages",), _bad_page),
     "read": StepKind(("file",), ("pages",), _read),
     "write": StepKind(("file",), ("pages",), _write),

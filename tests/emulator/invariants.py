@@ -86,6 +86,8 @@ def _frame_states(m: Machine) -> None:
     assert (frames.refcount[frames.state == State.IN_USE] > 0).all(), "1: frames in use are referenced"
     assert not (frames.state[list(frames.bad)] == State.FREE).any(), "9: bad frames are never free"
     _huge_pages(m)
+    offline = np.isin(np.nonzero(free)[0] // frames.block_pages, list(frames.offline_blocks))
+    assert not offline.any(), "9: nothing of an offline memory block is free"
     stacks = [zone.stack[: zone.free] for zone in frames.zones.values()]
     stacked = np.concatenate(stacks)
     assert len(np.unique(stacked)) == len(stacked), "1: a frame is free once"

@@ -57,6 +57,8 @@ def test_a_small_scenario_runs() -> None:
         (MACHINE + FILE + PROCESS + "steps:\n  - {at: 1s, fsync: {file: d/g}}\n", 10, "fsync.file", "no file 'd/g'"),
         (MACHINE + "processes:\n  - {name: a, node: 7}\n", 6, "processes[0].node", "no node 7"),
         (MACHINE + "processes:\n  - {name: a, cpu: 9}\n", 6, "processes[0].cpu", "no CPU 9"),
+        (MACHINE + "processes:\n  - {name: a, cpus: 0-9}\n", 6, "processes[0].cpus", "no CPU 4-9"),
+        (MACHINE + "processes:\n  - {name: a, cpus: 0, node: 1}\n", 6, "processes[0].node", "given already"),
         (MACHINE + "processes:\n  - {name: a}\n  - {name: a}\n", 7, "processes[1]", "two processes"),
         (MACHINE + "processes:\n  - {name: a, memory: [{size: 0}]}\n", 6, "processes[0].memory[0].size", "at least a page"),
         (MACHINE + "processes:\n  - {name: a, memory: [{size: 1MiB, on: {0: 70%, 1: 40%}}]}\n", 6, "memory[0].on", "110%"),
