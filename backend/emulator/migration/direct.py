@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from backend.emulator.batches import divide, span
 from backend.emulator.frames import PG, Pfns
 from backend.emulator.migration.isolate import putback
 from backend.emulator.migration.methods import has_method, release_buffers, swap_page, truncated, write_out
@@ -93,12 +94,12 @@ def _unmap_and_move(
     page's lock while holding another's."""
     frames, mechanism = m.frames, m.mechanism
     old, new = batch
-    freed = frames.refcount[old] == 1
-    lists.moved.append(old[freed])
-    spare.append(new[freed])
-    old, new = old[~freed], new[~freed]
+    freed = frames.refcount[span(old)] == 1
+    (gone, unused), (old, new) = divide(freed, old, new)
+    lists.moved.append(gone)
+    spare.append(unused)
     got = m.locks.trylock(old)
-    contended = (old[~got], new[~got])
+    contended = divide(got, old, new)[1]
     if number < LOCK_FROM_PASS:
         retry.append(contended)
         contended = (_NONE, _NONE)
@@ -106,23 +107,23 @@ def _unmap_and_move(
         yield from m.locks.lock(int(old[0]))
         got[:] = True
         contended = (_NONE, _NONE)
-    old, new = old[got], new[got]
+    (old, new), _ = divide(got, old, new)
     yield from m.step("lock", m.costs.lock * len(old))
 
-    writing = (frames.flags[old] & PG.WRITEBACK) != 0
+    writing = (frames.flags[span(old)] & PG.WRITEBACK) != 0
     if number == 0:
-        retry.append((old[writing], new[writing]))
-        m.locks.unlock(old[writing])
-        old, new = old[~writing], new[~writing]
+        (old, new), later = divide(~writing, old, new)
+        m.locks.unlock(later[0])
+        retry.append(later)
     else:
         for pfn in old[writing].tolist():
             yield from m.locks.wait_on_writeback(pfn)
 
     ok = mechanism.prepare(m, old)
-    lists.failed.append(old[~ok])
-    spare.append(new[~ok])
-    m.locks.unlock(old[~ok])
-    old, new = old[ok], new[ok]
+    (old, new), (failing, unused) = divide(ok, old, new)
+    lists.failed.append(failing)
+    spare.append(unused)
+    m.locks.unlock(failing)
     yield from m.step("add_to_swap", m.costs.add_to_swap * len(old))
 
     if lists.swap_out:
@@ -149,9 +150,10 @@ def _unmap_and_move(
     retry.append((old[again], new[again]))
     lists.failed.append(old[failed])
     spare.append(new[failed])
-    frames.add_lru(new[moved])
-    frames.put(new[moved])
-    lists.moved.append(old[moved])
+    (sources, targets), _ = divide(moved, old, new)
+    frames.add_lru(targets)
+    frames.put(targets)
+    lists.moved.append(sources)
     m.count("pgmigrate_success", int(np.count_nonzero(moved)))
     return contended
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from backend.emulator.batches import pick, span
 from backend.emulator.frames import PG, Pfns, State
 from backend.emulator.mm import PTE_PRESENT, PTE_SHIFT, Mm
 from backend.emulator.swap_io import drop_unused
@@ -14,14 +15,18 @@ from backend.emulator.swap_io import drop_unused
 if TYPE_CHECKING:
     from backend.emulator.machine import Machine
 
+_WINDOW = 1 << 13
+"""PTEs looked at in one go: what they need stays in the processor's cache."""
+
 
 def isolate_range(m: Machine, mm: Mm, source: int, move_all: bool) -> Pfns:
     """All pages of `mm` on node `source` that can be taken, in address order: isolated, each once."""
     parts = [
-        isolate(m, (pte[(pte & PTE_PRESENT) != 0] >> PTE_SHIFT).astype(np.int32), source, move_all)
+        isolate(m, (pick(pte, (pte & PTE_PRESENT) != 0) >> PTE_SHIFT).astype(np.int32), source, move_all)
         for vma in mm.vmas
         if vma.migratable(m.profile.migration_entries) and vma.nr_node[source]
-        for pte in (vma.pte,)
+        for at in range(0, vma.pages, _WINDOW)
+        for pte in (vma.pte[at : at + _WINDOW],)
     ]
     return np.concatenate(parts) if parts else np.empty(0, np.int32)
 
@@ -31,20 +36,20 @@ def isolate(m: Machine, pfns: Pfns, source: int | None, move_all: bool) -> Pfns:
     frames = m.frames
     wanted = takeable(m, pfns, move_all)
     if source is not None:
-        wanted &= frames.nid[pfns] == source
-    taken = pfns[wanted]
-    if move_all and len(taken) > 1:
+        wanted &= frames.nid[span(pfns)] == source
+    taken = pick(pfns, wanted)
+    if move_all and span(taken) is taken and len(taken) > 1:
         taken = taken[np.sort(np.unique(taken, return_index=True)[1])]
     frames.drop_lru(taken)
-    frames.refcount[taken] += 1
+    frames.refcount[span(taken)] += 1
     return taken
 
 
 def takeable(m: Machine, pfns: Pfns, move_all: bool) -> NDArray[np.bool_]:
     """On the LRU, not reserved, and mapped by nobody else unless `move_all`."""
-    flags = m.frames.flags[pfns]
+    flags = m.frames.flags[span(pfns)]
     wanted = ((flags & PG.LRU) != 0) & ((flags & PG.RESERVED) == 0)
-    return wanted if move_all else wanted & (m.frames.mapcount[pfns] == 1)
+    return wanted if move_all else wanted & (m.frames.mapcount[span(pfns)] == 1)
 
 
 def putback(m: Machine, pfns: Pfns) -> None:

@@ -65,7 +65,7 @@ def migrate_to_node(
 
 def migrate_isolated(m: Machine, pages: Pfns, target: int, allowed: frozenset[int] | None = None) -> Events:
     """Isolated pages to `target`, target frames allocated chunk by chunk (several at once where nobody else is there to
-    see it, and the node has room for all of them); everything is put back afterwards.
+    see it, as far as the node has frames and swap has slots for all of them); everything is put back afterwards.
 
     Returns pages not moved, or -ENOMEM: where no frame can be had (linux-6: on that node itself).
     """
@@ -74,8 +74,7 @@ def migrate_isolated(m: Machine, pages: Pfns, target: int, allowed: frozenset[in
     while position < len(pages):
         stride = m.stride
         if m.profile.chunk:
-            enough = m.frames.has_room(target, stride) and m.swap.free >= stride
-            stride = max(m.profile.chunk, stride if enough else 0)
+            stride = max(m.profile.chunk, min(stride, m.frames.room(target), m.swap.free))
         part = pages[position : position + stride]
         frames = m.frames.alloc(
             len(part), target, nodemask=allowed, strict=m.profile.strict_target, here=target
