@@ -251,6 +251,8 @@ class MemMap:
 
     def put(self, pfns: Pfns) -> None:
         """Drop one reference each; those that had the last one are freed."""
+        if not len(pfns):
+            return
         at = span(pfns)
         self.refcount[at] -= 1
         self.free(pick(pfns, self.refcount[at] == 0))
@@ -295,7 +297,7 @@ class MemMap:
         if not len(pfns):
             return []
         zone = self.zones[int(self.nid[pfns[0]])]
-        if pfns.min() >= zone.start and pfns.max() < zone.start + zone.pages:
+        if np.minimum.reduce(pfns) >= zone.start and np.maximum.reduce(pfns) < zone.start + zone.pages:
             return [(zone.nid, slice(None))]
         nids = self.nid[pfns]
         return [(nid, nids == nid) for nid in np.nonzero(np.bincount(nids))[0].tolist()]

@@ -9,7 +9,7 @@ from enum import IntFlag
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.emulator.batches import pick, span
+from backend.emulator.batches import every, pick, span
 from backend.emulator.filesystem import AddressSpace
 from backend.emulator.frames import PG, MemMap, Pfns
 from backend.emulator.mempolicy import Mempolicy
@@ -223,6 +223,8 @@ class ReverseMap:
     def set_dirty(self, frames: MemMap, pfns: Pfns) -> None:
         """SetPageDirty() and the tag of the radix tree, and the counts of all mappings that had the pages as clean."""
         clean = pick(pfns, (frames.flags[span(pfns)] & PG.DIRTY) == 0)
+        if not len(clean):
+            return
         self._count_dirty(frames, clean, +1)
         frames.flags[span(clean)] |= PG.DIRTY
         self._tag(frames, clean, True)
@@ -255,13 +257,13 @@ class ReverseMap:
         self, frames: MemMap, pfns: Pfns, kind: int, names: Pfns
     ) -> Iterator[tuple[Vma, Where, Indices, NDArray[np.int64]]]:
         """For a batch: (vma, which of `pfns`, page indices in the vma, PTEs) for the PTEs of a `kind` (PTE_PRESENT and the
-        like) that name the frame or entry of `names`."""
+        like) that name the frame or entry of `names`. The PTEs may be a view: they change with the page table."""
         for vma, at, index in self._places(frames, pfns):
             pte = vma.pte[span(index)]
             named = names[at]
             here = ((pte & kind) != 0) & ((pte >> PTE_SHIFT) == named)
-            if here.all():
-                yield vma, at, index, pte.copy()
+            if every(here):
+                yield vma, at, index, pte
             elif here.any():
                 yield vma, np.arange(len(pfns), dtype=np.int64)[at][here], index[here], pte[here]
 
@@ -274,7 +276,7 @@ class ReverseMap:
                 inside = (offset >= 0) & (offset < vma.pages)
                 if not isinstance(which, slice):
                     inside &= which
-                if inside.all():
+                if every(inside):
                     yield vma, slice(None), offset
                 elif inside.any():
                     at = np.nonzero(inside)[0]
@@ -289,7 +291,7 @@ def _groups(mapping: NDArray[np.int32]) -> Iterator[tuple[int, NDArray[np.bool_]
     if not len(mapping):
         return
     first = int(mapping[0])
-    if (mapping == first).all():
+    if every(mapping == first):
         yield first, slice(None)
         return
     for number in np.unique(mapping).tolist():

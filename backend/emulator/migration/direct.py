@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from backend.emulator.batches import divide, span
+from backend.emulator.batches import divide, parts, span
 from backend.emulator.frames import PG, Pfns
 from backend.emulator.migration.isolate import putback
 from backend.emulator.migration.methods import has_method, release_buffers, swap_page, truncated, write_out
@@ -59,7 +59,7 @@ def migrate_pages(m: Machine, lists: Lists) -> Events:
     for number in range(PASSES):
         retry: list[Pairs] = []
         stride = m.stride
-        batches = [(old[at : at + stride], new[at : at + stride]) for at in range(0, len(old), stride)]
+        batches = [(old[at], new[at]) for at in parts(stride, old, new)]
         while batches:
             contended = yield from _unmap_and_move(m, batches.pop(0), lists, retry, spare, number)
             batches[:0] = [

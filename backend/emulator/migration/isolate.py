@@ -15,7 +15,7 @@ from backend.emulator.swap_io import drop_unused
 if TYPE_CHECKING:
     from backend.emulator.machine import Machine
 
-_WINDOW = 1 << 13
+_WINDOW = 1 << 15
 """PTEs looked at in one go: what they need stays in the processor's cache."""
 
 
@@ -38,7 +38,7 @@ def isolate(m: Machine, pfns: Pfns, source: int | None, move_all: bool) -> Pfns:
     if source is not None:
         wanted &= frames.nid[span(pfns)] == source
     taken = pick(pfns, wanted)
-    if move_all and span(taken) is taken and len(taken) > 1:
+    if move_all and (frames.mapcount[span(taken)] > 1).any():
         taken = taken[np.sort(np.unique(taken, return_index=True)[1])]
     frames.drop_lru(taken)
     frames.refcount[span(taken)] += 1
@@ -55,6 +55,8 @@ def takeable(m: Machine, pfns: Pfns, move_all: bool) -> NDArray[np.bool_]:
 def putback(m: Machine, pfns: Pfns) -> None:
     """Back onto the LRU, active as they were; the isolation's references go, and with them pages that nothing else
     holds. A swap-cache page that no PTE names any more leaves the swap cache (as reclaim would do)."""
+    if not len(pfns):
+        return
     frames = m.frames
     frames.add_lru(pfns)
     frames.put(pfns)

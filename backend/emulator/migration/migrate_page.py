@@ -57,7 +57,8 @@ def migrate_page(m: Machine, old: Pfns, new: Pfns) -> Events:
     alone = _unshared(m, pages)
     outcome[going] = np.where(alone, Outcome.MOVED, np.where(kept, Outcome.FAILED, Outcome.RETRY))
     (pages, targets), (others, _) = divide(alone, pages, targets)
-    mechanism.restore(m, others)
+    if len(others):
+        mechanism.restore(m, others)
     _switch(m, pages, targets)
     yield from m.step("switch", m.costs.switch * len(pages))
 
