@@ -59,7 +59,7 @@ class Lru:
 class Zone:
     """One node's frames. `stack[:free]` are its free frames; watermarks in pages; `numastat` as in sysfs.
     `isolated`: nothing is allocated from it, what is freed is kept out; `kept_out`: how many of its frames are. `lru`: pages on
-    each list, by `Lru`. `nr_file`: pages in the page cache, those of shared memory (`nr_shmem`) among them."""
+    each list, by `Lru`. `nr_file`: pages in the page cache, those of shared memory (`nr_shmem`) among them; `nr_swapcached`: in the swap cache."""
 
     nid: int
     start: int
@@ -75,6 +75,7 @@ class Zone:
     lru: NDArray[np.int64] = field(default_factory=lambda: np.zeros(4, np.int64))
     nr_file: int = 0
     nr_shmem: int = 0
+    nr_swapcached: int = 0
     numastat: dict[str, int] = field(
         default_factory=lambda: dict.fromkeys(
             ("numa_hit", "numa_miss", "numa_foreign", "interleave_hit", "local_node", "other_node"), 0
@@ -291,6 +292,11 @@ class MemMap:
             mine = backed[here]
             self.zones[nid].nr_file += sign * len(mine)
             self.zones[nid].nr_shmem += sign * int(np.count_nonzero(mine))
+
+    def count_swap_cache(self, pfns: Pfns, sign: int) -> None:
+        """Pages that entered (+1) or left (-1) the swap cache."""
+        for nid, here in self.by_node(pfns):
+            self.zones[nid].nr_swapcached += sign * len(pfns[here])
 
     def by_node(self, pfns: Pfns) -> list[tuple[int, NDArray[np.bool_] | slice]]:
         """(node, which of the batch are its) for each node that has some."""

@@ -36,6 +36,10 @@ class VM(IntFlag):
     SHARED = 16
 
 
+_SHARED = int(VM.SHARED)
+"""As a plain int: an IntFlag takes its time."""
+
+
 @dataclass(eq=False, slots=True)
 class Vma:
     """One mapping: anonymous, or of a `file` (then `pgoff` counts in it; shared ones have no `anon_vma`: 0). `expected`, where
@@ -61,6 +65,8 @@ class Vma:
     nr_swap: int = 0
     unmapped: bool = False
     expected: NDArray[np.uint64] | None = None
+    known_mapmax: tuple[int, int] = field(default=(-1, 1), init=False)
+    """As of which number of changes, and what it was then (`ReverseMap.mapmax`)."""
 
     @property
     def end(self) -> int:
@@ -72,7 +78,7 @@ class Vma:
 
     @property
     def shared(self) -> bool:
-        return bool(self.flags & VM.SHARED)
+        return bool(int(self.flags) & _SHARED)
 
     def policy_at(self, index: int) -> Mempolicy | None:
         """The policy of a page of its own, if it has one: shared memory has its policies with the object
@@ -92,6 +98,7 @@ class Vma:
         pte |= bits | PTE_PRESENT
         self.pte[span(index)] = pte
         frames.mapcount[span(pfns)] += 1
+        self.mm.rmap.changed(self)
         self._count(frames, index, pfns, +1)
 
     def unmap(self, frames: MemMap, index: Indices, replacement: NDArray[np.int64] | int) -> Pfns:
@@ -102,6 +109,7 @@ class Vma:
         dirty = (old & PTE_DIRTY) != 0
         self._count(frames, index, pfns, -1)
         frames.mapcount[span(pfns)] -= 1
+        self.mm.rmap.changed(self)
         self.pte[at] = replacement
         self.mm.rmap.set_dirty(frames, pick(pfns, dirty))
         return pfns
@@ -141,6 +149,7 @@ class Vma:
         self.nr_active = int(np.count_nonzero(flags & (PG.ACTIVE | PG.MLOCKED)))
         self.nr_anon = int(np.count_nonzero(frames.mapping[pfns] > 0))
         self.nr_swap = int(np.count_nonzero(self.pte & PTE_SWAP))
+        self.known_mapmax = (-1, 1)
 
 
 @dataclass(eq=False, slots=True)
@@ -189,6 +198,7 @@ class ReverseMap:
 
     def __init__(self) -> None:
         self._vmas: dict[int, list[Vma]] = {}
+        self._changes: dict[int, int] = {}
         self.spaces: dict[int, AddressSpace] = {}
         self._last = 0
 
@@ -200,12 +210,33 @@ class ReverseMap:
     def link(self, vma: Vma) -> None:
         for mapping in _mappings(vma):
             self._vmas.setdefault(mapping, []).append(vma)
+        self.changed(vma)
         if vma.file is not None:
             vma.file.mappings += 1
 
     def sharers(self, vma: Vma) -> int:
         """How many VMAs may map pages of this one's mappings; 1: nobody else."""
         return max(len(self._vmas[mapping]) for mapping in _mappings(vma))
+
+    def changed(self, vma: Vma) -> None:
+        """Pages of this one's mappings are mapped more often or less often than before."""
+        for mapping in _mappings(vma):
+            self._changes[mapping] = self._changes.get(mapping, 0) + 1
+
+    def mapmax(self, frames: MemMap, vma: Vma) -> int:
+        """The most mappings that one of its pages has. Looked up only where other VMAs may share its pages, and again only
+        when something was mapped or unmapped meanwhile."""
+        changes = self._changes.get(vma.anon_vma, 0)
+        if vma.file is not None:
+            changes += self._changes.get(vma.file.id, 0)
+        known, most = vma.known_mapmax
+        if known != changes:
+            most = 1
+            if self.sharers(vma) > 1:
+                pfns = vma.pte[(vma.pte & PTE_PRESENT) != 0] >> PTE_SHIFT
+                most = int(frames.mapcount[pfns].max()) if len(pfns) else 0
+            vma.known_mapmax = (changes, most)
+        return most
 
     def mapped(self, space: AddressSpace) -> list[Vma]:
         """The VMAs that map a file."""
@@ -215,8 +246,10 @@ class ReverseMap:
         for mapping in _mappings(vma):
             vmas = self._vmas[mapping]
             vmas.remove(vma)
-            if not vmas:
-                del self._vmas[mapping]
+            if vmas:
+                self._changes[mapping] += 1
+            else:
+                del self._vmas[mapping], self._changes[mapping]
         if vma.file is not None:
             vma.file.mappings -= 1
 

@@ -54,6 +54,7 @@ class SwapArea:
         frames.private[at] = entries
         frames.flags[at] |= PG.SWAPCACHE
         frames.refcount[at] += 1
+        frames.count_swap_cache(got, +1)
         return len(got)
 
     def enter(self, frames: MemMap, entry: int, pfn: int) -> None:
@@ -63,6 +64,7 @@ class SwapArea:
         frames.private[pfn] = entry
         frames.flags[pfn] |= PG.SWAPCACHE
         frames.refcount[pfn] += 1
+        frames.zones[int(frames.nid[pfn])].nr_swapcached += 1
 
     def duplicate(self, entries: Entries) -> None:
         """One more swap PTE names each (swap_duplicate())."""
@@ -84,8 +86,11 @@ class SwapArea:
         frames.flags[at] &= ~np.uint32(PG.SWAPCACHE)
         frames.private[at] = 0
         frames.refcount[at] -= 1
+        frames.count_swap_cache(pfns, -1)
         self.release(entries)
 
     def replace(self, frames: MemMap, old: Pfns, new: Pfns) -> None:
         """The cache slots of `old` name `new` from now on."""
         self.cache[span(frames.private[span(old)])] = new
+        frames.count_swap_cache(old, -1)
+        frames.count_swap_cache(new, +1)
