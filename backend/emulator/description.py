@@ -20,9 +20,8 @@ from backend.nodeset import CpuSet, NodeSet
 
 MAX_FRAMES = 1 << 28
 MAX_STEPS = 200_000
-KINDS = ("anon", "heap", "stack", "file", "shared", "shmem")
-LATER_KINDS = ("hugetlb",)
-_MARKS = ("mlocked", "io", "reserved")
+KINDS = ("anon", "heap", "stack", "file", "shared", "shmem", "hugetlb")
+_MARKS = ("mlocked", "io", "reserved", "huge")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +29,7 @@ class RegionSpec:
     """A mapping of a process. `on`: node → pages there at the start; None: touched at the start, by policy; `touched`
     False: untouched. `file`: `filesystem/name` of what it maps from page `offset` on, `private` or shared; `dirty`: written in
     the cache and not on the device. `shared_with`: the process whose object of the same name it maps. `marks`: of
-    mlocked, io, reserved."""
+    mlocked, io, reserved, huge (transparent huge pages)."""
 
     name: str
     kind: str
@@ -95,6 +94,7 @@ class Description:
     processes: tuple[ProcessSpec, ...]
     steps: tuple[Step, ...]
     run: float
+    hugepages: dict[int, int] = field(default_factory=dict[int, int])
     cgroups: Version = "v2"
     cpusets: tuple[CpusetSpec, ...] = ()
 
@@ -140,7 +140,7 @@ def parse_description(text: str, file: str = "scenario", name: str = "", profile
         batch=machine.batch, balance=machine.balance, numa_balancing=machine.numa_balancing, users=users,
         filesystems=filesystems, writeback=machine.writeback, processes=processes, steps=steps,
         run=top["run"].seconds() if "run" in top else 0.0,
-        cgroups=machine.cgroups, cpusets=tuple(cpusets.specs.values()),
+        hugepages=machine.hugepages, cgroups=machine.cgroups, cpusets=tuple(cpusets.specs.values()),
     )  # fmt: skip
 
 
@@ -180,6 +180,8 @@ class _Machine:
         if self.page_size not in (4096, 8192, 16384, 65536, 1 << 21):
             keys["page_size"].fail(f"{self.page_size} is not a page size", "4KiB, 8KiB, 16KiB, 64KiB or 2MiB")
         self._turns: dict[int, int] = {}
+        self.huge = max(1, (2 << 20) // self.page_size)
+        self.hugepages: dict[int, int] = {}
         self.nodes = self._nodes(keys["nodes"])
         self.ids = NodeSet(node.id for node in self.nodes)
         self.node_of_cpu = {cpu: node.id for node in self.nodes for cpu in node.cpus}
@@ -213,7 +215,7 @@ class _Machine:
         cpus_seen = CpuSet()
         total = 0
         for item in value.items():
-            keys = item.mapping(("id", "memory", "cpus"), ("id", "memory"))
+            keys = item.mapping(("id", "memory", "cpus", "hugepages"), ("id", "memory"))
             node = keys["id"].integer(0, 1023)
             if node in out:
                 keys["id"].fail(f"node {node} is there already")
@@ -228,6 +230,8 @@ class _Machine:
                     "the machine is too large to emulate", "make it smaller, or choose a larger page_size"
                 )
             out[node] = NodeSpec(node, pages, cpus)
+            if "hugepages" in keys:
+                self.hugepages[node] = keys["hugepages"].integer(0, pages // self.huge)
         if not total:
             value.fail("no node has memory")
         return tuple(out[node] for node in sorted(out))
@@ -329,8 +333,6 @@ def _region(value: Value, machine: _Machine) -> RegionSpec:
         ),
     )  # fmt: skip
     kind = keys["kind"].text() if "kind" in keys else "file" if "file" in keys else "anon"
-    if kind in LATER_KINDS:
-        keys["kind"].fail(f"{kind} memory is not supported by this machine", f"it has {', '.join(KINDS)}")
     if kind not in KINDS:
         keys["kind"].fail(f"there is no kind '{kind}'", f"choose one of {', '.join(KINDS)}")
     file, offset = _file(keys, value, kind, machine)
@@ -348,6 +350,10 @@ def _region(value: Value, machine: _Machine) -> RegionSpec:
         (keys.get("size") or value).fail(f"the file has {file.pages} pages only")
     if "shared_with" in keys and kind not in ("shared", "shmem"):
         keys["shared_with"].fail(f"{kind} memory cannot be shared so", "give it kind: shared")
+    if kind == "hugetlb" and pages % machine.huge:
+        (keys.get("size") or value).fail(f"must be a multiple of {machine.huge * machine.page_size >> 10}KiB")
+    if "huge" in keys and (kind not in ("anon", "heap") or machine.profile.name != "linux-6"):
+        keys["huge"].fail("only anonymous memory of linux-6 has transparent huge pages")
     if "dirty" in keys and file is None:
         keys["dirty"].fail("only pages of a file can be dirty in the cache")
     access = None

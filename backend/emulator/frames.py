@@ -21,6 +21,8 @@ FIRST_PFN = 256
 class PG:
     """Page flags (include/linux/page-flags.h): plain ints, since they meet numpy arrays of 32 bits. SWAPBACKED: anonymous
     and shared memory, whose way out is swap (its own LRU lists). PRIVATE: has buffers; BUFFER_LOCK: I/O on them is in flight.
+    COMPOUND: part of a huge page, which all its frames say; HUGETLB: of one of the pool. KSM: stands
+    for many equal pages.
     """
 
     LOCKED = 1 << 0
@@ -39,6 +41,9 @@ class PG:
     MLOCKED = 1 << 13
     SWAPBACKED = 1 << 14
     BUFFER_LOCK = 1 << 15
+    COMPOUND = 1 << 16
+    HUGETLB = 1 << 17
+    KSM = 1 << 18
 
 
 class State:
@@ -47,6 +52,8 @@ class State:
     KEPT_OUT = 0
     FREE = 1
     IN_USE = 2
+    POOL = 3
+    """A free page of the hugetlb pool."""
 
 
 class Lru:
@@ -59,7 +66,8 @@ class Lru:
 class Zone:
     """One node's frames. `stack[:free]` are its free frames; watermarks in pages; `numastat` as in sysfs.
     `isolated`: nothing is allocated from it, what is freed is kept out; `kept_out`: how many of its frames are. `lru`: pages on
-    each list, by `Lru`. `nr_file`: pages in the page cache, those of shared memory (`nr_shmem`) among them; `nr_swapcached`: in the swap cache."""
+    each list, by `Lru`. `nr_file`: pages in the page cache, those of shared memory (`nr_shmem`) among them; `nr_swapcached`: in
+    the swap cache. `nr_hugepages`: of the hugetlb pool, and the first frames of the free ones."""
 
     nid: int
     start: int
@@ -76,6 +84,8 @@ class Zone:
     nr_file: int = 0
     nr_shmem: int = 0
     nr_swapcached: int = 0
+    nr_hugepages: int = 0
+    hugetlb_free: list[int] = field(default_factory=list[int])
     numastat: dict[str, int] = field(
         default_factory=lambda: dict.fromkeys(
             ("numa_hit", "numa_miss", "numa_foreign", "interleave_hit", "local_node", "other_node"), 0
@@ -92,9 +102,16 @@ class MemMap:
     """
 
     def __init__(
-        self, nodes: Sequence[tuple[int, int]], distances: dict[tuple[int, int], int], page_size: int
+        self,
+        nodes: Sequence[tuple[int, int]],
+        distances: dict[tuple[int, int], int],
+        page_size: int,
+        huge: int = 0,
     ) -> None:
-        """`nodes`: (id, pages), ascending; `distances`: between all of them."""
+        """`nodes`: (id, pages), ascending; `distances`: between all of them; `huge`: frames of a huge page (2 MiB)."""
+        self.huge = huge or max(1, (2 << 20) // page_size)
+        self.compounds = 0
+        self.repeats = False
         total = FIRST_PFN + sum(pages for _, pages in nodes)
         self.nid = np.full(total, -1, np.int16)
         self.state = np.zeros(total, np.uint8)
@@ -199,6 +216,8 @@ class MemMap:
         """Frames whose last reference went: back to their zones, all attributes cleared."""
         if not len(pfns):
             return
+        if self.compounds:
+            pfns = self._free_compound(pfns)
         self.drop_lru(pfns)
         at = span(pfns)
         self.state[at] = State.FREE
@@ -220,6 +239,81 @@ class MemMap:
             zone.stack[zone.free : zone.free + len(mine)] = mine[::-1]
             zone.free += len(mine)
 
+    def zone_starts(self, pfns: Pfns) -> Pfns:
+        """The first frame of each one's zone."""
+        starts = np.zeros(max(self.zones) + 1, np.int32)
+        for nid, zone in self.zones.items():
+            starts[nid] = zone.start
+        return starts[self.nid[pfns]]
+
+    def heads(self, pfns: Pfns) -> Pfns:
+        """The first frame of the huge page that each would belong to: huge pages are aligned within their zone."""
+        starts = self.zone_starts(pfns)
+        return starts + (pfns - starts) // self.huge * self.huge
+
+    def block(self, heads: Pfns) -> Pfns:
+        """All frames of huge pages, in order."""
+        return (heads[:, None] + np.arange(self.huge, dtype=np.int32)).reshape(-1)
+
+    def make_compound(self, pfns: Pfns, flags: int = 0) -> None:
+        """Whole, aligned blocks are huge pages from now on."""
+        self.flags[pfns] |= PG.COMPOUND | flags
+        self.compounds += len(pfns) // self.huge
+
+    def split(self, pfns: Pfns) -> None:
+        """Huge pages that any of these belong to become ordinary pages (split_huge_page())."""
+        inside = pfns[(self.flags[pfns] & (PG.COMPOUND | PG.HUGETLB)) == PG.COMPOUND]
+        if len(inside):
+            heads = np.unique(self.heads(inside))
+            self.flags[self.block(heads)] &= ~np.uint32(PG.COMPOUND)
+            self.compounds -= len(heads)
+
+    def _free_compound(self, pfns: Pfns) -> Pfns:
+        """Of frames that become free those for the allocator: pages of the hugetlb pool go back to it, transparent huge
+        pages of which a part is left are ordinary pages from now on."""
+        self.split(pfns)
+        pooled = (self.flags[pfns] & PG.HUGETLB) != 0
+        mine = pfns[pooled]
+        if len(mine):
+            self.state[mine] = State.POOL
+            self.flags[mine] = PG.COMPOUND | PG.HUGETLB
+            for attribute in (
+                self.refcount,
+                self.mapcount,
+                self.mapping,
+                self.index,
+                self.contents,
+                self.cgroup,
+            ):
+                attribute[mine] = 0
+            for head in np.unique(self.heads(mine)).tolist():
+                zone = self.zones[int(self.nid[head])]
+                zone.hugetlb_free.append(head)
+                if zone.isolated or not self.bad.isdisjoint(range(head, head + self.huge)):
+                    self.shrink_pool(zone, 1)
+        return pfns[~pooled]
+
+    def take_blocks(self, zone: Zone, count: int) -> Pfns:
+        """Up to `count` free, aligned blocks of a zone off its free stack, as far as the min watermark allows; refcount 1."""
+        blocks = zone.pages // self.huge
+        count = min(count, (zone.free - zone.wmark_min) // self.huge)
+        if count <= 0 or not blocks:
+            return np.empty(0, np.int32)
+        free = (
+            self.state[zone.start : zone.start + blocks * self.huge].reshape(blocks, self.huge) == State.FREE
+        )
+        heads = (np.nonzero(free.all(axis=1))[0][:count] * self.huge + zone.start).astype(np.int32)
+        pfns = self.block(heads)
+        taken = np.zeros(zone.pages, np.bool_)
+        taken[pfns - zone.start] = True
+        rest = zone.stack[: zone.free]
+        rest = rest[~taken[rest - zone.start]]
+        zone.stack[: len(rest)] = rest
+        zone.free = len(rest)
+        self.state[pfns] = State.IN_USE
+        self.refcount[pfns] = 1
+        return pfns
+
     def _keep_out(self, zone: Zone, pfns: Pfns) -> Pfns:
         """Of frames that became free those that may be used again; the others are kept out."""
         out = np.ones(len(pfns), np.bool_) if zone.isolated else np.isin(pfns, list(self.bad))
@@ -233,9 +327,11 @@ class MemMap:
             self.last_cpupid = np.zeros(len(self.nid), np.int32)
 
     def isolate_zone(self, nid: int) -> None:
-        """Nothing is allocated from this node any more; its free frames are kept out, those in use when they are freed."""
+        """Nothing is allocated from this node any more; its free frames are kept out, those in use when they are freed. Free
+        pages of the hugetlb pool are dissolved."""
         zone = self.zones[nid]
         zone.isolated = True
+        self.shrink_pool(zone, len(zone.hugetlb_free))
         self._keep_out(zone, zone.stack[: zone.free])
         zone.free = 0
 
@@ -250,9 +346,35 @@ class MemMap:
         zone.free += len(back)
         zone.kept_out -= len(back)
 
+    def shrink_pool(self, zone: Zone, count: int) -> None:
+        """Free pages of the hugetlb pool become ordinary free memory."""
+        for _ in range(count):
+            mine = self.block(np.array([zone.hugetlb_free.pop()], np.int32))
+            zone.nr_hugepages -= 1
+            self.dissolve(mine)
+            self.free(mine)
+
+    def discard_from_pool(self, pfn: int) -> None:
+        """The free page of the pool that this frame belongs to becomes ordinary free memory."""
+        zone = self.zones[int(self.nid[pfn])]
+        head = int(self.heads(np.array([pfn], np.int32))[0])
+        zone.hugetlb_free.remove(head)
+        zone.hugetlb_free.append(head)
+        self.shrink_pool(zone, 1)
+
+    def dissolve(self, pfns: Pfns) -> None:
+        """One page that was of the hugetlb pool is ordinary frames from now on."""
+        self.flags[pfns] &= ~np.uint32(PG.COMPOUND | PG.HUGETLB)
+        self.compounds -= 1
+
     def put(self, pfns: Pfns) -> None:
-        """Drop one reference each; those that had the last one are freed."""
+        """Drop one reference each; those that had the last one are freed. A frame may be named twice where pages are merged
+        (`repeats`)."""
         if not len(pfns):
+            return
+        if self.repeats:
+            np.subtract.at(self.refcount, pfns, 1)
+            self.free(np.unique(pfns[self.refcount[pfns] == 0]))
             return
         at = span(pfns)
         self.refcount[at] -= 1
@@ -278,6 +400,9 @@ class MemMap:
 
     def _count_lru(self, pfns: Pfns, sign: int) -> None:
         flags = self.flags[span(pfns)]
+        if self.compounds and (flags & PG.HUGETLB).any():
+            pfns = pfns[(flags & PG.HUGETLB) == 0]
+            flags = self.flags[span(pfns)]
         for nid, here in self.by_node(pfns):
             mine = flags[here]
             backed, active = (mine & PG.SWAPBACKED) != 0, (mine & PG.ACTIVE) != 0

@@ -3,12 +3,14 @@ mm/memory-failure.c soft_offline_page())."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from backend.emulator.frames import Pfns, State
+from backend.emulator.migration.blocks import migrate_blocks, take_apart
 from backend.emulator.migration.direct import Lists, migrate_pages, put_all_back
 from backend.emulator.migration.isolate import isolate
 from backend.emulator.page_lock import Events
@@ -56,6 +58,9 @@ def bad_page(m: Machine, pfn: int) -> Events:
     """One frame out of use: its page moves elsewhere, the frame is kept out for good. OSError EBUSY: the page stayed."""
     m.frames.bad.add(pfn)
     one = np.array([pfn], np.int32)
+    m.frames.split(one)
+    if m.frames.state[pfn] == State.POOL:
+        m.frames.discard_from_pool(pfn)
     if m.frames.state[pfn] == State.IN_USE:
         yield from _empty(m, one, int(m.frames.nid[pfn]))
     if m.frames.state[pfn] != State.KEPT_OUT:
@@ -72,6 +77,11 @@ def _empty(m: Machine, pages: Pfns, node: int) -> Events:
     if m.swaps_out:
         lists = Lists(taken, np.full(len(taken), -1, np.int32), swap_out=True)
     else:
+        taken, huge = take_apart(m, taken)
+        if len(huge):
+            with contextlib.suppress(OSError):
+                _, small = yield from migrate_blocks(m, huge, lambda block: node, strict=False)
+                taken = np.concatenate([taken, small])
         lists = Lists(taken, m.frames.alloc(len(taken), node, here=node))
     yield from migrate_pages(m, lists)
     put_all_back(m, lists)

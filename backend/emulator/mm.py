@@ -34,6 +34,8 @@ class VM(IntFlag):
     IO = 4
     RESERVED = 8
     SHARED = 16
+    HUGEPAGE = 32
+    HUGETLB = 64
 
 
 _SHARED = int(VM.SHARED)
@@ -88,8 +90,11 @@ class Vma:
         return self.policy
 
     def migratable(self, mlocked_moves: bool) -> bool:
-        """vma_migratable(): I/O and reserved mappings never; locked ones as the profile has it."""
-        return not self.flags & (VM.IO | VM.RESERVED) and (mlocked_moves or not self.flags & VM.LOCKED)
+        """vma_migratable(): I/O and reserved mappings never; locked ones and those of the hugetlb pool as the profile has it
+        (since the same time)."""
+        return not self.flags & (VM.IO | VM.RESERVED) and (
+            mlocked_moves or not self.flags & (VM.LOCKED | VM.HUGETLB)
+        )
 
     def map(self, frames: MemMap, index: Indices, pfns: Pfns, bits: int | NDArray[np.int64]) -> None:
         """Present PTEs for frames whose reference the caller hands over: mapcount + 1, counts kept."""
@@ -108,7 +113,10 @@ class Vma:
         pfns = (old >> PTE_SHIFT).astype(np.int32)
         dirty = (old & PTE_DIRTY) != 0
         self._count(frames, index, pfns, -1)
-        frames.mapcount[span(pfns)] -= 1
+        if frames.repeats:
+            np.subtract.at(frames.mapcount, pfns, 1)
+        else:
+            frames.mapcount[span(pfns)] -= 1
         self.mm.rmap.changed(self)
         self.pte[at] = replacement
         self.mm.rmap.set_dirty(frames, pick(pfns, dirty))
@@ -194,12 +202,16 @@ class Mm:
 
 
 class ReverseMap:
-    """From a frame to every VMA that may map it: mapping id → VMAs (mm/rmap.c; a file's i_mmap). `spaces`: the files by id."""
+    """From a frame to every VMA that may map it: mapping id → VMAs (mm/rmap.c; a file's i_mmap). `spaces`: the files by id; `ksm`: of a
+    merged page the places, as address space and address, that may map it."""
 
     def __init__(self) -> None:
         self._vmas: dict[int, list[Vma]] = {}
         self._changes: dict[int, int] = {}
+        self._all_changes = 0
         self.spaces: dict[int, AddressSpace] = {}
+        self.ksm: dict[int, list[tuple[Mm, int]]] = {}
+        self._by_value: dict[int, tuple[int, int]] = {}
         self._last = 0
 
     def new(self) -> int:
@@ -220,23 +232,47 @@ class ReverseMap:
 
     def changed(self, vma: Vma) -> None:
         """Pages of this one's mappings are mapped more often or less often than before."""
+        self._all_changes += 1
         for mapping in _mappings(vma):
             self._changes[mapping] = self._changes.get(mapping, 0) + 1
 
     def mapmax(self, frames: MemMap, vma: Vma) -> int:
         """The most mappings that one of its pages has. Looked up only where other VMAs may share its pages, and again only
-        when something was mapped or unmapped meanwhile."""
+        when something was mapped or unmapped meanwhile. Merged pages are of no mapping of its own: then anything counts."""
         changes = self._changes.get(vma.anon_vma, 0)
         if vma.file is not None:
             changes += self._changes.get(vma.file.id, 0)
+        if frames.repeats:
+            changes = -2 - self._all_changes
         known, most = vma.known_mapmax
         if known != changes:
             most = 1
-            if self.sharers(vma) > 1:
+            if frames.repeats or self.sharers(vma) > 1:
                 pfns = vma.pte[(vma.pte & PTE_PRESENT) != 0] >> PTE_SHIFT
                 most = int(frames.mapcount[pfns].max()) if len(pfns) else 0
             vma.known_mapmax = (changes, most)
         return most
+
+    def new_ksm(self, value: int, pfn: int, place: tuple[Mm, int]) -> int:
+        """The id of a merged page with these contents, at one place so far."""
+        number = self.new()
+        self.ksm[number] = [place]
+        self._by_value[value] = (number, pfn)
+        return number
+
+    def ksm_frame(self, frames: MemMap, value: int) -> int:
+        """The frame that stands for pages with these contents, or -1. It may have moved meanwhile."""
+        number, pfn = self._by_value.get(value, (0, -1))
+        if not number:
+            return -1
+        if frames.mapping[pfn] != number:
+            where = np.nonzero(frames.mapping == number)[0]
+            if not len(where):
+                del self._by_value[value], self.ksm[number]
+                return -1
+            pfn = int(where[0])
+            self._by_value[value] = (number, pfn)
+        return -1 if frames.flags[pfn] & PG.LOCKED or not frames.flags[pfn] & PG.KSM else pfn
 
     def mapped(self, space: AddressSpace) -> list[Vma]:
         """The VMAs that map a file."""
@@ -304,6 +340,9 @@ class ReverseMap:
         """As `walk`; all of a batch is a slice."""
         frame = span(pfns)
         for number, which in _groups(frames.mapping[frame]):
+            if number in self.ksm:
+                yield from self._walk_ksm(number, np.arange(len(pfns), dtype=np.int64)[which])
+                continue
             for vma in self._vmas.get(number, ()):
                 offset = frames.index[frame] - vma.pgoff
                 inside = (offset >= 0) & (offset < vma.pages)
@@ -314,6 +353,15 @@ class ReverseMap:
                 elif inside.any():
                     at = np.nonzero(inside)[0]
                     yield vma, at, offset[at]
+
+    def _walk_ksm(
+        self, number: int, at: NDArray[np.int64]
+    ) -> Iterator[tuple[Vma, NDArray[np.int64], Indices]]:
+        """A merged page, place by place (rmap_walk_ksm())."""
+        for mm, address in list(self.ksm[number]):
+            vma = mm.find(address)
+            if vma is not None:
+                yield vma, at, np.full(len(at), (address - vma.start) // mm.page_size, np.int64)
 
 
 Where = NDArray[np.int64] | slice

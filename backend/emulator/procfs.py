@@ -30,6 +30,7 @@ _PAGEMAP_PRESENT, _PAGEMAP_SWAP = 1 << 63, 1 << 62
 _ZERO_PFN = 1
 """The zero page: one of the firmware's frames, of no node."""
 _OCTAL = {byte: f"\\{byte:03o}" for byte in b" \t\n\\"}
+_HUGETLB = int(VM.HUGETLB)
 _OWNER_ONLY = ("numa_maps", "maps", "pagemap")
 _PF_KTHREAD = 0x00200000
 
@@ -158,7 +159,7 @@ def _numa_maps(m: Machine, task: Task) -> bytes:
     """show_numa_map(): counts kept with the VMA, so the cost is per VMA."""
     lines: list[str] = []
     names: dict[int, str] = {}
-    tail = f" kernelpagesize_kB={m.page_size // 1024}\n"
+    base = f" kernelpagesize_kB={m.page_size // 1024}\n"
     for vma in task.mm.vmas if task.mm else ():
         policy = vma.policy_at(0) or task.policy
         name = names.get(id(policy)) or names.setdefault(id(policy), str(policy))
@@ -168,11 +169,18 @@ def _numa_maps(m: Machine, task: Task) -> bytes:
         elif vma.kind in ("heap", "stack"):
             line += f" {vma.kind}"
         nodes = vma.nr_node.tolist()
-        pages = sum(nodes)
+        pages, anon, dirty, active = sum(nodes), vma.nr_anon, vma.nr_dirty, vma.nr_active
+        tail = base
+        if int(vma.flags) & _HUGETLB:
+            unit = m.frames.huge
+            line += " file=/anon_hugepage\\040(deleted) huge"
+            nodes = [count // unit for count in nodes]
+            pages, anon, dirty = pages // unit, anon // unit, dirty // unit
+            active = pages
+            tail = f" kernelpagesize_kB={m.page_size * unit // 1024}\n"
         if not pages:
             lines.append(line + "\n")
             continue
-        anon, dirty, active = vma.nr_anon, vma.nr_dirty, vma.nr_active
         if anon:
             line += f" anon={anon}"
         if dirty:
@@ -250,9 +258,10 @@ def _node_meminfo(m: Machine, node: int) -> bytes:
         "Shmem": zone.nr_shmem,
     }  # fmt: skip
     lines = [f"Node {node} {key + ':':<15}{value * kilo:>8} kB" for key, value in values.items()]
+    pool = (zone.nr_hugepages, len(zone.hugetlb_free), 0)
     lines += [
-        f"Node {node} {key + ':':<15}{0:>6}"
-        for key in ("HugePages_Total", "HugePages_Free", "HugePages_Surp")
+        f"Node {node} {key + ':':<15}{value:>6}"
+        for key, value in zip(("HugePages_Total", "HugePages_Free", "HugePages_Surp"), pool, strict=True)
     ]
     return ("\n".join(lines) + "\n").encode()
 

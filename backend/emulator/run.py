@@ -15,6 +15,7 @@ from backend.emulator.description import Description, ProcessSpec, RegionSpec, S
 from backend.emulator.file_fault import BusError
 from backend.emulator.file_io import create, mount
 from backend.emulator.filesystem import AddressSpace
+from backend.emulator.huge_pages import fill_pool
 from backend.emulator.layout import map_region
 from backend.emulator.machine import Machine
 from backend.emulator.mm import PTE_PRESENT, PTE_SWAP
@@ -27,7 +28,7 @@ from backend.emulator.task import Task
 from backend.emulator.trace import Tracer, find_page
 from backend.emulator.workload import run_thread
 from backend.emulator.writeback import flusher
-from backend.errors import errno_name
+from backend.errors import UsageError, errno_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,9 @@ def build(
     m.spawn("init", cpu=first_cpu, command="/sbin/init")
     m.spawn("kthreadd", cpu=first_cpu, kernel_thread=True)
     built = Built(m, {}, {}, [], [])
+    for node, pages in description.hugepages.items():
+        if fill_pool(m, node, pages) < pages:
+            raise UsageError(f"node {node} has no room for {pages} huge pages", "make the pool smaller")
     for filesystem in description.filesystems:
         mounted = mount(m, filesystem.name, filesystem.type, filesystem.write, filesystem.read)
         for file in filesystem.files:

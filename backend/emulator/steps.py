@@ -11,12 +11,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from backend.emulator import cpuset_steps, file_io, fork, hotplug, mempolicy, mlock, policy_calls, syscalls
+from backend.emulator import (
+    cpuset_steps,
+    file_io,
+    fork,
+    hotplug,
+    ksm,
+    mempolicy,
+    mlock,
+    policy_calls,
+    syscalls,
+)
 from backend.emulator.fault import touch
 from backend.emulator.filesystem import AddressSpace
 from backend.emulator.layout import find_file
 from backend.emulator.mempolicy import Mempolicy
-from backend.emulator.mm import PTE_PRESENT, Indices, Vma
+from backend.emulator.mm import PTE_PRESENT, PTE_WRITE, Indices, Vma
 from backend.emulator.page_cache import truncate
 from backend.emulator.page_lock import Events
 from backend.emulator.region import Region
@@ -177,6 +187,7 @@ _ARGUMENTS: dict[str, Callable[[Value, Known], Any]] = {
     "for": lambda value, known: value.seconds(),
     "file": _file,
     "size": lambda value, known: value.size(),
+    "value": lambda value, known: value.integer(0, 1 << 48),
     "wait": lambda value, known: value.truth(),
     "thread": lambda value, known: value.integer(0, 4095),
     "as": lambda value, known: value.integer(0, 1 << 31) if value.text().isdigit() else value.text(),
@@ -214,7 +225,20 @@ def _touch(place: Place) -> Events:
         place.index(),
         place.arguments.get("write", True),
     )
+    if "value" in place.arguments:
+        _same_value(place)
     return 0
+
+
+def _same_value(place: Place) -> None:
+    """What was written is the same for all pages that can be written to."""
+    for vma, index in place.spans():
+        at = index[(vma.pte[index] & (PTE_PRESENT | PTE_WRITE)) == PTE_PRESENT | PTE_WRITE]
+        place.machine.store(vma, at, place.arguments["value"])
+
+
+def _ksm(place: Place) -> Events:
+    return (yield from ksm.merge(place.machine, place.task, place.where.start, place.index()))
 
 
 def _schedule(place: Place) -> Events:
@@ -385,7 +409,7 @@ def _exit(place: Place) -> Events:
 
 
 STEPS: dict[str, StepKind] = {
-    "touch": StepKind(("region",), ("pages", "write", "thread"), _touch),
+    "touch": StepKind(("region",), ("pages", "write", "thread", "value"), _touch),
     "schedule": StepKind(("cpu",), (), _schedule),
     "migrate_pages": StepKind(("from", "to"), ("as",), _migrate_pages),
     "move_pages": StepKind(("region", "node"), ("pages", "all", "as"), _move_pages),
@@ -396,6 +420,7 @@ STEPS: dict[str, StepKind] = {
     "fork": StepKind(("child",), (), _fork),
     "mlock": StepKind(("region",), ("pages",), _mlock),
     "munlock": StepKind(("region",), ("pages",), _munlock),
+    "ksm": StepKind(("region",), ("pages",), _ksm),
     "offline": StepKind(("node",), (), _offline, of_task=False),
     "online": StepKind(("node",), (), _online, of_task=False),
     "bad_page": StepKind(("region",), ("pages",), _bad_page),

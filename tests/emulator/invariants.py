@@ -85,6 +85,7 @@ def _frame_states(m: Machine) -> None:
     )
     assert (frames.refcount[frames.state == State.IN_USE] > 0).all(), "1: frames in use are referenced"
     assert not (frames.state[list(frames.bad)] == State.FREE).any(), "9: bad frames are never free"
+    _huge_pages(m)
     stacks = [zone.stack[: zone.free] for zone in frames.zones.values()]
     stacked = np.concatenate(stacks)
     assert len(np.unique(stacked)) == len(stacked), "1: a frame is free once"
@@ -97,7 +98,7 @@ def _frame_states(m: Machine) -> None:
             "9: frames kept out"
         )
         assert not (zone.isolated and zone.free), "9: nothing of an offlined node can be allocated"
-        on_lru = mine & ((frames.flags & PG.LRU) != 0)
+        on_lru = mine & ((frames.flags & (PG.LRU | PG.HUGETLB)) == PG.LRU)
         active = on_lru & ((frames.flags & PG.ACTIVE) != 0)
         file = (frames.flags & PG.SWAPBACKED) == 0
         lists = [
@@ -107,6 +108,29 @@ def _frame_states(m: Machine) -> None:
             on_lru & file & active,
         ]
         assert zone.lru.tolist() == [int(np.count_nonzero(one)) for one in lists], "7: pages on the LRU lists"
+
+
+def _huge_pages(m: Machine) -> None:
+    """10: a huge page is an aligned block, whole, of one mapping and of one kind; the pool counts its own."""
+    frames = m.frames
+    compound = np.nonzero(frames.flags & PG.COMPOUND)[0].astype(np.int32)
+    assert frames.compounds * frames.huge == len(compound), "10: huge pages are counted"
+    assert np.array_equal(compound, np.sort(frames.block(np.unique(frames.heads(compound))))), (
+        "10: huge pages are whole"
+    )
+    for start in range(0, len(compound), frames.huge):
+        block = compound[start : start + frames.huge]
+        assert len({*frames.state[block].tolist()}) == 1, "10: a huge page is in one state"
+        assert len({*frames.mapping[block].tolist()}) == 1, "10: a huge page has one mapping"
+    pooled = (frames.state == State.POOL) & (frames.flags & PG.HUGETLB != 0)
+    assert np.array_equal(pooled, frames.state == State.POOL), "10: only pages of the pool are in it"
+    for zone in frames.zones.values():
+        mine = frames.nid == zone.nid
+        assert len(zone.hugetlb_free) * frames.huge == np.count_nonzero(pooled & mine), (
+            "10: free pages of the pool"
+        )
+        total = np.count_nonzero(mine & ((frames.flags & PG.HUGETLB) != 0))
+        assert zone.nr_hugepages * frames.huge == total, "10: pages of the pool"
 
 
 def _references(m: Machine) -> None:

@@ -31,7 +31,8 @@ class Lists:
     """The four lists, the caller's afterwards. Going in, the n-th frame of `source` has the n-th of `target`, as far as
     there are targets. Coming out: what is left of both (a page that asked for a retry to the end keeps its target), the
     old frames of `moved` pages, the pages that `failed` for good, and how many asked for a `retry`.
-    `swap_out`: the older technique: there are no targets, pages go out to swap."""
+    `swap_out`: the older technique: there are no targets, pages go out to swap. `unit`: all frames are one huge page, which
+    moves whole or not at all, and counts as one."""
 
     source: Pfns
     target: Pfns
@@ -39,11 +40,13 @@ class Lists:
     failed: list[Pfns] = field(default_factory=list[Pfns])
     retry: int = 0
     swap_out: bool = False
+    unit: bool = False
 
     @property
     def nr_failed(self) -> int:
         """Number permanently failed, plus number still asking for a retry: what migrate_pages() returns."""
-        return sum(map(len, self.failed)) + self.retry
+        count = sum(map(len, self.failed)) + self.retry
+        return min(count, 1) if self.unit else count
 
 
 Pairs = tuple[Pfns, Pfns]
@@ -58,12 +61,14 @@ def migrate_pages(m: Machine, lists: Lists) -> Events:
     old, new = lists.source[:paired], lists.target[:paired]
     for number in range(PASSES):
         retry: list[Pairs] = []
-        stride = m.stride
-        batches = [(old[at], new[at]) for at in parts(stride, old, new)]
+        whole = lists.unit and len(old) > 0
+        batches = [(old, new)] if whole else [(old[at], new[at]) for at in parts(m.stride, old, new)]
         while batches:
             contended = yield from _unmap_and_move(m, batches.pop(0), lists, retry, spare, number)
+            one = max(1, len(contended[0])) if lists.unit else 1
             batches[:0] = [
-                (contended[0][at : at + 1], contended[1][at : at + 1]) for at in range(len(contended[0]))
+                (contended[0][at : at + one], contended[1][at : at + one])
+                for at in range(0, len(contended[0]), one)
             ]
         old = np.concatenate([_NONE, *(pair[0] for pair in retry)])
         new = np.concatenate([_NONE, *(pair[1] for pair in retry)])
@@ -94,17 +99,21 @@ def _unmap_and_move(
     page's lock while holding another's."""
     frames, mechanism = m.frames, m.mechanism
     old, new = batch
-    freed = frames.refcount[span(old)] == 1
+    freed = _together(frames.refcount[span(old)] == 1, lists)
     (gone, unused), (old, new) = divide(freed, old, new)
     lists.moved.append(gone)
     spare.append(unused)
     got = m.locks.trylock(old)
+    if lists.unit and not got.all():
+        m.locks.unlock(old[got])
+        got[:] = False
     contended = divide(got, old, new)[1]
     if number < LOCK_FROM_PASS:
         retry.append(contended)
         contended = (_NONE, _NONE)
-    elif len(old) == 1 and len(contended[0]):
-        yield from m.locks.lock(int(old[0]))
+    elif (len(old) == 1 or lists.unit) and len(contended[0]):
+        for pfn in old.tolist():
+            yield from m.locks.lock(pfn)
         got[:] = True
         contended = (_NONE, _NONE)
     (old, new), _ = divide(got, old, new)
@@ -143,7 +152,7 @@ def _unmap_and_move(
         old, new = np.concatenate([old[own], ready[0]]), np.concatenate([new[own], ready[1]])
 
     m.locks.trylock(new)
-    outcome = yield from migrate_page(m, old, new)
+    outcome = yield from migrate_page(m, old, new, lists.unit)
     m.locks.unlock(old)
     m.locks.unlock(new)
     moved, again, failed = outcome == Outcome.MOVED, outcome == Outcome.RETRY, outcome == Outcome.FAILED
@@ -155,7 +164,16 @@ def _unmap_and_move(
     frames.put(targets)
     lists.moved.append(sources)
     m.count("pgmigrate_success", int(np.count_nonzero(moved)))
+    if lists.unit and len(old) and moved.all() and not frames.flags[new[0]] & PG.HUGETLB:
+        m.count("thp_migration_success", 1)
     return contended
+
+
+def _together(
+    mask: np.ndarray[tuple[int], np.dtype[np.bool_]], lists: Lists
+) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Of one huge page all or nothing."""
+    return np.full(len(mask), mask.all()) if lists.unit and len(mask) else mask
 
 
 def _default_method(

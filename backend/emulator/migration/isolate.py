@@ -32,8 +32,14 @@ def isolate_range(m: Machine, mm: Mm, source: int, move_all: bool) -> Pfns:
 
 
 def isolate(m: Machine, pfns: Pfns, source: int | None, move_all: bool) -> Pfns:
-    """Of a batch those on `source` (any node: None), mapped once (or `move_all`) and on the LRU: taken off it, refcount + 1."""
+    """Of a batch those on `source` (any node: None), mapped once (or `move_all`) and on the LRU: taken off it, refcount + 1.
+    Huge pages come whole, after the others."""
     frames = m.frames
+    if frames.compounds:
+        huge = (frames.flags[pfns] & PG.COMPOUND) != 0
+        if huge.any():
+            blocks = _isolate_blocks(m, pfns[huge], source, move_all)
+            return np.concatenate([isolate(m, pfns[~huge], source, move_all), blocks])
     wanted = takeable(m, pfns, move_all)
     if source is not None:
         wanted &= frames.nid[span(pfns)] == source
@@ -45,10 +51,27 @@ def isolate(m: Machine, pfns: Pfns, source: int | None, move_all: bool) -> Pfns:
     return taken
 
 
+def _isolate_blocks(m: Machine, pfns: Pfns, source: int | None, move_all: bool) -> Pfns:
+    """The huge pages that these belong to, whole or not at all, each once: frame by frame in order."""
+    frames = m.frames
+    heads = frames.heads(pfns)
+    heads = heads[np.sort(np.unique(heads, return_index=True)[1])]
+    blocks = frames.block(heads)
+    wanted = takeable(m, blocks, move_all).reshape(-1, frames.huge).all(axis=1)
+    if source is not None:
+        wanted &= frames.nid[heads] == source
+    taken = frames.block(heads[wanted])
+    frames.drop_lru(taken)
+    frames.refcount[taken] += 1
+    return taken
+
+
 def takeable(m: Machine, pfns: Pfns, move_all: bool) -> NDArray[np.bool_]:
     """On the LRU, not reserved, and mapped by nobody else unless `move_all`."""
     flags = m.frames.flags[span(pfns)]
     wanted = ((flags & PG.LRU) != 0) & ((flags & PG.RESERVED) == 0)
+    if not m.profile.migration_entries:
+        wanted &= (flags & PG.HUGETLB) == 0
     return wanted if move_all else wanted & (m.frames.mapcount[span(pfns)] == 1)
 
 

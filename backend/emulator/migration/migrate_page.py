@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _COPIED = (
     PG.ERROR | PG.REFERENCED | PG.UPTODATE | PG.ACTIVE | PG.CHECKED | PG.MAPPEDTODISK | PG.DIRTY | PG.MLOCKED
-    | PG.SWAPBACKED
+    | PG.SWAPBACKED | PG.KSM
 )  # fmt: skip
 
 
@@ -41,8 +41,8 @@ def buffer_references(m: Machine, pages: Pfns) -> Mask:
     return (m.frames.flags[span(pages)] & PG.PRIVATE) != 0
 
 
-def migrate_page(m: Machine, old: Pfns, new: Pfns) -> Events:
-    """Locked old frames to locked new ones. Returns an `Outcome` for each.
+def migrate_page(m: Machine, old: Pfns, new: Pfns, unit: bool = False) -> Events:
+    """Locked old frames to locked new ones, as a `unit` all or none. Returns an `Outcome` for each.
 
     References expected besides the mappings: the isolation's, the page or swap cache's, and the buffers'. Locked buffers
     are waited for, and handed over locked.
@@ -55,6 +55,8 @@ def migrate_page(m: Machine, old: Pfns, new: Pfns) -> Events:
     yield from m.step("unmap", m.costs.unmap * len(pages) + m.costs.tlb_flush)
 
     alone = _unshared(m, pages)
+    if unit:
+        alone[:] = alone.all()
     outcome[going] = np.where(alone, Outcome.MOVED, np.where(kept, Outcome.FAILED, Outcome.RETRY))
     (pages, targets), (others, _) = divide(alone, pages, targets)
     if len(others):
