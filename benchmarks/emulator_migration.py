@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -99,32 +101,43 @@ def bare(pages: int, batch: int = 4096, scattered: bool = False) -> float:
     return pages / (time.perf_counter() - began)
 
 
-def report(what: str, pages: int, speed: float, beside: float, than: str) -> None:
-    print(
-        f"{what:34} {pages:>9} pages: {speed / 1e6:6.2f} M pages/s, {speed / beside:4.2f} of {than} ({beside / 1e6:.1f} M)",
-        flush=True,
-    )
+def variants(pages: int) -> dict[str, Callable[[], float]]:
+    out: dict[str, Callable[[], float]] = {}
+    for order in ("", ", scattered frames"):
+        out["sketch" + order] = partial(bare, pages, scattered=bool(order))
+        for profile in PROFILE_NAMES:
+            out[profile + order] = partial(emulated, profile, pages, scattered=bool(order))
+    out[f"direct-v8, {FEW_SLOTS} free slots"] = partial(emulated, "direct-v8", pages, swap=FEW_SLOTS)
+    for profile in PROFILE_NAMES:
+        out[f"{profile}, dirty ext3 pages"] = partial(emulated, profile, pages, file="ext3")
+    out["swap-2.6.15, evicted to swap"] = partial(emulated, "swap-2.6.15", pages)
+    return out
+
+
+def beside(name: str) -> str:
+    """What a variant is compared with: the sketch, or direct migration of anonymous pages."""
+    profile, _, kind = name.partition(", ")
+    if kind in ("", "scattered frames"):
+        return "sketch" + (", " if kind else "") + kind
+    return profile if profile in PROFILE_NAMES else "direct-v8"
 
 
 def main() -> None:
+    seconds: dict[str, list[float]] = {profile: [] for profile in PROFILE_NAMES}
     for pages in [int(word) for word in sys.argv[1:]] or [10_000, 100_000, 1_000_000]:
-        times = 5 if pages < 1_000_000 else 3 if pages < 5_000_000 else 1
-        for scattered in (False, True):
-            sketch = max(bare(pages, scattered=scattered) for _ in range(times))
-            for profile in PROFILE_NAMES:
-                speed = max(emulated(profile, pages, scattered=scattered) for _ in range(times))
-                order = ", scattered frames" if scattered else ""
-                report(profile + order, pages, speed, sketch, "the bare sketch")
-        direct = {profile: max(emulated(profile, pages) for _ in range(times)) for profile in PROFILE_NAMES}
-        for what, profile, options in (
-            (f"{FEW_SLOTS} free slots", "direct-v8", {"swap": FEW_SLOTS}),
-            ("dirty ext3 pages", "direct-v8", {"file": "ext3"}),
-            ("dirty ext3 pages", "linux-6", {"file": "ext3"}),
-            ("evicted to swap", "swap-2.6.15", {}),
-        ):
-            beside = direct.get(profile, direct["direct-v8"])
-            speed = max(emulated(profile, pages, **options) for _ in range(times))
-            report(f"{profile}, {what}", pages, speed, beside, "anonymous pages, directly")
+        best: dict[str, float] = {}
+        for _ in range(10 if pages < 1_000_000 else 5 if pages < 5_000_000 else 2):
+            for name, run in variants(pages).items():
+                best[name] = max(best.get(name, 0.0), run())
+        for name, speed in best.items():
+            ratio = (
+                "" if name.startswith("sketch") else f", {speed / best[beside(name)]:4.2f} of {beside(name)}"
+            )
+            print(f"{pages:>9} pages, {name:32} {speed / 1e6:6.2f} M pages/s{ratio}", flush=True)
+        for profile in PROFILE_NAMES:
+            seconds[profile].append(1 / best[profile])
+    for profile, costs in seconds.items():
+        print(f"{profile}: the dearest page costs {max(costs) / min(costs):.2f} of the cheapest")
 
 
 if __name__ == "__main__":

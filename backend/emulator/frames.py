@@ -428,7 +428,13 @@ class MemMap:
         if not len(pfns):
             return []
         zone = self.zones[int(self.nid[pfns[0]])]
-        if np.minimum.reduce(pfns) >= zone.start and np.maximum.reduce(pfns) < zone.start + zone.pages:
+        at = span(pfns)
+        low, high = (
+            (at.start, at.stop - 1)
+            if isinstance(at, slice)
+            else (np.minimum.reduce(pfns), np.maximum.reduce(pfns))
+        )
+        if low >= zone.start and high < zone.start + zone.pages:
             return [(zone.nid, slice(None))]
         nids = self.nid[pfns]
         return [(nid, nids == nid) for nid in np.nonzero(np.bincount(nids))[0].tolist()]

@@ -62,7 +62,7 @@ def migrate_pages(m: Machine, lists: Lists) -> Events:
     for number in range(PASSES):
         retry: list[Pairs] = []
         whole = lists.unit and len(old) > 0
-        batches = [(old, new)] if whole else [(old[at], new[at]) for at in parts(m.stride, old, new)]
+        batches = [(old, new)] if whole else parts(m.stride, old, new)
         while batches:
             contended = yield from _unmap_and_move(m, batches.pop(0), lists, retry, spare, number)
             one = max(1, len(contended[0])) if lists.unit else 1

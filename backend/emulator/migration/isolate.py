@@ -28,7 +28,7 @@ def isolate_range(m: Machine, mm: Mm, source: int, move_all: bool) -> Pfns:
         for at in range(0, vma.pages, _WINDOW)
         for pte in (vma.pte[at : at + _WINDOW],)
     ]
-    return np.concatenate(parts) if parts else np.empty(0, np.int32)
+    return parts[0] if len(parts) == 1 else np.concatenate([np.empty(0, np.int32), *parts])
 
 
 def isolate(m: Machine, pfns: Pfns, source: int | None, move_all: bool) -> Pfns:

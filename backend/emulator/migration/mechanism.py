@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from backend.emulator.batches import Mask, pick, span
+from backend.emulator.batches import Mask, pick, span, take
 from backend.emulator.frames import PG, Pfns
 from backend.emulator.migration.migrate_page import buffer_references, in_cache
 from backend.emulator.mm import (
@@ -81,7 +81,7 @@ class SwapEntries:
             if vma.flags & VM.LOCKED:
                 kept[at] = True
                 continue
-            pfns = old[at]
+            pfns = take(old, at)
             if len(pfns) and frames.mapping[pfns[0]] < 0:
                 vma.unmap(frames, index, 0)
             else:
@@ -102,11 +102,11 @@ class SwapEntries:
         new = pick(new, frames.mapping[span(new)] > 0)
         entries = frames.private[span(new)]
         for vma, at, index, _ in m.rmap.ptes(frames, new, PTE_SWAP, entries):
-            pfns = new[at]
+            pfns = take(new, at)
             frames.refcount[span(pfns)] += 1
             vma.nr_swap -= len(pfns)
             vma.map(frames, index, pfns, 0)
-            m.swap.release(entries[at])
+            m.swap.release(take(entries, at))
         m.swap.delete_from_cache(frames, new)
 
 
@@ -122,7 +122,7 @@ class MigrationEntries:
     def unmap(self, m: Machine, old: Pfns) -> Mask:
         frames = m.frames
         for vma, at, index, pte in m.rmap.ptes(frames, old, PTE_PRESENT, old):
-            pfns = old[at]
+            pfns = take(old, at)
             vma.unmap(frames, index, pte & _KEPT | PTE_MIGRATION)
             frames.refcount[span(pfns)] -= 1
         return np.zeros(len(old), np.bool_)
@@ -133,6 +133,6 @@ class MigrationEntries:
     def remap(self, m: Machine, old: Pfns, new: Pfns) -> None:
         frames = m.frames
         for vma, at, index, pte in m.rmap.ptes(frames, new, PTE_MIGRATION, old):
-            pfns = new[at]
+            pfns = take(new, at)
             frames.refcount[span(pfns)] += 1
             vma.map(frames, index, pfns, pte & (PTE_WRITE | PTE_YOUNG | PTE_DIRTY))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from backend.emulator.batches import Mask, divide, pick, span
+from backend.emulator.batches import Mask, divide, pick, span, take
 from backend.emulator.frames import PG, Pfns
 from backend.emulator.page_cache import by_space
 from backend.emulator.page_lock import Events
@@ -148,8 +148,9 @@ def _forget(m: Machine, old: Pfns) -> None:
 
 
 def _copy_cost(m: Machine, old: Pfns, new: Pfns) -> float:
-    return sum(
-        m.costs.copy_between(m.distance(source, target)) * len(part)
-        for source, here in m.frames.by_node(old)
-        for target, part in ((target, new[here][there]) for target, there in m.frames.by_node(new[here]))
-    )
+    cost = 0.0
+    for source, here in m.frames.by_node(old):
+        mine = take(new, here)
+        for target, there in m.frames.by_node(mine):
+            cost += m.costs.copy_between(m.distance(source, target)) * len(take(mine, there))
+    return cost
