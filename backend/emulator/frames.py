@@ -9,6 +9,8 @@ from math import isqrt
 import numpy as np
 from numpy.typing import NDArray
 
+from backend.emulator.batches import pick, span
+
 Pfns = NDArray[np.int32]
 """Page frame numbers: a batch."""
 
@@ -64,8 +66,8 @@ class Lru:
 class Zone:
     """One node's frames. `stack[:free]` are its free frames; watermarks in pages; `numastat` as in sysfs.
     `isolated`: nothing is allocated from it, what is freed is kept out; `kept_out`: how many of its frames are. `lru`: pages on
-    each list, by `Lru`. `nr_file`: pages in the page cache, those of shared memory (`nr_shmem`) among them. `nr_hugepages`: of the
-    hugetlb pool, and the first frames of the free ones."""
+    each list, by `Lru`. `nr_file`: pages in the page cache, those of shared memory (`nr_shmem`) among them; `nr_swapcached`: in
+    the swap cache. `nr_hugepages`: of the hugetlb pool, and the first frames of the free ones."""
 
     nid: int
     start: int
@@ -81,6 +83,7 @@ class Zone:
     lru: NDArray[np.int64] = field(default_factory=lambda: np.zeros(4, np.int64))
     nr_file: int = 0
     nr_shmem: int = 0
+    nr_swapcached: int = 0
     nr_hugepages: int = 0
     hugetlb_free: list[int] = field(default_factory=list[int])
     numastat: dict[str, int] = field(
@@ -202,14 +205,19 @@ class MemMap:
                     missing -= take
                     self._count(zone, source, take, here, nodemask)
         got = parts[0] if len(parts) == 1 else np.concatenate([np.empty(0, np.int32), *parts])
-        self.state[got] = State.IN_USE
-        self.refcount[got] = 1
+        at = span(got)
+        self.state[at] = State.IN_USE
+        self.refcount[at] = 1
         return got
 
     def has_room(self, nid: int, count: int) -> bool:
         """Whether a node has so many frames above its low watermark."""
+        return self.room(nid) >= count
+
+    def room(self, nid: int) -> int:
+        """The frames that a node has above its low watermark."""
         zone = self.zones[nid]
-        return zone.free - zone.wmark_low >= count
+        return max(0, zone.free - zone.wmark_low)
 
     def _pop(self, zone: Zone, count: int) -> Pfns:
         zone.free -= count
@@ -230,17 +238,18 @@ class MemMap:
         if self.compounds:
             pfns = self._free_compound(pfns)
         self.drop_lru(pfns)
-        self.state[pfns] = State.FREE
-        self.flags[pfns] = 0
-        self.refcount[pfns] = 0
-        self.mapcount[pfns] = 0
-        self.mapping[pfns] = 0
-        self.index[pfns] = 0
-        self.private[pfns] = 0
-        self.contents[pfns] = 0
-        self.cgroup[pfns] = 0
+        at = span(pfns)
+        self.state[at] = State.FREE
+        self.flags[at] = 0
+        self.refcount[at] = 0
+        self.mapcount[at] = 0
+        self.mapping[at] = 0
+        self.index[at] = 0
+        self.private[at] = 0
+        self.contents[at] = 0
+        self.cgroup[at] = 0
         if self.last_cpupid is not None:
-            self.last_cpupid[pfns] = 0
+            self.last_cpupid[at] = 0
         for nid, here in self.by_node(pfns):
             zone = self.zones[nid]
             mine = pfns[here]
@@ -403,52 +412,71 @@ class MemMap:
     def put(self, pfns: Pfns) -> None:
         """Drop one reference each; those that had the last one are freed. A frame may be named twice where pages are merged
         (`repeats`)."""
+        if not len(pfns):
+            return
         if self.repeats:
             np.subtract.at(self.refcount, pfns, 1)
             self.free(np.unique(pfns[self.refcount[pfns] == 0]))
             return
-        self.refcount[pfns] -= 1
-        self.free(pfns[self.refcount[pfns] == 0])
+        at = span(pfns)
+        self.refcount[at] -= 1
+        self.free(pick(pfns, self.refcount[at] == 0))
 
     def add_lru(self, pfns: Pfns, active: bool | None = None) -> None:
         """Onto the LRU: all active or all inactive, or each as its own flag says (None)."""
+        at = span(pfns)
         if active is not None:
             if active:
-                self.flags[pfns] |= PG.ACTIVE
+                self.flags[at] |= PG.ACTIVE
             else:
-                self.flags[pfns] &= ~np.uint32(PG.ACTIVE)
-        self.flags[pfns] |= PG.LRU
+                self.flags[at] &= ~np.uint32(PG.ACTIVE)
+        self.flags[at] |= PG.LRU
         self._count_lru(pfns, +1)
 
     def drop_lru(self, pfns: Pfns) -> None:
         """Off the LRU; frames that are not on it are passed over. The active flag stays."""
-        on = pfns[(self.flags[pfns] & PG.LRU) != 0]
-        self._count_lru(on, -1)
-        self.flags[on] &= ~np.uint32(PG.LRU)
+        on = pick(pfns, (self.flags[span(pfns)] & PG.LRU) != 0)
+        if len(on):
+            self._count_lru(on, -1)
+            self.flags[span(on)] &= ~np.uint32(PG.LRU)
 
     def _count_lru(self, pfns: Pfns, sign: int) -> None:
-        flags = self.flags[pfns]
+        flags = self.flags[span(pfns)]
         if self.compounds and (flags & PG.HUGETLB).any():
             pfns = pfns[(flags & PG.HUGETLB) == 0]
-            flags = self.flags[pfns]
-        lists = ((flags & PG.ACTIVE) != 0) + 2 * ((flags & PG.SWAPBACKED) == 0)
+            flags = self.flags[span(pfns)]
         for nid, here in self.by_node(pfns):
-            self.zones[nid].lru += sign * np.bincount(lists[here], minlength=4)
+            mine = flags[here]
+            backed, active = (mine & PG.SWAPBACKED) != 0, (mine & PG.ACTIVE) != 0
+            anon, both = int(np.count_nonzero(backed)), int(np.count_nonzero(backed & active))
+            file, active_file = len(mine) - anon, int(np.count_nonzero(active)) - both
+            self.zones[nid].lru += sign * np.array([anon - both, both, file - active_file, active_file])
 
     def count_cache(self, pfns: Pfns, sign: int) -> None:
         """Pages that entered (+1) or left (-1) the page cache."""
-        backed = (self.flags[pfns] & PG.SWAPBACKED) != 0
+        backed = (self.flags[span(pfns)] & PG.SWAPBACKED) != 0
         for nid, here in self.by_node(pfns):
             mine = backed[here]
             self.zones[nid].nr_file += sign * len(mine)
             self.zones[nid].nr_shmem += sign * int(np.count_nonzero(mine))
 
+    def count_swap_cache(self, pfns: Pfns, sign: int) -> None:
+        """Pages that entered (+1) or left (-1) the swap cache."""
+        for nid, here in self.by_node(pfns):
+            self.zones[nid].nr_swapcached += sign * len(pfns[here])
+
     def by_node(self, pfns: Pfns) -> list[tuple[int, NDArray[np.bool_] | slice]]:
         """(node, which of the batch are its) for each node that has some."""
-        nids = self.nid[pfns]
-        if not len(nids):
+        if not len(pfns):
             return []
-        first = int(nids[0])
-        if (nids == first).all():
-            return [(first, slice(None))]
+        zone = self.zones[int(self.nid[pfns[0]])]
+        at = span(pfns)
+        low, high = (
+            (at.start, at.stop - 1)
+            if isinstance(at, slice)
+            else (np.minimum.reduce(pfns), np.maximum.reduce(pfns))
+        )
+        if low >= zone.start and high < zone.start + zone.pages:
+            return [(zone.nid, slice(None))]
+        nids = self.nid[pfns]
         return [(nid, nids == nid) for nid in np.nonzero(np.bincount(nids))[0].tolist()]

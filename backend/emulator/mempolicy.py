@@ -32,10 +32,8 @@ class Mempolicy:
     def __str__(self) -> str:
         """As numa_maps shows it (mpol_to_str())."""
         name = NAMES[self.mode]
-        if self.flags & ModeFlag.STATIC_NODES:
-            name += "=static"
-        elif self.flags & ModeFlag.RELATIVE_NODES:
-            name += "=relative"
+        if self.flags:
+            name += "=static" if self.flags & ModeFlag.STATIC_NODES else "=relative"
         return f"{name}:{self.nodes}" if self.nodes else name
 
     def nodemask(self) -> frozenset[int] | None:

@@ -161,6 +161,10 @@ def _swap_cache(m: Machine) -> None:
     assert (frames.flags[replaced] & PG.LOCKED).all(), (
         "3: only a page that is being replaced, locked, still says so"
     )
+    for zone in frames.zones.values():
+        assert zone.nr_swapcached == int(np.count_nonzero(frames.nid[pfns] == zone.nid)), (
+            "7: pages in the swap cache"
+        )
 
 
 def _page_cache(m: Machine, space: AddressSpace, vmas: list[Vma]) -> None:
@@ -253,6 +257,10 @@ def _vma_counts(m: Machine, vma: Vma) -> None:
     )
     assert vma.nr_anon == int(np.count_nonzero(frames.mapping[pfns] > 0)), "7: anonymous pages"
     assert vma.nr_swap == int(np.count_nonzero(vma.pte & PTE_SWAP)), "7: swap PTEs"
+    if len(pfns):
+        assert m.rmap.mapmax(frames, vma) == int(frames.mapcount[pfns].max()), (
+            "7: the most mappings of a page"
+        )
 
 
 def _contents(m: Machine, vma: Vma) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from backend.emulator.batches import divide, parts, span
 from backend.emulator.frames import PG, Pfns
 from backend.emulator.migration.isolate import putback
 from backend.emulator.migration.methods import has_method, release_buffers, swap_page, truncated, write_out
@@ -60,8 +61,8 @@ def migrate_pages(m: Machine, lists: Lists) -> Events:
     old, new = lists.source[:paired], lists.target[:paired]
     for number in range(PASSES):
         retry: list[Pairs] = []
-        stride = max(1, len(old)) if lists.unit else m.stride
-        batches = [(old[at : at + stride], new[at : at + stride]) for at in range(0, len(old), stride)]
+        whole = lists.unit and len(old) > 0
+        batches = [(old, new)] if whole else parts(m.stride, old, new)
         while batches:
             contended = yield from _unmap_and_move(m, batches.pop(0), lists, retry, spare, number)
             one = max(1, len(contended[0])) if lists.unit else 1
@@ -98,15 +99,15 @@ def _unmap_and_move(
     page's lock while holding another's."""
     frames, mechanism = m.frames, m.mechanism
     old, new = batch
-    freed = _together(frames.refcount[old] == 1, lists)
-    lists.moved.append(old[freed])
-    spare.append(new[freed])
-    old, new = old[~freed], new[~freed]
+    freed = _together(frames.refcount[span(old)] == 1, lists)
+    (gone, unused), (old, new) = divide(freed, old, new)
+    lists.moved.append(gone)
+    spare.append(unused)
     got = m.locks.trylock(old)
     if lists.unit and not got.all():
         m.locks.unlock(old[got])
         got[:] = False
-    contended = (old[~got], new[~got])
+    contended = divide(got, old, new)[1]
     if number < LOCK_FROM_PASS:
         retry.append(contended)
         contended = (_NONE, _NONE)
@@ -115,23 +116,23 @@ def _unmap_and_move(
             yield from m.locks.lock(pfn)
         got[:] = True
         contended = (_NONE, _NONE)
-    old, new = old[got], new[got]
+    (old, new), _ = divide(got, old, new)
     yield from m.step("lock", m.costs.lock * len(old))
 
-    writing = (frames.flags[old] & PG.WRITEBACK) != 0
+    writing = (frames.flags[span(old)] & PG.WRITEBACK) != 0
     if number == 0:
-        retry.append((old[writing], new[writing]))
-        m.locks.unlock(old[writing])
-        old, new = old[~writing], new[~writing]
+        (old, new), later = divide(~writing, old, new)
+        m.locks.unlock(later[0])
+        retry.append(later)
     else:
         for pfn in old[writing].tolist():
             yield from m.locks.wait_on_writeback(pfn)
 
     ok = mechanism.prepare(m, old)
-    lists.failed.append(old[~ok])
-    spare.append(new[~ok])
-    m.locks.unlock(old[~ok])
-    old, new = old[ok], new[ok]
+    (old, new), (failing, unused) = divide(ok, old, new)
+    lists.failed.append(failing)
+    spare.append(unused)
+    m.locks.unlock(failing)
     yield from m.step("add_to_swap", m.costs.add_to_swap * len(old))
 
     if lists.swap_out:
@@ -158,9 +159,10 @@ def _unmap_and_move(
     retry.append((old[again], new[again]))
     lists.failed.append(old[failed])
     spare.append(new[failed])
-    frames.add_lru(new[moved])
-    frames.put(new[moved])
-    lists.moved.append(old[moved])
+    (sources, targets), _ = divide(moved, old, new)
+    frames.add_lru(targets)
+    frames.put(targets)
+    lists.moved.append(sources)
     m.count("pgmigrate_success", int(np.count_nonzero(moved)))
     if lists.unit and len(old) and moved.all() and not frames.flags[new[0]] & PG.HUGETLB:
         m.count("thp_migration_success", 1)

@@ -70,7 +70,7 @@ def migrate_isolated(
     m: Machine, pages: Pfns, target: int, allowed: frozenset[int] | None = None, strict: bool | None = None
 ) -> Events:
     """Isolated pages to `target`, target frames allocated chunk by chunk (several at once where nobody else is there to
-    see it, and the node has room for all of them); everything is put back afterwards.
+    see it, as far as the node has frames and swap has slots for all of them); everything is put back afterwards.
 
     Returns pages not moved (a huge page is one), or -ENOMEM: where no frame can be had (`strict`: on that node itself).
     """
@@ -88,8 +88,7 @@ def migrate_isolated(
     while position < len(pages):
         stride = m.stride
         if m.profile.chunk:
-            enough = m.frames.has_room(target, stride) and m.swap.free >= stride
-            stride = max(m.profile.chunk, stride if enough else 0)
+            stride = max(m.profile.chunk, min(stride, m.frames.room(target), m.swap.free))
         part = pages[position : position + stride]
         frames = m.frames.alloc(len(part), target, nodemask=allowed, strict=strict, here=target)
         lists = Lists(part[: len(frames)], frames)
