@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import IntFlag
@@ -194,9 +195,13 @@ class Mm:
     def spans(self, start: int, index: Indices) -> Iterator[tuple[Vma, Indices]]:
         """Pages counted from the address `start` (ascending), VMA by VMA with the indices there. Pages that nothing maps
         are left out."""
-        for vma in list(self.vmas):
+        if not len(index):
+            return
+        low, high = start + int(index.min()) * self.page_size, start + int(index.max()) * self.page_size
+        first = max(0, bisect_right(self.vmas, low, key=lambda vma: vma.start) - 1)
+        for vma in self.vmas[first : bisect_right(self.vmas, high, key=lambda vma: vma.start)]:
             local = index + (start - vma.start) // self.page_size
-            local = local[(local >= 0) & (local < vma.pages)]
+            local = pick(local, (local >= 0) & (local < vma.pages))
             if len(local):
                 yield vma, local
 
