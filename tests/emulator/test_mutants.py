@@ -69,6 +69,7 @@ def file_life(profile: str) -> None:
     m.run(fault.touch(m, task, task.leader, memory.start, np.arange(130, dtype=np.int64), write=False))
     m.run(file_io.msync(m, task, vma.start, index, wait=True))
     check_at_rest(m)
+    m.run(fault.touch(m, task, task.leader, vma.start, index, write=False))
     m.run(page_cache.truncate(m, space, 3))
     check_at_rest(m)
 
