@@ -9,7 +9,15 @@ from array import array
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from backend.emulator import cgroupfs, numa_balancing, policy_calls, procfs, syscalls, sysfs_memory
+from backend.emulator import (
+    cgroupfs,
+    numa_balancing,
+    policy_calls,
+    procfs,
+    syscalls,
+    sysfs_hugepages,
+    sysfs_memory,
+)
 from backend.emulator.machine import Machine
 from backend.emulator.page_lock import Events
 from backend.emulator.permissions import may_write
@@ -146,8 +154,8 @@ class EmulatedKernel:
     def write(self, path: str, data: bytes) -> None:
         if path == numa_balancing.SYSCTL:
             self._locked(lambda: numa_balancing.write_sysctl(self.machine, self.caller, data))
-        elif sysfs_memory.owns(path):
-            self._call(lambda m, caller: sysfs_memory.write(m, caller, path, data))
+        elif place := next((one for one in (sysfs_memory, sysfs_hugepages) if one.owns(path)), None):
+            self._call(lambda m, caller: place.write(m, caller, path, data))
         else:
             self._call(lambda m, caller: cgroupfs.write(m, caller, path, data))
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from backend.emulator import cgroupfs, sysfs_cpu, sysfs_memory
+from backend.emulator import cgroupfs, sysfs_cpu, sysfs_hugepages, sysfs_memory
 from backend.emulator.filesystem import AddressSpace
 from backend.emulator.frames import Zone
 from backend.emulator.mm import PTE_PRESENT, PTE_SHIFT, PTE_SWAP, PTE_ZERO, VM
@@ -57,7 +57,7 @@ def read(m: Machine, caller: Caller, path: str, offset: int, size: int) -> bytes
         return _slice(render(m, node), offset, size)
     if cgroupfs.owns(path):
         return _slice(cgroupfs.read(m, path), offset, size)
-    for place in (sysfs_cpu, sysfs_memory):
+    for place in (sysfs_cpu, sysfs_memory, sysfs_hugepages):
         if (data := place.read(m, path)) is not None:
             return _slice(data, offset, size)
     render_machine = _MACHINE_FILES.get(path)
@@ -71,15 +71,16 @@ def listdir(m: Machine, path: str) -> list[str]:
     path = path.rstrip("/") or "/"
     if cgroupfs.owns(path):
         return cgroupfs.listdir(m, path)
-    if (blocks := sysfs_memory.listdir(m, path)) is not None:
-        return blocks
+    for place in (sysfs_memory, sysfs_hugepages):
+        if (names := place.listdir(m, path)) is not None:
+            return names
     if path == "/proc":
         return [*map(str, m.tasks), *_children("/proc")]
     if path == "/sys/devices/system/node":
         return [*(f"node{node}" for node in m.nodes), *_children(path)]
     if match := _NODE.match(path):
         if int(match[1]) in m.nodes and match[2] is None:
-            return [*_NODE_FILES, *sysfs_memory.of_node(m, int(match[1]))]
+            return [*_NODE_FILES, "hugepages", *sysfs_memory.of_node(m, int(match[1]))]
     elif match := re.match(r"/proc/(\d+)(/task)?\Z", path):
         task = m.tasks.get(int(match[1]))
         if task is not None:

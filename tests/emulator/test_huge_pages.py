@@ -237,3 +237,28 @@ def test_under_pressure_transparent_huge_pages_are_split_and_swapped() -> None:
             m.run(access(m, task, task.leader, vma.start + index * PAGE, write=False)) == vma.expected[index]
         )
     check_at_rest(m)
+
+
+def test_pools_are_seen_and_set_in_sysfs() -> None:
+    from backend.topology import read_topology
+
+    m, _, _ = mapped(VM.HUGETLB, 2)
+    kernel = EmulatedKernel(m)
+    base = "/sys/devices/system/node/node1/hugepages/hugepages-32kB"
+    kernel.write(f"{base}/nr_hugepages", b"7\n")
+    assert kernel.read(f"{base}/free_hugepages") == b"7\n"
+    kernel.write(f"{base}/nr_hugepages", b"100000")
+    assert 7 < int(kernel.read(f"{base}/nr_hugepages")) < 33, "as many as there is memory for"
+    kernel.write(f"{base}/nr_hugepages", b"0")
+    assert m.frames.zones[1].free == m.frames.zones[1].pages
+    pools = [node.huge_pools[0] for node in read_topology(kernel).nodes]
+    assert [(pool.total, pool.free) for pool in pools] == [(4, 2), (0, 0), (4, 4), (4, 4)]
+    for path, data, number in (
+        (f"{base}/nr_hugepages", b"many", 22),
+        (f"{base}/free_hugepages", b"1", 13),
+        (base.replace("32", "64") + "/nr_hugepages", b"1", 2),
+    ):
+        with pytest.raises(OSError) as caught:
+            kernel.write(path, data)
+        assert caught.value.errno == number
+    check_at_rest(m)
