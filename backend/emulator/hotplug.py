@@ -66,7 +66,7 @@ def bad_page(m: Machine, pfn: int) -> Events:
 
 def _empty(m: Machine, pages: Pfns, node: int) -> Events:
     """Pages to wherever there is room nearest to their node (out to swap where that is all the kernel can)."""
-    yield from m.step("drain LRU caches", m.costs.drain)
+    yield from m.pagevecs.lru_add_drain_all()
     taken = isolate(m, pages, None, move_all=True)
     yield from m.step("isolate", m.costs.isolate * len(taken))
     if m.swaps_out:

@@ -32,6 +32,7 @@ from backend.emulator.mm import (
 )  # fmt: skip
 from backend.emulator.numa_balancing import NumaBalancing
 from backend.emulator.page_lock import Events, PageLocks
+from backend.emulator.pagevec import Pagevecs
 from backend.emulator.permissions import Cap
 from backend.emulator.placing import mark_mlocked
 from backend.emulator.profile import Profile
@@ -125,6 +126,7 @@ class Machine:
         self.name = "emulated"
         self.tracer: Tracer | None = None
         self.who: WeakKeyDictionary[simpy.Process, str] = WeakKeyDictionary()
+        self.pagevecs = Pagevecs(self)
         self.reclaim = Reclaimer(self)
         self.cpusets = Cpusets(self, cgroups or profile.cgroups)
         self.balancing = NumaBalancing(self)
@@ -264,8 +266,10 @@ class Machine:
         self.rmap.link(vma)
         return vma
 
-    def zap(self, vma: Vma, index: Indices) -> None:
-        """Empty PTEs of a range: present pages lose a mapping, swap entries a user (zap_pte_range(), MADV_DONTNEED)."""
+    def zap(self, vma: Vma, index: Indices, cpu: int | None = None) -> None:
+        """Empty PTEs of a range: present pages lose a mapping, swap entries a user (zap_page_range(), MADV_DONTNEED). `cpu`:
+        where the caller runs, whose pagevec is drained."""
+        self.pagevecs.lru_add_drain(cpu)
         pte = vma.pte[index]
         present = index[(pte & PTE_PRESENT) != 0]
         pfns = vma.unmap(self.frames, present, 0)
@@ -281,18 +285,18 @@ class Machine:
         if vma.expected is not None:
             vma.expected[index] = 0
 
-    def munmap(self, vma: Vma) -> None:
-        """Remove a whole mapping. A file without a name goes with its last one."""
+    def munmap(self, vma: Vma, cpu: int | None = None) -> None:
+        """Remove a whole mapping. A file without a name goes with its last one. `cpu`: as for `zap`."""
         index = np.arange(vma.pages, dtype=np.int64)
         if vma.flags & VM.LOCKED and vma.file is not None:
             pfns = vma.pfns(index[(vma.pte & PTE_PRESENT) != 0])
             mark_mlocked(self, pfns[self.frames.mapcount[pfns] == 1], lock=False)
-        self.zap(vma, index)
+        self.zap(vma, index, cpu)
         self.rmap.unlink(vma)
         vma.mm.vmas.remove(vma)
         vma.unmapped = True
         if vma.file is not None and vma.file.unlinked and not vma.file.mappings:
-            self.start(evict(self, vma.file), "iput")
+            self.start(evict(self, vma.file, cpu), "iput")
 
     def exit(self, task: Task, why: str = "exited") -> None:
         """The task ends; its memory goes when nobody else holds the address space."""
@@ -300,6 +304,7 @@ class Machine:
             return
         task.exited = why
         self.tasks.pop(task.pid, None)
+        self.pagevecs.lru_add_drain(task.leader.cpu)
         if task.mm is not None:
             self.mmput(task.mm)
 

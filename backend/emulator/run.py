@@ -77,6 +77,7 @@ def build(
         )
     for spec in description.processes:
         _spawn(built, spec, cpusets[spec.cpuset])
+    m.pagevecs.flush()
     if description.balance:
         m.start(balancer(m, description.balance), "scheduler")
     if with_steps:

@@ -275,7 +275,7 @@ def _mbind(place: Place) -> Events:
 
 def _dontneed(place: Place) -> Events:
     for vma, index in place.spans():
-        place.machine.zap(vma, index)
+        place.machine.zap(vma, index, place.task.leader.cpu)
     yield from place.machine.step("dontneed", 0.0)
     return 0
 
@@ -367,11 +367,11 @@ def _msync(place: Place) -> Events:
 
 def _truncate(place: Place) -> Events:
     pages = -(-place.arguments["size"] // place.machine.page_size)
-    return (yield from truncate(place.machine, _file_of(place), pages))
+    return (yield from truncate(place.machine, _file_of(place), pages, place.task.leader.cpu))
 
 
 def _unlink(place: Place) -> Events:
-    return (yield from file_io.unlink(place.machine, _file_of(place)))
+    return (yield from file_io.unlink(place.machine, _file_of(place), place.task.leader.cpu))
 
 
 def _swapoff(place: Place) -> Events:
