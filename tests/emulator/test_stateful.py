@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from backend.emulator import file_io, policy_calls, syscalls
 from backend.emulator.fault import OutOfMemory, SegmentationFault, touch
@@ -360,29 +367,33 @@ class Happenings(CpusetRules, RuleBasedStateMachine):
         seen.update(name for name, value in self.m.counters.items() if value)
 
 
-def _case(profile: str, batch: int, pages: int = 48) -> type:
+CHECKS_TO_SKIP = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
+
+
+def state_machine(profile: str, batch: int, pages: int) -> type[Happenings]:
     name = f"{profile}-batch-{batch}-pages-{pages}"
-    state_machine = type(name, (Happenings,), {"profile": profile, "batch": batch, "pages": pages})
-    case = state_machine.TestCase  # type: ignore[attr-defined]
-    case.settings = settings(
-        max_examples=70,
-        stateful_step_count=40,
-        deadline=None,
-        suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
-        derandomize=True,
+    return type(name, (Happenings,), {"profile": profile, "batch": batch, "pages": pages})
+
+
+CASES = (
+    ("linux-6", 1, 48), ("linux-6", 64, 48), ("direct-v8", 1, 48), ("direct-v8", 64, 48), ("swap-2.6.15", 1, 48),
+    ("swap-2.6.15", 64, 48), ("linux-6", 1, 10), ("direct-v8", 4, 10), ("swap-2.6.15", 4, 10),
+)  # fmt: skip
+"""Profile, frames per kernel step, frames a node: 10 is memory pressure."""
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_whatever_happens_the_invariants_hold(case: tuple[str, int, int]) -> None:
+    run_state_machine_as_test(
+        state_machine(*case),
+        settings=settings(
+            max_examples=70,
+            stateful_step_count=40,
+            deadline=None,
+            suppress_health_check=CHECKS_TO_SKIP,
+            derandomize=True,
+        ),
     )
-    return case
-
-
-TestLinux6PageByPage = _case("linux-6", 1)
-TestLinux6InBatches = _case("linux-6", 64)
-TestDirectV8PageByPage = _case("direct-v8", 1)
-TestDirectV8InBatches = _case("direct-v8", 64)
-TestSwapPageByPage = _case("swap-2.6.15", 1)
-TestSwapInBatches = _case("swap-2.6.15", 64)
-TestLinux6UnderPressure = _case("linux-6", 1, pages=10)
-TestDirectV8UnderPressure = _case("direct-v8", 4, pages=10)
-TestSwapUnderPressure = _case("swap-2.6.15", 4, pages=10)
 
 
 def test_the_state_machine_came_to_the_interesting_places() -> None:
