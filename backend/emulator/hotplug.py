@@ -37,6 +37,7 @@ def offline(m: Machine, node: int) -> Events:
         yield from _empty(m, pages, node)
     if (m.frames.state[span] == State.IN_USE).any():
         m.frames.return_zone(node)
+        yield from m.cpusets.follow_nodes()
         raise fail(errno.EBUSY)
     yield from m.cpusets.follow_nodes()
     return 0

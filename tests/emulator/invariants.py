@@ -263,6 +263,9 @@ def _contents(m: Machine, vma: Vma) -> None:
     assert np.array_equal(stored, vma.expected[on_device]), "4: what was swapped out is on the device"
     known = (pfns >= 0) & (frames.mapping[pfns] >= 0)
     readable = known & ~(swapped & ((frames.flags[np.maximum(pfns, 0)] & PG.LOCKED) != 0))
+    if vma.file is not None:
+        # A frame that was a page of the file until its contents went elsewhere.
+        readable &= ~(((pte & PTE_MIGRATION) != 0) & (frames.mapping[np.maximum(pfns, 0)] == 0))
     assert np.array_equal(frames.contents[pfns[readable]], vma.expected[readable]), (
         "4: lost write or stale read"
     )
