@@ -251,10 +251,8 @@ class Machine:
         if mm is None or pages <= 0:
             raise ValueError(f"{task.pid} cannot map {pages} pages")
         heap = kind == "heap"
-        start = HEAP_BASE if heap else MMAP_BASE
-        for vma in mm.vmas:
-            if (vma.kind == "heap") == heap:
-                start = max(start, vma.end + _GUARD * self.page_size)
+        below = next((vma for vma in reversed(mm.vmas) if (vma.kind == "heap") == heap), None)
+        start = below.end + _GUARD * self.page_size if below else HEAP_BASE if heap else MMAP_BASE
         vma = Vma(
             mm=mm, start=start, pages=pages, name=name or f"{kind}{len(mm.vmas)}", kind=kind,
             anon_vma=0 if flags & VM.SHARED else self.rmap.new(), file=file,

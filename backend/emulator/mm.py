@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right, insort
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import IntFlag
@@ -162,13 +163,17 @@ class Mm:
         return None
 
     def insert(self, vma: Vma) -> None:
-        self.vmas.append(vma)
-        self.vmas.sort(key=lambda one: one.start)
+        insort(self.vmas, vma, key=lambda one: one.start)
 
     def spans(self, start: int, index: Indices) -> Iterator[tuple[Vma, Indices]]:
         """Pages counted from the address `start` (ascending), VMA by VMA with the indices there. Pages that nothing maps
         are left out."""
-        for vma in list(self.vmas):
+        if not len(index):
+            return
+        first, last = (start + int(page) * self.page_size for page in (index[0], index[-1]))
+        low = bisect_right(self.vmas, first, key=lambda one: one.end)
+        high = bisect_right(self.vmas, last, key=lambda one: one.start)
+        for vma in self.vmas[low:high]:
             local = index + (start - vma.start) // self.page_size
             local = local[(local >= 0) & (local < vma.pages)]
             if len(local):
