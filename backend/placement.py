@@ -20,6 +20,10 @@ _SHARED_FILES = (b"/dev/zero", b"/SYSV", b"/dev/shm/", b"/memfd:", b"/anon_hugep
 _MAPS_LINE = re.compile(rb"^([0-9a-f]{1,16})-([0-9a-f]{1,16}) ([-r][-w][-x][-ps]) ", re.MULTILINE)
 _TOTALS = re.compile(rb" N(\d{1,5})=(\d{1,18})(?=[ \n])|kernelpagesize_kB=(\d{1,9})")
 
+_ON_NODE = re.compile(rb" N(\d{1,5})=(\d{1,18})(?=[ \n])")
+_PAGE_SIZE = b" kernelpagesize_kB="
+_DIGITS = re.compile(rb"(\d{1,9})\n")
+
 
 @dataclass(frozen=True, slots=True)
 class Vma:
@@ -93,6 +97,12 @@ def parse_numa_maps(raw: bytes, page_size: int = 4096) -> tuple[Vma, ...]:
 def parse_totals(raw: bytes, page_size: int = 4096) -> dict[int, int]:
     """Only node → bytes over all lines: the fast way, one regular expression. Never raises."""
     out: dict[int, int] = {}
+    scale = _one_page_size(raw, page_size)
+    if scale:
+        for node, count in _ON_NODE.findall(raw + b"\n"):
+            number = int(node)
+            out[number] = out.get(number, 0) + int(count)
+        return {node: count * scale for node, count in out.items()}
     pending: list[tuple[int, int]] = []
     for node, count, kilobytes in _TOTALS.findall(raw + b"\n"):
         if kilobytes:
@@ -105,6 +115,18 @@ def parse_totals(raw: bytes, page_size: int = 4096) -> dict[int, int]:
     for number, pages in pending:
         out[number] = out.get(number, 0) + pages * page_size
     return out
+
+
+def _one_page_size(raw: bytes, page_size: int) -> int:
+    """Bytes of a page where all lines have pages of one size, else 0."""
+    _, found, rest = raw.partition(_PAGE_SIZE)
+    if not found:
+        return page_size
+    digits = _DIGITS.match(rest)
+    if digits is None or raw.count(_PAGE_SIZE + digits[0]) != raw.count(_PAGE_SIZE):
+        return 0
+    scale = int(digits[1]) * 1024
+    return scale if scale == page_size or b" N" not in raw.rpartition(_PAGE_SIZE)[2] else 0
 
 
 def read_placement(kernel: Kernel, pid: int, with_maps: bool = False) -> Placement:

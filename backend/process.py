@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeVar
 
 from backend.errors import NotFound, NotPermitted, ParseError
@@ -100,10 +101,10 @@ def parse_stat(raw: bytes) -> Stat:
 def parse_status(raw: bytes) -> dict[str, str]:
     """/proc/PID/status as key → value text; lines that have no colon are left out."""
     out: dict[str, str] = {}
-    for line in raw.split(b"\n"):
-        key, colon, value = line.partition(b":")
+    for line in decode(raw).split("\n"):
+        key, colon, value = line.partition(":")
         if colon:
-            out[decode(key)] = decode(value).strip()
+            out[key] = value.strip()
     return out
 
 
@@ -245,6 +246,11 @@ def _optional_list(kind: type[S], text: str | None) -> S | None:
     if text is None:
         return None
     try:
-        return kind.parse_list(text)
+        return _parsed(kind, text)
     except ParseError:
         return None
+
+
+@lru_cache(maxsize=1024)
+def _parsed(kind: type[S], text: str) -> S:
+    return kind.parse_list(text)

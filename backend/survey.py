@@ -94,6 +94,9 @@ class Surveyor:
 
 
 def _policy(raw: bytes) -> str:
+    lines = raw.count(b"\n")
+    if lines and raw.count(b" default ") + raw.count(b" default\n") == lines:
+        return "default"
     policies = set(_POLICY.findall(raw))
     others = sorted(policies - {b"default"})
     if not others:

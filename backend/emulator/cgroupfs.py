@@ -7,6 +7,7 @@ import errno
 import os
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -94,7 +95,11 @@ def proc_cpuset(m: Machine, task: Task) -> bytes:
 
 def status_lines(m: Machine, task: Task) -> str:
     """The lines of /proc/PID/status that tell mems_allowed: a mask in words of 32 bits, and a list."""
-    mems = m.cpusets.mems_allowed(task)
+    return _mems_lines(m.cpusets.mems_allowed(task))
+
+
+@lru_cache(maxsize=256)
+def _mems_lines(mems: NodeSet) -> str:
     bits = sum(1 << node for node in mems)
     words = [f"{bits >> 32 * word & 0xFFFFFFFF:08x}" for word in reversed(range(_MAX_NUMNODES // 32))]
     return f"Mems_allowed:\t{','.join(words)}\nMems_allowed_list:\t{mems}\n"

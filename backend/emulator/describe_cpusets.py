@@ -140,19 +140,21 @@ class Describer:
             process.memory, keys["memory"].items() if "memory" in keys else (), strict=True
         ):
             self._policy(region.policy, dict(item.pairs()).get("policy"), spec)
-        if process.cpu in spec.effective_cpus:
+        outside = [cpu for cpu in process.cpus if cpu not in spec.effective_cpus]
+        if not outside:
             return process
-        if "cpu" in keys:
-            keys["cpu"].fail(
-                f"CPU {process.cpu} is not one of the cpuset '{spec.name}' ({spec.effective_cpus})"
-            )
-        if "node" not in keys:
-            return replace(process, cpu=spec.effective_cpus.first())
-        node = self.node_of_cpu[process.cpu]
-        here = [cpu for cpu in spec.effective_cpus if self.node_of_cpu[cpu] == node]
-        if not here:
-            keys["node"].fail(f"node {node} has no CPU of the cpuset '{spec.name}' ({spec.effective_cpus})")
-        return replace(process, cpu=here[0])
+        given = keys.get("cpu") or keys.get("cpus")
+        if given is not None:
+            given.fail(f"CPU {outside[0]} is not one of the cpuset '{spec.name}' ({spec.effective_cpus})")
+        here = list(spec.effective_cpus)
+        if "node" in keys:
+            node = self.node_of_cpu[process.cpus[0]]
+            here = [cpu for cpu in here if self.node_of_cpu[cpu] == node]
+            if not here:
+                keys["node"].fail(
+                    f"node {node} has no CPU of the cpuset '{spec.name}' ({spec.effective_cpus})"
+                )
+        return replace(process, cpus=tuple(here[number % len(here)] for number in range(len(process.cpus))))
 
     def _policy(self, policy: Mempolicy | None, value: Value | None, spec: CpusetSpec) -> None:
         if policy is None or value is None or policy.nodes.issubset(spec.effective_mems):

@@ -21,9 +21,8 @@ from backend.text import printable
 
 MAX_FRAMES = 1 << 28
 MAX_STEPS = 200_000
-KINDS = ("anon", "heap", "stack", "file", "shared", "shmem")
-LATER_KINDS = ("hugetlb",)
-_MARKS = ("mlocked", "io", "reserved")
+KINDS = ("anon", "heap", "stack", "file", "shared", "shmem", "hugetlb")
+_MARKS = ("mlocked", "io", "reserved", "huge")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +30,7 @@ class RegionSpec:
     """A mapping of a process. `on`: node → pages there at the start; None: touched at the start, by policy; `touched`
     False: untouched. `file`: `filesystem/name` of what it maps from page `offset` on, `private` or shared; `dirty`: written in
     the cache and not on the device. `shared_with`: the process whose object of the same name it maps. `marks`: of
-    mlocked, io, reserved."""
+    mlocked, io, reserved, huge (transparent huge pages)."""
 
     name: str
     kind: str
@@ -50,13 +49,12 @@ class RegionSpec:
 
 @dataclass(frozen=True, slots=True)
 class ProcessSpec:
-    """A task. `cpu`: where it starts; `threads`: how many threads it has, on the next CPUs of its node."""
+    """A task. `cpus`: where each of its threads starts."""
 
     name: str
     command: str
     uid: int
-    cpu: int
-    threads: int
+    cpus: tuple[int, ...]
     policy: Mempolicy | None
     memory: tuple[RegionSpec, ...]
     cpuset: str = ""
@@ -96,6 +94,7 @@ class Description:
     processes: tuple[ProcessSpec, ...]
     steps: tuple[Step, ...]
     run: float
+    hugepages: dict[int, int] = field(default_factory=dict[int, int])
     cgroups: Version = "v2"
     cpusets: tuple[CpusetSpec, ...] = ()
 
@@ -143,7 +142,7 @@ def parse_description(text: str, file: str = "scenario", name: str = "", profile
         batch=machine.batch, balance=machine.balance, numa_balancing=machine.numa_balancing, users=users,
         filesystems=filesystems, writeback=machine.writeback, processes=processes, steps=steps,
         run=top["run"].seconds() if "run" in top else 0.0,
-        cgroups=machine.cgroups, cpusets=tuple(cpusets.specs.values()),
+        hugepages=machine.hugepages, cgroups=machine.cgroups, cpusets=tuple(cpusets.specs.values()),
     )  # fmt: skip
 
 
@@ -183,6 +182,8 @@ class _Machine:
         if self.page_size not in (4096, 8192, 16384, 65536, 1 << 21):
             keys["page_size"].fail(f"{self.page_size} is not a page size", "4KiB, 8KiB, 16KiB, 64KiB or 2MiB")
         self._turns: dict[int, int] = {}
+        self.huge = max(1, (2 << 20) // self.page_size)
+        self.hugepages: dict[int, int] = {}
         self.nodes = self._nodes(keys["nodes"])
         self.ids = NodeSet(node.id for node in self.nodes)
         self.node_of_cpu = {cpu: node.id for node in self.nodes for cpu in node.cpus}
@@ -216,7 +217,7 @@ class _Machine:
         cpus_seen = CpuSet()
         total = 0
         for item in value.items():
-            keys = item.mapping(("id", "memory", "cpus"), ("id", "memory"))
+            keys = item.mapping(("id", "memory", "cpus", "hugepages"), ("id", "memory"))
             node = keys["id"].integer(0, 1023)
             if node in out:
                 keys["id"].fail(f"node {node} is there already")
@@ -231,6 +232,8 @@ class _Machine:
                     "the machine is too large to emulate", "make it smaller, or choose a larger page_size"
                 )
             out[node] = NodeSpec(node, pages, cpus)
+            if "hugepages" in keys:
+                self.hugepages[node] = keys["hugepages"].integer(0, pages // self.huge)
         if not total:
             value.fail("no node has memory")
         return tuple(out[node] for node in sorted(out))
@@ -286,13 +289,52 @@ class _Machine:
 
 def _process(value: Value, machine: _Machine) -> ProcessSpec:
     keys = value.mapping(
-        ("name", "command", "uid", "suid", "caps", "cpuset", "node", "cpu", "threads", "policy", "memory"),
+        (
+            "name",
+            "command",
+            "uid",
+            "suid",
+            "caps",
+            "cpuset",
+            "node",
+            "cpu",
+            "cpus",
+            "threads",
+            "policy",
+            "memory",
+        ),
         ("name",),
-        later=("children",),
     )
     name = keys["name"].text(4096)
     if not name:
         keys["name"].fail("is empty")
+    memory = tuple(_region(item, machine) for item in keys["memory"].items()) if "memory" in keys else ()
+    names = [region.name for region in memory]
+    if len(set(names)) != len(names):
+        keys["memory"].fail("two regions have the same name", "give each its own")
+    return ProcessSpec(
+        name=name,
+        command=keys["command"].text(65536) if "command" in keys else name,
+        uid=keys["uid"].integer(0, 1 << 31) if "uid" in keys else 0,
+        cpus=_cpus(keys, machine),
+        policy=_policy(keys["policy"], machine) if "policy" in keys else None,
+        memory=memory,
+        cpuset=keys["cpuset"].text(255) if "cpuset" in keys else "",
+        suid=keys["suid"].integer(0, 1 << 31) if "suid" in keys else None,
+        caps=caps(keys["caps"]) if "caps" in keys else None,
+    )
+
+
+def _cpus(keys: dict[str, Value], machine: _Machine) -> tuple[int, ...]:
+    """Where each thread starts: on the `cpus` given, or `threads` of them from a CPU on, on its node."""
+    if "cpus" in keys:
+        for key in ("cpu", "node", "threads"):
+            if key in keys:
+                keys[key].fail("the CPUs are given already", "one thread runs on each of cpus")
+        chosen = keys["cpus"].through(CpuSet.parse_list)
+        if not chosen or not chosen.issubset(CpuSet(machine.node_of_cpu)):
+            keys["cpus"].fail(f"there is no CPU {chosen - CpuSet(machine.node_of_cpu)}")
+        return tuple(chosen)
     cpu = next(iter(machine.node_of_cpu))
     if "cpu" in keys:
         cpu = keys["cpu"].integer()
@@ -306,22 +348,9 @@ def _process(value: Value, machine: _Machine) -> ProcessSpec:
                 f"the nodes are {machine.ids}",
             )
         cpu = machine.next_cpu(node)
-    memory = tuple(_region(item, machine) for item in keys["memory"].items()) if "memory" in keys else ()
-    names = [region.name for region in memory]
-    if len(set(names)) != len(names):
-        keys["memory"].fail("two regions have the same name", "give each its own")
-    return ProcessSpec(
-        name=name,
-        command=keys["command"].text(65536) if "command" in keys else name,
-        uid=keys["uid"].integer(0, 1 << 31) if "uid" in keys else 0,
-        cpu=cpu,
-        threads=keys["threads"].integer(1, 4096) if "threads" in keys else 1,
-        policy=_policy(keys["policy"], machine) if "policy" in keys else None,
-        memory=memory,
-        cpuset=keys["cpuset"].text(255) if "cpuset" in keys else "",
-        suid=keys["suid"].integer(0, 1 << 31) if "suid" in keys else None,
-        caps=caps(keys["caps"]) if "caps" in keys else None,
-    )
+    near = [other for other, node in machine.node_of_cpu.items() if node == machine.node_of_cpu[cpu]]
+    threads = keys["threads"].integer(1, 4096) if "threads" in keys else 1
+    return tuple(near[(near.index(cpu) + number) % len(near)] for number in range(threads))
 
 
 def _region(value: Value, machine: _Machine) -> RegionSpec:
@@ -332,8 +361,6 @@ def _region(value: Value, machine: _Machine) -> RegionSpec:
         ),
     )  # fmt: skip
     kind = keys["kind"].text() if "kind" in keys else "file" if "file" in keys else "anon"
-    if kind in LATER_KINDS:
-        keys["kind"].fail(f"{kind} memory is not supported by this machine", f"it has {', '.join(KINDS)}")
     if kind not in KINDS:
         keys["kind"].fail(f"there is no kind '{kind}'", f"choose one of {', '.join(KINDS)}")
     file, offset = _file(keys, value, kind, machine)
@@ -351,6 +378,10 @@ def _region(value: Value, machine: _Machine) -> RegionSpec:
         (keys.get("size") or value).fail(f"the file has {file.pages} pages only")
     if "shared_with" in keys and kind not in ("shared", "shmem"):
         keys["shared_with"].fail(f"{kind} memory cannot be shared so", "give it kind: shared")
+    if kind == "hugetlb" and pages % machine.huge:
+        (keys.get("size") or value).fail(f"must be a multiple of {machine.huge * machine.page_size >> 10}KiB")
+    if "huge" in keys and (kind not in ("anon", "heap") or machine.profile.name != "linux-6"):
+        keys["huge"].fail("only anonymous memory of linux-6 has transparent huge pages")
     if "dirty" in keys and file is None:
         keys["dirty"].fail("only pages of a file can be dirty in the cache")
     access = None

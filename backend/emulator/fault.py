@@ -8,6 +8,7 @@ import numpy as np
 
 from backend.emulator.file_fault import do_no_page, map_cached, write_shared
 from backend.emulator.frames import PG, Pfns
+from backend.emulator.huge_fault import copy_hugetlb, fault_huge, wants_huge
 from backend.emulator.mempolicy import Mempolicy
 from backend.emulator.mm import (
     PTE_DIRTY,
@@ -72,6 +73,8 @@ def _handle_fault(m: Machine, task: Task, thread: Thread, address: int, write: b
     pte = int(vma.pte[index])
     if not pte and vma.file is not None:
         yield from do_no_page(m, task, thread, vma, index, write)
+    elif not pte & ~PTE_ZERO and wants_huge(vma, write) and fault_huge(m, task, thread, vma, _one(index)):
+        pass
     elif not pte and not write:
         vma.pte[index] = PTE_ZERO
     elif not pte or pte & PTE_ZERO:
@@ -88,6 +91,10 @@ def _handle_fault(m: Machine, task: Task, thread: Thread, address: int, write: b
         yield from write_shared(m, vma, index, pte)
     elif write and not pte & PTE_WRITE:
         yield from _do_wp_page(m, task, thread, vma, index, pte)
+
+
+def _one(index: int) -> Indices:
+    return np.array([index], np.int64)
 
 
 def touch(m: Machine, task: Task, thread: Thread, start: int, index: Indices, write: bool) -> Events:
@@ -141,6 +148,13 @@ def _touch_empty(m: Machine, task: Task, thread: Thread, vma: Vma, index: Indice
         if write:
             m.store(vma, mapped)
         return len(mapped), index[~np.isin(index, mapped)]
+    huge = 0
+    if wants_huge(vma, write):
+        huge = fault_huge(m, task, thread, vma, index[(vma.pte[index] & ~np.int64(PTE_ZERO)) == 0])
+        there = index[(vma.pte[index] & PTE_PRESENT) != 0] if huge else index[:0]
+        if write:
+            m.store(vma, there)
+        index = index[~np.isin(index, there)]
     pte = vma.pte[index]
     if not write:
         vma.pte[index[pte == 0]] = PTE_ZERO
@@ -148,7 +162,7 @@ def _touch_empty(m: Machine, task: Task, thread: Thread, vma: Vma, index: Indice
         return int(np.count_nonzero(pte == 0)), index[pte != 0]
     empty = (pte & ~np.int64(PTE_ZERO)) == 0
     others, empties = [index[~empty]], index[empty]
-    fresh = 0
+    fresh = huge
     at_once = _at_once(m, task, _policy(task, vma, 0))
     for at in range(0, len(empties), at_once):
         part = empties[at : at + at_once]
@@ -300,7 +314,9 @@ def _do_wp_page(m: Machine, task: Task, thread: Thread, vma: Vma, index: int, pt
             vma.mark(frames, at, write=True)
             m.count("pgreuse", 1)
         m.locks.unlock(one)
-        if same and not alone:
+        if same and not alone and vma.flags & VM.HUGETLB:
+            copy_hugetlb(m, task, thread, vma, index)
+        elif same and not alone:
             yield from m.step("copy on write", m.costs.copy)
             yield from room_for(m, task, _policy(task, vma, index), 1)
             if vma.pte[index] == pte:

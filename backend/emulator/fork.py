@@ -63,8 +63,13 @@ def _copy_vma(m: Machine, vma: Vma, mm: Mm) -> None:
         expected=None if vma.expected is None else vma.expected.copy(),
     )
     present = vma.pte[(vma.pte & PTE_PRESENT) != 0] >> PTE_SHIFT
-    frames.refcount[present] += 1
-    frames.mapcount[present] += 1
+    if frames.repeats:
+        np.add.at(frames.refcount, present, 1)
+        np.add.at(frames.mapcount, present, 1)
+        _add_merged_places(m, vma, mm)
+    else:
+        frames.refcount[present] += 1
+        frames.mapcount[present] += 1
     m.swap.duplicate((vma.pte[(vma.pte & PTE_SWAP) != 0] >> PTE_SHIFT).astype(np.int32))
     mm.rss += len(present)
     mm.insert(copy)
@@ -79,3 +84,9 @@ def _share(m: Machine, vma: Vma, mm: Mm) -> None:
     )  # fmt: skip
     mm.insert(copy)
     m.rmap.link(copy)
+
+
+def _add_merged_places(m: Machine, vma: Vma, mm: Mm) -> None:
+    """Merged pages that this mapping has, or has while they move, are mapped by the child too."""
+    for places in m.rmap.ksm.values():
+        places += [(mm, at) for owner, at in places if owner is vma.mm and vma.start <= at < vma.end]

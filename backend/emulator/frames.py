@@ -9,6 +9,8 @@ from math import isqrt
 import numpy as np
 from numpy.typing import NDArray
 
+from backend.emulator.batches import pick, span
+
 Pfns = NDArray[np.int32]
 """Page frame numbers: a batch."""
 
@@ -19,6 +21,8 @@ FIRST_PFN = 256
 class PG:
     """Page flags (include/linux/page-flags.h): plain ints, since they meet numpy arrays of 32 bits. SWAPBACKED: anonymous
     and shared memory, whose way out is swap (its own LRU lists). PRIVATE: has buffers; BUFFER_LOCK: I/O on them is in flight.
+    COMPOUND: part of a huge page, which all its frames say; HUGETLB: of one of the pool. KSM: stands
+    for many equal pages.
     """
 
     LOCKED = 1 << 0
@@ -37,6 +41,9 @@ class PG:
     MLOCKED = 1 << 13
     SWAPBACKED = 1 << 14
     BUFFER_LOCK = 1 << 15
+    COMPOUND = 1 << 16
+    HUGETLB = 1 << 17
+    KSM = 1 << 18
 
 
 class State:
@@ -45,6 +52,8 @@ class State:
     KEPT_OUT = 0
     FREE = 1
     IN_USE = 2
+    POOL = 3
+    """A free page of the hugetlb pool."""
 
 
 class Lru:
@@ -57,7 +66,8 @@ class Lru:
 class Zone:
     """One node's frames. `stack[:free]` are its free frames; watermarks in pages; `numastat` as in sysfs.
     `isolated`: nothing is allocated from it, what is freed is kept out; `kept_out`: how many of its frames are. `lru`: pages on
-    each list, by `Lru`. `nr_file`: pages in the page cache, those of shared memory (`nr_shmem`) among them."""
+    each list, by `Lru`. `nr_file`: pages in the page cache, those of shared memory (`nr_shmem`) among them; `nr_swapcached`: in
+    the swap cache. `nr_hugepages`: of the hugetlb pool, and the first frames of the free ones."""
 
     nid: int
     start: int
@@ -73,11 +83,30 @@ class Zone:
     lru: NDArray[np.int64] = field(default_factory=lambda: np.zeros(4, np.int64))
     nr_file: int = 0
     nr_shmem: int = 0
+    nr_swapcached: int = 0
+    nr_hugepages: int = 0
+    hugetlb_free: list[int] = field(default_factory=list[int])
     numastat: dict[str, int] = field(
         default_factory=lambda: dict.fromkeys(
             ("numa_hit", "numa_miss", "numa_foreign", "interleave_hit", "local_node", "other_node"), 0
         )
     )
+
+
+def _block_pages(nodes: Sequence[tuple[int, int]], page_size: int) -> int:
+    """Frames of a memory block: 128 MiB, on small machines less, so that every node has at least one."""
+    smallest = min((pages for _, pages in nodes if pages), default=1)
+    return min((128 << 20) // page_size, 1 << (smallest.bit_length() - 1))
+
+
+def _starts(nodes: Sequence[tuple[int, int]], block: int) -> list[int]:
+    """Where each node's frames begin: at a memory block."""
+    out: list[int] = []
+    start = -(-FIRST_PFN // block) * block
+    for _, pages in nodes:
+        out.append(start)
+        start += -(-pages // block) * block
+    return out
 
 
 class MemMap:
@@ -89,10 +118,22 @@ class MemMap:
     """
 
     def __init__(
-        self, nodes: Sequence[tuple[int, int]], distances: dict[tuple[int, int], int], page_size: int
+        self,
+        nodes: Sequence[tuple[int, int]],
+        distances: dict[tuple[int, int], int],
+        page_size: int,
+        huge: int = 0,
     ) -> None:
-        """`nodes`: (id, pages), ascending; `distances`: between all of them."""
-        total = FIRST_PFN + sum(pages for _, pages in nodes)
+        """`nodes`: (id, pages), ascending; `distances`: between all of them; `huge`: frames of a huge page (2 MiB)."""
+        self.huge = huge or max(1, (2 << 20) // page_size)
+        self.compounds = 0
+        self.repeats = False
+        self.block_pages = _block_pages(nodes, page_size)
+        self.offline_blocks: set[int] = set()
+        starts = _starts(nodes, self.block_pages)
+        total = max(
+            (start + pages for start, (_, pages) in zip(starts, nodes, strict=True)), default=FIRST_PFN
+        )
         self.nid = np.full(total, -1, np.int16)
         self.state = np.zeros(total, np.uint8)
         self.flags = np.zeros(total, np.uint32)
@@ -106,13 +147,11 @@ class MemMap:
         self.last_cpupid: NDArray[np.int32] | None = None
         self.zones: dict[int, Zone] = {}
         self.bad: set[int] = set()
-        start = FIRST_PFN
-        for nid, pages in nodes:
+        for start, (nid, pages) in zip(starts, nodes, strict=True):
             self.nid[start : start + pages] = nid
             self.state[start : start + pages] = State.FREE
             stack = np.arange(start + pages - 1, start - 1, -1, dtype=np.int32)
             self.zones[nid] = Zone(nid, start, pages, stack, pages)
-            start += pages
         self._set_watermarks(page_size)
         self._set_zonelists(distances)
 
@@ -166,14 +205,19 @@ class MemMap:
                     missing -= take
                     self._count(zone, source, take, here, nodemask)
         got = parts[0] if len(parts) == 1 else np.concatenate([np.empty(0, np.int32), *parts])
-        self.state[got] = State.IN_USE
-        self.refcount[got] = 1
+        at = span(got)
+        self.state[at] = State.IN_USE
+        self.refcount[at] = 1
         return got
 
     def has_room(self, nid: int, count: int) -> bool:
         """Whether a node has so many frames above its low watermark."""
+        return self.room(nid) >= count
+
+    def room(self, nid: int) -> int:
+        """The frames that a node has above its low watermark."""
         zone = self.zones[nid]
-        return zone.free - zone.wmark_low >= count
+        return max(0, zone.free - zone.wmark_low)
 
     def _pop(self, zone: Zone, count: int) -> Pfns:
         zone.free -= count
@@ -191,29 +235,109 @@ class MemMap:
         """Frames whose last reference went: back to their zones, all attributes cleared."""
         if not len(pfns):
             return
+        if self.compounds:
+            pfns = self._free_compound(pfns)
         self.drop_lru(pfns)
-        self.state[pfns] = State.FREE
-        self.flags[pfns] = 0
-        self.refcount[pfns] = 0
-        self.mapcount[pfns] = 0
-        self.mapping[pfns] = 0
-        self.index[pfns] = 0
-        self.private[pfns] = 0
-        self.contents[pfns] = 0
-        self.cgroup[pfns] = 0
+        at = span(pfns)
+        self.state[at] = State.FREE
+        self.flags[at] = 0
+        self.refcount[at] = 0
+        self.mapcount[at] = 0
+        self.mapping[at] = 0
+        self.index[at] = 0
+        self.private[at] = 0
+        self.contents[at] = 0
+        self.cgroup[at] = 0
         if self.last_cpupid is not None:
-            self.last_cpupid[pfns] = 0
+            self.last_cpupid[at] = 0
         for nid, here in self.by_node(pfns):
             zone = self.zones[nid]
             mine = pfns[here]
-            if zone.isolated or self.bad:
+            if self.offline_blocks or self.bad:
                 mine = self._keep_out(zone, mine)
             zone.stack[zone.free : zone.free + len(mine)] = mine[::-1]
             zone.free += len(mine)
 
+    def zone_starts(self, pfns: Pfns) -> Pfns:
+        """The first frame of each one's zone."""
+        starts = np.zeros(max(self.zones) + 1, np.int32)
+        for nid, zone in self.zones.items():
+            starts[nid] = zone.start
+        return starts[self.nid[pfns]]
+
+    def heads(self, pfns: Pfns) -> Pfns:
+        """The first frame of the huge page that each would belong to: huge pages are aligned within their zone."""
+        starts = self.zone_starts(pfns)
+        return starts + (pfns - starts) // self.huge * self.huge
+
+    def block(self, heads: Pfns) -> Pfns:
+        """All frames of huge pages, in order."""
+        return (heads[:, None] + np.arange(self.huge, dtype=np.int32)).reshape(-1)
+
+    def make_compound(self, pfns: Pfns, flags: int = 0) -> None:
+        """Whole, aligned blocks are huge pages from now on."""
+        self.flags[pfns] |= PG.COMPOUND | flags
+        self.compounds += len(pfns) // self.huge
+
+    def split(self, pfns: Pfns) -> None:
+        """Huge pages that any of these belong to become ordinary pages (split_huge_page())."""
+        inside = pfns[(self.flags[pfns] & (PG.COMPOUND | PG.HUGETLB)) == PG.COMPOUND]
+        if len(inside):
+            heads = np.unique(self.heads(inside))
+            self.flags[self.block(heads)] &= ~np.uint32(PG.COMPOUND)
+            self.compounds -= len(heads)
+
+    def _free_compound(self, pfns: Pfns) -> Pfns:
+        """Of frames that become free those for the allocator: pages of the hugetlb pool go back to it, transparent huge
+        pages of which a part is left are ordinary pages from now on."""
+        self.split(pfns)
+        pooled = (self.flags[pfns] & PG.HUGETLB) != 0
+        mine = pfns[pooled]
+        if len(mine):
+            self.state[mine] = State.POOL
+            self.flags[mine] = PG.COMPOUND | PG.HUGETLB
+            for attribute in (
+                self.refcount,
+                self.mapcount,
+                self.mapping,
+                self.index,
+                self.contents,
+                self.cgroup,
+            ):
+                attribute[mine] = 0
+            for head in np.unique(self.heads(mine)).tolist():
+                zone = self.zones[int(self.nid[head])]
+                zone.hugetlb_free.append(head)
+                inside = range(head, head + self.huge)
+                gone = not self.offline_blocks.isdisjoint({pfn // self.block_pages for pfn in inside})
+                if gone or not self.bad.isdisjoint(inside):
+                    self.shrink_pool(zone, 1)
+        return pfns[~pooled]
+
+    def take_blocks(self, zone: Zone, count: int) -> Pfns:
+        """Up to `count` free, aligned blocks of a zone off its free stack, as far as the min watermark allows; refcount 1."""
+        blocks = zone.pages // self.huge
+        count = min(count, (zone.free - zone.wmark_min) // self.huge)
+        if count <= 0 or not blocks:
+            return np.empty(0, np.int32)
+        free = (
+            self.state[zone.start : zone.start + blocks * self.huge].reshape(blocks, self.huge) == State.FREE
+        )
+        heads = (np.nonzero(free.all(axis=1))[0][:count] * self.huge + zone.start).astype(np.int32)
+        pfns = self.block(heads)
+        taken = np.zeros(zone.pages, np.bool_)
+        taken[pfns - zone.start] = True
+        rest = zone.stack[: zone.free]
+        rest = rest[~taken[rest - zone.start]]
+        zone.stack[: len(rest)] = rest
+        zone.free = len(rest)
+        self.state[pfns] = State.IN_USE
+        self.refcount[pfns] = 1
+        return pfns
+
     def _keep_out(self, zone: Zone, pfns: Pfns) -> Pfns:
         """Of frames that became free those that may be used again; the others are kept out."""
-        out = np.ones(len(pfns), np.bool_) if zone.isolated else np.isin(pfns, list(self.bad))
+        out = np.isin(pfns // self.block_pages, list(self.offline_blocks)) | np.isin(pfns, list(self.bad))
         self.state[pfns[out]] = State.KEPT_OUT
         zone.kept_out += int(np.count_nonzero(out))
         return pfns[~out]
@@ -223,65 +347,136 @@ class MemMap:
         if self.last_cpupid is None:
             self.last_cpupid = np.zeros(len(self.nid), np.int32)
 
-    def isolate_zone(self, nid: int) -> None:
-        """Nothing is allocated from this node any more; its free frames are kept out, those in use when they are freed."""
+    def blocks_of(self, nid: int) -> range:
+        """The numbers of a node's memory blocks; the last may be filled in part only."""
         zone = self.zones[nid]
-        zone.isolated = True
-        self._keep_out(zone, zone.stack[: zone.free])
-        zone.free = 0
+        first = zone.start // self.block_pages
+        return range(first, first + -(-zone.pages // self.block_pages))
 
-    def return_zone(self, nid: int) -> None:
-        """The node's frames can be used again, except bad ones."""
-        zone = self.zones[nid]
+    def block_frames(self, number: int) -> Pfns:
+        """The frames of a memory block."""
+        first = number * self.block_pages
+        frames = np.arange(first, min(first + self.block_pages, len(self.nid)), dtype=np.int32)
+        return frames[self.nid[frames] >= 0]
+
+    def isolate_block(self, number: int) -> None:
+        """Nothing is allocated from this memory block any more; its free frames are kept out, those in use when they are
+        freed. Free pages of the hugetlb pool are dissolved."""
+        frames = self.block_frames(number)
+        zone = self.zones[int(self.nid[frames[0]])]
+        self.offline_blocks.add(number)
+        zone.isolated = self.offline_blocks.issuperset(self.blocks_of(zone.nid))
+        inside = set(frames.tolist())
+        for head in [
+            head for head in zone.hugetlb_free if not inside.isdisjoint(range(head, head + self.huge))
+        ]:
+            self.discard_from_pool(head)
+        stack = zone.stack[: zone.free]
+        rest = self._keep_out(zone, stack)
+        zone.stack[: len(rest)] = rest
+        zone.free = len(rest)
+
+    def return_block(self, number: int) -> None:
+        """The block's frames can be used again, except bad ones."""
+        frames = self.block_frames(number)[::-1]
+        zone = self.zones[int(self.nid[frames[0]])]
+        self.offline_blocks.discard(number)
         zone.isolated = False
-        mine = np.arange(zone.start + zone.pages - 1, zone.start - 1, -1, dtype=np.int32)
-        back = mine[(self.state[mine] == State.KEPT_OUT) & ~np.isin(mine, list(self.bad))]
+        back = frames[(self.state[frames] == State.KEPT_OUT) & ~np.isin(frames, list(self.bad))]
         self.state[back] = State.FREE
         zone.stack[zone.free : zone.free + len(back)] = back
         zone.free += len(back)
         zone.kept_out -= len(back)
 
+    def shrink_pool(self, zone: Zone, count: int) -> None:
+        """Free pages of the hugetlb pool become ordinary free memory."""
+        for _ in range(count):
+            mine = self.block(np.array([zone.hugetlb_free.pop()], np.int32))
+            zone.nr_hugepages -= 1
+            self.dissolve(mine)
+            self.free(mine)
+
+    def discard_from_pool(self, pfn: int) -> None:
+        """The free page of the pool that this frame belongs to becomes ordinary free memory."""
+        zone = self.zones[int(self.nid[pfn])]
+        head = int(self.heads(np.array([pfn], np.int32))[0])
+        zone.hugetlb_free.remove(head)
+        zone.hugetlb_free.append(head)
+        self.shrink_pool(zone, 1)
+
+    def dissolve(self, pfns: Pfns) -> None:
+        """One page that was of the hugetlb pool is ordinary frames from now on."""
+        self.flags[pfns] &= ~np.uint32(PG.COMPOUND | PG.HUGETLB)
+        self.compounds -= 1
+
     def put(self, pfns: Pfns) -> None:
-        """Drop one reference each; those that had the last one are freed."""
-        self.refcount[pfns] -= 1
-        self.free(pfns[self.refcount[pfns] == 0])
+        """Drop one reference each; those that had the last one are freed. A frame may be named twice where pages are merged
+        (`repeats`)."""
+        if not len(pfns):
+            return
+        if self.repeats:
+            np.subtract.at(self.refcount, pfns, 1)
+            self.free(np.unique(pfns[self.refcount[pfns] == 0]))
+            return
+        at = span(pfns)
+        self.refcount[at] -= 1
+        self.free(pick(pfns, self.refcount[at] == 0))
 
     def add_lru(self, pfns: Pfns, active: bool | None = None) -> None:
         """Onto the LRU: all active or all inactive, or each as its own flag says (None)."""
+        at = span(pfns)
         if active is not None:
             if active:
-                self.flags[pfns] |= PG.ACTIVE
+                self.flags[at] |= PG.ACTIVE
             else:
-                self.flags[pfns] &= ~np.uint32(PG.ACTIVE)
-        self.flags[pfns] |= PG.LRU
+                self.flags[at] &= ~np.uint32(PG.ACTIVE)
+        self.flags[at] |= PG.LRU
         self._count_lru(pfns, +1)
 
     def drop_lru(self, pfns: Pfns) -> None:
         """Off the LRU; frames that are not on it are passed over. The active flag stays."""
-        on = pfns[(self.flags[pfns] & PG.LRU) != 0]
-        self._count_lru(on, -1)
-        self.flags[on] &= ~np.uint32(PG.LRU)
+        on = pick(pfns, (self.flags[span(pfns)] & PG.LRU) != 0)
+        if len(on):
+            self._count_lru(on, -1)
+            self.flags[span(on)] &= ~np.uint32(PG.LRU)
 
     def _count_lru(self, pfns: Pfns, sign: int) -> None:
-        flags = self.flags[pfns]
-        lists = ((flags & PG.ACTIVE) != 0) + 2 * ((flags & PG.SWAPBACKED) == 0)
+        flags = self.flags[span(pfns)]
+        if self.compounds and (flags & PG.HUGETLB).any():
+            pfns = pfns[(flags & PG.HUGETLB) == 0]
+            flags = self.flags[span(pfns)]
         for nid, here in self.by_node(pfns):
-            self.zones[nid].lru += sign * np.bincount(lists[here], minlength=4)
+            mine = flags[here]
+            backed, active = (mine & PG.SWAPBACKED) != 0, (mine & PG.ACTIVE) != 0
+            anon, both = int(np.count_nonzero(backed)), int(np.count_nonzero(backed & active))
+            file, active_file = len(mine) - anon, int(np.count_nonzero(active)) - both
+            self.zones[nid].lru += sign * np.array([anon - both, both, file - active_file, active_file])
 
     def count_cache(self, pfns: Pfns, sign: int) -> None:
         """Pages that entered (+1) or left (-1) the page cache."""
-        backed = (self.flags[pfns] & PG.SWAPBACKED) != 0
+        backed = (self.flags[span(pfns)] & PG.SWAPBACKED) != 0
         for nid, here in self.by_node(pfns):
             mine = backed[here]
             self.zones[nid].nr_file += sign * len(mine)
             self.zones[nid].nr_shmem += sign * int(np.count_nonzero(mine))
 
+    def count_swap_cache(self, pfns: Pfns, sign: int) -> None:
+        """Pages that entered (+1) or left (-1) the swap cache."""
+        for nid, here in self.by_node(pfns):
+            self.zones[nid].nr_swapcached += sign * len(pfns[here])
+
     def by_node(self, pfns: Pfns) -> list[tuple[int, NDArray[np.bool_] | slice]]:
         """(node, which of the batch are its) for each node that has some."""
-        nids = self.nid[pfns]
-        if not len(nids):
+        if not len(pfns):
             return []
-        first = int(nids[0])
-        if (nids == first).all():
-            return [(first, slice(None))]
+        zone = self.zones[int(self.nid[pfns[0]])]
+        at = span(pfns)
+        low, high = (
+            (at.start, at.stop - 1)
+            if isinstance(at, slice)
+            else (np.minimum.reduce(pfns), np.maximum.reduce(pfns))
+        )
+        if low >= zone.start and high < zone.start + zone.pages:
+            return [(zone.nid, slice(None))]
+        nids = self.nid[pfns]
         return [(nid, nids == nid) for nid in np.nonzero(np.bincount(nids))[0].tolist()]

@@ -3,12 +3,14 @@ mm/memory-failure.c soft_offline_page())."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from backend.emulator.frames import Pfns, State
+from backend.emulator.migration.blocks import migrate_blocks, take_apart
 from backend.emulator.migration.direct import Lists, migrate_pages, put_all_back
 from backend.emulator.migration.isolate import isolate
 from backend.emulator.page_lock import Events
@@ -21,42 +23,81 @@ _ATTEMPTS = 5
 
 
 def offline(m: Machine, node: int) -> Events:
-    """All memory of a node out of use: allocations from it stop, every page leaves it, its frames are kept out.
+    """All memory of a node out of use, block by block: allocations from it stop, every page leaves it, its frames are kept
+    out.
 
     OSError EINVAL (no such memory, or the last of the machine), EBUSY: pages stayed; then the node is as it was before.
     """
     if node not in m.memory_nodes or len(m.memory_nodes) == 1:
         raise fail(errno.EINVAL)
-    zone = m.frames.zones[node]
-    m.frames.isolate_zone(node)
-    span = slice(zone.start, zone.start + zone.pages)
+    blocks = [number for number in m.frames.blocks_of(node) if number not in m.frames.offline_blocks]
+    yield from _take_out(m, node, blocks)
+    return 0
+
+
+def offline_block(m: Machine, number: int) -> Events:
+    """One memory block out of use (memory_block_action()). OSError EINVAL (it is, or the machine would have none), EBUSY."""
+    node = _node_of(m, number)
+    others = set(m.frames.blocks_of(node)) - m.frames.offline_blocks - {number}
+    if number in m.frames.offline_blocks or (not others and len(m.memory_nodes) == 1):
+        raise fail(errno.EINVAL)
+    yield from _take_out(m, node, [number])
+    return 0
+
+
+def _take_out(m: Machine, node: int, blocks: list[int]) -> Events:
+    frames = m.frames
+    for number in blocks:
+        frames.isolate_block(number)
+    span = np.concatenate([frames.block_frames(number) for number in blocks])
     for _ in range(_ATTEMPTS):
-        pages = (np.nonzero(m.frames.state[span] == State.IN_USE)[0] + zone.start).astype(np.int32)
+        pages = span[frames.state[span] == State.IN_USE]
         if not len(pages):
             break
         yield from _empty(m, pages, node)
-    if (m.frames.state[span] == State.IN_USE).any():
-        m.frames.return_zone(node)
+    if (frames.state[span] == State.IN_USE).any():
+        for number in blocks:
+            frames.return_block(number)
         yield from m.cpusets.follow_nodes()
         raise fail(errno.EBUSY)
     yield from m.cpusets.follow_nodes()
-    return 0
 
 
 def online(m: Machine, node: int) -> Events:
-    """The node's memory back in use, bad frames excepted. OSError EINVAL: it is in use."""
-    if node not in m.nodes or not m.frames.zones[node].isolated:
+    """The node's memory back in use, bad frames excepted. OSError EINVAL: all of it is in use."""
+    blocks = m.frames.offline_blocks.intersection(m.frames.blocks_of(node)) if node in m.nodes else set[int]()
+    if not blocks:
         raise fail(errno.EINVAL)
-    m.frames.return_zone(node)
+    yield from _bring_back(m, sorted(blocks))
+    return 0
+
+
+def online_block(m: Machine, number: int) -> Events:
+    """One memory block back in use. OSError EINVAL: it is in use."""
+    if number not in m.frames.offline_blocks:
+        raise fail(errno.EINVAL)
+    yield from _bring_back(m, [number])
+    return 0
+
+
+def _bring_back(m: Machine, blocks: list[int]) -> Events:
+    for number in blocks:
+        m.frames.return_block(number)
     yield from m.step("online", m.costs.syscall)
     yield from m.cpusets.follow_nodes()
-    return 0
+
+
+def _node_of(m: Machine, number: int) -> int:
+    return next(node for node in m.nodes if number in m.frames.blocks_of(node))
 
 
 def bad_page(m: Machine, pfn: int) -> Events:
     """One frame out of use: its page moves elsewhere, the frame is kept out for good. OSError EBUSY: the page stayed."""
     m.frames.bad.add(pfn)
     one = np.array([pfn], np.int32)
+    m.frames.split(one)
+    if m.frames.state[pfn] == State.POOL:
+        m.frames.discard_from_pool(pfn)
     if m.frames.state[pfn] == State.IN_USE:
         yield from _empty(m, one, int(m.frames.nid[pfn]))
     if m.frames.state[pfn] != State.KEPT_OUT:
@@ -73,6 +114,11 @@ def _empty(m: Machine, pages: Pfns, node: int) -> Events:
     if m.swaps_out:
         lists = Lists(taken, np.full(len(taken), -1, np.int32), swap_out=True)
     else:
+        taken, huge = take_apart(m, taken)
+        if len(huge):
+            with contextlib.suppress(OSError):
+                _, small = yield from migrate_blocks(m, huge, lambda block: node, strict=False)
+                taken = np.concatenate([taken, small])
         lists = Lists(taken, m.frames.alloc(len(taken), node, here=node))
     yield from migrate_pages(m, lists)
     put_all_back(m, lists)

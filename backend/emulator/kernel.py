@@ -9,7 +9,7 @@ from array import array
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from backend.emulator import cgroupfs, numa_balancing, policy_calls, procfs, syscalls
+from backend.emulator import cgroupfs, numa_balancing, policy_calls, procfs, syscalls, sysfs_memory
 from backend.emulator.machine import Machine
 from backend.emulator.page_lock import Events
 from backend.emulator.permissions import may_write
@@ -146,6 +146,8 @@ class EmulatedKernel:
     def write(self, path: str, data: bytes) -> None:
         if path == numa_balancing.SYSCTL:
             self._locked(lambda: numa_balancing.write_sysctl(self.machine, self.caller, data))
+        elif sysfs_memory.owns(path):
+            self._call(lambda m, caller: sysfs_memory.write(m, caller, path, data))
         else:
             self._call(lambda m, caller: cgroupfs.write(m, caller, path, data))
 

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from backend.emulator.fault import OutOfMemory, anonymous_pages, map_new
-from backend.emulator.file_fault import map_cached
+from backend.emulator.file_fault import BusError, map_cached
 from backend.emulator.file_io import create, fill
 from backend.emulator.filesystem import AddressSpace
 from backend.emulator.frames import PG
-from backend.emulator.mm import VM, Indices, Vma
+from backend.emulator.huge_fault import fault_huge, wants_huge
+from backend.emulator.huge_pages import from_pool, huge_ranges
+from backend.emulator.mm import PTE_PRESENT, VM, Indices, Vma
 from backend.emulator.placing import mark_mlocked
 from backend.emulator.region import Region
 from backend.emulator.task import Task
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from backend.emulator.description import RegionSpec
     from backend.emulator.machine import Machine
 
-_FLAGS = {"io": VM.IO, "reserved": VM.RESERVED, "mlocked": VM.LOCKED}
+_FLAGS = {"io": VM.IO, "reserved": VM.RESERVED, "mlocked": VM.LOCKED, "huge": VM.HUGEPAGE}
 
 
 def map_region(m: Machine, task: Task, spec: RegionSpec, shared_with: AddressSpace | None) -> Region:
@@ -29,7 +31,7 @@ def map_region(m: Machine, task: Task, spec: RegionSpec, shared_with: AddressSpa
 
     Raises UsageError where the memory does not fit.
     """
-    flags = VM.WRITE
+    flags = VM.WRITE | VM.HUGETLB if spec.kind == "hugetlb" else VM.WRITE
     for name in spec.marks:
         flags |= _FLAGS[name]
     space = shared_with or _object(m, spec)
@@ -46,7 +48,7 @@ def map_region(m: Machine, task: Task, spec: RegionSpec, shared_with: AddressSpa
     elif spec.touched:
         _touch_all(m, task, vma, spec)
     if vma.flags & VM.LOCKED and m.profile.mlocked_flag:
-        mark_mlocked(m, vma.pfns(np.nonzero(vma.pte & 1)[0]), lock=True)
+        mark_mlocked(m, vma.pfns(np.nonzero(vma.pte & PTE_PRESENT)[0]), lock=True)
     return Region(spec.name, spec.kind, vma.start, spec.pages)
 
 
@@ -73,8 +75,10 @@ def _touch_all(m: Machine, task: Task, vma: Vma, spec: RegionSpec) -> None:
         populate(m, vma, index, m.nearest_memory(m.node_of_cpu[task.leader.cpu]), spec.dirty)
         return
     try:
-        anonymous_pages(m, task, task.leader, vma, index)
-    except OutOfMemory:
+        if wants_huge(vma, write=True):
+            fault_huge(m, task, task.leader, vma, index)
+        anonymous_pages(m, task, task.leader, vma, index[(vma.pte[index] & PTE_PRESENT) == 0])
+    except (OutOfMemory, BusError):
         name = task.command.decode(errors="replace")
         raise UsageError(
             f"the machine has no room for '{spec.name}' of '{name}'", "make it smaller"
@@ -85,6 +89,11 @@ def _touch_all(m: Machine, task: Task, vma: Vma, spec: RegionSpec) -> None:
 def populate(m: Machine, vma: Vma, index: Indices, node: int, dirty: bool = False) -> None:
     """Pages with frames of one node: anonymous ones written to, those of files in the cache (dirty or clean) and mapped. Raises
     UsageError when it has no room."""
+    if wants_huge(vma, write=True):
+        populate_huge(m, vma, index, node)
+        index = index[(vma.pte[index] & PTE_PRESENT) == 0]
+        if not len(index):
+            return
     space = vma.file
     missing = index if space is None else index[space.pages[vma.pgoff + index] < 0]
     pfns = m.frames.alloc(len(missing), node, strict=True, here=node)
@@ -101,3 +110,24 @@ def populate(m: Machine, vma: Vma, index: Indices, node: int, dirty: bool = Fals
     fill(m, space, vma.pgoff + missing, pfns, dirty)
     map_cached(m, vma, index, write=False)
     m.frames.flags[space.pages[vma.pgoff + index]] |= PG.REFERENCED
+
+
+def populate_huge(m: Machine, vma: Vma, index: Indices, node: int) -> None:
+    """The same for whole huge pages, as far as the node has them. Raises UsageError when its pool has too few."""
+    for pages in huge_ranges(m, vma, index):
+        if not np.isin(pages, index).all():
+            continue
+        if vma.flags & VM.HUGETLB:
+            pfns = from_pool(m, node, strict=True)
+            if not len(pfns):
+                raise UsageError(
+                    f"the pool of node {node} has too few huge pages for '{vma.name}'",
+                    "give the node hugepages: N",
+                )
+        else:
+            pfns = m.frames.take_blocks(m.frames.zones[node], 1)
+            if not len(pfns):
+                return
+            m.frames.make_compound(pfns)
+        map_new(m, vma, pages, pfns)
+        m.store(vma, pages)

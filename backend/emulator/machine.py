@@ -18,6 +18,7 @@ from backend.emulator.cpuset import Cpuset, Cpusets, Version
 from backend.emulator.file_io import evict
 from backend.emulator.filesystem import AddressSpace, Filesystem
 from backend.emulator.frames import MemMap, State
+from backend.emulator.huge_pages import whole_ranges
 from backend.emulator.mempolicy import Mempolicy
 from backend.emulator.migration.mechanism import Mechanism, MigrationEntries, SwapEntries
 from backend.emulator.mm import (
@@ -81,7 +82,7 @@ class Patches:
 class Machine:
     """An emulated NUMA machine. Not thread-safe: `EmulatedKernel` serialises.
 
-    `watch`: remember what was last written to every page (`audit.damaged_pages`). `batch`: frames per kernel step; 1 interleaves page by page. `seed`: makes a run repeatable to the last counter.
+    `huge`: base pages of a huge page, if not 2 MiB of them. `watch`: remember what was last written to every page (`audit.damaged_pages`). `batch`: frames per kernel step; 1 interleaves page by page. `seed`: makes a run repeatable to the last counter.
     """
 
     def __init__(
@@ -97,6 +98,7 @@ class Machine:
         seed: int = 1,
         batch: int = 512,
         watch: bool = False,
+        huge: int = 0,
         cgroups: Version | None = None,
     ) -> None:
         self.profile = profile
@@ -110,7 +112,7 @@ class Machine:
         self.random = random.Random(seed)
         self.env = simpy.Environment()
         self.frames = MemMap(
-            [(node.id, node.pages) for node in self.nodes.values()], self.distances, page_size
+            [(node.id, node.pages) for node in self.nodes.values()], self.distances, page_size, huge
         )
         self.swap = SwapArea(swap_pages)
         self.rmap = ReverseMap()
@@ -253,6 +255,9 @@ class Machine:
         heap = kind == "heap"
         below = next((vma for vma in reversed(mm.vmas) if (vma.kind == "heap") == heap), None)
         start = below.end + _GUARD * self.page_size if below else HEAP_BASE if heap else MMAP_BASE
+        if flags & (VM.HUGEPAGE | VM.HUGETLB):
+            huge = self.frames.huge * self.page_size
+            start = -(-start // huge) * huge
         vma = Vma(
             mm=mm, start=start, pages=pages, name=name or f"{kind}{len(mm.vmas)}", kind=kind,
             anon_vma=0 if flags & VM.SHARED else self.rmap.new(), file=file,
@@ -265,9 +270,11 @@ class Machine:
         return vma
 
     def zap(self, vma: Vma, index: Indices, cpu: int | None = None) -> None:
-        """Empty PTEs of a range: present pages lose a mapping, swap entries a user (zap_page_range(), MADV_DONTNEED). `cpu`:
-        where the caller runs, whose pagevec is drained."""
+        """Empty PTEs of a range: present pages lose a mapping, swap entries a user (zap_page_range(), MADV_DONTNEED). Huge pages
+        of the pool go whole. `cpu`: where the caller runs, whose pagevec is drained."""
         self.pagevecs.lru_add_drain(cpu)
+        if vma.flags & VM.HUGETLB:
+            index = whole_ranges(self, vma, index)
         pte = vma.pte[index]
         present = index[(pte & PTE_PRESENT) != 0]
         pfns = vma.unmap(self.frames, present, 0)
@@ -318,9 +325,9 @@ class Machine:
             for vma in list(mm.vmas):
                 self.munmap(vma)
 
-    def store(self, vma: Vma, index: Indices) -> None:
-        """Write a value never written before to each of the (present, writable) pages."""
-        values = self.new_values(len(index))
+    def store(self, vma: Vma, index: Indices, value: int | None = None) -> None:
+        """Write a value never written before to each of the (present, writable) pages, or the same `value` to all."""
+        values = self.new_values(len(index)) if value is None else np.full(len(index), value, np.uint64)
         self.frames.contents[vma.pfns(index)] = values
         if vma.shared and vma.file is not None:
             if vma.file.expected is not None:

@@ -32,10 +32,8 @@ class Mempolicy:
     def __str__(self) -> str:
         """As numa_maps shows it (mpol_to_str())."""
         name = NAMES[self.mode]
-        if self.flags & ModeFlag.STATIC_NODES:
-            name += "=static"
-        elif self.flags & ModeFlag.RELATIVE_NODES:
-            name += "=relative"
+        if self.flags:
+            name += "=static" if self.flags & ModeFlag.STATIC_NODES else "=relative"
         return f"{name}:{self.nodes}" if self.nodes else name
 
     def nodemask(self) -> frozenset[int] | None:
@@ -108,20 +106,29 @@ def rebind(policy: Mempolicy, old: NodeSet, new: NodeSet, preferred_too: bool = 
     return replace(policy, nodes=nodes or new, cpuset_mems=new)
 
 
+_WORDS = {
+    "default": Mode.DEFAULT, "local": Mode.LOCAL, "prefer": Mode.PREFERRED, "preferred": Mode.PREFERRED,
+    "preferred-many": Mode.PREFERRED_MANY, "bind": Mode.BIND, "interleave": Mode.INTERLEAVE,
+}  # fmt: skip
+_FLAGS = {"": ModeFlag(0), "static": ModeFlag.STATIC_NODES, "relative": ModeFlag.RELATIVE_NODES}
+
+
 def parse(text: str, nodes: NodeSet) -> Mempolicy:
-    """`default`, `local`, `prefer:1`, `bind:0-1`, `interleave:all`: numactl's words. Raises UsageError."""
+    """`default`, `local`, `prefer:1`, `preferred-many:0-1`, `bind:0-1`, `interleave:all`: numactl's words, with a flag as in
+    `bind=static:0-1`. Raises UsageError."""
     from backend.errors import UsageError
 
-    name, colon, ids = text.partition(":")
-    modes = {"default": Mode.DEFAULT, "local": Mode.LOCAL, "prefer": Mode.PREFERRED, "preferred": Mode.PREFERRED,
-             "bind": Mode.BIND, "interleave": Mode.INTERLEAVE}  # fmt: skip
-    mode = modes.get(name.strip())
+    word, colon, ids = text.partition(":")
+    name, equals, flag = word.strip().partition("=")
+    mode = _WORDS.get(name)
     if mode is None:
         raise UsageError(
-            f"'{text}' is not a policy", f"write one of {', '.join(modes)}, with nodes like bind:0-1"
+            f"'{text}' is not a policy", f"write one of {', '.join(_WORDS)}, with nodes like bind:0-1"
         )
+    if flag not in _FLAGS or (equals and not flag):
+        raise UsageError(f"'{flag}' is not a flag of a policy", "write =static or =relative")
     if mode in (Mode.DEFAULT, Mode.LOCAL):
-        if colon:
+        if colon or equals:
             raise UsageError(f"the policy {name} takes no nodes")
         return Mempolicy(mode)
     chosen = NodeSet.parse(ids.strip(), nodes)
@@ -130,4 +137,8 @@ def parse(text: str, nodes: NodeSet) -> Mempolicy:
             f"the policy {name} needs {'one node' if mode == Mode.PREFERRED else 'nodes'}",
             f"the nodes here are {nodes}",
         )
+    if flag:
+        made = create(int(mode) | int(_FLAGS[flag]), chosen, nodes)
+        assert made is not None
+        return made
     return Mempolicy(mode, chosen)

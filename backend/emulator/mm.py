@@ -10,6 +10,7 @@ from enum import IntFlag
 import numpy as np
 from numpy.typing import NDArray
 
+from backend.emulator.batches import every, pick, span
 from backend.emulator.filesystem import AddressSpace
 from backend.emulator.frames import PG, MemMap, Pfns
 from backend.emulator.mempolicy import Mempolicy
@@ -34,6 +35,12 @@ class VM(IntFlag):
     IO = 4
     RESERVED = 8
     SHARED = 16
+    HUGEPAGE = 32
+    HUGETLB = 64
+
+
+_SHARED = int(VM.SHARED)
+"""As a plain int: an IntFlag takes its time."""
 
 
 @dataclass(eq=False, slots=True)
@@ -61,6 +68,8 @@ class Vma:
     nr_swap: int = 0
     unmapped: bool = False
     expected: NDArray[np.uint64] | None = None
+    known_mapmax: tuple[int, int] = field(default=(-1, 1), init=False)
+    """As of which number of changes, and what it was then (`ReverseMap.mapmax`)."""
 
     @property
     def end(self) -> int:
@@ -72,7 +81,7 @@ class Vma:
 
     @property
     def shared(self) -> bool:
-        return bool(self.flags & VM.SHARED)
+        return bool(int(self.flags) & _SHARED)
 
     def policy_at(self, index: int) -> Mempolicy | None:
         """The policy of a page of its own, if it has one: shared memory has its policies with the object
@@ -82,46 +91,62 @@ class Vma:
         return self.policy
 
     def migratable(self, mlocked_moves: bool) -> bool:
-        """vma_migratable(): I/O and reserved mappings never; locked ones as the profile has it."""
-        return not self.flags & (VM.IO | VM.RESERVED) and (mlocked_moves or not self.flags & VM.LOCKED)
+        """vma_migratable(): I/O and reserved mappings never; locked ones and those of the hugetlb pool as the profile has it
+        (since the same time)."""
+        return not self.flags & (VM.IO | VM.RESERVED) and (
+            mlocked_moves or not self.flags & (VM.LOCKED | VM.HUGETLB)
+        )
 
     def map(self, frames: MemMap, index: Indices, pfns: Pfns, bits: int | NDArray[np.int64]) -> None:
         """Present PTEs for frames whose reference the caller hands over: mapcount + 1, counts kept."""
-        self.pte[index] = (pfns.astype(np.int64) << PTE_SHIFT) | PTE_PRESENT | bits
-        frames.mapcount[pfns] += 1
+        pte = pfns.astype(np.int64)
+        pte <<= PTE_SHIFT
+        pte |= bits | PTE_PRESENT
+        self.pte[span(index)] = pte
+        frames.mapcount[span(pfns)] += 1
+        self.mm.rmap.changed(self)
         self._count(frames, index, pfns, +1)
 
     def unmap(self, frames: MemMap, index: Indices, replacement: NDArray[np.int64] | int) -> Pfns:
         """Replace present PTEs; mapcount - 1. The references of the PTEs become the caller's. Dirty PTEs dirty the page."""
-        old = self.pte[index]
+        at = span(index)
+        old = self.pte[at]
         pfns = (old >> PTE_SHIFT).astype(np.int32)
+        dirty = (old & PTE_DIRTY) != 0
         self._count(frames, index, pfns, -1)
-        frames.mapcount[pfns] -= 1
-        self.pte[index] = replacement
-        self.mm.rmap.set_dirty(frames, pfns[(old & PTE_DIRTY) != 0])
+        if frames.repeats:
+            np.subtract.at(frames.mapcount, pfns, 1)
+        else:
+            frames.mapcount[span(pfns)] -= 1
+        self.mm.rmap.changed(self)
+        self.pte[at] = replacement
+        self.mm.rmap.set_dirty(frames, pick(pfns, dirty))
         return pfns
 
     def _count(self, frames: MemMap, index: Indices, pfns: Pfns, sign: int) -> None:
-        self.nr_node += sign * np.bincount(frames.nid[pfns], minlength=len(self.nr_node))
-        flags = frames.flags[pfns]
-        dirty = ((self.pte[index] & PTE_DIRTY) != 0) | ((flags & PG.DIRTY) != 0)
+        at = span(pfns)
+        for nid, here in frames.by_node(pfns):
+            self.nr_node[nid] += sign * len(pfns[here])
+        flags = frames.flags[at]
+        dirty = ((self.pte[span(index)] & PTE_DIRTY) != 0) | ((flags & PG.DIRTY) != 0)
         self.nr_dirty += sign * int(np.count_nonzero(dirty))
         self.nr_active += sign * int(np.count_nonzero(flags & (PG.ACTIVE | PG.MLOCKED)))
-        self.nr_anon += sign * (len(pfns) if self.file is None else int((frames.mapping[pfns] > 0).sum()))
+        self.nr_anon += sign * (len(pfns) if self.file is None else int((frames.mapping[at] > 0).sum()))
         self.mm.rss += sign * len(pfns)
 
     def mark(self, frames: MemMap, index: Indices, write: bool) -> None:
         """The CPU sets the accessed, and on a write the dirty bit of present, writable PTEs."""
-        old = self.pte[index]
+        at = span(index)
+        old = self.pte[at]
         if write:
             pfns = (old >> PTE_SHIFT).astype(np.int32)
-            clean = ((old & PTE_DIRTY) == 0) & ((frames.flags[pfns] & PG.DIRTY) == 0)
+            clean = ((old & PTE_DIRTY) == 0) & ((frames.flags[span(pfns)] & PG.DIRTY) == 0)
             self.nr_dirty += int(np.count_nonzero(clean))
-        self.pte[index] = old | (PTE_YOUNG | PTE_DIRTY if write else PTE_YOUNG)
+        self.pte[at] = old | (PTE_YOUNG | PTE_DIRTY if write else PTE_YOUNG)
 
     def pfns(self, index: Indices) -> Pfns:
         """The frames of present PTEs."""
-        return (self.pte[index] >> PTE_SHIFT).astype(np.int32)
+        return (self.pte[span(index)] >> PTE_SHIFT).astype(np.int32)
 
     def recount(self, frames: MemMap) -> None:
         """All counts from the PTEs, after the VMA was cut or grew."""
@@ -133,6 +158,7 @@ class Vma:
         self.nr_active = int(np.count_nonzero(flags & (PG.ACTIVE | PG.MLOCKED)))
         self.nr_anon = int(np.count_nonzero(frames.mapping[pfns] > 0))
         self.nr_swap = int(np.count_nonzero(self.pte & PTE_SWAP))
+        self.known_mapmax = (-1, 1)
 
 
 @dataclass(eq=False, slots=True)
@@ -181,11 +207,16 @@ class Mm:
 
 
 class ReverseMap:
-    """From a frame to every VMA that may map it: mapping id → VMAs (mm/rmap.c; a file's i_mmap). `spaces`: the files by id."""
+    """From a frame to every VMA that may map it: mapping id → VMAs (mm/rmap.c; a file's i_mmap). `spaces`: the files by id; `ksm`: of a
+    merged page the places, as address space and address, that may map it."""
 
     def __init__(self) -> None:
         self._vmas: dict[int, list[Vma]] = {}
+        self._changes: dict[int, int] = {}
+        self._all_changes = 0
         self.spaces: dict[int, AddressSpace] = {}
+        self.ksm: dict[int, list[tuple[Mm, int]]] = {}
+        self._by_value: dict[int, tuple[int, int]] = {}
         self._last = 0
 
     def new(self) -> int:
@@ -196,12 +227,57 @@ class ReverseMap:
     def link(self, vma: Vma) -> None:
         for mapping in _mappings(vma):
             self._vmas.setdefault(mapping, []).append(vma)
+        self.changed(vma)
         if vma.file is not None:
             vma.file.mappings += 1
 
     def sharers(self, vma: Vma) -> int:
         """How many VMAs may map pages of this one's mappings; 1: nobody else."""
         return max(len(self._vmas[mapping]) for mapping in _mappings(vma))
+
+    def changed(self, vma: Vma) -> None:
+        """Pages of this one's mappings are mapped more often or less often than before."""
+        self._all_changes += 1
+        for mapping in _mappings(vma):
+            self._changes[mapping] = self._changes.get(mapping, 0) + 1
+
+    def mapmax(self, frames: MemMap, vma: Vma) -> int:
+        """The most mappings that one of its pages has. Looked up only where other VMAs may share its pages, and again only
+        when something was mapped or unmapped meanwhile. Merged pages are of no mapping of its own: then anything counts."""
+        changes = self._changes.get(vma.anon_vma, 0)
+        if vma.file is not None:
+            changes += self._changes.get(vma.file.id, 0)
+        if frames.repeats:
+            changes = -2 - self._all_changes
+        known, most = vma.known_mapmax
+        if known != changes:
+            most = 1
+            if frames.repeats or self.sharers(vma) > 1:
+                pfns = vma.pte[(vma.pte & PTE_PRESENT) != 0] >> PTE_SHIFT
+                most = int(frames.mapcount[pfns].max()) if len(pfns) else 0
+            vma.known_mapmax = (changes, most)
+        return most
+
+    def new_ksm(self, value: int, pfn: int, place: tuple[Mm, int]) -> int:
+        """The id of a merged page with these contents, at one place so far."""
+        number = self.new()
+        self.ksm[number] = [place]
+        self._by_value[value] = (number, pfn)
+        return number
+
+    def ksm_frame(self, frames: MemMap, value: int) -> int:
+        """The frame that stands for pages with these contents, or -1. It may have moved meanwhile."""
+        number, pfn = self._by_value.get(value, (0, -1))
+        if not number:
+            return -1
+        if frames.mapping[pfn] != number:
+            where = np.nonzero(frames.mapping == number)[0]
+            if not len(where):
+                del self._by_value[value], self.ksm[number]
+                return -1
+            pfn = int(where[0])
+            self._by_value[value] = (number, pfn)
+        return -1 if frames.flags[pfn] & PG.LOCKED or not frames.flags[pfn] & PG.KSM else pfn
 
     def mapped(self, space: AddressSpace) -> list[Vma]:
         """The VMAs that map a file."""
@@ -211,50 +287,107 @@ class ReverseMap:
         for mapping in _mappings(vma):
             vmas = self._vmas[mapping]
             vmas.remove(vma)
-            if not vmas:
-                del self._vmas[mapping]
+            if vmas:
+                self._changes[mapping] += 1
+            else:
+                del self._vmas[mapping], self._changes[mapping]
         if vma.file is not None:
             vma.file.mappings -= 1
 
     def set_dirty(self, frames: MemMap, pfns: Pfns) -> None:
         """SetPageDirty() and the tag of the radix tree, and the counts of all mappings that had the pages as clean."""
-        clean = pfns[(frames.flags[pfns] & PG.DIRTY) == 0]
+        clean = pick(pfns, (frames.flags[span(pfns)] & PG.DIRTY) == 0)
+        if not len(clean):
+            return
         self._count_dirty(frames, clean, +1)
-        frames.flags[clean] |= PG.DIRTY
+        frames.flags[span(clean)] |= PG.DIRTY
         self._tag(frames, clean, True)
 
     def clear_dirty(self, frames: MemMap, pfns: Pfns) -> None:
         """ClearPageDirty() and the tag, and the counts of all mappings whose PTEs are clean."""
-        dirty = pfns[(frames.flags[pfns] & PG.DIRTY) != 0]
+        dirty = pick(pfns, (frames.flags[span(pfns)] & PG.DIRTY) != 0)
         self._count_dirty(frames, dirty, -1)
-        frames.flags[dirty] &= ~np.uint32(PG.DIRTY)
+        frames.flags[span(dirty)] &= ~np.uint32(PG.DIRTY)
         self._tag(frames, dirty, False)
 
     def _count_dirty(self, frames: MemMap, pfns: Pfns, sign: int) -> None:
-        mapped = pfns[frames.mapcount[pfns] > 0]
+        mapped = pick(pfns, frames.mapcount[span(pfns)] > 0)
         if len(mapped):
-            for vma, at, index in self.walk(frames, mapped):
-                pte = vma.pte[index]
-                here = (pte & (PTE_PRESENT | PTE_DIRTY)) == PTE_PRESENT
-                here &= (pte >> PTE_SHIFT) == mapped[at]
-                vma.nr_dirty += sign * int(np.count_nonzero(here))
+            for vma, _, _, pte in self.ptes(frames, mapped, PTE_PRESENT, mapped):
+                vma.nr_dirty += sign * int(np.count_nonzero((pte & PTE_DIRTY) == 0))
 
     def _tag(self, frames: MemMap, pfns: Pfns, dirty: bool) -> None:
-        mapping = frames.mapping[pfns]
-        for number in np.unique(mapping[mapping < 0]).tolist():
-            self.spaces[number].dirty[frames.index[pfns[mapping == number]]] = dirty
+        for number, mine in by_mapping(frames, pfns):
+            if number < 0:
+                self.spaces[number].dirty[span(frames.index[span(mine)])] = dirty
 
     def walk(self, frames: MemMap, pfns: Pfns) -> Iterator[tuple[Vma, NDArray[np.int64], Indices]]:
         """For a batch: (vma, positions in `pfns`, page indices in the vma) where each frame may be mapped. The caller
         looks at the PTEs: they may name something else by now."""
-        mapping, index = frames.mapping[pfns], frames.index[pfns]
-        one = len(mapping) > 0 and (mapping == mapping[0]).all()
-        for number in mapping[:1].tolist() if one else np.unique(mapping).tolist():
+        for vma, at, index in self._places(frames, pfns):
+            yield vma, np.arange(len(pfns), dtype=np.int64)[at], index
+
+    def ptes(
+        self, frames: MemMap, pfns: Pfns, kind: int, names: Pfns
+    ) -> Iterator[tuple[Vma, Where, Indices, NDArray[np.int64]]]:
+        """For a batch: (vma, which of `pfns`, page indices in the vma, PTEs) for the PTEs of a `kind` (PTE_PRESENT and the
+        like) that name the frame or entry of `names`. The PTEs may be a view: they change with the page table."""
+        for vma, at, index in self._places(frames, pfns):
+            pte = vma.pte[span(index)]
+            named = names[at]
+            here = ((pte & kind) != 0) & ((pte >> PTE_SHIFT) == named)
+            if every(here):
+                yield vma, at, index, pte
+            elif here.any():
+                yield vma, np.arange(len(pfns), dtype=np.int64)[at][here], index[here], pte[here]
+
+    def _places(self, frames: MemMap, pfns: Pfns) -> Iterator[tuple[Vma, Where, Indices]]:
+        """As `walk`; all of a batch is a slice."""
+        frame = span(pfns)
+        for number, which in _groups(frames.mapping[frame]):
+            if number in self.ksm:
+                yield from self._walk_ksm(number, np.arange(len(pfns), dtype=np.int64)[which])
+                continue
             for vma in self._vmas.get(number, ()):
-                offset = index - vma.pgoff
-                at = np.nonzero((mapping == number) & (offset >= 0) & (offset < vma.pages))[0]
-                if len(at):
+                offset = frames.index[frame] - vma.pgoff
+                inside = (offset >= 0) & (offset < vma.pages)
+                if not isinstance(which, slice):
+                    inside &= which
+                if every(inside):
+                    yield vma, slice(None), offset
+                elif inside.any():
+                    at = np.nonzero(inside)[0]
                     yield vma, at, offset[at]
+
+    def _walk_ksm(
+        self, number: int, at: NDArray[np.int64]
+    ) -> Iterator[tuple[Vma, NDArray[np.int64], Indices]]:
+        """A merged page, place by place (rmap_walk_ksm())."""
+        for mm, address in list(self.ksm[number]):
+            vma = mm.find(address)
+            if vma is not None:
+                yield vma, at, np.full(len(at), (address - vma.start) // mm.page_size, np.int64)
+
+
+Where = NDArray[np.int64] | slice
+
+
+def _groups(mapping: NDArray[np.int32]) -> Iterator[tuple[int, NDArray[np.bool_] | slice]]:
+    """Each number in a batch of mappings, and where it is."""
+    if not len(mapping):
+        return
+    first = int(mapping[0])
+    if every(mapping == first):
+        yield first, slice(None)
+        return
+    for number in np.unique(mapping).tolist():
+        yield number, mapping == number
+
+
+def by_mapping(frames: MemMap, pfns: Pfns) -> Iterator[tuple[int, Pfns]]:
+    """Frames of a batch, mapping by mapping."""
+    for number, which in _groups(frames.mapping[span(pfns)]):
+        yield number, pfns[which]
 
 
 def _mappings(vma: Vma) -> list[int]:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from backend.emulator.batches import pick, span
 from backend.emulator.filesystem import AddressSpace
 from backend.emulator.frames import PG, Pfns
-from backend.emulator.mm import Indices
+from backend.emulator.mm import Indices, by_mapping
 from backend.emulator.page_lock import Events
 from backend.emulator.swap_io import drop_unused, read_page
 
@@ -54,9 +55,9 @@ def remove(m: Machine, pfns: Pfns) -> None:
 def drop_buffers(m: Machine, pfns: Pfns) -> None:
     """try_to_free_buffers(): the buffers and their references go."""
     frames = m.frames
-    having = pfns[(frames.flags[pfns] & PG.PRIVATE) != 0]
-    frames.flags[having] &= ~np.uint32(PG.PRIVATE)
-    frames.refcount[having] -= 1
+    having = pick(pfns, (frames.flags[span(pfns)] & PG.PRIVATE) != 0)
+    frames.flags[span(having)] &= ~np.uint32(PG.PRIVATE)
+    frames.refcount[span(having)] -= 1
 
 
 def add_buffers(m: Machine, pfns: Pfns) -> None:
@@ -69,11 +70,7 @@ def add_buffers(m: Machine, pfns: Pfns) -> None:
 
 def by_space(m: Machine, pfns: Pfns) -> list[tuple[AddressSpace, Pfns]]:
     """Page-cache pages of a batch, file by file."""
-    mapping = m.frames.mapping[pfns]
-    return [
-        (m.rmap.spaces[number], pfns[mapping == number])
-        for number in np.unique(mapping[mapping < 0]).tolist()
-    ]
+    return [(m.rmap.spaces[number], mine) for number, mine in by_mapping(m.frames, pfns) if number < 0]
 
 
 def lock_page(

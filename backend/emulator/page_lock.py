@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import simpy
 
+from backend.emulator.batches import pick, span
 from backend.emulator.frames import PG, MemMap, Pfns
 
 Events = Generator[simpy.Event, Any, Any]
@@ -31,8 +32,8 @@ class PageLocks:
 
     def trylock(self, pfns: Pfns) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
         """Lock those of a batch that are not locked; True for each that was."""
-        got = (self._frames.flags[pfns] & PG.LOCKED) == 0
-        self._frames.flags[pfns[got]] |= PG.LOCKED
+        got = (self._frames.flags[span(pfns)] & PG.LOCKED) == 0
+        self._frames.flags[span(pick(pfns, got))] |= PG.LOCKED
         return got
 
     def lock(self, pfn: int) -> Events:
@@ -72,7 +73,7 @@ class PageLocks:
             yield self._env.timeout(self._wake_latency())
 
     def _wake(self, pfns: Pfns, flag: int) -> None:
-        self._frames.flags[pfns] &= ~np.uint32(flag)
+        self._frames.flags[span(pfns)] &= ~np.uint32(flag)
         sleepers = self._sleepers[flag]
         if sleepers:
             for pfn in pfns.tolist():

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from backend.emulator.batches import span
 from backend.emulator.frames import PG, Pfns, State
 from backend.emulator.page_lock import Events
 from backend.emulator.swap_io import drop_unused
@@ -36,10 +37,11 @@ class Pagevecs:
         if cpu is None:
             frames.add_lru(pfns, active)
             return
+        at = span(pfns)
         if active:
-            frames.flags[pfns] |= PG.ACTIVE
+            frames.flags[at] |= PG.ACTIVE
         else:
-            frames.flags[pfns] &= ~np.uint32(PG.ACTIVE)
+            frames.flags[at] &= ~np.uint32(PG.ACTIVE)
         waiting = self._waiting.setdefault((cpu, active), [])
         total = len(waiting) + len(pfns)
         if total >= self._size:

@@ -75,6 +75,25 @@ def alloc_by_policy(
     return _alloc_each(m, wanted, here, nodemask)
 
 
+def preferred_node(
+    m: Machine, task: Task, thread: Thread, vma: Vma, index: int
+) -> tuple[int, frozenset[int] | None]:
+    """For a huge page: the node tried first, and the nodes that it is confined to (None: all). Interleaving counts huge
+    pages."""
+    own = vma.policy_at(index)
+    policy = own or task.policy
+    near = m.nearest_memory(m.node_of_cpu.get(thread.cpu, m.first_node))
+    node = policy.preferred(near)
+    if policy.mode == Mode.PREFERRED_MANY:
+        node = min(policy.nodes, key=lambda one: (m.distance(near, one), one))
+    elif policy.mode == Mode.INTERLEAVE and own is not None:
+        node = int(policy.interleave_nodes(np.array([(vma.pgoff + index) // m.frames.huge]))[0])
+    elif policy.mode == Mode.INTERLEAVE:
+        node = policy.nodes.nth(thread.il_next % len(policy.nodes))
+        thread.il_next = (thread.il_next + 1) % len(policy.nodes)
+    return node, m.cpusets.nodemask(task, policy)
+
+
 def _alloc_each(m: Machine, wanted: NDArray[np.int64], here: int, nodemask: frozenset[int] | None) -> Pfns:
     pfns = np.full(len(wanted), -1, np.int32)
     for node in np.unique(wanted).tolist():
@@ -90,9 +109,9 @@ def _alloc_each(m: Machine, wanted: NDArray[np.int64], here: int, nodemask: froz
     return pfns
 
 
-def enter_anonymous(m: Machine, vma: Vma, index: Indices, pfns: Pfns, cpu: int | None) -> None:
+def enter_anonymous(m: Machine, vma: Vma, index: Indices, pfns: Pfns, cpu: int | None = None) -> None:
     """New anonymous pages get their mapping (page_add_new_anon_rmap()) and their place on the LRU, by way of the pagevec of
-    `cpu` (None: at once)."""
+    `cpu` (None: at once, as huge pages do)."""
     frames = m.frames
     frames.mapping[pfns] = vma.anon_vma
     frames.index[pfns] = vma.pgoff + index

@@ -11,11 +11,12 @@ from backend.emulator import mempolicy
 from backend.emulator.fault import access
 from backend.emulator.frames import Pfns
 from backend.emulator.mempolicy import DEFAULT, Mempolicy
+from backend.emulator.migration.blocks import migrate_blocks, take_apart
 from backend.emulator.migration.direct import Lists, migrate_pages, put_all_back
 from backend.emulator.migration.isolate import isolate, putback
 from backend.emulator.mm import PTE_PRESENT, Indices, Mm, Vma
 from backend.emulator.page_lock import Events
-from backend.emulator.placing import alloc_for
+from backend.emulator.placing import alloc_for, preferred_node
 from backend.emulator.syscalls import Caller, fail, get_nodes
 from backend.emulator.task import Task
 from backend.emulator.vma_split import isolate_range, merge_neighbours
@@ -171,12 +172,28 @@ def _conform(m: Machine, task: Task, vma: Vma, move_all: bool) -> Events:
     eligible = np.ones(len(before), np.bool_) if move_all else m.frames.mapcount[before] == 1
     taken = isolate(m, before, None, move_all)
     stuck = int(np.count_nonzero(eligible)) - len(taken)
-    index = index[np.isin(before, taken)]
     yield from m.step("isolate", m.costs.isolate * len(taken))
+    taken, huge = take_apart(m, taken)
+    failed = 0
+    if len(huge):
+        try:
+            failed, small = yield from migrate_blocks(
+                m, huge, lambda block: _node_for(m, task, vma, block), strict=False
+            )
+        except OSError:
+            putback(m, taken)
+            return len(huge) + len(taken)
+        taken = np.concatenate([taken, small])
+    index = (m.frames.index[taken] - vma.pgoff).astype(np.int64)
     targets = alloc_for(m, task, task.leader, vma, index)
     lists = Lists(taken[: len(targets)], targets)
-    failed: int = yield from migrate_pages(m, lists)
+    failed += yield from migrate_pages(m, lists)
     put_all_back(m, lists)
     beyond: Pfns = taken[len(targets) :]
     putback(m, beyond)
-    return failed + len(beyond) + stuck
+    return failed + len(beyond) + max(0, stuck)
+
+
+def _node_for(m: Machine, task: Task, vma: Vma, block: Pfns) -> int:
+    """The node that the policy wants for a huge page of this mapping."""
+    return preferred_node(m, task, task.leader, vma, int(m.frames.index[block[0]]) - vma.pgoff)[0]

@@ -6,14 +6,15 @@ import errno
 import os
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from backend.emulator import cgroupfs, sysfs_cpu
+from backend.emulator import cgroupfs, sysfs_cpu, sysfs_memory
 from backend.emulator.filesystem import AddressSpace
 from backend.emulator.frames import Zone
-from backend.emulator.mm import PTE_PRESENT, PTE_SHIFT, PTE_SWAP, PTE_ZERO, VM, Vma
+from backend.emulator.mm import PTE_PRESENT, PTE_SHIFT, PTE_SWAP, PTE_ZERO, VM
 from backend.emulator.permissions import Cap, may_access
 from backend.emulator.task import Task, Thread
 from backend.nodeset import CpuSet, NodeSet
@@ -28,6 +29,8 @@ _THREAD = re.compile(r"/proc/(\d+)/task/(\d+)/(\w+)\Z")
 _PAGEMAP_PRESENT, _PAGEMAP_SWAP = 1 << 63, 1 << 62
 _ZERO_PFN = 1
 """The zero page: one of the firmware's frames, of no node."""
+_OCTAL = {byte: f"\\{byte:03o}" for byte in b" \t\n\\"}
+_HUGETLB = int(VM.HUGETLB)
 _OWNER_ONLY = ("numa_maps", "maps", "pagemap")
 _PF_KTHREAD = 0x00200000
 
@@ -54,8 +57,9 @@ def read(m: Machine, caller: Caller, path: str, offset: int, size: int) -> bytes
         return _slice(render(m, node), offset, size)
     if cgroupfs.owns(path):
         return _slice(cgroupfs.read(m, path), offset, size)
-    if (data := sysfs_cpu.read(m, path)) is not None:
-        return _slice(data, offset, size)
+    for place in (sysfs_cpu, sysfs_memory):
+        if (data := place.read(m, path)) is not None:
+            return _slice(data, offset, size)
     render_machine = _MACHINE_FILES.get(path)
     if render_machine is None:
         raise _error(errno.ENOENT, path)
@@ -67,13 +71,15 @@ def listdir(m: Machine, path: str) -> list[str]:
     path = path.rstrip("/") or "/"
     if cgroupfs.owns(path):
         return cgroupfs.listdir(m, path)
+    if (blocks := sysfs_memory.listdir(m, path)) is not None:
+        return blocks
     if path == "/proc":
         return [*map(str, m.tasks), *_children("/proc")]
     if path == "/sys/devices/system/node":
         return [*(f"node{node}" for node in m.nodes), *_children(path)]
     if match := _NODE.match(path):
         if int(match[1]) in m.nodes and match[2] is None:
-            return [*_NODE_FILES]
+            return [*_NODE_FILES, *sysfs_memory.of_node(m, int(match[1]))]
     elif match := re.match(r"/proc/(\d+)(/task)?\Z", path):
         task = m.tasks.get(int(match[1]))
         if task is not None:
@@ -152,50 +158,59 @@ def _status(m: Machine, task: Task) -> bytes:
     )
 
 
-def _policy(task: Task, vma: Vma) -> str:
-    return str(vma.policy_at(0) or task.policy)
-
-
 def _numa_maps(m: Machine, task: Task) -> bytes:
     """show_numa_map(): counts kept with the VMA, so the cost is per VMA."""
     lines: list[str] = []
+    names: dict[int, str] = {}
+    base = f" kernelpagesize_kB={m.page_size // 1024}\n"
     for vma in task.mm.vmas if task.mm else ():
-        line = f"{vma.start:08x} {_policy(task, vma)}"
+        policy = vma.policy_at(0) or task.policy
+        name = names.get(id(policy)) or names.setdefault(id(policy), str(policy))
+        line = f"{vma.start:08x} {name}"
         if vma.file is not None:
             line += f" file={_file_name(vma.file)}"
         elif vma.kind in ("heap", "stack"):
             line += f" {vma.kind}"
-        pages = vma.nr_mapped
-        if pages:
-            if vma.nr_anon:
-                line += f" anon={vma.nr_anon}"
-            if vma.nr_dirty:
-                line += f" dirty={vma.nr_dirty}"
-            if pages not in (vma.nr_anon, vma.nr_dirty):
-                line += f" mapped={pages}"
-            mapmax = _mapmax(m, vma)
-            if mapmax > 1:
-                line += f" mapmax={mapmax}"
-            if vma.nr_active < pages:
-                line += f" active={vma.nr_active}"
-            line += "".join(f" N{node}={vma.nr_node[node]}" for node in np.nonzero(vma.nr_node)[0].tolist())
-            line += f" kernelpagesize_kB={m.page_size // 1024}"
-        lines.append(line + "\n")
+        nodes = vma.nr_node.tolist()
+        pages, anon, dirty, active = sum(nodes), vma.nr_anon, vma.nr_dirty, vma.nr_active
+        tail = base
+        if int(vma.flags) & _HUGETLB:
+            unit = m.frames.huge
+            line += " file=/anon_hugepage\\040(deleted) huge"
+            nodes = [count // unit for count in nodes]
+            pages, anon, dirty = pages // unit, anon // unit, dirty // unit
+            active = pages
+            tail = f" kernelpagesize_kB={m.page_size * unit // 1024}\n"
+        if not pages:
+            lines.append(line + "\n")
+            continue
+        if anon:
+            line += f" anon={anon}"
+        if dirty:
+            line += f" dirty={dirty}"
+        if pages != anon and pages != dirty:
+            line += f" mapped={pages}"
+        mapmax = m.rmap.mapmax(m.frames, vma)
+        if mapmax > 1:
+            line += f" mapmax={mapmax}"
+        if active < pages:
+            line += f" active={active}"
+        for node, count in enumerate(nodes):
+            if count:
+                line += f" N{node}={count}"
+        lines.append(line + tail)
     return "".join(lines).encode("latin-1")
 
 
 def _file_name(space: AddressSpace) -> str:
     """The path as seq_file writes it: blanks, newlines and backslashes in octal (mangle_path())."""
-    raw = space.path.encode("utf-8", "surrogateescape") + (b" (deleted)" if space.unlinked else b"")
-    return "".join(f"\\{byte:03o}" if byte in b" \t\n\\" else chr(byte) for byte in raw)
+    return _mangled(space.path, space.unlinked)
 
 
-def _mapmax(m: Machine, vma: Vma) -> int:
-    """The most mappings that one of its pages has. Looked up only where other VMAs may share its pages."""
-    if m.rmap.sharers(vma) == 1:
-        return 1
-    pfns = vma.pte[(vma.pte & PTE_PRESENT) != 0] >> PTE_SHIFT
-    return int(m.frames.mapcount[pfns].max())
+@lru_cache(maxsize=4096)
+def _mangled(path: str, unlinked: bool) -> str:
+    raw = path.encode("utf-8", "surrogateescape") + (b" (deleted)" if unlinked else b"")
+    return raw.decode("latin-1").translate(_OCTAL)
 
 
 def _maps(task: Task) -> bytes:
@@ -233,11 +248,6 @@ def _pagemap(m: Machine, task: Task, offset: int, size: int, privileged: bool) -
     return out.tobytes()
 
 
-def _swap_cache_by_node(m: Machine, node: int) -> int:
-    cached = m.swap.cache[m.swap.cache >= 0]
-    return int(np.count_nonzero(m.frames.nid[cached] == node))
-
-
 def _node_meminfo(m: Machine, node: int) -> bytes:
     zone = m.frames.zones[node]
     kilo = m.page_size // 1024
@@ -245,15 +255,16 @@ def _node_meminfo(m: Machine, node: int) -> bytes:
     used = total - zone.free
     anon, file = zone.lru[:2], zone.lru[2:]
     values = {
-        "MemTotal": total, "MemFree": zone.free, "MemUsed": used, "SwapCached": _swap_cache_by_node(m, node),
+        "MemTotal": total, "MemFree": zone.free, "MemUsed": used, "SwapCached": zone.nr_swapcached,
         "Active": anon[1] + file[1], "Inactive": anon[0] + file[0], "Active(anon)": anon[1], "Inactive(anon)": anon[0],
         "Active(file)": file[1], "Inactive(file)": file[0], "FilePages": zone.nr_file, "AnonPages": _anon(zone),
         "Shmem": zone.nr_shmem,
     }  # fmt: skip
     lines = [f"Node {node} {key + ':':<15}{value * kilo:>8} kB" for key, value in values.items()]
+    pool = (zone.nr_hugepages, len(zone.hugetlb_free), 0)
     lines += [
-        f"Node {node} {key + ':':<15}{0:>6}"
-        for key in ("HugePages_Total", "HugePages_Free", "HugePages_Surp")
+        f"Node {node} {key + ':':<15}{value:>6}"
+        for key, value in zip(("HugePages_Total", "HugePages_Free", "HugePages_Surp"), pool, strict=True)
     ]
     return ("\n".join(lines) + "\n").encode()
 
@@ -289,7 +300,7 @@ def _meminfo(m: Machine) -> bytes:
     zones = m.frames.zones.values()
     values = {
         "MemTotal": sum(zone.pages - zone.kept_out for zone in zones), "MemFree": sum(zone.free for zone in zones),
-        "SwapCached": int(np.count_nonzero(m.swap.cache >= 0)), "AnonPages": sum(map(_anon, zones)),
+        "SwapCached": sum(zone.nr_swapcached for zone in zones), "AnonPages": sum(map(_anon, zones)),
         "Cached": sum(zone.nr_file for zone in zones), "Shmem": sum(zone.nr_shmem for zone in zones),
         "SwapTotal": m.swap.total, "SwapFree": min(m.swap.free, m.swap.total),
     }  # fmt: skip

@@ -105,7 +105,7 @@ class Reclaimer:
         self._hand[zone.nid] = 0 if end == zone.start + zone.pages else end - zone.start
         flags = frames.flags[start:end]
         usable = (frames.state[start:end] == State.IN_USE) & ((flags & PG.LRU) != 0)
-        usable &= (flags & (PG.LOCKED | PG.WRITEBACK | PG.MLOCKED)) == 0
+        usable &= (flags & (PG.LOCKED | PG.WRITEBACK | PG.MLOCKED | PG.HUGETLB | PG.KSM)) == 0
         pages = (np.nonzero(usable)[0] + start).astype(np.int32)
         m.count("pgscan", len(pages))
         touched, locked = self._referenced(pages)
@@ -141,6 +141,7 @@ class Reclaimer:
         """shrink_list(): anonymous pages into the swap cache; unmapped, written, and freed when nobody wanted them meanwhile.
         Clean pages of files go at once."""
         m, frames = self.m, self.m.frames
+        frames.split(pages)
         taken = isolate(m, pages, None, move_all=True)
         got = m.locks.trylock(taken)
         putback(m, taken[~got])

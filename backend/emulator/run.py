@@ -15,6 +15,7 @@ from backend.emulator.description import Description, ProcessSpec, RegionSpec, S
 from backend.emulator.file_fault import BusError
 from backend.emulator.file_io import create, mount
 from backend.emulator.filesystem import AddressSpace
+from backend.emulator.huge_pages import fill_pool
 from backend.emulator.layout import map_region
 from backend.emulator.machine import Machine
 from backend.emulator.mm import PTE_PRESENT, PTE_SWAP
@@ -74,6 +75,9 @@ def _build(description: Description, with_steps: bool, observer: Observer, watch
     m.spawn("init", cpu=first_cpu, command="/sbin/init")
     m.spawn("kthreadd", cpu=first_cpu, kernel_thread=True)
     built = Built(m, {}, {}, [], [])
+    for node, pages in description.hugepages.items():
+        if fill_pool(m, node, pages) < pages:
+            raise UsageError(f"node {node} has no room for {pages} huge pages", "make the pool smaller")
     for filesystem in description.filesystems:
         mounted = mount(m, filesystem.name, filesystem.type, filesystem.write, filesystem.read)
         for file in filesystem.files:
@@ -218,11 +222,8 @@ def _file_report(m: Machine, space: AddressSpace) -> dict[str, Any]:
 
 def _spawn(built: Built, spec: ProcessSpec, cpuset: Cpuset) -> None:
     m = built.machine
-    cpus = list(m.nodes[m.node_of_cpu[spec.cpu]].cpus)
-    first = cpus.index(spec.cpu)
-    others = [cpus[(first + number) % len(cpus)] for number in range(1, spec.threads)]
     task = m.spawn(
-        spec.name, cpu=spec.cpu, uid=spec.uid, command=spec.command, threads=others, policy=spec.policy,
+        spec.name, cpu=spec.cpus[0], uid=spec.uid, command=spec.command, threads=spec.cpus[1:], policy=spec.policy,
         cpuset=cpuset, suid=spec.suid, caps=spec.caps,
     )  # fmt: skip
     regions = {

@@ -11,12 +11,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from backend.emulator import cpuset_steps, file_io, fork, hotplug, mempolicy, mlock, policy_calls, syscalls
+from backend.emulator import (
+    cpuset_steps,
+    file_io,
+    fork,
+    hotplug,
+    ksm,
+    mempolicy,
+    mlock,
+    policy_calls,
+    syscalls,
+)
 from backend.emulator.fault import touch
 from backend.emulator.filesystem import MAX_PAGES, AddressSpace
 from backend.emulator.layout import find_file
 from backend.emulator.mempolicy import Mempolicy
-from backend.emulator.mm import PTE_PRESENT, Indices, Vma
+from backend.emulator.mm import PTE_PRESENT, PTE_WRITE, Indices, Vma
 from backend.emulator.page_cache import truncate
 from backend.emulator.page_lock import Events
 from backend.emulator.region import Region
@@ -187,6 +197,8 @@ _ARGUMENTS: dict[str, Callable[[Value, Known], Any]] = {
     "for": lambda value, known: value.seconds(),
     "file": _file,
     "size": lambda value, known: value.size(),
+    "block": lambda value, known: value.integer(0, 1 << 20),
+    "value": lambda value, known: value.integer(0, 1 << 48),
     "wait": lambda value, known: value.truth(),
     "thread": lambda value, known: value.integer(0, 4095),
     "as": lambda value, known: value.integer(0, 1 << 31) if value.text().isdigit() else value.text(),
@@ -224,7 +236,20 @@ def _touch(place: Place) -> Events:
         place.index(),
         place.arguments.get("write", True),
     )
+    if "value" in place.arguments:
+        _same_value(place)
     return 0
+
+
+def _same_value(place: Place) -> None:
+    """What was written is the same for all pages that can be written to."""
+    for vma, index in place.spans():
+        at = index[(vma.pte[index] & (PTE_PRESENT | PTE_WRITE)) == PTE_PRESENT | PTE_WRITE]
+        place.machine.store(vma, at, place.arguments["value"])
+
+
+def _ksm(place: Place) -> Events:
+    return (yield from ksm.merge(place.machine, place.task, place.where.start, place.index()))
 
 
 def _schedule(place: Place) -> Events:
@@ -323,11 +348,24 @@ def _fork(place: Place) -> Events:
     return child.pid
 
 
+def _block(place: Place) -> int:
+    """A node's memory block by its position."""
+    blocks = place.machine.frames.blocks_of(place.arguments["node"])
+    position: int = place.arguments["block"]
+    if position >= len(blocks):
+        raise syscalls.fail(errno.ENOENT)
+    return blocks[position]
+
+
 def _offline(place: Place) -> Events:
+    if "block" in place.arguments:
+        return (yield from hotplug.offline_block(place.machine, _block(place)))
     return (yield from hotplug.offline(place.machine, place.arguments["node"]))
 
 
 def _online(place: Place) -> Events:
+    if "block" in place.arguments:
+        return (yield from hotplug.online_block(place.machine, _block(place)))
     return (yield from hotplug.online(place.machine, place.arguments["node"]))
 
 
@@ -395,7 +433,7 @@ def _exit(place: Place) -> Events:
 
 
 STEPS: dict[str, StepKind] = {
-    "touch": StepKind(("region",), ("pages", "write", "thread"), _touch),
+    "touch": StepKind(("region",), ("pages", "write", "thread", "value"), _touch),
     "schedule": StepKind(("cpu",), (), _schedule),
     "migrate_pages": StepKind(("from", "to"), ("as",), _migrate_pages),
     "move_pages": StepKind(("region", "node"), ("pages", "all", "as"), _move_pages),
@@ -406,8 +444,9 @@ STEPS: dict[str, StepKind] = {
     "fork": StepKind(("child",), (), _fork),
     "mlock": StepKind(("region",), ("pages",), _mlock),
     "munlock": StepKind(("region",), ("pages",), _munlock),
-    "offline": StepKind(("node",), (), _offline, of_task=False),
-    "online": StepKind(("node",), (), _online, of_task=False),
+    "ksm": StepKind(("region",), ("pages",), _ksm),
+    "offline": StepKind(("node",), ("block",), _offline, of_task=False),
+    "online": StepKind(("node",), ("block",), _online, of_task=False),
     "bad_page": StepKind(("region",), ("pages",), _bad_page),
     "read": StepKind(("file",), ("pages",), _read),
     "write": StepKind(("file",), ("pages",), _write),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from backend.emulator.batches import pick, span
 from backend.emulator.block_device import BlockDevice
 from backend.emulator.frames import PG, MemMap, Pfns
 
@@ -47,11 +48,13 @@ class SwapArea:
         """
         entries = self._get(len(pfns))
         got = pfns[: len(entries)]
-        self.swap_map[entries] = 1
-        self.cache[entries] = got
-        frames.private[got] = entries
-        frames.flags[got] |= PG.SWAPCACHE
-        frames.refcount[got] += 1
+        slots, at = span(entries), span(got)
+        self.swap_map[slots] = 1
+        self.cache[slots] = got
+        frames.private[at] = entries
+        frames.flags[at] |= PG.SWAPCACHE
+        frames.refcount[at] += 1
+        frames.count_swap_cache(got, +1)
         return len(got)
 
     def enter(self, frames: MemMap, entry: int, pfn: int) -> None:
@@ -61,27 +64,33 @@ class SwapArea:
         frames.private[pfn] = entry
         frames.flags[pfn] |= PG.SWAPCACHE
         frames.refcount[pfn] += 1
+        frames.zones[int(frames.nid[pfn])].nr_swapcached += 1
 
     def duplicate(self, entries: Entries) -> None:
         """One more swap PTE names each (swap_duplicate())."""
-        self.swap_map[entries] += 1
+        self.swap_map[span(entries)] += 1
 
     def release(self, entries: Entries) -> None:
         """One swap PTE less names each; slots that nothing names are free again (swap_free())."""
-        self.swap_map[entries] -= 1
-        done = entries[self.swap_map[entries] == 0]
+        slots = span(entries)
+        self.swap_map[slots] -= 1
+        done = pick(entries, self.swap_map[slots] == 0)
         self._stack[self.free : self.free + len(done)] = done[::-1]
         self.free += len(done)
 
     def delete_from_cache(self, frames: MemMap, pfns: Pfns) -> None:
         """Take frames out of the swap cache: their slots' counts - 1, their refcounts - 1 (never the last one here)."""
-        entries = frames.private[pfns]
-        self.cache[entries] = -1
-        frames.flags[pfns] &= ~np.uint32(PG.SWAPCACHE)
-        frames.private[pfns] = 0
-        frames.refcount[pfns] -= 1
+        at = span(pfns)
+        entries = frames.private[at].copy()
+        self.cache[span(entries)] = -1
+        frames.flags[at] &= ~np.uint32(PG.SWAPCACHE)
+        frames.private[at] = 0
+        frames.refcount[at] -= 1
+        frames.count_swap_cache(pfns, -1)
         self.release(entries)
 
     def replace(self, frames: MemMap, old: Pfns, new: Pfns) -> None:
         """The cache slots of `old` name `new` from now on."""
-        self.cache[frames.private[old]] = new
+        self.cache[span(frames.private[span(old)])] = new
+        frames.count_swap_cache(old, -1)
+        frames.count_swap_cache(new, +1)

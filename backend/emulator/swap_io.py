@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from backend.emulator.batches import span
 from backend.emulator.frames import PG, Pfns
 from backend.emulator.page_lock import Events
 
@@ -37,11 +38,13 @@ def _write(
 def drop_unused(m: Machine, pages: Pfns) -> None:
     """Swap-cache pages that no PTE names any more leave the cache, unless somebody works on them (as reclaim would do)."""
     frames = m.frames
-    flags = frames.flags[pages]
+    flags = frames.flags[span(pages)]
     idle = (
         ((flags & PG.SWAPCACHE) != 0) & ((flags & (PG.LOCKED | PG.WRITEBACK)) == 0) & ((flags & PG.LRU) != 0)
     )
-    cached = pages[idle & (frames.mapcount[pages] == 0)]
+    cached = pages[idle & (frames.mapcount[span(pages)] == 0)]
+    if not len(cached):
+        return
     alone = cached[m.swap.swap_map[frames.private[cached]] == 1]
     frames.refcount[alone] += 1
     m.swap.delete_from_cache(frames, alone)

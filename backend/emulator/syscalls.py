@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from backend.emulator.frames import PG
 from backend.emulator.migration.isolate import isolate, takeable
 from backend.emulator.migration.nodes import do_migrate_pages, migrate_isolated
 from backend.emulator.mm import PTE_MIGRATION, PTE_PRESENT, PTE_PROTNONE, PTE_SHIFT, PTE_SWAP, Mm
@@ -254,14 +255,17 @@ def _queueable(
     m: Machine, mm: Mm, addresses: NDArray[np.uint64], target: int, move_all: bool
 ) -> tuple[NDArray[np.bool_], NDArray[np.int64], NDArray[np.int32]]:
     """add_page_for_migration() for a batch: (whether it is to be moved; else its status: the node where it is already,
-    -EACCES mapped by others too, -EBUSY not on the LRU or named twice, what `_where` says; its frame)."""
+    -EACCES mapped by others too, -EBUSY not on the LRU or named twice (a huge page by any of its pages), what `_where` says; its frame)."""
     frames = m.frames
     code = _where(m, mm, addresses)
     _, pfns = _lookup(m, mm, addresses)
     at = np.nonzero((pfns >= 0) & (code != target))[0]
     mine = pfns[at]
+    units = mine
+    if frames.compounds:
+        units = np.where(frames.flags[mine] & PG.COMPOUND, frames.heads(mine), mine)
     first = np.zeros(len(mine), np.bool_)
-    first[np.unique(mine, return_index=True)[1]] = True
+    first[np.unique(units, return_index=True)[1]] = True
     shared = (frames.mapcount[mine] > 1) & (not move_all)
     busy = ~shared & ~(first & takeable(m, mine, move_all=True))
     code[at[shared]] = -errno.EACCES

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from backend.emulator.mm import Mm, Vma
+from backend.emulator.frames import Pfns
+from backend.emulator.mm import PTE_PRESENT, VM, Mm, Vma
 
 if TYPE_CHECKING:
     from backend.emulator.machine import Machine
 
 
 def isolate_range(m: Machine, mm: Mm, start: int, end: int) -> list[Vma] | None:
-    """The VMAs that cover start to end exactly, cut as needed. None, and nothing changed, where part of it is unmapped."""
+    """The VMAs that cover start to end exactly, cut as needed. None, and nothing changed, where part of it is unmapped. OSError
+    EINVAL: that would cut a huge page of the pool."""
     inside = [vma for vma in mm.vmas if vma.start < end and vma.end > start]
     if not inside or inside[0].start > start or inside[-1].end < end:
         return None
     if any(before.end != after.start for before, after in pairwise(inside)):
         return None
+    huge = m.frames.huge * m.page_size
+    for vma, edge in ((inside[0], start), (inside[-1], end)):
+        if vma.flags & VM.HUGETLB and edge % huge:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
     if inside[0].start < start:
         inside[0] = _split(m, inside[0], start)
     if inside[-1].end > end:
@@ -50,6 +58,9 @@ def merge_neighbours(m: Machine, mm: Mm) -> None:
 def _split(m: Machine, vma: Vma, address: int) -> Vma:
     """Cut a VMA in two; the upper one is returned."""
     at = (address - vma.start) // m.page_size
+    edge = vma.pte[at - 1 : at + 1]
+    if ((edge & PTE_PRESENT) != 0).all():
+        split_across(m, vma.pfns(np.array([at - 1, at])))
     upper = replace(
         vma,
         start=address,
@@ -68,6 +79,13 @@ def _split(m: Machine, vma: Vma, address: int) -> Vma:
     vma.mm.insert(upper)
     m.rmap.link(upper)
     return upper
+
+
+def split_across(m: Machine, pfns: Pfns) -> None:
+    """A transparent huge page of which one VMA has only a part is ordinary pages (split_huge_pmd_address())."""
+    heads = m.frames.heads(pfns)
+    if heads[0] == heads[1]:
+        m.frames.split(pfns)
 
 
 def _remove(m: Machine, vma: Vma) -> None:

@@ -40,14 +40,10 @@ class Value:
         line = self.node.start_mark.line + 1
         raise ParseError(f"{self.file}:{line}: {self.key or 'file'}: {what}", fix)
 
-    def mapping(
-        self, allowed: tuple[str, ...], required: tuple[str, ...] = (), later: tuple[str, ...] = ()
-    ) -> dict[str, Value]:
-        """Its values by key. Unknown, repeated and missing keys are errors; `later` ones say that they are not there yet."""
+    def mapping(self, allowed: tuple[str, ...], required: tuple[str, ...] = ()) -> dict[str, Value]:
+        """Its values by key. Unknown, repeated and missing keys are errors."""
         out: dict[str, Value] = {}
         for key, value in self.pairs():
-            if key in later:
-                value.fail("not supported by this machine", "leave it out")
             if key not in allowed:
                 value.fail(f"unknown key '{printable(key, 40)}'", f"known here: {', '.join(allowed)}")
             out[key] = value

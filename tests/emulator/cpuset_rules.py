@@ -59,7 +59,10 @@ class CpusetRules:
         movable = not any(vma.flags & VM.LOCKED for vma in task.mm.vmas) or m.profile.migration_entries
         inside = _nodes(m, task) <= set(cs.old_mems)
         failed = m.counters.get("pgmigrate_fail", 0)
-        m.run(m.cpusets.set_mems(cs, mems))
+        try:
+            m.run(m.cpusets.set_mems(cs, mems))
+        except OSError:
+            return
         if inside and movable and m.counters.get("pgmigrate_fail", 0) == failed and not m.profile.swaps_out:
             if _nodes(m, task):
                 reached.add(m.profile.name)

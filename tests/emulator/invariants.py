@@ -95,6 +95,9 @@ def _frame_states(m: Machine) -> None:
     )
     assert (frames.refcount[frames.state == State.IN_USE] > 0).all(), "1: frames in use are referenced"
     assert not (frames.state[list(frames.bad)] == State.FREE).any(), "9: bad frames are never free"
+    _huge_pages(m)
+    offline = np.isin(np.nonzero(free)[0] // frames.block_pages, list(frames.offline_blocks))
+    assert not offline.any(), "9: nothing of an offline memory block is free"
     stacks = [zone.stack[: zone.free] for zone in frames.zones.values()]
     stacked = np.concatenate(stacks)
     assert len(np.unique(stacked)) == len(stacked), "1: a frame is free once"
@@ -107,7 +110,7 @@ def _frame_states(m: Machine) -> None:
             "9: frames kept out"
         )
         assert not (zone.isolated and zone.free), "9: nothing of an offlined node can be allocated"
-        on_lru = mine & ((frames.flags & PG.LRU) != 0)
+        on_lru = mine & ((frames.flags & (PG.LRU | PG.HUGETLB)) == PG.LRU)
         active = on_lru & ((frames.flags & PG.ACTIVE) != 0)
         file = (frames.flags & PG.SWAPBACKED) == 0
         lists = [
@@ -117,6 +120,29 @@ def _frame_states(m: Machine) -> None:
             on_lru & file & active,
         ]
         assert zone.lru.tolist() == [int(np.count_nonzero(one)) for one in lists], "7: pages on the LRU lists"
+
+
+def _huge_pages(m: Machine) -> None:
+    """10: a huge page is an aligned block, whole, of one mapping and of one kind; the pool counts its own."""
+    frames = m.frames
+    compound = np.nonzero(frames.flags & PG.COMPOUND)[0].astype(np.int32)
+    assert frames.compounds * frames.huge == len(compound), "10: huge pages are counted"
+    assert np.array_equal(compound, np.sort(frames.block(np.unique(frames.heads(compound))))), (
+        "10: huge pages are whole"
+    )
+    for start in range(0, len(compound), frames.huge):
+        block = compound[start : start + frames.huge]
+        assert len({*frames.state[block].tolist()}) == 1, "10: a huge page is in one state"
+        assert len({*frames.mapping[block].tolist()}) == 1, "10: a huge page has one mapping"
+    pooled = (frames.state == State.POOL) & (frames.flags & PG.HUGETLB != 0)
+    assert np.array_equal(pooled, frames.state == State.POOL), "10: only pages of the pool are in it"
+    for zone in frames.zones.values():
+        mine = frames.nid == zone.nid
+        assert len(zone.hugetlb_free) * frames.huge == np.count_nonzero(pooled & mine), (
+            "10: free pages of the pool"
+        )
+        total = np.count_nonzero(mine & ((frames.flags & PG.HUGETLB) != 0))
+        assert zone.nr_hugepages * frames.huge == total, "10: pages of the pool"
 
 
 def _references(m: Machine) -> None:
@@ -151,6 +177,10 @@ def _swap_cache(m: Machine) -> None:
     assert (frames.flags[replaced] & PG.LOCKED).all(), (
         "3: only a page that is being replaced, locked, still says so"
     )
+    for zone in frames.zones.values():
+        assert zone.nr_swapcached == int(np.count_nonzero(frames.nid[pfns] == zone.nid)), (
+            "7: pages in the swap cache"
+        )
 
 
 def _page_cache(m: Machine, space: AddressSpace, vmas: list[Vma]) -> None:
@@ -243,6 +273,10 @@ def _vma_counts(m: Machine, vma: Vma) -> None:
     )
     assert vma.nr_anon == int(np.count_nonzero(frames.mapping[pfns] > 0)), "7: anonymous pages"
     assert vma.nr_swap == int(np.count_nonzero(vma.pte & PTE_SWAP)), "7: swap PTEs"
+    if len(pfns):
+        assert m.rmap.mapmax(frames, vma) == int(frames.mapcount[pfns].max()), (
+            "7: the most mappings of a page"
+        )
 
 
 def _contents(m: Machine, vma: Vma) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from backend.emulator.costs import Costs
 from backend.emulator.layout import populate
 from backend.emulator.machine import Machine, NodeSpec
-from backend.emulator.mm import Vma
+from backend.emulator.mm import PTE_PRESENT, PTE_WRITE, Vma
 from backend.emulator.profile import PROFILES
 from backend.emulator.task import Task
 from backend.nodeset import CpuSet
@@ -40,6 +40,15 @@ def region(m: Machine, task: Task, layout: dict[int, int], pages: int = 0, **opt
 def nodes_of(m: Machine, vma: Vma) -> list[int]:
     """The node of each page, -1 where none is present."""
     return [int(m.frames.nid[pte >> 8]) if pte & 1 else -1 for pte in vma.pte.tolist()]
+
+
+def write_equal(m: Machine, vma: Vma, index: np.ndarray[tuple[int], np.dtype[np.int64]], value: int) -> None:
+    """The same value written to those of the pages that can be written to without a fault."""
+    at = index[(vma.pte[index] & (PTE_PRESENT | PTE_WRITE)) == PTE_PRESENT | PTE_WRITE]
+    vma.mark(m.frames, at, write=True)
+    m.frames.contents[vma.pfns(at)] = value
+    if vma.expected is not None:
+        vma.expected[at] = value
 
 
 SLOW_WAKE = Costs(wake=1.0)

@@ -7,10 +7,15 @@ from collections import Counter
 
 import numpy as np
 
+from backend.emulator.huge_pages import fill_pool
+from backend.emulator.ksm import merge
+from backend.emulator.layout import populate
 from backend.emulator.mlock import mlock
+from backend.emulator.mm import VM, Vma
 from backend.kernel import Mode
+from tests.emulator.machines import write_equal
 from tests.emulator.oracle_rig import Row, drives, me_with, nodes_in
-from tests.emulator.rig import Me, answer
+from tests.emulator.rig import PAGE, Me, answer
 
 
 @drives("query present on node 0")
@@ -240,3 +245,83 @@ def swap_migration(row: Row) -> Row:
     me, out = with_64_in_swap({}, cpu=6)
     me.touch(me.vma, write=False)
     return {"where": counted(me, out), "line": me.line(me.vma)}
+
+
+def _huge(me: Me, flag: VM, count: int) -> Vma:
+    """So many huge pages on node 0, all of them written to."""
+    vma = me.m.mmap(me.task, count * me.m.frames.huge, flags=VM.WRITE | flag)
+    populate(me.m, vma, np.arange(vma.pages, dtype=np.int64), 0)
+    return vma
+
+
+def _with_huge_pages(flag: VM) -> tuple[Me, Vma]:
+    me = Me(cpu=2, pages=8192)
+    for node in me.m.nodes:
+        fill_pool(me.m, node, 4)
+    return me, _huge(me, flag, 2)
+
+
+def _counted(me: Me, names: list[str]) -> dict[str, int]:
+    return {name: me.m.counters.get(name, 0) for name in names}
+
+
+@drives(r"THP: (move head only|move one tail page of 2nd|migrate_pages 1,2->3)")
+def transparent(row: Row, what: str) -> Row:
+    me, vma = _with_huge_pages(VM.HUGEPAGE)
+    me.move([vma.start], 1)
+    if what == "move head only":
+        return {
+            "res": [0, [1]], "where": me.counted(vma), "d": _counted(me, list(row["d"])),
+            "line": [_before(me)],
+        }  # fmt: skip
+    before = _counted(me, list(row["d"]))
+    result = me.move([vma.start + (me.m.frames.huge + 7) * PAGE], 2)
+    if what == "migrate_pages 1,2->3":
+        before = _counted(me, list(row["d"]))
+        result = me.migrate([1, 2], [3])
+    after = _counted(me, list(row["d"]))
+    return {
+        "res": result,
+        "where": me.counted(vma),
+        "d": {name: after[name] - before[name] for name in after},
+    }
+
+
+def _before(me: Me) -> str:
+    """The line as it was before anything moved."""
+    fresh, vma = _with_huge_pages(VM.HUGEPAGE)
+    return fresh.line(vma)
+
+
+@drives(r"hugetlb: (MOVE both to 1|migrate_pages 1->2|free per node)")
+def hugetlb(row: Row, what: str) -> Row:
+    me, vma = _with_huge_pages(VM.HUGETLB)
+    size = me.m.frames.huge
+    heads = [vma.start, vma.start + size * PAGE]
+    before = me.m.counters.get("pgmigrate_success", 0)
+    result = me.move(heads, 1)
+    if what != "MOVE both to 1":
+        before = me.m.counters["pgmigrate_success"]
+        result = me.migrate([1], [2])
+    if what == "free per node":
+        return {"free": [str(len(zone.hugetlb_free)) for zone in me.m.frames.zones.values()]}
+    probe = heads if what != "MOVE both to 1" else [*heads, heads[0] + PAGE]
+    where = me.move(probe, None)
+    return {
+        "res": result,
+        "where": where,
+        "d": {"pgmigrate_success": me.m.counters["pgmigrate_success"] - before},
+    }
+
+
+@drives("KSM merged 64 equal pages: MOVE")
+def merged_pages(row: Row) -> Row:
+    me = me_with({0: 64})
+    vma = me.vma
+    index = np.arange(64, dtype=np.int64)
+    write_equal(me.m, vma, index, 42)
+    me.m.run(merge(me.m, me.task, vma.start, index))
+    line = me.line(vma)
+    result, statuses = me.move(me.addresses(vma), 1)
+    counts = {str(word): count for word, count in Counter(statuses).items()}
+    return {"line": line, "res": [result, counts], "where": me.counted(vma)}

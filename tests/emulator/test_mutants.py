@@ -59,6 +59,7 @@ MUTANTS = {
     "moved frames are kept": ("linux-6", nodes, "put_all_back", lambda m, lists: None),
     "locks are never released": ("linux-6", PageLocks, "unlock", lambda self, pfns: None),
     "the LRU is not counted": ("linux-6", MemMap, "_count_lru", lambda self, pfns, sign: None),
+    "the swap cache is not counted": ("direct-v8", MemMap, "count_swap_cache", lambda self, pfns, sign: None),
     "per-node counts are not kept": ("linux-6", Vma, "_count", lambda self, frames, index, pfns, sign: None),
     "freed frames keep their flags": (
         "linux-6", MemMap, "drop_lru", lambda self, pfns: self.flags.__setitem__(pfns, self.flags[pfns] & ~np.uint32(PG.LRU)),

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from backend.emulator import mempolicy
 from backend.emulator.fault import access, touch
 from backend.emulator.syscalls import Caller
+from backend.errors import UsageError
 from backend.kernel import Mode, MoveFlag
 from backend.nodeset import NodeSet
 from tests.emulator.invariants import check_at_rest
@@ -95,3 +97,13 @@ def test_a_mapping_waits_while_migrate_pages_runs_but_faults_do_not() -> None:
     assert not moving.is_alive
     assert m.now - began > 100e-6
     check_at_rest(m)
+
+
+def test_policies_are_written_in_numactls_words_with_flags() -> None:
+    nodes = NodeSet(range(4))
+    assert str(mempolicy.parse("bind=static:1,3", nodes)) == "bind=static:1,3"
+    assert str(mempolicy.parse("interleave=relative:0-1", nodes)) == "interleave=relative:0-1"
+    assert str(mempolicy.parse("preferred-many:1-2", nodes)) == "prefer (many):1-2"
+    for wrong in ("bind=odd:1", "local=static", "bind=:1", "bind", "prefer:0-1", "near:0"):
+        with pytest.raises(UsageError):
+            mempolicy.parse(wrong, nodes)

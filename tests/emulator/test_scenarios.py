@@ -117,6 +117,14 @@ def test_tiers_bring_the_cold_pages_down_and_the_hot_ones_up() -> None:
     assert region(report, "reader", "index") == {"1": 2048}
 
 
+def test_huge_and_merged_pages_move_with_everything_else() -> None:
+    report = run("huge-pages")
+    assert [outcome(report, number) for number in range(1, 4)] == [255, 0, 0]
+    for name, pages in (("guest", 4096), ("dpdk", 2048), ("zeros", 256)):
+        assert region(report, "vm", name) == {"1": pages}
+    assert report["counters"]["thp_migration_success"] == 8
+
+
 def test_a_trace_shows_a_page_leave_its_frame_by_way_of_a_slot() -> None:
     report = run("direct-vs-swap", trace="solver:matrix:7")
     rows = [row for row in report["trace"] if row["who"].startswith("migrate_pages")]

@@ -22,9 +22,11 @@ from backend.emulator.fault import OutOfMemory, SegmentationFault, touch
 from backend.emulator.filesystem import AddressSpace
 from backend.emulator.fork import fork
 from backend.emulator.hotplug import bad_page, offline, online
+from backend.emulator.huge_pages import fill_pool
+from backend.emulator.ksm import merge
 from backend.emulator.machine import Machine
 from backend.emulator.mlock import mlock, munlock
-from backend.emulator.mm import PTE_MIGRATION, PTE_PRESENT, PTE_SHIFT, PTE_SWAP, Mm, Vma
+from backend.emulator.mm import PTE_MIGRATION, PTE_PRESENT, PTE_SHIFT, PTE_SWAP, VM, Mm, Vma
 from backend.emulator.numa_balancing import change_prot_numa
 from backend.emulator.page_cache import truncate
 from backend.emulator.page_lock import Events
@@ -36,7 +38,7 @@ from backend.nodeset import NodeSet
 from tests.emulator.cpuset_rules import CpusetRules, reached
 from tests.emulator.files import file, mapped, shared_memory
 from tests.emulator.invariants import check, check_at_rest, check_drained
-from tests.emulator.machines import machine, region
+from tests.emulator.machines import machine, region, write_equal
 
 sets = st.sets(st.integers(0, 3), min_size=1).map(NodeSet)
 picks = st.integers(0, 1 << 16)
@@ -52,7 +54,7 @@ class Happenings(CpusetRules, RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.m: Machine = machine(self.profile, pages=self.pages, swap_pages=24, batch=self.batch)
+        self.m: Machine = machine(self.profile, pages=self.pages, swap_pages=24, batch=self.batch, huge=8)
         self.m.balancing.on = self.m.profile.numa_balancing
         self.tasks: list[Task] = []
         self.exited: list[Mm] = []
@@ -213,6 +215,32 @@ class Happenings(CpusetRules, RuleBasedStateMachine):
             self.m.munmap(found[1], found[0].leader.cpu if drains else None)
             if found[1].file is None:
                 region(self.m, found[0], {}, pages=14)
+
+    @precondition(lambda self: self.tasks and self.profile == "linux-6" and self.pages > 20)
+    @rule(pick=picks, pool=st.booleans(), write=st.booleans())
+    def map_huge_pages(self, pick: int, pool: bool, write: bool) -> None:
+        task = self._task(pick)
+        if task.mm and sum(bool(vma.flags & (VM.HUGEPAGE | VM.HUGETLB)) for vma in task.mm.vmas) < 3:
+            if pool:
+                fill_pool(self.m, pick % 4, 1)
+            vma = self.m.mmap(task, 16, flags=VM.WRITE | (VM.HUGETLB if pool else VM.HUGEPAGE))
+            vma.expected = np.zeros(16, np.uint64)
+            self._start(touch(self.m, task, task.leader, vma.start, np.arange(16, dtype=np.int64), write))
+
+    @precondition(lambda self: self.tasks and self.profile == "linux-6")
+    @rule(
+        pick=picks,
+        first=st.integers(0, 9),
+        count=st.integers(2, 6),
+        value=st.integers(1 << 60, (1 << 60) + 1),
+    )
+    def equal_pages_are_merged(self, pick: int, first: int, count: int, value: int) -> None:
+        found = self._vma(pick)
+        if found and found[1].file is None:
+            task, vma = found
+            index = np.arange(first, min(vma.pages, first + count), dtype=np.int64)
+            write_equal(self.m, vma, index, value)
+            self._start(merge(self.m, task, vma.start, index))
 
     def _files(self) -> list[AddressSpace]:
         return [space for space in self.m.rmap.spaces.values() if not space.unlinked]

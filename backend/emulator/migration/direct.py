@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from backend.emulator.batches import divide, parts, span
 from backend.emulator.frames import PG, Pfns
 from backend.emulator.migration.isolate import putback
 from backend.emulator.migration.methods import has_method, release_buffers, swap_page, truncated, write_out
@@ -30,7 +31,8 @@ class Lists:
     """The four lists, the caller's afterwards. Going in, the n-th frame of `source` has the n-th of `target`, as far as
     there are targets. Coming out: what is left of both (a page that asked for a retry to the end keeps its target), the
     old frames of `moved` pages, the pages that `failed` for good, and how many asked for a `retry`.
-    `swap_out`: the older technique: there are no targets, pages go out to swap."""
+    `swap_out`: the older technique: there are no targets, pages go out to swap. `unit`: all frames are one huge page, which
+    moves whole or not at all, and counts as one."""
 
     source: Pfns
     target: Pfns
@@ -38,11 +40,13 @@ class Lists:
     failed: list[Pfns] = field(default_factory=list[Pfns])
     retry: int = 0
     swap_out: bool = False
+    unit: bool = False
 
     @property
     def nr_failed(self) -> int:
         """Number permanently failed, plus number still asking for a retry: what migrate_pages() returns."""
-        return sum(map(len, self.failed)) + self.retry
+        count = sum(map(len, self.failed)) + self.retry
+        return min(count, 1) if self.unit else count
 
 
 Pairs = tuple[Pfns, Pfns]
@@ -57,12 +61,14 @@ def migrate_pages(m: Machine, lists: Lists) -> Events:
     old, new = lists.source[:paired], lists.target[:paired]
     for number in range(PASSES):
         retry: list[Pairs] = []
-        stride = m.stride
-        batches = [(old[at : at + stride], new[at : at + stride]) for at in range(0, len(old), stride)]
+        whole = lists.unit and len(old) > 0
+        batches = [(old, new)] if whole else parts(m.stride, old, new)
         while batches:
             contended = yield from _unmap_and_move(m, batches.pop(0), lists, retry, spare, number)
+            one = max(1, len(contended[0])) if lists.unit else 1
             batches[:0] = [
-                (contended[0][at : at + 1], contended[1][at : at + 1]) for at in range(len(contended[0]))
+                (contended[0][at : at + one], contended[1][at : at + one])
+                for at in range(0, len(contended[0]), one)
             ]
         old = np.concatenate([_NONE, *(pair[0] for pair in retry)])
         new = np.concatenate([_NONE, *(pair[1] for pair in retry)])
@@ -93,36 +99,40 @@ def _unmap_and_move(
     page's lock while holding another's."""
     frames, mechanism = m.frames, m.mechanism
     old, new = batch
-    freed = frames.refcount[old] == 1
-    lists.moved.append(old[freed])
-    spare.append(new[freed])
-    old, new = old[~freed], new[~freed]
+    freed = _together(frames.refcount[span(old)] == 1, lists)
+    (gone, unused), (old, new) = divide(freed, old, new)
+    lists.moved.append(gone)
+    spare.append(unused)
     got = m.locks.trylock(old)
-    contended = (old[~got], new[~got])
+    if lists.unit and not got.all():
+        m.locks.unlock(old[got])
+        got[:] = False
+    contended = divide(got, old, new)[1]
     if number < LOCK_FROM_PASS:
         retry.append(contended)
         contended = (_NONE, _NONE)
-    elif len(old) == 1 and len(contended[0]):
-        yield from m.locks.lock(int(old[0]))
+    elif (len(old) == 1 or lists.unit) and len(contended[0]):
+        for pfn in old.tolist():
+            yield from m.locks.lock(pfn)
         got[:] = True
         contended = (_NONE, _NONE)
-    old, new = old[got], new[got]
+    (old, new), _ = divide(got, old, new)
     yield from m.step("lock", m.costs.lock * len(old))
 
-    writing = (frames.flags[old] & PG.WRITEBACK) != 0
+    writing = (frames.flags[span(old)] & PG.WRITEBACK) != 0
     if number == 0:
-        retry.append((old[writing], new[writing]))
-        m.locks.unlock(old[writing])
-        old, new = old[~writing], new[~writing]
+        (old, new), later = divide(~writing, old, new)
+        m.locks.unlock(later[0])
+        retry.append(later)
     else:
         for pfn in old[writing].tolist():
             yield from m.locks.wait_on_writeback(pfn)
 
     ok = mechanism.prepare(m, old)
-    lists.failed.append(old[~ok])
-    spare.append(new[~ok])
-    m.locks.unlock(old[~ok])
-    old, new = old[ok], new[ok]
+    (old, new), (failing, unused) = divide(ok, old, new)
+    lists.failed.append(failing)
+    spare.append(unused)
+    m.locks.unlock(failing)
     yield from m.step("add_to_swap", m.costs.add_to_swap * len(old))
 
     if lists.swap_out:
@@ -142,18 +152,28 @@ def _unmap_and_move(
         old, new = np.concatenate([old[own], ready[0]]), np.concatenate([new[own], ready[1]])
 
     m.locks.trylock(new)
-    outcome = yield from migrate_page(m, old, new)
+    outcome = yield from migrate_page(m, old, new, lists.unit)
     m.locks.unlock(old)
     m.locks.unlock(new)
     moved, again, failed = outcome == Outcome.MOVED, outcome == Outcome.RETRY, outcome == Outcome.FAILED
     retry.append((old[again], new[again]))
     lists.failed.append(old[failed])
     spare.append(new[failed])
-    frames.add_lru(new[moved])
-    frames.put(new[moved])
-    lists.moved.append(old[moved])
+    (sources, targets), _ = divide(moved, old, new)
+    frames.add_lru(targets)
+    frames.put(targets)
+    lists.moved.append(sources)
     m.count("pgmigrate_success", int(np.count_nonzero(moved)))
+    if lists.unit and len(old) and moved.all() and not frames.flags[new[0]] & PG.HUGETLB:
+        m.count("thp_migration_success", 1)
     return contended
+
+
+def _together(
+    mask: np.ndarray[tuple[int], np.dtype[np.bool_]], lists: Lists
+) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Of one huge page all or nothing."""
+    return np.full(len(mask), mask.all()) if lists.unit and len(mask) else mask
 
 
 def _default_method(

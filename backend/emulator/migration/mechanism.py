@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from backend.emulator.batches import Mask, pick, span, take
 from backend.emulator.frames import PG, Pfns
-from backend.emulator.migration.migrate_page import Mask, buffer_references, in_cache
+from backend.emulator.migration.migrate_page import buffer_references, in_cache
 from backend.emulator.mm import (
     PTE_DIRTY,
     PTE_MIGRATION,
@@ -21,6 +22,9 @@ from backend.emulator.mm import (
 
 if TYPE_CHECKING:
     from backend.emulator.machine import Machine
+
+_KEPT = ~0 << PTE_SHIFT | PTE_WRITE | PTE_YOUNG | PTE_DIRTY
+"""Of a PTE in a migration entry: the frame, and the bits that come back."""
 
 
 class Mechanism(Protocol):
@@ -53,35 +57,39 @@ class SwapEntries:
     them present again and gives the slot back. PTEs of file pages are emptied: they fault back from the page cache."""
 
     def prepare(self, m: Machine, old: Pfns) -> Mask:
+        frames, at = m.frames, span(old)
+        outside = ((frames.flags[at] & PG.SWAPCACHE) == 0) & (frames.mapping[at] > 0)
+        pages = pick(old, outside)
+        got = m.swap.add_to_swap(frames, pages)
+        m.rmap.set_dirty(frames, pages[:got])
         ok = np.ones(len(old), np.bool_)
-        outside = np.nonzero(((m.frames.flags[old] & PG.SWAPCACHE) == 0) & (m.frames.mapping[old] > 0))[0]
-        got = m.swap.add_to_swap(m.frames, old[outside])
-        m.rmap.set_dirty(m.frames, old[outside[:got]])
-        ok[outside[got:]] = False
+        if got < len(pages):
+            ok[np.nonzero(outside)[0][got:]] = False
         return ok
 
     def countable(self, m: Machine, old: Pfns) -> Mask:
-        buffers = buffer_references(m, old)
-        return m.frames.mapcount[old] + 1 + in_cache(m, old) + buffers == m.frames.refcount[old]
+        at = span(old)
+        expected = m.frames.mapcount[at] + np.int32(1)
+        expected += in_cache(m, old)
+        expected += buffer_references(m, old)
+        return expected == m.frames.refcount[at]
 
     def unmap(self, m: Machine, old: Pfns) -> Mask:
         frames = m.frames
         kept = np.zeros(len(old), np.bool_)
-        for vma, at, index in m.rmap.walk(frames, old):
-            pte = vma.pte[index]
-            here = ((pte & PTE_PRESENT) != 0) & ((pte >> PTE_SHIFT) == old[at])
+        for vma, at, index, _ in m.rmap.ptes(frames, old, PTE_PRESENT, old):
             if vma.flags & VM.LOCKED:
-                kept[at[here]] = True
+                kept[at] = True
                 continue
-            pfns, index = old[at[here]], index[here]
+            pfns = take(old, at)
             if len(pfns) and frames.mapping[pfns[0]] < 0:
                 vma.unmap(frames, index, 0)
             else:
-                entries = frames.private[pfns]
+                entries = frames.private[span(pfns)]
                 vma.unmap(frames, index, (entries.astype(np.int64) << PTE_SHIFT) | PTE_SWAP)
                 vma.nr_swap += len(pfns)
                 m.swap.duplicate(entries)
-            frames.refcount[pfns] -= 1
+            frames.refcount[span(pfns)] -= 1
         return kept
 
     def restore(self, m: Machine, old: Pfns) -> None:
@@ -91,17 +99,14 @@ class SwapEntries:
         frames = m.frames
         if not m.patches.remove_from_swap:
             return
-        new = new[frames.mapping[new] > 0]
-        for vma, at, index in m.rmap.walk(frames, new):
-            pte = vma.pte[index]
-            entries = frames.private[new[at]]
-            here = ((pte & PTE_SWAP) != 0) & ((pte >> PTE_SHIFT) == entries)
-            pfns, index, entries = new[at[here]], index[here], entries[here]
-            frames.refcount[pfns] += 1
+        new = pick(new, frames.mapping[span(new)] > 0)
+        entries = frames.private[span(new)]
+        for vma, at, index, _ in m.rmap.ptes(frames, new, PTE_SWAP, entries):
+            pfns = take(new, at)
+            frames.refcount[span(pfns)] += 1
             vma.nr_swap -= len(pfns)
-            vma.pte[index] = 0
             vma.map(frames, index, pfns, 0)
-            m.swap.release(entries)
+            m.swap.release(take(entries, at))
         m.swap.delete_from_cache(frames, new)
 
 
@@ -116,13 +121,10 @@ class MigrationEntries:
 
     def unmap(self, m: Machine, old: Pfns) -> Mask:
         frames = m.frames
-        for vma, at, index in m.rmap.walk(frames, old):
-            pte = vma.pte[index]
-            here = ((pte & PTE_PRESENT) != 0) & ((pte >> PTE_SHIFT) == old[at])
-            pfns, index, pte = old[at[here]], index[here], pte[here]
-            kept = pte & (PTE_WRITE | PTE_YOUNG | PTE_DIRTY)
-            vma.unmap(frames, index, (pfns.astype(np.int64) << PTE_SHIFT) | PTE_MIGRATION | kept)
-            frames.refcount[pfns] -= 1
+        for vma, at, index, pte in m.rmap.ptes(frames, old, PTE_PRESENT, old):
+            pfns = take(old, at)
+            vma.unmap(frames, index, pte & _KEPT | PTE_MIGRATION)
+            frames.refcount[span(pfns)] -= 1
         return np.zeros(len(old), np.bool_)
 
     def restore(self, m: Machine, old: Pfns) -> None:
@@ -130,10 +132,7 @@ class MigrationEntries:
 
     def remap(self, m: Machine, old: Pfns, new: Pfns) -> None:
         frames = m.frames
-        for vma, at, index in m.rmap.walk(frames, new):
-            pte = vma.pte[index]
-            here = ((pte & PTE_MIGRATION) != 0) & ((pte >> PTE_SHIFT) == old[at])
-            pfns, index, pte = new[at[here]], index[here], pte[here]
-            frames.refcount[pfns] += 1
-            vma.pte[index] = 0
+        for vma, at, index, pte in m.rmap.ptes(frames, new, PTE_MIGRATION, old):
+            pfns = take(new, at)
+            frames.refcount[span(pfns)] += 1
             vma.map(frames, index, pfns, pte & (PTE_WRITE | PTE_YOUNG | PTE_DIRTY))

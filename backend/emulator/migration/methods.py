@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from backend.emulator.batches import Mask, span
 from backend.emulator.frames import PG, Pfns
-from backend.emulator.migration.migrate_page import Mask, buffer_references
+from backend.emulator.migration.migrate_page import buffer_references
 from backend.emulator.page_cache import by_space, drop_buffers, remove
 from backend.emulator.page_lock import Events
 from backend.emulator.writeback import pageout
@@ -21,10 +22,10 @@ def has_method(m: Machine, pages: Pfns) -> Mask:
     out = np.full(len(pages), m.patches.buffer_migrate)
     if not m.patches.buffer_migrate:
         return out
-    frames = m.frames
-    filed = (frames.mapping[pages] < 0) & ((frames.flags[pages] & PG.SWAPCACHE) == 0)
+    frames, at = m.frames, span(pages)
+    filed = (frames.mapping[at] < 0) & ((frames.flags[at] & PG.SWAPCACHE) == 0)
     if filed.any():
-        mapping = frames.mapping[pages]
+        mapping = frames.mapping[at]
         for number in np.unique(mapping[filed]).tolist():
             if m.rmap.spaces[number].fs.type.migratepage == "none":
                 out[filed & (mapping == number)] = False
@@ -33,7 +34,8 @@ def has_method(m: Machine, pages: Pfns) -> Mask:
 
 def truncated(m: Machine, pages: Pfns) -> Mask:
     """Pages that no mapping has any more."""
-    return (m.frames.mapping[pages] == 0) & ((m.frames.flags[pages] & PG.SWAPCACHE) == 0)
+    at = span(pages)
+    return (m.frames.mapping[at] == 0) & ((m.frames.flags[at] & PG.SWAPCACHE) == 0)
 
 
 def write_out(m: Machine, pages: Pfns) -> Events:

@@ -6,8 +6,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from backend.emulator.batches import Mask, divide, pick, span, take
 from backend.emulator.frames import PG, Pfns
 from backend.emulator.page_cache import by_space
 from backend.emulator.page_lock import Events
@@ -15,11 +15,9 @@ from backend.emulator.page_lock import Events
 if TYPE_CHECKING:
     from backend.emulator.machine import Machine
 
-Mask = NDArray[np.bool_]
-
 _COPIED = (
     PG.ERROR | PG.REFERENCED | PG.UPTODATE | PG.ACTIVE | PG.CHECKED | PG.MAPPEDTODISK | PG.DIRTY | PG.MLOCKED
-    | PG.SWAPBACKED
+    | PG.SWAPBACKED | PG.KSM
 )  # fmt: skip
 
 
@@ -34,49 +32,54 @@ _FORGOTTEN = PG.SWAPCACHE | PG.ACTIVE | PG.PRIVATE | PG.MLOCKED | PG.DIRTY
 
 def in_cache(m: Machine, pages: Pfns) -> Mask:
     """In the page cache or the swap cache, which has a reference then."""
-    return (m.frames.mapping[pages] < 0) | ((m.frames.flags[pages] & PG.SWAPCACHE) != 0)
+    at = span(pages)
+    return (m.frames.mapping[at] < 0) | ((m.frames.flags[at] & PG.SWAPCACHE) != 0)
 
 
 def buffer_references(m: Machine, pages: Pfns) -> Mask:
     """Whether buffers have a reference."""
-    return (m.frames.flags[pages] & PG.PRIVATE) != 0
+    return (m.frames.flags[span(pages)] & PG.PRIVATE) != 0
 
 
-def migrate_page(m: Machine, old: Pfns, new: Pfns) -> Events:
-    """Locked old frames to locked new ones. Returns an `Outcome` for each.
+def migrate_page(m: Machine, old: Pfns, new: Pfns, unit: bool = False) -> Events:
+    """Locked old frames to locked new ones, as a `unit` all or none. Returns an `Outcome` for each.
 
     References expected besides the mappings: the isolation's, the page or swap cache's, and the buffers'. Locked buffers
     are waited for, and handed over locked.
     """
     frames, mechanism = m.frames, m.mechanism
     outcome = np.full(len(old), Outcome.RETRY, np.int8)
-    going = np.nonzero(mechanism.countable(m, old))[0]
-    outcome[going[mechanism.unmap(m, old[going])]] = Outcome.FAILED
-    yield from m.step("unmap", m.costs.unmap * len(going) + m.costs.tlb_flush)
+    going = mechanism.countable(m, old)
+    (pages, targets), _ = divide(going, old, new)
+    kept = mechanism.unmap(m, pages)
+    yield from m.step("unmap", m.costs.unmap * len(pages) + m.costs.tlb_flush)
 
-    pages, targets = old[going], new[going]
     alone = _unshared(m, pages)
-    mechanism.restore(m, pages[~alone])
-    outcome[going[alone]] = Outcome.MOVED
-    pages, targets = pages[alone], targets[alone]
+    if unit:
+        alone[:] = alone.all()
+    outcome[going] = np.where(alone, Outcome.MOVED, np.where(kept, Outcome.FAILED, Outcome.RETRY))
+    (pages, targets), (others, _) = divide(alone, pages, targets)
+    if len(others):
+        mechanism.restore(m, others)
     _switch(m, pages, targets)
     yield from m.step("switch", m.costs.switch * len(pages))
 
     buffered = buffer_references(m, pages)
     if buffered.any():
-        for pfn in pages[buffered & ((frames.flags[pages] & PG.BUFFER_LOCK) != 0)].tolist():
+        for pfn in pages[buffered & ((frames.flags[span(pages)] & PG.BUFFER_LOCK) != 0)].tolist():
             yield from m.locks.wait_on_buffers(pfn)
-        _hand_over_buffers(m, pages[buffered], targets[buffered])
+        _hand_over_buffers(m, *divide(buffered, pages, targets)[0])
         yield from m.step("buffers", m.costs.lock * int(np.count_nonzero(buffered)))
 
-    frames.contents[targets] = frames.contents[pages]
+    at, to = span(pages), span(targets)
+    frames.contents[to] = frames.contents[at]
     if frames.last_cpupid is not None:
-        frames.last_cpupid[targets] = frames.last_cpupid[pages]
-    frames.flags[targets] |= frames.flags[pages] & np.uint32(_COPIED)
+        frames.last_cpupid[to] = frames.last_cpupid[at]
+    frames.flags[to] |= frames.flags[at] & np.uint32(_COPIED)
     _forget(m, pages)
     yield from m.step("copy", _copy_cost(m, pages, targets))
 
-    m.locks.unlock_buffers(targets[(frames.flags[targets] & PG.BUFFER_LOCK) != 0])
+    m.locks.unlock_buffers(pick(targets, (frames.flags[to] & PG.BUFFER_LOCK) != 0))
     mechanism.remap(m, pages, targets)
     yield from m.step("remap", m.costs.remap * len(pages))
     return outcome
@@ -85,63 +88,69 @@ def migrate_page(m: Machine, old: Pfns, new: Pfns) -> Events:
 def _unshared(m: Machine, pages: Pfns) -> Mask:
     """Under the tree lock: nobody maps the page, nobody holds it, and its slot still names it."""
     frames = m.frames
-    flags, mapping = frames.flags[pages], frames.mapping[pages]
+    at = span(pages)
+    flags, mapping = frames.flags[at], frames.mapping[at]
     swapped = (flags & PG.SWAPCACHE) != 0
-    filed = (mapping < 0) & ~swapped
-    expected = 1 + (swapped | filed) + ((flags & PG.PRIVATE) != 0)
-    alone = (frames.mapcount[pages] == 0) & (frames.refcount[pages] == expected)
+    cached = swapped | (mapping < 0)
+    expected = 1 + cached.view(np.int8) + ((flags & PG.PRIVATE) != 0).view(np.int8)
+    alone = (frames.mapcount[at] == 0) & (frames.refcount[at] == expected)
     if swapped.any():
-        alone &= ~swapped | (m.swap.cache[frames.private[pages]] == pages)
+        alone &= ~swapped | (m.swap.cache[span(frames.private[at])] == pages)
     return alone & ((mapping != 0) | swapped)
 
 
 def _switch(m: Machine, old: Pfns, new: Pfns) -> None:
     """The new frame takes the old one's place in its mapping: the slot of the swap cache or of the file names it."""
     frames = m.frames
-    frames.index[new] = frames.index[old]
-    mapping = frames.mapping[old]
-    frames.mapping[new] = mapping
-    frames.cgroup[new] = frames.cgroup[old]
-    swapped = (frames.flags[old] & PG.SWAPCACHE) != 0
+    at, to = span(old), span(new)
+    frames.index[to] = frames.index[at]
+    mapping = frames.mapping[at]
+    frames.mapping[to] = mapping
+    frames.cgroup[to] = frames.cgroup[at]
+    swapped = (frames.flags[at] & PG.SWAPCACHE) != 0
     if swapped.any():
-        inside, to = old[swapped], new[swapped]
-        m.swap.replace(frames, inside, to)
-        frames.private[to] = frames.private[inside]
+        inside, outside = divide(swapped, old, new)[0]
+        m.swap.replace(frames, inside, outside)
+        at, to = span(inside), span(outside)
+        frames.private[to] = frames.private[at]
         frames.flags[to] |= PG.SWAPCACHE
         frames.refcount[to] += 1
-        frames.refcount[inside] -= 1
+        frames.refcount[at] -= 1
     filed = (mapping < 0) & ~swapped
     if filed.any():
-        inside, to = old[filed], new[filed]
-        frames.flags[to] |= frames.flags[inside] & np.uint32(PG.SWAPBACKED)
-        for space, mine in by_space(m, to):
-            space.pages[frames.index[mine]] = mine
+        inside, outside = divide(filed, old, new)[0]
+        at, to = span(inside), span(outside)
+        frames.flags[to] |= frames.flags[at] & np.uint32(PG.SWAPBACKED)
+        for space, mine in by_space(m, outside):
+            space.pages[span(frames.index[span(mine)])] = mine
         frames.count_cache(inside, -1)
-        frames.count_cache(to, +1)
+        frames.count_cache(outside, +1)
         frames.refcount[to] += 1
-        frames.refcount[inside] -= 1
+        frames.refcount[at] -= 1
 
 
 def _hand_over_buffers(m: Machine, old: Pfns, new: Pfns) -> None:
     """The buffers, locked, belong to the new frames from now on, and their references."""
     frames = m.frames
-    frames.flags[new] |= PG.PRIVATE | PG.BUFFER_LOCK
-    frames.refcount[new] += 1
-    frames.flags[old] &= ~np.uint32(PG.PRIVATE)
-    frames.refcount[old] -= 1
+    at, to = span(old), span(new)
+    frames.flags[to] |= PG.PRIVATE | PG.BUFFER_LOCK
+    frames.refcount[to] += 1
+    frames.flags[at] &= ~np.uint32(PG.PRIVATE)
+    frames.refcount[at] -= 1
 
 
 def _forget(m: Machine, old: Pfns) -> None:
     """What waiters on the old frame see: no swap cache, no mapping."""
-    frames = m.frames
-    frames.flags[old] &= ~np.uint32(_FORGOTTEN)
-    frames.private[old] = 0
-    frames.mapping[old] = 0
+    frames, at = m.frames, span(old)
+    frames.flags[at] &= ~np.uint32(_FORGOTTEN)
+    frames.private[at] = 0
+    frames.mapping[at] = 0
 
 
 def _copy_cost(m: Machine, old: Pfns, new: Pfns) -> float:
-    return sum(
-        m.costs.copy_between(m.distance(source, target)) * len(part)
-        for source, here in m.frames.by_node(old)
-        for target, part in ((target, new[here][there]) for target, there in m.frames.by_node(new[here]))
-    )
+    cost = 0.0
+    for source, here in m.frames.by_node(old):
+        mine = take(new, here)
+        for target, there in m.frames.by_node(mine):
+            cost += m.costs.copy_between(m.distance(source, target)) * len(take(mine, there))
+    return cost

@@ -5,7 +5,10 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from backend.emulator.frames import Pfns
+from backend.emulator.migration.blocks import migrate_blocks, take_apart
 from backend.emulator.migration.direct import Lists, migrate_pages, put_all_back
 from backend.emulator.migration.isolate import isolate_range, putback
 from backend.emulator.migration.swap_out import swap_out_nodes
@@ -63,23 +66,31 @@ def migrate_to_node(
     return (yield from migrate_isolated(m, pages, target, allowed))
 
 
-def migrate_isolated(m: Machine, pages: Pfns, target: int, allowed: frozenset[int] | None = None) -> Events:
+def migrate_isolated(
+    m: Machine, pages: Pfns, target: int, allowed: frozenset[int] | None = None, strict: bool | None = None
+) -> Events:
     """Isolated pages to `target`, target frames allocated chunk by chunk (several at once where nobody else is there to
-    see it, and the node has room for all of them); everything is put back afterwards.
+    see it, as far as the node has frames and swap has slots for all of them); everything is put back afterwards.
 
-    Returns pages not moved, or -ENOMEM: where no frame can be had (linux-6: on that node itself).
+    Returns pages not moved (a huge page is one), or -ENOMEM: where no frame can be had (`strict`: on that node itself).
     """
+    strict = m.profile.strict_target if strict is None else strict
     not_moved = 0
+    pages, huge = take_apart(m, pages)
+    if len(huge):
+        try:
+            not_moved, became_small = yield from migrate_blocks(m, huge, lambda block: target, strict)
+        except OSError:
+            putback(m, pages)
+            return -errno.ENOMEM
+        pages = np.concatenate([pages, became_small])
     position = 0
     while position < len(pages):
         stride = m.stride
         if m.profile.chunk:
-            enough = m.frames.has_room(target, stride) and m.swap.free >= stride
-            stride = max(m.profile.chunk, stride if enough else 0)
+            stride = max(m.profile.chunk, min(stride, m.frames.room(target), m.swap.free))
         part = pages[position : position + stride]
-        frames = m.frames.alloc(
-            len(part), target, nodemask=allowed, strict=m.profile.strict_target, here=target
-        )
+        frames = m.frames.alloc(len(part), target, nodemask=allowed, strict=strict, here=target)
         lists = Lists(part[: len(frames)], frames)
         not_moved += yield from migrate_pages(m, lists)
         position += len(frames)

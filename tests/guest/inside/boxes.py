@@ -13,10 +13,10 @@ import pytest
 
 from backend.emulator.fork import fork
 from backend.emulator.kernel import EmulatedKernel
+from backend.emulator.layout import populate
 from backend.emulator.machine import Machine, NodeSpec
 from backend.emulator.mm import PTE_PRESENT, Vma
 from backend.emulator.profile import PROFILES
-from backend.emulator.run import populate
 from backend.emulator.syscalls import Caller
 from backend.emulator.task import Task
 from backend.kernel import Kernel

@@ -1,0 +1,56 @@
+"""Faults that bring in a huge page at once (mm/huge_memory.c do_huge_pmd_anonymous_page(), mm/hugetlb.c hugetlb_no_page(),
+hugetlb_wp())."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from backend.emulator.file_fault import BusError
+from backend.emulator.huge_pages import alloc_hugetlb, alloc_transparent, huge_ranges, whole_ranges
+from backend.emulator.mm import PTE_DIRTY, PTE_WRITE, PTE_YOUNG, VM, Indices, Vma
+from backend.emulator.placing import enter_anonymous
+from backend.emulator.task import Task, Thread
+
+if TYPE_CHECKING:
+    from backend.emulator.machine import Machine
+
+
+def wants_huge(vma: Vma, write: bool) -> bool:
+    """Whether a fault on an empty PTE may bring in a huge page."""
+    return bool(vma.flags & VM.HUGETLB or (write and vma.flags & VM.HUGEPAGE))
+
+
+def fault_huge(m: Machine, task: Task, thread: Thread, vma: Vma, index: Indices) -> int:
+    """Huge pages for empty PTEs, wherever a whole one fits and can be had. Returns how many. BusError: the pool is empty."""
+    count = 0
+    for pages in huge_ranges(m, vma, index):
+        if vma.flags & VM.HUGETLB:
+            pfns = alloc_hugetlb(m, task, thread, vma, pages)
+            if not len(pfns):
+                raise BusError(f"{vma.start + int(pages[0]) * m.page_size:x}")
+        else:
+            pfns = alloc_transparent(m, task, thread, vma, pages)
+            if not len(pfns):
+                continue
+        enter_anonymous(m, vma, pages, pfns)
+        vma.map(m.frames, pages, pfns, PTE_WRITE | PTE_DIRTY | PTE_YOUNG)
+        m.reclaim.after_alloc()
+        m.count("pgfault", 1)
+        count += 1
+    task.min_flt += count
+    return count
+
+
+def copy_hugetlb(m: Machine, task: Task, thread: Thread, vma: Vma, index: int) -> None:
+    """A write to a page of the pool that others map too: a copy of the whole of it. BusError: the pool is empty."""
+    pages = whole_ranges(m, vma, np.array([index], np.int64))
+    new = alloc_hugetlb(m, task, thread, vma, pages)
+    if not len(new):
+        raise BusError(f"{vma.start + int(pages[0]) * m.page_size:x}")
+    m.frames.contents[new] = m.frames.contents[vma.pfns(pages)]
+    enter_anonymous(m, vma, pages, new)
+    m.frames.put(vma.unmap(m.frames, pages, 0))
+    vma.map(m.frames, pages, new, PTE_WRITE | PTE_DIRTY | PTE_YOUNG)
+    m.count("pgcow", 1)

@@ -1,0 +1,57 @@
+"""Huge pages move one by one, each whole (mm/migrate.c unmap_and_move() of a compound page, unmap_and_move_huge_page())."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from backend.emulator.frames import PG, Pfns
+from backend.emulator.huge_pages import leave_pool, target_block
+from backend.emulator.migration.direct import Lists, migrate_pages, put_all_back
+from backend.emulator.migration.isolate import putback
+from backend.emulator.page_lock import Events
+
+if TYPE_CHECKING:
+    from backend.emulator.machine import Machine
+
+
+def take_apart(m: Machine, pages: Pfns) -> tuple[Pfns, Pfns]:
+    """Isolated pages: (the ordinary ones, those of huge pages)."""
+    if not m.frames.compounds:
+        return pages, pages[:0]
+    huge = (m.frames.flags[pages] & PG.COMPOUND) != 0
+    return pages[~huge], pages[huge]
+
+
+def migrate_blocks(m: Machine, pages: Pfns, target: Callable[[Pfns], int], strict: bool) -> Events:
+    """Isolated huge pages, frame by frame, each to the node that `target` says for it. Everything is put back afterwards,
+    except transparent huge pages for which there was no block: these are split.
+
+    Returns (huge pages not moved, the base pages that they became; still isolated). OSError ENOMEM: no page of the pool, and none can be
+    made.
+    """
+    size = m.frames.huge
+    not_moved = 0
+    split: list[Pfns] = [pages[:0]]
+    for at in range(0, len(pages), size):
+        old = pages[at : at + size]
+        new, fresh = target_block(m, old, target(old), strict)
+        if not len(new) and m.frames.flags[old[0]] & PG.HUGETLB:
+            putback(m, np.concatenate([*split, pages[at:]]))
+            m.count("pgmigrate_fail", 1)
+            raise OSError(errno.ENOMEM, "no huge page in the pool of the target")
+        if not len(new):
+            m.frames.split(old)
+            m.count("thp_migration_split", 1)
+            split.append(old)
+            continue
+        lists = Lists(old, new, unit=True)
+        failed = yield from migrate_pages(m, lists)
+        if fresh:
+            leave_pool(m, new if failed else old)
+        not_moved += failed
+        put_all_back(m, lists)
+    return not_moved, np.concatenate(split)
