@@ -196,12 +196,11 @@ class Mm:
         are left out."""
         if not len(index):
             return
-        first, last = (start + int(page) * self.page_size for page in (index[0], index[-1]))
-        low = bisect_right(self.vmas, first, key=lambda one: one.end)
-        high = bisect_right(self.vmas, last, key=lambda one: one.start)
-        for vma in self.vmas[low:high]:
+        low, high = start + int(index.min()) * self.page_size, start + int(index.max()) * self.page_size
+        first = max(0, bisect_right(self.vmas, low, key=lambda vma: vma.start) - 1)
+        for vma in self.vmas[first : bisect_right(self.vmas, high, key=lambda vma: vma.start)]:
             local = index + (start - vma.start) // self.page_size
-            local = local[(local >= 0) & (local < vma.pages)]
+            local = pick(local, (local >= 0) & (local < vma.pages))
             if len(local):
                 yield vma, local
 

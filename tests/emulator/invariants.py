@@ -43,6 +43,7 @@ def check(m: Machine, more: list[Mm] = []) -> None:  # noqa: B006
     assert np.array_equal(mapped, frames.mapcount), (
         "2: mapcount is the number of present PTEs that name the frame"
     )
+    assert (frames.mapping[mapped > 0] != 0).all(), "3: what is mapped has a mapping"
     _references(m)
     _swap_cache(m)
     for space in m.rmap.spaces.values():

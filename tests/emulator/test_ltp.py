@@ -6,22 +6,31 @@ counterpart. Memory that LTP shares by MAP_SHARED is shared by fork here.
 
 from __future__ import annotations
 
+import contextlib
 import re
 
+import numpy as np
 import pytest
 
+from backend.emulator import syscalls
+from backend.emulator.frames import State
+from backend.emulator.hotplug import bad_page
+from backend.emulator.huge_pages import fill_pool
+from backend.emulator.ksm import merge
+from backend.emulator.mm import VM
+from backend.emulator.page_lock import Events
+from backend.emulator.syscalls import Caller
 from backend.kernel import Mode
+from backend.nodeset import NodeSet
+from tests.emulator import files
 from tests.emulator.invariants import check_at_rest
+from tests.emulator.machines import write_equal
 from tests.emulator.rig import Me, answer
 
 MOVE, MOVE_ALL, STRICT = 2, 4, 1
 CALLS = {"migrate_pages": 3, "move_pages": 12, "mbind": 4, "set_mempolicy": 5, "get_mempolicy": 2}
 LEFT_OUT = {
-    "migrate_pages03": "needs merged equal pages (KSM)",
     "move_pages08": "more pages than the array holds; E2BIG is gone since 2.6.29",
-    "move_pages12": "needs hugetlb pages and soft offlining of them",
-    "set_mempolicy03": "waits for file pages",
-    "set_mempolicy04": "waits for file pages",
     "set_mempolicy05": "an invalid pointer in the 32-bit call",
 }
 ON_ONE_NODE = [Mode.PREFERRED, Mode.BIND, Mode.INTERLEAVE]
@@ -285,3 +294,67 @@ def test_get_mempolicy_refuses_an_address_that_is_not_mapped_and_unknown_flags(
 ) -> None:
     """get_mempolicy02."""
     assert Me().get(0, flags)[0] == error
+
+
+# Merged, huge and file pages
+
+
+def test_merged_pages_migrate_back_and_forth_and_stay_whole() -> None:
+    """migrate_pages03: migrating KSM pages again and again, which once raced with their being torn down."""
+    me = Me()
+    vma = me.region({0: 32})
+    index = np.arange(32, dtype=np.int64)
+    write_equal(me.m, vma, index, 97)
+    me.m.run(merge(me.m, me.task, vma.start, index))
+    for turn in range(20):
+        assert me.migrate([turn % 2], [1 - turn % 2]) == 0
+    assert me.where(vma) == [0] * 32
+    check_at_rest(me.m)
+
+
+def test_huge_pages_move_while_their_frames_go_out_of_use() -> None:
+    """move_pages12: moving hugetlb pages between nodes and soft offlining them at the same time."""
+    me = Me(huge=8)
+    for node in (0, 1):
+        fill_pool(me.m, node, 6)
+    vma = me.m.mmap(me.task, 16, flags=VM.WRITE | VM.HUGETLB)
+    vma.expected = np.zeros(16, np.uint64)
+    me.touch(vma)
+    for turn in range(4):
+        moving = syscalls.migrate_pages(
+            me.m, Caller(), me.task.pid, 65, NodeSet([turn % 2]).mask(), NodeSet([1 - turn % 2]).mask()
+        )
+        me.m.env.process(moving)
+        victim = int(vma.pfns(np.array([turn]))[0])
+
+        def soft_offline(pfn: int) -> Events:
+            with contextlib.suppress(OSError):
+                yield from bad_page(me.m, pfn)
+
+        me.m.env.process(soft_offline(victim))
+        check_at_rest(me.m)
+    assert all(me.m.frames.state[pfn] == State.KEPT_OUT for pfn in me.m.frames.bad)
+
+
+@pytest.mark.parametrize("kind", ["tmpfs", "ext4"])
+@pytest.mark.parametrize("mode", [Mode.BIND, Mode.PREFERRED])
+def test_pages_of_a_file_come_from_the_node_of_the_tasks_policy(kind: str, mode: Mode) -> None:
+    """set_mempolicy03: MPOL_BIND and MPOL_PREFERRED, backed by a file."""
+    for node in range(4):
+        me = Me()
+        vma = files.mapped(me.m, me.task, files.file(me.m, kind, pages=8))
+        assert me.set(mode, [node]) == 0
+        me.touch(vma)
+        assert me.where(vma) == [node] * 8
+        check_at_rest(me.m)
+
+
+@pytest.mark.parametrize("kind", ["tmpfs", "ext4"])
+def test_pages_of_a_file_are_interleaved_by_the_tasks_policy(kind: str) -> None:
+    """set_mempolicy04: MPOL_INTERLEAVE, backed by a file."""
+    me = Me()
+    vma = files.mapped(me.m, me.task, files.file(me.m, kind, pages=12))
+    assert me.set(Mode.INTERLEAVE, [0, 1, 3]) == 0
+    me.touch(vma)
+    assert sorted(me.where(vma)) == [0] * 4 + [1] * 4 + [3] * 4
+    check_at_rest(me.m)
