@@ -15,8 +15,9 @@ from backend.emulator.mempolicy import Mempolicy
 from backend.emulator.permissions import Cap
 from backend.emulator.profile import PROFILES, Profile
 from backend.emulator.workload import Access
-from backend.emulator.yaml_reader import Value, parse_yaml
+from backend.emulator.yaml_reader import Value, number_key, parse_yaml, uncollected
 from backend.nodeset import CpuSet, NodeSet
+from backend.text import printable
 
 MAX_FRAMES = 1 << 28
 MAX_STEPS = 200_000
@@ -98,6 +99,7 @@ class Description:
     cpusets: tuple[CpusetSpec, ...] = ()
 
 
+@uncollected()
 def parse_description(text: str, file: str = "scenario", name: str = "", profile: str = "") -> Description:
     """Raises ParseError naming file, line and key. `profile`: the kernel to run it on instead of its own, whose patches
     then do not count."""
@@ -110,9 +112,10 @@ def parse_description(text: str, file: str = "scenario", name: str = "", profile
     users = {0: "root"}
     if "users" in top:
         for key, value in top["users"].pairs():
-            if not key.isdigit():
+            uid = number_key(key)
+            if uid is None or uid > 1 << 31:
                 value.fail("users are given as uid: name")
-            users[int(key)] = value.text(64)
+            users[uid] = value.text(64)
     filesystems = (
         parse_filesystems(top["filesystems"], machine.profile.filesystem_types, machine.page_size)
         if "filesystems" in top
@@ -194,13 +197,13 @@ class _Machine:
         self.patches = self._patches(None if instead else keys.get("patches"))
         self.seed = keys["seed"].integer() if "seed" in keys else 1
         self.batch = keys["batch"].integer(1, 65536) if "batch" in keys else 512
-        self.balance = keys["balance"].seconds() if "balance" in keys else 0.0
+        self.balance = keys["balance"].period() if "balance" in keys else 0.0
         self.numa_balancing = "numa_balancing" in keys and keys["numa_balancing"].truth()
         if self.numa_balancing and not self.profile.numa_balancing:
             keys["numa_balancing"].fail(
                 f"the profile {profile} has no NUMA balancing", "Linux has it since 3.8"
             )
-        self.writeback = keys["writeback"].seconds() if "writeback" in keys else 0.0
+        self.writeback = keys["writeback"].period() if "writeback" in keys else 0.0
         self.files: dict[str, FileSpec] = {}
 
     def next_cpu(self, node: int) -> int:
@@ -446,9 +449,10 @@ def _on(value: Value, machine: _Machine, pages: int) -> dict[int, int]:
     """node → pages, from shares that add up to at most 100%; the rest is untouched, roundings go to the first."""
     shares: dict[int, float] = {}
     for key, item in value.pairs():
-        if not key.isdigit() or int(key) not in machine.ids:
-            item.fail(f"there is no node {key}", f"the nodes are {machine.ids}")
-        shares[int(key)] = item.share()
+        node = number_key(key)
+        if node is None or node not in machine.ids:
+            item.fail(f"there is no node {printable(key, 40)}", f"the nodes are {machine.ids}")
+        shares[node] = item.share()
     total = sum(shares.values())
     if total > 1.000001:
         value.fail(f"the shares add up to {total * 100:.0f}%", "they must not exceed 100%")

@@ -216,7 +216,7 @@ def anonymous_pages(m: Machine, task: Task, thread: Thread, vma: Vma, index: Ind
     """
     pfns = alloc_for(m, task, thread, vma, index)
     got = index[: len(pfns)]
-    map_new(m, vma, got, pfns)
+    map_new(m, vma, got, pfns, thread.cpu)
     m.reclaim.after_alloc()
     m.count("pgfault", len(pfns))
     if len(got) < len(index):
@@ -224,9 +224,9 @@ def anonymous_pages(m: Machine, task: Task, thread: Thread, vma: Vma, index: Ind
         raise OutOfMemory(f"{task.pid}: no frame left for {len(index) - len(got)} pages")
 
 
-def map_new(m: Machine, vma: Vma, index: Indices, pfns: Pfns) -> None:
-    """Empty PTEs get freshly allocated frames: writable, dirty, young."""
-    enter_anonymous(m, vma, index, pfns)
+def map_new(m: Machine, vma: Vma, index: Indices, pfns: Pfns, cpu: int | None = None) -> None:
+    """Empty PTEs get freshly allocated frames: writable, dirty, young. `cpu`: see `enter_anonymous`."""
+    enter_anonymous(m, vma, index, pfns, cpu)
     vma.map(m.frames, index, pfns, PTE_WRITE | PTE_DIRTY | PTE_YOUNG)
 
 
@@ -289,7 +289,7 @@ def _swap_in(m: Machine, task: Task, thread: Thread, vma: Vma, index: int, entry
         raise OutOfMemory(f"{task.pid}: no frame left to swap in")
     m.reclaim.after_alloc()
     m.count("pgmajfault", 1)
-    yield from read_page(m, entry, int(new[0]))
+    yield from read_page(m, entry, int(new[0]), thread.cpu)
 
 
 def _do_wp_page(m: Machine, task: Task, thread: Thread, vma: Vma, index: int, pte: int) -> Events:
@@ -333,7 +333,7 @@ def _copy_on_write(m: Machine, task: Task, thread: Thread, vma: Vma, at: Indices
         m.kill(task, "out of memory")
         raise OutOfMemory(f"{task.pid}: no frame left for a copy")
     frames.contents[new] = frames.contents[old]
-    enter_anonymous(m, vma, at, new)
+    enter_anonymous(m, vma, at, new, thread.cpu)
     frames.put(vma.unmap(frames, at, 0))
     vma.map(frames, at, new, PTE_WRITE | PTE_DIRTY | PTE_YOUNG)
     m.count("pgcow", 1)

@@ -39,7 +39,9 @@ def do_no_page(m: Machine, task: Task, thread: Thread, vma: Vma, index: int, wri
     assert space is not None
     offset = vma.pgoff + index
     try:
-        pfn: int = yield from lock_page(m, space, offset, lambda: _frame(m, task, thread, vma, index))
+        pfn: int = yield from lock_page(
+            m, space, offset, lambda: _frame(m, task, thread, vma, index), cpu=thread.cpu
+        )
     except OSError:
         m.kill(task, "out of memory")
         raise OutOfMemory(f"{task.pid}: no frame left for a page of a file") from None
@@ -131,7 +133,7 @@ def _copy(m: Machine, task: Task, thread: Thread, vma: Vma, index: int, pfn: int
         raise OutOfMemory(f"{task.pid}: no frame left for a copy")
     m.reclaim.after_alloc()
     m.frames.contents[new] = m.frames.contents[pfn]
-    enter_anonymous(m, vma, at, new)
+    enter_anonymous(m, vma, at, new, thread.cpu)
     vma.map(m.frames, at, new, PTE_WRITE | PTE_DIRTY | PTE_YOUNG)
     if vma.expected is not None:
         vma.expected[at] = m.frames.contents[pfn]

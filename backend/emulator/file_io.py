@@ -115,7 +115,7 @@ def _locked(m: Machine, task: Task, thread: Thread, space: AddressSpace, page: i
         return got
 
     try:
-        return (yield from lock_page(m, space, page, allocate, fill))
+        return (yield from lock_page(m, space, page, allocate, fill, thread.cpu))
     except OSError:
         m.kill(task, "out of memory")
         raise OutOfMemory(f"{task.pid}: no frame left for a page of a file") from None
@@ -151,20 +151,20 @@ def msync(m: Machine, task: Task, start: int, index: Indices, wait: bool) -> Eve
     return 0
 
 
-def unlink(m: Machine, space: AddressSpace) -> Events:
-    """unlink(2): the name goes; the file when nobody maps it any more. OSError ENOENT."""
+def unlink(m: Machine, space: AddressSpace, cpu: int | None = None) -> Events:
+    """unlink(2) by somebody on `cpu`: the name goes; the file when nobody maps it any more. OSError ENOENT."""
     if space.unlinked:
         raise OSError(errno.ENOENT, "No such file or directory")
     space.unlinked = True
     space.fs.files.pop(space.path, None)
     yield from m.step("unlink", m.costs.syscall)
     if not space.mappings:
-        yield from evict(m, space)
+        yield from evict(m, space, cpu)
     return 0
 
 
-def evict(m: Machine, space: AddressSpace) -> Events:
+def evict(m: Machine, space: AddressSpace, cpu: int | None) -> Events:
     """A file without a name that nobody maps: all of it goes (generic_delete_inode())."""
-    yield from truncate(m, space, 0)
+    yield from truncate(m, space, 0, cpu)
     if not space.mappings:
         m.rmap.spaces.pop(space.id, None)

@@ -14,7 +14,8 @@ from backend.emulator.block_device import BlockDevice
 from backend.emulator.mempolicy import Mempolicy
 from backend.emulator.mmap_lock import MmapLock
 
-MAX_PAGES = 1 << 28
+MAX_PAGES = 1 << 26
+"""Of a file."""
 T = TypeVar("T", bound=np.generic)
 MigratePage = Literal["buffer", "page", "none"]
 

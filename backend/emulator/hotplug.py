@@ -58,6 +58,7 @@ def _take_out(m: Machine, node: int, blocks: list[int]) -> Events:
     if (frames.state[span] == State.IN_USE).any():
         for number in blocks:
             frames.return_block(number)
+        yield from m.cpusets.follow_nodes()
         raise fail(errno.EBUSY)
     yield from m.cpusets.follow_nodes()
 
@@ -107,7 +108,7 @@ def bad_page(m: Machine, pfn: int) -> Events:
 
 def _empty(m: Machine, pages: Pfns, node: int) -> Events:
     """Pages to wherever there is room nearest to their node (out to swap where that is all the kernel can)."""
-    yield from m.step("drain LRU caches", m.costs.drain)
+    yield from m.pagevecs.lru_add_drain_all()
     taken = isolate(m, pages, None, move_all=True)
     yield from m.step("isolate", m.costs.isolate * len(taken))
     if m.swaps_out:

@@ -24,6 +24,7 @@ def merge(m: Machine, task: Task, start: int, index: Indices) -> Events:
     mm = task.mm
     if mm is None or not task.alive:
         raise ProcessLookupError(3, "No such process")
+    yield from m.pagevecs.lru_add_drain_all()
     yield from mm.lock.down_write(m.env)
     try:
         yield from m.step("ksmd", m.costs.copy * len(index))

@@ -33,6 +33,7 @@ from backend.emulator.mm import (
 )  # fmt: skip
 from backend.emulator.numa_balancing import NumaBalancing
 from backend.emulator.page_lock import Events, PageLocks
+from backend.emulator.pagevec import Pagevecs
 from backend.emulator.permissions import Cap
 from backend.emulator.placing import mark_mlocked
 from backend.emulator.profile import Profile
@@ -127,6 +128,7 @@ class Machine:
         self.name = "emulated"
         self.tracer: Tracer | None = None
         self.who: WeakKeyDictionary[simpy.Process, str] = WeakKeyDictionary()
+        self.pagevecs = Pagevecs(self)
         self.reclaim = Reclaimer(self)
         self.cpusets = Cpusets(self, cgroups or profile.cgroups)
         self.balancing = NumaBalancing(self)
@@ -251,10 +253,8 @@ class Machine:
         if mm is None or pages <= 0:
             raise ValueError(f"{task.pid} cannot map {pages} pages")
         heap = kind == "heap"
-        start = HEAP_BASE if heap else MMAP_BASE
-        for vma in mm.vmas:
-            if (vma.kind == "heap") == heap:
-                start = max(start, vma.end + _GUARD * self.page_size)
+        below = next((vma for vma in reversed(mm.vmas) if (vma.kind == "heap") == heap), None)
+        start = below.end + _GUARD * self.page_size if below else HEAP_BASE if heap else MMAP_BASE
         if flags & (VM.HUGEPAGE | VM.HUGETLB):
             huge = self.frames.huge * self.page_size
             start = -(-start // huge) * huge
@@ -269,9 +269,10 @@ class Machine:
         self.rmap.link(vma)
         return vma
 
-    def zap(self, vma: Vma, index: Indices) -> None:
-        """Empty PTEs of a range: present pages lose a mapping, swap entries a user (zap_pte_range(), MADV_DONTNEED). Huge pages
-        of the pool go whole."""
+    def zap(self, vma: Vma, index: Indices, cpu: int | None = None) -> None:
+        """Empty PTEs of a range: present pages lose a mapping, swap entries a user (zap_page_range(), MADV_DONTNEED). Huge pages
+        of the pool go whole. `cpu`: where the caller runs, whose pagevec is drained."""
+        self.pagevecs.lru_add_drain(cpu)
         if vma.flags & VM.HUGETLB:
             index = whole_ranges(self, vma, index)
         pte = vma.pte[index]
@@ -289,18 +290,18 @@ class Machine:
         if vma.expected is not None:
             vma.expected[index] = 0
 
-    def munmap(self, vma: Vma) -> None:
-        """Remove a whole mapping. A file without a name goes with its last one."""
+    def munmap(self, vma: Vma, cpu: int | None = None) -> None:
+        """Remove a whole mapping. A file without a name goes with its last one. `cpu`: as for `zap`."""
         index = np.arange(vma.pages, dtype=np.int64)
         if vma.flags & VM.LOCKED and vma.file is not None:
             pfns = vma.pfns(index[(vma.pte & PTE_PRESENT) != 0])
             mark_mlocked(self, pfns[self.frames.mapcount[pfns] == 1], lock=False)
-        self.zap(vma, index)
+        self.zap(vma, index, cpu)
         self.rmap.unlink(vma)
         vma.mm.vmas.remove(vma)
         vma.unmapped = True
         if vma.file is not None and vma.file.unlinked and not vma.file.mappings:
-            self.start(evict(self, vma.file), "iput")
+            self.start(evict(self, vma.file, cpu), "iput")
 
     def exit(self, task: Task, why: str = "exited") -> None:
         """The task ends; its memory goes when nobody else holds the address space."""
@@ -308,6 +309,7 @@ class Machine:
             return
         task.exited = why
         self.tasks.pop(task.pid, None)
+        self.pagevecs.lru_add_drain(task.leader.cpu)
         if task.mm is not None:
             self.mmput(task.mm)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_right, insort
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import IntFlag
@@ -189,8 +189,7 @@ class Mm:
         return None
 
     def insert(self, vma: Vma) -> None:
-        self.vmas.append(vma)
-        self.vmas.sort(key=lambda one: one.start)
+        insort(self.vmas, vma, key=lambda one: one.start)
 
     def spans(self, start: int, index: Indices) -> Iterator[tuple[Vma, Indices]]:
         """Pages counted from the address `start` (ascending), VMA by VMA with the indices there. Pages that nothing maps

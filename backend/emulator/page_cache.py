@@ -22,9 +22,9 @@ Allocate = Callable[[], Events]
 """A kernel path that returns one frame, or none where there is none; it may sleep."""
 
 
-def add(m: Machine, space: AddressSpace, index: Indices, pfns: Pfns) -> None:
-    """Fresh frames become the pages of a file (add_to_page_cache_lru()): a reference of the cache, a place on the LRU. The
-    caller's references remain the caller's."""
+def add(m: Machine, space: AddressSpace, index: Indices, pfns: Pfns, cpu: int | None = None) -> None:
+    """Fresh frames become the pages of a file (add_to_page_cache_lru()): a reference of the cache, a place on the LRU by way
+    of the pagevec of `cpu` (None: at once). The caller's references remain the caller's."""
     frames = m.frames
     frames.mapping[pfns] = space.id
     frames.index[pfns] = index
@@ -33,7 +33,7 @@ def add(m: Machine, space: AddressSpace, index: Indices, pfns: Pfns) -> None:
         frames.flags[pfns] |= PG.SWAPBACKED
     space.pages[index] = pfns
     frames.count_cache(pfns, +1)
-    frames.add_lru(pfns, active=False)
+    m.pagevecs.lru_cache_add(pfns, False, cpu)
 
 
 def remove(m: Machine, pfns: Pfns) -> None:
@@ -73,11 +73,18 @@ def by_space(m: Machine, pfns: Pfns) -> list[tuple[AddressSpace, Pfns]]:
     return [(m.rmap.spaces[number], mine) for number, mine in by_mapping(m.frames, pfns) if number < 0]
 
 
-def lock_page(m: Machine, space: AddressSpace, index: int, allocate: Allocate, fill: bool = True) -> Events:
+def lock_page(
+    m: Machine,
+    space: AddressSpace,
+    index: int,
+    allocate: Allocate,
+    fill: bool = True,
+    cpu: int | None = None,
+) -> Events:
     """find_or_create_page(), up to date: the page of a file, read in if need be, locked, with a temporary reference.
 
     -1 where the file ends before it (truncated meanwhile, too). `fill` False: the caller overwrites all of it, nothing is
-    read. Raises what `allocate` raises.
+    read. `cpu`: where the caller runs. Raises what `allocate` raises.
     """
     frames = m.frames
     while True:
@@ -93,7 +100,7 @@ def lock_page(m: Machine, space: AddressSpace, index: int, allocate: Allocate, f
             unlock_put(m, pfn)
             continue
         if space.swapped[index] >= 0:
-            yield from _from_swap(m, space, index, allocate)
+            yield from _from_swap(m, space, index, allocate, cpu)
             continue
         new: Pfns = yield from allocate()
         if not len(new):
@@ -104,7 +111,7 @@ def lock_page(m: Machine, space: AddressSpace, index: int, allocate: Allocate, f
         pfn = int(new[0])
         m.locks.trylock(new)
         m.locks.holders[pfn] += 1
-        add(m, space, np.array([index], np.int64), new)
+        add(m, space, np.array([index], np.int64), new, cpu)
         if fill and not space.swap_backed:
             yield from space.fs.device.request(m, space.fs.read)
             if frames.mapping[pfn] == space.id:
@@ -122,7 +129,7 @@ def unlock_put(m: Machine, pfn: int) -> None:
     m.locks.put_page(pfn)
 
 
-def _from_swap(m: Machine, space: AddressSpace, index: int, allocate: Allocate) -> Events:
+def _from_swap(m: Machine, space: AddressSpace, index: int, allocate: Allocate, cpu: int | None) -> Events:
     """One step towards a page of shared memory that is in swap (shmem_getpage(), move_from_swap_cache()): read into the
     swap cache, or taken from there back to the file. After the lock it is looked at again (patch 1)."""
     frames, swap = m.frames, m.swap
@@ -136,7 +143,7 @@ def _from_swap(m: Machine, space: AddressSpace, index: int, allocate: Allocate) 
             frames.put(new)
             return
         m.count("pgmajfault", 1)
-        yield from read_page(m, entry, int(new[0]))
+        yield from read_page(m, entry, int(new[0]), cpu)
         return
     m.locks.get_page(pfn)
     yield from m.step("page cache: reference taken", m.costs.lock)
@@ -183,13 +190,15 @@ def move_to_swap_cache(m: Machine, pfns: Pfns) -> Pfns:
     return got
 
 
-def truncate(m: Machine, space: AddressSpace, size: int) -> Events:
+def truncate(m: Machine, space: AddressSpace, size: int, cpu: int | None = None) -> Events:
     """The file ends after `size` pages: what lies beyond is unmapped (private copies, too), waited for and dropped
-    (vmtruncate()). Longer: what is new reads as zeros."""
+    (vmtruncate()). Longer: what is new reads as zeros. `cpu`: where the caller runs, whose pagevec is drained
+    (pagevec_release())."""
     yield from space.i_sem.down_write(m.env)
     try:
         yield from m.step("truncate", m.costs.syscall)
         space.i_size = min(space.i_size, size)
+        m.pagevecs.lru_add_drain(cpu)
         unmap_range(m, space, size)
         for index in (np.nonzero((space.pages[size:] >= 0) | (space.swapped[size:] >= 0))[0] + size).tolist():
             while space.pages[index] >= 0 or space.swapped[index] >= 0:

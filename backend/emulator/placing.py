@@ -109,8 +109,9 @@ def _alloc_each(m: Machine, wanted: NDArray[np.int64], here: int, nodemask: froz
     return pfns
 
 
-def enter_anonymous(m: Machine, vma: Vma, index: Indices, pfns: Pfns) -> None:
-    """New anonymous pages get their mapping and their place on the LRU (page_add_new_anon_rmap(), lru_cache_add())."""
+def enter_anonymous(m: Machine, vma: Vma, index: Indices, pfns: Pfns, cpu: int | None = None) -> None:
+    """New anonymous pages get their mapping (page_add_new_anon_rmap()) and their place on the LRU, by way of the pagevec of
+    `cpu` (None: at once, as huge pages do)."""
     frames = m.frames
     frames.mapping[pfns] = vma.anon_vma
     frames.index[pfns] = vma.pgoff + index
@@ -118,7 +119,7 @@ def enter_anonymous(m: Machine, vma: Vma, index: Indices, pfns: Pfns) -> None:
     frames.flags[pfns] |= PG.UPTODATE | PG.SWAPBACKED
     if vma.flags & VM.LOCKED and m.profile.mlocked_flag:
         frames.flags[pfns] |= PG.MLOCKED
-    frames.add_lru(pfns, m.profile.new_anon_active)
+    m.pagevecs.lru_cache_add(pfns, m.profile.new_anon_active, cpu)
 
 
 def mark_mlocked(m: Machine, pfns: Pfns, lock: bool) -> None:

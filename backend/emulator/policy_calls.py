@@ -166,7 +166,7 @@ def _conform(m: Machine, task: Task, vma: Vma, move_all: bool) -> Events:
     """Move what does not conform. Returns how many pages stayed for a reason that STRICT reports."""
     if not vma.migratable(m.profile.migration_entries):
         return len(_misplaced(m, task, vma, vma.policy))
-    yield from m.step("drain LRU caches", m.costs.drain)
+    yield from m.pagevecs.lru_add_drain_all()
     index = _misplaced(m, task, vma, vma.policy)
     before = vma.pfns(index)
     eligible = np.ones(len(before), np.bool_) if move_all else m.frames.mapcount[before] == 1

@@ -22,7 +22,8 @@ class Profile:
     `rights`: which capabilities the calls ask for; `cgroups`: the hierarchy of cpusets, where a machine does not choose.
     `remaps_preferred`: a cpuset's change moves preferred nodes too. `swaps_out`: migrate_pages evicts pages instead of
     moving them. `write_notify`: the first write to a clean page of a shared file mapping faults (since 2.6.19).
-    `numa_balancing`: the kernel can make pages follow their users by itself.
+    `numa_balancing`: the kernel can make pages follow their users by itself. `pagevec_size`: new pages that a CPU keeps
+    back from the LRU at most.
     """
 
     name: ProfileName
@@ -36,6 +37,7 @@ class Profile:
     rights: Rights
     cgroups: Literal["v1", "v2"]
     mlocked_flag: bool
+    pagevec_size: int
     remaps_preferred: bool = False
     swaps_out: bool = False
     numa_balancing: bool = False
@@ -46,17 +48,17 @@ class Profile:
 PROFILES: dict[str, Profile] = {
     "linux-6": Profile(
         "linux-6", "6.1.0-numatui", "linux-6", migration_entries=True, strict_target=True, has_move_pages=True,
-        new_anon_active=False, chunk=0, rights=LINUX_6, cgroups="v2", mlocked_flag=True, write_notify=True,
+        new_anon_active=False, chunk=0, rights=LINUX_6, cgroups="v2", mlocked_flag=True, pagevec_size=15, write_notify=True,
         filesystem_types=TYPES_6, numa_balancing=True,
     ),
     "direct-v8": Profile(
         "direct-v8", "2.6.15-rc5-mm3-direct-v8", "direct-v8", migration_entries=False, strict_target=False,
-        has_move_pages=False, new_anon_active=True, chunk=256, rights=LINUX_2_6_15, cgroups="v1", mlocked_flag=False,
+        has_move_pages=False, new_anon_active=True, chunk=256, rights=LINUX_2_6_15, cgroups="v1", mlocked_flag=False, pagevec_size=14,
         remaps_preferred=True,
     ),
     "swap-2.6.15": Profile(
         "swap-2.6.15", "2.6.15-rc5-mm3", "direct-v8", migration_entries=False, strict_target=False,
-        has_move_pages=False, new_anon_active=True, chunk=256, rights=LINUX_2_6_15, cgroups="v1", mlocked_flag=False,
+        has_move_pages=False, new_anon_active=True, chunk=256, rights=LINUX_2_6_15, cgroups="v1", mlocked_flag=False, pagevec_size=14,
         remaps_preferred=True,
         swaps_out=True,
     ),

@@ -66,22 +66,26 @@ class Reclaimer:
             got = 0
             self.m.count("allocstall", 1)
             for node in sorted(nodes):
-                got += yield from self._shrink(self.m.frames.zones[node], short)
+                got += yield from self._shrink(self.m.frames.zones[node], short, task.leader.cpu)
             if not got and not self._kill_somebody(nodes):
                 return
 
     def _kswapd(self, zone: Zone) -> Events:
+        cpus = self.m.node_of_cpu
+        cpu = next((cpu for cpu, node in cpus.items() if node == zone.nid), next(iter(cpus), None))
         while True:
             yield self._wake[zone.nid]
             while zone.free < zone.wmark_high and not zone.isolated:
-                got = yield from self._shrink(zone, zone.wmark_high - zone.free)
+                got = yield from self._shrink(zone, zone.wmark_high - zone.free, cpu)
                 self.m.count("kswapd_steal", got)
                 if not got:
                     break
             self._wake[zone.nid] = self.m.env.event()
 
-    def _shrink(self, zone: Zone, wanted: int) -> Events:
-        """Up to about `wanted` frames of a zone back. Returns how many."""
+    def _shrink(self, zone: Zone, wanted: int, cpu: int | None) -> Events:
+        """Up to about `wanted` frames of a zone back, by somebody on `cpu`, whose pagevec is drained first (shrink_cache()).
+        Returns how many."""
+        self.m.pagevecs.lru_add_drain(cpu)
         rounds = -(-zone.pages // _WINDOW) * _IDLE_ROUNDS
         got = 0
         for _ in range(rounds):

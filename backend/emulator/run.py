@@ -28,6 +28,7 @@ from backend.emulator.task import Task
 from backend.emulator.trace import Tracer, find_page
 from backend.emulator.workload import run_thread
 from backend.emulator.writeback import flusher
+from backend.emulator.yaml_reader import MAX_SECONDS
 from backend.errors import UsageError, errno_name
 
 
@@ -43,6 +44,7 @@ class Built:
 
 
 Observer = Callable[[Built, Step, bool], object]
+_LONGEST = 2 * MAX_SECONDS
 
 
 def build(
@@ -52,7 +54,15 @@ def build(
     watch: bool = False,
 ) -> Built:
     """The machine at time zero: memory laid out, workloads and steps waiting to run. Raises UsageError where the
-    processes do not fit. `observer`: called when a step is about to begin, and when it is done. `watch`: remember what is written."""
+    processes do not fit, or this computer has not the memory. `observer`: called when a step is about to begin, and when it is
+    done. `watch`: remember what is written."""
+    try:
+        return _build(description, with_steps, observer, watch)
+    except MemoryError:
+        raise _too_large() from None
+
+
+def _build(description: Description, with_steps: bool, observer: Observer, watch: bool) -> Built:
     m = Machine(
         description.profile, description.nodes, description.distances, page_size=description.page_size,
         swap_pages=description.swap_pages, costs=description.costs, patches=description.patches,
@@ -81,6 +91,7 @@ def build(
         )
     for spec in description.processes:
         _spawn(built, spec, cpusets[spec.cpuset])
+    m.pagevecs.flush()
     if description.balance:
         m.start(balancer(m, description.balance), "scheduler")
     if with_steps:
@@ -120,12 +131,26 @@ def run_scenario(description: Description, seed: int | None = None, trace: str =
 
 
 def finish(description: Description, built: Built) -> None:
-    """Let time pass until all steps are done, and on to `run`."""
+    """Let time pass until all steps are done, and on to `run`. Raises UsageError."""
     m = built.machine
-    if built.steps:
-        m.env.run(until=m.env.all_of(built.steps))
-    if description.run > m.now:
-        m.advance(description.run - m.now)
+    try:
+        if built.steps:
+            done = m.env.all_of(built.steps)
+            m.env.run(until=done | m.env.timeout(_LONGEST))
+            if not done.processed:
+                raise UsageError(
+                    f"the steps are not done after {_LONGEST:g} simulated seconds", "make the costs smaller"
+                )
+        if description.run > m.now:
+            m.advance(description.run - m.now)
+    except MemoryError:
+        raise _too_large() from None
+
+
+def _too_large() -> UsageError:
+    return UsageError(
+        "this computer has not enough memory to emulate that", "make it smaller, or choose a larger page_size"
+    )
 
 
 def report(description: Description, built: Built) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from backend.emulator import (
     syscalls,
 )
 from backend.emulator.fault import touch
-from backend.emulator.filesystem import AddressSpace
+from backend.emulator.filesystem import MAX_PAGES, AddressSpace
 from backend.emulator.layout import find_file
 from backend.emulator.mempolicy import Mempolicy
 from backend.emulator.mm import PTE_PRESENT, PTE_WRITE, Indices, Vma
@@ -42,6 +42,10 @@ if TYPE_CHECKING:
     from backend.emulator.description import ProcessSpec, Step
     from backend.emulator.machine import Machine
     from backend.emulator.yaml_reader import Value
+
+
+MAX_IO = 1 << 20
+"""Pages of a file that one step reads or writes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +113,12 @@ class StepKind:
         regions = {region.name: region for region in process.memory} if process else {}
         for key, value in keys.items():
             arguments[key] = _ARGUMENTS[key](value, known)
+        if "file" in arguments and "pages" in arguments:
+            first, last = arguments["pages"]
+            if last - first >= MAX_IO or last >= MAX_PAGES:
+                keys["pages"].fail(
+                    "is too much for one step", f"{MAX_IO} pages at most, of the first {MAX_PAGES}"
+                )
         if "region" in arguments and process:
             region = regions.get(arguments["region"])
             if region is None:
@@ -260,7 +270,7 @@ def _migrate_pages(place: Place) -> Events:
 
 def _move_pages(place: Place) -> Events:
     size = place.machine.page_size
-    pages = array("Q", [place.where.start + index * size for index in place.index().tolist()])
+    pages = array("Q", (place.where.start + place.index() * size).astype(np.uint64).tobytes())
     nodes = array("i", [place.arguments["node"]]) * len(pages)
     status = array("i", [0]) * len(pages)
     flags = MoveFlag.MOVE_ALL if place.arguments.get("all") else MoveFlag.MOVE
@@ -300,7 +310,7 @@ def _mbind(place: Place) -> Events:
 
 def _dontneed(place: Place) -> Events:
     for vma, index in place.spans():
-        place.machine.zap(vma, index)
+        place.machine.zap(vma, index, place.task.leader.cpu)
     yield from place.machine.step("dontneed", 0.0)
     return 0
 
@@ -376,7 +386,7 @@ def _file_of(place: Place) -> AddressSpace:
 
 
 def _pages_of_file(place: Place, space: AddressSpace) -> Indices:
-    first, last = place.arguments.get("pages") or (0, space.size - 1)
+    first, last = place.arguments.get("pages") or (0, min(space.size, MAX_IO) - 1)
     return np.arange(first, last + 1, dtype=np.int64)
 
 
@@ -405,11 +415,11 @@ def _msync(place: Place) -> Events:
 
 def _truncate(place: Place) -> Events:
     pages = -(-place.arguments["size"] // place.machine.page_size)
-    return (yield from truncate(place.machine, _file_of(place), pages))
+    return (yield from truncate(place.machine, _file_of(place), pages, place.task.leader.cpu))
 
 
 def _unlink(place: Place) -> Events:
-    return (yield from file_io.unlink(place.machine, _file_of(place)))
+    return (yield from file_io.unlink(place.machine, _file_of(place), place.task.leader.cpu))
 
 
 def _swapoff(place: Place) -> Events:

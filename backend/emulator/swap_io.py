@@ -51,16 +51,16 @@ def drop_unused(m: Machine, pages: Pfns) -> None:
     frames.put(alone)
 
 
-def read_page(m: Machine, entry: int, pfn: int) -> Events:
+def read_page(m: Machine, entry: int, pfn: int, cpu: int | None) -> Events:
     """Read a slot into a new frame, which enters the swap cache locked. The reference of its allocation is the reader's
-    and is given back."""
+    and is given back. `cpu`: where the reader runs."""
     frames = m.frames
     one = np.array([pfn], np.int32)
     m.swap.enter(frames, entry, pfn)
     m.locks.trylock(one)
     m.locks.holders[pfn] += 1
     frames.flags[pfn] |= PG.SWAPBACKED
-    frames.add_lru(one, m.profile.new_anon_active)
+    m.pagevecs.lru_cache_add(one, m.profile.new_anon_active, cpu)
     yield from m.swap.device.request(m, m.costs.swap_read)
     frames.contents[pfn] = m.swap.contents[entry]
     frames.flags[pfn] |= PG.UPTODATE

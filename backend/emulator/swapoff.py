@@ -30,7 +30,7 @@ def swapoff(m: Machine) -> Events:
                 yield from _unuse_mm(m, mm)
             for space in list(m.rmap.spaces.values()):
                 for index in np.nonzero(space.swapped >= 0)[0].tolist():
-                    pfn = yield from lock_page(m, space, index, lambda: _frame(m))
+                    pfn = yield from lock_page(m, space, index, lambda: _frame(m), cpu=_cpu(m))
                     if pfn >= 0:
                         unlock_put(m, pfn)
             yield from _empty_cache(m)
@@ -66,7 +66,7 @@ def _unuse_pte(m: Machine, vma: Vma, index: int) -> Events:
         if vma.pte[index] != pte or m.swap.cache[entry] >= 0:
             m.frames.put(new)
             return
-        yield from read_page(m, entry, int(new[0]))
+        yield from read_page(m, entry, int(new[0]), _cpu(m))
         return
     m.locks.get_page(pfn)
     yield from m.locks.lock(pfn)
@@ -106,6 +106,11 @@ def _empty_cache(m: Machine) -> Events:
         unlock_put(m, pfn)
         drop_unused(m, one)
     yield from m.step("swapoff", m.costs.syscall)
+
+
+def _cpu(m: Machine) -> int:
+    """Where swapoff(8) runs."""
+    return next(iter(m.node_of_cpu))
 
 
 def _frame(m: Machine) -> Events:

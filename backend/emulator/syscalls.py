@@ -198,7 +198,7 @@ def _do_pages_move(
 ) -> Events:  # fmt: skip
     """do_pages_move() within the task's `mems`, frames from the `allowed` of the caller: runs of pages for one node are queued and moved together; a page that cannot be queued gets its
     status and flushes the queue. A positive failure ends the call: it counts what was not moved and not tried."""
-    yield from m.step("drain LRU caches", m.costs.drain)
+    yield from m.pagevecs.lru_add_drain_all()
     targets = np.array(nodes, np.int64)
     inside = np.isin(targets, np.array(list(mems), np.int64))
     valid = len(targets) if inside.all() else int(np.argmin(inside))

@@ -3,8 +3,10 @@ but text, numbers, truth values, lists and mappings; anchors and aliases are ref
 
 from __future__ import annotations
 
+import gc
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NoReturn, TypeVar, cast
 
@@ -15,8 +17,11 @@ from backend.text import printable
 
 T = TypeVar("T")
 MAX_BYTES = 8 << 20
+MAX_SECONDS = 86_400.0
+"""No time in a scenario is longer: a day."""
+_MAX_SIZE = 1 << 60
 
-_LOADER: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_LOADER: type[yaml.BaseLoader] = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 _SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,6})?)\s*([KMGTP]?)(?:iB|B)?\Z")
 _TIME = re.compile(r"(\d{1,12}(?:\.\d{1,9})?)\s*(s|ms|us|µs|ns|min)?\Z")
 _SCALE = {None: 1.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9, "min": 60.0}
@@ -92,14 +97,29 @@ class Value:
         match = _SIZE.match(self.text().strip())
         if not match:
             self.fail(f"'{printable(self.text(), 40)}' is not a size", "write it like 64KiB or 16GiB")
-        return int(float(match[1]) * 1024 ** " KMGTP".index(match[2] or " "))
+        size = int(float(match[1]) * 1024 ** " KMGTP".index(match[2] or " "))
+        if size > _MAX_SIZE:
+            self.fail(f"'{printable(self.text(), 40)}' is too large")
+        return size
 
     def seconds(self) -> float:
         """Seconds: 1s, 500ms, 2.5."""
         match = _TIME.match(self.text().strip())
         if not match:
             self.fail(f"'{printable(self.text(), 40)}' is not a time", "write it like 1s or 500ms")
-        return float(match[1]) * _SCALE[match[2]]
+        seconds = float(match[1]) * _SCALE[match[2]]
+        if seconds > MAX_SECONDS:
+            self.fail(
+                f"'{printable(self.text(), 40)}' is more than a day", "nothing in a scenario takes longer"
+            )
+        return seconds
+
+    def period(self) -> float:
+        """Seconds between two rounds of something: 0 for never, else at least a millisecond."""
+        seconds = self.seconds()
+        if 0 < seconds < 1e-3:
+            self.fail("is too often", "write 0 for never, or at least 1ms")
+        return seconds
 
     def share(self) -> float:
         """A part of the whole, 0 to 1: 80% or 0.8."""
@@ -120,6 +140,23 @@ class Value:
             if what is None:
                 raise
             self.fail(str(what), str(fix))
+
+
+def number_key(key: str) -> int | None:
+    """A key that is a node or a uid; None for other text."""
+    return int(key) if re.fullmatch(r"[0-9]{1,10}", key) else None
+
+
+@contextmanager
+def uncollected() -> Generator[None, None, None]:
+    """Without the cyclic garbage collector, which would look through a large document's nodes again and again."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 def parse_yaml(text: str, file: str) -> Value:

@@ -62,7 +62,8 @@ def check(m: Machine, more: list[Mm] = []) -> None:  # noqa: B006
 
 
 def check_at_rest(m: Machine, more: list[Mm] = [], pins: int = 0) -> None:  # noqa: B006
-    """Also: nothing is locked, nobody waits, nothing is isolated, every run of the event loop ends."""
+    """Also: nothing is locked, nobody waits, nothing is isolated, every run of the event loop ends. New pages may wait in
+    the CPUs' pagevecs."""
     m.env.run()
     check(m, more)
     for mm in address_spaces(m, more):
@@ -73,7 +74,16 @@ def check_at_rest(m: Machine, more: list[Mm] = [], pins: int = 0) -> None:  # no
     assert sum(m.locks.holders.values()) == pins, "8: no temporary reference is forgotten"
     held = np.zeros(len(used), np.bool_)
     held[list(m.locks.holders)] = True
+    held[m.pagevecs.cached()] = True
     assert ((m.frames.flags[used & ~held] & PG.LRU) != 0).all(), "7: isolated pages come back"
+
+
+def check_drained(m: Machine, more: list[Mm] = [], pins: int = 0) -> None:  # noqa: B006
+    """Also: once the pagevecs are drained, all pages are on the LRU, and what nobody uses is free."""
+    check_at_rest(m, more, pins)
+    m.pagevecs.flush()
+    assert not len(m.pagevecs.cached())
+    check_at_rest(m, more, pins)
 
 
 def _frame_states(m: Machine) -> None:
@@ -137,15 +147,21 @@ def _huge_pages(m: Machine) -> None:
 
 
 def _references(m: Machine) -> None:
-    """refcount = mappings + page or swap cache + buffers + isolation (or a target not yet handed out) + temporary holders."""
+    """refcount = mappings + page or swap cache + buffers + temporary holders + the per-CPU cache, or isolation (or a target
+    not yet handed out)."""
     frames = m.frames
     holders = np.zeros(len(frames.state), np.int64)
     for pfn, count in m.locks.holders.items():
         holders[pfn] = count
     used = frames.state == State.IN_USE
-    apart = used & ((frames.flags & PG.LRU) == 0)
+    cached = np.bincount(m.pagevecs.cached(), minlength=len(used))
+    assert (cached <= 1).all(), "2: a page waits in one pagevec, once"
+    assert not (cached > 0)[~used | ((frames.flags & PG.LRU) != 0)].any(), (
+        "7: what waits is not on the LRU yet"
+    )
+    apart = used & ((frames.flags & PG.LRU) == 0) & (cached == 0)
     buffers = (frames.flags & PG.PRIVATE) != 0
-    expected = frames.mapcount + _in_swap_cache(m) + _in_page_cache(m) + buffers + holders + apart
+    expected = frames.mapcount + _in_swap_cache(m) + _in_page_cache(m) + buffers + holders + cached + apart
     # A frame that only a temporary holder keeps was taken off the LRU by nobody: it has just been given up.
     orphan = apart & (holders > 0) & (frames.refcount == expected - 1)
     assert np.array_equal(frames.refcount[used & ~orphan], expected[used & ~orphan]), "2: references add up"
@@ -282,6 +298,9 @@ def _contents(m: Machine, vma: Vma) -> None:
     assert np.array_equal(stored, vma.expected[on_device]), "4: what was swapped out is on the device"
     known = (pfns >= 0) & (frames.mapping[pfns] >= 0)
     readable = known & ~(swapped & ((frames.flags[np.maximum(pfns, 0)] & PG.LOCKED) != 0))
+    if vma.file is not None:
+        # A frame that was a page of the file until its contents went elsewhere.
+        readable &= ~(((pte & PTE_MIGRATION) != 0) & (frames.mapping[np.maximum(pfns, 0)] == 0))
     assert np.array_equal(frames.contents[pfns[readable]], vma.expected[readable]), (
         "4: lost write or stale read"
     )

@@ -205,6 +205,7 @@ def with_64_in_swap(layout: dict[int, int], cpu: int = 0) -> tuple[Me, list[int]
     before = sum(layout.values())
     vma = me.region(layout, pages=before + 64)
     me.touch(vma, first=before)
+    me.m.pagevecs.lru_add_drain(me.task.leader.cpu)
     me.m.run(me.m.reclaim._page_out(vma.pfns(np.arange(before, before + 64))))
     me.task.leader.cpu = cpu
     return me, me.addresses(vma)[before:]

@@ -133,3 +133,18 @@ steps:
     assert [step["errno"] for step in report["steps"]] == [None, None, "EINVAL", None]
     assert report["tasks"]["a"]["vmas"][0]["nodes"] == {"1": 16}
     assert [node["kept_out"] for node in report["nodes"]] == [1, 0]
+
+
+def test_after_a_failed_removal_cpusets_have_the_node_again() -> None:
+    """Also when the nodes were counted while it was going: another node came or went meanwhile."""
+    m = machine("direct-v8")
+    task = m.spawn("t", cpu=0)
+    vma = region(m, task, {3: 4})
+    m.locks.get_page(int(vma.pfns(np.array([2]))[0]))
+    going = m.env.process(offline(m, 3))
+    m.env.step()
+    m.run(offline(m, 2))
+    assert str(m.cpusets.root.mems) == "0-1"
+    with pytest.raises(OSError):
+        m.env.run(until=going)
+    assert str(m.cpusets.root.mems) == "0-1,3"

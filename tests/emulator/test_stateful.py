@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from backend.emulator import file_io, policy_calls, syscalls
 from backend.emulator.fault import OutOfMemory, SegmentationFault, touch
@@ -30,7 +37,7 @@ from backend.emulator.task import Task
 from backend.nodeset import NodeSet
 from tests.emulator.cpuset_rules import CpusetRules, reached
 from tests.emulator.files import file, mapped, shared_memory
-from tests.emulator.invariants import check, check_at_rest
+from tests.emulator.invariants import check, check_at_rest, check_drained
 from tests.emulator.machines import machine, region, write_equal
 
 sets = st.sets(st.integers(0, 3), min_size=1).map(NodeSet)
@@ -193,18 +200,19 @@ class Happenings(CpusetRules, RuleBasedStateMachine):
             self._start(path)
 
     @precondition(lambda self: self.tasks)
-    @rule(pick=picks, first=st.integers(0, 13), count=st.integers(1, 6))
-    def dontneed(self, pick: int, first: int, count: int) -> None:
+    @rule(pick=picks, first=st.integers(0, 13), count=st.integers(1, 6), drains=st.booleans())
+    def dontneed(self, pick: int, first: int, count: int, drains: bool) -> None:
         found = self._vma(pick)
         if found:
-            self.m.zap(found[1], np.arange(first, min(found[1].pages, first + count), dtype=np.int64))
+            index = np.arange(first, min(found[1].pages, first + count), dtype=np.int64)
+            self.m.zap(found[1], index, found[0].leader.cpu if drains else None)
 
     @precondition(lambda self: self.tasks)
-    @rule(pick=picks)
-    def munmap(self, pick: int) -> None:
+    @rule(pick=picks, drains=st.booleans())
+    def munmap(self, pick: int, drains: bool) -> None:
         found = self._vma(pick)
         if found:
-            self.m.munmap(found[1])
+            self.m.munmap(found[1], found[0].leader.cpu if drains else None)
             if found[1].file is None:
                 region(self.m, found[0], {}, pages=14)
 
@@ -282,9 +290,9 @@ class Happenings(CpusetRules, RuleBasedStateMachine):
             self._start(file_io.msync(self.m, task, vma.start, index, wait))
 
     @precondition(lambda self: self._files())
-    @rule(pick=picks, size=st.integers(0, 9))
-    def truncate(self, pick: int, size: int) -> None:
-        self._start(truncate(self.m, self._files()[pick % len(self._files())], size))
+    @rule(pick=picks, size=st.integers(0, 9), cpu=st.none() | st.integers(0, 7))
+    def truncate(self, pick: int, size: int, cpu: int | None) -> None:
+        self._start(truncate(self.m, self._files()[pick % len(self._files())], size, cpu))
 
     @precondition(lambda self: self._files())
     @rule(pick=picks)
@@ -329,6 +337,13 @@ class Happenings(CpusetRules, RuleBasedStateMachine):
         if not often:
             self._start(swapoff(self.m))
 
+    @rule(cpu=st.integers(0, 7), everywhere=st.booleans())
+    def drain(self, cpu: int, everywhere: bool) -> None:
+        if everywhere:
+            self._start(self.m.pagevecs.lru_add_drain_all())
+        else:
+            self.m.pagevecs.lru_add_drain(cpu)
+
     @rule(node=st.integers(0, 3), back=st.booleans())
     def hotplug(self, node: int, back: bool) -> None:
         self._start(online(self.m, node) if back else offline(self.m, node))
@@ -371,35 +386,42 @@ class Happenings(CpusetRules, RuleBasedStateMachine):
     def invariants_hold(self) -> None:
         self.tasks = [task for task in self.tasks if task.alive]
         check(self.m, self.exited)
+        cached = self.m.pagevecs.cached()
+        if (self.m.frames.refcount[cached] == 1).any():
+            seen.add("a page that only a pagevec still holds")
 
     def teardown(self) -> None:
-        check_at_rest(self.m, self.exited, len(self.pins))
+        check_drained(self.m, self.exited, len(self.pins))
         seen.update(name for name, value in self.m.counters.items() if value)
 
 
-def _case(profile: str, batch: int, pages: int = 48) -> type:
+CHECKS_TO_SKIP = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
+
+
+def state_machine(profile: str, batch: int, pages: int) -> type[Happenings]:
     name = f"{profile}-batch-{batch}-pages-{pages}"
-    state_machine = type(name, (Happenings,), {"profile": profile, "batch": batch, "pages": pages})
-    case = state_machine.TestCase  # type: ignore[attr-defined]
-    case.settings = settings(
-        max_examples=70,
-        stateful_step_count=40,
-        deadline=None,
-        suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
-        derandomize=True,
+    return type(name, (Happenings,), {"profile": profile, "batch": batch, "pages": pages})
+
+
+CASES = (
+    ("linux-6", 1, 48), ("linux-6", 64, 48), ("direct-v8", 1, 48), ("direct-v8", 64, 48), ("swap-2.6.15", 1, 48),
+    ("swap-2.6.15", 64, 48), ("linux-6", 1, 10), ("direct-v8", 4, 10), ("swap-2.6.15", 4, 10),
+)  # fmt: skip
+"""Profile, frames per kernel step, frames a node: 10 is memory pressure."""
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_whatever_happens_the_invariants_hold(case: tuple[str, int, int]) -> None:
+    run_state_machine_as_test(
+        state_machine(*case),
+        settings=settings(
+            max_examples=70,
+            stateful_step_count=40,
+            deadline=None,
+            suppress_health_check=CHECKS_TO_SKIP,
+            derandomize=True,
+        ),
     )
-    return case
-
-
-TestLinux6PageByPage = _case("linux-6", 1)
-TestLinux6InBatches = _case("linux-6", 64)
-TestDirectV8PageByPage = _case("direct-v8", 1)
-TestDirectV8InBatches = _case("direct-v8", 64)
-TestSwapPageByPage = _case("swap-2.6.15", 1)
-TestSwapInBatches = _case("swap-2.6.15", 64)
-TestLinux6UnderPressure = _case("linux-6", 1, pages=10)
-TestDirectV8UnderPressure = _case("direct-v8", 4, pages=10)
-TestSwapUnderPressure = _case("swap-2.6.15", 4, pages=10)
 
 
 def test_the_state_machine_came_to_the_interesting_places() -> None:
@@ -414,6 +436,8 @@ def test_the_state_machine_came_to_the_interesting_places() -> None:
         "swapcache_faults",
         "numa_hint_faults_local",
         "numa_pages_migrated",
+        "lru_add_drain_all",
+        "a page that only a pagevec still holds",
     } <= seen
     assert {"linux-6", "direct-v8"} <= reached
 

@@ -37,7 +37,7 @@ def do_migrate_pages(
     unmap meanwhile stands still.
     """
     busy = 0
-    yield from m.step("drain LRU caches", m.costs.drain)
+    yield from m.pagevecs.lru_add_drain_all()
     if m.swaps_out:
         return (yield from swap_out_nodes(m, mm, sources - targets, move_all))
     moves = remap(sources, targets, m.profile.rule)
