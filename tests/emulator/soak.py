@@ -79,6 +79,8 @@ def main() -> int:
         number, case = first + turn, chosen[turn % len(chosen)]
         try:
             run(CASES[case], number, tally)
+        except KeyboardInterrupt:
+            break
         except BaseException:
             tally.print(began)
             print(
