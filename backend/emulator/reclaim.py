@@ -31,6 +31,8 @@ _WINDOW = 1024
 """Frames looked at in one go."""
 _CLUSTER = 64
 """Pages written out in one go."""
+_CONGESTION = 1e-3
+"""Seconds that direct reclaim waits while others write."""
 _IDLE_ROUNDS = 4
 """Times that the hand goes round without getting anything before reclaim gives up."""
 
@@ -67,8 +69,18 @@ class Reclaimer:
             self.m.count("allocstall", 1)
             for node in sorted(nodes):
                 got += yield from self._shrink(self.m.frames.zones[node], short, task.leader.cpu)
-            if not got and not self._kill_somebody(nodes):
+            if got:
+                continue
+            if self._writing(nodes):
+                yield from self.m.step("congestion_wait", _CONGESTION)
+            elif not self._kill_somebody(nodes):
                 return
+
+    def _writing(self, nodes: frozenset[int]) -> bool:
+        """Whether pages of these nodes are being written: they will be free soon."""
+        flags = self.m.frames.flags
+        zones = (self.m.frames.zones[node] for node in nodes)
+        return any((flags[zone.start : zone.start + zone.pages] & PG.WRITEBACK).any() for zone in zones)
 
     def _kswapd(self, zone: Zone) -> Events:
         cpus = self.m.node_of_cpu

@@ -129,3 +129,15 @@ def test_a_node_can_go_offline_under_pressure(profile: str) -> None:
     check_at_rest(m)
     assert all_read(m, task, vma)
     check_at_rest(m)
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_who_wants_memory_while_all_of_it_is_being_written_waits_and_is_not_killed(profile: str) -> None:
+    m = machine(profile, pages=64, nodes=1, swap_pages=300)
+    task = m.spawn("t", cpu=0)
+    vma = region(m, task, {}, pages=160)
+    for first in range(0, 160, 4):
+        write(m, task, vma, first, 4)
+    assert task.alive
+    assert all_read(m, task, vma)
+    check_at_rest(m)
