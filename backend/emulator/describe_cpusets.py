@@ -13,7 +13,8 @@ from backend.emulator.permissions import Cap
 from backend.nodeset import CpuSet, NodeSet
 
 if TYPE_CHECKING:
-    from backend.emulator.description import ProcessSpec, Step
+    from backend.emulator.describe_processes import ProcessSpec
+    from backend.emulator.description import Step
     from backend.emulator.yaml_reader import Value
 
 

@@ -20,7 +20,7 @@ from backend.emulator.task import Task
 from backend.errors import UsageError
 
 if TYPE_CHECKING:
-    from backend.emulator.description import RegionSpec
+    from backend.emulator.describe_processes import RegionSpec
     from backend.emulator.machine import Machine
 
 _FLAGS = {"io": VM.IO, "reserved": VM.RESERVED, "mlocked": VM.LOCKED, "huge": VM.HUGEPAGE}

@@ -11,7 +11,8 @@ import simpy
 
 from backend.emulator.audit import damaged_pages
 from backend.emulator.cpuset import Cpuset
-from backend.emulator.description import Description, ProcessSpec, RegionSpec, Step
+from backend.emulator.describe_processes import ProcessSpec, RegionSpec
+from backend.emulator.description import Description, Step
 from backend.emulator.file_fault import BusError
 from backend.emulator.file_io import create, mount
 from backend.emulator.filesystem import AddressSpace

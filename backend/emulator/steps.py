@@ -39,7 +39,8 @@ from backend.nodeset import CpuSet, NodeSet
 
 if TYPE_CHECKING:
     from backend.emulator.describe_files import FileSpec
-    from backend.emulator.description import ProcessSpec, Step
+    from backend.emulator.describe_processes import ProcessSpec
+    from backend.emulator.description import Step
     from backend.emulator.machine import Machine
     from backend.emulator.yaml_reader import Value
 

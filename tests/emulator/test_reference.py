@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from backend.emulator.costs import Costs
-from backend.emulator.description import KINDS, parse_description
+from backend.emulator.describe_processes import KINDS
+from backend.emulator.description import parse_description
 from backend.emulator.machine import Patches
 from backend.emulator.profile import PROFILES
 from backend.emulator.run import run_scenario
