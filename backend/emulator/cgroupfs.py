@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from backend.emulator.cpuset import Cpuset
-from backend.emulator.frames import PG, State
+from backend.emulator.page import PG, State
 from backend.emulator.page_lock import Events
 from backend.emulator.permissions import may_write
 from backend.emulator.task import Task

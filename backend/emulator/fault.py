@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from backend.emulator.file_fault import do_no_page, map_cached, write_shared
-from backend.emulator.frames import PG, Pfns
 from backend.emulator.huge_fault import copy_hugetlb, fault_huge, wants_huge
 from backend.emulator.mempolicy import Mempolicy
 from backend.emulator.mm import (
@@ -25,6 +24,7 @@ from backend.emulator.mm import (
     Mm,
     Vma,
 )  # fmt: skip
+from backend.emulator.page import PG, Pfns
 from backend.emulator.page_lock import Events
 from backend.emulator.placing import (
     OutOfMemory,

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from backend.emulator.filesystem import AddressSpace
-from backend.emulator.frames import PG, Pfns
 from backend.emulator.mm import PTE_DIRTY, PTE_WRITE, PTE_YOUNG, PTE_ZERO, VM, Indices, Vma
+from backend.emulator.page import PG, Pfns
 from backend.emulator.page_cache import add_buffers, lock_page, unlock_put
 from backend.emulator.page_lock import Events
 from backend.emulator.placing import (

@@ -9,8 +9,8 @@ import numpy as np
 
 from backend.emulator.file_fault import make_dirty
 from backend.emulator.filesystem import AddressSpace, Filesystem, FilesystemType
-from backend.emulator.frames import PG, Pfns
 from backend.emulator.mm import Indices
+from backend.emulator.page import PG, Pfns
 from backend.emulator.page_cache import add, lock_page, truncate, unlock_put
 from backend.emulator.page_lock import Events
 from backend.emulator.placing import OutOfMemory, alloc_by_policy, room_for

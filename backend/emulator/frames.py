@@ -3,94 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from math import isqrt
 
 import numpy as np
 from numpy.typing import NDArray
 
+from backend.emulator import compound
 from backend.emulator.batches import pick, span
-
-Pfns = NDArray[np.int32]
-"""Page frame numbers: a batch."""
+from backend.emulator.page import PG, Pfns, State
+from backend.emulator.zone import Zone
 
 FIRST_PFN = 256
 """Frames below belong to the firmware: reserved, of no node."""
-
-
-class PG:
-    """Page flags (include/linux/page-flags.h): plain ints, since they meet numpy arrays of 32 bits. SWAPBACKED: anonymous
-    and shared memory, whose way out is swap (its own LRU lists). PRIVATE: has buffers; BUFFER_LOCK: I/O on them is in flight.
-    COMPOUND: part of a huge page, which all its frames say; HUGETLB: of one of the pool. KSM: stands
-    for many equal pages.
-    """
-
-    LOCKED = 1 << 0
-    ERROR = 1 << 1
-    REFERENCED = 1 << 2
-    UPTODATE = 1 << 3
-    DIRTY = 1 << 4
-    LRU = 1 << 5
-    ACTIVE = 1 << 6
-    CHECKED = 1 << 7
-    RESERVED = 1 << 8
-    PRIVATE = 1 << 9
-    WRITEBACK = 1 << 10
-    SWAPCACHE = 1 << 11
-    MAPPEDTODISK = 1 << 12
-    MLOCKED = 1 << 13
-    SWAPBACKED = 1 << 14
-    BUFFER_LOCK = 1 << 15
-    COMPOUND = 1 << 16
-    HUGETLB = 1 << 17
-    KSM = 1 << 18
-
-
-class State:
-    """What a frame is: exactly one of these."""
-
-    KEPT_OUT = 0
-    FREE = 1
-    IN_USE = 2
-    POOL = 3
-    """A free page of the hugetlb pool."""
-
-
-class Lru:
-    """The LRU lists of a zone (enum lru_list)."""
-
-    INACTIVE_ANON, ACTIVE_ANON, INACTIVE_FILE, ACTIVE_FILE = range(4)
-
-
-@dataclass(slots=True)
-class Zone:
-    """One node's frames. `stack[:free]` are its free frames; watermarks in pages; `numastat` as in sysfs.
-    `isolated`: nothing is allocated from it, what is freed is kept out; `kept_out`: how many of its frames are. `lru`: pages on
-    each list, by `Lru`. `nr_file`: pages in the page cache, those of shared memory (`nr_shmem`) among them; `nr_swapcached`: in
-    the swap cache. `nr_hugepages`: of the hugetlb pool, and the first frames of the free ones."""
-
-    nid: int
-    start: int
-    pages: int
-    stack: Pfns
-    free: int
-    wmark_min: int = 0
-    wmark_low: int = 0
-    wmark_high: int = 0
-    zonelist: tuple[int, ...] = ()
-    isolated: bool = False
-    kept_out: int = 0
-    lru: NDArray[np.int64] = field(default_factory=lambda: np.zeros(4, np.int64))
-    nr_file: int = 0
-    nr_shmem: int = 0
-    nr_swapcached: int = 0
-    nr_hugepages: int = 0
-    hugetlb_free: list[int] = field(default_factory=list[int])
-    numastat: dict[str, int] = field(
-        default_factory=lambda: dict.fromkeys(
-            ("numa_hit", "numa_miss", "numa_foreign", "interleave_hit", "local_node", "other_node"), 0
-        )
-    )
 
 
 def _block_pages(nodes: Sequence[tuple[int, int]], page_size: int) -> int:
@@ -236,7 +160,7 @@ class MemMap:
         if not len(pfns):
             return
         if self.compounds:
-            pfns = self._free_compound(pfns)
+            pfns = compound.free_compound(self, pfns)
         self.drop_lru(pfns)
         at = span(pfns)
         self.state[at] = State.FREE
@@ -254,88 +178,11 @@ class MemMap:
             zone = self.zones[nid]
             mine = pfns[here]
             if self.offline_blocks or self.bad:
-                mine = self._keep_out(zone, mine)
+                mine = self.keep_out(zone, mine)
             zone.stack[zone.free : zone.free + len(mine)] = mine[::-1]
             zone.free += len(mine)
 
-    def zone_starts(self, pfns: Pfns) -> Pfns:
-        """The first frame of each one's zone."""
-        starts = np.zeros(max(self.zones) + 1, np.int32)
-        for nid, zone in self.zones.items():
-            starts[nid] = zone.start
-        return starts[self.nid[pfns]]
-
-    def heads(self, pfns: Pfns) -> Pfns:
-        """The first frame of the huge page that each would belong to: huge pages are aligned within their zone."""
-        starts = self.zone_starts(pfns)
-        return starts + (pfns - starts) // self.huge * self.huge
-
-    def block(self, heads: Pfns) -> Pfns:
-        """All frames of huge pages, in order."""
-        return (heads[:, None] + np.arange(self.huge, dtype=np.int32)).reshape(-1)
-
-    def make_compound(self, pfns: Pfns, flags: int = 0) -> None:
-        """Whole, aligned blocks are huge pages from now on."""
-        self.flags[pfns] |= PG.COMPOUND | flags
-        self.compounds += len(pfns) // self.huge
-
-    def split(self, pfns: Pfns) -> None:
-        """Huge pages that any of these belong to become ordinary pages (split_huge_page())."""
-        inside = pfns[(self.flags[pfns] & (PG.COMPOUND | PG.HUGETLB)) == PG.COMPOUND]
-        if len(inside):
-            heads = np.unique(self.heads(inside))
-            self.flags[self.block(heads)] &= ~np.uint32(PG.COMPOUND)
-            self.compounds -= len(heads)
-
-    def _free_compound(self, pfns: Pfns) -> Pfns:
-        """Of frames that become free those for the allocator: pages of the hugetlb pool go back to it, transparent huge
-        pages of which a part is left are ordinary pages from now on."""
-        self.split(pfns)
-        pooled = (self.flags[pfns] & PG.HUGETLB) != 0
-        mine = pfns[pooled]
-        if len(mine):
-            self.state[mine] = State.POOL
-            self.flags[mine] = PG.COMPOUND | PG.HUGETLB
-            for attribute in (
-                self.refcount,
-                self.mapcount,
-                self.mapping,
-                self.index,
-                self.contents,
-                self.cgroup,
-            ):
-                attribute[mine] = 0
-            for head in np.unique(self.heads(mine)).tolist():
-                zone = self.zones[int(self.nid[head])]
-                zone.hugetlb_free.append(head)
-                inside = range(head, head + self.huge)
-                gone = not self.offline_blocks.isdisjoint({pfn // self.block_pages for pfn in inside})
-                if gone or not self.bad.isdisjoint(inside):
-                    self.shrink_pool(zone, 1)
-        return pfns[~pooled]
-
-    def take_blocks(self, zone: Zone, count: int) -> Pfns:
-        """Up to `count` free, aligned blocks of a zone off its free stack, as far as the min watermark allows; refcount 1."""
-        blocks = zone.pages // self.huge
-        count = min(count, (zone.free - zone.wmark_min) // self.huge)
-        if count <= 0 or not blocks:
-            return np.empty(0, np.int32)
-        free = (
-            self.state[zone.start : zone.start + blocks * self.huge].reshape(blocks, self.huge) == State.FREE
-        )
-        heads = (np.nonzero(free.all(axis=1))[0][:count] * self.huge + zone.start).astype(np.int32)
-        pfns = self.block(heads)
-        taken = np.zeros(zone.pages, np.bool_)
-        taken[pfns - zone.start] = True
-        rest = zone.stack[: zone.free]
-        rest = rest[~taken[rest - zone.start]]
-        zone.stack[: len(rest)] = rest
-        zone.free = len(rest)
-        self.state[pfns] = State.IN_USE
-        self.refcount[pfns] = 1
-        return pfns
-
-    def _keep_out(self, zone: Zone, pfns: Pfns) -> Pfns:
+    def keep_out(self, zone: Zone, pfns: Pfns) -> Pfns:
         """Of frames that became free those that may be used again; the others are kept out."""
         out = np.isin(pfns // self.block_pages, list(self.offline_blocks)) | np.isin(pfns, list(self.bad))
         self.state[pfns[out]] = State.KEPT_OUT
@@ -346,68 +193,6 @@ class MemMap:
         """From now on frames remember who took their last hinting fault (page_cpupid_last(); 0: nobody)."""
         if self.last_cpupid is None:
             self.last_cpupid = np.zeros(len(self.nid), np.int32)
-
-    def blocks_of(self, nid: int) -> range:
-        """The numbers of a node's memory blocks; the last may be filled in part only."""
-        zone = self.zones[nid]
-        first = zone.start // self.block_pages
-        return range(first, first + -(-zone.pages // self.block_pages))
-
-    def block_frames(self, number: int) -> Pfns:
-        """The frames of a memory block."""
-        first = number * self.block_pages
-        frames = np.arange(first, min(first + self.block_pages, len(self.nid)), dtype=np.int32)
-        return frames[self.nid[frames] >= 0]
-
-    def isolate_block(self, number: int) -> None:
-        """Nothing is allocated from this memory block any more; its free frames are kept out, those in use when they are
-        freed. Free pages of the hugetlb pool are dissolved."""
-        frames = self.block_frames(number)
-        zone = self.zones[int(self.nid[frames[0]])]
-        self.offline_blocks.add(number)
-        zone.isolated = self.offline_blocks.issuperset(self.blocks_of(zone.nid))
-        inside = set(frames.tolist())
-        for head in [
-            head for head in zone.hugetlb_free if not inside.isdisjoint(range(head, head + self.huge))
-        ]:
-            self.discard_from_pool(head)
-        stack = zone.stack[: zone.free]
-        rest = self._keep_out(zone, stack)
-        zone.stack[: len(rest)] = rest
-        zone.free = len(rest)
-
-    def return_block(self, number: int) -> None:
-        """The block's frames can be used again, except bad ones."""
-        frames = self.block_frames(number)[::-1]
-        zone = self.zones[int(self.nid[frames[0]])]
-        self.offline_blocks.discard(number)
-        zone.isolated = False
-        back = frames[(self.state[frames] == State.KEPT_OUT) & ~np.isin(frames, list(self.bad))]
-        self.state[back] = State.FREE
-        zone.stack[zone.free : zone.free + len(back)] = back
-        zone.free += len(back)
-        zone.kept_out -= len(back)
-
-    def shrink_pool(self, zone: Zone, count: int) -> None:
-        """Free pages of the hugetlb pool become ordinary free memory."""
-        for _ in range(count):
-            mine = self.block(np.array([zone.hugetlb_free.pop()], np.int32))
-            zone.nr_hugepages -= 1
-            self.dissolve(mine)
-            self.free(mine)
-
-    def discard_from_pool(self, pfn: int) -> None:
-        """The free page of the pool that this frame belongs to becomes ordinary free memory."""
-        zone = self.zones[int(self.nid[pfn])]
-        head = int(self.heads(np.array([pfn], np.int32))[0])
-        zone.hugetlb_free.remove(head)
-        zone.hugetlb_free.append(head)
-        self.shrink_pool(zone, 1)
-
-    def dissolve(self, pfns: Pfns) -> None:
-        """One page that was of the hugetlb pool is ordinary frames from now on."""
-        self.flags[pfns] &= ~np.uint32(PG.COMPOUND | PG.HUGETLB)
-        self.compounds -= 1
 
     def put(self, pfns: Pfns) -> None:
         """Drop one reference each; those that had the last one are freed. A frame may be named twice where pages are merged

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from backend.emulator.frames import Pfns, State
+from backend.emulator.compound import discard_from_pool, split_huge
+from backend.emulator.memory_block import block_frames, blocks_of, isolate_block, return_block
 from backend.emulator.migration.blocks import migrate_blocks, take_apart
 from backend.emulator.migration.direct import Lists, migrate_pages, put_all_back
 from backend.emulator.migration.isolate import isolate
+from backend.emulator.page import Pfns, State
 from backend.emulator.page_lock import Events
 from backend.emulator.syscalls import fail
 
@@ -30,7 +32,7 @@ def offline(m: Machine, node: int) -> Events:
     """
     if node not in m.memory_nodes or len(m.memory_nodes) == 1:
         raise fail(errno.EINVAL)
-    blocks = [number for number in m.frames.blocks_of(node) if number not in m.frames.offline_blocks]
+    blocks = [number for number in blocks_of(m.frames, node) if number not in m.frames.offline_blocks]
     yield from _take_out(m, node, blocks)
     return 0
 
@@ -38,7 +40,7 @@ def offline(m: Machine, node: int) -> Events:
 def offline_block(m: Machine, number: int) -> Events:
     """One memory block out of use (memory_block_action()). OSError EINVAL (it is, or the machine would have none), EBUSY."""
     node = _node_of(m, number)
-    others = set(m.frames.blocks_of(node)) - m.frames.offline_blocks - {number}
+    others = set(blocks_of(m.frames, node)) - m.frames.offline_blocks - {number}
     if number in m.frames.offline_blocks or (not others and len(m.memory_nodes) == 1):
         raise fail(errno.EINVAL)
     yield from _take_out(m, node, [number])
@@ -48,8 +50,8 @@ def offline_block(m: Machine, number: int) -> Events:
 def _take_out(m: Machine, node: int, blocks: list[int]) -> Events:
     frames = m.frames
     for number in blocks:
-        frames.isolate_block(number)
-    span = np.concatenate([frames.block_frames(number) for number in blocks])
+        isolate_block(frames, number)
+    span = np.concatenate([block_frames(frames, number) for number in blocks])
     for _ in range(_ATTEMPTS):
         pages = span[frames.state[span] == State.IN_USE]
         if not len(pages):
@@ -57,7 +59,7 @@ def _take_out(m: Machine, node: int, blocks: list[int]) -> Events:
         yield from _empty(m, pages, node)
     if (frames.state[span] == State.IN_USE).any():
         for number in blocks:
-            frames.return_block(number)
+            return_block(frames, number)
         yield from m.cpusets.follow_nodes()
         raise fail(errno.EBUSY)
     yield from m.cpusets.follow_nodes()
@@ -65,7 +67,9 @@ def _take_out(m: Machine, node: int, blocks: list[int]) -> Events:
 
 def online(m: Machine, node: int) -> Events:
     """The node's memory back in use, bad frames excepted. OSError EINVAL: all of it is in use."""
-    blocks = m.frames.offline_blocks.intersection(m.frames.blocks_of(node)) if node in m.nodes else set[int]()
+    blocks = (
+        m.frames.offline_blocks.intersection(blocks_of(m.frames, node)) if node in m.nodes else set[int]()
+    )
     if not blocks:
         raise fail(errno.EINVAL)
     yield from _bring_back(m, sorted(blocks))
@@ -82,22 +86,22 @@ def online_block(m: Machine, number: int) -> Events:
 
 def _bring_back(m: Machine, blocks: list[int]) -> Events:
     for number in blocks:
-        m.frames.return_block(number)
+        return_block(m.frames, number)
     yield from m.step("online", m.costs.syscall)
     yield from m.cpusets.follow_nodes()
 
 
 def _node_of(m: Machine, number: int) -> int:
-    return next(node for node in m.nodes if number in m.frames.blocks_of(node))
+    return next(node for node in m.nodes if number in blocks_of(m.frames, node))
 
 
 def bad_page(m: Machine, pfn: int) -> Events:
     """One frame out of use: its page moves elsewhere, the frame is kept out for good. OSError EBUSY: the page stayed."""
     m.frames.bad.add(pfn)
     one = np.array([pfn], np.int32)
-    m.frames.split(one)
+    split_huge(m.frames, one)
     if m.frames.state[pfn] == State.POOL:
-        m.frames.discard_from_pool(pfn)
+        discard_from_pool(m.frames, pfn)
     if m.frames.state[pfn] == State.IN_USE:
         yield from _empty(m, one, int(m.frames.nid[pfn]))
     if m.frames.state[pfn] != State.KEPT_OUT:

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from backend.emulator.frames import PG, Pfns, State, Zone
+from backend.emulator.compound import dissolve, frames_of, make_compound, shrink_pool, take_blocks
 from backend.emulator.mm import PTE_ZERO, VM, Indices, Vma
+from backend.emulator.page import PG, Pfns, State
 from backend.emulator.placing import preferred_node
+from backend.emulator.zone import Zone
 
 if TYPE_CHECKING:
     from backend.emulator.machine import Machine
@@ -20,14 +22,14 @@ if TYPE_CHECKING:
 def fill_pool(m: Machine, nid: int, count: int) -> int:
     """nr_hugepages of a node: that many pages in its hugetlb pool, as far as there is memory. Returns how many it has."""
     frames, zone = m.frames, m.frames.zones[nid]
-    pfns = frames.take_blocks(zone, count - zone.nr_hugepages)
+    pfns = take_blocks(frames, zone, count - zone.nr_hugepages)
     if len(pfns):
-        frames.make_compound(pfns, PG.HUGETLB)
+        make_compound(frames, pfns, PG.HUGETLB)
         zone.nr_hugepages += len(pfns) // frames.huge
         frames.put(pfns)
     surplus = zone.nr_hugepages - count
     if surplus > 0:
-        frames.shrink_pool(zone, min(surplus, len(zone.hugetlb_free)))
+        shrink_pool(frames, zone, min(surplus, len(zone.hugetlb_free)))
     return zone.nr_hugepages
 
 
@@ -37,7 +39,7 @@ def from_pool(m: Machine, nid: int, strict: bool) -> Pfns:
     for candidate in (nid,) if strict else frames.zones[nid].zonelist:
         zone = frames.zones[candidate]
         if zone.hugetlb_free and not zone.isolated:
-            pfns = frames.block(np.array([zone.hugetlb_free.pop(0)], np.int32))
+            pfns = frames_of(frames, np.array([zone.hugetlb_free.pop(0)], np.int32))
             frames.state[pfns] = State.IN_USE
             frames.refcount[pfns] = 1
             return pfns
@@ -53,8 +55,8 @@ def target_block(m: Machine, old: Pfns, nid: int, strict: bool) -> tuple[Pfns, b
         return new, False
     for candidate in (nid,) if strict else frames.zones[nid].zonelist:
         zone: Zone = frames.zones[candidate]
-        if not zone.isolated and len(new := frames.take_blocks(zone, 1)):
-            frames.make_compound(new, PG.HUGETLB if pooled else 0)
+        if not zone.isolated and len(new := take_blocks(frames, zone, 1)):
+            make_compound(frames, new, PG.HUGETLB if pooled else 0)
             if pooled:
                 zone.nr_hugepages += 1
             return new, pooled
@@ -64,7 +66,7 @@ def target_block(m: Machine, old: Pfns, nid: int, strict: bool) -> tuple[Pfns, b
 def leave_pool(m: Machine, pfns: Pfns) -> None:
     """A page of the pool is ordinary frames from now on."""
     m.frames.zones[int(m.frames.nid[pfns[0]])].nr_hugepages -= 1
-    m.frames.dissolve(pfns)
+    dissolve(m.frames, pfns)
 
 
 def whole_ranges(m: Machine, vma: Vma, index: Indices) -> Indices:
@@ -97,8 +99,8 @@ def alloc_transparent(m: Machine, task: Task, thread: Thread, vma: Vma, index: I
     for candidate in frames.zones[nid].zonelist:
         if nodemask is not None and candidate not in nodemask:
             continue
-        if len(pfns := frames.take_blocks(frames.zones[candidate], 1)):
-            frames.make_compound(pfns)
+        if len(pfns := take_blocks(frames, frames.zones[candidate], 1)):
+            make_compound(frames, pfns)
             m.count("thp_fault_alloc", 1)
             return pfns
         m.count("thp_fault_fallback", 1)

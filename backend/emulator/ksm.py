@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from backend.emulator.frames import PG
 from backend.emulator.mm import PTE_DIRTY, PTE_PRESENT, PTE_SHIFT, PTE_WRITE, Indices, Vma
+from backend.emulator.page import PG
 from backend.emulator.page_lock import Events
 from backend.emulator.task import Task
 

@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from backend.emulator.compound import make_compound, take_blocks
 from backend.emulator.fault import OutOfMemory, anonymous_pages, map_new
 from backend.emulator.file_fault import BusError, map_cached
 from backend.emulator.file_io import create, fill
 from backend.emulator.filesystem import AddressSpace
-from backend.emulator.frames import PG
 from backend.emulator.huge_fault import fault_huge, wants_huge
 from backend.emulator.huge_pages import from_pool, huge_ranges
 from backend.emulator.mm import PTE_PRESENT, VM, Indices, Vma
+from backend.emulator.page import PG
 from backend.emulator.placing import mark_mlocked
 from backend.emulator.region import Region
 from backend.emulator.task import Task
@@ -125,9 +126,9 @@ def populate_huge(m: Machine, vma: Vma, index: Indices, node: int) -> None:
                     "give the node hugepages: N",
                 )
         else:
-            pfns = m.frames.take_blocks(m.frames.zones[node], 1)
+            pfns = take_blocks(m.frames, m.frames.zones[node], 1)
             if not len(pfns):
                 return
-            m.frames.make_compound(pfns)
+            make_compound(m.frames, pfns)
         map_new(m, vma, pages, pfns)
         m.store(vma, pages)

@@ -17,7 +17,7 @@ from backend.emulator.costs import Costs
 from backend.emulator.cpuset import Cpuset, Cpusets, Version
 from backend.emulator.file_io import evict
 from backend.emulator.filesystem import AddressSpace, Filesystem
-from backend.emulator.frames import MemMap, State
+from backend.emulator.frames import MemMap
 from backend.emulator.huge_pages import whole_ranges
 from backend.emulator.mempolicy import Mempolicy
 from backend.emulator.migration.mechanism import Mechanism, MigrationEntries, SwapEntries
@@ -32,6 +32,7 @@ from backend.emulator.mm import (
     Vma,
 )  # fmt: skip
 from backend.emulator.numa_balancing import NumaBalancing
+from backend.emulator.page import State
 from backend.emulator.page_lock import Events, PageLocks
 from backend.emulator.pagevec import Pagevecs
 from backend.emulator.permissions import Cap

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from backend.emulator.batches import every, pick, span
 from backend.emulator.filesystem import AddressSpace
-from backend.emulator.frames import PG, MemMap, Pfns
+from backend.emulator.frames import MemMap
 from backend.emulator.mempolicy import Mempolicy
 from backend.emulator.mmap_lock import MmapLock
+from backend.emulator.page import PG, Pfns
 
 Indices = NDArray[np.int64]
 """Page indices within a VMA."""

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from backend.emulator.frames import PG
 from backend.emulator.migration.isolate import isolate
 from backend.emulator.migration.nodes import migrate_isolated
 from backend.emulator.mm import (
@@ -26,6 +25,7 @@ from backend.emulator.mm import (
     Mm,
     Vma,
 )  # fmt: skip
+from backend.emulator.page import PG
 from backend.emulator.page_lock import Events
 from backend.emulator.syscalls import Caller, fail
 from backend.emulator.task import Task, Thread

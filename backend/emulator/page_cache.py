@@ -10,8 +10,8 @@ import numpy as np
 
 from backend.emulator.batches import pick, span
 from backend.emulator.filesystem import AddressSpace
-from backend.emulator.frames import PG, Pfns
 from backend.emulator.mm import Indices, by_mapping
+from backend.emulator.page import PG, Pfns
 from backend.emulator.page_lock import Events
 from backend.emulator.swap_io import drop_unused, read_page
 

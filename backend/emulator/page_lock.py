@@ -10,7 +10,8 @@ import numpy as np
 import simpy
 
 from backend.emulator.batches import pick, span
-from backend.emulator.frames import PG, MemMap, Pfns
+from backend.emulator.frames import MemMap
+from backend.emulator.page import PG, Pfns
 
 Events = Generator[simpy.Event, Any, Any]
 """What kernel paths are: generators that yield wherever the kernel could sleep or be preempted."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from backend.emulator.batches import span
-from backend.emulator.frames import PG, Pfns, State
+from backend.emulator.page import PG, Pfns, State
 from backend.emulator.page_lock import Events
 from backend.emulator.swap_io import drop_unused
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.emulator.frames import PG, Pfns
 from backend.emulator.mempolicy import Mempolicy
 from backend.emulator.mm import VM, Indices, Vma
+from backend.emulator.page import PG, Pfns
 from backend.emulator.page_lock import Events
 from backend.emulator.task import Task, Thread
 from backend.kernel import Mode

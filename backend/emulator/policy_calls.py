@@ -9,12 +9,12 @@ import numpy as np
 
 from backend.emulator import mempolicy
 from backend.emulator.fault import access
-from backend.emulator.frames import Pfns
 from backend.emulator.mempolicy import DEFAULT, Mempolicy
 from backend.emulator.migration.blocks import migrate_blocks, take_apart
 from backend.emulator.migration.direct import Lists, migrate_pages, put_all_back
 from backend.emulator.migration.isolate import isolate, putback
 from backend.emulator.mm import PTE_PRESENT, Indices, Mm, Vma
+from backend.emulator.page import Pfns
 from backend.emulator.page_lock import Events
 from backend.emulator.placing import alloc_for, preferred_node
 from backend.emulator.syscalls import Caller, fail, get_nodes

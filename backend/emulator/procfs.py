@@ -13,10 +13,10 @@ import numpy as np
 
 from backend.emulator import cgroupfs, sysfs_cpu, sysfs_hugepages, sysfs_memory
 from backend.emulator.filesystem import AddressSpace
-from backend.emulator.frames import Zone
 from backend.emulator.mm import PTE_PRESENT, PTE_SHIFT, PTE_SWAP, PTE_ZERO, VM
 from backend.emulator.permissions import Cap, may_access
 from backend.emulator.task import Task, Thread
+from backend.emulator.zone import Zone
 from backend.nodeset import CpuSet, NodeSet
 
 if TYPE_CHECKING:

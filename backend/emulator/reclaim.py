@@ -13,16 +13,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 import simpy
 
-from backend.emulator.frames import PG, Pfns, State, Zone
+from backend.emulator.compound import split_huge
 from backend.emulator.migration.isolate import isolate, putback
 from backend.emulator.migration.mechanism import SwapEntries
 from backend.emulator.migration.methods import release_buffers
 from backend.emulator.migration.migrate_page import in_cache
 from backend.emulator.mm import PTE_PRESENT, PTE_SHIFT, PTE_YOUNG, VM
+from backend.emulator.page import PG, Pfns, State
 from backend.emulator.page_cache import by_space, move_to_swap_cache, remove
 from backend.emulator.page_lock import Events
 from backend.emulator.task import Task
 from backend.emulator.writeback import pageout
+from backend.emulator.zone import Zone
 
 if TYPE_CHECKING:
     from backend.emulator.machine import Machine
@@ -153,7 +155,7 @@ class Reclaimer:
         """shrink_list(): anonymous pages into the swap cache; unmapped, written, and freed when nobody wanted them meanwhile.
         Clean pages of files go at once."""
         m, frames = self.m, self.m.frames
-        frames.split(pages)
+        split_huge(frames, pages)
         taken = isolate(m, pages, None, move_all=True)
         got = m.locks.trylock(taken)
         putback(m, taken[~got])

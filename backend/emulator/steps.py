@@ -25,6 +25,7 @@ from backend.emulator import (
 from backend.emulator.fault import touch
 from backend.emulator.filesystem import MAX_PAGES, AddressSpace
 from backend.emulator.layout import find_file
+from backend.emulator.memory_block import blocks_of
 from backend.emulator.mempolicy import Mempolicy
 from backend.emulator.mm import PTE_PRESENT, PTE_WRITE, Indices, Vma
 from backend.emulator.page_cache import truncate
@@ -351,7 +352,7 @@ def _fork(place: Place) -> Events:
 
 def _block(place: Place) -> int:
     """A node's memory block by its position."""
-    blocks = place.machine.frames.blocks_of(place.arguments["node"])
+    blocks = blocks_of(place.machine.frames, place.arguments["node"])
     position: int = place.arguments["block"]
     if position >= len(blocks):
         raise syscalls.fail(errno.ENOENT)

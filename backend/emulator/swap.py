@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from backend.emulator.batches import pick, span
 from backend.emulator.block_device import BlockDevice
-from backend.emulator.frames import PG, MemMap, Pfns
+from backend.emulator.frames import MemMap
+from backend.emulator.page import PG, Pfns
 
 Entries = NDArray[np.int32]
 """Swap entries: slot numbers, each once in a batch (a page has one slot, and one PTE in a VMA)."""

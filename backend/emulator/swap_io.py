@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from backend.emulator.batches import span
-from backend.emulator.frames import PG, Pfns
+from backend.emulator.page import PG, Pfns
 from backend.emulator.page_lock import Events
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from backend.emulator.frames import PG, Pfns
 from backend.emulator.mm import PTE_SHIFT, PTE_SWAP, Mm, Vma
+from backend.emulator.page import PG, Pfns
 from backend.emulator.page_cache import lock_page, unlock_put
 from backend.emulator.page_lock import Events
 from backend.emulator.swap_io import drop_unused, read_page

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.emulator.frames import PG
+from backend.emulator.compound import head_of
 from backend.emulator.migration.isolate import isolate, takeable
 from backend.emulator.migration.nodes import do_migrate_pages, migrate_isolated
 from backend.emulator.mm import PTE_MIGRATION, PTE_PRESENT, PTE_PROTNONE, PTE_SHIFT, PTE_SWAP, Mm
+from backend.emulator.page import PG
 from backend.emulator.page_lock import Events
 from backend.emulator.permissions import ALL_CAPS, Cap, may_access, may_name, mems_of_caller
 from backend.emulator.task import Task
@@ -263,7 +264,7 @@ def _queueable(
     mine = pfns[at]
     units = mine
     if frames.compounds:
-        units = np.where(frames.flags[mine] & PG.COMPOUND, frames.heads(mine), mine)
+        units = np.where(frames.flags[mine] & PG.COMPOUND, head_of(frames, mine), mine)
     first = np.zeros(len(mine), np.bool_)
     first[np.unique(units, return_index=True)[1]] = True
     shared = (frames.mapcount[mine] > 1) & (not move_all)

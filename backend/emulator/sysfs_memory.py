@@ -8,6 +8,7 @@ import re
 from typing import TYPE_CHECKING
 
 from backend.emulator import hotplug
+from backend.emulator.memory_block import blocks_of
 from backend.emulator.page_lock import Events
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def listdir(m: Machine, path: str) -> list[str] | None:
     """The names in a directory; None where it is not one of these."""
     path = path.rstrip("/")
     if path == ROOT:
-        numbers = [block for node in m.nodes for block in m.frames.blocks_of(node)]
+        numbers = [block for node in m.nodes for block in blocks_of(m.frames, node)]
         return [*(f"memory{number}" for number in numbers), "block_size_bytes"]
     number, name = _parse(m, path)
     return [*_FILES] if number is not None and name is None else None
@@ -52,7 +53,7 @@ def listdir(m: Machine, path: str) -> list[str] | None:
 
 def of_node(m: Machine, node: int) -> list[str]:
     """The links that a node's directory has."""
-    return [f"memory{number}" for number in m.frames.blocks_of(node)]
+    return [f"memory{number}" for number in blocks_of(m.frames, node)]
 
 
 def owns(path: str) -> bool:
@@ -81,7 +82,7 @@ def _parse(m: Machine, path: str) -> tuple[int | None, str | None]:
         return None, None
     number = int(match["block"])
     nodes = m.nodes if match["node"] is None else [int(match["node"])]
-    there = any(node in m.nodes and number in m.frames.blocks_of(node) for node in nodes)
+    there = any(node in m.nodes and number in blocks_of(m.frames, node) for node in nodes)
     return (number, match["file"]) if there else (None, None)
 
 

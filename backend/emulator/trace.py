@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from backend.emulator.frames import PG, State
 from backend.emulator.mm import (
     PTE_DIRTY,
     PTE_MIGRATION,
@@ -16,6 +15,7 @@ from backend.emulator.mm import (
     PTE_YOUNG,
     PTE_ZERO,
 )
+from backend.emulator.page import PG, State
 from backend.emulator.task import Task
 from backend.errors import UsageError
 

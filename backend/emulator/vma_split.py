@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from backend.emulator.frames import Pfns
+from backend.emulator.compound import head_of, split_huge
 from backend.emulator.mm import PTE_PRESENT, VM, Mm, Vma
+from backend.emulator.page import Pfns
 
 if TYPE_CHECKING:
     from backend.emulator.machine import Machine
@@ -83,9 +84,9 @@ def _split(m: Machine, vma: Vma, address: int) -> Vma:
 
 def split_across(m: Machine, pfns: Pfns) -> None:
     """A transparent huge page of which one VMA has only a part is ordinary pages (split_huge_pmd_address())."""
-    heads = m.frames.heads(pfns)
+    heads = head_of(m.frames, pfns)
     if heads[0] == heads[1]:
-        m.frames.split(pfns)
+        split_huge(m.frames, pfns)
 
 
 def _remove(m: Machine, vma: Vma) -> None:

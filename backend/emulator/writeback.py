@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from backend.emulator import swap_io
 from backend.emulator.filesystem import AddressSpace, Filesystem
-from backend.emulator.frames import PG, Pfns
 from backend.emulator.mm import PTE_DIRTY, PTE_PRESENT, PTE_SHIFT, PTE_WRITE, Indices, Vma
+from backend.emulator.page import PG, Pfns
 from backend.emulator.page_cache import add_buffers, by_space, move_to_swap_cache
 from backend.emulator.page_lock import Events
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from backend.emulator.compound import frames_of, head_of
 from backend.emulator.filesystem import AddressSpace
-from backend.emulator.frames import PG, State
 from backend.emulator.machine import Machine
 from backend.emulator.mm import (
     PTE_DIRTY,
@@ -18,6 +18,7 @@ from backend.emulator.mm import (
     Mm,
     Vma,
 )
+from backend.emulator.page import PG, State
 
 
 def address_spaces(m: Machine, more: list[Mm] = []) -> list[Mm]:  # noqa: B006
@@ -128,7 +129,7 @@ def _huge_pages(m: Machine) -> None:
     frames = m.frames
     compound = np.nonzero(frames.flags & PG.COMPOUND)[0].astype(np.int32)
     assert frames.compounds * frames.huge == len(compound), "10: huge pages are counted"
-    assert np.array_equal(compound, np.sort(frames.block(np.unique(frames.heads(compound))))), (
+    assert np.array_equal(compound, np.sort(frames_of(frames, np.unique(head_of(frames, compound))))), (
         "10: huge pages are whole"
     )
     for start in range(0, len(compound), frames.huge):

@@ -10,9 +10,9 @@ import pytest
 from backend.emulator import file_io, syscalls
 from backend.emulator.fault import access, touch
 from backend.emulator.filesystem import AddressSpace, FilesystemType
-from backend.emulator.frames import PG
 from backend.emulator.machine import Machine, Patches
 from backend.emulator.mm import Vma
+from backend.emulator.page import PG
 from backend.emulator.page_cache import truncate
 from backend.emulator.page_lock import Events
 from backend.emulator.syscalls import Caller

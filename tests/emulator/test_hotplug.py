@@ -9,9 +9,9 @@ import pytest
 
 from backend.emulator.description import parse_description
 from backend.emulator.fault import touch
-from backend.emulator.frames import State
 from backend.emulator.hotplug import bad_page, offline, online
 from backend.emulator.kernel import EmulatedKernel
+from backend.emulator.page import State
 from backend.emulator.run import run_scenario
 from backend.nodeset import NodeSet
 from backend.topology import read_topology

@@ -11,12 +11,12 @@ from backend.emulator import policy_calls, syscalls
 from backend.emulator.fault import access, touch
 from backend.emulator.file_fault import BusError
 from backend.emulator.fork import fork
-from backend.emulator.frames import PG
 from backend.emulator.hotplug import bad_page, offline, online
 from backend.emulator.huge_pages import fill_pool
 from backend.emulator.kernel import EmulatedKernel
 from backend.emulator.machine import Machine
 from backend.emulator.mm import VM, Vma
+from backend.emulator.page import PG
 from backend.emulator.syscalls import Caller
 from backend.emulator.task import Task
 from backend.kernel import Mode

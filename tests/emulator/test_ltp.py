@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from backend.emulator import syscalls
-from backend.emulator.frames import State
 from backend.emulator.hotplug import bad_page
 from backend.emulator.huge_pages import fill_pool
 from backend.emulator.ksm import merge
 from backend.emulator.mm import VM
+from backend.emulator.page import State
 from backend.emulator.page_lock import Events
 from backend.emulator.syscalls import Caller
 from backend.kernel import Mode

@@ -10,6 +10,7 @@ import pytest
 from backend.emulator.description import parse_description
 from backend.emulator.fault import touch
 from backend.emulator.kernel import EmulatedKernel
+from backend.emulator.memory_block import block_frames, blocks_of
 from backend.emulator.run import run_scenario
 from backend.emulator.syscalls import Caller
 from tests.emulator.invariants import check_at_rest
@@ -36,7 +37,7 @@ def test_a_block_is_emptied_and_comes_back_while_the_rest_of_the_node_goes_on() 
     vma = region(m, task, {1: 40}, pages=90)
     assert refused(kernel, first, b"offline\n") is None
     assert kernel.read(f"{MEMORY}/memory{first}/state") == b"offline\n"
-    assert not (m.frames.block_frames(first)[:, None] == vma.pfns(np.arange(40))).any()
+    assert not (block_frames(m.frames, first)[:, None] == vma.pfns(np.arange(40))).any()
     assert nodes_of(m, vma)[:40] == [1] * 40, "there is room on the rest of the node"
     assert m.memory_nodes.mask() == machine("linux-6").memory_nodes.mask()
     m.run(touch(m, task, task.leader, vma.start, np.arange(90, dtype=np.int64), write=True))
@@ -70,7 +71,7 @@ def test_a_pinned_page_keeps_its_block_and_only_root_may_ask() -> None:
 
 def test_the_last_block_of_the_machine_stays() -> None:
     m = machine("linux-6", nodes=1, pages=256)
-    assert refused(EmulatedKernel(m), m.frames.blocks_of(0)[0], b"offline") == errno.EINVAL
+    assert refused(EmulatedKernel(m), blocks_of(m.frames, 0)[0], b"offline") == errno.EINVAL
 
 
 def test_blocks_in_a_scenario() -> None:
@@ -89,6 +90,6 @@ def test_every_block_is_of_the_node_that_its_frames_are_of(name: str) -> None:
     m = machine("linux-6", pages=200)
     kernel = EmulatedKernel(m)
     for node in m.nodes:
-        for number in m.frames.blocks_of(node):
+        for number in blocks_of(m.frames, node):
             assert kernel.read(f"/sys/devices/system/node/node{node}/memory{number}/{name}")
-            assert set(m.frames.nid[m.frames.block_frames(number)].tolist()) == {node}
+            assert set(m.frames.nid[block_frames(m.frames, number)].tolist()) == {node}

@@ -9,11 +9,11 @@ import pytest
 
 from backend.emulator import syscalls
 from backend.emulator.fault import access
-from backend.emulator.frames import PG
 from backend.emulator.kernel import EmulatedKernel
 from backend.emulator.machine import Machine
 from backend.emulator.migration.direct import PASSES
 from backend.emulator.mm import PTE_SWAP, VM
+from backend.emulator.page import PG
 from backend.emulator.syscalls import Caller
 from backend.nodeset import NodeSet
 from tests.emulator.invariants import check_at_rest

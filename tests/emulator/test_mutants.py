@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backend.emulator import fault, file_io, huge_pages, ksm, page_cache, syscalls, writeback
-from backend.emulator.frames import PG, MemMap, Pfns
+from backend.emulator import compound, fault, file_io, huge_pages, ksm, page_cache, syscalls, writeback
+from backend.emulator.frames import MemMap
 from backend.emulator.machine import Machine
 from backend.emulator.migration import migrate_page, nodes
 from backend.emulator.mm import VM, ReverseMap, Vma
+from backend.emulator.page import PG, Pfns
 from backend.emulator.page_lock import Events, PageLocks
 from backend.emulator.swap import SwapArea
 from backend.emulator.syscalls import Caller
@@ -106,8 +107,8 @@ FILE_MUTANTS = {
     "shared memory forgets its slots": ("linux-6", SwapArea, "duplicate", lambda self, entries: None),
 }  # fmt: skip
 HUGE_MUTANTS = {
-    "a part of a huge page stays one": ("linux-6", MemMap, "split", lambda self, pfns: None),
-    "the pool does not get its pages back": ("linux-6", MemMap, "_free_compound", lambda self, pfns: pfns),
+    "a part of a huge page stays one": ("linux-6", compound, "split_huge", lambda frames, pfns: None),
+    "the pool does not get its pages back": ("linux-6", compound, "free_compound", lambda frames, pfns: pfns),
     "a frame named many times is put once": ("linux-6", MemMap, "put", lambda self, pfns: put_once(self, pfns)),
 }  # fmt: skip
 

@@ -9,9 +9,9 @@ from backend.emulator import file_io
 from backend.emulator.fault import access, touch
 from backend.emulator.file_fault import BusError
 from backend.emulator.fork import fork
-from backend.emulator.frames import PG
 from backend.emulator.mempolicy import Mempolicy
 from backend.emulator.mm import PTE_PRESENT
+from backend.emulator.page import PG
 from backend.emulator.page_cache import truncate
 from backend.kernel import Mode
 from backend.nodeset import NodeSet

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from backend.emulator.frames import PG, Pfns
+from backend.emulator.compound import split_huge
 from backend.emulator.huge_pages import leave_pool, target_block
 from backend.emulator.migration.direct import Lists, migrate_pages, put_all_back
 from backend.emulator.migration.isolate import putback
+from backend.emulator.page import PG, Pfns
 from backend.emulator.page_lock import Events
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def migrate_blocks(m: Machine, pages: Pfns, target: Callable[[Pfns], int], stric
             m.count("pgmigrate_fail", 1)
             raise OSError(errno.ENOMEM, "no huge page in the pool of the target")
         if not len(new):
-            m.frames.split(old)
+            split_huge(m.frames, old)
             m.count("thp_migration_split", 1)
             split.append(old)
             continue

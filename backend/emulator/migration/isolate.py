@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.emulator.batches import pick, span
-from backend.emulator.frames import PG, Pfns, State
+from backend.emulator.compound import frames_of, head_of
 from backend.emulator.mm import PTE_PRESENT, PTE_SHIFT, Mm
+from backend.emulator.page import PG, Pfns, State
 from backend.emulator.swap_io import drop_unused
 
 if TYPE_CHECKING:
@@ -54,13 +55,13 @@ def isolate(m: Machine, pfns: Pfns, source: int | None, move_all: bool) -> Pfns:
 def _isolate_blocks(m: Machine, pfns: Pfns, source: int | None, move_all: bool) -> Pfns:
     """The huge pages that these belong to, whole or not at all, each once: frame by frame in order."""
     frames = m.frames
-    heads = frames.heads(pfns)
+    heads = head_of(frames, pfns)
     heads = heads[np.sort(np.unique(heads, return_index=True)[1])]
-    blocks = frames.block(heads)
+    blocks = frames_of(frames, heads)
     wanted = takeable(m, blocks, move_all).reshape(-1, frames.huge).all(axis=1)
     if source is not None:
         wanted &= frames.nid[heads] == source
-    taken = frames.block(heads[wanted])
+    taken = frames_of(frames, heads[wanted])
     frames.drop_lru(taken)
     frames.refcount[taken] += 1
     return taken

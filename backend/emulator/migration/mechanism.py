@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from backend.emulator.batches import Mask, pick, span, take
-from backend.emulator.frames import PG, Pfns
 from backend.emulator.migration.migrate_page import buffer_references, in_cache
 from backend.emulator.mm import (
     PTE_DIRTY,
@@ -19,6 +18,7 @@ from backend.emulator.mm import (
     PTE_YOUNG,
     VM,
 )  # fmt: skip
+from backend.emulator.page import PG, Pfns
 
 if TYPE_CHECKING:
     from backend.emulator.machine import Machine

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from backend.emulator.batches import Mask, span
-from backend.emulator.frames import PG, Pfns
 from backend.emulator.migration.migrate_page import buffer_references
+from backend.emulator.page import PG, Pfns
 from backend.emulator.page_cache import by_space, drop_buffers, remove
 from backend.emulator.page_lock import Events
 from backend.emulator.writeback import pageout

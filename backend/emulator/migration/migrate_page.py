@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from backend.emulator.batches import Mask, divide, pick, span, take
-from backend.emulator.frames import PG, Pfns
+from backend.emulator.page import PG, Pfns
 from backend.emulator.page_cache import by_space
 from backend.emulator.page_lock import Events
 
