@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from backend.emulator.cpuset import Cpuset
 from backend.emulator.description import Description, Step
 from backend.emulator.fault import touch
 from backend.emulator.mm import PTE_PRESENT, Indices, Vma
@@ -39,7 +40,7 @@ def compare(describe: Callable[[str], Description], profiles: list[str]) -> dict
 def benefits(description: Description) -> dict[str, Any]:
     """The numbers of one run, benefit by benefit:
 
-    1 `pages_asked` to move and `pages_arrived` on the node asked for, after all of them were touched again; 2 `seconds`
+    1 `pages_asked` to move and `pages_arrived` on the node asked for last, after all of them were touched again; 2 `seconds`
     that the moving steps and that touching took; 3 swap slots in use right after moving, and pages left behind for want of
     one or of anything else; 4 pages written to a device meanwhile; 5 source nodes, and how many of them still have their
     pages together on a node of their own.
@@ -47,19 +48,29 @@ def benefits(description: Description) -> dict[str, Any]:
     asked: list[_Asked] = []
     slots = [0]
 
+    wishes: dict[int, list[_Asked]] = {}
+
     def observe(built: Built, step: Step, done: bool) -> None:
         if not done:
-            asked.extend(_asked(built, step))
+            wishes[id(step)] = _asked(built, step)
         elif step.call in _MOVING:
             slots.append(built.machine.swap.used)
+            at = next(number for number, one in enumerate(description.steps) if one is step)
+            if built.outcomes[at]["errno"] not in _REFUSED:
+                asked.extend(wishes.pop(id(step), []))
 
     built = build(description, observer=observe)
     m = built.machine
     finish(description, built)
     took = sum(outcome["seconds"] for outcome in built.outcomes if outcome["call"] in _MOVING)
-    not_moved = sum(outcome["result"] or 0 for outcome in built.outcomes if outcome["call"] in _MOVING)
+    not_moved = sum(
+        outcome["result"] or 0
+        for outcome in built.outcomes
+        if outcome["call"] in ("migrate_pages", "move_pages")
+    )
     first = next((at for at, outcome in enumerate(built.outcomes) if outcome["call"] in _MOVING), 0)
     touched = sum(outcome["seconds"] for outcome in built.outcomes[first:] if outcome["call"] == "touch")
+    asked = _last_wishes(asked, m.page_size)
     began = m.now
     for part in asked:
         if part.task.alive:
@@ -81,19 +92,59 @@ def benefits(description: Description) -> dict[str, Any]:
     }
 
 
-_MOVING = ("migrate_pages",)
+_REFUSED = ("ENOENT", "EPERM", "EACCES", "EINVAL", "ESRCH", "ENOSYS", "ENODEV")
+"""Outcomes of steps that have not begun to move anything."""
+_MOVING = ("migrate_pages", "move_pages", "mbind", "cpuset", "attach", "echo", "offline", "bad_page")
 
 
 def _asked(built: Built, step: Step) -> list[_Asked]:
-    """The resident pages that a migrate_pages step is about to move, with the nodes where they should end."""
+    """The resident pages that a step is about to move, with the nodes where they should end: those of calls and cpuset changes
+    that name nodes."""
+    if step.call in ("cpuset", "echo"):
+        found, mems = _change_of_mems(built, step)
+        tasks = built.machine.cpusets.tasks(found) if found is not None and found.memory_migrate else []
+        old = found.old_mems if found is not None else NodeSet()
+        return [part for task in tasks for part in _between(built, task, old, mems)]
     task = built.tasks.get(step.task)
-    if step.call not in _MOVING or task is None or task.mm is None:
+    if task is None or task.mm is None:
         return []
-    sources: NodeSet = step.arguments["from"]
-    targets: NodeSet = step.arguments["to"]
-    goal = {move.source: move.target for move in remap(sources, targets, "direct-v8")}
+    if step.call == "migrate_pages":
+        return _between(built, task, step.arguments["from"], step.arguments["to"])
+    if step.call == "attach" and task.cpuset is not None:
+        target = next(
+            (one for one in built.machine.cpusets.root.family() if one.name == step.arguments["cpuset"]), None
+        )
+        if target is not None and target.memory_migrate:
+            return _between(built, task, task.cpuset.old_mems, target.effective_mems)
+    if step.call == "move_pages":
+        region = built.regions[step.task][step.arguments["region"]]
+        first, last = step.arguments.get("pages") or (0, region.pages - 1)
+        return _to(built, task, region.start, np.arange(first, last + 1), step.arguments["node"])
+    return []
+
+
+def _change_of_mems(built: Built, step: Step) -> tuple[Cpuset | None, NodeSet]:
+    """The cpuset whose mems a step changes, and the new ones."""
+    root = built.machine.cpusets.root
+    if step.call == "cpuset":
+        name = step.arguments["cpuset"]
+        found = next((one for one in root.family() if one.name == name), None)
+        return found, step.arguments.get("mems", NodeSet())
+    directory, _, file = step.arguments["path"].rpartition("/")
+    if file != "cpuset.mems":
+        return None, NodeSet()
+    try:
+        mems = NodeSet.parse_list(step.arguments["data"].strip())
+    except ValueError:
+        mems = NodeSet()
+    return next((one for one in root.family() if one.parent and directory.endswith(one.path)), None), mems
+
+
+def _between(built: Built, task: Task, sources: NodeSet, targets: NodeSet) -> list[_Asked]:
+    """The pages that the n-th node of one set has to the n-th of the other, as this kernel maps them."""
+    goal = {move.source: move.target for move in remap(sources, targets, built.machine.profile.rule)}
     out: list[_Asked] = []
-    for vma in task.mm.vmas:
+    for vma in task.mm.vmas if task.mm is not None else ():
         index = np.nonzero((vma.pte & PTE_PRESENT) != 0)[0]
         where = built.machine.frames.nid[vma.pfns(index)].astype(np.int64)
         moving = np.isin(where, list(goal))
@@ -102,6 +153,31 @@ def _asked(built: Built, step: Step) -> list[_Asked]:
             wanted = np.array([goal[node] for node in source.tolist()], np.int64)
             out.append(_Asked(task, vma.start, index[moving], source, wanted))
     return out
+
+
+def _to(built: Built, task: Task, start: int, index: Indices, node: int) -> list[_Asked]:
+    """Pages named one by one, to one node."""
+    out: list[_Asked] = []
+    for vma, local in task.mm.spans(start, index) if task.mm is not None else ():
+        at = local[(vma.pte[local] & PTE_PRESENT) != 0]
+        source = built.machine.frames.nid[vma.pfns(at)].astype(np.int64)
+        if len(at):
+            out.append(_Asked(task, vma.start, at, source, np.full(len(at), node, np.int64)))
+    return out
+
+
+def _last_wishes(asked: list[_Asked], page_size: int) -> list[_Asked]:
+    """A page that several steps wanted to move counts for the last of them."""
+    seen: dict[int, NDArray[np.int64]] = {}
+    out: list[_Asked] = []
+    for part in reversed(asked):
+        pages = part.start // page_size + part.index
+        before = seen.get(id(part.task), pages[:0])
+        new = ~np.isin(pages, before)
+        seen[id(part.task)] = np.concatenate([before, pages[new]])
+        if new.any():
+            out.append(_Asked(part.task, part.start, part.index[new], part.source[new], part.wanted[new]))
+    return out[::-1]
 
 
 def _touch(built: Built, part: _Asked) -> Any:

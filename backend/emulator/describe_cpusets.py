@@ -86,7 +86,7 @@ class Describer:
                 )
             if not cpus.issubset(parent.cpus):
                 keys["cpus"].fail(f"CPU {cpus - parent.cpus} is not in the parent's cpus ({parent.cpus})")
-        elif "memory_migrate" in keys:
+        elif "memory_migrate" in keys and not keys["memory_migrate"].truth():
             keys["memory_migrate"].fail(
                 "cgroup v2 always migrates", "leave it out, or write machine: {cgroups: v1}"
             )

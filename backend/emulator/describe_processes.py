@@ -241,6 +241,8 @@ def check_room(machine: MachineReader, processes: tuple[ProcessSpec, ...], value
     """No more on a node at the start than it has."""
     if value is None:
         return
+    if sum(region.pages for process in processes for region in process.memory) > MAX_FRAMES:
+        value.fail("the processes map more than can be emulated", "make their regions smaller")
     left = {node.id: node.pages for node in machine.nodes}
     for process, place in zip(processes, value.items(), strict=True):
         for region in process.memory:

@@ -31,6 +31,7 @@ from backend.emulator.placing import (
     SegmentationFault,
     alloc_for,
     enter_anonymous,
+    mark_mlocked,
     nodes_allowed,
     room_for,
 )
@@ -41,8 +42,9 @@ if TYPE_CHECKING:
     from backend.emulator.machine import Machine
 
 
-def access(m: Machine, task: Task, thread: Thread, address: int, write: bool) -> Events:
-    """One access of one page, with all faults it takes. Returns the value read or written.
+def access(m: Machine, task: Task, thread: Thread, address: int, write: bool, store: bool = True) -> Events:
+    """One access of one page, with all faults it takes. Returns the value read or written. `store` False: only what it takes to be
+    able to write.
 
     Raises OutOfMemory when the task was killed for want of a frame, SegmentationFault.
     """
@@ -52,7 +54,7 @@ def access(m: Machine, task: Task, thread: Thread, address: int, write: bool) ->
         pte = int(vma.pte[index])
         if pte & (PTE_PRESENT | PTE_PROTNONE) == PTE_PRESENT and (pte & PTE_WRITE or not write):
             vma.mark(m.frames, at, write)
-            if write:
+            if write and store:
                 m.store(vma, at)
             return int(m.frames.contents[pte >> PTE_SHIFT])
         if pte & PTE_ZERO and not write:
@@ -97,9 +99,11 @@ def _one(index: int) -> Indices:
     return np.array([index], np.int64)
 
 
-def touch(m: Machine, task: Task, thread: Thread, start: int, index: Indices, write: bool) -> Events:
+def touch(
+    m: Machine, task: Task, thread: Thread, start: int, index: Indices, write: bool, store: bool = True
+) -> Events:
     """Access distinct pages, counted from the address `start`: those without obstacles at once, empty ones in a batch,
-    the others one by one. Raises what `access` raises."""
+    the others one by one. `store` False: nothing is written. Raises what `access` raises."""
     mm = _alive(task)
     rest: list[Indices] = []
     found = 0
@@ -112,9 +116,9 @@ def touch(m: Machine, task: Task, thread: Thread, start: int, index: Indices, wr
             ready &= (pte & PTE_WRITE) != 0
         at = local[ready]
         vma.mark(m.frames, at, write)
-        if write:
+        if write and store:
             m.store(vma, at)
-        else:
+        if not write:
             ready |= (pte & PTE_ZERO) != 0
         rest.append(local[~ready] + (vma.start - start) // m.page_size)
     if found < len(index):
@@ -130,29 +134,31 @@ def touch(m: Machine, task: Task, thread: Thread, start: int, index: Indices, wr
         fresh = 0
         for vma, local in _alive(task).spans(start, waiting):
             _writable(vma, write)
-            new, others = yield from _touch_empty(m, task, thread, vma, local, write)
+            new, others = yield from _touch_empty(m, task, thread, vma, local, write, store)
             fresh += new
             slow += (vma.start + others * m.page_size).tolist()
         yield from m.step("touch", m.costs.fault * fresh)
     finally:
         lock.up_read()
     for address in slow:
-        yield from access(m, task, thread, address, write)
+        yield from access(m, task, thread, address, write, store)
 
 
-def _touch_empty(m: Machine, task: Task, thread: Thread, vma: Vma, index: Indices, write: bool) -> Events:
+def _touch_empty(
+    m: Machine, task: Task, thread: Thread, vma: Vma, index: Indices, write: bool, store: bool
+) -> Events:
     """Pages without a PTE, in batches: (how many got one, the pages that have to be accessed one by one)."""
     if vma.file is not None:
         mapped = map_cached(m, vma, index[vma.pte[index] == 0], write)
         task.min_flt += len(mapped)
-        if write:
+        if write and store:
             m.store(vma, mapped)
         return len(mapped), index[~np.isin(index, mapped)]
     huge = 0
     if wants_huge(vma, write):
         huge = fault_huge(m, task, thread, vma, index[(vma.pte[index] & ~np.int64(PTE_ZERO)) == 0])
         there = index[(vma.pte[index] & PTE_PRESENT) != 0] if huge else index[:0]
-        if write:
+        if write and store:
             m.store(vma, there)
         index = index[~np.isin(index, there)]
     pte = vma.pte[index]
@@ -174,7 +180,8 @@ def _touch_empty(m: Machine, task: Task, thread: Thread, vma: Vma, index: Indice
         task.min_flt += len(new)
         anonymous_pages(m, task, thread, vma, new)
         vma.mark(m.frames, new, write)
-        m.store(vma, new)
+        if store:
+            m.store(vma, new)
         fresh += len(new)
     return fresh, np.concatenate(others)
 
@@ -267,6 +274,8 @@ def _do_swap_page(
     frames.index[pfn] = vma.pgoff + index
     frames.cgroup[pfn] = frames.cgroup[pfn] or vma.mm.cgroup
     vma.map(frames, at, one, PTE_YOUNG | (PTE_WRITE | PTE_DIRTY if exclusive else 0))
+    if vma.flags & VM.LOCKED and m.profile.mlocked_flag:
+        mark_mlocked(m, one, lock=True)
     swap.release(np.array([entry], np.int32))
     if exclusive:
         swap.delete_from_cache(frames, one)

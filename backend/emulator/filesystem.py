@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
 import numpy as np
+import simpy
 from numpy.typing import NDArray
 
 from backend.emulator.block_device import BlockDevice
@@ -78,7 +79,8 @@ class AddressSpace:
     """A file's pages (struct address_space). `id`: negative, what frames have as their mapping. One element a page:
     `pages` the frame in the page cache or -1; `dirty` the tag of the radix tree; `swapped` the swap entry that shared memory
     has instead of a frame, or -1; `device` what is on the device. `policies`: of shared memory, by page (a number into
-    `policy_list`, 0 for none). `i_sem`: held for writing by who changes its size. `mappings`: VMAs that map it. `expected`, where a test keeps it: what was last written."""
+    `policy_list`, 0 for none). `i_sem`: held for writing by who changes its size. `mappings`: VMAs that map it. `writes`: requests that its device still works on. `expected`, where
+    a test keeps it: what was last written."""
 
     id: int
     path: str
@@ -89,11 +91,12 @@ class AddressSpace:
     device: NDArray[np.uint64]
     i_size: int
     i_sem: MmapLock = field(default_factory=MmapLock)
-    policies: NDArray[np.int16] | None = None
+    policies: NDArray[np.int32] | None = None
     policy_list: list[Mempolicy | None] = field(default_factory=lambda: [None])
     mappings: int = 0
     unlinked: bool = False
     expected: NDArray[np.uint64] | None = None
+    writes: list[simpy.Process] = field(default_factory=list[simpy.Process])
 
     @property
     def size(self) -> int:
@@ -125,9 +128,10 @@ class AddressSpace:
     def set_policy(self, first: int, count: int, policy: Mempolicy | None) -> None:
         """mpol_set_shared_policy()."""
         if self.policies is None:
-            self.policies = np.zeros(self.size, np.int16)
-        self.policy_list.append(policy)
-        self.policies[first : first + count] = len(self.policy_list) - 1
+            self.policies = np.zeros(self.size, np.int32)
+        if policy not in self.policy_list:
+            self.policy_list.append(policy)
+        self.policies[first : first + count] = self.policy_list.index(policy)
 
 
 def _fit(array: NDArray[T], size: int, fill: int) -> NDArray[T]:

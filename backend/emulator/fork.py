@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from backend.emulator.mm import PTE_MIGRATION, PTE_PRESENT, PTE_SHIFT, PTE_SWAP, PTE_WRITE, Mm, Vma
+from backend.emulator.mm import PTE_MIGRATION, PTE_PRESENT, PTE_SHIFT, PTE_SWAP, PTE_WRITE, VM, Mm, Vma
 from backend.emulator.page_lock import Events
 from backend.emulator.task import Task
 from backend.nodeset import CpuSet
@@ -58,6 +58,7 @@ def _copy_vma(m: Machine, vma: Vma, mm: Mm) -> None:
     copy = replace(
         vma,
         mm=mm,
+        flags=vma.flags & ~VM.LOCKED,
         pte=vma.pte.copy(),
         nr_node=vma.nr_node.copy(),
         expected=None if vma.expected is None else vma.expected.copy(),
@@ -79,7 +80,7 @@ def _copy_vma(m: Machine, vma: Vma, mm: Mm) -> None:
 def _share(m: Machine, vma: Vma, mm: Mm) -> None:
     """A shared mapping of a file: its pages fault in from the page cache."""
     copy = replace(
-        vma, mm=mm, pte=np.zeros_like(vma.pte), nr_node=np.zeros_like(vma.nr_node), nr_anon=0, nr_dirty=0, nr_active=0,
+        vma, mm=mm, flags=vma.flags & ~VM.LOCKED, pte=np.zeros_like(vma.pte), nr_node=np.zeros_like(vma.nr_node), nr_anon=0, nr_dirty=0, nr_active=0,
         nr_swap=0,
     )  # fmt: skip
     mm.insert(copy)

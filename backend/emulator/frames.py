@@ -182,6 +182,15 @@ class MemMap:
             zone.stack[zone.free : zone.free + len(mine)] = mine[::-1]
             zone.free += len(mine)
 
+    def take_bad(self, pfn: int) -> None:
+        """A free frame that is bad leaves its node's free stack."""
+        zone = self.zones[int(self.nid[pfn])]
+        stack = zone.stack[: zone.free]
+        rest = self.keep_out(zone, stack[stack == pfn])
+        rest = np.concatenate([stack[stack != pfn], rest])
+        zone.stack[: len(rest)] = rest
+        zone.free = len(rest)
+
     def keep_out(self, zone: Zone, pfns: Pfns) -> Pfns:
         """Of frames that became free those that may be used again; the others are kept out."""
         out = np.isin(pfns // self.block_pages, list(self.offline_blocks)) | np.isin(pfns, list(self.bad))

@@ -102,6 +102,8 @@ def bad_page(m: Machine, pfn: int) -> Events:
     split_huge(m.frames, one)
     if m.frames.state[pfn] == State.POOL:
         discard_from_pool(m.frames, pfn)
+    if m.frames.state[pfn] == State.FREE:
+        m.frames.take_bad(pfn)
     if m.frames.state[pfn] == State.IN_USE:
         yield from _empty(m, one, int(m.frames.nid[pfn]))
     if m.frames.state[pfn] != State.KEPT_OUT:
@@ -123,6 +125,8 @@ def _empty(m: Machine, pages: Pfns, node: int) -> Events:
             with contextlib.suppress(OSError):
                 _, small = yield from migrate_blocks(m, huge, lambda block: node, strict=False)
                 taken = np.concatenate([taken, small])
+        yield from m.reclaim.free_some(len(taken), m.memory_nodes)
         lists = Lists(taken, m.frames.alloc(len(taken), node, here=node))
+        m.reclaim.after_alloc()
     yield from migrate_pages(m, lists)
     put_all_back(m, lists)

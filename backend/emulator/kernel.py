@@ -21,6 +21,7 @@ from backend.emulator import (
 from backend.emulator.machine import Machine
 from backend.emulator.page_lock import Events
 from backend.emulator.permissions import may_write
+from backend.emulator.placing import OutOfMemory, SegmentationFault
 from backend.emulator.syscalls import Caller, fail
 from backend.emulator.task import Task
 from backend.kernel import Capabilities, Capability, Source
@@ -103,7 +104,14 @@ class EmulatedKernel:
     def _call(self, path: Callable[[Machine, Caller], Events]) -> Any:
         """Run a system call; with time running, it takes its time for the caller too."""
         with self._lock:
-            result = self.machine.run(path(self.machine, self.caller))
+            if self._broken is not None:
+                raise RuntimeError("the emulated machine broke down") from self._broken
+            try:
+                result = self.machine.run(path(self.machine, self.caller))
+            except OutOfMemory:
+                raise fail(errno.ENOMEM) from None
+            except SegmentationFault:
+                raise fail(errno.EFAULT) from None
             ahead = self.machine.now - self._due()
         if ahead > 0 and self._speed > 0 and self._clockwork is not None:
             time.sleep(min(ahead / self._speed, 1.0))

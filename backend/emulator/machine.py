@@ -36,7 +36,7 @@ from backend.emulator.page import State
 from backend.emulator.page_lock import Events, PageLocks
 from backend.emulator.pagevec import Pagevecs
 from backend.emulator.permissions import Cap
-from backend.emulator.placing import mark_mlocked
+from backend.emulator.placing import locked_elsewhere, mark_mlocked
 from backend.emulator.profile import Profile
 from backend.emulator.reclaim import Reclaimer
 from backend.emulator.scheduler import confine
@@ -294,9 +294,10 @@ class Machine:
     def munmap(self, vma: Vma, cpu: int | None = None) -> None:
         """Remove a whole mapping. A file without a name goes with its last one. `cpu`: as for `zap`."""
         index = np.arange(vma.pages, dtype=np.int64)
-        if vma.flags & VM.LOCKED and vma.file is not None:
+        if vma.flags & VM.LOCKED and self.profile.mlocked_flag:
+            vma.flags &= ~VM.LOCKED
             pfns = vma.pfns(index[(vma.pte & PTE_PRESENT) != 0])
-            mark_mlocked(self, pfns[self.frames.mapcount[pfns] == 1], lock=False)
+            mark_mlocked(self, pfns[~locked_elsewhere(self, pfns)], lock=False)
         self.zap(vma, index, cpu)
         self.rmap.unlink(vma)
         vma.mm.vmas.remove(vma)

@@ -10,7 +10,7 @@ import numpy as np
 from backend.emulator.fault import touch
 from backend.emulator.mm import PTE_PRESENT, VM, Vma
 from backend.emulator.page_lock import Events
-from backend.emulator.placing import mark_mlocked
+from backend.emulator.placing import locked_elsewhere, mark_mlocked
 from backend.emulator.syscalls import fail
 from backend.emulator.task import Task
 from backend.emulator.vma_split import isolate_range, merge_neighbours
@@ -20,9 +20,12 @@ if TYPE_CHECKING:
 
 
 def mlock(m: Machine, task: Task, start: int, pages: int) -> Events:
-    """Lock a range and touch all of it. OSError ENOMEM where part of it is not mapped."""
+    """Lock a range and fault all of it in, private writable pages as for a write (populate_vma_page_range()). OSError ENOMEM where part of it is not mapped."""
     yield from _set(m, task, start, pages, lock=True)
-    yield from touch(m, task, task.leader, start, np.arange(pages, dtype=np.int64), write=True)
+    index = np.arange(pages, dtype=np.int64)
+    for vma, local in list(task.mm.spans(start, index)) if task.mm is not None else ():
+        private = bool(vma.flags & VM.WRITE) and not vma.shared
+        yield from touch(m, task, task.leader, vma.start, local, write=private, store=False)
     return 0
 
 
@@ -54,4 +57,4 @@ def _set(m: Machine, task: Task, start: int, pages: int, lock: bool) -> Events:
 def _mark_pages(m: Machine, vma: Vma, lock: bool) -> None:
     """The pages say so themselves. One that another locked mapping has too keeps its mark."""
     pfns = vma.pfns(np.nonzero((vma.pte & PTE_PRESENT) != 0)[0])
-    mark_mlocked(m, pfns if lock else pfns[m.frames.mapcount[pfns] == 1], lock)
+    mark_mlocked(m, pfns if lock else pfns[~locked_elsewhere(m, pfns)], lock)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.emulator.mempolicy import Mempolicy
-from backend.emulator.mm import VM, Indices, Vma
+from backend.emulator.mm import PTE_PRESENT, PTE_SHIFT, VM, Indices, Vma
 from backend.emulator.page import PG, Pfns
 from backend.emulator.page_lock import Events
 from backend.emulator.task import Task, Thread
@@ -130,3 +130,13 @@ def mark_mlocked(m: Machine, pfns: Pfns, lock: bool) -> None:
         m.frames.flags[pfns] &= ~np.uint32(PG.MLOCKED)
     for sharer, _, _ in m.rmap.walk(m.frames, pfns):
         sharer.recount(m.frames)
+
+
+def locked_elsewhere(m: Machine, pfns: Pfns) -> NDArray[np.bool_]:
+    """Whether a locked mapping has each of the pages."""
+    out = np.zeros(len(pfns), np.bool_)
+    for vma, at, index in m.rmap.walk(m.frames, pfns):
+        if vma.flags & VM.LOCKED:
+            pte = vma.pte[index]
+            out[at] |= ((pte & PTE_PRESENT) != 0) & ((pte >> PTE_SHIFT) == pfns[at])
+    return out

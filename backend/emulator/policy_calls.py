@@ -13,7 +13,7 @@ from backend.emulator.mempolicy import DEFAULT, Mempolicy
 from backend.emulator.migration.blocks import migrate_blocks, take_apart
 from backend.emulator.migration.direct import Lists, migrate_pages, put_all_back
 from backend.emulator.migration.isolate import isolate, putback
-from backend.emulator.mm import PTE_PRESENT, Indices, Mm, Vma
+from backend.emulator.mm import PTE_PRESENT, PTE_SHIFT, PTE_ZERO, Indices, Mm, Vma
 from backend.emulator.page import Pfns
 from backend.emulator.page_lock import Events
 from backend.emulator.placing import alloc_for, preferred_node
@@ -85,12 +85,12 @@ def _node(m: Machine, task: Task, policy: Mempolicy, address: int, by_address: b
         if policy.mode != Mode.INTERLEAVE:
             raise fail(errno.EINVAL)
         return policy.nodes.nth(task.leader.il_next % len(policy.nodes))
-    yield from access(m, task, task.leader, address, write=True)
+    yield from access(m, task, task.leader, address, write=False)
     vma = task.mm.find(address) if task.mm else None
     if vma is None:
         raise fail(errno.EFAULT)
-    index = np.array([(address - vma.start) // m.page_size], np.int64)
-    return int(m.frames.nid[vma.pfns(index)[0]])
+    pte = int(vma.pte[(address - vma.start) // m.page_size])
+    return m.first_node if pte & PTE_ZERO else int(m.frames.nid[pte >> PTE_SHIFT])
 
 
 def mbind(

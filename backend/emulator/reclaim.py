@@ -78,6 +78,12 @@ class Reclaimer:
             elif not self._kill_somebody(nodes):
                 return
 
+    def free_some(self, count: int, nodes: Iterable[int]) -> Events:
+        """One round of reclaim where the nodes cannot give `count` frames. Nobody is killed for it."""
+        if short := self.short_of(count, nodes):
+            for node in sorted(nodes):
+                yield from self._shrink(self.m.frames.zones[node], short, None)
+
     def _writing(self, nodes: frozenset[int]) -> bool:
         """Whether pages of these nodes are being written: they will be free soon."""
         flags = self.m.frames.flags

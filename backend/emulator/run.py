@@ -100,6 +100,7 @@ def _build(description: Description, with_steps: bool, observer: Observer, watch
             outcome: dict[str, Any] = {
                 "call": step.call,
                 "task": step.task,
+                "arguments": {name: _argument(value) for name, value in step.arguments.items()},
                 "at": step.at,
                 "seconds": 0.0,
                 "result": None,
@@ -208,6 +209,13 @@ def _region_report(m: Machine, task: Task, region: Region) -> dict[str, Any]:
     }
 
 
+def _argument(value: object) -> object:
+    """An argument of a step as plain data."""
+    if isinstance(value, tuple):
+        return "-".join(map(str, value))  # pyright: ignore[reportUnknownArgumentType,reportUnknownVariableType]
+    return value if isinstance(value, (bool, int, float, str)) else str(value)
+
+
 def _file_report(m: Machine, space: AddressSpace) -> dict[str, Any]:
     """What of a file is in the page cache, and where."""
     pfns = space.pages[space.pages >= 0]
@@ -265,7 +273,7 @@ def _step(built: Built, step: Step, outcome: dict[str, Any], observer: Observer)
             raise ProcessLookupError(3, "No such process")
         observer(built, step, False)
         region = built.regions.get(step.task, {}).get(step.arguments.get("region", ""))
-        place = Place(m, task, region, step.arguments, forked)
+        place = Place(m, task, region, step.arguments, forked, built.tasks)
         outcome["result"] = yield from STEPS[step.call].run(place)
     except OSError as exc:
         outcome["errno"] = errno_name(exc.errno or 0)

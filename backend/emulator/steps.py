@@ -27,7 +27,7 @@ from backend.emulator.filesystem import MAX_PAGES, AddressSpace
 from backend.emulator.layout import find_file
 from backend.emulator.memory_block import blocks_of
 from backend.emulator.mempolicy import Mempolicy
-from backend.emulator.mm import PTE_PRESENT, PTE_WRITE, Indices, Vma
+from backend.emulator.mm import PTE_PRESENT, PTE_WRITE, VM, Indices, Vma
 from backend.emulator.page_cache import truncate
 from backend.emulator.page_lock import Events
 from backend.emulator.region import Region
@@ -52,13 +52,15 @@ MAX_IO = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a step acts: a task, and a region of it where the step has one."""
+    """Where a step acts: a task, and a region of it where the step has one. `tasks`: all of them by the names that the
+    scenario gives them."""
 
     machine: Machine
     task: Task
     region: Region | None
     arguments: dict[str, Any]
     forked: Callable[[str, Task], None]
+    tasks: Mapping[str, Task]
 
     def index(self) -> Indices:
         """The page indices that the step names; all of the region by default."""
@@ -217,8 +219,8 @@ def _caller(place: Place, own: bool = False) -> Caller:
     """A uid with no task (0 by default), or a process by its name; the task itself by default where `own`."""
     who: int | str | None = place.arguments.get("as")
     if isinstance(who, str):
-        task = place.machine.find_task(who)
-        if task is None:
+        task = place.tasks.get(who)
+        if task is None or not task.alive:
             raise syscalls.fail(errno.ESRCH)
         return syscalls.caller_of(task)
     if own and who is None:
@@ -230,6 +232,8 @@ def _touch(place: Place) -> Events:
     threads = place.task.threads
     number: int = place.arguments.get("thread", 0)
     thread = threads[number % len(threads)]
+    if "value" in place.arguments and not place.arguments.get("write", True):
+        raise syscalls.fail(errno.EINVAL)
     yield from touch(
         place.machine,
         place.task,
@@ -247,6 +251,7 @@ def _same_value(place: Place) -> None:
     """What was written is the same for all pages that can be written to."""
     for vma, index in place.spans():
         at = index[(vma.pte[index] & (PTE_PRESENT | PTE_WRITE)) == PTE_PRESENT | PTE_WRITE]
+        vma.mark(place.machine.frames, at, write=True)
         place.machine.store(vma, at, place.arguments["value"])
 
 
@@ -311,9 +316,20 @@ def _mbind(place: Place) -> Events:
 
 
 def _dontneed(place: Place) -> Events:
-    for vma, index in place.spans():
-        place.machine.zap(vma, index, place.task.leader.cpu)
-    yield from place.machine.step("dontneed", 0.0)
+    """madvise(MADV_DONTNEED): EINVAL for locked memory and huge pages of the pool."""
+    m, mm = place.machine, place.task.mm
+    if mm is None:
+        raise syscalls.fail(errno.ESRCH)
+    yield from mm.lock.down_read(m.env)
+    try:
+        yield from m.step("dontneed", 0.0)
+        spans = list(place.spans())
+        if any(vma.flags & (VM.LOCKED | VM.HUGETLB | VM.IO) for vma, _ in spans):
+            raise syscalls.fail(errno.EINVAL)
+        for vma, index in spans:
+            m.zap(vma, index, place.task.leader.cpu)
+    finally:
+        mm.lock.up_read()
     return 0
 
 

@@ -4,16 +4,20 @@ unuse_mm())."""
 from __future__ import annotations
 
 import errno
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from backend.emulator.mm import PTE_SHIFT, PTE_SWAP, Mm, Vma
+from backend.emulator.mempolicy import Mempolicy
+from backend.emulator.mm import PTE_SHIFT, PTE_SWAP, VM, Mm, Vma
 from backend.emulator.page import PG, Pfns
 from backend.emulator.page_cache import lock_page, unlock_put
 from backend.emulator.page_lock import Events
+from backend.emulator.placing import alloc_by_policy, mark_mlocked
 from backend.emulator.swap_io import drop_unused, read_page
 from backend.emulator.syscalls import fail
+from backend.emulator.task import Task
 
 if TYPE_CHECKING:
     from backend.emulator.machine import Machine
@@ -26,11 +30,15 @@ def swapoff(m: Machine) -> Events:
     m.swap.closed = True
     try:
         while m.swap.used:
-            for mm in {id(task.mm): task.mm for task in m.tasks.values() if task.mm is not None}.values():
-                yield from _unuse_mm(m, mm)
+            owners = {id(task.mm): task for task in m.tasks.values() if task.mm is not None}
+            for task in owners.values():
+                if task.mm is not None:
+                    yield from _unuse_mm(m, task, task.mm)
             for space in list(m.rmap.spaces.values()):
                 for index in np.nonzero(space.swapped >= 0)[0].tolist():
-                    pfn = yield from lock_page(m, space, index, lambda: _frame(m), cpu=_cpu(m))
+                    policy = space.policy(index)
+                    allocate = partial(_frame, m, None, policy, index)
+                    pfn = yield from lock_page(m, space, index, allocate, cpu=_cpu(m))
                     if pfn >= 0:
                         unlock_put(m, pfn)
             yield from _empty_cache(m)
@@ -40,27 +48,27 @@ def swapoff(m: Machine) -> Events:
     return 0
 
 
-def _unuse_mm(m: Machine, mm: Mm) -> Events:
+def _unuse_mm(m: Machine, task: Task, mm: Mm) -> Events:
     mm.users += 1
     yield from mm.lock.down_read(m.env)
     try:
         for vma in list(mm.vmas):
             for index in np.nonzero(vma.pte & PTE_SWAP)[0].tolist():
                 while vma.pte[index] & PTE_SWAP and not vma.unmapped:
-                    yield from _unuse_pte(m, vma, index)
+                    yield from _unuse_pte(m, task, vma, index)
     finally:
         mm.lock.up_read()
         m.mmput(mm)
 
 
-def _unuse_pte(m: Machine, vma: Vma, index: int) -> Events:
+def _unuse_pte(m: Machine, task: Task, vma: Vma, index: int) -> Events:
     """One step towards a present PTE: the page is read into the swap cache, or mapped from there. After the lock it is looked at
     again, as in a fault (patch 1)."""
     pte = int(vma.pte[index])
     entry = pte >> PTE_SHIFT
     pfn = int(m.swap.cache[entry])
     if pfn < 0:
-        new: Pfns = yield from _frame(m)
+        new: Pfns = yield from _frame(m, task, vma.policy_at(index), vma.pgoff + index)
         if not len(new):
             raise fail(errno.ENOMEM)
         if vma.pte[index] != pte or m.swap.cache[entry] >= 0:
@@ -84,6 +92,8 @@ def _unuse_pte(m: Machine, vma: Vma, index: int) -> Events:
     m.frames.mapping[pfn] = vma.anon_vma
     m.frames.index[pfn] = vma.pgoff + index
     vma.map(m.frames, np.array([index], np.int64), one, 0)
+    if vma.flags & VM.LOCKED and m.profile.mlocked_flag:
+        mark_mlocked(m, one, lock=True)
     m.swap.release(np.array([entry], np.int32))
     if m.swap.swap_map[entry] == 1:
         m.rmap.set_dirty(m.frames, one)
@@ -113,8 +123,19 @@ def _cpu(m: Machine) -> int:
     return next(iter(m.node_of_cpu))
 
 
-def _frame(m: Machine) -> Events:
-    """A frame anywhere, for a page that has to come back."""
+def _frame(m: Machine, task: Task | None, policy: Mempolicy | None, offset: int) -> Events:
+    """A frame for a page that has to come back, where its policy and its task's cpuset say; for a file without a task where
+    swapoff(8) runs."""
     yield from m.step("swapoff", m.costs.lock)
-    node = m.nearest_memory(m.first_node)
-    return m.frames.alloc(1, node, here=node)
+    owner = task or m.tasks.get(1)
+    if owner is None:
+        node = m.nearest_memory(m.first_node)
+        return m.frames.alloc(1, node, here=node)
+    here = m.node_of_cpu[owner.leader.cpu]
+    offsets = np.array([offset], np.int64)
+    new = alloc_by_policy(
+        m, owner, owner.leader, policy or owner.policy, offsets, here, own=policy is not None
+    )
+    if owner.mm is not None:
+        m.frames.cgroup[new] = owner.mm.cgroup
+    return new

@@ -162,7 +162,7 @@ def find_page(
 ) -> tuple[Task, int]:
     """`TASK:REGION:PAGE`, `TASK:0xADDRESS` or a frame number that somebody maps → (task, address). Raises UsageError."""
     how = "write TASK:REGION:PAGE, TASK:0xADDRESS, or the number of a frame that a process maps"
-    if text.isdigit():
+    if text.isascii() and text.isdigit() and len(text) < 12:
         for task in tasks.values():
             for vma in task.mm.vmas if task.mm is not None else ():
                 at = ((vma.pte >> PTE_SHIFT) == int(text)) & ((vma.pte & PTE_PRESENT) != 0)
@@ -183,6 +183,11 @@ def find_page(
         return task, address // m.page_size * m.page_size
     region_name, _, page = rest.partition(":")
     region = regions.get(name, {}).get(region_name)
-    if region is None or not (page or "0").isdigit() or int(page or 0) >= region.pages:
+    if (
+        region is None
+        or not (page or "0").isascii()
+        or not (page or "0").isdigit()
+        or int(page or 0) >= region.pages
+    ):
         raise UsageError(f"'{name}' has no page '{rest}'", how)
     return task, region.start + int(page or 0) * m.page_size

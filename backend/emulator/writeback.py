@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import simpy
 from numpy.typing import NDArray
 
 from backend.emulator import swap_io
@@ -34,26 +35,34 @@ def pageout(m: Machine, pages: Pfns) -> NDArray[np.bool_]:
     return done
 
 
-def start_writing(m: Machine, pages: Pfns) -> None:
-    """writepage() for locked, dirty pages of files with a device: clean and under writeback from now on, unlocked."""
+def start_writing(m: Machine, pages: Pfns) -> list[simpy.Process]:
+    """writepage() for locked, dirty pages of files with a device: clean and under writeback from now on, unlocked. Returns
+    what ends when they are on the device."""
     frames = m.frames
+    requests: list[simpy.Process] = []
     for space, mine in by_space(m, pages):
         _clean(m, space, mine)
         frames.flags[mine] |= PG.WRITEBACK
         m.locks.unlock(mine)
         path = _write(m, space, mine, frames.index[mine].copy(), frames.contents[mine].copy())
-        m.start(path, space.fs.name)
+        requests.append(m.start(path, space.fs.name))
+        space.writes.append(requests[-1])
+    return requests
 
 
-def write_buffers(m: Machine, pages: Pfns) -> None:
-    """A journal writes the buffers of locked, dirty pages itself: clean, their buffers locked, the pages unlocked."""
+def write_buffers(m: Machine, pages: Pfns) -> list[simpy.Process]:
+    """A journal writes the buffers of locked, dirty pages itself: clean, their buffers locked, the pages unlocked. Returns as
+    `start_writing`."""
     frames = m.frames
+    requests: list[simpy.Process] = []
     for space, mine in by_space(m, pages):
         _clean(m, space, mine)
         frames.flags[mine] |= PG.BUFFER_LOCK
         m.locks.unlock(mine)
         path = _write(m, space, mine, frames.index[mine].copy(), frames.contents[mine].copy())
-        m.start(path, space.fs.name)
+        requests.append(m.start(path, space.fs.name))
+        space.writes.append(requests[-1])
+    return requests
 
 
 def _write(
@@ -62,6 +71,7 @@ def _write(
     yield from space.fs.device.request(m, space.fs.write * len(pages))
     space.device[index] = contents
     space.fs.nr_written += len(pages)
+    space.writes = [request for request in space.writes if request is not m.env.active_process]
     m.count("nr_written", len(pages))
     m.count("pgpgout", len(pages))
     flags = m.frames.flags[pages]
@@ -93,11 +103,12 @@ def write_dirty(m: Machine, space: AddressSpace, wait: bool, journal: bool = Fal
     """All dirty pages of a file to its device (filemap_fdatawrite()); `wait` for them, too. `journal`: through it, where the
     filesystem has one. Returns how many."""
     tagged = np.nonzero(space.dirty)[0].tolist()
-    if space.swap_backed or not tagged:
+    if space.swap_backed or not (tagged or space.writes):
         yield from m.step("writeback", m.costs.syscall)
         return 0
     write = write_buffers if journal and space.fs.type.ordered else start_writing
     count = 0
+    requests = list(space.writes)
     for index in tagged:
         pfn = _page(space, index)
         if pfn < 0:
@@ -107,19 +118,13 @@ def write_dirty(m: Machine, space: AddressSpace, wait: bool, journal: bool = Fal
         yield from m.locks.wait_on_writeback(pfn)
         yield from m.locks.wait_on_buffers(pfn)
         if m.frames.mapping[pfn] == space.id and m.frames.flags[pfn] & PG.DIRTY:
-            write(m, np.array([pfn], np.int32))
+            requests += write(m, np.array([pfn], np.int32))
             count += 1
         else:
             m.locks.unlock(np.array([pfn], np.int32))
         m.locks.put_page(pfn)
-    for index in tagged if wait else ():
-        pfn = _page(space, index)
-        if pfn >= 0 and m.frames.flags[pfn] & PG.WRITEBACK:
-            m.locks.get_page(pfn)
-            yield from m.locks.wait_on_writeback(pfn)
-            m.locks.put_page(pfn)
-        elif pfn >= 0:
-            yield from m.locks.wait_on_buffers(pfn)
+    if wait and requests:
+        yield m.env.all_of(requests)
     return count
 
 

@@ -77,11 +77,12 @@ def _print(report: dict[str, Any]) -> None:
             step["task"] or "",
             step["errno"] or ("" if step["result"] is None else str(step["result"])),
             output.duration(step["seconds"]),
+            " ".join(f"{key} {value}" for key, value in step["arguments"].items()),
         ]
         for step in report["steps"]
     ]
     if rows:
-        output.print_table([">AT", "CALL", "TASK", "RESULT", ">TOOK"], rows)
+        output.print_table([">AT", "CALL", "TASK", "RESULT", ">TOOK", "WITH"], rows, flexible=5)
     nodes = [str(node["id"]) for node in report["nodes"]]
     cells: list[list[str]] = []
     for name, task in report["tasks"].items():

@@ -36,7 +36,7 @@ def print_trace(rows: list[dict[str, Any]]) -> None:
         [">AT", "BY", "STEP", "FRAME", "OLD FRAME", "PTE", "SLOT", "WAITING"],
         [
             [
-                f"{row['time'] * 1e6:.2f} µs",
+                f"{row['time']:.9f}",
                 row["who"],
                 row["step"],
                 _frame(row["frame"]),
