@@ -342,6 +342,8 @@ def _copy_on_write(m: Machine, task: Task, thread: Thread, vma: Vma, at: Indices
         m.kill(task, "out of memory")
         raise OutOfMemory(f"{task.pid}: no frame left for a copy")
     frames.contents[new] = frames.contents[old]
+    if vma.expected is not None and frames.mapping[old[0]] < 0:
+        vma.expected[at] = frames.contents[old]
     enter_anonymous(m, vma, at, new, thread.cpu)
     frames.put(vma.unmap(frames, at, 0))
     vma.map(frames, at, new, PTE_WRITE | PTE_DIRTY | PTE_YOUNG)
