@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from backend.emulator.mm import (
     PTE_DIRTY,
     PTE_MIGRATION,
@@ -61,6 +63,7 @@ class Tracer:
         self.m, self.task, self.address = m, task, address
         self.rows: list[Row] = []
         self._pfn = self._old = -1
+        self._identity = (0, 0)
 
     def see(self, step: str) -> None:
         """Called at every boundary between steps; a row is kept where something about the page has changed."""
@@ -74,6 +77,8 @@ class Tracer:
         m = self.m
         pte = self._pte()
         pfn, slot = self._place(pte)
+        if pte & PTE_MIGRATION:
+            pfn = self._successor(pfn)
         if pfn >= 0 and pfn != self._pfn:
             self._pfn, self._old = pfn, self._pfn
         old = self._old if self._old >= 0 and m.frames.state[self._old] == State.IN_USE else -1
@@ -109,6 +114,17 @@ class Tracer:
             return -1, -1
         slot = int(vma.file.swapped[offset])
         return (int(m.swap.cache[slot]) if slot >= 0 else int(vma.file.pages[offset])), slot
+
+    def _successor(self, pfn: int) -> int:
+        """A migration entry names the old frame: the new one that has taken its place in the mapping, if there is one yet."""
+        frames = self.m.frames
+        if frames.mapping[pfn]:
+            self._identity = int(frames.mapping[pfn]), int(frames.index[pfn])
+        mapping, index = self._identity
+        same = (frames.mapping == mapping) & (frames.index == index) & (frames.state == State.IN_USE)
+        others = np.nonzero(same)[0]
+        others = others[others != pfn]
+        return int(others[0]) if mapping and len(others) else pfn
 
     def _frame(self, pfn: int) -> FrameState | None:
         if pfn < 0:

@@ -142,6 +142,14 @@ def test_a_trace_shows_a_page_leave_its_frame_by_way_of_a_slot() -> None:
     assert end["pte"].startswith("present")
 
 
+def test_a_trace_of_linux_6_shows_both_frames_while_the_entry_names_the_old_one() -> None:
+    report = run("overlapping-sets", trace="shift:data:0")
+    rows = [row for row in report["trace"] if row["who"].startswith("migrate_pages")]
+    (switched,) = [row for row in rows if row["step"] == "switch"]
+    assert switched["pte"].startswith("migration")
+    assert (switched["frame"]["node"], switched["old"]["node"]) == (1, 0)
+
+
 def test_a_trace_says_who_waits_for_the_page() -> None:
     report = run("fault-race", trace="worker:ring:0")
     assert any("touch worker: locked" in row["waiting"] for row in report["trace"])
