@@ -81,7 +81,9 @@ class Tracer:
             pfn = self._successor(pfn)
         if pfn >= 0 and pfn != self._pfn:
             self._pfn, self._old = pfn, self._pfn
-        old = self._old if self._old >= 0 and m.frames.state[self._old] == State.IN_USE else -1
+        if self._old >= 0 and m.frames.state[self._old] != State.IN_USE:
+            self._old = -1
+        old = self._old
         process = m.env.active_process
         return Row(
             time=m.now,
