@@ -81,7 +81,7 @@ def _handle_fault(m: Machine, task: Task, thread: Thread, address: int, write: b
         vma.pte[index] = PTE_ZERO
     elif not pte or pte & PTE_ZERO:
         yield from room_for(m, task, _policy(task, vma, index), 1)
-        if vma.pte[index] == pte and task.alive:
+        if vma.pte[index] == pte and task.alive and not vma.unmapped:
             anonymous_pages(m, task, thread, vma, np.array([index], np.int64))
     elif pte & PTE_SWAP:
         yield from _do_swap_page(m, task, thread, vma, index, pte, write)
@@ -174,6 +174,9 @@ def _touch_empty(
         part = empties[at : at + at_once]
         yield from room_for(m, task, _policy(task, vma, int(part[0])), len(part))
         _alive(task)
+        if vma.unmapped:
+            others.append(empties[at:])
+            break
         still = (vma.pte[part] & ~np.int64(PTE_ZERO)) == 0
         new = part[still]
         others.append(part[~still])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 
 import numpy as np
@@ -12,17 +13,20 @@ from backend.emulator.compare import benefits
 from backend.emulator.description import parse_description
 from backend.emulator.fault import access, touch
 from backend.emulator.fork import fork
-from backend.emulator.frames import MemMap
 from backend.emulator.hotplug import bad_page, offline
 from backend.emulator.kernel import EmulatedKernel
+from backend.emulator.machine import Machine
 from backend.emulator.mempolicy import Mempolicy
 from backend.emulator.mlock import mlock
-from backend.emulator.mm import VM
+from backend.emulator.mm import VM, Vma
 from backend.emulator.page import PG, State
+from backend.emulator.page_lock import Events
+from backend.emulator.placing import SegmentationFault
 from backend.emulator.run import run_scenario
 from backend.emulator.scenarios import load
 from backend.emulator.swapoff import swapoff
 from backend.emulator.syscalls import Caller
+from backend.emulator.task import Task
 from backend.kernel import Mode, PolicyFlag
 from backend.nodeset import NodeSet
 from tests.emulator.files import file, mapped
@@ -145,7 +149,6 @@ def test_a_free_frame_that_is_bad_is_kept_out() -> None:
     m.run(bad_page(m, pfn))
     assert (m.frames.state[pfn], m.frames.zones[2].free) == (State.KEPT_OUT, free - 1)
     check_at_rest(m)
-    assert isinstance(m.frames, MemMap)
 
 
 def test_the_same_value_written_to_shared_memory_survives_eviction() -> None:
@@ -179,3 +182,22 @@ def test_benefits_count_what_a_change_of_a_cpuset_moves() -> None:
     )
     assert direct["pages_asked"] > 0
     assert direct["pages_written"] == 0 < swap["pages_written"]
+
+
+@pytest.mark.parametrize("profile", ["linux-6", "direct-v8"])
+def test_a_mapping_that_goes_while_a_fault_waits_for_memory_gets_no_page(profile: str) -> None:
+    def touching(m: Machine, task: Task, vma: Vma) -> Events:
+        with contextlib.suppress(SegmentationFault):
+            yield from touch(m, task, task.leader, vma.start, np.arange(30, dtype=np.int64), write=True)
+
+    for steps in range(1, 60):
+        m = machine(profile, pages=64, nodes=1, swap_pages=300, batch=4)
+        task = m.spawn("t", cpu=0)
+        region(m, task, {0: 52})
+        vma = region(m, task, {}, pages=30)
+        m.env.process(touching(m, task, vma))
+        for _ in range(steps):
+            if m.env.peek() != float("inf"):
+                m.env.step()
+        m.munmap(vma)
+        check_at_rest(m)
