@@ -26,7 +26,7 @@ NOT_HERE = {
     "migrate_pages 0->0 maxnode=32768": _BUFFER,
     "migrate_pages 0->0 maxnode=32769": _BUFFER,
     "move_pages 256 MiB 0->3 with less free there": "file pages that reclaim dropped made the room: how many there were is not known",
-    "offline every memory block of node 3": "memory goes offline by node here, not by block: the node kept other blocks",
+    "offline every memory block of node 3": "how many blocks the measured node kept, and what was in them, is not known",
 }
 _CPUSET_ROWS = json.loads((Path(__file__).parents[1] / "data" / "cpusets.json").read_text())
 ELSEWHERE = {row["case"] for row in _CPUSET_ROWS}
