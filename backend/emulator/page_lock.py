@@ -10,6 +10,7 @@ import numpy as np
 import simpy
 
 from backend.emulator.batches import pick, span
+from backend.emulator.compound import frames_of, head_of
 from backend.emulator.frames import MemMap
 from backend.emulator.page import PG, Pfns
 
@@ -30,6 +31,7 @@ class PageLocks:
             PG.BUFFER_LOCK: {},
         }
         self.holders: Counter[int] = Counter()
+        self._whole: dict[int, list[list[int]]] = {}
 
     def trylock(self, pfns: Pfns) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
         """Lock those of a batch that are not locked; True for each that was."""
@@ -92,14 +94,30 @@ class PageLocks:
         return sum(len(events) for waiting in self._sleepers.values() for events in waiting.values())
 
     def get_page(self, pfn: int) -> None:
-        """A temporary reference (find_get_page, get_user_pages, I/O)."""
-        self._frames.refcount[pfn] += 1
-        self.holders[pfn] += 1
+        """A temporary reference (find_get_page, get_user_pages, I/O). One to a page of the hugetlb pool holds all of it."""
+        held = [pfn]
+        if self._frames.flags[pfn] & PG.HUGETLB:
+            held = frames_of(self._frames, head_of(self._frames, np.array([pfn], np.int32))).tolist()
+            self._whole.setdefault(pfn, []).append(held)
+        self._frames.refcount[held] += 1
+        self.holders.update(held)
 
     def put_page(self, pfn: int) -> None:
         """Give a temporary reference back; the last one frees the page."""
-        self.transfer(pfn)
-        self._frames.put(np.array([pfn], np.int32))
+        held = [pfn]
+        if pfn in self._whole:
+            held = self._whole[pfn].pop()
+            if not self._whole[pfn]:
+                del self._whole[pfn]
+        for one in held:
+            self.transfer(one)
+        self._frames.put(np.array(held, np.int32))
+
+    @property
+    def outstanding(self) -> int:
+        """Temporary references that have not been given back."""
+        extra = sum(len(held) - 1 for stack in self._whole.values() for held in stack)
+        return sum(self.holders.values()) - extra
 
     def transfer(self, pfn: int) -> None:
         """A temporary reference becomes something else's: a PTE's."""

@@ -72,7 +72,7 @@ def check_at_rest(m: Machine, more: list[Mm] = [], pins: int = 0) -> None:  # no
     used = m.frames.state == State.IN_USE
     assert not (m.frames.flags & PG.LOCKED).any(), "8: no lock stays held"
     assert not m.locks.waiting, "8: no wait without a waker"
-    assert sum(m.locks.holders.values()) == pins, "8: no temporary reference is forgotten"
+    assert m.locks.outstanding == pins, "8: no temporary reference is forgotten"
     held = np.zeros(len(used), np.bool_)
     held[list(m.locks.holders)] = True
     held[m.pagevecs.cached()] = True

@@ -16,7 +16,7 @@ from backend.emulator.huge_pages import fill_pool
 from backend.emulator.kernel import EmulatedKernel
 from backend.emulator.machine import Machine
 from backend.emulator.mm import VM, Vma
-from backend.emulator.page import PG
+from backend.emulator.page import PG, State
 from backend.emulator.syscalls import Caller
 from backend.emulator.task import Task
 from backend.kernel import Mode
@@ -199,6 +199,19 @@ def test_a_forked_page_of_the_pool_is_copied_whole() -> None:
     m.run(access(m, child, child.leader, vma.start, write=True))
     assert len(m.frames.zones[0].hugetlb_free) == 2
     check_at_rest(m)
+
+
+@pytest.mark.parametrize("flag", [VM.HUGEPAGE, VM.HUGETLB])
+def test_a_pin_on_one_page_outlives_the_process(flag: VM) -> None:
+    m, task, vma = mapped(flag, 2)
+    pinned = int(vma.pfns(np.array([3]))[0])
+    m.locks.get_page(pinned)
+    m.exit(task)
+    check_at_rest(m, pins=1)
+    assert m.frames.state[pinned] == State.IN_USE
+    m.locks.put_page(pinned)
+    check_at_rest(m)
+    assert len(m.frames.zones[0].hugetlb_free) == 4
 
 
 def test_2_6_leaves_pages_of_the_pool_where_they_are() -> None:
