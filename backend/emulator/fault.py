@@ -316,6 +316,7 @@ def _do_wp_page(m: Machine, task: Task, thread: Thread, vma: Vma, index: int, pt
         cached = bool(frames.flags[pfn] & PG.SWAPCACHE)
         alone = (
             frames.mapping[pfn] > 0
+            and not frames.flags[pfn] & PG.KSM
             and frames.mapcount[pfn] == 1
             and not (cached and m.swap.swap_map[frames.private[pfn]] > 1)
         )

@@ -90,3 +90,16 @@ def test_what_two_processes_have_in_common_is_one_frame_and_kernels_before_do_no
     task = old.spawn("t", cpu=0)
     with pytest.raises(OSError, match="Invalid"):
         old.run(merge(old, task, region(old, task, {0: 4}).start, ALL[:4]))
+
+
+def test_the_last_who_has_a_merged_page_gets_a_copy_too_for_the_page_stands_for_its_contents() -> None:
+    m, task, vma = merged()
+    for index in range(16):
+        m.run(access(m, task, task.leader, vma.start + index * PAGE, write=True))
+    theirs = region(m, task, {1: 4})
+    write_equal(m, theirs, ALL[:4], 7)
+    m.run(merge(m, task, theirs.start, ALL[:4]))
+    assert {
+        m.run(access(m, task, task.leader, theirs.start + at * PAGE, write=False)) for at in range(4)
+    } == {7}
+    check_at_rest(m)
