@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from backend.emulator.cpuset import Cpuset
 from backend.emulator.description import Description, Step
 from backend.emulator.fault import touch
-from backend.emulator.mm import PTE_PRESENT, Indices, Vma
+from backend.emulator.mm import PTE_PRESENT, PTE_SHIFT, Indices, Vma
 from backend.emulator.placing import OutOfMemory, SegmentationFault
 from backend.emulator.run import Built, build, finish
 from backend.emulator.task import Task
@@ -47,7 +47,6 @@ def benefits(description: Description) -> dict[str, Any]:
     """
     asked: list[_Asked] = []
     slots = [0]
-
     wishes: dict[int, list[_Asked]] = {}
 
     def observe(built: Built, step: Step, done: bool) -> None:
@@ -111,9 +110,7 @@ def _asked(built: Built, step: Step) -> list[_Asked]:
     if step.call == "migrate_pages":
         return _between(built, task, step.arguments["from"], step.arguments["to"])
     if step.call == "attach" and task.cpuset is not None:
-        target = next(
-            (one for one in built.machine.cpusets.root.family() if one.name == step.arguments["cpuset"]), None
-        )
+        target = built.machine.cpusets.named(step.arguments["cpuset"])
         if target is not None and target.memory_migrate:
             return _between(built, task, task.cpuset.old_mems, target.effective_mems)
     if step.call == "move_pages":
@@ -125,11 +122,9 @@ def _asked(built: Built, step: Step) -> list[_Asked]:
 
 def _change_of_mems(built: Built, step: Step) -> tuple[Cpuset | None, NodeSet]:
     """The cpuset whose mems a step changes, and the new ones."""
-    root = built.machine.cpusets.root
+    cpusets = built.machine.cpusets
     if step.call == "cpuset":
-        name = step.arguments["cpuset"]
-        found = next((one for one in root.family() if one.name == name), None)
-        return found, step.arguments.get("mems", NodeSet())
+        return cpusets.named(step.arguments["cpuset"]), step.arguments.get("mems", NodeSet())
     directory, _, file = step.arguments["path"].rpartition("/")
     if file != "cpuset.mems":
         return None, NodeSet()
@@ -137,7 +132,9 @@ def _change_of_mems(built: Built, step: Step) -> tuple[Cpuset | None, NodeSet]:
         mems = NodeSet.parse_list(step.arguments["data"].strip())
     except ValueError:
         mems = NodeSet()
-    return next((one for one in root.family() if one.parent and directory.endswith(one.path)), None), mems
+    return next(
+        (one for one in cpusets.root.family() if one.parent and directory.endswith(one.path)), None
+    ), mems
 
 
 def _between(built: Built, task: Task, sources: NodeSet, targets: NodeSet) -> list[_Asked]:
@@ -197,7 +194,7 @@ def _where(built: Built, part: _Asked) -> NDArray[np.int64]:
     inside = part.index < vma.pages
     pte = vma.pte[part.index[inside]]
     present = (pte & PTE_PRESENT) != 0
-    out[np.nonzero(inside)[0][present]] = built.machine.frames.nid[pte[present] >> 8]
+    out[np.nonzero(inside)[0][present]] = built.machine.frames.nid[pte[present] >> PTE_SHIFT]
     return out
 
 

@@ -99,6 +99,10 @@ class Cpusets:
             found = found.children[part] if part else found
         return found
 
+    def named(self, name: str) -> Cpuset | None:
+        """The first of this name, wherever it is."""
+        return next((one for one in self.root.family() if one.name == name), None)
+
     def tasks(self, cs: Cpuset) -> list[Task]:
         return [task for task in self.m.tasks.values() if task.cpuset is cs]
 

@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 
 
 def _named(place: Place) -> Cpuset:
-    name: str = place.arguments["cpuset"]
-    found = next((one for one in place.machine.cpusets.root.family() if one.name == name), None)
+    found = place.machine.cpusets.named(place.arguments["cpuset"])
     if found is None:
         raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
     return found

@@ -25,17 +25,18 @@ from backend.emulator.mm import (
     Vma,
 )  # fmt: skip
 from backend.emulator.page import PG, Pfns
+from backend.emulator.page_cache import unlock_put
 from backend.emulator.page_lock import Events
 from backend.emulator.placing import (
     OutOfMemory,
     SegmentationFault,
     alloc_for,
     enter_anonymous,
-    mark_mlocked,
+    map_new,
     nodes_allowed,
     room_for,
 )
-from backend.emulator.swap_io import read_page
+from backend.emulator.swap_io import left_swap_cache, map_swapped, read_page
 from backend.emulator.task import Task, Thread
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def _handle_fault(m: Machine, task: Task, thread: Thread, address: int, write: b
     elif not pte or pte & PTE_ZERO:
         yield from room_for(m, task, _policy(task, vma, index), 1)
         if vma.pte[index] == pte and task.alive and not vma.unmapped:
-            anonymous_pages(m, task, thread, vma, np.array([index], np.int64))
+            anonymous_pages(m, task, thread, vma, _one(index))
     elif pte & PTE_SWAP:
         yield from _do_swap_page(m, task, thread, vma, index, pte, write)
     elif pte & PTE_MIGRATION:
@@ -234,12 +235,6 @@ def anonymous_pages(m: Machine, task: Task, thread: Thread, vma: Vma, index: Ind
         raise OutOfMemory(f"{task.pid}: no frame left for {len(index) - len(got)} pages")
 
 
-def map_new(m: Machine, vma: Vma, index: Indices, pfns: Pfns, cpu: int | None = None) -> None:
-    """Empty PTEs get freshly allocated frames: writable, dirty, young. `cpu`: see `enter_anonymous`."""
-    enter_anonymous(m, vma, index, pfns, cpu)
-    vma.map(m.frames, index, pfns, PTE_WRITE | PTE_DIRTY | PTE_YOUNG)
-
-
 def _do_swap_page(
     m: Machine, task: Task, thread: Thread, vma: Vma, index: int, pte: int, write: bool
 ) -> Events:
@@ -254,32 +249,18 @@ def _do_swap_page(
     m.locks.get_page(pfn)
     yield from m.step("fault: reference taken", m.costs.lock)
     yield from m.locks.lock(pfn)
-    at, one = np.array([index], np.int64), np.array([pfn], np.int32)
-    if m.patches.swapcache_recheck and not frames.flags[pfn] & PG.SWAPCACHE:
-        m.count("swapcache_rechecks", 1)
-        m.locks.unlock(one)
-        m.locks.put_page(pfn)
+    if left_swap_cache(m, pfn) or vma.pte[index] != pte:
+        unlock_put(m, pfn)
         return
-    if vma.pte[index] != pte:
-        m.locks.unlock(one)
-        m.locks.put_page(pfn)
-        return
-    m.locks.transfer(pfn)
-    vma.nr_swap -= 1
-    vma.pte[index] = 0
     exclusive = bool(
         write
         and swap.swap_map[entry] == 2
         and not frames.mapcount[pfn]
         and not frames.flags[pfn] & PG.WRITEBACK
     )
-    frames.mapping[pfn] = vma.anon_vma
-    frames.index[pfn] = vma.pgoff + index
     frames.cgroup[pfn] = frames.cgroup[pfn] or vma.mm.cgroup
-    vma.map(frames, at, one, PTE_YOUNG | (PTE_WRITE | PTE_DIRTY if exclusive else 0))
-    if vma.flags & VM.LOCKED and m.profile.mlocked_flag:
-        mark_mlocked(m, one, lock=True)
-    swap.release(np.array([entry], np.int32))
+    map_swapped(m, vma, index, pfn, PTE_YOUNG | (PTE_WRITE | PTE_DIRTY if exclusive else 0))
+    one = np.array([pfn], np.int32)
     if exclusive:
         swap.delete_from_cache(frames, one)
     m.locks.unlock(one)

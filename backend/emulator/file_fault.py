@@ -16,7 +16,7 @@ from backend.emulator.placing import (
     SegmentationFault,
     alloc_by_policy,
     alloc_for,
-    enter_anonymous,
+    map_new,
     mark_mlocked,
     room_for,
 )
@@ -133,8 +133,7 @@ def _copy(m: Machine, task: Task, thread: Thread, vma: Vma, index: int, pfn: int
         raise OutOfMemory(f"{task.pid}: no frame left for a copy")
     m.reclaim.after_alloc()
     m.frames.contents[new] = m.frames.contents[pfn]
-    enter_anonymous(m, vma, at, new, thread.cpu)
-    vma.map(m.frames, at, new, PTE_WRITE | PTE_DIRTY | PTE_YOUNG)
+    map_new(m, vma, at, new, thread.cpu)
     if vma.expected is not None:
         vma.expected[at] = m.frames.contents[pfn]
     m.count("pgcow", 1)

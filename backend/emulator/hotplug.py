@@ -57,12 +57,12 @@ def _take_out(m: Machine, node: int, blocks: list[int]) -> Events:
         if not len(pages):
             break
         yield from _empty(m, pages, node)
-    if (frames.state[span] == State.IN_USE).any():
-        for number in blocks:
-            return_block(frames, number)
-        yield from m.cpusets.follow_nodes()
-        raise fail(errno.EBUSY)
+    stayed = bool((frames.state[span] == State.IN_USE).any())
+    for number in blocks if stayed else ():
+        return_block(frames, number)
     yield from m.cpusets.follow_nodes()
+    if stayed:
+        raise fail(errno.EBUSY)
 
 
 def online(m: Machine, node: int) -> Events:

@@ -9,8 +9,8 @@ import numpy as np
 
 from backend.emulator.file_fault import BusError
 from backend.emulator.huge_pages import alloc_hugetlb, alloc_transparent, huge_ranges, whole_ranges
-from backend.emulator.mm import PTE_DIRTY, PTE_WRITE, PTE_YOUNG, VM, Indices, Vma
-from backend.emulator.placing import enter_anonymous
+from backend.emulator.mm import VM, Indices, Vma
+from backend.emulator.placing import map_new
 from backend.emulator.task import Task, Thread
 
 if TYPE_CHECKING:
@@ -34,8 +34,7 @@ def fault_huge(m: Machine, task: Task, thread: Thread, vma: Vma, index: Indices)
             pfns = alloc_transparent(m, task, thread, vma, pages)
             if not len(pfns):
                 continue
-        enter_anonymous(m, vma, pages, pfns)
-        vma.map(m.frames, pages, pfns, PTE_WRITE | PTE_DIRTY | PTE_YOUNG)
+        map_new(m, vma, pages, pfns)
         m.reclaim.after_alloc()
         m.count("pgfault", 1)
         count += 1
@@ -45,12 +44,11 @@ def fault_huge(m: Machine, task: Task, thread: Thread, vma: Vma, index: Indices)
 
 def copy_hugetlb(m: Machine, task: Task, thread: Thread, vma: Vma, index: int) -> None:
     """A write to a page of the pool that others map too: a copy of the whole of it. BusError: the pool is empty."""
-    pages = whole_ranges(m, vma, np.array([index], np.int64))
+    pages = whole_ranges(m, np.array([index], np.int64))
     new = alloc_hugetlb(m, task, thread, vma, pages)
     if not len(new):
         raise BusError(f"{vma.start + int(pages[0]) * m.page_size:x}")
     m.frames.contents[new] = m.frames.contents[vma.pfns(pages)]
-    enter_anonymous(m, vma, pages, new)
     m.frames.put(vma.unmap(m.frames, pages, 0))
-    vma.map(m.frames, pages, new, PTE_WRITE | PTE_DIRTY | PTE_YOUNG)
+    map_new(m, vma, pages, new)
     m.count("pgcow", 1)

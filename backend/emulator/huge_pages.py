@@ -4,6 +4,7 @@ whole."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,11 +34,12 @@ def fill_pool(m: Machine, nid: int, count: int) -> int:
     return zone.nr_hugepages
 
 
-def from_pool(m: Machine, nid: int, strict: bool) -> Pfns:
-    """A page of the hugetlb pool (dequeue_huge_page_nodemask()), refcount 1; empty where there is none."""
+def from_pool(m: Machine, nodes: Iterable[int]) -> Pfns:
+    """A page of the hugetlb pool of the first of these nodes that has one (dequeue_huge_page_nodemask()), refcount 1; empty
+    where none has."""
     frames = m.frames
-    for candidate in (nid,) if strict else frames.zones[nid].zonelist:
-        zone = frames.zones[candidate]
+    for node in nodes:
+        zone = frames.zones[node]
         if zone.hugetlb_free and not zone.isolated:
             pfns = frames_of(frames, np.array([zone.hugetlb_free.pop(0)], np.int32))
             frames.state[pfns] = State.IN_USE
@@ -51,9 +53,10 @@ def target_block(m: Machine, old: Pfns, nid: int, strict: bool) -> tuple[Pfns, b
     (alloc_migration_target()). Whether they are new in the pool: then the old frames have to leave it."""
     frames = m.frames
     pooled = bool(frames.flags[old[0]] & PG.HUGETLB)
-    if pooled and len(new := from_pool(m, nid, strict)):
+    nodes = (nid,) if strict else frames.zones[nid].zonelist
+    if pooled and len(new := from_pool(m, nodes)):
         return new, False
-    for candidate in (nid,) if strict else frames.zones[nid].zonelist:
+    for candidate in nodes:
         zone: Zone = frames.zones[candidate]
         if not zone.isolated and len(new := take_blocks(frames, zone, 1)):
             make_compound(frames, new, PG.HUGETLB if pooled else 0)
@@ -69,7 +72,7 @@ def leave_pool(m: Machine, pfns: Pfns) -> None:
     dissolve(m.frames, pfns)
 
 
-def whole_ranges(m: Machine, vma: Vma, index: Indices) -> Indices:
+def whole_ranges(m: Machine, index: Indices) -> Indices:
     """The pages of all huge pages that any of these belong to."""
     size = m.frames.huge
     firsts = np.unique(index // size) * size
@@ -95,10 +98,7 @@ def huge_ranges(m: Machine, vma: Vma, index: Indices) -> list[Indices]:
 def alloc_transparent(m: Machine, task: Task, thread: Thread, vma: Vma, index: Indices) -> Pfns:
     """Frames of one transparent huge page by policy, or none: then base pages will do (alloc_hugepage_vma())."""
     frames = m.frames
-    nid, nodemask = preferred_node(m, task, thread, vma, int(index[0]))
-    for candidate in frames.zones[nid].zonelist:
-        if nodemask is not None and candidate not in nodemask:
-            continue
+    for candidate in _nodes(m, task, thread, vma, index):
         if len(pfns := take_blocks(frames, frames.zones[candidate], 1)):
             make_compound(frames, pfns)
             m.count("thp_fault_alloc", 1)
@@ -109,9 +109,10 @@ def alloc_transparent(m: Machine, task: Task, thread: Thread, vma: Vma, index: I
 
 def alloc_hugetlb(m: Machine, task: Task, thread: Thread, vma: Vma, index: Indices) -> Pfns:
     """Frames of one page of the pool by policy; empty: the pool has none where the policy allows (SIGBUS)."""
+    return from_pool(m, _nodes(m, task, thread, vma, index))
+
+
+def _nodes(m: Machine, task: Task, thread: Thread, vma: Vma, index: Indices) -> list[int]:
+    """The nodes that a huge page may come from by policy, the first that is tried first."""
     nid, nodemask = preferred_node(m, task, thread, vma, int(index[0]))
-    for candidate in m.frames.zones[nid].zonelist:
-        allowed = nodemask is None or candidate in nodemask
-        if allowed and len(pfns := from_pool(m, candidate, strict=True)):
-            return pfns
-    return np.empty(0, np.int32)
+    return [node for node in m.frames.zones[nid].zonelist if nodemask is None or node in nodemask]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from backend.emulator.compound import make_compound, take_blocks
-from backend.emulator.fault import OutOfMemory, anonymous_pages, map_new
+from backend.emulator.fault import anonymous_pages
 from backend.emulator.file_fault import BusError, map_cached
 from backend.emulator.file_io import create, fill
 from backend.emulator.filesystem import AddressSpace
@@ -15,7 +15,7 @@ from backend.emulator.huge_fault import fault_huge, wants_huge
 from backend.emulator.huge_pages import from_pool, huge_ranges
 from backend.emulator.mm import PTE_PRESENT, VM, Indices, Vma
 from backend.emulator.page import PG
-from backend.emulator.placing import mark_mlocked
+from backend.emulator.placing import OutOfMemory, map_new, mark_mlocked
 from backend.emulator.region import Region
 from backend.emulator.task import Task
 from backend.errors import UsageError
@@ -119,7 +119,7 @@ def populate_huge(m: Machine, vma: Vma, index: Indices, node: int) -> None:
         if not np.isin(pages, index).all():
             continue
         if vma.flags & VM.HUGETLB:
-            pfns = from_pool(m, node, strict=True)
+            pfns = from_pool(m, [node])
             if not len(pfns):
                 raise UsageError(
                     f"the pool of node {node} has too few huge pages for '{vma.name}'",

@@ -275,7 +275,7 @@ class Machine:
         of the pool go whole. `cpu`: where the caller runs, whose pagevec is drained."""
         self.pagevecs.lru_add_drain(cpu)
         if vma.flags & VM.HUGETLB:
-            index = whole_ranges(self, vma, index)
+            index = whole_ranges(self, index)
         pte = vma.pte[index]
         present = index[(pte & PTE_PRESENT) != 0]
         pfns = vma.unmap(self.frames, present, 0)

@@ -13,7 +13,7 @@ from backend.emulator.filesystem import AddressSpace
 from backend.emulator.mm import Indices, by_mapping
 from backend.emulator.page import PG, Pfns
 from backend.emulator.page_lock import Events
-from backend.emulator.swap_io import drop_unused, read_page
+from backend.emulator.swap_io import drop_unused, left_swap_cache, read_page
 
 if TYPE_CHECKING:
     from backend.emulator.machine import Machine
@@ -50,6 +50,14 @@ def remove(m: Machine, pfns: Pfns) -> None:
     frames.mapping[pfns] = 0
     frames.index[pfns] = 0
     frames.put(pfns)
+
+
+def remove_mapping(m: Machine, pages: Pfns) -> None:
+    """Pages without buffers that nobody maps leave the cache they are in: the swap cache, or their files."""
+    swapped = (m.frames.flags[pages] & PG.SWAPCACHE) != 0
+    m.swap.delete_from_cache(m.frames, pages[swapped])
+    for _, mine in by_space(m, pages[~swapped]):
+        remove(m, mine)
 
 
 def drop_buffers(m: Machine, pfns: Pfns) -> None:
@@ -149,10 +157,8 @@ def _from_swap(m: Machine, space: AddressSpace, index: int, allocate: Allocate, 
     yield from m.step("page cache: reference taken", m.costs.lock)
     yield from m.locks.lock(pfn)
     one = np.array([pfn], np.int32)
-    stale = m.patches.swapcache_recheck and not frames.flags[pfn] & PG.SWAPCACHE
-    if stale or index >= space.size or space.swapped[index] != entry:
-        if stale:
-            m.count("swapcache_rechecks", 1)
+    if left_swap_cache(m, pfn) or index >= space.size or space.swapped[index] != entry:
+        pass
     elif frames.flags[pfn] & PG.WRITEBACK:
         yield from m.locks.wait_on_writeback(pfn)
     else:

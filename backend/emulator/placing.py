@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.emulator.mempolicy import Mempolicy
-from backend.emulator.mm import PTE_PRESENT, PTE_SHIFT, VM, Indices, Vma
+from backend.emulator.mm import PTE_DIRTY, PTE_PRESENT, PTE_WRITE, PTE_YOUNG, VM, Indices, Vma
 from backend.emulator.page import PG, Pfns
 from backend.emulator.page_lock import Events
 from backend.emulator.task import Task, Thread
@@ -63,16 +63,20 @@ def alloc_by_policy(
     near = m.nearest_memory(here)
     nodemask = m.cpusets.nodemask(task, policy)
     if policy.mode != Mode.INTERLEAVE:
-        if policy.mode == Mode.PREFERRED_MANY:
-            first = min(policy.nodes, key=lambda node: (m.distance(near, node), node))
-            return m.frames.alloc(len(offsets), first, nodemask=nodemask, here=here)
-        return m.frames.alloc(len(offsets), policy.preferred(near), nodemask=nodemask, here=here)
+        return m.frames.alloc(len(offsets), _first(m, policy, near), nodemask=nodemask, here=here)
     if own:
         wanted = policy.interleave_nodes(offsets)
     else:
         wanted = policy.interleave_nodes(thread.il_next + np.arange(len(offsets), dtype=np.int64))
         thread.il_next = (thread.il_next + len(offsets)) % len(policy.nodes)
     return _alloc_each(m, wanted, here, nodemask)
+
+
+def _first(m: Machine, policy: Mempolicy, near: int) -> int:
+    """The node that a policy which does not interleave tries first, for a thread near this node."""
+    if policy.mode == Mode.PREFERRED_MANY:
+        return min(policy.nodes, key=lambda node: (m.distance(near, node), node))
+    return policy.preferred(near)
 
 
 def preferred_node(
@@ -83,10 +87,8 @@ def preferred_node(
     own = vma.policy_at(index)
     policy = own or task.policy
     near = m.nearest_memory(m.node_of_cpu.get(thread.cpu, m.first_node))
-    node = policy.preferred(near)
-    if policy.mode == Mode.PREFERRED_MANY:
-        node = min(policy.nodes, key=lambda one: (m.distance(near, one), one))
-    elif policy.mode == Mode.INTERLEAVE and own is not None:
+    node = _first(m, policy, near)
+    if policy.mode == Mode.INTERLEAVE and own is not None:
         node = int(policy.interleave_nodes(np.array([(vma.pgoff + index) // m.frames.huge]))[0])
     elif policy.mode == Mode.INTERLEAVE:
         node = policy.nodes.nth(thread.il_next % len(policy.nodes))
@@ -122,6 +124,12 @@ def enter_anonymous(m: Machine, vma: Vma, index: Indices, pfns: Pfns, cpu: int |
     m.pagevecs.lru_cache_add(pfns, m.profile.new_anon_active, cpu)
 
 
+def map_new(m: Machine, vma: Vma, index: Indices, pfns: Pfns, cpu: int | None = None) -> None:
+    """Empty PTEs get freshly allocated frames: writable, dirty, young. `cpu`: see `enter_anonymous`."""
+    enter_anonymous(m, vma, index, pfns, cpu)
+    vma.map(m.frames, index, pfns, PTE_WRITE | PTE_DIRTY | PTE_YOUNG)
+
+
 def mark_mlocked(m: Machine, pfns: Pfns, lock: bool) -> None:
     """Pages of locked mappings say so themselves (PG_mlocked), which all that map them count."""
     if lock:
@@ -135,8 +143,7 @@ def mark_mlocked(m: Machine, pfns: Pfns, lock: bool) -> None:
 def locked_elsewhere(m: Machine, pfns: Pfns) -> NDArray[np.bool_]:
     """Whether a locked mapping has each of the pages."""
     out = np.zeros(len(pfns), np.bool_)
-    for vma, at, index in m.rmap.walk(m.frames, pfns):
+    for vma, at, _, _ in m.rmap.ptes(m.frames, pfns, PTE_PRESENT, pfns):
         if vma.flags & VM.LOCKED:
-            pte = vma.pte[index]
-            out[at] |= ((pte & PTE_PRESENT) != 0) & ((pte >> PTE_SHIFT) == pfns[at])
+            out[at] = True
     return out

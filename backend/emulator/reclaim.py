@@ -18,9 +18,9 @@ from backend.emulator.migration.isolate import isolate, putback
 from backend.emulator.migration.mechanism import SwapEntries
 from backend.emulator.migration.methods import release_buffers
 from backend.emulator.migration.migrate_page import in_cache
-from backend.emulator.mm import PTE_PRESENT, PTE_SHIFT, PTE_YOUNG, VM
+from backend.emulator.mm import PTE_PRESENT, PTE_YOUNG, VM
 from backend.emulator.page import PG, Pfns, State
-from backend.emulator.page_cache import by_space, move_to_swap_cache, remove
+from backend.emulator.page_cache import move_to_swap_cache, remove_mapping
 from backend.emulator.page_lock import Events
 from backend.emulator.task import Task
 from backend.emulator.writeback import pageout
@@ -139,23 +139,19 @@ class Reclaimer:
     ) -> tuple[np.ndarray[tuple[int], np.dtype[np.bool_]], np.ndarray[tuple[int], np.dtype[np.bool_]]]:
         """Whether any PTE of each page was touched since last time (the marks are cleared); whether it is locked in memory."""
         touched, locked = np.zeros(len(pages), np.bool_), np.zeros(len(pages), np.bool_)
-        for vma, at, index in self.m.rmap.walk(self.m.frames, pages):
-            pte = vma.pte[index]
-            here = ((pte & PTE_PRESENT) != 0) & ((pte >> PTE_SHIFT) == pages[at])
-            touched[at] |= here & ((pte & PTE_YOUNG) != 0)
-            vma.pte[index[here]] &= ~np.int64(PTE_YOUNG)
+        for vma, at, index, pte in self.m.rmap.ptes(self.m.frames, pages, PTE_PRESENT, pages):
+            touched[at] |= (pte & PTE_YOUNG) != 0
+            vma.pte[index] &= ~np.int64(PTE_YOUNG)
             if vma.flags & VM.LOCKED:
-                locked[at] |= here
+                locked[at] = True
         return touched, locked
 
     def _set_active(self, pages: Pfns, active: bool) -> None:
         m, frames = self.m, self.m.frames
         frames.drop_lru(pages)
         frames.add_lru(pages, active)
-        for vma, at, index in m.rmap.walk(frames, pages):
-            pte = vma.pte[index]
-            here = ((pte & PTE_PRESENT) != 0) & ((pte >> PTE_SHIFT) == pages[at])
-            vma.nr_active += int(np.count_nonzero(here)) * (1 if active else -1)
+        for vma, _, index, _ in m.rmap.ptes(frames, pages, PTE_PRESENT, pages):
+            vma.nr_active += len(index) * (1 if active else -1)
 
     def _page_out(self, pages: Pfns) -> Events:
         """shrink_list(): anonymous pages into the swap cache; unmapped, written, and freed when nobody wanted them meanwhile.
@@ -180,10 +176,7 @@ class Reclaimer:
         free[free] = release_buffers(m, taken[free])
         free &= (frames.mapcount[taken] == 0) & (frames.refcount[taken] == 2) & in_cache(m, taken)
         out = taken[free]
-        swapped = (frames.flags[out] & PG.SWAPCACHE) != 0
-        m.swap.delete_from_cache(frames, out[swapped])
-        for _, mine in by_space(m, out[~swapped]):
-            remove(m, mine)
+        remove_mapping(m, out)
         frames.put(out)
         putback(m, taken[~free])
         m.count("pgsteal", len(out))

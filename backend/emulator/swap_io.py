@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from backend.emulator.batches import span
+from backend.emulator.mm import PTE_SHIFT, VM, Vma
 from backend.emulator.page import PG, Pfns
 from backend.emulator.page_lock import Events
+from backend.emulator.placing import mark_mlocked
 
 if TYPE_CHECKING:
     from backend.emulator.machine import Machine
@@ -49,6 +51,31 @@ def drop_unused(m: Machine, pages: Pfns) -> None:
     frames.refcount[alone] += 1
     m.swap.delete_from_cache(frames, alone)
     frames.put(alone)
+
+
+def left_swap_cache(m: Machine, pfn: int) -> bool:
+    """Patch 1 of Direct Migration V8: whether a page that was found in the swap cache, and whose lock one had to wait for, is no
+    longer there: it migrated meanwhile, and the entry has to be looked up again. Never, without the patch."""
+    gone = m.patches.swapcache_recheck and not m.frames.flags[pfn] & PG.SWAPCACHE
+    if gone:
+        m.count("swapcache_rechecks", 1)
+    return bool(gone)
+
+
+def map_swapped(m: Machine, vma: Vma, index: int, pfn: int, bits: int) -> None:
+    """A swap PTE becomes a present one of its (locked) page, which takes over the caller's temporary reference; the slot has one
+    user less."""
+    entry = int(vma.pte[index]) >> PTE_SHIFT
+    one = np.array([pfn], np.int32)
+    m.locks.transfer(pfn)
+    vma.nr_swap -= 1
+    vma.pte[index] = 0
+    m.frames.mapping[pfn] = vma.anon_vma
+    m.frames.index[pfn] = vma.pgoff + index
+    vma.map(m.frames, np.array([index], np.int64), one, bits)
+    if vma.flags & VM.LOCKED and m.profile.mlocked_flag:
+        mark_mlocked(m, one, lock=True)
+    m.swap.release(np.array([entry], np.int32))
 
 
 def read_page(m: Machine, entry: int, pfn: int, cpu: int | None) -> Events:

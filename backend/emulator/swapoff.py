@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from backend.emulator.mempolicy import Mempolicy
-from backend.emulator.mm import PTE_SHIFT, PTE_SWAP, VM, Mm, Vma
+from backend.emulator.mm import PTE_SHIFT, PTE_SWAP, Mm, Vma
 from backend.emulator.page import PG, Pfns
 from backend.emulator.page_cache import lock_page, unlock_put
 from backend.emulator.page_lock import Events
-from backend.emulator.placing import alloc_by_policy, mark_mlocked
-from backend.emulator.swap_io import drop_unused, read_page
+from backend.emulator.placing import alloc_by_policy
+from backend.emulator.swap_io import drop_unused, left_swap_cache, map_swapped, read_page
 from backend.emulator.syscalls import fail
 from backend.emulator.task import Task
 
@@ -79,22 +79,11 @@ def _unuse_pte(m: Machine, task: Task, vma: Vma, index: int) -> Events:
     m.locks.get_page(pfn)
     yield from m.locks.lock(pfn)
     yield from m.locks.wait_on_writeback(pfn)
-    one = np.array([pfn], np.int32)
-    stale = m.patches.swapcache_recheck and not m.frames.flags[pfn] & PG.SWAPCACHE
-    if stale:
-        m.count("swapcache_rechecks", 1)
-    if stale or vma.pte[index] != pte or vma.unmapped:
+    if left_swap_cache(m, pfn) or vma.pte[index] != pte or vma.unmapped:
         unlock_put(m, pfn)
         return
-    m.locks.transfer(pfn)
-    vma.nr_swap -= 1
-    vma.pte[index] = 0
-    m.frames.mapping[pfn] = vma.anon_vma
-    m.frames.index[pfn] = vma.pgoff + index
-    vma.map(m.frames, np.array([index], np.int64), one, 0)
-    if vma.flags & VM.LOCKED and m.profile.mlocked_flag:
-        mark_mlocked(m, one, lock=True)
-    m.swap.release(np.array([entry], np.int32))
+    map_swapped(m, vma, index, pfn, 0)
+    one = np.array([pfn], np.int32)
     if m.swap.swap_map[entry] == 1:
         m.rmap.set_dirty(m.frames, one)
         m.swap.delete_from_cache(m.frames, one)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from backend.emulator import swap_io
 from backend.emulator.filesystem import AddressSpace, Filesystem
-from backend.emulator.mm import PTE_DIRTY, PTE_PRESENT, PTE_SHIFT, PTE_WRITE, Indices, Vma
+from backend.emulator.mm import PTE_DIRTY, PTE_PRESENT, PTE_WRITE, Indices, Vma
 from backend.emulator.page import PG, Pfns
 from backend.emulator.page_cache import add_buffers, by_space, move_to_swap_cache
 from backend.emulator.page_lock import Events
@@ -38,26 +38,21 @@ def pageout(m: Machine, pages: Pfns) -> NDArray[np.bool_]:
 def start_writing(m: Machine, pages: Pfns) -> list[simpy.Process]:
     """writepage() for locked, dirty pages of files with a device: clean and under writeback from now on, unlocked. Returns
     what ends when they are on the device."""
-    frames = m.frames
-    requests: list[simpy.Process] = []
-    for space, mine in by_space(m, pages):
-        _clean(m, space, mine)
-        frames.flags[mine] |= PG.WRITEBACK
-        m.locks.unlock(mine)
-        path = _write(m, space, mine, frames.index[mine].copy(), frames.contents[mine].copy())
-        requests.append(m.start(path, space.fs.name))
-        space.writes.append(requests[-1])
-    return requests
+    return _submit(m, pages, PG.WRITEBACK)
 
 
 def write_buffers(m: Machine, pages: Pfns) -> list[simpy.Process]:
     """A journal writes the buffers of locked, dirty pages itself: clean, their buffers locked, the pages unlocked. Returns as
     `start_writing`."""
+    return _submit(m, pages, PG.BUFFER_LOCK)
+
+
+def _submit(m: Machine, pages: Pfns, busy: int) -> list[simpy.Process]:
     frames = m.frames
     requests: list[simpy.Process] = []
     for space, mine in by_space(m, pages):
         _clean(m, space, mine)
-        frames.flags[mine] |= PG.BUFFER_LOCK
+        frames.flags[mine] |= busy
         m.locks.unlock(mine)
         path = _write(m, space, mine, frames.index[mine].copy(), frames.contents[mine].copy())
         requests.append(m.start(path, space.fs.name))
@@ -85,10 +80,8 @@ def _clean(m: Machine, space: AddressSpace, pages: Pfns) -> None:
     if space.fs.type.buffers:
         add_buffers(m, pages)
     if m.profile.write_notify:
-        for vma, at, index in m.rmap.walk(m.frames, pages):
-            pte = vma.pte[index]
-            here = ((pte & PTE_PRESENT) != 0) & ((pte >> PTE_SHIFT) == pages[at])
-            vma.pte[index[here]] &= ~np.int64(PTE_DIRTY | PTE_WRITE)
+        for vma, _, index, _ in m.rmap.ptes(m.frames, pages, PTE_PRESENT, pages):
+            vma.pte[index] &= ~np.int64(PTE_DIRTY | PTE_WRITE)
     m.rmap.clear_dirty(m.frames, pages)
 
 

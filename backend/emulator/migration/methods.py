@@ -9,7 +9,7 @@ import numpy as np
 from backend.emulator.batches import Mask, span
 from backend.emulator.migration.migrate_page import buffer_references
 from backend.emulator.page import PG, Pfns
-from backend.emulator.page_cache import by_space, drop_buffers, remove
+from backend.emulator.page_cache import by_space, drop_buffers, remove_mapping
 from backend.emulator.page_lock import Events
 from backend.emulator.writeback import pageout
 
@@ -87,11 +87,7 @@ def swap_page(m: Machine, pages: Pfns) -> Events:
     flags = frames.flags[pages]
     free = without_buffers & (frames.refcount[pages] == 2) & ((flags & PG.WRITEBACK) == 0)
     free &= (frames.mapping[pages] != 0) | ((flags & PG.SWAPCACHE) != 0)
-    out = pages[free]
-    swapped = (frames.flags[out] & PG.SWAPCACHE) != 0
-    m.swap.delete_from_cache(frames, out[swapped])
-    for _, mine in by_space(m, out[~swapped]):
-        remove(m, mine)
+    remove_mapping(m, pages[free])
     m.mechanism.restore(m, pages[locked & ~free])
     m.locks.unlock(pages[locked])
     m.count("swap_page", int(np.count_nonzero(free)))
