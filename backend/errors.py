@@ -54,3 +54,8 @@ def describe_oserror(exc: OSError) -> str:
     """`ENOMEM (Cannot allocate memory)`."""
     number = exc.errno or 0
     return f"{errno_name(number)} ({os.strerror(number)})"
+
+
+def os_error(number: int, path: str | None = None) -> OSError:
+    """The refusal that a kernel answers with this errno."""
+    return OSError(number, os.strerror(number), path)

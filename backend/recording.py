@@ -12,7 +12,7 @@ from lzma import LZMAError
 from pathlib import Path
 from typing import Protocol
 
-from backend.errors import NotFound, ParseError
+from backend.errors import NotFound, ParseError, os_error
 from backend.kernel import Call, Capabilities, Capability, Source
 
 MAX_FILE = 256 << 20
@@ -64,7 +64,7 @@ class RecordedKernel:
         return self._tree.listdir(path)
 
     def write(self, path: str, data: bytes) -> None:
-        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        raise os_error(errno.EROFS)
 
     def username(self, uid: int) -> str:
         return str(uid)
@@ -106,11 +106,11 @@ class RecordedKernel:
 
 
 def _enosys() -> OSError:
-    return OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    return os_error(errno.ENOSYS)
 
 
 def _enoent(path: str) -> OSError:
-    return OSError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+    return os_error(errno.ENOENT, path)
 
 
 class _Folder:
@@ -139,7 +139,7 @@ class _Folder:
                 raise _enoent(path)
             data = handle.read(MAX_FILE + 1)
         if len(data) > MAX_FILE:
-            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), path)
+            raise os_error(errno.EFBIG, path)
         return data
 
     def listdir(self, path: str) -> list[str]:

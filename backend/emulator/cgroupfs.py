@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import re
 from collections.abc import Callable
 from functools import lru_cache
@@ -17,7 +16,7 @@ from backend.emulator.page import PG, State
 from backend.emulator.page_lock import Events
 from backend.emulator.permissions import may_write
 from backend.emulator.task import Task
-from backend.errors import ParseError
+from backend.errors import ParseError, os_error
 from backend.nodeset import CpuSet, NodeSet
 
 if TYPE_CHECKING:
@@ -40,7 +39,7 @@ def read(m: Machine, path: str) -> bytes:
     """A file's bytes. OSError ENOENT, EISDIR."""
     cs, name = _locate(m, path)
     if not name:
-        raise _error(errno.EISDIR, path)
+        raise os_error(errno.EISDIR, path)
     return _files(m, cs)[name](m, cs).encode("utf-8", "surrogateescape")
 
 
@@ -50,7 +49,7 @@ def listdir(m: Machine, path: str) -> list[str]:
         return ["cpuset"]
     cs, name = _locate(m, path)
     if name:
-        raise _error(errno.ENOTDIR, path)
+        raise os_error(errno.ENOTDIR, path)
     return [*_files(m, cs), *cs.children]
 
 
@@ -58,12 +57,12 @@ def write(m: Machine, caller: Caller, path: str, data: bytes) -> Events:
     """One write(2) to a control file; returns when the pages have moved. OSError ENOENT, EACCES (root only), EINVAL (not
     a value of this file), ERANGE (a node or CPU number past the kernel's limit), ESRCH, and what `Cpusets` raises."""
     if not owns(path):
-        raise _error(errno.EACCES, path)
+        raise os_error(errno.EACCES, path)
     cs, name = _locate(m, path)
     if not may_write(caller):
-        raise _error(errno.EACCES, path)
+        raise os_error(errno.EACCES, path)
     if not name:
-        raise _error(errno.EISDIR, path)
+        raise os_error(errno.EISDIR, path)
     yield from m.step("write", m.costs.syscall)
     text = data.decode("ascii", "replace").strip(" \t\n\0")
     if name == "cpuset.mems":
@@ -72,12 +71,12 @@ def write(m: Machine, caller: Caller, path: str, data: bytes) -> Events:
         yield from m.cpusets.set_cpus(cs, _ids(CpuSet, text, _NR_CPUS))
     elif name == "cpuset.memory_migrate":
         if not re.fullmatch(r"[+]?(0|[1-9]\d{0,18})", text):
-            raise _error(errno.EINVAL, path)
+            raise os_error(errno.EINVAL, path)
         cs.memory_migrate = int(text) != 0
     elif name in ("cgroup.procs", "tasks"):
         yield from m.cpusets.attach(cs, _task(m, caller, text))
     else:
-        raise _error(errno.EINVAL, path)
+        raise os_error(errno.EINVAL, path)
 
 
 def proc_cgroup(m: Machine, task: Task) -> bytes:
@@ -192,14 +191,14 @@ def _locate(m: Machine, path: str) -> tuple[Cpuset, str]:
     root = directory(m, m.cpusets.root)
     inside = path.removeprefix(root).rstrip("/")
     if not path.startswith(root) or (inside and not inside.startswith("/")):
-        raise _error(errno.ENOENT, path)
+        raise os_error(errno.ENOENT, path)
     cs = m.cpusets.find(inside)
     if cs is not None:
         return cs, ""
     above, _, name = inside.rpartition("/")
     cs = m.cpusets.find(above)
     if cs is None or name not in _files(m, cs):
-        raise _error(errno.ENOENT, path)
+        raise os_error(errno.ENOENT, path)
     return cs, name
 
 
@@ -209,26 +208,22 @@ def _ids(kind: type[S], text: str, limit: int) -> S:
         ids = kind.parse_list(text)
     except ParseError as exc:
         number = errno.ERANGE if re.fullmatch(r"[\d,-]*\d{5,}[\d,-]*", text) else errno.EINVAL
-        raise OSError(number, os.strerror(number)) from exc
+        raise os_error(number) from exc
     if any(one >= limit for one in ids):
-        raise OSError(errno.ERANGE, os.strerror(errno.ERANGE))
+        raise os_error(errno.ERANGE)
     return ids
 
 
 def _task(m: Machine, caller: Caller, text: str) -> Task:
     """The process that a pid or a thread id names; 0 is the writer. OSError EINVAL, ESRCH."""
     if not re.fullmatch(r"\d{1,9}", text):
-        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        raise os_error(errno.EINVAL)
     wanted = int(text) or caller.pid
     for task in m.tasks.values():
         if any(thread.tid == wanted for thread in task.threads):
             return task
-    raise OSError(errno.ESRCH, os.strerror(errno.ESRCH))
+    raise os_error(errno.ESRCH)
 
 
 def _path(task: Task) -> str:
     return task.cpuset.path if task.cpuset is not None else "/"
-
-
-def _error(number: int, path: str) -> OSError:
-    return OSError(number, os.strerror(number), path)

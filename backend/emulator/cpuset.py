@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
@@ -15,6 +14,7 @@ from backend.emulator.mmap_lock import MmapLock
 from backend.emulator.page_lock import Events
 from backend.emulator.scheduler import confine
 from backend.emulator.task import Task
+from backend.errors import os_error
 from backend.nodeset import CpuSet, NodeSet
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class Cpusets:
         as `set_mems` and `set_cpus`."""
         above = parent or self.root
         if name in above.children:
-            raise _error(errno.EEXIST)
+            raise os_error(errno.EEXIST)
         self._last_id += 1
         new = Cpuset(self._last_id, name, above, NodeSet(), CpuSet(), NodeSet(), CpuSet(), NodeSet())
         new.memory_migrate = self.version == "v2" or memory_migrate
@@ -156,13 +156,13 @@ class Cpusets:
         yield from self.mutex.down_write(self.m.env)
         try:
             if not task.alive:
-                raise _error(errno.ESRCH)
+                raise os_error(errno.ESRCH)
             if task.mm is None:
-                raise _error(errno.EINVAL)
+                raise os_error(errno.EINVAL)
             if self.version == "v1" and not (cs.mems and cs.cpus):
-                raise _error(errno.ENOSPC)
+                raise os_error(errno.ENOSPC)
             if self.version == "v2" and cs.children and cs.parent is not None:
-                raise _error(errno.EBUSY)
+                raise os_error(errno.EBUSY)
             if task.cpuset is cs:
                 return
             yield from self._attach(cs, task, (task.cpuset or self.root).old_mems)
@@ -210,16 +210,16 @@ class Cpusets:
     def _validate(self, cs: Cpuset, mems: NodeSet, cpus: CpuSet) -> None:
         """validate_change()."""
         if cs.parent is None:
-            raise _error(errno.EACCES)
+            raise os_error(errno.EACCES)
         if not cpus.issubset(CpuSet(self.m.node_of_cpu)):
-            raise _error(errno.EINVAL)
+            raise os_error(errno.EINVAL)
         if self.version == "v1":
             if any(not (one.mems.issubset(mems) and one.cpus.issubset(cpus)) for one in cs.children.values()):
-                raise _error(errno.EBUSY)
+                raise os_error(errno.EBUSY)
             if not (mems.issubset(cs.parent.mems) and cpus.issubset(cs.parent.cpus)):
-                raise _error(errno.EACCES)
+                raise os_error(errno.EACCES)
         if self.tasks(cs) and ((cs.mems and not mems) or (cs.cpus and not cpus)):
-            raise _error(errno.ENOSPC)
+            raise os_error(errno.ENOSPC)
 
     def _effective(self, cs: Cpuset) -> tuple[NodeSet, CpuSet]:
         """v2: where nothing is left, what the parent has."""
@@ -281,7 +281,3 @@ class Cpusets:
 
     def _rebind(self, policy: Mempolicy, old: NodeSet, new: NodeSet) -> Mempolicy:
         return rebind(policy, old, new, self.m.profile.remaps_preferred)
-
-
-def _error(number: int) -> OSError:
-    return OSError(number, os.strerror(number))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import errno
-import os
 from typing import TYPE_CHECKING
 
 from backend.emulator import cgroupfs
 from backend.emulator.cpuset import Cpuset
 from backend.emulator.page_lock import Events
+from backend.errors import os_error
 
 if TYPE_CHECKING:
     from backend.emulator.steps import Place
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def _named(place: Place) -> Cpuset:
     found = place.machine.cpusets.named(place.arguments["cpuset"])
     if found is None:
-        raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
+        raise os_error(errno.ENOENT)
     return found
 
 

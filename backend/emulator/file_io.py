@@ -16,6 +16,7 @@ from backend.emulator.page_lock import Events
 from backend.emulator.placing import OutOfMemory, alloc_by_policy, room_for
 from backend.emulator.task import Task, Thread
 from backend.emulator.writeback import transfer_dirty, write_dirty
+from backend.errors import os_error
 
 if TYPE_CHECKING:
     from backend.emulator.machine import Machine
@@ -132,13 +133,13 @@ def msync(m: Machine, task: Task, start: int, index: Indices, wait: bool) -> Eve
     the device (MS_SYNC: `wait`). OSError ENOMEM where nothing is mapped."""
     mm = task.mm
     if mm is None or not task.alive:
-        raise OSError(errno.ESRCH, "No such process")
+        raise os_error(errno.ESRCH)
     yield from mm.lock.down_read(m.env)
     try:
         yield from m.step("msync", m.costs.syscall)
         parts = list(mm.spans(start, index))
         if sum(len(local) for _, local in parts) < len(index):
-            raise OSError(errno.ENOMEM, "Cannot allocate memory")
+            raise os_error(errno.ENOMEM)
         files: dict[int, AddressSpace] = {}
         for vma, local in parts:
             if vma.file is not None and vma.shared:
@@ -154,7 +155,7 @@ def msync(m: Machine, task: Task, start: int, index: Indices, wait: bool) -> Eve
 def unlink(m: Machine, space: AddressSpace, cpu: int | None = None) -> Events:
     """unlink(2) by somebody on `cpu`: the name goes; the file when nobody maps it any more. OSError ENOENT."""
     if space.unlinked:
-        raise OSError(errno.ENOENT, "No such file or directory")
+        raise os_error(errno.ENOENT)
     space.unlinked = True
     space.fs.files.pop(space.path, None)
     yield from m.step("unlink", m.costs.syscall)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from backend.emulator.block_device import BlockDevice
 from backend.emulator.mempolicy import Mempolicy
 from backend.emulator.mmap_lock import MmapLock
+from backend.errors import os_error
 
 MAX_PAGES = 1 << 26
 """Of a file."""
@@ -110,7 +110,7 @@ class AddressSpace:
     def resize(self, size: int) -> None:
         """Shorter or longer; the caller has emptied what goes. New pages are holes: zeros. OSError EFBIG."""
         if size > MAX_PAGES:
-            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+            raise os_error(errno.EFBIG)
         self.i_size = size
         self.pages, self.swapped = _fit(self.pages, size, -1), _fit(self.swapped, size, -1)
         self.dirty, self.device = _fit(self.dirty, size, 0), _fit(self.device, size, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import numpy as np
 from backend.emulator.mm import PTE_MIGRATION, PTE_PRESENT, PTE_SHIFT, PTE_SWAP, PTE_WRITE, VM, Mm, Vma
 from backend.emulator.page_lock import Events
 from backend.emulator.task import Task
+from backend.errors import os_error
 from backend.nodeset import CpuSet
 
 if TYPE_CHECKING:
@@ -20,12 +22,12 @@ def fork(m: Machine, parent: Task, name: str | bytes = b"") -> Events:
     """The child: a new task where the parent's leader runs, with one thread. mmap_sem is held for writing meanwhile."""
     mm = parent.mm
     if mm is None or not parent.alive:
-        raise ProcessLookupError(3, "No such process")
+        raise os_error(errno.ESRCH)
     yield from mm.lock.down_write(m.env)
     try:
         yield from m.step("fork", m.costs.syscall + m.costs.isolate * mm.rss)
         if not parent.alive:
-            raise ProcessLookupError(3, "No such process")
+            raise os_error(errno.ESRCH)
         child = m.spawn(
             name or parent.name,
             cpu=parent.leader.cpu,

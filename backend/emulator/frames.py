@@ -134,10 +134,6 @@ class MemMap:
         self.refcount[at] = 1
         return got
 
-    def has_room(self, nid: int, count: int) -> bool:
-        """Whether a node has so many frames above its low watermark."""
-        return self.room(nid) >= count
-
     def room(self, nid: int) -> int:
         """The frames that a node has above its low watermark."""
         zone = self.zones[nid]

@@ -16,7 +16,7 @@ from backend.emulator.migration.direct import Lists, migrate_pages, put_all_back
 from backend.emulator.migration.isolate import isolate
 from backend.emulator.page import Pfns, State
 from backend.emulator.page_lock import Events
-from backend.emulator.syscalls import fail
+from backend.errors import os_error
 
 if TYPE_CHECKING:
     from backend.emulator.machine import Machine
@@ -31,7 +31,7 @@ def offline(m: Machine, node: int) -> Events:
     OSError EINVAL (no such memory, or the last of the machine), EBUSY: pages stayed; then the node is as it was before.
     """
     if node not in m.memory_nodes or len(m.memory_nodes) == 1:
-        raise fail(errno.EINVAL)
+        raise os_error(errno.EINVAL)
     blocks = [number for number in blocks_of(m.frames, node) if number not in m.frames.offline_blocks]
     yield from _take_out(m, node, blocks)
     return 0
@@ -42,7 +42,7 @@ def offline_block(m: Machine, number: int) -> Events:
     node = _node_of(m, number)
     others = set(blocks_of(m.frames, node)) - m.frames.offline_blocks - {number}
     if number in m.frames.offline_blocks or (not others and len(m.memory_nodes) == 1):
-        raise fail(errno.EINVAL)
+        raise os_error(errno.EINVAL)
     yield from _take_out(m, node, [number])
     return 0
 
@@ -62,7 +62,7 @@ def _take_out(m: Machine, node: int, blocks: list[int]) -> Events:
         return_block(frames, number)
     yield from m.cpusets.follow_nodes()
     if stayed:
-        raise fail(errno.EBUSY)
+        raise os_error(errno.EBUSY)
 
 
 def online(m: Machine, node: int) -> Events:
@@ -71,7 +71,7 @@ def online(m: Machine, node: int) -> Events:
         m.frames.offline_blocks.intersection(blocks_of(m.frames, node)) if node in m.nodes else set[int]()
     )
     if not blocks:
-        raise fail(errno.EINVAL)
+        raise os_error(errno.EINVAL)
     yield from _bring_back(m, sorted(blocks))
     return 0
 
@@ -79,7 +79,7 @@ def online(m: Machine, node: int) -> Events:
 def online_block(m: Machine, number: int) -> Events:
     """One memory block back in use. OSError EINVAL: it is in use."""
     if number not in m.frames.offline_blocks:
-        raise fail(errno.EINVAL)
+        raise os_error(errno.EINVAL)
     yield from _bring_back(m, [number])
     return 0
 
@@ -108,7 +108,7 @@ def bad_page(m: Machine, pfn: int) -> Events:
         yield from _empty(m, one, int(m.frames.nid[pfn]))
     if m.frames.state[pfn] != State.KEPT_OUT:
         m.frames.bad.discard(pfn)
-        raise fail(errno.EBUSY)
+        raise os_error(errno.EBUSY)
     return 0
 
 

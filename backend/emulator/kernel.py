@@ -22,8 +22,9 @@ from backend.emulator.machine import Machine
 from backend.emulator.page_lock import Events
 from backend.emulator.permissions import may_write
 from backend.emulator.placing import OutOfMemory, SegmentationFault
-from backend.emulator.syscalls import Caller, fail
+from backend.emulator.syscalls import Caller
 from backend.emulator.task import Task
+from backend.errors import os_error
 from backend.kernel import Capabilities, Capability, Source
 from backend.nodeset import NodeSet
 from backend.text import decode
@@ -109,9 +110,9 @@ class EmulatedKernel:
             try:
                 result = self.machine.run(path(self.machine, self.caller))
             except OutOfMemory:
-                raise fail(errno.ENOMEM) from None
+                raise os_error(errno.ENOMEM) from None
             except SegmentationFault:
-                raise fail(errno.EFAULT) from None
+                raise os_error(errno.EFAULT) from None
             ahead = self.machine.now - self._due()
         if ahead > 0 and self._speed > 0 and self._clockwork is not None:
             time.sleep(min(ahead / self._speed, 1.0))
@@ -188,7 +189,7 @@ class EmulatedKernel:
         with self._lock:
             task = self.machine.tasks.get(pid)
             if task is None:
-                raise fail(errno.ESRCH)
+                raise os_error(errno.ESRCH)
             fd = max(self._pidfds, default=2) + 1
             self._pidfds[fd] = task
             return fd

@@ -3,6 +3,7 @@ places, which its reverse map lists. Merged pages are not swapped out here."""
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +12,7 @@ from backend.emulator.mm import PTE_DIRTY, PTE_PRESENT, PTE_SHIFT, PTE_WRITE, In
 from backend.emulator.page import PG
 from backend.emulator.page_lock import Events
 from backend.emulator.task import Task
+from backend.errors import os_error
 
 if TYPE_CHECKING:
     from backend.emulator.machine import Machine
@@ -20,10 +22,10 @@ def merge(m: Machine, task: Task, start: int, index: Indices) -> Events:
     """madvise(MADV_MERGEABLE), and ksmd has been through: equal pages of the range are merged, with one another and with what
     was merged before. Returns how many frames were given back. OSError ESRCH, EINVAL (a kernel without KSM)."""
     if not m.profile.migration_entries:
-        raise OSError(22, "Invalid argument")
+        raise os_error(errno.EINVAL)
     mm = task.mm
     if mm is None or not task.alive:
-        raise ProcessLookupError(3, "No such process")
+        raise os_error(errno.ESRCH)
     yield from m.pagevecs.lru_add_drain_all()
     yield from mm.lock.down_write(m.env)
     try:

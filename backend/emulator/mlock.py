@@ -11,9 +11,9 @@ from backend.emulator.fault import touch
 from backend.emulator.mm import PTE_PRESENT, VM, Vma
 from backend.emulator.page_lock import Events
 from backend.emulator.placing import locked_elsewhere, mark_mlocked
-from backend.emulator.syscalls import fail
 from backend.emulator.task import Task
 from backend.emulator.vma_split import isolate_range, merge_neighbours
+from backend.errors import os_error
 
 if TYPE_CHECKING:
     from backend.emulator.machine import Machine
@@ -38,12 +38,12 @@ def munlock(m: Machine, task: Task, start: int, pages: int) -> Events:
 def _set(m: Machine, task: Task, start: int, pages: int, lock: bool) -> Events:
     mm = task.mm
     if mm is None or not task.alive:
-        raise fail(errno.ESRCH)
+        raise os_error(errno.ESRCH)
     yield from mm.lock.down_write(m.env)
     try:
         vmas = isolate_range(m, mm, start, start + pages * m.page_size)
         if vmas is None:
-            raise fail(errno.ENOMEM)
+            raise os_error(errno.ENOMEM)
         for vma in vmas:
             vma.flags = vma.flags | VM.LOCKED if lock else vma.flags & ~VM.LOCKED
             if m.profile.mlocked_flag:

@@ -27,8 +27,9 @@ from backend.emulator.mm import (
 )  # fmt: skip
 from backend.emulator.page import PG
 from backend.emulator.page_lock import Events
-from backend.emulator.syscalls import Caller, fail
+from backend.emulator.syscalls import Caller
 from backend.emulator.task import Task, Thread
+from backend.errors import os_error
 from backend.kernel import Mode
 
 if TYPE_CHECKING:
@@ -225,9 +226,9 @@ def change_prot_numa(m: Machine, vma: Vma, index: Indices, spared: int | None) -
 def write_sysctl(m: Machine, caller: Caller, data: bytes) -> None:
     """kernel.numa_balancing = 0 or 1. OSError EACCES, EINVAL (also for 2, memory tiering), ENOENT: no such kernel."""
     if not m.profile.numa_balancing:
-        raise fail(errno.ENOENT)
+        raise os_error(errno.ENOENT)
     if not caller.privileged:
-        raise fail(errno.EACCES)
+        raise os_error(errno.EACCES)
     if data.strip() not in (b"0", b"1"):
-        raise fail(errno.EINVAL)
+        raise os_error(errno.EINVAL)
     m.balancing.on = data.strip() == b"1"

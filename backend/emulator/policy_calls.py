@@ -17,9 +17,10 @@ from backend.emulator.mm import PTE_PRESENT, PTE_SHIFT, PTE_ZERO, Indices, Mm, V
 from backend.emulator.page import Pfns
 from backend.emulator.page_lock import Events
 from backend.emulator.placing import alloc_for, preferred_node
-from backend.emulator.syscalls import Caller, fail, get_nodes
+from backend.emulator.syscalls import Caller, get_nodes
 from backend.emulator.task import Task
 from backend.emulator.vma_split import isolate_range, merge_neighbours
+from backend.errors import os_error
 from backend.kernel import Mode, MoveFlag, PolicyFlag
 from backend.nodeset import NodeSet
 
@@ -32,7 +33,7 @@ _VALID = int(MoveFlag.STRICT | MoveFlag.MOVE | MoveFlag.MOVE_ALL)
 def _caller_task(m: Machine, caller: Caller) -> tuple[Task, Mm]:
     task = m.tasks.get(caller.pid)
     if task is None or task.mm is None:
-        raise fail(errno.ESRCH)
+        raise os_error(errno.ESRCH)
     return task, task.mm
 
 
@@ -41,7 +42,7 @@ def _policy(mode: int, maxnode: int, mask: bytes, allowed: NodeSet) -> Mempolicy
     try:
         return mempolicy.create(mode, nodes, allowed)
     except ValueError:
-        raise fail(errno.EINVAL) from None
+        raise os_error(errno.EINVAL) from None
 
 
 def set_mempolicy(m: Machine, caller: Caller, mode: int, maxnode: int, mask: bytes) -> Events:
@@ -59,21 +60,21 @@ def get_mempolicy(m: Machine, caller: Caller, maxnode: int, address: int, flags:
     yield from m.step("syscall", m.costs.syscall)
     task, mm = _caller_task(m, caller)
     if flags & ~int(PolicyFlag.NODE | PolicyFlag.ADDR | PolicyFlag.MEMS_ALLOWED):
-        raise fail(errno.EINVAL)
+        raise os_error(errno.EINVAL)
     if maxnode and maxnode - 1 < max(m.nodes):
-        raise fail(errno.EINVAL)
+        raise os_error(errno.EINVAL)
     if flags & PolicyFlag.MEMS_ALLOWED:
         if flags & (PolicyFlag.NODE | PolicyFlag.ADDR):
-            raise fail(errno.EINVAL)
+            raise os_error(errno.EINVAL)
         return 0, m.cpusets.mems_allowed(task)
     policy = task.policy
     if flags & PolicyFlag.ADDR:
         vma = mm.find(address)
         if vma is None:
-            raise fail(errno.EFAULT)
+            raise os_error(errno.EFAULT)
         policy = vma.policy_at((address - vma.start) // m.page_size) or DEFAULT
     elif address:
-        raise fail(errno.EINVAL)
+        raise os_error(errno.EINVAL)
     if flags & PolicyFlag.NODE:
         return (yield from _node(m, task, policy, address, bool(flags & PolicyFlag.ADDR))), NodeSet()
     return policy.mode | policy.flags, policy.asked or policy.nodes
@@ -83,12 +84,12 @@ def _node(m: Machine, task: Task, policy: Mempolicy, address: int, by_address: b
     """The node of the page at an address, faulted in if need be; else where interleaving goes on."""
     if not by_address:
         if policy.mode != Mode.INTERLEAVE:
-            raise fail(errno.EINVAL)
+            raise os_error(errno.EINVAL)
         return policy.nodes.nth(task.leader.il_next % len(policy.nodes))
     yield from access(m, task, task.leader, address, write=False)
     vma = task.mm.find(address) if task.mm else None
     if vma is None:
-        raise fail(errno.EFAULT)
+        raise os_error(errno.EFAULT)
     pte = int(vma.pte[(address - vma.start) // m.page_size])
     return m.first_node if pte & PTE_ZERO else int(m.frames.nid[pte >> PTE_SHIFT])
 
@@ -104,11 +105,11 @@ def mbind(
     yield from m.step("syscall", m.costs.syscall)
     task, mm = _caller_task(m, caller)
     if flags & ~_VALID:
-        raise fail(errno.EINVAL)
+        raise os_error(errno.EINVAL)
     if flags & MoveFlag.MOVE_ALL and not caller.can(m.profile.rights.mbind_move_all):
-        raise fail(errno.EPERM)
+        raise os_error(errno.EPERM)
     if start % m.page_size:
-        raise fail(errno.EINVAL)
+        raise os_error(errno.EINVAL)
     policy = _policy(mode, maxnode, mask, m.cpusets.mems_allowed(task))
     if policy is None:
         flags &= ~int(MoveFlag.STRICT)
@@ -119,9 +120,9 @@ def mbind(
     try:
         vmas = isolate_range(m, mm, start, end)
         if vmas is None:
-            raise fail(errno.EFAULT)
+            raise os_error(errno.EFAULT)
         if flags & _VALID == MoveFlag.STRICT and any(len(_misplaced(m, task, vma, policy)) for vma in vmas):
-            raise fail(errno.EIO)
+            raise os_error(errno.EIO)
         for vma in vmas:
             _set_policy(vma, policy)
         misplaced = 0
@@ -129,7 +130,7 @@ def mbind(
             for vma in vmas:
                 misplaced += yield from _conform(m, task, vma, bool(flags & MoveFlag.MOVE_ALL))
         if misplaced and flags & MoveFlag.STRICT:
-            raise fail(errno.EIO)
+            raise os_error(errno.EIO)
         return 0
     finally:
         merge_neighbours(m, mm)

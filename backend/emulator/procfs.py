@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import re
 from collections.abc import Callable
 from functools import lru_cache
@@ -17,6 +16,7 @@ from backend.emulator.mm import PTE_PRESENT, PTE_SHIFT, PTE_SWAP, PTE_ZERO, VM
 from backend.emulator.permissions import Cap, may_access
 from backend.emulator.task import Task, Thread
 from backend.emulator.zone import Zone
+from backend.errors import os_error
 from backend.nodeset import CpuSet, NodeSet
 
 if TYPE_CHECKING:
@@ -40,20 +40,20 @@ def read(m: Machine, caller: Caller, path: str, offset: int, size: int) -> bytes
     if match := _PROCESS.match(path):
         task = m.tasks.get(int(match[1]))
         if task is None or match[2] is None:
-            raise _error(errno.ENOENT, path)
+            raise os_error(errno.ENOENT, path)
         return _read_process(m, caller, task, match[2], path, offset, size)
     if match := _THREAD.match(path):
         task = m.tasks.get(int(match[1]))
         thread = next((one for one in task.threads if one.tid == int(match[2])), None) if task else None
         if task is None or thread is None or match[3] not in ("stat", "comm"):
-            raise _error(errno.ENOENT, path)
+            raise os_error(errno.ENOENT, path)
         data = _stat(m, task, thread) if match[3] == "stat" else thread.name + b"\n"
         return _slice(data, offset, size)
     if match := _NODE.match(path):
         node = int(match[1])
         render = _NODE_FILES.get(match[2] or "")
         if node not in m.nodes or render is None:
-            raise _error(errno.ENOENT, path)
+            raise os_error(errno.ENOENT, path)
         return _slice(render(m, node), offset, size)
     if cgroupfs.owns(path):
         return _slice(cgroupfs.read(m, path), offset, size)
@@ -62,7 +62,7 @@ def read(m: Machine, caller: Caller, path: str, offset: int, size: int) -> bytes
             return _slice(data, offset, size)
     render_machine = _MACHINE_FILES.get(path)
     if render_machine is None:
-        raise _error(errno.ENOENT, path)
+        raise os_error(errno.ENOENT, path)
     return _slice(render_machine(m), offset, size)
 
 
@@ -95,7 +95,7 @@ def listdir(m: Machine, path: str) -> list[str]:
             return ["stat", "comm"]
     elif names := [*sysfs_cpu.listdir(m, path), *_children(path)]:
         return names
-    raise _error(errno.ENOENT, path)
+    raise os_error(errno.ENOENT, path)
 
 
 def _children(path: str) -> list[str]:
@@ -111,22 +111,18 @@ def _slice(data: bytes, offset: int, size: int) -> bytes:
     return data[offset:] if size < 0 else data[offset : offset + size]
 
 
-def _error(number: int, path: str) -> OSError:
-    return OSError(number, os.strerror(number), path)
-
-
 def _read_process(
     m: Machine, caller: Caller, task: Task, name: str, path: str, offset: int, size: int
 ) -> bytes:
     if name in _OWNER_ONLY:
         if not may_access(m, task, caller):
-            raise _error(errno.EACCES, path)
+            raise os_error(errno.EACCES, path)
         if name == "pagemap":
             return _pagemap(m, task, offset, size, caller.can(Cap.SYS_ADMIN))
         return _slice(_numa_maps(m, task) if name == "numa_maps" else _maps(task), offset, size)
     render = _PROCESS_FILES.get(name)
     if render is None:
-        raise _error(errno.ENOENT, path)
+        raise os_error(errno.ENOENT, path)
     return _slice(render(m, task), offset, size)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -30,7 +31,7 @@ from backend.emulator.trace import Tracer, find_page
 from backend.emulator.workload import run_thread
 from backend.emulator.writeback import flusher
 from backend.emulator.yaml_reader import MAX_SECONDS
-from backend.errors import UsageError, errno_name
+from backend.errors import UsageError, errno_name, os_error
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,7 +271,7 @@ def _step(built: Built, step: Step, outcome: dict[str, Any], observer: Observer)
 
     try:
         if task is None or not task.alive:
-            raise ProcessLookupError(3, "No such process")
+            raise os_error(errno.ESRCH)
         observer(built, step, False)
         region = built.regions.get(step.task, {}).get(step.arguments.get("region", ""))
         place = Place(m, task, region, step.arguments, forked, built.tasks)

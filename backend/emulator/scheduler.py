@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 from collections import Counter
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import simpy
 
 from backend.emulator.task import Task, Thread
+from backend.errors import os_error
 from backend.nodeset import CpuSet
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def schedule(m: Machine, task: Task, cpu: int) -> None:
     if cpu not in m.node_of_cpu:
         raise ValueError(f"there is no CPU {cpu}")
     if cpu not in task.cpus_allowed:
-        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        raise os_error(errno.EINVAL)
     cpus = list(m.nodes[m.node_of_cpu[cpu]].cpus & task.cpus_allowed)
     first = cpus.index(cpu)
     for position, thread in enumerate(task.threads):

@@ -35,6 +35,7 @@ from backend.emulator.scheduler import schedule
 from backend.emulator.swapoff import swapoff
 from backend.emulator.syscalls import Caller
 from backend.emulator.task import Task
+from backend.errors import os_error
 from backend.kernel import MoveFlag
 from backend.nodeset import CpuSet, NodeSet
 
@@ -221,7 +222,7 @@ def _caller(place: Place, own: bool = False) -> Caller:
     if isinstance(who, str):
         task = place.tasks.get(who)
         if task is None or not task.alive:
-            raise syscalls.fail(errno.ESRCH)
+            raise os_error(errno.ESRCH)
         return syscalls.caller_of(task)
     if own and who is None:
         return syscalls.caller_of(place.task)
@@ -233,7 +234,7 @@ def _touch(place: Place) -> Events:
     number: int = place.arguments.get("thread", 0)
     thread = threads[number % len(threads)]
     if "value" in place.arguments and not place.arguments.get("write", True):
-        raise syscalls.fail(errno.EINVAL)
+        raise os_error(errno.EINVAL)
     yield from touch(
         place.machine,
         place.task,
@@ -319,13 +320,13 @@ def _dontneed(place: Place) -> Events:
     """madvise(MADV_DONTNEED): EINVAL for locked memory and huge pages of the pool."""
     m, mm = place.machine, place.task.mm
     if mm is None:
-        raise syscalls.fail(errno.ESRCH)
+        raise os_error(errno.ESRCH)
     yield from mm.lock.down_read(m.env)
     try:
         yield from m.step("dontneed", 0.0)
         spans = list(place.spans())
         if any(vma.flags & (VM.LOCKED | VM.HUGETLB | VM.IO) for vma, _ in spans):
-            raise syscalls.fail(errno.EINVAL)
+            raise os_error(errno.EINVAL)
         for vma, index in spans:
             m.zap(vma, index, place.task.leader.cpu)
     finally:
@@ -371,7 +372,7 @@ def _block(place: Place) -> int:
     blocks = blocks_of(place.machine.frames, place.arguments["node"])
     position: int = place.arguments["block"]
     if position >= len(blocks):
-        raise syscalls.fail(errno.ENOENT)
+        raise os_error(errno.ENOENT)
     return blocks[position]
 
 
@@ -393,13 +394,13 @@ def _bad_page(place: Place) -> Events:
         present = index[(vma.pte[index] & PTE_PRESENT) != 0]
         if len(present):
             return (yield from hotplug.bad_page(place.machine, int(vma.pfns(present)[0])))
-    raise syscalls.fail(errno.EFAULT)
+    raise os_error(errno.EFAULT)
 
 
 def _file_of(place: Place) -> AddressSpace:
     space = find_file(place.machine, place.arguments["file"])
     if space is None:
-        raise syscalls.fail(errno.ENOENT)
+        raise os_error(errno.ENOENT)
     return space
 
 

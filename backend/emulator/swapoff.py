@@ -16,8 +16,8 @@ from backend.emulator.page_cache import lock_page, unlock_put
 from backend.emulator.page_lock import Events
 from backend.emulator.placing import alloc_by_policy
 from backend.emulator.swap_io import drop_unused, left_swap_cache, map_swapped, read_page
-from backend.emulator.syscalls import fail
 from backend.emulator.task import Task
+from backend.errors import os_error
 
 if TYPE_CHECKING:
     from backend.emulator.machine import Machine
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def swapoff(m: Machine) -> Events:
     """Returns 0. OSError EINVAL: there is no swap; ENOMEM: memory does not hold what is in it; then it stays in use."""
     if not m.swap.total:
-        raise fail(errno.EINVAL)
+        raise os_error(errno.EINVAL)
     m.swap.closed = True
     try:
         while m.swap.used:
@@ -70,7 +70,7 @@ def _unuse_pte(m: Machine, task: Task, vma: Vma, index: int) -> Events:
     if pfn < 0:
         new: Pfns = yield from _frame(m, task, vma.policy_at(index), vma.pgoff + index)
         if not len(new):
-            raise fail(errno.ENOMEM)
+            raise os_error(errno.ENOMEM)
         if vma.pte[index] != pte or m.swap.cache[entry] >= 0:
             m.frames.put(new)
             return

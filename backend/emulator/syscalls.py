@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 from array import array
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -19,6 +18,7 @@ from backend.emulator.page import PG
 from backend.emulator.page_lock import Events
 from backend.emulator.permissions import ALL_CAPS, Cap, may_access, may_name, mems_of_caller
 from backend.emulator.task import Task
+from backend.errors import os_error
 from backend.kernel import MoveFlag
 from backend.nodeset import NodeSet
 
@@ -54,20 +54,16 @@ def caller_of(task: Task) -> Caller:
     return Caller(task.uid, task.caps == ALL_CAPS, task.pid, task.caps)
 
 
-def fail(number: int) -> OSError:
-    return OSError(number, os.strerror(number))
-
-
 def get_nodes(maxnode: int, mask: bytes) -> NodeSet:
     """A node mask from user space (get_nodes()): `maxnode` counts one more than the bits. OSError EINVAL for too large."""
     bits = maxnode - 1
     if bits < 0 or bits > _MASK_BITS:
-        raise fail(errno.EINVAL)
+        raise os_error(errno.EINVAL)
     if bits == 0 or not mask:
         return NodeSet()
     nodes = NodeSet.from_mask(mask[: -(-bits // 64) * 8])
     if any(node >= MAX_NUMNODES for node in nodes if node < bits):
-        raise fail(errno.EINVAL)
+        raise os_error(errno.EINVAL)
     return NodeSet(node for node in nodes if node < bits)
 
 
@@ -75,9 +71,9 @@ def find_task(m: Machine, pid: int, caller: Caller) -> Task:
     """ESRCH, EPERM. pid 0 is the caller."""
     task = m.tasks.get(pid or caller.pid)
     if task is None:
-        raise fail(errno.ESRCH)
+        raise os_error(errno.ESRCH)
     if not may_access(m, task, caller):
-        raise fail(errno.EPERM)
+        raise os_error(errno.EPERM)
     return task
 
 
@@ -87,13 +83,13 @@ def migrate_pages(m: Machine, caller: Caller, pid: int, maxnode: int, old: bytes
     sources, targets = get_nodes(maxnode, old), get_nodes(maxnode, new)
     task = find_task(m, pid, caller)
     if not may_name(m, task, caller, targets):
-        raise fail(errno.EPERM)
+        raise os_error(errno.EPERM)
     rights, allowed = m.profile.rights, mems_of_caller(m, caller)
     targets &= allowed if rights.cut_to_caller else m.memory_nodes
     if not targets:
-        raise fail(errno.EINVAL)
+        raise os_error(errno.EINVAL)
     if task.mm is None:
-        raise fail(errno.EINVAL)
+        raise os_error(errno.EINVAL)
     mm = task.mm
     mm.users += 1
     try:
@@ -109,7 +105,7 @@ def migrate_pages(m: Machine, caller: Caller, pid: int, maxnode: int, old: bytes
     finally:
         m.mmput(mm)
     if result < 0:
-        raise fail(-result)
+        raise os_error(-result)
     return result
 
 
@@ -130,15 +126,15 @@ def move_pages(
 ) -> Events:
     """move_pages(2) of linux-6. Statuses are written as the kernel writes them; returns pages not moved."""
     if not m.profile.has_move_pages:
-        raise fail(errno.ENOSYS)
+        raise os_error(errno.ENOSYS)
     yield from m.step("syscall", m.costs.syscall)
     if flags & ~int(MoveFlag.MOVE | MoveFlag.MOVE_ALL):
-        raise fail(errno.EINVAL)
+        raise os_error(errno.EINVAL)
     if flags & MoveFlag.MOVE_ALL and not caller.can(m.profile.rights.move_all):
-        raise fail(errno.EPERM)
+        raise os_error(errno.EPERM)
     task = find_task(m, pid, caller)
     if task.mm is None:
-        raise fail(errno.EINVAL)
+        raise os_error(errno.EINVAL)
     mm = task.mm
     addresses = np.array(pages, dtype=np.uint64)
     mm.users += 1
@@ -212,12 +208,12 @@ def _do_pages_move(
             m, mm, addresses, status, start, end, target, move_all, frozenset(allowed)
         )
         if left < 0:
-            raise fail(-left)
+            raise os_error(-left)
         if left:
             return left + len(targets) - end
         start = end
     if valid < len(targets):
-        raise fail(errno.EACCES if int(targets[valid]) in m.memory_nodes else errno.ENODEV)
+        raise os_error(errno.EACCES if int(targets[valid]) in m.memory_nodes else errno.ENODEV)
     return 0
 
 

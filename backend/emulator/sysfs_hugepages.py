@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import errno
-import os
 import re
 from typing import TYPE_CHECKING
 
 from backend.emulator.huge_pages import fill_pool
 from backend.emulator.page_lock import Events
+from backend.errors import os_error
 
 if TYPE_CHECKING:
     from backend.emulator.machine import Machine
@@ -45,11 +45,11 @@ def write(m: Machine, caller: Caller, path: str, data: bytes) -> Events:
     """The number of pages to a pool's nr_hugepages; as many as there is memory for. OSError EACCES, ENOENT, EINVAL."""
     match = _DIRECTORY.match(path)
     if match is None or not _there(m, match):
-        raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
+        raise os_error(errno.ENOENT)
     if caller.uid or match[3] != "nr_hugepages":
-        raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+        raise os_error(errno.EACCES)
     if not re.fullmatch(rb"[0-9]{1,9}", data.strip()):
-        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        raise os_error(errno.EINVAL)
     yield from m.step("nr_hugepages", m.costs.syscall)
     fill_pool(m, int(match[1]), int(data))
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import errno
-import os
 import re
 from typing import TYPE_CHECKING
 
 from backend.emulator import hotplug
 from backend.emulator.memory_block import blocks_of
 from backend.emulator.page_lock import Events
+from backend.errors import os_error
 
 if TYPE_CHECKING:
     from backend.emulator.machine import Machine
@@ -65,14 +65,14 @@ def write(m: Machine, caller: Caller, path: str, data: bytes) -> Events:
     """`offline` or `online` to a block's state. OSError EACCES (not root, or another file), ENOENT, EINVAL, EBUSY."""
     number, name = _parse(m, path)
     if number is None:
-        raise _error(errno.ENOENT)
+        raise os_error(errno.ENOENT)
     if caller.uid or name not in ("state", "online"):
-        raise _error(errno.EACCES)
+        raise os_error(errno.EACCES)
     online = _STATES.get(data.strip())
     if online is None:
-        raise _error(errno.EINVAL)
+        raise os_error(errno.EINVAL)
     if online == (number not in m.frames.offline_blocks):
-        raise _error(errno.EINVAL)
+        raise os_error(errno.EINVAL)
     yield from hotplug.online_block(m, number) if online else hotplug.offline_block(m, number)
 
 
@@ -84,7 +84,3 @@ def _parse(m: Machine, path: str) -> tuple[int | None, str | None]:
     nodes = m.nodes if match["node"] is None else [int(match["node"])]
     there = any(node in m.nodes and number in blocks_of(m.frames, node) for node in nodes)
     return (number, match["file"]) if there else (None, None)
-
-
-def _error(number: int) -> OSError:
-    return OSError(number, os.strerror(number))

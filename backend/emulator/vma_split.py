@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ import numpy as np
 from backend.emulator.compound import head_of, split_huge
 from backend.emulator.mm import PTE_PRESENT, VM, Mm, Vma
 from backend.emulator.page import Pfns
+from backend.errors import os_error
 
 if TYPE_CHECKING:
     from backend.emulator.machine import Machine
@@ -29,7 +29,7 @@ def isolate_range(m: Machine, mm: Mm, start: int, end: int) -> list[Vma] | None:
     huge = m.frames.huge * m.page_size
     for vma, edge in ((inside[0], start), (inside[-1], end)):
         if vma.flags & VM.HUGETLB and edge % huge:
-            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+            raise os_error(errno.EINVAL)
     if inside[0].start < start:
         inside[0] = _split(m, inside[0], start)
     if inside[-1].end > end:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import os
 import platform
 from array import array
 from typing import Literal
+
+from backend.errors import os_error
 
 Name = Literal["migrate_pages", "move_pages", "mbind", "set_mempolicy", "get_mempolicy"]
 
@@ -54,13 +55,13 @@ def available() -> bool:
 def call(name: Name, *arguments: int | ctypes.Array[ctypes.c_char] | ctypes.c_void_p | None) -> int:
     """The result, or OSError with the kernel's errno. Releases the GIL while the kernel works."""
     if not available():
-        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+        raise os_error(errno.ENOSYS)
     number = NUMBERS[platform.machine()][name]
     passed = [ctypes.c_long(one) if isinstance(one, int) else one for one in arguments]
     result: int = _libc.syscall(ctypes.c_long(number), *passed)
     if result < 0:
         code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
+        raise os_error(code)
     return result
 
 

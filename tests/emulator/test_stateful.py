@@ -252,7 +252,7 @@ class Happenings(CpusetRules, RuleBasedStateMachine):
     )  # fmt: skip
     def map_a_new_file(self, pick: int, kind: str, shared: bool, cached: int, node: int, dirty: bool) -> None:
         m = self.m
-        room = m.frames.has_room(node, cached + 1) and kind not in ("tmpfs", "shared")
+        room = m.frames.room(node) > cached and kind not in ("tmpfs", "shared")
         space = (
             shared_memory(m, 10)
             if kind == "shared"
