@@ -160,6 +160,11 @@ class Kernel(Protocol):
         """
         ...
 
+    def pagemap_scan(self, pid: int, start: int, end: int, count: int) -> tuple[int, bytes]:
+        """The ioctl PAGEMAP_SCAN for pages that are present or swapped: the address up to which it came, and at most
+        `count` records of three 64-bit numbers (start, end, categories). ENOTTY before Linux 6.7."""
+        ...
+
     def mbind(self, address: int, length: int, mode: int, mask: bytes, maxnode: int, flags: int) -> int:
         """mbind(2) on the calling task."""
         ...

@@ -16,7 +16,7 @@ from backend.text import decode, printable
 Kind = Literal["heap", "stack", "anon", "file", "shared", "huge"]
 _POLICIES_WITH_SPACE = (b"prefer (many)", b"weighted interleave")
 _ESCAPE = re.compile(rb"\\([0-7]{3})")
-_SHARED_FILES = (b"/dev/zero", b"/SYSV", b"/dev/shm/", b"/memfd:", b"/anon_hugepage")
+SHARED_FILES = (b"/dev/zero", b"/SYSV", b"/dev/shm/", b"/memfd:", b"/anon_hugepage")
 _MAPS_LINE = re.compile(rb"^([0-9a-f]{1,16})-([0-9a-f]{1,16}) ([-r][-w][-x][-ps]) ", re.MULTILINE)
 _TOTALS = re.compile(rb" N(\d{1,5})=(\d{1,18})(?=[ \n])|kernelpagesize_kB=(\d{1,9})")
 
@@ -202,5 +202,5 @@ def _kind(words: set[bytes], file: bytes) -> Kind:
     if b"stack" in words:
         return "stack"
     if file:
-        return "shared" if file.startswith(_SHARED_FILES) else "file"
+        return "shared" if file.startswith(SHARED_FILES) else "file"
     return "anon"

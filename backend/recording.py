@@ -95,6 +95,9 @@ class RecordedKernel:
     ) -> int:
         raise _enosys()
 
+    def pagemap_scan(self, pid: int, start: int, end: int, count: int) -> tuple[int, bytes]:
+        raise _enosys()
+
     def mbind(self, address: int, length: int, mode: int, mask: bytes, maxnode: int, flags: int) -> int:
         raise _enosys()
 

@@ -210,6 +210,9 @@ class EmulatedKernel:
     ) -> int:
         return self._call(lambda m, caller: syscalls.move_pages(m, caller, pid, pages, nodes, status, flags))
 
+    def pagemap_scan(self, pid: int, start: int, end: int, count: int) -> tuple[int, bytes]:
+        raise os_error(errno.ENOTTY)
+
     def mbind(self, address: int, length: int, mode: int, mask: bytes, maxnode: int, flags: int) -> int:
         return self._call(
             lambda m, caller: policy_calls.mbind(m, caller, address, length, mode, maxnode, mask, flags)

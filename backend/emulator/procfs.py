@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from backend.emulator import cgroupfs, sysfs_cpu, sysfs_hugepages, sysfs_memory
+from backend.emulator import cgroupfs, kpageflags, sysfs_cpu, sysfs_hugepages, sysfs_memory
 from backend.emulator.filesystem import AddressSpace
 from backend.emulator.mm import PTE_PRESENT, PTE_SHIFT, PTE_SWAP, PTE_ZERO, VM
 from backend.emulator.permissions import Cap, may_access
@@ -26,9 +26,7 @@ if TYPE_CHECKING:
 _NODE = re.compile(r"/sys/devices/system/node/node(\d+)(?:/(\w+))?\Z")
 _PROCESS = re.compile(r"/proc/(\d+)(?:/(\w+))?\Z")
 _THREAD = re.compile(r"/proc/(\d+)/task/(\d+)/(\w+)\Z")
-_PAGEMAP_PRESENT, _PAGEMAP_SWAP = 1 << 63, 1 << 62
-_ZERO_PFN = 1
-"""The zero page: one of the firmware's frames, of no node."""
+_PAGEMAP_PRESENT, _PAGEMAP_SWAP, _PAGEMAP_FILE, _PAGEMAP_EXCLUSIVE = 1 << 63, 1 << 62, 1 << 61, 1 << 56
 _OCTAL = {byte: f"\\{byte:03o}" for byte in b" \t\n\\"}
 _HUGETLB = int(VM.HUGETLB)
 _OWNER_ONLY = ("numa_maps", "maps", "pagemap")
@@ -55,6 +53,10 @@ def read(m: Machine, caller: Caller, path: str, offset: int, size: int) -> bytes
         if node not in m.nodes or render is None:
             raise os_error(errno.ENOENT, path)
         return _slice(render(m, node), offset, size)
+    if path == kpageflags.PATH:
+        if not caller.can(Cap.SYS_ADMIN):
+            raise os_error(errno.EACCES, path)
+        return kpageflags.read(m, offset, size)
     if cgroupfs.owns(path):
         return _slice(cgroupfs.read(m, path), offset, size)
     for place in (sysfs_cpu, sysfs_memory, sysfs_hugepages):
@@ -225,7 +227,8 @@ def _maps(task: Task) -> bytes:
 
 
 def _pagemap(m: Machine, task: Task, offset: int, size: int, privileged: bool) -> bytes:
-    """64 bits a virtual page: bit 63 present, bit 62 swapped, low bits the frame (0 for the unprivileged)."""
+    """64 bits a virtual page: bit 63 present, 62 swapped, 61 a file's, 56 mapped by one PTE only; low bits the frame (0 for
+    the unprivileged)."""
     first, count = offset // 8, (size if size >= 0 else 0) // 8
     out = np.zeros(count, np.uint64)
     for vma in task.mm.vmas if task.mm else ():
@@ -236,11 +239,18 @@ def _pagemap(m: Machine, task: Task, offset: int, size: int, privileged: bool) -
         pte = vma.pte[low - start : high - start]
         present, swapped = (pte & PTE_PRESENT) != 0, (pte & PTE_SWAP) != 0
         entries = np.zeros(len(pte), np.uint64)
-        entries[(pte & PTE_ZERO) != 0] = np.uint64(_PAGEMAP_PRESENT | (_ZERO_PFN if privileged else 0))
+        entries[(pte & PTE_ZERO) != 0] = np.uint64(
+            _PAGEMAP_PRESENT | (kpageflags.ZERO_PFN if privileged else 0)
+        )
+        pfns = pte[present] >> PTE_SHIFT
         entries[present] = np.uint64(_PAGEMAP_PRESENT)
+        entries[present] |= np.where(m.frames.mapping[pfns] < 0, np.uint64(_PAGEMAP_FILE), np.uint64(0))
+        entries[present] |= np.where(
+            m.frames.mapcount[pfns] == 1, np.uint64(_PAGEMAP_EXCLUSIVE), np.uint64(0)
+        )
         entries[swapped] = np.uint64(_PAGEMAP_SWAP)
         if privileged:
-            entries[present] |= (pte[present] >> PTE_SHIFT).astype(np.uint64)
+            entries[present] |= pfns.astype(np.uint64)
         out[low - first : high - first] = entries
     return out.tobytes()
 

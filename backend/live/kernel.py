@@ -13,7 +13,7 @@ from functools import lru_cache
 
 from backend.errors import NotSupported
 from backend.kernel import Call, Capabilities, Capability, Source
-from backend.live import syscalls
+from backend.live import pagemap_scan, syscalls
 from backend.nodeset import NodeSet
 
 _CHUNK = 1 << 20
@@ -129,6 +129,9 @@ class LiveKernel:
             syscalls.pointer(status),
             flags,
         )
+
+    def pagemap_scan(self, pid: int, start: int, end: int, count: int) -> tuple[int, bytes]:
+        return pagemap_scan.scan(f"/proc/{pid}/pagemap", start, end, count)
 
     def mbind(self, address: int, length: int, mode: int, mask: bytes, maxnode: int, flags: int) -> int:
         return syscalls.call("mbind", address, length, mode, syscalls.buffer(mask), maxnode, flags)

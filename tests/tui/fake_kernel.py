@@ -250,6 +250,9 @@ class FakeKernel:
         status[:] = array("i", out.tolist())
         return 0
 
+    def pagemap_scan(self, pid: int, start: int, end: int, count: int) -> tuple[int, bytes]:
+        raise OSError(errno.ENOTTY, "no")
+
     def mbind(self, address: int, length: int, mode: int, mask: bytes, maxnode: int, flags: int) -> int:
         raise OSError(errno.ENOSYS, "no")
 

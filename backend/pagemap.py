@@ -1,0 +1,143 @@
+"""The pages of a process one by one: /proc/PID/pagemap (Documentation/admin-guide/mm/pagemap.rst), in chunks.
+
+Reading it never holds the process's memory map for more than 2 MiB of addresses. Which frame a page is in is told to
+CAP_SYS_ADMIN only.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backend.frame_nodes import FrameNodes
+from backend.kernel import Kernel
+
+Addresses = NDArray[np.uint64]
+
+ENTRIES = 8192
+"""Entries that are read at once: 32 MiB of 4 KiB pages."""
+_PRESENT, _SWAPPED, _FILE, _EXCLUSIVE = (np.uint64(1 << bit) for bit in (63, 62, 61, 56))
+_FRAME = np.uint64((1 << 55) - 1)
+_HUGE = 512
+_KPF_ZERO_PAGE = np.uint64(1 << 24)
+_SCAN_FROM = 64 << 20
+"""Bytes of a mapping from which on the kernel is asked for the populated parts first."""
+_RANGES = 4096
+_FEW = 64
+"""So many frames of a chunk are looked up one by one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pages:
+    """Resident base pages of a part of a mapping. `addresses`: (n,) ascending; `nodes`: (n,) their nodes, -1 where not
+    known, or None where the kernel hides the frames from this caller; `shared`: (n,) whether more than one PTE maps the
+    page; `swapped`: how many other pages there are in swap."""
+
+    addresses: Addresses
+    nodes: NDArray[np.int32] | None
+    shared: NDArray[np.bool_]
+    swapped: int
+
+
+class PageMap:
+    """One process's pagemap. `frame_nodes`: where frames lie, None not to ask for frames."""
+
+    def __init__(self, kernel: Kernel, pid: int, frame_nodes: FrameNodes | None) -> None:
+        self.kernel, self.pid, self.frame_nodes = kernel, pid, frame_nodes
+        self._scan = True
+        self._zero: set[int] = set()
+        self._not_zero: set[int] = set()
+
+    def walk(self, start: int, end: int) -> Iterator[Pages]:
+        """All resident pages from `start` to `end`, a chunk at a time; no chunk ends within a transparent huge page. The
+        zero page is left out, as numa_maps leaves it out. Raises OSError (ENOENT, ESRCH, EACCES …)."""
+        base = self.kernel.page_size
+        for low, high in self._populated(start // base, end // base):
+            for entry in [low, *range(low // ENTRIES * ENTRIES + ENTRIES, high, ENTRIES)]:
+                count = min(ENTRIES - entry % ENTRIES, high - entry)
+                pages = self._read(entry, count)
+                if len(pages.addresses) or pages.swapped:
+                    yield pages
+
+    def _read(self, entry: int, count: int) -> Pages:
+        raw = self.kernel.read(f"/proc/{self.pid}/pagemap", entry * 8, count * 8)
+        entries = np.frombuffer(raw[: len(raw) // 8 * 8], dtype=np.uint64)
+        present = np.nonzero(entries & _PRESENT)[0]
+        swapped = int(np.count_nonzero(entries & _SWAPPED))
+        entries = entries[present]
+        frames = entries & _FRAME
+        if len(frames) and frames.any():
+            kept = ~self._zero_pages(entries, frames)
+            if not kept.all():
+                present, entries, frames = present[kept], entries[kept], frames[kept]
+            nodes = self.frame_nodes.of(frames) if self.frame_nodes is not None else None
+        else:
+            nodes = None
+        addresses = (present.astype(np.uint64) + np.uint64(entry)) * np.uint64(self.kernel.page_size)
+        return Pages(addresses, nodes, (entries & _EXCLUSIVE) == 0, swapped)
+
+    def _zero_pages(self, entries: NDArray[np.uint64], frames: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        """Which entries map the zero page, small or huge: it counts as nobody's. It is neither a file's nor exclusively
+        mapped, and turns up again and again; kpageflags tells it from pages merged by KSM."""
+        zero = np.zeros(len(frames), np.bool_)
+        candidates = np.nonzero((entries & (_FILE | _EXCLUSIVE)) == 0)[0]
+        if not len(candidates):
+            return zero
+        some = frames[candidates]
+        values, counts = np.unique(some, return_counts=True)
+        heads = values[(values % _HUGE == 0) & np.isin(values + np.uint64(_HUGE - 1), values)]
+        suspects = values if len(values) <= _FEW and not self._zero else values[counts > 1]
+        for frame in np.union1d(suspects, heads).tolist():
+            if frame not in self._zero and frame not in self._not_zero:
+                (self._zero if self._is_zero(frame) else self._not_zero).add(frame)
+        for frame in self._zero:
+            size = _HUGE if frame in heads.tolist() else 1
+            zero[candidates[(some >= frame) & (some < frame + size)]] = True
+        return zero
+
+    def _is_zero(self, frame: int) -> bool:
+        try:
+            raw = self.kernel.read("/proc/kpageflags", frame * 8, 8)
+        except OSError:
+            return False
+        return len(raw) == 8 and bool(np.frombuffer(raw, np.uint64)[0] & _KPF_ZERO_PAGE)
+
+    def _populated(self, first: int, last: int) -> Iterator[tuple[int, int]]:
+        """The parts with pages, in entries: those that PAGEMAP_SCAN (Linux 6.7) finds, rounded to huge pages, or all."""
+        base = self.kernel.page_size
+        if first >= last:
+            return
+        if not self._scan or (last - first) * base < _SCAN_FROM:
+            yield first, last
+            return
+        position = first
+        pending: tuple[int, int] | None = None
+        while position < last:
+            try:
+                reached, raw = self.kernel.pagemap_scan(self.pid, position * base, last * base, _RANGES)
+            except OSError as exc:
+                if exc.errno in (errno.ESRCH, errno.ENOENT, errno.EACCES):
+                    raise
+                self._scan = False
+                break
+            for low, high, _ in np.frombuffer(raw, np.uint64).reshape(-1, 3).tolist():
+                low = max(first, low // base // _HUGE * _HUGE)
+                high = min(last, -(-high // (base * _HUGE)) * _HUGE)
+                if pending is not None and low <= pending[1]:
+                    pending = (pending[0], max(high, pending[1]))
+                else:
+                    if pending is not None:
+                        yield pending
+                    pending = (low, high)
+            if reached <= position * base:
+                break
+            position = reached // base
+        if position < last:
+            low = position if pending is None else min(position, pending[1])
+            pending = (pending[0], last) if pending is not None and low <= pending[1] else (low, last)
+        if pending is not None:
+            yield pending
