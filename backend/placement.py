@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -85,6 +85,15 @@ def local_share(by_node: dict[int, int], node: int | None) -> float | None:
     """The part of memory that lies on `node`, 0 to 1. None where there is no memory or no node."""
     total = sum(by_node.values())
     return by_node.get(node, 0) / total if total and node is not None else None
+
+
+def weighted_local_share(by_node: Mapping[int, int], places: Mapping[int, float]) -> float | None:
+    """The part of memory that is local, 0 to 1: what lies on each of the nodes where a process runs counts by the share of
+    its time there (`places`, together 1). None where there is no memory or no place."""
+    total = sum(by_node.values())
+    if not total or not places:
+        return None
+    return sum(by_node.get(node, 0) * share for node, share in places.items()) / total
 
 
 def parse_numa_maps(raw: bytes, page_size: int = 4096) -> tuple[Vma, ...]:

@@ -7,6 +7,7 @@ a terabyte. Here it is held for 2 MiB at a time. Policies are not told this way.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,6 +54,34 @@ def parse_maps(raw: bytes) -> list[Mapping]:
         for start, end, perms, name in _LINE.findall(raw)
         if not name.startswith(_UNMOVABLE)
     ]
+
+
+class TooLarge(Exception):
+    """There was no time to look at all."""
+
+
+def walk_totals(
+    kernel: Kernel, pid: int, frame_nodes: FrameNodes, go_on: Callable[[], bool] = lambda: True
+) -> dict[int, int] | None:
+    """Only node → bytes, ascending by node. None where the frames are hidden from this caller. Raises NotFound, NotPermitted;
+    TooLarge when `go_on` says no before the end."""
+    pages = PageMap(kernel, pid, frame_nodes)
+    counts = np.zeros(0, np.int64)
+    try:
+        for one in parse_maps(kernel.read(f"/proc/{pid}/maps")):
+            for part in pages.walk(one.start, one.end):
+                if not go_on():
+                    raise TooLarge
+                if part.nodes is None:
+                    if len(part.addresses):
+                        return None
+                    continue
+                here = np.bincount(part.nodes + 1, minlength=len(counts))
+                here[: len(counts)] += counts
+                counts = here
+    except OSError as exc:
+        raise process_error(kernel, pid, exc) from None
+    return {node: count * kernel.page_size for node, count in enumerate(counts[1:].tolist()) if count}
 
 
 def walk_placement(kernel: Kernel, pid: int, frame_nodes: FrameNodes) -> Placement | None:

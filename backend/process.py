@@ -146,6 +146,14 @@ def read_process(kernel: Kernel, pid: int, stat: Stat | None = None) -> Process:
     )
 
 
+def bare_process(stat: Stat, page_size: int) -> Process:
+    """A process of which only `stat` could be read."""
+    return Process(
+        stat.identity, stat.ppid, stat.comm, f"[{stat.comm}]", -1, "?", stat.state, stat.threads, stat.cpu,
+        stat.rss * page_size, 0, None, None, "?", stat.is_kernel_thread,
+    )  # fmt: skip
+
+
 def pids(kernel: Kernel) -> list[int]:
     """All process ids that /proc shows, ascending. Raises OSError."""
     return sorted(int(name) for name in kernel.listdir("/proc") if name.isascii() and name.isdigit())
