@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import TYPE_CHECKING, Literal
 
 from backend.errors import NotFound, NotPermitted
@@ -92,6 +93,13 @@ class Locator:
         """Memory may have come or gone: which frames are whose is read again when it is needed."""
         self.topology = topology
         self._read_for = ()
+
+    def prepare(self) -> None:
+        """What takes long and is no look at a process yet: libraries, which frames are whose."""
+        import_module("backend.windows")
+
+        if self.frames_shown:
+            self._nodes_of_frames()
 
     def locate(self, process: Process, seed: int, budget: int = BUDGET_NS) -> Located:
         """The process's memory by node within `budget` nanoseconds of the kernel's clock. The policy is not told. Raises

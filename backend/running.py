@@ -17,11 +17,10 @@ MOST_THREADS = 128
 @dataclass(frozen=True, slots=True)
 class Running:
     """`shares`: node → share of the time that the threads ran since the reading before, 0 to 1; of the threads themselves
-    at the first reading, or while none has run. `threads`: how many were looked at, of `total`. `ticks`: by thread."""
+    at the first reading, or while none has run. `left_out`: how many threads were not looked at. `ticks`: by thread."""
 
     shares: dict[int, float] = field(default_factory=dict[int, float])
-    threads: int = 1
-    total: int = 1
+    left_out: int = 0
     ticks: dict[Identity, int] = field(default_factory=dict[Identity, int])
     timed: bool = False
 
@@ -31,22 +30,24 @@ def read_running(
 ) -> Running:
     """Of a process with one thread, or where `most` is less than two, its `stat` tells all. Never raises OSError."""
     if stat.threads > 1 and most > 1:
-        threads = _threads(kernel, stat.identity.pid, most)
+        threads, left_out = _threads(kernel, stat.identity.pid, most)
         if threads:
-            return _weigh(threads, stat.threads, node_of_cpu, last)
+            return _weigh(threads, left_out, node_of_cpu, last)
     if stat.threads > 1 and last is not None:
         return last
     node = node_of_cpu.get(stat.cpu)
-    return Running({} if node is None else {node: 1.0}, 1, stat.threads)
+    return Running({} if node is None else {node: 1.0}, stat.threads - 1)
 
 
-def _threads(kernel: Kernel, pid: int, most: int) -> list[Stat]:
+def _threads(kernel: Kernel, pid: int, most: int) -> tuple[list[Stat], int]:
+    """Those that are read, and how many there are besides."""
     try:
         tids = [
             int(name) for name in kernel.listdir(f"/proc/{pid}/task") if name.isascii() and name.isdigit()
         ]
     except OSError:
-        return []
+        return [], 0
+    left_out = max(0, len(tids) - most)
     if len(tids) > most:
         tids = heapq.nsmallest(most, tids, key=_hash)
     out: list[Stat] = []
@@ -55,16 +56,18 @@ def _threads(kernel: Kernel, pid: int, most: int) -> list[Stat]:
             out.append(parse_stat(kernel.read(f"/proc/{pid}/task/{tid}/stat")))
         except (OSError, ParseError):
             continue
-    return out
+    return out, left_out
 
 
 def _hash(tid: int) -> int:
     return (tid * 0x9E3779B97F4A7C15 & (1 << 64) - 1) >> 32
 
 
-def _weigh(threads: list[Stat], total: int, node_of_cpu: Mapping[int, int], last: Running | None) -> Running:
+def _weigh(
+    threads: list[Stat], left_out: int, node_of_cpu: Mapping[int, int], last: Running | None
+) -> Running:
     ticks = {one.identity: one.ticks for one in threads}
-    whole = last is not None and last.threads >= last.total
+    whole = last is not None and not last.left_out
     spent: dict[int, float] = {}
     for one in threads if last is not None and last.ticks else ():
         node = node_of_cpu.get(one.cpu)
@@ -73,7 +76,7 @@ def _weigh(threads: list[Stat], total: int, node_of_cpu: Mapping[int, int], last
             spent[node] = spent.get(node, 0) + one.ticks - before
     timed = bool(spent)
     if not timed and last is not None and last.timed:
-        return Running(last.shares, len(threads), total, ticks, True)
+        return Running(last.shares, left_out, ticks, True)
     if not timed:
         for one in threads:
             node = node_of_cpu.get(one.cpu)
@@ -81,4 +84,4 @@ def _weigh(threads: list[Stat], total: int, node_of_cpu: Mapping[int, int], last
                 spent[node] = spent.get(node, 0) + 1
     ran = sum(spent.values())
     shares = {node: amount / ran for node, amount in sorted(spent.items())}
-    return Running(shares, len(threads), max(total, len(threads)), ticks, timed)
+    return Running(shares, left_out, ticks, timed)

@@ -40,7 +40,7 @@ class Row:
     is within in 95 of 100 cases, empty where they are exact; `hidden`: bytes of it that NUMA balancing hides.
 
     `runs_on`: node → share of the time its threads ran since the last reading (at the first: of the threads), told by
-    `threads_read` of its threads. `node`: where its main thread last ran."""
+    all but `threads_left_out` of its threads. `node`: where its main thread last ran."""
 
     process: Process
     by_node: dict[int, int] | None
@@ -51,7 +51,7 @@ class Row:
     error: dict[int, int] = field(default_factory=dict[int, int])
     hidden: int = 0
     runs_on: dict[int, float] = field(default_factory=dict[int, float])
-    threads_read: int = 1
+    threads_left_out: int = 0
 
     @property
     def local(self) -> float | None:
@@ -126,6 +126,8 @@ class Surveyor:
         due = sorted((pid for pid, (one, shown) in found.items() if shown and one.large and one.due <= now),
                      key=lambda pid: found[pid][0].read_at)  # fmt: skip
         budget = max(LEAST_NS, min(BUDGET_NS, REFRESH_NS * max(1, self.readers.count) // max(1, len(due))))
+        if due:
+            self.locator.prepare()
         looked = self.readers.run(due, lambda pid: self._look_gently(found[pid][0], now, budget))
         found.update({pid: (one, True) for pid, one in looked.items() if one is not None})
         found.update(self._left_behind(set(listed) - small.keys(), wanted))
@@ -215,10 +217,10 @@ class Surveyor:
     def _row(self, one: _Known, now: int) -> Row:
         node = self.topology.node_of_cpu.get(one.process.cpu)
         located = one.located
-        runs_on, threads = one.running.shares, one.running.threads
+        runs_on, left_out = one.running.shares, one.running.left_out
         if located is None:
-            return Row(one.process, None, node, "?", runs_on=runs_on, threads_read=threads)
+            return Row(one.process, None, node, "?", runs_on=runs_on, threads_left_out=left_out)
         return Row(
             one.process, located.by_node, node, located.policy, located.way, max(0, now - one.read_at),
-            located.error, located.hidden, runs_on, threads,
+            located.error, located.hidden, runs_on, left_out,
         )  # fmt: skip

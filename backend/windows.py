@@ -23,7 +23,9 @@ WINDOW = 512
 """Base pages of a stretch."""
 WINDOWS = 1024
 _LEAST = 32
-"""Stretches with pages, without which nothing is said."""
+"""Stretches with pages, without which nothing is said; so many are read whatever the time."""
+_EMPTY = 16
+"""So many times as many are read where most are empty."""
 _ASKED = 8
 """Pages that are asked for in a stretch whose frames are hidden."""
 
@@ -38,23 +40,25 @@ def sample_windows(
     go_on: Callable[[], bool] = lambda: True,
     windows: int = WINDOWS,
 ) -> Estimate:
-    """An estimate for `resident` base pages, from up to `windows` stretches. `frame_nodes`: to tell nodes by frames, None to ask
+    """An estimate for `resident` base pages, from up to `windows` stretches with pages. `frame_nodes`: to tell nodes by frames, None to ask
     move_pages. Raises NotFound, NotPermitted, TooLarge where there was no time for enough of them; OSError (ENOSYS, EPERM)
     where move_pages is not to be had."""
     pages = PageMap(kernel, pid, frame_nodes)
     present: list[float] = []
     found: list[NDArray[np.float64]] = []
     asked: list[tuple[int, float, NDArray[np.uint64]]] = []
+    full = 0
     try:
-        for start, end in _draw(parse_maps(kernel.read(f"/proc/{pid}/maps")), kernel.page_size, rng, windows):
-            if not go_on():
+        mappings = parse_maps(kernel.read(f"/proc/{pid}/maps"))
+        for start, end in _draw(mappings, kernel.page_size, rng, windows * _EMPTY):
+            if full >= windows or (full >= _LEAST and not go_on()):
                 break
             size = (end - start) // kernel.page_size
             share, counts = 0.0, np.zeros(len(nodes) + 2)
             for part in pages.walk(start, end):
                 if not len(part.addresses):
                     continue
-                share = len(part.addresses) / size
+                share, full = len(part.addresses) / size, full + 1
                 if part.nodes is not None:
                     counts = tally(_positions(part.nodes, nodes), len(nodes)) / size
                 else:
@@ -64,7 +68,7 @@ def sample_windows(
             found.append(counts)
     except OSError as exc:
         raise process_error(kernel, pid, exc) from None
-    if sum(one > 0 for one in present) < _LEAST:
+    if full < _LEAST:
         raise TooLarge
     if asked:
         where = ask(kernel, pid, np.concatenate([one for _, _, one in asked]), nodes, lambda: True)
