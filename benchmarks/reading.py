@@ -1,0 +1,208 @@
+"""Reading where memory lies beside `numastat -p`: ratios, measured alternately in one run.
+
+`reading.py time [PROCESSES [MIB]]`: the time for many processes (300 of 30 MiB), start-up of numastat and of Python aside.
+`reading.py stall [MIB]`: the worst time that a process of 600 MiB waits for its own mmap and munmap meanwhile.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+import resource
+import shutil
+import signal
+import statistics
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+from backend.live.kernel import LiveKernel
+from backend.survey import Row, Surveyor
+from backend.topology import Topology, read_topology
+
+ROUNDS = 9
+MIB = 1 << 20
+NOT_HUGE = 15
+SMALL = 64 * 1024
+
+
+def fill(mib: int, huge: bool = False) -> mmap.mmap:
+    """So much anonymous memory, every page written."""
+    memory = mmap.mmap(-1, mib * MIB, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    memory.madvise(mmap.MADV_HUGEPAGE if huge else NOT_HUGE)
+    for position in range(0, mib * MIB, mmap.PAGESIZE):
+        memory[position] = 1
+    return memory
+
+
+def child(work: Callable[[], None]) -> int:
+    """A process that does this and then waits; it ends with this one. Returns when the work is done."""
+    ready, said = os.pipe()
+    pid = os.fork()
+    if pid:
+        os.close(said)
+        os.read(ready, 1)
+        os.close(ready)
+        return pid
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+    work()
+    os.write(said, b"!")
+    while True:
+        signal.pause()
+
+
+def end(pids: list[int]) -> None:
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+def numastat(*pids: int) -> None:
+    subprocess.run(["numastat", "-p", *map(str, pids)], stdout=subprocess.DEVNULL, check=True)
+
+
+def elapsed(work: Callable[[], object]) -> tuple[float, float]:
+    """(seconds, seconds of CPU of this process and its children)."""
+
+    def used() -> float:
+        each = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        return sum(one.ru_utime + one.ru_stime for one in each)
+
+    began, before = time.perf_counter(), used()
+    work()
+    return time.perf_counter() - began, used() - before
+
+
+def survey(kernel: LiveKernel, topology: Topology, pids: list[int]) -> list[Row]:
+    """What `ps` reads when it starts."""
+    chosen = set(pids)
+    rows = Surveyor(kernel, topology).read(lambda process: process.pid in chosen)
+    assert [row.process.pid for row in rows] == sorted(pids), "some processes are missing"
+    return rows
+
+
+def compare_time(processes: int, mib: int) -> None:
+    memory: list[mmap.mmap] = []
+    pids = [child(lambda: memory.append(fill(mib))) for _ in range(processes)]
+    kernel = LiveKernel()
+    topology = read_topology(kernel)
+    known = Surveyor(kernel, topology)
+    chosen = set(pids)
+    known.read(lambda process: process.pid in chosen)
+    works: dict[str, Callable[[], object]] = {
+        "numastat of one": lambda: numastat(pids[0]),
+        "numastat -p": lambda: numastat(*pids),
+        "the first reading": lambda: survey(kernel, topology, pids),
+        "the next reading": lambda: known.read(lambda process: process.pid in chosen),
+    }
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in works}
+    for _ in range(ROUNDS):
+        for name, work in works.items():
+            times[name].append(elapsed(work))
+    end(pids)
+    best = {name: [min(one[which] for one in all_) for which in (0, 1)] for name, all_ in times.items()}
+    bare = [best["numastat -p"][which] - best["numastat of one"][which] for which in (0, 1)]
+    print(f"{processes} processes of {mib} MiB, {os.cpu_count()} CPUs; the best of {ROUNDS} rounds")
+    print(f"numastat -p, start-up aside  {bare[0] * 1e3:7.1f} ms")
+    for name in ("the first reading", "the next reading"):
+        print(
+            f"{name:27}  {best[name][0] * 1e3:7.1f} ms, {best[name][0] / bare[0]:.2f} × numastat -p"
+            f" ({best[name][1] / bare[1]:.2f} × its CPU time)"
+        )
+
+
+def victim(mib: int, huge: bool, shared: mmap.mmap, cpu: int) -> int:
+    """A process on a CPU of its own that maps, touches and unmaps memory, and keeps the longest time that took, in
+    nanoseconds, in the first 8 bytes of `shared`, then how often it did."""
+
+    ready, said = os.pipe()
+    pid = os.fork()
+    if pid:
+        os.close(said)
+        os.read(ready, 1)
+        os.close(ready)
+        return pid
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+    os.sched_setaffinity(0, [cpu])
+    memory = fill(mib, huge)
+    os.write(said, b"!")
+    while len(memory):
+        before = time.perf_counter_ns()
+        one = mmap.mmap(-1, SMALL, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        one[0] = 1
+        one.close()
+        took = time.perf_counter_ns() - before
+        longest, turns = struct.unpack_from("QQ", shared)
+        struct.pack_into("QQ", shared, 0, max(longest, took), turns + 1)
+    return 0
+
+
+def worst_wait(shared: mmap.mmap, work: Callable[[], object]) -> int:
+    """Nanoseconds, of what the victim did from before `work` until after it."""
+    struct.pack_into("Q", shared, 0, 0)
+    work()
+    turns = struct.unpack_from("Q", shared, 8)[0]
+    while struct.unpack_from("Q", shared, 8)[0] < turns + 2:
+        time.sleep(0.001)
+    return struct.unpack_from("Q", shared)[0]
+
+
+def compare_stalls(mib: int) -> None:
+    cpus = sorted(os.sched_getaffinity(0))
+    kernel = LiveKernel()
+    topology = read_topology(kernel)
+    for huge in (False, True):
+        shared = mmap.mmap(-1, mmap.PAGESIZE)
+        pid = victim(mib, huge, shared, cpus[0])
+        os.sched_setaffinity(0, cpus[1:] or cpus)
+        gentle, sampling = Surveyor(kernel, topology), Surveyor(kernel, topology)
+        sampling.locator.frames_shown = False
+
+        def look(surveyor: Surveyor, way: str, pid: int = pid) -> None:
+            surveyor.expire()
+            (row,) = surveyor.read(lambda process: process.pid == pid)
+            assert row.way == way, f"{row.way}, not {way}"
+
+        ways: dict[str, Callable[[], object]] = {
+            "nothing": lambda: time.sleep(0.05),
+            "numastat -p": lambda pid=pid: numastat(pid),
+            "ours, by pagemap": lambda look=look, gentle=gentle: look(gentle, "pagemap"),
+            "ours, sampled": lambda look=look, sampling=sampling: look(sampling, "sampled"),
+        }
+        if os.geteuid():
+            del ways["ours, by pagemap"]
+        worst: dict[str, list[int]] = {name: [] for name in ways}
+        for turn in range(ROUNDS + 1):
+            for name, work in ways.items():
+                waited = worst_wait(shared, work)
+                if turn:
+                    worst[name].append(waited)
+        end([pid])
+        base = statistics.median(worst["numastat -p"])
+        print(
+            f"{mib} MiB of {'huge' if huge else 'small'} pages: the worst wait in a reading, middle of {ROUNDS} (and worst)"
+        )
+        for name, values in worst.items():
+            middle = statistics.median(values)
+            print(
+                f"  {name:17} {middle / 1e6:7.2f} ms ({max(values) / 1e6:7.2f})  {middle / base:.2f} × numastat -p"
+            )
+
+
+def main() -> None:
+    which, numbers = sys.argv[1] if len(sys.argv) > 1 else "", [int(word) for word in sys.argv[2:]]
+    if not shutil.which("numastat"):
+        raise SystemExit("numastat is not installed (package numactl)")
+    if which == "time":
+        compare_time(*(numbers or [300]), *([30] if len(numbers) < 2 else []))
+    elif which == "stall":
+        compare_stalls(*(numbers or [600]))
+    else:
+        raise SystemExit(__doc__)
+
+
+if __name__ == "__main__":
+    main()
