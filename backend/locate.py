@@ -32,7 +32,7 @@ PAGE_NS = 40
 LARGE = HOLD_NS // PAGE_NS
 """Base pages from which on a process is large: 98 MiB of 4 KiB pages."""
 NEVER = 1 << 62
-BUDGET_NS = 250_000_000
+BUDGET_NS = 400_000_000
 """The longest that one large process is looked at."""
 
 _POLICY = re.compile(rb"^[0-9a-f]+ (prefer \(many\)\S*|weighted interleave\S*|\S+)", re.MULTILINE)

@@ -108,10 +108,16 @@ def parse_totals(raw: bytes, page_size: int = 4096) -> dict[int, int]:
     out: dict[int, int] = {}
     scale = _one_page_size(raw, page_size)
     if scale:
-        for node, count in _ON_NODE.findall(raw + b"\n"):
-            number = int(node)
-            out[number] = out.get(number, 0) + int(count)
-        return {node: count * scale for node, count in out.items()}
+        pairs = _ON_NODE.findall(raw + b"\n")
+        nodes = {node for node, _ in pairs}
+        for node in nodes:
+            counts = (
+                [count for other, count in pairs if other == node]
+                if len(nodes) > 1
+                else [c for _, c in pairs]
+            )
+            out[int(node)] = out.get(int(node), 0) + sum(map(int, counts)) * scale
+        return out
     pending: list[tuple[int, int]] = []
     for node, count, kilobytes in _TOTALS.findall(raw + b"\n"):
         if kilobytes:

@@ -12,8 +12,8 @@ from typing import Generic, TypeVar
 Item = TypeVar("Item", bound=Hashable)
 Result = TypeVar("Result")
 
-PATIENCE = 1.0
-"""Seconds after which a piece of work counts as hanging."""
+PATIENCE = 2.0
+"""Seconds after which a piece of work counts as hanging: longer than any budget for one."""
 _MOST = 8
 _POLL = 0.02
 

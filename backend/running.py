@@ -53,7 +53,7 @@ def _threads(kernel: Kernel, pid: int, most: int) -> tuple[list[Stat], int]:
     out: list[Stat] = []
     for tid in tids:
         try:
-            out.append(parse_stat(kernel.read(f"/proc/{pid}/task/{tid}/stat")))
+            out.append(parse_stat(kernel.read(f"/proc/{pid}/task/{tid}/stat", 0, 1 << 12)))
         except (OSError, ParseError):
             continue
     return out, left_out

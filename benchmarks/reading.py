@@ -1,7 +1,8 @@
 """Reading where memory lies beside `numastat -p`: ratios, measured alternately in one run.
 
 `reading.py time [PROCESSES [MIB]]`: the time for many processes (300 of 30 MiB), start-up of numastat and of Python aside.
-`reading.py stall [MIB]`: the worst time that a process of 600 MiB waits for its own mmap and munmap meanwhile.
+`reading.py stall [MIB]`: the worst time that a process of 600 MiB waits for its own mmap and munmap meanwhile. `another`: while
+another process like it is read, which shows what of it the machine's own noise is.
 """
 
 from __future__ import annotations
@@ -20,12 +21,17 @@ import time
 from collections.abc import Callable
 
 from backend.live.kernel import LiveKernel
+from backend.locate import Locator
+from backend.process import Process, read_process
 from backend.survey import Row, Surveyor
 from backend.topology import Topology, read_topology
 
 ROUNDS = 9
 MIB = 1 << 20
+AT_LEISURE = 1 << 60
 NOT_HUGE = 15
+WAITERS: list[subprocess.Popen[bytes]] = []
+"""Kept: their stdin must stay open."""
 SMALL = 64 * 1024
 
 
@@ -38,26 +44,35 @@ def fill(mib: int, huge: bool = False) -> mmap.mmap:
     return memory
 
 
-def child(work: Callable[[], None]) -> int:
-    """A process that does this and then waits; it ends with this one. Returns when the work is done."""
-    ready, said = os.pipe()
-    pid = os.fork()
-    if pid:
-        os.close(said)
-        os.read(ready, 1)
-        os.close(ready)
-        return pid
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-    work()
-    os.write(said, b"!")
-    while True:
-        signal.pause()
+WAITER = """
+import ctypes, mmap, sys
+ctypes.CDLL(None).prctl(1, 9)
+memory = mmap.mmap(-1, int(sys.argv[1]) << 20, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+memory.madvise(int(sys.argv[2]))
+for position in range(0, len(memory), mmap.PAGESIZE):
+    memory[position] = 1
+print("filled", flush=True)
+sys.stdin.read()
+"""
+
+
+def waiter(mib: int, huge: bool = False) -> int:
+    """A small process of its own with so much memory more; it ends with this one. Returns when it is filled."""
+    one = subprocess.Popen(
+        [sys.executable, "-I", "-S", "-c", WAITER, str(mib), str(mmap.MADV_HUGEPAGE if huge else NOT_HUGE)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    assert one.stdout is not None
+    assert one.stdout.readline() == b"filled\n"
+    WAITERS.append(one)
+    return one.pid
 
 
 def end(pids: list[int]) -> None:
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
+    WAITERS.clear()
 
 
 def numastat(*pids: int) -> None:
@@ -85,8 +100,7 @@ def survey(kernel: LiveKernel, topology: Topology, pids: list[int]) -> list[Row]
 
 
 def compare_time(processes: int, mib: int) -> None:
-    memory: list[mmap.mmap] = []
-    pids = [child(lambda: memory.append(fill(mib))) for _ in range(processes)]
+    pids = [waiter(mib) for _ in range(processes)]
     kernel = LiveKernel()
     topology = read_topology(kernel)
     known = Surveyor(kernel, topology)
@@ -158,29 +172,36 @@ def compare_stalls(mib: int) -> None:
         shared = mmap.mmap(-1, mmap.PAGESIZE)
         pid = victim(mib, huge, shared, cpus[0])
         os.sched_setaffinity(0, cpus[1:] or cpus)
-        gentle, sampling = Surveyor(kernel, topology), Surveyor(kernel, topology)
-        sampling.locator.frames_shown = False
+        gentle, sampling = Locator(kernel, topology), Locator(kernel, topology)
+        sampling.frames_shown = False
+        for one in (gentle, sampling):
+            one.prepare()
+        process, other = read_process(kernel, pid), read_process(kernel, waiter(mib, huge))
 
-        def look(surveyor: Surveyor, way: str, pid: int = pid) -> None:
-            surveyor.expire()
-            (row,) = surveyor.read(lambda process: process.pid == pid)
-            assert row.way == way, f"{row.way}, not {way}"
+        def look(locator: Locator, way: str, process: Process = process) -> None:
+            located = locator.locate(process, 1, AT_LEISURE)
+            assert located.way == way, f"{located.way}, not {way}"
 
         ways: dict[str, Callable[[], object]] = {
             "nothing": lambda: time.sleep(0.05),
             "numastat -p": lambda pid=pid: numastat(pid),
+            "numastat, another": lambda other=other: numastat(other.pid),
             "ours, by pagemap": lambda look=look, gentle=gentle: look(gentle, "pagemap"),
+            "pagemap, another": lambda look=look, gentle=gentle, other=other: look(gentle, "pagemap", other),
             "ours, sampled": lambda look=look, sampling=sampling: look(sampling, "sampled"),
+            "sampled, another": lambda look=look, sampling=sampling, other=other: look(
+                sampling, "sampled", other
+            ),
         }
         if os.geteuid():
-            del ways["ours, by pagemap"]
+            del ways["ours, by pagemap"], ways["pagemap, another"]
         worst: dict[str, list[int]] = {name: [] for name in ways}
         for turn in range(ROUNDS + 1):
             for name, work in ways.items():
                 waited = worst_wait(shared, work)
                 if turn:
                     worst[name].append(waited)
-        end([pid])
+        end([pid, other.pid])
         base = statistics.median(worst["numastat -p"])
         print(
             f"{mib} MiB of {'huge' if huge else 'small'} pages: the worst wait in a reading, middle of {ROUNDS} (and worst)"
