@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,7 +14,7 @@ from backend.nodeset import CpuSet, NodeSet
 from backend.text import decode, printable
 
 _GONE = (errno.ENOENT, errno.ESRCH)
-_STATUS = re.compile(r"^(Uid|VmSwap|Cpus_allowed_list|Mems_allowed_list):[ \t]*(.*?)[ \t]*$", re.MULTILINE)
+_STATUS = (b"\nUid:", b"\nVmSwap:", b"\nCpus_allowed_list:", b"\nMems_allowed_list:")
 _SMALL = 1 << 15
 """More than any of the files about one process that are read in one go."""
 _PF_KTHREAD = 0x00200000
@@ -104,7 +103,14 @@ def parse_stat(raw: bytes) -> Stat:
 
 def parse_status(raw: bytes) -> dict[str, str]:
     """The lines of /proc/PID/status that are used, as key → value text."""
-    return dict(_STATUS.findall(decode(raw)))
+    out: dict[str, str] = {}
+    raw = b"\n" + raw
+    for key in _STATUS:
+        start = raw.rfind(key)
+        if start >= 0:
+            value, _, _ = raw[start + len(key) :].partition(b"\n")
+            out[key[1:-1].decode("ascii")] = decode(value.strip())
+    return out
 
 
 def read_identity(kernel: Kernel, pid: int) -> Identity:
