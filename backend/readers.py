@@ -66,7 +66,7 @@ class Readers(Generic[Item]):
 
     def _give_up(self, batch: _Batch[Item, Result]) -> None:
         """Threads that have been at one item for too long are replaced."""
-        now = self.clock()
+        now = self.clock() if batch.running else 0.0
         for number, (item, since) in [*batch.running.items()]:
             if now - since > self.patience:
                 self.hanging.add(item)

@@ -183,13 +183,20 @@ def _stratum(one: Stratum, nodes: int) -> tuple[NDArray[np.float64], NDArray[np.
     unseen = float(counts[nodes])
     seen = counts[:nodes] + counts[nodes] * _normed(counts[:nodes])
     spread = float((present**2 * (1 - asked / present) / asked).sum())
-    halves = wilson(counts[:nodes], total**2 / spread) if spread > 0 else np.zeros(nodes)
+    halves = np.zeros(nodes)
+    if spread > 0:
+        halves = reach(counts[:nodes], unseen, total**2 / spread)
     return seen, halves, unseen
 
 
 def _normed(shares: NDArray[np.float64]) -> NDArray[np.float64]:
     total = shares.sum()
     return shares / total if total > 0 else shares
+
+
+def reach(shares: NDArray[np.float64], unseen: float, count: float) -> NDArray[np.float64]:
+    """The farther of two Wilson intervals, of what is seen on a node and of that with all that is hidden. Shape (n,) to (n,)."""
+    return np.maximum(wilson(shares, count), wilson(np.minimum(1.0, shares + unseen), count))
 
 
 def wilson(share: NDArray[np.float64], count: float) -> NDArray[np.float64]:

@@ -17,7 +17,7 @@ from backend.kernel import Kernel
 from backend.pagemap import PageMap
 from backend.placement_walk import Mapping, TooLarge, parse_maps
 from backend.process import process_error
-from backend.sampling import HIDDEN, Estimate, Z, ask, tally, wilson
+from backend.sampling import HIDDEN, Estimate, Z, ask, reach, tally
 
 WINDOW = 512
 """Base pages of a stretch."""
@@ -112,7 +112,7 @@ def _estimate(
     residual = found[:, : len(nodes)] - present[:, None] * seen
     drawn = len(present)
     spread = np.sqrt((residual**2).sum(axis=0) / (drawn * max(1, drawn - 1))) / present.mean()
-    half = np.maximum(Z * spread, wilson(seen, int((present > 0).sum())))
+    half = np.maximum(Z * spread, reach(seen, hidden, int((present > 0).sum())))
     known = seen.sum()
     if known <= 0:
         return Estimate(None, {}, round(hidden * resident))
