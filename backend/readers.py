@@ -37,9 +37,10 @@ class Readers(Generic[Item]):
     it is left out until it has. `clock`: seconds, for the patience."""
 
     def __init__(
-        self, count: int, patience: float = PATIENCE, clock: Callable[[], float] = time.monotonic
+        self, count: int, patience: float | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self.count, self.patience, self.clock = count, patience, clock
+        self.count, self.clock = count, clock
+        self.patience = PATIENCE if patience is None else patience
         self.hanging: set[Item] = set()
 
     def run(self, items: Sequence[Item], work: Callable[[Item], Result]) -> dict[Item, Result]:
