@@ -19,7 +19,10 @@ from backend.kernel import Kernel
 Addresses = NDArray[np.uint64]
 
 ENTRIES = 8192
-"""Entries that are read at once: 32 MiB of 4 KiB pages."""
+"""Entries that are looked at together: 32 MiB of 4 KiB pages."""
+AT_ONCE = 1024
+"""Entries of one read. The kernel lets go of the memory map between every 512, but a process that waits to change it gets its
+turn only when the next are not taken at once: between two reads."""
 _PRESENT, _SWAPPED, _FILE, _EXCLUSIVE = (np.uint64(1 << bit) for bit in (63, 62, 61, 56))
 _FRAME = np.uint64((1 << 55) - 1)
 _HUGE = 512
@@ -64,7 +67,13 @@ class PageMap:
                     yield pages
 
     def _read(self, entry: int, count: int) -> Pages:
-        raw = self.kernel.read(f"/proc/{self.pid}/pagemap", entry * 8, count * 8)
+        parts: list[bytes] = []
+        for first in range(entry, entry + count, AT_ONCE):
+            size = min(AT_ONCE, entry + count - first) * 8
+            parts.append(self.kernel.read(f"/proc/{self.pid}/pagemap", first * 8, size))
+            if len(parts[-1]) < size:
+                break
+        raw = b"".join(parts)
         entries = np.frombuffer(raw[: len(raw) // 8 * 8], dtype=np.uint64)
         present = np.nonzero(entries & _PRESENT)[0]
         swapped = int(np.count_nonzero(entries & _SWAPPED))
