@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,7 +55,7 @@ class FrameNodes:
         return out
 
 
-def read_frame_nodes(kernel: Kernel, nodes: list[int]) -> FrameNodes | None:
+def read_frame_nodes(kernel: Kernel, nodes: Iterable[int]) -> FrameNodes | None:
     """None where this kernel tells neither of memory blocks nor of the spans of its zones. Never raises."""
     spans = _spans(kernel)
     try:

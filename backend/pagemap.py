@@ -63,6 +63,22 @@ class PageMap:
                 if len(pages.addresses) or pages.swapped:
                     yield pages
 
+    def resident(self, addresses: Addresses) -> NDArray[np.bool_]:
+        """Which of these ascending addresses are resident now. Raises OSError."""
+        base = np.uint64(self.kernel.page_size)
+        out = np.zeros(len(addresses), np.bool_)
+        position = 0
+        while position < len(addresses):
+            first = addresses[position] // base
+            end = int(np.searchsorted(addresses, np.uint64((int(first) + ENTRIES) * self.kernel.page_size)))
+            index = (addresses[position:end] // base - first).astype(np.int64)
+            raw = self.kernel.read(f"/proc/{self.pid}/pagemap", int(first) * 8, (int(index[-1]) + 1) * 8)
+            entries = np.zeros(ENTRIES, np.uint64)
+            entries[: len(raw) // 8] = np.frombuffer(raw[: len(raw) // 8 * 8], dtype=np.uint64)
+            out[position:end] = (entries[index] & _PRESENT) != 0
+            position = end
+        return out
+
     def _read(self, entry: int, count: int) -> Pages:
         raw = self.kernel.read(f"/proc/{self.pid}/pagemap", entry * 8, count * 8)
         entries = np.frombuffer(raw[: len(raw) // 8 * 8], dtype=np.uint64)

@@ -52,6 +52,13 @@ class Vma:
         """The most mappings that one of its pages has: more than 1 means shared with other processes."""
         return self.counts.get("mapmax", 1)
 
+    @property
+    def shared_bytes(self) -> int:
+        """At most so much of it is mapped by other processes too: all, where numa_maps tells only that some page is."""
+        if "shared" in self.counts:
+            return self.counts["shared"] * self.page_size
+        return sum(self.pages.values()) * self.page_size if self.mapmax > 1 else 0
+
 
 @dataclass(frozen=True, slots=True)
 class Placement:

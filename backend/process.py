@@ -29,7 +29,8 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Stat:
-    """The fields of /proc/PID/stat that are used. `rss` in pages, `cpu` the CPU it last ran on."""
+    """The fields of /proc/PID/stat that are used. `rss` in pages, `cpu` the CPU it last ran on. `program`: where its code and
+    stack begin, which exec changes; small numbers where the kernel does not tell."""
 
     identity: Identity
     comm: str
@@ -40,6 +41,7 @@ class Stat:
     rss: int
     cpu: int
     ticks: int
+    program: tuple[int, int] = (0, 0)
 
     @property
     def is_kernel_thread(self) -> bool:
@@ -93,6 +95,7 @@ def parse_stat(raw: bytes) -> Stat:
             rss=int(fields[21]),
             cpu=int(fields[36]) if len(fields) > 36 else -1,
             ticks=int(fields[11]) + int(fields[12]),
+            program=(int(fields[23]), int(fields[25])) if len(fields) > 25 else (0, 0),
         )
     except (ValueError, IndexError) as exc:
         raise ParseError(f"/proc/PID/stat is not as proc(5) has it ({printable(str(exc), 80)})") from None
@@ -178,6 +181,20 @@ def read_threads(kernel: Kernel, pid: int) -> list[Stat]:
         except (OSError, ParseError):
             continue
     return out
+
+
+def still_the_same(kernel: Kernel, identity: Identity) -> Stat:
+    """Raises NotFound when the process has ended (also when its parent has not collected it yet: it has no memory any
+    more) or its pid belongs to another now."""
+    stat = read_stat(kernel, identity.pid)
+    if stat.identity == identity and stat.has_ended:
+        raise NotFound(f"process {identity.pid} has ended", "its memory went with it")
+    if stat.identity != identity:
+        raise NotFound(
+            f"process {identity.pid} has ended and another has its number now",
+            "nothing was done to it: look at numatui ps",
+        )
+    return stat
 
 
 def process_error(kernel: Kernel, pid: int, exc: OSError) -> NotFound | NotPermitted:

@@ -22,7 +22,8 @@ from numatui.cli.ps import parse_size
 from numatui.cli.source import kernel_of
 
 if TYPE_CHECKING:
-    from backend.migrate import Options, Outcome, Progress
+    from backend.options import Options
+    from backend.outcome import Outcome, Progress
 
 
 def migrate(
@@ -46,7 +47,7 @@ def migrate(
 
     Example: numatui migrate 4242 --from 0-1 --to 2-3
     """
-    from backend.migrate import Options
+    from backend.options import Options
 
     options = Options(
         method=check_method(method),
@@ -191,7 +192,7 @@ class _progress_bar:
 
 
 def _print_outcome(outcome: Outcome) -> None:
-    from backend.migrate import REASONS
+    from backend.outcome import REASONS
 
     nodes = sorted({*outcome.before, *outcome.after})
     pid = outcome.process.pid

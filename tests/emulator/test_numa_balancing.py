@@ -28,8 +28,10 @@ from backend.emulator.syscalls import Caller
 from backend.emulator.task import Task
 from backend.errors import ParseError
 from backend.kernel import Mode
-from backend.migrate import Options, Outcome, migrate_process
+from backend.migrate import migrate_process
 from backend.nodeset import NodeSet
+from backend.options import Options
+from backend.outcome import Outcome
 from backend.placement import parse_numa_maps, read_placement
 from backend.plan import Method, Subject, make_plan
 from backend.process import read_process

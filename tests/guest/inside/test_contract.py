@@ -14,8 +14,10 @@ import pytest
 
 from backend.errors import NotFound
 from backend.kernel import MoveFlag
-from backend.migrate import Options, Progress, migrate_process
+from backend.migrate import migrate_process
 from backend.nodeset import NodeSet
+from backend.options import Options
+from backend.outcome import Progress
 from backend.placement import read_placement
 from backend.plan import Method, Plan, Subject, make_plan
 from backend.process import Process, read_process
