@@ -102,7 +102,7 @@ class _Job:
             with suppress(NumatuiError):
                 self.journal.end("failed", moved=self.progress.moved, left=self.progress.left)
             raise
-        how = "cancelled" if cancelled else "done" if outcome.complete else "partly"
+        how = how_it_ended(outcome)
         try:
             self.journal.end(how, moved=outcome.moved, left=outcome.left, error=outcome.error)
         except NumatuiError as exc:
@@ -327,6 +327,11 @@ def chunks_of(pages: SourcePages, before: Placement, move: Move) -> Iterator[Chu
     for vma in before.vmas:
         if vma.pages.get(move.source) and vma.end:
             yield from pages.on_node(vma, move)
+
+
+def how_it_ended(outcome: Outcome) -> str:
+    """The word for the journal's last line."""
+    return "cancelled" if outcome.cancelled else "done" if outcome.complete else "partly"
 
 
 def used_text(used: set[Called]) -> Used:

@@ -10,7 +10,7 @@ from backend.process import Process
 
 Reason = Literal[
     "shared", "busy", "no-room", "gone", "hidden", "unmovable", "returned", "unlocated",
-    "process-ended", "new-program", "cancelled", "stopped", "refused",
+    "process-ended", "new-program", "elsewhere", "cancelled", "stopped", "refused",
 ]  # fmt: skip
 REASONS: dict[Reason, str] = {
     "shared": "mapped by other processes too (--all moves them)",
@@ -23,6 +23,7 @@ REASONS: dict[Reason, str] = {
     "unlocated": "their mapping changed while it was read",
     "process-ended": "the process ended meanwhile",
     "new-program": "the process started another program meanwhile: its memory is new",
+    "elsewhere": "somewhere else by now: swapped out, unmapped, or moved on",
     "cancelled": "not come to before it was cancelled",
     "stopped": "not come to before the job stopped",
     "refused": "the kernel refused",

@@ -214,7 +214,7 @@ class PageMover:
     def _leave(self, addresses: Addresses, status: Statuses, page_size: int) -> None:
         codes, counts = np.unique(status, return_counts=True)
         for code, count in zip(codes.tolist(), counts.tolist(), strict=True):
-            if code != -errno.ENOENT:
+            if code not in (-errno.ENOENT, -errno.EFAULT):
                 self.progress.leave(reason_of(code), count * page_size)
                 continue
             hidden = self._hidden(addresses[status == code]) * page_size
@@ -225,7 +225,7 @@ class PageMover:
 
     def _hidden(self, addresses: Addresses) -> int:
         """How many of the pages that move_pages does not find are there all the same: those that wait for a hinting fault
-        of NUMA balancing."""
+        of NUMA balancing (ENOENT, and EFAULT for transparent huge pages: no_page_table())."""
         try:
             return int(np.count_nonzero(PageMap(self.kernel, self.pid, None).resident(addresses)))
         except OSError:
@@ -279,8 +279,6 @@ def reason_of(code: int) -> Reason:
     reasons: dict[int, Reason] = {
         -errno.EACCES: "shared",
         -errno.ENOMEM: "no-room",
-        -errno.ENOENT: "gone",
-        -errno.EFAULT: "gone",
         -errno.EPERM: "refused",
         -errno.ENODEV: "refused",
     }

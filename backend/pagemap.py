@@ -65,8 +65,26 @@ class PageMap:
 
     def resident(self, addresses: Addresses) -> NDArray[np.bool_]:
         """Which of these ascending addresses are resident now. Raises OSError."""
+        return (self._entries_of(addresses) & _PRESENT) != 0
+
+    def nodes(self, addresses: Addresses) -> NDArray[np.int32] | None:
+        """The nodes of these ascending addresses, -1 for those that are not resident; None where the kernel hides frames,
+        or does not tell where they lie. Raises OSError."""
+        entries = self._entries_of(addresses)
+        present = (entries & _PRESENT) != 0
+        frames = entries[present] & _FRAME
+        out = np.full(len(addresses), -1, np.int32)
+        if len(frames):
+            if self.frame_nodes is None or not frames.any():
+                return None
+            out[present] = self.frame_nodes.of(frames)
+            if (out[present] < 0).any():
+                return None
+        return out
+
+    def _entries_of(self, addresses: Addresses) -> NDArray[np.uint64]:
         base = np.uint64(self.kernel.page_size)
-        out = np.zeros(len(addresses), np.bool_)
+        out = np.zeros(len(addresses), np.uint64)
         position = 0
         while position < len(addresses):
             first = addresses[position] // base
@@ -75,7 +93,7 @@ class PageMap:
             raw = self.kernel.read(f"/proc/{self.pid}/pagemap", int(first) * 8, (int(index[-1]) + 1) * 8)
             entries = np.zeros(ENTRIES, np.uint64)
             entries[: len(raw) // 8] = np.frombuffer(raw[: len(raw) // 8 * 8], dtype=np.uint64)
-            out[position:end] = (entries[index] & _PRESENT) != 0
+            out[position:end] = entries[index]
             position = end
         return out
 

@@ -166,6 +166,24 @@ def read_processes(kernel: Kernel, kernel_threads: bool = False) -> Iterator[Pro
             continue
 
 
+def with_descendants(kernel: Kernel, roots: list[int]) -> list[int]:
+    """These processes and all that descend from them, parents before children. Raises OSError where /proc cannot be read."""
+    children: dict[int, list[int]] = {}
+    for pid in pids(kernel):
+        try:
+            children.setdefault(read_stat(kernel, pid).ppid, []).append(pid)
+        except (NotFound, NotPermitted, ParseError):
+            continue
+    out = dict.fromkeys(roots)
+    queue = list(roots)
+    while queue:
+        for child in children.get(queue.pop(0), []):
+            if child not in out:
+                out[child] = None
+                queue.append(child)
+    return list(out)
+
+
 def read_threads(kernel: Kernel, pid: int) -> list[Stat]:
     """The threads that can be read, ascending by tid (which is their `identity.pid`)."""
     out: list[Stat] = []

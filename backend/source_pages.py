@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from backend.errors import NotSupported
 from backend.frame_nodes import FrameNodes, read_frame_nodes
@@ -81,6 +82,17 @@ class SourcePages:
                 every = np.arange(start, min(start + step, vma.end), vma.page_size, dtype=np.uint64)
                 yield self._on(every, node)
 
+    def where(self, addresses: Addresses) -> NDArray[np.int32]:
+        """The nodes of ascending addresses; negative for those that are not resident or hidden. Raises NotFound,
+        NotPermitted, what `check` raises."""
+        try:
+            nodes = PageMap(self.kernel, self.pid, self.frames).nodes(addresses)
+        except OSError as exc:
+            if exc.errno not in _NO_PAGEMAP:
+                raise process_error(self.kernel, self.pid, exc) from None
+            nodes = None
+        return query(self.kernel, self.pid, addresses, self.check) if nodes is None else nodes
+
     def _on(self, addresses: Addresses, node: int) -> Addresses:
         self.check()
         if not self.kernel.capabilities()["move_pages"].available:
@@ -89,7 +101,9 @@ class SourcePages:
                 "run numatui as root",
             )
         where = query(self.kernel, self.pid, addresses, self.check)
-        self.hidden += int(np.count_nonzero(where == -errno.ENOENT)) * self.kernel.page_size
+        self.hidden += (
+            int(np.count_nonzero((where == -errno.ENOENT) | (where == -errno.EFAULT))) * self.kernel.page_size
+        )
         return addresses[where == node]
 
 

@@ -10,7 +10,7 @@ import typer
 
 from backend.errors import NumatuiError
 from numatui import __version__
-from numatui.cli import doctor, emulate, migrate, nodes, plan, ps, show
+from numatui.cli import doctor, emulate, jobs, migrate, nodes, plan, ps, show, undo
 from numatui.cli.source import Choice
 
 COMMANDS = {
@@ -19,6 +19,8 @@ COMMANDS = {
     "show": show.show,
     "plan": plan.plan,
     "migrate": migrate.migrate,
+    "jobs": jobs.jobs,
+    "undo": undo.undo,
     "emulate": emulate.emulate,
     "doctor": doctor.doctor,
 }

@@ -6,13 +6,13 @@ from typing import Annotated, Any
 
 import typer
 
-from backend.errors import NotSupported, UsageError
+from backend.errors import NotFound, NotSupported, UsageError
 from backend.facts import balancing, release
 from backend.kernel import Kernel
 from backend.nodeset import NodeSet
 from backend.placement import read_placement
 from backend.plan import METHODS, Method, Plan, Subject, check_sets, make_plan, rule_of
-from backend.process import read_process
+from backend.process import read_process, with_descendants
 from backend.remap import Rule, landings, remap
 from backend.topology import read_topology
 from numatui.cli import output
@@ -22,6 +22,8 @@ From = Annotated[
     str, typer.Option("--from", metavar="SET", help="Source nodes: 0, 0-1,3, all, !2, +0-1 (relative).")
 ]
 To = Annotated[str, typer.Option("--to", metavar="SET", help="Target nodes, in the same grammar, or 'same'.")]
+Tree = Annotated[bool, typer.Option("--tree", help="Their children too, and theirs.")]
+Cgroup = Annotated[str | None, typer.Option(help="All processes of this cgroup and those below it.")]
 RULES: tuple[Rule, ...] = ("linux-6", "direct-v8")
 
 
@@ -32,6 +34,8 @@ def plan(
     pids: Annotated[
         list[int] | None, typer.Argument(help="Processes. Without any: only the mapping of nodes.")
     ] = None,
+    tree: Tree = False,
+    cgroup: Cgroup = None,
     nodes: Annotated[
         str | None, typer.Option(help="The nodes there are, instead of asking a machine (0-3).")
     ] = None,
@@ -48,7 +52,7 @@ def plan(
     Example: numatui plan --from 0-1 --to 2-3 4242
     """
     if nodes is not None:
-        if pids:
+        if pids or cgroup:
             raise UsageError("--nodes and pids exclude each other", "leave --nodes out to plan for processes")
         _print_mapping(nodes, sources, targets, check_rule(rule) or "linux-6", json, csv)
         return
@@ -60,6 +64,8 @@ def plan(
         method=method,
         move_all=move_all,
         rule=check_rule(rule),
+        tree=tree,
+        cgroup=cgroup,
     )
     if json:
         output.print_json("plan", document(made))
@@ -85,18 +91,29 @@ def prepare(
     method: str,
     move_all: bool,
     rule: Rule | None = None,
+    tree: bool = False,
+    cgroup: str | None = None,
 ) -> Plan:
     """Read what a plan needs and make it. Raises UsageError, NotFound, NotPermitted, NotSupported."""
     topology = read_topology(kernel)
     from_set = NodeSet.parse(sources, topology.ids)
     to_set = NodeSet.parse(targets, topology.ids, same=from_set)
     check_sets(from_set, to_set, topology.ids, topology.memory_ids)
+    chosen = list(dict.fromkeys(pids))
+    if tree:
+        chosen = with_descendants(kernel, chosen)
     subjects: list[Subject] = []
-    for pid in dict.fromkeys(pids):
-        process = read_process(kernel, pid)
+    for pid in chosen:
+        try:
+            process = read_process(kernel, pid)
+            placement = read_placement(kernel, pid)
+        except NotFound:
+            if pid in pids:
+                raise
+            continue
         if process.is_kernel_thread:
             raise NotSupported(f"{pid} is a kernel thread: it has no memory of its own", "choose a process")
-        subjects.append(Subject(process, read_placement(kernel, pid)))
+        subjects.append(Subject(process, placement))
     return make_plan(
         subjects,
         from_set,
