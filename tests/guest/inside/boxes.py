@@ -4,30 +4,54 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
+from array import array
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import pytest
 
+from backend.emulator.cgroupfs import directory
+from backend.emulator.fault import touch
+from backend.emulator.file_io import create, fsync, mount, unlink
+from backend.emulator.filesystem import AddressSpace
 from backend.emulator.fork import fork
 from backend.emulator.kernel import EmulatedKernel
 from backend.emulator.layout import populate
 from backend.emulator.machine import Machine, NodeSpec
-from backend.emulator.mm import PTE_PRESENT, Vma
+from backend.emulator.mlock import mlock
+from backend.emulator.mm import PTE_PRESENT, VM, Indices, Vma
 from backend.emulator.profile import PROFILES
+from backend.emulator.scheduler import schedule
+from backend.emulator.swap import SwapArea
 from backend.emulator.syscalls import Caller
 from backend.emulator.task import Task
 from backend.kernel import Kernel
 from backend.live.kernel import LiveKernel
-from backend.nodeset import CpuSet
+from backend.nodeset import CpuSet, NodeSet
+from backend.placement import Vma as PlacedVma
 from numatui.cli.app import run
 from numatui.cli.source import Choice
-from tests.guest.inside.rig import LinuxVictim, MiB, Result, Victim, nearly_full, numatui, region_pages
+from tests.emulator.invariants import check_at_rest
+from tests.guest.inside import facilities
+from tests.guest.inside.rig import (
+    LinuxVictim,
+    MiB,
+    Result,
+    Victim,
+    nearly_full,
+    numatui,
+    region_pages,
+    region_vmas,
+)
 
 DISTANCES = [[10, 16, 22, 28], [16, 10, 28, 22], [22, 28, 10, 16], [28, 22, 16, 10]]
 """As guest.sh describes the machine with four nodes."""
+FilesystemName = Literal["ext4", "tmpfs"]
+SWAP = 16 * MiB
 
 
 class Box(Protocol):
@@ -36,8 +60,12 @@ class Box(Protocol):
     @property
     def kernel(self) -> Kernel: ...
 
-    def victim(self, on: dict[int, int], uid: int = 0) -> Victim:
-        """A process on node 3 with so many pages on each node, which ends with the test."""
+    def victim(
+        self, on: dict[int, int], uid: int = 0, more: dict[str, dict[str, Any]] = ..., **memory: Any
+    ) -> Victim:
+        """A process on node 3, which ends with the test. Its region `memory` has so many pages on each node; `memory` and
+        `more` say what else it is and which regions there are besides, in the words of victim.py, where a file has a
+        `filesystem` instead of a path."""
         ...
 
     def numatui(self, *arguments: object, uid: int = 0) -> Result:
@@ -48,6 +76,47 @@ class Box(Protocol):
         """For a while the node has about that many bytes free beyond what the kernel keeps."""
         ...
 
+    def swap(self) -> AbstractContextManager[None]:
+        """For a while there is swap space, plenty of it. Nobody may have pages there when it goes."""
+        ...
+
+    def cpuset(self, name: str, mems: str) -> str:
+        """A new cgroup with these nodes: its directory."""
+        ...
+
+    def counter(self, name: str) -> int:
+        """A line of /proc/vmstat, up to date."""
+        ...
+
+
+def query(box: Box, pid: int, addresses: list[int]) -> list[int]:
+    """What move_pages(2) says of addresses: nodes or negative errnos."""
+    status = array("i", [99]) * len(addresses)
+    box.kernel.move_pages(pid, array("Q", addresses), None, status, 0)
+    return list(status)
+
+
+def move(box: Box, pid: int, addresses: list[int], node: int, flags: int = 2) -> list[int]:
+    """move_pages(2) of addresses to one node: their statuses."""
+    status = array("i", [99]) * len(addresses)
+    box.kernel.move_pages(pid, array("Q", addresses), array("i", [node]) * len(addresses), status, flags)
+    return list(status)
+
+
+def migrate_pages(box: Box, pid: int, old: list[int], new: list[int]) -> int:
+    """migrate_pages(2) with masks of one word."""
+    return box.kernel.migrate_pages(pid, 65, NodeSet(old).mask(), NodeSet(new).mask())
+
+
+def lines(box: Box, one: Victim, region: str = "memory") -> list[PlacedVma]:
+    """What numa_maps says of a region."""
+    return region_vmas(box.kernel, one.pid, one.addresses(region))
+
+
+def _vmstat(kernel: Kernel, name: str) -> int:
+    match = re.search(rf"^{name} (\d+)$", kernel.read("/proc/vmstat").decode(), re.MULTILINE)
+    return int(match[1]) if match else 0
+
 
 class LinuxBox:
     """This Linux."""
@@ -55,9 +124,18 @@ class LinuxBox:
     def __init__(self) -> None:
         self.kernel = LiveKernel()
         self.made: list[LinuxVictim] = []
+        self.cpusets: list[Path] = []
+        self.files: list[Path] = []
 
-    def victim(self, on: dict[int, int], uid: int = 0) -> LinuxVictim:
-        self.made.append(LinuxVictim({"memory": {"on": on}}, uid=uid))
+    def victim(
+        self, on: dict[int, int], uid: int = 0, more: dict[str, dict[str, Any]] | None = None, **memory: Any
+    ) -> LinuxVictim:
+        layout = {"memory": {"on": on, **memory}, **(more or {})}
+        for region in layout.values():
+            if "filesystem" in region:
+                self.files.append(_folder(region.pop("filesystem")) / f"file{len(self.files)}")
+                region["path"] = str(self.files[-1])
+        self.made.append(LinuxVictim(layout, uid=uid))
         return self.made[-1]
 
     def numatui(self, *arguments: object, uid: int = 0) -> Result:
@@ -66,43 +144,154 @@ class LinuxBox:
     def nearly_full(self, node: int, spare: int) -> AbstractContextManager[None]:
         return nearly_full(node, spare)
 
+    def swap(self) -> AbstractContextManager[None]:
+        return facilities.swap_on(SWAP)
+
+    def cpuset(self, name: str, mems: str) -> str:
+        self.cpusets.append(facilities.make_cpuset(name, mems))
+        return str(self.cpusets[-1])
+
+    def counter(self, name: str) -> int:
+        Path("/proc/sys/vm/stat_refresh").write_text("1")
+        return _vmstat(self.kernel, name)
+
     def close(self) -> None:
         for one in self.made:
             one.end()
+        for folder in self.cpusets:
+            folder.rmdir()
+        for file in self.files:
+            file.unlink(missing_ok=True)
+
+
+def _folder(filesystem: FilesystemName) -> Path:
+    return facilities.ext4() if filesystem == "ext4" else Path("/dev/shm")
 
 
 class EmulatedVictim:
-    """A task of an emulated machine. Contents are compared with what was last stored there."""
+    """A task of an emulated machine that watches what was last stored to every page."""
 
-    def __init__(self, kernel: EmulatedKernel, task: Task, vma: Vma) -> None:
-        self.kernel, self.task, self.vma = kernel, task, vma
-        self.start = vma.start
+    def __init__(self, kernel: EmulatedKernel, task: Task) -> None:
+        self.kernel, self.machine, self.task = kernel, kernel.machine, task
+        self.own = EmulatedKernel(self.machine, Caller(task.uid, task.uid == 0, task.pid))
+        self.regions: dict[str, tuple[int, int]] = {}
+        self.files: dict[str, AddressSpace] = {}
 
     @property
     def pid(self) -> int:
         return self.task.pid
 
+    def allocate(self, name: str, region: dict[str, Any]) -> None:
+        """A region in the words of victim.py."""
+        m, on, kind = self.machine, region["on"], region.get("kind", "anon")
+        pages = sum(on.values()) + region.get("untouched", 0)
+        vma = m.mmap(self.task, pages, name=name, **self._mapping(name, region, pages))
+        self.regions[name] = vma.start, pages
+        position = 0
+        for node, count in on.items():
+            populate(m, vma, np.arange(position, position + count, dtype=np.int64), node)
+            position += count
+        if kind == "shared" or region.get("dirty"):
+            self._access(self.task, vma.start, np.arange(position, dtype=np.int64), write=True)
+        if kind == "locked":
+            m.run(mlock(m, self.task, vma.start, pages))
+        if region.get("unlinked"):
+            m.run(unlink(m, self.files[name], self.task.leader.cpu))
+
+    def _mapping(self, name: str, region: dict[str, Any], pages: int) -> dict[str, Any]:
+        m, kind = self.machine, region.get("kind", "anon")
+        shared = VM.WRITE | VM.SHARED
+        if kind == "shared":
+            space = create(m, m.shm, "/dev/zero", pages, unlinked=True)
+            return {"kind": "shared", "file": space, "flags": shared}
+        if kind == "file":
+            wanted = region["filesystem"]
+            fs = m.filesystems.get(wanted) or mount(m, wanted, m.profile.filesystem_types[wanted])
+            space = self.files[name] = create(m, fs, f"/{wanted}/{name}", pages)
+            return {"kind": "file", "file": space, "flags": VM.WRITE if region.get("private") else shared}
+        return {"flags": VM.WRITE | VM.HUGEPAGE if kind == "thp" else VM.WRITE}
+
     def pages(self, region: str = "memory") -> dict[int, int]:
-        return region_pages(self.kernel, self.pid, self.start, self.vma.pages * self.kernel.page_size)
+        return region_pages(self.kernel, self.pid, self.addresses(region))
 
     def addresses(self, region: str = "memory") -> range:
-        size = self.kernel.page_size
-        return range(self.start, self.start + self.vma.pages * size, size)
+        start, pages = self.regions[region]
+        return range(start, start + pages * self.machine.page_size, self.machine.page_size)
 
     def verify(self) -> None:
-        vma = self.vma
-        assert vma.start == self.start
+        for start, pages in self.regions.values():
+            index = np.arange(pages, dtype=np.int64)
+            self._access(self.task, start, index, write=False)
+            found = 0
+            assert self.task.mm is not None
+            for vma, local in self.task.mm.spans(start, index):
+                found += len(local)
+                self._check(vma, local)
+            assert found == pages
+        check_at_rest(self.machine)
+
+    def _check(self, vma: Vma, local: Indices) -> None:
+        """Anonymous pages hold what was stored in this mapping, others what was stored in their file."""
+        assert ((vma.pte[local] & PTE_PRESENT) != 0).all()
+        pfns = vma.pfns(local)
         assert vma.expected is not None
-        index = np.arange(vma.pages, dtype=np.int64)
-        assert ((vma.pte & PTE_PRESENT) != 0).all()
-        assert (self.kernel.machine.frames.contents[vma.pfns(index)] == vma.expected).all()
+        wanted = vma.expected[local]
+        filed = self.machine.frames.mapping[pfns] < 0
+        if filed.any():
+            assert vma.file is not None
+            assert vma.file.expected is not None
+            wanted[filed] = vma.file.expected[vma.pgoff + local[filed]]
+        assert (self.machine.frames.contents[pfns] == wanted).all()
+
+    def touch(self) -> None:
+        for start, pages in self.regions.values():
+            self._access(self.task, start, np.arange(pages, dtype=np.int64), write=True)
+
+    def _access(self, task: Task, start: int, index: Indices, write: bool) -> None:
+        self.machine.run(touch(self.machine, task, task.leader, start, index, write=write))
+
+    def run_on(self, node: int) -> None:
+        schedule(self.machine, self.task, node)
+
+    def bind(
+        self, mode: int, nodes: list[int], flags: int = 0, part: range | None = None, region: str = "memory"
+    ) -> None:
+        pages = self.addresses(region)
+        pages = pages[part.start : part.stop] if part else pages
+        self.own.mbind(
+            pages.start, len(pages) * self.machine.page_size, mode, NodeSet(nodes).mask(), 65, flags
+        )
+
+    def set_policy(self, mode: int, nodes: list[int]) -> None:
+        self.own.set_mempolicy(mode, NodeSet(nodes).mask(), 65)
+
+    def page_out(self, region: str = "memory") -> None:
+        start, pages = self.regions[region]
+        assert self.task.mm is not None
+        for vma, local in self.task.mm.spans(start, np.arange(pages, dtype=np.int64)):
+            self._reclaim(vma.pfns(local[(vma.pte[local] & PTE_PRESENT) != 0]))
+
+    def _reclaim(self, pfns: Any) -> None:
+        self.machine.pagevecs.lru_add_drain(self.task.leader.cpu)
+        self.machine.run(self.machine.reclaim._page_out(pfns))
+
+    def sync(self, region: str = "memory") -> None:
+        self.machine.run(fsync(self.machine, self.files[region]))
+
+    def forget(self, region: str = "memory") -> None:
+        space = self.files[region]
+        for vma in self.machine.rmap.mapped(space):
+            self.machine.zap(vma, np.arange(vma.pages, dtype=np.int64), self.task.leader.cpu)
+        self._reclaim(space.pages[space.pages >= 0].copy())
 
     def fork(self) -> int:
-        child: Task = self.kernel.machine.run(fork(self.kernel.machine, self.task))
+        child: Task = self.machine.run(fork(self.machine, self.task))
+        for start, pages in self.regions.values():
+            self._access(child, start, np.arange(pages, dtype=np.int64), write=False)
         return child.pid
 
     def end(self) -> None:
-        self.kernel.machine.exit(self.task)
+        self.machine.exit(self.task)
 
 
 class EmulatedBox:
@@ -111,21 +300,19 @@ class EmulatedBox:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         nodes = [NodeSpec(node, 64 * MiB // 4096, CpuSet([node])) for node in range(4)]
         distances = {(a, b): value for a, row in enumerate(DISTANCES) for b, value in enumerate(row)}
-        self.machine = Machine(PROFILES["linux-6"], nodes, distances)
+        self.machine = Machine(PROFILES["linux-6"], nodes, distances, watch=True)
         self.kernel = EmulatedKernel(self.machine)
         self.monkeypatch = monkeypatch
         self.machine.spawn("init", cpu=0, command="/sbin/init")
         self.machine.spawn("kthreadd", cpu=0, kernel_thread=True)
 
-    def victim(self, on: dict[int, int], uid: int = 0) -> EmulatedVictim:
-        task = self.machine.spawn("victim", cpu=3, uid=uid, command="victim.py")
-        vma = self.machine.mmap(task, sum(on.values()), name="memory")
-        vma.expected = np.zeros(vma.pages, np.uint64)
-        position = 0
-        for node, pages in on.items():
-            populate(self.machine, vma, np.arange(position, position + pages, dtype=np.int64), node)
-            position += pages
-        return EmulatedVictim(self.kernel, task, vma)
+    def victim(
+        self, on: dict[int, int], uid: int = 0, more: dict[str, dict[str, Any]] | None = None, **memory: Any
+    ) -> EmulatedVictim:
+        one = EmulatedVictim(self.kernel, self.machine.spawn("victim", cpu=3, uid=uid, command="victim.py"))
+        for name, region in {"memory": {"on": on, **memory}, **(more or {})}.items():
+            one.allocate(name, region)
+        return one
 
     def numatui(self, *arguments: object, uid: int = 0) -> Result:
         caller = EmulatedKernel(self.machine, Caller(uid, uid == 0))
@@ -144,6 +331,21 @@ class EmulatedBox:
         populate(self.machine, vma, np.arange(free_pages, dtype=np.int64), node)
         yield
         self.machine.exit(task)
+
+    @contextmanager
+    def swap(self) -> Iterator[None]:
+        before = self.machine.swap
+        self.machine.swap = SwapArea(SWAP // self.machine.page_size)
+        yield
+        assert self.machine.swap.used == 0
+        self.machine.swap = before
+
+    def cpuset(self, name: str, mems: str) -> str:
+        made = self.machine.cpusets.create(name, mems=NodeSet.parse_list(mems))
+        return directory(self.machine, made)
+
+    def counter(self, name: str) -> int:
+        return _vmstat(self.kernel, name)
 
     def close(self) -> None:
         pass

@@ -1,0 +1,103 @@
+"""Cpusets of cgroup v2: the same on a real kernel and on the emulated machine."""
+
+from __future__ import annotations
+
+import errno
+from typing import Any
+
+import pytest
+
+from backend.kernel import Mode, ModeFlag
+from backend.nodeset import NodeSet
+from backend.process import read_process
+from tests.guest.inside.boxes import Box, lines, migrate_pages, move
+from tests.guest.inside.rig import Victim
+
+REGIONS: dict[str, dict[str, Any]] = {
+    "bound": {"on": {0: 6}},
+    "spread": {"on": {}, "untouched": 6},
+    "static": {"on": {0: 2, 1: 4}},
+}
+
+
+def confined(box: Box, cpuset: str, on: dict[int, int]) -> Victim:
+    """A victim in a cpuset of nodes 0 and 1, with the regions besides."""
+    one = box.victim(on, more=REGIONS)
+    one.bind(Mode.BIND, [0], region="bound")
+    one.bind(Mode.INTERLEAVE, [0, 1], region="spread")
+    one.bind(Mode.BIND | ModeFlag.STATIC_NODES, [0, 1], region="static")
+    one.touch()
+    attach(box, cpuset, one)
+    return one
+
+
+def attach(box: Box, cpuset: str, one: Victim) -> None:
+    box.kernel.write(f"{cpuset}/cgroup.procs", f"{one.pid}\n".encode())
+
+
+def write(box: Box, cpuset: str, mems: str) -> None:
+    box.kernel.write(f"{cpuset}/cpuset.mems", f"{mems}\n".encode())
+
+
+def where(box: Box, one: Victim) -> dict[str, tuple[str, dict[int, int]]]:
+    """Region → its policy and its pages by node."""
+    found = {name: lines(box, one, name) for name in ("memory", *REGIONS)}
+    return {name: (vmas[0].policy, vmas[0].pages) for name, vmas in found.items()}
+
+
+def test_pages_and_policies_follow_the_nodes_of_a_cpuset(box: Box) -> None:
+    cpuset, other = box.cpuset("one", "0-1"), box.cpuset("other", "2")
+    one = confined(box, cpuset, {0: 8, 1: 4})
+    begin = {
+        "memory": ("default", {0: 8, 1: 4}),
+        "bound": ("bind:0", {0: 6}),
+        "spread": ("interleave:0-1", {0: 3, 1: 3}),
+        "static": ("bind=static:0-1", {0: 2, 1: 4}),
+    }
+    assert where(box, one) == begin
+    write(box, cpuset, "2-3")
+    assert where(box, one) == {
+        "memory": ("default", {2: 8, 3: 4}),
+        "bound": ("bind:2", {2: 6}),
+        "spread": ("interleave:2-3", {2: 3, 3: 3}),
+        "static": ("bind=static:2-3", {2: 2, 3: 4}),
+    }
+    write(box, cpuset, "1-2")
+    assert where(box, one) == {
+        "memory": ("default", {1: 8, 2: 4}),
+        "bound": ("bind:1", {1: 6}),
+        "spread": ("interleave:1-2", {1: 3, 2: 3}),
+        "static": ("bind=static:1", {1: 2, 2: 4}),
+    }
+    assert read_process(box.kernel, one.pid).mems_allowed == NodeSet([1, 2])
+    attach(box, other, one)
+    assert where(box, one) == {
+        "memory": ("default", {2: 12}),
+        "bound": ("bind:2", {2: 6}),
+        "spread": ("interleave:2", {2: 6}),
+        "static": ("bind=static:2", {2: 6}),
+    }
+    write(box, other, "0-3")
+    widened = where(box, one)
+    assert {name: pages for name, (_, pages) in widened.items()} == {
+        "memory": {2: 12}, "bound": {2: 6}, "spread": {2: 6}, "static": {2: 6}
+    }  # fmt: skip
+    assert widened["static"][0] == "bind=static:0-1"
+    for mems in ("9", "0-3,9"):
+        write(box, other, mems)
+        assert where(box, one) == widened, mems
+        assert read_process(box.kernel, one.pid).mems_allowed == NodeSet(range(4))
+    one.verify()
+
+
+def test_only_migrate_pages_reaches_nodes_outside_of_a_cpuset(box: Box) -> None:
+    one = box.victim({0: 8})
+    attach(box, box.cpuset("one", "0-1"), one)
+    with pytest.raises(OSError) as caught:
+        move(box, one.pid, list(one.addresses()), 2)
+    assert caught.value.errno == errno.EACCES
+    assert one.pages() == {0: 8}
+    assert move(box, one.pid, list(one.addresses()), 1) == [1] * 8
+    assert migrate_pages(box, one.pid, [1], [2]) == 0
+    assert one.pages() == {2: 8}
+    one.verify()
