@@ -41,8 +41,11 @@ def write(box: Box, cpuset: str, mems: str) -> None:
 
 def where(box: Box, one: Victim) -> dict[str, tuple[str, dict[int, int]]]:
     """Region → its policy and its pages by node."""
-    found = {name: lines(box, one, name) for name in ("memory", *REGIONS)}
-    return {name: (vmas[0].policy, vmas[0].pages) for name, vmas in found.items()}
+    out: dict[str, tuple[str, dict[int, int]]] = {}
+    for name in ("memory", *REGIONS):
+        (policy,) = {line.policy for line in lines(box, one, name)}
+        out[name] = policy, one.pages(name)
+    return out
 
 
 def test_pages_and_policies_follow_the_nodes_of_a_cpuset(box: Box) -> None:

@@ -48,6 +48,10 @@ class TestHugePages:
         assert one.pages() == {2: HUGE}
         assert migrate_pages(box, one.pid, [2], [1]) == 0
         assert one.pages() == {1: HUGE}
+        one.bind(Mode.BIND, [3], MoveFlag.MOVE, part=range(HUGE // 2))
+        assert one.pages() == {3: HUGE}
+        one.bind(Mode.BIND, [0], MoveFlag.MOVE, part=range(HUGE // 2, HUGE))
+        assert one.pages() == {0: HUGE}
         one.verify()
 
 
