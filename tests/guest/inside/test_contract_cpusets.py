@@ -86,11 +86,29 @@ def test_pages_and_policies_follow_the_nodes_of_a_cpuset(box: Box) -> None:
         "memory": {2: 12}, "bound": {2: 6}, "spread": {2: 6}, "static": {2: 6}
     }  # fmt: skip
     assert widened["static"][0] == "bind=static:0-1"
-    for mems in ("9", "0-3,9"):
-        write(box, other, mems)
-        assert where(box, one) == widened, mems
-        assert read_process(box.kernel, one.pid).mems_allowed == NodeSet(range(4))
     one.verify()
+
+
+def test_refused_writes_change_nothing(box: Box) -> None:
+    cpuset = box.cpuset("one", "0-1")
+    one = box.victim({0: 8})
+    attach(box, cpuset, one)
+    for file, data, number in (
+        ("cpuset.mems", "9", errno.EINVAL),
+        ("cpuset.mems", "1,4", errno.EINVAL),
+        ("cpuset.mems", "1024", errno.ERANGE),
+        ("cpuset.mems", "1-0", errno.EINVAL),
+        ("cpuset.mems", "\n", errno.ENOSPC),
+        ("cpuset.cpus", "0-4", errno.ERANGE),
+        ("cgroup.procs", "2", errno.EINVAL),
+        ("cgroup.procs", "3999999", errno.ESRCH),
+        ("cpuset.mems.effective", "0", errno.EINVAL),
+    ):
+        with pytest.raises(OSError) as caught:
+            box.kernel.write(f"{cpuset}/{file}", data.encode())
+        assert caught.value.errno == number, (file, data)
+    assert read_process(box.kernel, one.pid).mems_allowed == NodeSet([0, 1])
+    assert one.pages() == {0: 8}
 
 
 def test_only_migrate_pages_reaches_nodes_outside_of_a_cpuset(box: Box) -> None:
