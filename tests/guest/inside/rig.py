@@ -162,63 +162,6 @@ def wait_until(condition: Callable[[], bool], what: str, patience: float = PATIE
         time.sleep(0.01)
 
 
-class Victim(Protocol):
-    """A process with regions of known layout and contents, real or emulated."""
-
-    @property
-    def pid(self) -> int: ...
-
-    def pages(self, region: str = "memory") -> dict[int, int]:
-        """Node → base pages of the region, as numa_maps has them."""
-        ...
-
-    def verify(self) -> None:
-        """Reads every page. Asserts that the contents are what was written, at the addresses where they were."""
-        ...
-
-    def touch(self) -> None:
-        """Write to every page."""
-        ...
-
-    def addresses(self, region: str = "memory") -> range:
-        """The addresses of the region's base pages."""
-        ...
-
-    def run_on(self, node: int) -> None:
-        """From now on it runs on the CPUs of a node."""
-        ...
-
-    def bind(
-        self, mode: int, nodes: list[int], flags: int = 0, part: range | None = None, region: str = "memory"
-    ) -> None:
-        """mbind(2) of the region, or of the pages of a part of it."""
-        ...
-
-    def set_policy(self, mode: int, nodes: list[int]) -> None:
-        """set_mempolicy(2)."""
-        ...
-
-    def page_out(self, region: str = "memory") -> None:
-        """Anonymous pages into swap (MADV_PAGEOUT)."""
-        ...
-
-    def sync(self, region: str = "memory") -> None:
-        """fsync(2) of a file."""
-        ...
-
-    def forget(self, region: str = "memory") -> None:
-        """A synced file's pages leave memory; the next access reads them from its device."""
-        ...
-
-    def fork(self) -> int:
-        """A child that maps the same pages."""
-        ...
-
-    def end(self) -> None:
-        """End the process and wait until its pid is free."""
-        ...
-
-
 def region_vmas(kernel: Kernel, pid: int, addresses: range) -> list[Vma]:
     """The lines of numa_maps that begin in a range of addresses."""
     return [vma for vma in read_placement(kernel, pid).vmas if vma.start in addresses]
@@ -333,6 +276,12 @@ class MakeVictim(Protocol):
     """Makes a victim that ends with the test. `on`: node → base pages of its region `memory`."""
 
     def __call__(self, on: dict[int, int] | None = None, /, **how: Any) -> LinuxVictim: ...
+
+
+def vmstat(kernel: Kernel, name: str) -> int:
+    """A line of /proc/vmstat; 0 where there is none."""
+    match = re.search(rf"^{name} (\d+)$", kernel.read("/proc/vmstat").decode(), re.MULTILINE)
+    return int(match[1]) if match else 0
 
 
 def numastat(pid: int) -> dict[int, float]:
