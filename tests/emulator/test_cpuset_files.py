@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from backend.emulator.hotplug import offline, online
 from backend.emulator.kernel import EmulatedKernel
 from backend.emulator.syscalls import Caller
 from backend.nodeset import CpuSet
@@ -60,6 +61,25 @@ def test_what_a_write_answers(cgroups: Any, cpuset: str, file: str, data: str, r
     admin.spawn("P/C")
     kthread = admin.m.spawn("kthread", cpu=0, kernel_thread=True)
     assert admin.write(cpuset, file, str(kthread.pid) if data == "kernel" else data) == result
+
+
+@pytest.mark.parametrize(("cgroups", "result"), [("v1", "EINVAL"), ("v2", "ok")])
+def test_a_node_that_is_offline_may_be_named_in_v2_only(cgroups: Any, result: str) -> None:
+    admin = Admin(cgroups=cgroups)
+    admin.create("A", "0")
+    admin.m.run(offline(admin.m, 3))
+    assert admin.mems("A", "0,3") == result
+    effective = "cpuset.effective_mems" if cgroups == "v1" else "cpuset.mems.effective"
+    assert admin.read("A", effective) == "0"
+    admin.m.run(online(admin.m, 3))
+    assert admin.read("A", effective) == ("0" if cgroups == "v1" else "0,3")
+
+
+def test_the_2_6_profiles_ignore_absent_nodes() -> None:
+    admin = Admin("direct-v8")
+    admin.create("A", "0")
+    assert admin.mems("A", "1,9") == "ok"
+    assert admin.read("A", "cpuset.mems") == "1"
 
 
 def test_only_root_writes_and_a_process_that_ends_meanwhile_is_ESRCH() -> None:
