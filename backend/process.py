@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeVar
@@ -111,11 +110,6 @@ def parse_status(raw: bytes) -> dict[str, str]:
     return out
 
 
-def read_identity(kernel: Kernel, pid: int) -> Identity:
-    """Who has this pid now. Raises NotFound, NotPermitted."""
-    return read_stat(kernel, pid).identity
-
-
 def read_stat(kernel: Kernel, pid: int) -> Stat:
     """Raises NotFound, NotPermitted, ParseError."""
     try:
@@ -152,18 +146,6 @@ def read_process(kernel: Kernel, pid: int, stat: Stat | None = None) -> Process:
 def pids(kernel: Kernel) -> list[int]:
     """All process ids that /proc shows, ascending. Raises OSError."""
     return sorted(int(name) for name in kernel.listdir("/proc") if name.isascii() and name.isdigit())
-
-
-def read_processes(kernel: Kernel, kernel_threads: bool = False) -> Iterator[Process]:
-    """All processes that can be read, ascending by pid; those that vanish meanwhile are left out."""
-    for pid in pids(kernel):
-        try:
-            stat = read_stat(kernel, pid)
-            if stat.is_kernel_thread and not kernel_threads:
-                continue
-            yield read_process(kernel, pid, stat)
-        except (NotFound, NotPermitted, ParseError):
-            continue
 
 
 def with_descendants(kernel: Kernel, roots: list[int]) -> list[int]:
