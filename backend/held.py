@@ -34,11 +34,16 @@ class HeldProcess:
             raise
 
     def check(self) -> None:
-        """Right before every call: raises NotFound when it has ended, NewProgram after an exec."""
-        if self._fd >= 0 and not self.kernel.pidfd_alive(self._fd):
+        """Right before every call: raises NotFound when it has ended. Its pid cannot be another's as long as it has not."""
+        if self._fd < 0:
+            self.check_program()
+        elif not self.kernel.pidfd_alive(self._fd):
             raise NotFound(
                 f"process {self.pid} ended while its pages were moved", "what had moved went with it"
             )
+
+    def check_program(self) -> None:
+        """Raises NotFound when it has ended, NewProgram after an exec."""
         if still_the_same(self.kernel, self.process.identity).program != self.program:
             raise NewProgram(
                 f"process {self.pid} has started another program while its pages were moved",

@@ -15,7 +15,6 @@ import secrets
 import stat
 import threading
 import time
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -35,17 +34,6 @@ def state_dir() -> Path:
     from platformdirs import user_state_path
 
     return user_state_path("numatui", appauthor=False) / "jobs"
-
-
-def runs_of(addresses: Sequence[int], page_size: int) -> Runs:
-    """Ascending addresses as runs."""
-    runs: Runs = []
-    for address in addresses:
-        if runs and runs[-1][0] + runs[-1][1] * page_size == address:
-            runs[-1] = (runs[-1][0], runs[-1][1] + 1)
-        else:
-            runs.append((address, 1))
-    return runs
 
 
 class Journal:

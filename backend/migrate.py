@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from backend.errors import NotFound, NotPermitted, NotSupported, NumatuiError, describe_oserror
 from backend.facts import balancing, boot_id
 from backend.held import HeldProcess, NewProgram
-from backend.journal import Journal, runs_of, state_dir
+from backend.journal import Journal, state_dir
 from backend.kernel import Kernel
 from backend.nodeset import NodeSet
 from backend.options import Options
@@ -130,7 +130,7 @@ class _Job:
         self.progress.leave("unlocated", self._unlocated(before))
         mover = PageMover(
             self.kernel, self.pid, self.options, self.limit, self.journal, self.progress, self.cancel,
-            self._check, self._report, balancing(self.kernel),
+            self._check, self._report, self.held.check_program, balancing(self.kernel),
         )  # fmt: skip
         try:
             for move in self.plan.moves:
@@ -194,7 +194,7 @@ class _Job:
             if exc.errno in (errno.ESRCH, errno.EPERM):
                 raise process_error(self.kernel, self.pid, exc) from None
             if exc.errno != errno.ENOMEM:
-                self.held.check()
+                self.held.check_program()
                 self.error = f"migrate_pages: {describe_oserror(exc)}"
         took = self.kernel.clock() - began
         now = self.pages.placement(self.process.rss)
@@ -206,9 +206,11 @@ class _Job:
     def _journal_all(self, move: Move, before: Placement) -> None:
         """Which pages are on the source, where that can be told; else how many of which mapping: then the job cannot be
         taken back page by page."""
+        from backend.pagemap import runs_of
+
         try:
             for chunk in chunks_of(self.pages, before, move):
-                runs = runs_of(chunk.addresses.tolist(), chunk.page_size)
+                runs = runs_of(chunk.addresses, chunk.page_size)
                 self.journal.before(move, chunk.page_size, runs)
         except NotSupported:
             runs = [(vma.start, vma.pages[move.source]) for vma in before.vmas if vma.pages.get(move.source)]
@@ -237,7 +239,7 @@ class _Job:
         after: dict[int, int] = {}
         appeared = swapped = 0
         try:
-            self.held.check()
+            self.held.check_program()
             after = self.pages.placement(self.process.rss).bytes_by_node
             swapped = read_process(self.kernel, self.pid).swap
         except (NotFound, NotPermitted) as exc:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import errno
 import threading
 from array import array
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from backend.crew import Crew, allowed_cpus
 from backend.errors import describe_oserror
-from backend.journal import Journal, runs_of
+from backend.journal import Journal
 from backend.kernel import Kernel, MoveFlag
 from backend.options import Options
 from backend.outcome import Progress, Reason
-from backend.pagemap import Addresses, PageMap
+from backend.pagemap import Addresses, PageMap, runs_of
 from backend.process import process_error
 from backend.rate_limit import RateLimit
 from backend.remap import Move
@@ -42,7 +42,7 @@ class GaveUp(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Pages of one size that are on the source node of a move now, ascending; hundreds to thousands of them."""
+    """Pages of one size that are on the source node of a move now, ascending."""
 
     move: Move
     page_size: int
@@ -62,15 +62,16 @@ class _Journaled:
 
 class PageMover:
     """One job's calls. `check`: raises when the job is cancelled or the process is no longer the one that was meant;
-    called right before every call, by any worker. `report`: told the nanoseconds of each call that moved something."""
+    called right before every call, by any worker; `check_program`: raises after an exec, called before every chunk. `report`: told the nanoseconds of each call that moved something."""
 
     def __init__(
         self, kernel: Kernel, pid: int, options: Options, limit: RateLimit, journal: Journal, progress: Progress,
-        cancel: threading.Event, check: Callable[[], None], report: Callable[[int], None], balancing: bool,
+        cancel: threading.Event, check: Callable[[], None], report: Callable[[int], None], check_program: Callable[[], None],
+        balancing: bool,
     ) -> None:  # fmt: skip
         self.kernel, self.pid, self.options, self.limit = kernel, pid, options, limit
         self.journal, self.progress, self.cancel = journal, progress, cancel
-        self.check, self.report = check, report
+        self.check, self.report, self.check_program = check, report, check_program
         self.balancing = balancing
         self.flags = int(MoveFlag.MOVE_ALL if options.move_all else MoveFlag.MOVE)
         self.largest = limit.largest(_LARGEST)
@@ -91,9 +92,8 @@ class PageMover:
         """All pages of the chunks; returns when that is done. Raises GaveUp (no room on the target, or the call was
         refused), NotFound, NotPermitted, what `check` raises; what had been begun is then finished."""
         try:
-            for chunk in chunks:
-                if len(chunk.addresses):
-                    self._chunk(chunk)
+            for chunk in _gathered(chunks):
+                self._chunk(chunk)
         finally:
             self._crew.drain()
 
@@ -105,6 +105,7 @@ class PageMover:
         """Neither a chunk nor a batch cuts a transparent huge page in two: the kernel moves it whole, so all of it has to
         be asked for and journaled before."""
         self.check()
+        self.check_program()
         addresses, size = chunk.addresses, chunk.page_size
         window = max(1, min(_WINDOW, self.largest) // size)
         ends: list[int] = []
@@ -112,7 +113,7 @@ class PageMover:
         while position < len(addresses):
             position = end_of_window(addresses, position + window)
             ends.append(position)
-        number = self.journal.before(chunk.move, size, runs_of(addresses.tolist(), size))
+        number = self.journal.before(chunk.move, size, runs_of(addresses, size))
         journaled = _Journaled(chunk, number, len(ends))
         for start, end in zip([0, *ends], ends, strict=False):
             self._crew.give((journaled, start, end))
@@ -142,7 +143,7 @@ class PageMover:
                 finished = journaled.windows == 0
             if finished:
                 gone = np.concatenate(journaled.left) if journaled.left else wanted[:0]
-                self.journal.after(journaled.number, journaled.moved, runs_of(np.sort(gone).tolist(), size))
+                self.journal.after(journaled.number, journaled.moved, runs_of(np.sort(gone), size))
         return len(wanted) * size
 
     def _batch(
@@ -157,17 +158,20 @@ class PageMover:
             began = self.kernel.clock()
             status, full = self._move(wanted, array("i", [move.target]) * len(wanted))
             took = self.kernel.clock() - began
-            untouched = status == UNTOUCHED
-            if untouched.any():
-                status[untouched] = self._where(wanted[untouched])
-            self._look_again(wanted, status, move.target)
-            again = untouched & (status == move.source)
             arrived = int(np.count_nonzero(status == move.target))
-            out = (status != move.target) & ~again
-            if out.any():
-                left.append(wanted[out])
-                stayed += len(left[-1])
-                self._leave(left[-1], status[out], page_size)
+            again = None
+            if arrived < len(wanted):
+                untouched = status == UNTOUCHED
+                if untouched.any():
+                    status[untouched] = self._where(wanted[untouched])
+                self._look_again(wanted, status, move.target)
+                again = untouched & (status == move.source)
+                arrived = int(np.count_nonzero(status == move.target))
+                out = (status != move.target) & ~again
+                if out.any():
+                    left.append(wanted[out])
+                    stayed += len(left[-1])
+                    self._leave(left[-1], status[out], page_size)
             with self.progress.lock:
                 self.progress.moved += arrived * page_size
                 self.progress.workers = self._crew.workers
@@ -177,6 +181,8 @@ class PageMover:
             self.limit.spend(arrived * page_size, self.cancel)
             if full:
                 raise GaveUp
+            if again is None:
+                break
             if again.all():
                 stuck += 1
                 first = 1 if stuck < _STUCK else len(wanted)
@@ -236,6 +242,30 @@ class PageMover:
             self.batch = max(min(_SMALLEST, self.largest), min(self.batch, amount) // 2)
         elif took * 2 < self.options.budget:
             self.batch = min(self.largest, self.batch * 2)
+
+
+def _gathered(chunks: Iterable[Chunk]) -> Iterator[Chunk]:
+    """The same pages, those of small mappings together."""
+    pending: list[Chunk] = []
+    count = 0
+    for chunk in chunks:
+        if pending and chunk.page_size != pending[0].page_size:
+            yield _joined(pending)
+            pending, count = [], 0
+        pending.append(chunk)
+        count += len(chunk.addresses)
+        if count * chunk.page_size >= _WINDOW:
+            yield _joined(pending)
+            pending, count = [], 0
+    if count:
+        yield _joined(pending)
+
+
+def _joined(chunks: list[Chunk]) -> Chunk:
+    first = chunks[0]
+    if len(chunks) == 1:
+        return first
+    return Chunk(first.move, first.page_size, np.concatenate([one.addresses for one in chunks]))
 
 
 def call_move_pages(

@@ -43,6 +43,15 @@ class Pages:
     swapped: int
 
 
+def runs_of(addresses: Addresses, page_size: int) -> list[tuple[int, int]]:
+    """Ascending addresses of pages of one size as runs: (first address, number of pages)."""
+    if not len(addresses):
+        return []
+    starts = np.concatenate(([0], np.nonzero(np.diff(addresses) != page_size)[0] + 1))
+    counts = np.diff(np.append(starts, len(addresses)))
+    return list(zip(addresses[starts].tolist(), counts.tolist(), strict=True))
+
+
 class PageMap:
     """One process's pagemap. `frame_nodes`: where frames lie, None not to ask for frames."""
 

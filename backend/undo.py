@@ -112,7 +112,7 @@ class _Undo:
         limit = self.options.limit or RateLimit(self.kernel, self.options.max_rate)
         mover = PageMover(
             self.kernel, self.held.pid, self.options, limit, self.journal, self.progress, self.cancel,
-            self._check, self._report, balancing(self.kernel),
+            self._check, self._report, self.held.check_program, balancing(self.kernel),
         )  # fmt: skip
         try:
             for chunk in reversed(self.job.chunks):
@@ -158,7 +158,7 @@ class _Undo:
         after: dict[int, int] = {}
         swapped = 0
         try:
-            self.held.check()
+            self.held.check_program()
             after = self.pages.placement(self.held.process.rss).bytes_by_node
             swapped = read_process(self.kernel, self.held.pid).swap
             rest = self._still_there()[0] if not cancelled else 0

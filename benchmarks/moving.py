@@ -20,9 +20,9 @@ from backend.live.kernel import LiveKernel
 from backend.migrate import migrate_process
 from backend.nodeset import NodeSet
 from backend.options import Options
-from backend.placement import read_placement
 from backend.plan import Subject, make_plan
 from backend.process import read_process
+from backend.source_pages import source_pages
 from backend.topology import read_topology
 from benchmarks.stall_victim import MIB, StallVictim, stall_victim
 
@@ -39,7 +39,7 @@ def move(how: str, victim: StallVictim, source: int, target: int) -> tuple[float
     else:
         process = read_process(kernel, victim.pid)
         plan = make_plan(
-            [Subject(process, read_placement(kernel, victim.pid))],
+            [Subject(process, source_pages(kernel, victim.pid, lambda: None).placement(process.rss))],
             NodeSet([source]), NodeSet([target]), read_topology(kernel),
         )  # fmt: skip
         workers = None if how == "auto" else int(how[0])

@@ -6,7 +6,7 @@ import ctypes
 import errno
 import os
 import pwd
-import signal
+import select
 import time
 from array import array
 from functools import lru_cache
@@ -105,11 +105,9 @@ class LiveKernel:
         return os.pidfd_open(pid)
 
     def pidfd_alive(self, fd: int) -> bool:
-        try:
-            signal.pidfd_send_signal(fd, 0)
-        except OSError as exc:
-            return exc.errno != errno.ESRCH
-        return True
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        return not poll.poll(0)
 
     def pidfd_close(self, fd: int) -> None:
         os.close(fd)

@@ -20,11 +20,11 @@ from backend.emulator.machine import Machine
 from backend.emulator.syscalls import Caller
 from backend.errors import NotFound, NotPermitted, NotSupported, NumatuiError
 from backend.facts import release
-from backend.journal import runs_of
 from backend.migrate import migrate_process
 from backend.nodeset import NodeSet
 from backend.options import Options
 from backend.outcome import Outcome, Progress
+from backend.pagemap import runs_of
 from backend.placement import read_placement
 from backend.plan import Plan, Subject, make_plan, rule_of
 from backend.process import Identity, Process, read_process
@@ -534,7 +534,13 @@ class TestJournal:
         assert self.lines(tmp_path)[-1]["end"] == "failed"
 
     def test_runs(self) -> None:
-        assert runs_of([0, 4096, 8192, 20480], 4096) == [(0, 3), (20480, 1)]
+        for addresses, runs in (
+            ([], []),
+            ([4096], [(4096, 1)]),
+            ([0, 4096, 8192, 20480], [(0, 3), (20480, 1)]),
+            ([0, 8192, 12288], [(0, 1), (8192, 2)]),
+        ):
+            assert runs_of(np.array(addresses, np.uint64), 4096) == runs
 
 
 def test_identity_is_pid_and_start_time() -> None:
