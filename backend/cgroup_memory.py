@@ -20,8 +20,6 @@ MOVABLE_KINDS: dict[Version, tuple[str, ...]] = {
 }
 """The kinds that do not overlap and together are all that processes use. `file` of v2 includes shmem, and pages in the swap
 cache; v1 counts shmem as anon, and apart what is locked (unevictable). hugetlb pages are in neither."""
-KERNEL_KINDS = ("kernel_stack", "pagetables", "sec_pagetables", "slab_reclaimable", "slab_unreclaimable")
-"""v2: what the kernel itself keeps for a cgroup: not moved, and not confined by its cpuset alone."""
 
 
 @dataclass(frozen=True, slots=True)
