@@ -191,7 +191,7 @@ def check_path(text: str, hierarchy: Hierarchy) -> str:
     if text == hierarchy.mount or text.startswith(hierarchy.mount + "/"):
         inside = text[len(hierarchy.mount) :]
     parts = [part for part in inside.split("/") if part]
-    if not text or "\0" in text or "\n" in text or len(text) > _MAX_PATH:
+    if not text or "\0" in text or len(text) > _MAX_PATH:
         raise UsageError(
             f"'{printable(text, 60)}' is not the name of a cgroup", "numatui cpuset list has them"
         )

@@ -231,13 +231,15 @@ def _notes(found: Survey) -> None:
     """What the table leaves unsaid."""
     count = sum(1 for one in found.cgroups if one.outside)
     if count:
-        cgroups = "1 cgroup has" if count == 1 else f"{count} cgroups have"
-        output.note(f"! = outside of the cpuset: {cgroups} memory on nodes that it may not use")
+        those = (
+            "1 cgroup has memory on nodes that it"
+            if count == 1
+            else f"{count} cgroups have memory on nodes that they"
+        )
+        output.note(f"! = outside of the cpuset: {those} may not use")
     without = sum(1 for one in found.cgroups if one.kinds is None and not one.directory.unread)
     if without:
         output.note(f"- = no memory.numa_stat in {without} of them: their memory counts for the cgroup above")
     unread = [one for one in found.cgroups if one.directory.unread]
     if unread:
-        output.note(
-            f"{len(unread)} cgroups cannot be read ({unread[0].directory.unread}), nor what is below them"
-        )
+        output.note(f"not read, nor what is below: {len(unread)} cgroups ({unread[0].directory.unread})")

@@ -264,7 +264,7 @@ class TestParsers:
         assert check_path(text, cgroups.Hierarchy("v2", "/sys/fs/cgroup", frozenset())) == path
 
     @pytest.mark.parametrize(
-        "text", ["..", "../a", "/a/../../etc", "a/./b", "/sys/fs/cgroup/../x", "", "a\0b", "a\nb", "x" * 5000]
+        "text", ["..", "../a", "/a/../../etc", "a/./b", "/sys/fs/cgroup/../x", "", "a\0b", "x" * 5000]
     )
     def test_paths_that_lead_out(self, text: str) -> None:
         with pytest.raises(UsageError) as refused:

@@ -196,7 +196,7 @@ class TestChanging:
     ) -> None:
         """Of any sets, wherever the pages lie; v1 moves only when told."""
         admin = Admin(cgroups=version)
-        admin.create("A", str(old), **({"memory_migrate": False} if version == "v1" else {}))
+        admin.create("A", str(old))
         task = admin.spawn("A")
         vma = region(admin.m, task, {node: layout.count(node) for node in dict.fromkeys(layout)})
         start = nodes_of(admin.m, vma)
@@ -218,7 +218,7 @@ class TestChanging:
     def test_attach_keeps_relative_positions(self, version: Any) -> None:
         admin = Admin(cgroups=version)
         for name, mems in (("A", "0-1"), ("B", "2-3")):
-            admin.create(name, mems, **({"memory_migrate": False} if version == "v1" else {}))
+            admin.create(name, mems)
         task = admin.spawn("A")
         vma = region(admin.m, task, {0: 3, 1: 2})
         change = foretell_attach(admin.kernel, "B", [task.pid, task.pid], True if version == "v1" else None)
