@@ -30,7 +30,7 @@ _THREE_PARTS = re.compile(rf".*:(?P<runtime>{_RUNTIME}):{_ID}\Z", re.DOTALL)
 _BARE_ID = re.compile(_ID + r"\Z")
 _PODMAN_POD = re.compile(rf"(?:machine-)?libpod_pod_{_ID}(?:\.slice)?\Z")
 _POD_UID = r"pod(?P<uid>[0-9a-f]{8}(?:[-_][0-9a-f]{4}){3}[-_][0-9a-f]{12}|[0-9a-f]{32})"
-_POD = re.compile(rf"(?:kubepods?-)?(?:(?P<qos>burstable|besteffort)-)?{_POD_UID}(?:\.slice)?\Z")
+_POD = re.compile(rf"(?:kubepods?-)?(?:(?:burstable|besteffort)-)?{_POD_UID}(?:\.slice)?\Z")
 _PODS = re.compile(r"kubepods(?:-(?P<qos>burstable|besteffort))?(?:\.slice)?\Z")
 _NSPAWN = re.compile(r"systemd-nspawn@(?P<name>.+)\.service\Z", re.DOTALL)
 _QEMU = re.compile(r"machine-(?P<driver>qemu|lxc|libvirt-lxc)-\d+-(?P<name>.+)\.scope\Z", re.DOTALL)
@@ -78,7 +78,7 @@ def _container(own: str, parent: str) -> Label | None:
         return Label("pod", f"podman pod {match['id'][:SHORT_ID]}", match["id"])
     if match := _POD.match(own):
         uid = match["uid"].replace("_", "-")
-        return Label("pod", f"pod {uid}" + (f" ({match['qos']})" if match["qos"] else ""), uid)
+        return Label("pod", f"pod {uid}", uid)
     if match := _PODS.match(own):
         return Label("pods", "Kubernetes pods" + (f", {match['qos']}" if match["qos"] else ""))
     if match := _BARE_ID.match(own):

@@ -44,7 +44,9 @@ def cgroups(
         str, typer.Option("--min", help="Only with at least this much memory (100M, 2G).")
     ] = "0",
     depth: Annotated[int | None, typer.Option(min=0, help="Only so many levels below the root.")] = None,
-    kinds: Annotated[bool, typer.Option("--kinds", help="Also what kinds of memory it is.")] = False,
+    kinds: Annotated[
+        bool, typer.Option("--kinds", help="What kinds of memory it is, instead of its nodes.")
+    ] = False,
     flat: Annotated[bool, typer.Option("--flat", help="Whole paths instead of a tree.")] = False,
     json: output.Json = False,
     csv: output.Csv = False,
@@ -107,7 +109,7 @@ def cgroups(
         )  # fmt: skip
     else:
         _print(rows, ids, labels, kinds, flat)
-        _notes(found)
+        _notes(rows, found)
 
 
 def _nodes(kernel: Kernel, found: Survey) -> NodeSet:
@@ -204,32 +206,31 @@ def _document(one: CgroupMemory, label: Label) -> dict[str, Any]:
 
 
 def _print(rows: list[CgroupMemory], ids: NodeSet, labels: dict[str, Label], kinds: bool, flat: bool) -> None:
-    columns: list[str] = [
-        "CGROUP", ">MEMORY", *[f">N{node}" for node in ids], "MEMS", ">OUTSIDE",
-        *[f">{kind.upper()}" for kind in (KINDS if kinds else ())],
-    ]  # fmt: skip
+    wide = [f">{kind.upper()}" for kind in KINDS] if kinds else [*[f">N{node}" for node in ids], "MEMS"]
     cells: list[list[str]] = []
     for one in rows:
         path = one.directory.path
         name = output.printable(path, 200) if flat else output.printable(labels[path].text, 80)
         outside = one.outside
-        amounts = [
-            "-" if one.kinds is None
-            else output.size(one.by_node.get(node, 0)) + ("!" if node in outside else "")
-            for node in ids
-        ]  # fmt: skip
+        if one.kinds is None:
+            amounts = ["-"] * (len(KINDS) if kinds else len(ids))
+        elif kinds:
+            amounts = [output.size(_amount(one.of(*parts))) for parts in KINDS.values()]
+        else:
+            amounts = [
+                output.size(one.by_node.get(node, 0)) + ("!" if node in outside else "") for node in ids
+            ]
         cells.append([
             name if flat else "  " * min(one.directory.depth, 20) + name,
-            "-" if one.kinds is None else output.size(one.total), *amounts, _sets(one)[1] or "-",
-            output.size(_amount(outside)),
-            *["-" if one.kinds is None else output.size(_amount(one.of(*KINDS[kind]))) for kind in (KINDS if kinds else ())],
+            "-" if one.kinds is None else output.size(one.total),
+            *amounts, *([] if kinds else [_sets(one)[1] or "-"]), output.size(_amount(outside)),
         ])  # fmt: skip
-    output.print_table(columns, cells, flexible=0)
+    output.print_table(["CGROUP", ">MEMORY", *wide, ">OUTSIDE"], cells, flexible=0)
 
 
-def _notes(found: Survey) -> None:
+def _notes(rows: list[CgroupMemory], found: Survey) -> None:
     """What the table leaves unsaid."""
-    count = sum(1 for one in found.cgroups if one.outside)
+    count = sum(1 for one in rows if one.outside)
     if count:
         those = (
             "1 cgroup has memory on nodes that it"
@@ -237,7 +238,7 @@ def _notes(found: Survey) -> None:
             else f"{count} cgroups have memory on nodes that they"
         )
         output.note(f"! = outside of the cpuset: {those} may not use")
-    without = sum(1 for one in found.cgroups if one.kinds is None and not one.directory.unread)
+    without = sum(1 for one in rows if one.kinds is None and not one.directory.unread)
     if without:
         output.note(f"- = no memory.numa_stat in {without} of them: their memory counts for the cgroup above")
     unread = [one for one in found.cgroups if one.directory.unread]

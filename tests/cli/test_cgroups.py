@@ -93,6 +93,17 @@ class TestCgroups:
         assert lines[1].startswith("/ ")
         assert lines[2].startswith("  left ")
         assert max(map(len, lines)) <= 80
+        _, out, _ = cli(*DEMO, "cgroups", "--kinds")
+        assert out.splitlines()[0].split()[2:] == [
+            "ANON",
+            "FILE",
+            "SHMEM",
+            "HUGE",
+            "KERNEL",
+            "LOCKED",
+            "OUTSIDE",
+        ]
+        assert out.splitlines()[2].split() == ["left", "48M", "48M", *"......"]
 
     def test_sorting_filtering_and_depth(self, cli: Cli, admin: Admin) -> None:
         def paths(*options: str) -> list[str]:
@@ -118,6 +129,8 @@ class TestCgroups:
         assert code == 0
         assert "8.0K!" in out
         assert err == "! = outside of the cpuset: 2 cgroups have memory on nodes that they may not use\n"
+        _, _, quiet = cli("cgroups", "--depth", "0")
+        assert quiet == "", "nothing of what is shown lies outside"
         inner = next(one for one in document(cli, "cgroups")["cgroups"] if one["depth"] == 2)
         assert inner["outside"] == {"3": 8192}
 

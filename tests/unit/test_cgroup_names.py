@@ -31,7 +31,7 @@ SLICE = f"/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{UID.re
         (f"/machine.slice/machine-libpod_pod_{ID}.slice", "pod", "podman pod 0123456789ab"),
         ("/kubepods.slice", "pods", "Kubernetes pods"),
         ("/kubepods.slice/kubepods-besteffort.slice", "pods", "Kubernetes pods, besteffort"),
-        (SLICE, "pod", f"pod {UID} (burstable)"),
+        (SLICE, "pod", f"pod {UID}"),
         (f"/kubepods.slice/kubepods-pod{UID.replace('-', '_')}.slice", "pod", f"pod {UID}"),
         (f"/kubepods/burstable/pod{UID}", "pod", f"pod {UID}"),
         (f"{SLICE}/cri-containerd-{ID}.scope", "container", "containerd 0123456789ab"),

@@ -48,30 +48,41 @@ class Groups:
         return not group.exists()
 
 
-@pytest.fixture
-def cpuset1() -> Iterator[Groups]:
-    """A hierarchy of cgroup v1 with the cpuset controller; v2 has it again afterwards."""
-    with mounted("cgroup", "cpuset", Path("/run/cpuset")) as root:
+@contextlib.contextmanager
+def version1(controller: str) -> Iterator[Groups]:
+    """A hierarchy of cgroup v1 with one controller; v2 has it again afterwards. The kernel keeps a hierarchy that is
+    unmounted while removed cgroups still linger in it: they are waited for."""
+    with mounted("cgroup", controller, Path(f"/run/{controller}")) as root:
         groups = Groups(root)
         yield groups
         groups.remove()
+        Path("/proc/sys/vm/drop_caches").write_text("3")
+        wait_until(lambda: cgroups_with(controller) == 1, f"the cgroups with {controller} are gone")
+    wait_until(lambda: controller in (V2 / "cgroup.controllers").read_text().split(), f"v2 has {controller}")
+
+
+def cgroups_with(controller: str) -> int:
+    """How many the kernel has, the root and those that linger included (/proc/cgroups)."""
+    lines = [line.split() for line in Path("/proc/cgroups").read_text().splitlines()]
+    return next(int(number) for name, _, number, _ in lines if name == controller)
+
+
+@pytest.fixture
+def cpuset1() -> Iterator[Groups]:
+    with version1("cpuset") as groups:
+        yield groups
 
 
 @pytest.fixture
 def memory1() -> Iterator[Groups]:
-    with mounted("cgroup", "memory", Path("/run/memory")) as root:
-        groups = Groups(root)
+    with version1("memory") as groups:
         yield groups
-        groups.remove()
 
 
 @pytest.fixture
 def v2() -> Iterator[Groups]:
     """cgroup v2 with both controllers below its root."""
     control = V2 / "cgroup.subtree_control"
-    wait_until(
-        lambda: {"cpuset", "memory"} <= set((V2 / "cgroup.controllers").read_text().split()), "v2 has both"
-    )
     control.write_text("+cpuset +memory")
     groups = Groups(V2)
     yield groups
