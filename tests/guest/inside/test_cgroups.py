@@ -279,8 +279,8 @@ class TestChanging:
         numatui("cpuset", "set-mems", "inner", "1", "--yes").refused(
             5, "is no cpuset", "echo +cpuset > /sys/fs/cgroup/box/cgroup.subtree_control"
         )
-        numatui("cpuset", "set-mems", "open", "1", "--yes", uid=USER).refused(3, "/open")
-        numatui("cpuset", "attach", "open", one.pid, "--yes", uid=USER).refused(3)
+        numatui("cpuset", "set-mems", "open", "1", "--yes", "--json", uid=USER).refused(3, "/open")
+        numatui("cpuset", "attach", "open", one.pid, "--yes", "--json", uid=USER).refused(3)
         numatui("cpuset", "attach", "box", one.pid, "--yes").refused(2, "EBUSY", "memory")
         with pytest.raises(OSError) as refused:
             put(one, group)
