@@ -3,6 +3,7 @@ and cgroup-v1/cpusets.rst."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -51,11 +52,17 @@ class CpusetTree:
 
     hierarchy: Hierarchy
     cpusets: dict[str, Cpuset] = field(default_factory=dict[str, Cpuset])
+    children: dict[str, list[Cpuset]] = field(default_factory=dict[str, list[Cpuset]])
+
+    def add(self, cpuset: Cpuset) -> None:
+        """One more, whose parent is there already."""
+        self.cpusets[cpuset.path] = cpuset
+        if cpuset.path != "/":
+            self.children.setdefault(cpuset.parent, []).append(cpuset)
 
     def below(self, path: str) -> list[Cpuset]:
         """The cgroup and all below it, parents first."""
-        start = path.rstrip("/") + "/"
-        return [one for key, one in self.cpusets.items() if key == path or key.startswith(start)]
+        return self._family(path, lambda _: True)
 
     def deciding(self, path: str) -> Cpuset:
         """The cpuset that confines the tasks of a cgroup: its own, or the nearest above. Raises NotFound."""
@@ -74,13 +81,16 @@ class CpusetTree:
 
     def governed(self, path: str) -> list[Cpuset]:
         """The cgroups whose tasks a cpuset confines: it and those below that are no cpusets of their own."""
+        return self._family(path, lambda one: not one.own)
+
+    def _family(self, path: str, wanted: Callable[[Cpuset], bool]) -> list[Cpuset]:
+        """The cgroup and those below it, parents first, as far as they are wanted."""
         out: list[Cpuset] = []
-        cut: set[str] = set()
-        for one in self.below(path):
-            if one.path != path and (one.own or one.parent in cut):
-                cut.add(one.path)
-            else:
-                out.append(one)
+        pending = [self.at(path)]
+        while pending:
+            one = pending.pop()
+            out.append(one)
+            pending += [child for child in reversed(self.children.get(one.path, [])) if wanted(child)]
         return out
 
     def find(self, text: str) -> Cpuset:
@@ -106,7 +116,7 @@ def read_cpusets(kernel: Kernel) -> CpusetTree:
     tree = CpusetTree(hierarchy_of(kernel, "cpuset"))
     for directory in walk(kernel, tree.hierarchy):
         above = tree.cpusets.get(parent_path(directory.path))
-        tree.cpusets[directory.path] = read_cpuset(kernel, tree.hierarchy, directory, above)
+        tree.add(read_cpuset(kernel, tree.hierarchy, directory, above))
     return tree
 
 

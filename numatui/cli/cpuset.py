@@ -64,7 +64,7 @@ def list_cpusets(
         raise NotFound(
             f"no cpuset matches {' '.join(pattern or [])}", "numatui cpuset list without a pattern lists all"
         )
-    counts = {one.path: _count(pids_in(kernel, tree, one.path) if one.own else []) for one in shown}
+    counts = {one.path: _count(pids_in(kernel, tree, one.path) if one.own else None) for one in shown}
     v1 = tree.hierarchy.version == "v1"
     if json:
         output.print_json(
@@ -97,7 +97,7 @@ def list_cpusets(
         [
             "  " * min(one.directory.depth, 20) + output.printable(names[one.path].text, 80) if not pattern else one.path,
             str(one.mems) or "-", str(one.effective_mems) or "none", str(one.effective_cpus) or "none",
-            "?" if counts[one.path] is None else str(counts[one.path]) if one.own else "-",
+            "-" if not one.own else "?" if counts[one.path] is None else str(counts[one.path]),
             *([("yes" if one.memory_migrate else "no") if one.own else "-"] if v1 else []),
         ]
         for one in shown
