@@ -7,14 +7,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from backend.cgroup_names import unescape_unit
+from backend.cgroup_names import label, unescape_unit
 from backend.cgroups import Directory, Hierarchy, check_path, hierarchy_of, members, read_file, walk
 from backend.errors import NotFound, NotPermitted, NotSupported, ParseError, UsageError
 from backend.kernel import Kernel
 from backend.nodeset import CpuSet, NodeSet
 from backend.text import printable
 
-_SUFFIXES = (".service", ".slice", ".scope")
+UNIT_SUFFIXES = (".service", ".slice", ".scope")
+"""Of the units of systemd that are cgroups."""
 _LEAST_ID = 6
 """Digits of a container's id that are enough to name it, if only one starts so."""
 S = TypeVar("S", NodeSet, CpuSet)
@@ -178,11 +179,9 @@ def parent_path(path: str) -> str:
 
 
 def _is_called(one: Cpuset, name: str) -> bool:
-    from backend.cgroup_names import label
-
     own = one.directory.name
     plain = unescape_unit(own)
     return (
-        name in (own, plain, *(plain.removesuffix(suffix) for suffix in _SUFFIXES))
+        name in (own, plain, *(plain.removesuffix(suffix) for suffix in UNIT_SUFFIXES))
         or (len(name) >= _LEAST_ID and label(one.path).id.startswith(name))
     )  # fmt: skip

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from backend.cgroups import cgroup_of, members
 from backend.cpuset_rules import check_mems, check_own, check_room_for_tasks, write_file
-from backend.cpuset_tree import Cpuset, CpusetTree, file_name, pids_in, read_cpusets
+from backend.cpuset_tree import UNIT_SUFFIXES, Cpuset, CpusetTree, file_name, pids_in, read_cpusets
 from backend.errors import (
     NotFound,
     NotPermitted,
@@ -294,6 +294,11 @@ def _change(
         more = f" and {len(policies) - 3} more" if len(policies) > 3 else ""
         notes.append(
             f"memory policies follow to the new nodes: {', '.join(map(printable, policies[:3]))}{more}"
+        )
+    unit = cpuset.directory.name
+    if mems and unit.endswith(UNIT_SUFFIXES) and tree.hierarchy.version == "v2":
+        notes.append(
+            f"systemd may write it again: systemctl set-property '{printable(unit, 300)}' AllowedMemoryNodes={mems} keeps it"
         )
     incoming: dict[int, int] = {}
     for one in change.processes:

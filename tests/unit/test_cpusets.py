@@ -133,6 +133,11 @@ class TestForetelling:
         with pytest.raises(NotSupported, match=r"/sys/fs/cgroup/b/cgroup\.subtree_control"):
             foretell_mems(tree, "/b/twin", nodes("0"))
 
+    def test_units_of_systemd_have_a_better_way(self, tree: RecordedKernel) -> None:
+        notes = foretell_mems(tree, "/system.slice", nodes("1")).notes
+        assert any("systemctl set-property 'system.slice' AllowedMemoryNodes=1 " in note for note in notes)
+        assert not any("systemctl" in note for note in foretell_mems(tree, "/a", nodes("1")).notes)
+
     @pytest.mark.parametrize(
         ("name", "mems", "error", "words"),
         [
