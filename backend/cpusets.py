@@ -155,7 +155,7 @@ def foretell_attach(
             raise NotSupported(
                 f"{pid} is a kernel thread: it stays where the kernel put it", "choose a process"
             )
-        coming.append(_foretell(kernel, pid, cpuset, old, new, migrate and path != cpuset.path))
+        coming.append(_foretell(kernel, pid, cpuset, old, new, migrate))
         left |= {path} - {cpuset.path}
     change = _change(tree, cpuset, None, memory_migrate, cpuset.effective_mems, coming, topology)
     if left and tree.hierarchy.version == "v2":

@@ -218,6 +218,19 @@ class TestCpuset:
         assert "--yes" in err
         assert admin.read("A", "cpuset.mems") == "0-1"
 
+    def test_what_does_not_fit_is_said_and_is_exit_code_1(
+        self, cli: Cli, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        admin = Admin(pages=64)
+        admin.create("A", "0")
+        region(admin.m, admin.spawn("A"), {0: 40})
+        region(admin.m, admin.spawn(), {1: 40})
+        monkeypatch.setattr(Choice, "open", lambda _: admin.kernel)
+        code, out, err = cli("cpuset", "set-mems", "A", "1", "--yes")
+        assert code == 1
+        assert "left on node 0: busy, unmovable, or no room" in out
+        assert "node 1 has less room than comes" in err
+
     def test_attach(self, cli: Cli, admin: Admin) -> None:
         admin.create("B", "2")
         mine = next(

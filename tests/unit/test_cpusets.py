@@ -133,6 +133,21 @@ class TestForetelling:
         with pytest.raises(NotSupported, match=r"/sys/fs/cgroup/b/cgroup\.subtree_control"):
             foretell_mems(tree, "/b/twin", nodes("0"))
 
+    def test_nodes_without_memory_count_as_what_the_cgroup_above_has(self, tmp_path: Path) -> None:
+        files: dict[str, str | bytes] = {
+            "sys/devices/system/node/online": "0-3\n", **process_files(7, b"x"),
+            **{path: text for node in (0, 2, 3) for path, text in node_files(node, "10 20 20 20", str(node)).items()},
+            **node_files(1, "20 10 20 20", "1", total=0, free=0),
+        }  # fmt: skip
+        files |= {
+            f"{ROOT}/cpuset.mems.effective": "0-3\n", f"{ROOT}/P/cpuset.mems": "0-2\n", f"{ROOT}/P/cpuset.mems.effective": "0-2\n",
+            f"{ROOT}/P/a/cpuset.mems": "1\n", f"{ROOT}/P/a/cpuset.mems.effective": "1\n", f"{ROOT}/P/a/cgroup.procs": "7\n",
+        }  # fmt: skip
+        (one,) = foretell_mems(recorded(tmp_path, {}, **files), "P/a", nodes("2")).processes
+        assert (one.old, one.new) == (nodes("0,2"), nodes("2"))
+        with pytest.raises(UsageError, match="node 1 has no memory"):
+            foretell_mems(recorded(tmp_path, {}), "P/a", nodes("1"))
+
     def test_units_of_systemd_have_a_better_way(self, tree: RecordedKernel) -> None:
         notes = foretell_mems(tree, "/system.slice", nodes("1")).notes
         assert any("systemctl set-property 'system.slice' AllowedMemoryNodes=1 " in note for note in notes)
@@ -246,6 +261,7 @@ class TestChanging:
         areas = {name: region(admin.m, task, {0: 1, 1: 2}) for name, task in tasks.items()}
         change = foretell_mems(admin.kernel, "P", nodes("2-3"))
         ways = {one.process.pid: one.ways for one in change.processes}
+        assert len(change.processes) == 2, "each is told once"
         assert ways == {
             tasks["same"].pid: {(0, 2): PAGE, (1, 3): 2 * PAGE},
             tasks["one"].pid: {(1, 2): 2 * PAGE},
