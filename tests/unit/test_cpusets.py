@@ -143,10 +143,11 @@ class TestForetelling:
             f"{ROOT}/cpuset.mems.effective": "0-3\n", f"{ROOT}/P/cpuset.mems": "0-2\n", f"{ROOT}/P/cpuset.mems.effective": "0-2\n",
             f"{ROOT}/P/a/cpuset.mems": "1\n", f"{ROOT}/P/a/cpuset.mems.effective": "1\n", f"{ROOT}/P/a/cgroup.procs": "7\n",
         }  # fmt: skip
-        (one,) = foretell_mems(recorded(tmp_path, {}, **files), "P/a", nodes("2")).processes
+        kernel = recorded(tmp_path, {}, **files)
+        (one,) = foretell_mems(kernel, "P/a", nodes("2")).processes
         assert (one.old, one.new) == (nodes("0,2"), nodes("2"))
         with pytest.raises(UsageError, match="node 1 has no memory"):
-            foretell_mems(recorded(tmp_path, {}), "P/a", nodes("1"))
+            foretell_mems(kernel, "P/a", nodes("1"))
 
     def test_units_of_systemd_have_a_better_way(self, tree: RecordedKernel) -> None:
         notes = foretell_mems(tree, "/system.slice", nodes("1")).notes
