@@ -159,7 +159,7 @@ def foretell_attach(
         left |= {path} - {cpuset.path}
     change = _change(tree, cpuset, None, memory_migrate, cpuset.effective_mems, coming, topology)
     if left and tree.hierarchy.version == "v2":
-        text = f"with the cgroup {', '.join(printable(one, 80) for one in sorted(left))} go all its other limits; memory stays charged there"
+        text = f"in v2 that also leaves the other limits of {', '.join(printable(one, 80) for one in sorted(left))}; memory stays charged there"
         change = replace(change, notes=(*change.notes, text))
     return change
 
