@@ -1,4 +1,5 @@
-"""A process whose memory is moved or read while it times its own mmap, touch and munmap in a loop: what it feels of it.
+"""A process whose memory is moved or read while it times its own mmap, touch and munmap, two thousand times a second: what
+it feels of it. Between two rounds it sleeps, so that two cores are enough for it and for those who move its memory.
 
 As a program: `stall_victim.py FILE BYTES NODE CPU huge|small`; FILE is 24 bytes shared with the one who watches."""
 
@@ -19,6 +20,8 @@ from dataclasses import dataclass
 MIB = 1 << 20
 _LOOP = 64 << 10
 """Bytes that the loop maps and touches each time."""
+_PAUSE = 0.0005
+"""Seconds between two rounds."""
 _HUGE = 2 << 20
 _SYS_MBIND, _BIND, _DEFAULT = 237, 2, 0
 
@@ -104,6 +107,7 @@ def live(path: str, size: int, node: int, cpu: int, huge: bool) -> None:
         worst = max(worst, time.perf_counter_ns() - began)
         rounds += 1
         struct.pack_into("<QQ", shared, 8, worst, rounds)
+        time.sleep(_PAUSE)
 
 
 if __name__ == "__main__":

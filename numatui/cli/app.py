@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
 
 from backend.errors import NumatuiError
 from numatui import __version__
-from numatui.cli import doctor, emulate, jobs, migrate, nodes, plan, ps, show, undo
+from numatui.cli import cgroups, cpuset, doctor, emulate, jobs, migrate, nodes, plan, ps, show, undo
 from numatui.cli.source import Choice
 
-COMMANDS = {
+COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
     "ps": ps.ps,
     "nodes": nodes.nodes,
     "show": show.show,
@@ -21,6 +22,8 @@ COMMANDS = {
     "migrate": migrate.migrate,
     "jobs": jobs.jobs,
     "undo": undo.undo,
+    "cgroups": cgroups.cgroups,
+    "cpuset": cpuset.cpuset,
     "emulate": emulate.emulate,
     "doctor": doctor.doctor,
 }
@@ -36,7 +39,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 for _name, _command in COMMANDS.items():
-    app.command(_name)(_command)
+    if isinstance(_command, typer.Typer):
+        app.add_typer(_command, name=_name)
+    else:
+        app.command(_name)(_command)
 
 
 def _version(wanted: bool) -> None:
