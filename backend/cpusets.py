@@ -24,11 +24,10 @@ from backend.errors import (
 )  # fmt: skip
 from backend.facts import release
 from backend.kernel import Kernel
-from backend.migrate import still_the_same
 from backend.nodeset import NodeSet
 from backend.placement import read_placement, sum_by_node
 from backend.plan import rule_of
-from backend.process import Process, read_process
+from backend.process import Process, read_process, still_the_same
 from backend.remap import Move, landing, remap
 from backend.text import printable
 from backend.topology import Topology, read_topology

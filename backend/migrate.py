@@ -130,7 +130,7 @@ class _Job:
         self.progress.leave("unlocated", self._unlocated(before))
         mover = PageMover(
             self.kernel, self.pid, self.options, self.limit, self.journal, self.progress, self.cancel,
-            self._check, self._report, self.held.check_program, balancing(self.kernel),
+            self._check, self._report, self.held.check_program, self.pages.frames, balancing(self.kernel),
         )  # fmt: skip
         try:
             for move in self.plan.moves:

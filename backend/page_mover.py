@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from backend.crew import Crew, allowed_cpus
 from backend.errors import describe_oserror
+from backend.frame_nodes import FrameNodes
 from backend.journal import Journal
 from backend.kernel import Kernel, MoveFlag
 from backend.options import Options
@@ -28,9 +29,9 @@ Statuses = NDArray[np.int32]
 UNTOUCHED = -(1 << 30)
 """The status of a page that the kernel did not come to."""
 _HUGE = 2 << 20
-_SMALLEST, _FIRST, _LARGEST = 256 << 10, 2 << 20, 32 << 20
+_SMALLEST, _FIRST, _LARGEST = 256 << 10, 4 << 20, 32 << 20
 """Bytes of a batch."""
-_WINDOW = 4 << 20
+_WINDOW = 8 << 20
 """Bytes that one worker takes at a time."""
 _STUCK = 16
 """Calls without progress on one batch after which all the rest of it counts as busy."""
@@ -42,11 +43,13 @@ class GaveUp(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Pages of one size that are on the source node of a move now, ascending."""
+    """Pages of one size that are on the source node of a move now, ascending. `led`: which of them move along with one
+    before them, if they are what they look like: parts of a transparent huge page."""
 
     move: Move
     page_size: int
     addresses: Addresses
+    led: NDArray[np.bool_]
 
 
 @dataclass(slots=True)
@@ -62,17 +65,18 @@ class _Journaled:
 
 class PageMover:
     """One job's calls. `check`: raises when the job is cancelled or the process is no longer the one that was meant;
-    called right before every call, by any worker; `check_program`: raises after an exec, called before every chunk. `report`: told the nanoseconds of each call that moved something."""
+    called right before every call, by any worker; `check_program`: raises after an exec, called before every chunk.
+    `report`: told the nanoseconds of each call that moved something. `frames`: where frames lie, for finding pages again."""
 
     def __init__(
         self, kernel: Kernel, pid: int, options: Options, limit: RateLimit, journal: Journal, progress: Progress,
         cancel: threading.Event, check: Callable[[], None], report: Callable[[int], None], check_program: Callable[[], None],
-        balancing: bool,
+        frames: FrameNodes | None, balancing: bool,
     ) -> None:  # fmt: skip
         self.kernel, self.pid, self.options, self.limit = kernel, pid, options, limit
         self.journal, self.progress, self.cancel = journal, progress, cancel
         self.check, self.report, self.check_program = check, report, check_program
-        self.balancing = balancing
+        self.frames, self.balancing = frames, balancing
         self.flags = int(MoveFlag.MOVE_ALL if options.move_all else MoveFlag.MOVE)
         self.largest = limit.largest(_LARGEST)
         self.batch = min(_FIRST, self.largest)
@@ -121,19 +125,25 @@ class PageMover:
     def _window(self, piece: tuple[_Journaled, int, int]) -> int:
         journaled, start, end = piece
         chunk = journaled.chunk
-        wanted, size = chunk.addresses[start:end], chunk.page_size
+        wanted, led, size = chunk.addresses[start:end], chunk.led[start:end], chunk.page_size
         position = moved = 0
         left: list[Addresses] = []
         try:
             while position < len(wanted):
                 full = max(1, self.batch // size)
                 stop = end_of_window(wanted, position + full)
-                batch = wanted[position:stop]
-                stayed = self._batch(batch, chunk.move, size, may_grow=len(batch) >= full, left=left)
-                moved += len(batch) - stayed
+                count = stop - position
+                moved += count - self._batch(
+                    wanted[position:stop],
+                    led[position:stop],
+                    chunk.move,
+                    size,
+                    may_grow=count >= full,
+                    left=left,
+                )
                 position = stop
                 with self.progress.lock:
-                    self.progress.done += len(batch) * size
+                    self.progress.done += count * size
         finally:
             self.most_workers = max(self.most_workers, self._crew.workers)
             with self.progress.lock:
@@ -147,25 +157,34 @@ class PageMover:
         return len(wanted) * size
 
     def _batch(
-        self, wanted: Addresses, move: Move, page_size: int, may_grow: bool, left: list[Addresses]
+        self,
+        wanted: Addresses,
+        led: NDArray[np.bool_],
+        move: Move,
+        page_size: int,
+        may_grow: bool,
+        left: list[Addresses],
     ) -> int:
-        """Move pages until each has moved or has a reason; how many did not. A call that gives up part-way leaves statuses
-        untouched: then the kernel is asked where the pages are, and those still on the source are tried again. A call
-        without any progress gave up at its first page."""
+        """Move pages until each has moved or has a reason; how many did not. Those that are led are not asked for: they
+        are looked for afterwards. A call that gives up part-way leaves statuses untouched: then the kernel is asked where
+        the pages are, and those still on the source are tried again. A call without any progress gave up at its first
+        page."""
         stuck = stayed = 0
         while len(wanted):
             self.check()
             began = self.kernel.clock()
-            status, full = self._move(wanted, array("i", [move.target]) * len(wanted))
+            status, full = self._move(wanted, led, move.target)
             took = self.kernel.clock() - began
+            if led.any():
+                status[led] = self._found(wanted[led])
             arrived = int(np.count_nonzero(status == move.target))
             again = None
             if arrived < len(wanted):
-                untouched = status == UNTOUCHED
-                if untouched.any():
-                    status[untouched] = self._where(wanted[untouched])
+                unknown = status == UNTOUCHED
+                if unknown.any():
+                    status[unknown] = self._where(wanted[unknown])
                 self._look_again(wanted, status, move.target)
-                again = untouched & (status == move.source)
+                again = (unknown | led) & (status == move.source)
                 arrived = int(np.count_nonzero(status == move.target))
                 out = (status != move.target) & ~again
                 if out.any():
@@ -192,6 +211,7 @@ class PageMover:
                 wanted = wanted[first:]
             else:
                 wanted = wanted[again]
+            led = np.zeros(len(wanted), np.bool_)
         return stayed
 
     def _look_again(self, wanted: Addresses, status: Statuses, target: int) -> None:
@@ -206,9 +226,21 @@ class PageMover:
     def _where(self, addresses: Addresses) -> Statuses:
         return query(self.kernel, self.pid, addresses, self.check)
 
-    def _move(self, addresses: Addresses, nodes: array[int]) -> tuple[Statuses, bool]:
+    def _found(self, led: Addresses) -> Statuses:
+        """Where pages are that moved with another, or did not, by their frames."""
+        try:
+            nodes = PageMap(self.kernel, self.pid, self.frames).nodes(led)
+        except OSError as exc:
+            raise process_error(self.kernel, self.pid, exc) from None
+        return self._where(led) if nodes is None else np.where(nodes < 0, np.int32(-errno.ENOENT), nodes)
+
+    def _move(self, addresses: Addresses, led: NDArray[np.bool_], target: int) -> tuple[Statuses, bool]:
         """(statuses, whether the target had no room)."""
-        status, problem = call_move_pages(self.kernel, self.pid, addresses, nodes, self.flags)
+        asked = addresses[~led]
+        status = np.full(len(addresses), UNTOUCHED, np.int32)
+        status[~led], problem = call_move_pages(
+            self.kernel, self.pid, asked, array("i", [target]) * len(asked), self.flags
+        )
         if problem is None or problem.errno == errno.ENOMEM:
             return status, problem is not None
         if problem.errno == errno.EINVAL:
@@ -265,7 +297,12 @@ def _joined(chunks: list[Chunk]) -> Chunk:
     first = chunks[0]
     if len(chunks) == 1:
         return first
-    return Chunk(first.move, first.page_size, np.concatenate([one.addresses for one in chunks]))
+    return Chunk(
+        first.move,
+        first.page_size,
+        np.concatenate([one.addresses for one in chunks]),
+        np.concatenate([one.led for one in chunks]),
+    )
 
 
 def call_move_pages(

@@ -23,7 +23,7 @@ ENTRIES = 8192
 _PRESENT, _SWAPPED, _FILE, _EXCLUSIVE = (np.uint64(1 << bit) for bit in (63, 62, 61, 56))
 _FRAME = np.uint64((1 << 55) - 1)
 _HUGE = 512
-_KPF_ZERO_PAGE = np.uint64(1 << 24)
+_KPF_HUGE, _KPF_THP, _KPF_ZERO_PAGE = (np.uint64(1 << bit) for bit in (17, 22, 24))
 _SCAN_FROM = 64 << 20
 """Bytes of a mapping from which on the kernel is asked for the populated parts first."""
 _RANGES = 4096
@@ -35,11 +35,13 @@ _FEW = 64
 class Pages:
     """Resident base pages of a part of a mapping. `addresses`: (n,) ascending; `nodes`: (n,) their nodes, -1 where not
     known, or None where the kernel hides the frames from this caller; `shared`: (n,) whether more than one PTE maps the
-    page; `swapped`: how many other pages there are in swap."""
+    page; `led`: (n,) whether it is part of a huge page that begins before it, where the kernel tells; `swapped`: how many
+    other pages there are in swap."""
 
     addresses: Addresses
     nodes: NDArray[np.int32] | None
     shared: NDArray[np.bool_]
+    led: NDArray[np.bool_]
     swapped: int
 
 
@@ -99,16 +101,48 @@ class PageMap:
             first = addresses[position] // base
             end = int(np.searchsorted(addresses, np.uint64((int(first) + ENTRIES) * self.kernel.page_size)))
             index = (addresses[position:end] // base - first).astype(np.int64)
-            raw = self.kernel.read(f"/proc/{self.pid}/pagemap", int(first) * 8, (int(index[-1]) + 1) * 8)
-            entries = np.zeros(ENTRIES, np.uint64)
-            entries[: len(raw) // 8] = np.frombuffer(raw[: len(raw) // 8 * 8], dtype=np.uint64)
-            out[position:end] = entries[index]
+            out[position:end] = self._raw(int(first), int(index[-1]) + 1)[index]
             position = end
         return out
 
+    def together(self, ranges: list[tuple[int, int]]) -> list[Pages]:
+        """The pages of several small ranges (start, end) that lie close together, read at once: one a range, of no more
+        than `ENTRIES` entries from first to last. Raises OSError."""
+        base = self.kernel.page_size
+        first = ranges[0][0] // base
+        entries = self._raw(first, ranges[-1][1] // base - first)
+        bounds = np.array(ranges, np.int64) // base - first
+        inside = np.zeros(len(entries) + 1, np.int8)
+        np.add.at(inside, bounds[:, 0], 1)
+        np.add.at(inside, bounds[:, 1], -1)
+        at = np.nonzero(np.cumsum(inside[:-1]))[0]
+        pages = self._pages(entries[at], at.astype(np.uint64) + np.uint64(first))
+        cuts = np.searchsorted(pages.addresses, np.array(ranges, np.uint64)).tolist()
+        gone = (entries & _SWAPPED) != 0
+        return [
+            Pages(
+                pages.addresses[low:high],
+                pages.nodes[low:high] if pages.nodes is not None else None,
+                pages.shared[low:high],
+                pages.led[low:high],
+                int(np.count_nonzero(gone[start:end])),
+            )
+            for (low, high), (start, end) in zip(cuts, bounds.tolist(), strict=True)
+        ]
+
     def _read(self, entry: int, count: int) -> Pages:
+        return self._pages(self._raw(entry, count), np.arange(entry, entry + count, dtype=np.uint64))
+
+    def _raw(self, entry: int, count: int) -> NDArray[np.uint64]:
+        """Entries; zeros beyond the end of what is told."""
         raw = self.kernel.read(f"/proc/{self.pid}/pagemap", entry * 8, count * 8)
-        entries = np.frombuffer(raw[: len(raw) // 8 * 8], dtype=np.uint64)
+        if len(raw) == count * 8:
+            return np.frombuffer(raw, dtype=np.uint64)
+        entries = np.zeros(count, np.uint64)
+        entries[: len(raw) // 8] = np.frombuffer(raw[: len(raw) // 8 * 8], dtype=np.uint64)
+        return entries
+
+    def _pages(self, entries: NDArray[np.uint64], numbers: NDArray[np.uint64]) -> Pages:
         present = np.nonzero(entries & _PRESENT)[0]
         swapped = int(np.count_nonzero(entries & _SWAPPED))
         entries = entries[present]
@@ -118,10 +152,11 @@ class PageMap:
             if not kept.all():
                 present, entries, frames = present[kept], entries[kept], frames[kept]
             nodes = self.frame_nodes.of(frames) if self.frame_nodes is not None else None
+            led = self._led(numbers[present], frames)
         else:
-            nodes = None
-        addresses = (present.astype(np.uint64) + np.uint64(entry)) * np.uint64(self.kernel.page_size)
-        return Pages(addresses, nodes, (entries & _EXCLUSIVE) == 0, swapped)
+            nodes, led = None, np.zeros(len(present), np.bool_)
+        addresses = numbers[present] * np.uint64(self.kernel.page_size)
+        return Pages(addresses, nodes, (entries & _EXCLUSIVE) == 0, led, swapped)
 
     def _zero_pages(self, entries: NDArray[np.uint64], frames: NDArray[np.uint64]) -> NDArray[np.bool_]:
         """Which entries map the zero page, small or huge: it counts as nobody's. It is neither a file's nor exclusively
@@ -136,18 +171,34 @@ class PageMap:
         suspects = values if len(values) <= _FEW and not self._zero else values[counts > 1]
         for frame in np.union1d(suspects, heads).tolist():
             if frame not in self._zero and frame not in self._not_zero:
-                (self._zero if self._is_zero(frame) else self._not_zero).add(frame)
+                (self._zero if self._has(frame, _KPF_ZERO_PAGE) else self._not_zero).add(frame)
         for frame in self._zero:
             size = _HUGE if frame in heads.tolist() else 1
             zero[candidates[(some >= frame) & (some < frame + size)]] = True
         return zero
 
-    def _is_zero(self, frame: int) -> bool:
+    def _led(self, numbers: NDArray[np.uint64], frames: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        """All but the first page of huge pages: of as many pages as a page table has, one after the other both in the
+        address space and in memory, of which kpageflags says that they are one."""
+        size = self.kernel.page_size // 8
+        led = np.zeros(len(numbers), np.bool_)
+        if len(numbers) < size:
+            return led
+        heads = np.nonzero((numbers[: 1 - size] % size == 0) & (frames[: 1 - size] % size == 0))[0]
+        if len(heads):
+            breaks = np.zeros(len(numbers), np.int64)
+            breaks[1:] = np.cumsum((np.diff(numbers) != 1) | (np.diff(frames) != 1))
+            for head in heads[breaks[heads] == breaks[heads + size - 1]].tolist():
+                led[head + 1 : head + size] = self._has(int(frames[head]), _KPF_HUGE | _KPF_THP)
+        return led
+
+    def _has(self, frame: int, flags: np.uint64) -> bool:
+        """Whether kpageflags shows one of these flags; no where it is not to be read."""
         try:
             raw = self.kernel.read("/proc/kpageflags", frame * 8, 8)
         except OSError:
             return False
-        return len(raw) == 8 and bool(np.frombuffer(raw, np.uint64)[0] & _KPF_ZERO_PAGE)
+        return len(raw) == 8 and bool(np.frombuffer(raw, np.uint64)[0] & flags)
 
     def _populated(self, first: int, last: int) -> Iterator[tuple[int, int]]:
         """The parts with pages, in entries: those that PAGEMAP_SCAN (Linux 6.7) finds, rounded to huge pages, or all."""

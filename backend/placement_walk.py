@@ -7,13 +7,14 @@ a terabyte. Here it is held for 2 MiB at a time. Policies are not told this way.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from backend.frame_nodes import FrameNodes
 from backend.kernel import Kernel
-from backend.pagemap import PageMap
+from backend.pagemap import ENTRIES, PageMap
 from backend.placement import SHARED_FILES, Kind, Placement, Vma
 from backend.process import process_error
 from backend.text import decode
@@ -24,6 +25,8 @@ _LINE = re.compile(
 )
 _UNMOVABLE = (b"[vvar", b"[vdso]", b"[vsyscall]", b"[uprobes]")
 """Mappings that pagemap shows and numa_maps does not."""
+_SMALL = 2 << 20
+"""Bytes of a mapping, or between two, up to which they are read together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,24 +64,44 @@ def walk_placement(kernel: Kernel, pid: int, frame_nodes: FrameNodes) -> Placeme
     pages = PageMap(kernel, pid, frame_nodes)
     vmas: list[Vma] = []
     try:
-        for one in parse_maps(kernel.read(f"/proc/{pid}/maps")):
-            by_node: dict[int, int] = {}
-            shared = swapped = 0
-            for part in pages.walk(one.start, one.end):
-                if part.nodes is None and len(part.addresses):
-                    return None
-                swapped += part.swapped
-                shared += int(np.count_nonzero(part.shared))
-                if part.nodes is not None:
-                    values, counts = np.unique(part.nodes, return_counts=True)
-                    for node, count in zip(values.tolist(), counts.tolist(), strict=True):
-                        by_node[node] = by_node.get(node, 0) + count
-            if by_node or swapped:
-                by_node.pop(-1, None)
-                vmas.append(_vma(one, dict(sorted(by_node.items())), shared, swapped, kernel.page_size))
+        for group in _groups(parse_maps(kernel.read(f"/proc/{pid}/maps")), ENTRIES * kernel.page_size):
+            ranges = [(one.start, one.end) for one in group]
+            parts = [[one] for one in pages.together(ranges)] if len(group) > 1 else [pages.walk(*ranges[0])]
+            for one, its_pages in zip(group, parts, strict=True):
+                by_node: dict[int, int] = {}
+                shared = swapped = 0
+                for part in its_pages:
+                    swapped += part.swapped
+                    if not len(part.addresses):
+                        continue
+                    if part.nodes is None:
+                        return None
+                    shared += int(np.count_nonzero(part.shared))
+                    for node, count in enumerate(np.bincount(part.nodes + 1).tolist(), -1):
+                        if count:
+                            by_node[node] = by_node.get(node, 0) + count
+                if by_node or swapped:
+                    by_node.pop(-1, None)
+                    vmas.append(_vma(one, dict(sorted(by_node.items())), shared, swapped, kernel.page_size))
     except OSError as exc:
         raise process_error(kernel, pid, exc) from None
     return Placement(tuple(vmas))
+
+
+def _groups(mappings: list[Mapping], span: int) -> Iterator[list[Mapping]]:
+    """Small mappings that lie close together in groups of at most `span` bytes, large ones alone."""
+    group: list[Mapping] = []
+    for one in mappings:
+        small = one.end - one.start <= _SMALL
+        if group and (not small or one.start - group[-1].end > _SMALL or one.end - group[0].start > span):
+            yield group
+            group = []
+        if small:
+            group.append(one)
+        else:
+            yield [one]
+    if group:
+        yield group
 
 
 def _vma(one: Mapping, by_node: dict[int, int], shared: int, swapped: int, page_size: int) -> Vma:

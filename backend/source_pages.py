@@ -52,35 +52,37 @@ class SourcePages:
         """The pages of a mapping that are on the source of a move, a chunk at a time: base pages, or one address a page in
         hugetlb mappings. Raises NotFound, NotPermitted, what `check` raises."""
         try:
-            for addresses in self._resident(vma, move.source):
+            for addresses, led in self._resident(vma, move.source):
                 if len(addresses):
-                    yield Chunk(move, vma.page_size, addresses)
+                    yield Chunk(move, vma.page_size, addresses, led)
         except OSError as exc:
             raise process_error(self.kernel, self.pid, exc) from None
 
-    def _resident(self, vma: Vma, node: int) -> Iterator[Addresses]:
+    def _resident(self, vma: Vma, node: int) -> Iterator[tuple[Addresses, NDArray[np.bool_]]]:
         pages = PageMap(self.kernel, self.pid, self.frames)
         began = False
         try:
             for part in pages.walk(vma.start, vma.end):
                 began = True
-                addresses, nodes = part.addresses, part.nodes
+                addresses, nodes, led = part.addresses, part.nodes, part.led
                 if vma.page_size > self.kernel.page_size and len(addresses):
                     size = np.uint64(vma.page_size)
                     addresses, first = np.unique(addresses // size * size, return_index=True)
                     nodes = nodes[first] if nodes is not None else None
-                yield (
-                    self._on(addresses, node)
-                    if nodes is None or (nodes < 0).any()
-                    else addresses[nodes == node]
-                )
+                    led = np.zeros(len(addresses), np.bool_)
+                if nodes is None or (nodes < 0).any():
+                    addresses = self._on(addresses, node)
+                    yield addresses, np.zeros(len(addresses), np.bool_)
+                else:
+                    yield addresses[nodes == node], led[nodes == node]
         except OSError as exc:
             if began or exc.errno not in _NO_PAGEMAP or vma.end - vma.start > _WITHOUT_PAGEMAP:
                 raise
             step = ENTRIES * vma.page_size
             for start in range(vma.start, vma.end, step):
                 every = np.arange(start, min(start + step, vma.end), vma.page_size, dtype=np.uint64)
-                yield self._on(every, node)
+                addresses = self._on(every, node)
+                yield addresses, np.zeros(len(addresses), np.bool_)
 
     def where(self, addresses: Addresses) -> NDArray[np.int32]:
         """The nodes of ascending addresses; negative for those that are not resident or hidden. Raises NotFound,

@@ -112,7 +112,7 @@ class _Undo:
         limit = self.options.limit or RateLimit(self.kernel, self.options.max_rate)
         mover = PageMover(
             self.kernel, self.held.pid, self.options, limit, self.journal, self.progress, self.cancel,
-            self._check, self._report, self.held.check_program, balancing(self.kernel),
+            self._check, self._report, self.held.check_program, self.pages.frames, balancing(self.kernel),
         )  # fmt: skip
         try:
             for chunk in reversed(self.job.chunks):
@@ -151,7 +151,8 @@ class _Undo:
         """The pages of a chunk that are on its target now, less those that had not moved."""
         move = Move(chunk.move.target, chunk.move.source)
         for addresses in _moved(chunk):
-            yield Chunk(move, chunk.page_size, addresses[self.pages.where(addresses) == move.source])
+            there = addresses[self.pages.where(addresses) == move.source]
+            yield Chunk(move, chunk.page_size, there, np.zeros(len(there), np.bool_))
 
     def _outcome(self, before: dict[int, int], cancelled: bool, workers: int) -> Outcome:
         progress = self.progress
