@@ -16,7 +16,7 @@ class Options:
     several jobs share. `move_all`: also pages that others map (MPOL_MF_MOVE_ALL)."""
 
     method: Method = "auto"
-    budget: int = 50_000_000
+    budget: int = 100_000_000
     workers: int | None = None
     max_rate: int = 0
     limit: RateLimit | None = None

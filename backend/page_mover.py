@@ -31,7 +31,7 @@ UNTOUCHED = -(1 << 30)
 _HUGE = 2 << 20
 _SMALLEST, _FIRST, _LARGEST = 256 << 10, 4 << 20, 32 << 20
 """Bytes of a batch."""
-_WINDOW = 8 << 20
+_WINDOW = 16 << 20
 """Bytes that one worker takes at a time."""
 _STUCK = 16
 """Calls without progress on one batch after which all the rest of it counts as busy."""

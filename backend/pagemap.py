@@ -55,10 +55,13 @@ def runs_of(addresses: Addresses, page_size: int) -> list[tuple[int, int]]:
 
 
 class PageMap:
-    """One process's pagemap. `frame_nodes`: where frames lie, None not to ask for frames."""
+    """One process's pagemap. `frame_nodes`: where frames lie, None not to ask for frames; `find_led`: whether to look for
+    huge pages."""
 
-    def __init__(self, kernel: Kernel, pid: int, frame_nodes: FrameNodes | None) -> None:
-        self.kernel, self.pid, self.frame_nodes = kernel, pid, frame_nodes
+    def __init__(
+        self, kernel: Kernel, pid: int, frame_nodes: FrameNodes | None, find_led: bool = False
+    ) -> None:
+        self.kernel, self.pid, self.frame_nodes, self.find_led = kernel, pid, frame_nodes, find_led
         self._scan = True
         self._zero: set[int] = set()
         self._not_zero: set[int] = set()
@@ -94,14 +97,17 @@ class PageMap:
         return out
 
     def _entries_of(self, addresses: Addresses) -> NDArray[np.uint64]:
-        base = np.uint64(self.kernel.page_size)
+        size = self.kernel.page_size
         out = np.zeros(len(addresses), np.uint64)
         position = 0
         while position < len(addresses):
-            first = addresses[position] // base
-            end = int(np.searchsorted(addresses, np.uint64((int(first) + ENTRIES) * self.kernel.page_size)))
-            index = (addresses[position:end] // base - first).astype(np.int64)
-            out[position:end] = self._raw(int(first), int(index[-1]) + 1)[index]
+            first = int(addresses[position]) // size
+            end = int(np.searchsorted(addresses, np.uint64((first + ENTRIES) * size)))
+            count = int(addresses[end - 1]) // size - first + 1
+            entries = self._raw(first, count)
+            if count > end - position:
+                entries = entries[(addresses[position:end] // np.uint64(size)).view(np.int64) - first]
+            out[position:end] = entries
             position = end
         return out
 
@@ -143,20 +149,27 @@ class PageMap:
         return entries
 
     def _pages(self, entries: NDArray[np.uint64], numbers: NDArray[np.uint64]) -> Pages:
-        present = np.nonzero(entries & _PRESENT)[0]
-        swapped = int(np.count_nonzero(entries & _SWAPPED))
-        entries = entries[present]
-        frames = entries & _FRAME
-        if len(frames) and frames.any():
-            kept = ~self._zero_pages(entries, frames)
-            if not kept.all():
-                present, entries, frames = present[kept], entries[kept], frames[kept]
-            nodes = self.frame_nodes.of(frames) if self.frame_nodes is not None else None
-            led = self._led(numbers[present], frames)
+        present = (entries & _PRESENT) != 0
+        if present.all():
+            swapped = 0
         else:
-            nodes, led = None, np.zeros(len(present), np.bool_)
-        addresses = numbers[present] * np.uint64(self.kernel.page_size)
-        return Pages(addresses, nodes, (entries & _EXCLUSIVE) == 0, led, swapped)
+            swapped = int(np.count_nonzero(entries & _SWAPPED))
+            entries, numbers = entries[present], numbers[present]
+        exclusive = (entries & _EXCLUSIVE) != 0
+        frames = entries & _FRAME
+        nodes: NDArray[np.int32] | None = None
+        led = np.zeros(len(entries), np.bool_)
+        if len(frames) and frames.any():
+            if not exclusive.all():
+                zero = self._zero_pages(entries, frames)
+                if zero.any():
+                    numbers, frames, exclusive, led = (
+                        one[~zero] for one in (numbers, frames, exclusive, led)
+                    )
+            nodes = self.frame_nodes.of(frames) if self.frame_nodes is not None else None
+            if self.find_led:
+                led = self._led(numbers, frames)
+        return Pages(numbers * np.uint64(self.kernel.page_size), nodes, ~exclusive, led, swapped)
 
     def _zero_pages(self, entries: NDArray[np.uint64], frames: NDArray[np.uint64]) -> NDArray[np.bool_]:
         """Which entries map the zero page, small or huge: it counts as nobody's. It is neither a file's nor exclusively

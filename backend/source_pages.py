@@ -59,7 +59,7 @@ class SourcePages:
             raise process_error(self.kernel, self.pid, exc) from None
 
     def _resident(self, vma: Vma, node: int) -> Iterator[tuple[Addresses, NDArray[np.bool_]]]:
-        pages = PageMap(self.kernel, self.pid, self.frames)
+        pages = PageMap(self.kernel, self.pid, self.frames, find_led=True)
         began = False
         try:
             for part in pages.walk(vma.start, vma.end):

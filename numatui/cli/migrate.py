@@ -29,7 +29,7 @@ def migrate(
     tree: Tree = False,
     cgroup: Cgroup = None,
     method: MethodName = "auto",
-    budget: Budget = "50ms",
+    budget: Budget = "100ms",
     workers: Workers = "auto",
     max_rate: MaxRate = "0",
     move_all: All = False,

@@ -20,7 +20,7 @@ def undo(
     job: Annotated[
         str | None, typer.Argument(help="A job of numatui jobs; the newest that moved something.")
     ] = None,
-    budget: Budget = "50ms",
+    budget: Budget = "100ms",
     workers: Workers = "auto",
     max_rate: MaxRate = "0",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
