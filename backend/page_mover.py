@@ -38,7 +38,11 @@ _STUCK = 16
 
 
 class GaveUp(Exception):
-    """The kernel gave up on a move: no room on the target, or what the text says."""
+    """The kernel gave up on a move: no room on the target (`errno` ENOMEM), or what the text says."""
+
+    def __init__(self, number: int, text: str = "") -> None:
+        super().__init__(text)
+        self.errno = number
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +203,7 @@ class PageMover:
                 self._adapt(took, len(wanted) * page_size)
             self.limit.spend(arrived * page_size, self.cancel)
             if full:
-                raise GaveUp
+                raise GaveUp(errno.ENOMEM)
             if again is None:
                 break
             if again.all():
@@ -247,7 +251,7 @@ class PageMover:
             self.check()
         if problem.errno in (errno.ESRCH, errno.EPERM):
             raise process_error(self.kernel, self.pid, problem)
-        raise GaveUp(f"move_pages: {describe_oserror(problem)}")
+        raise GaveUp(problem.errno or 0, f"move_pages: {describe_oserror(problem)}")
 
     def _leave(self, addresses: Addresses, status: Statuses, page_size: int) -> None:
         codes, counts = np.unique(status, return_counts=True)

@@ -96,6 +96,14 @@ class PageMap:
                 return None
         return out
 
+    def frames(self, addresses: Addresses) -> NDArray[np.uint64] | None:
+        """The frames of ascending addresses, 0 for those that are not resident; None where the kernel hides them. Raises
+        OSError."""
+        entries = self._entries_of(addresses)
+        present = (entries & _PRESENT) != 0
+        frames = np.where(present, entries & _FRAME, np.uint64(0))
+        return None if present.any() and not frames.any() else frames
+
     def _entries_of(self, addresses: Addresses) -> NDArray[np.uint64]:
         size = self.kernel.page_size
         out = np.zeros(len(addresses), np.uint64)
