@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from backend import confinement
-from backend.errors import NotSupported, NumatuiError
+from backend.errors import NotSupported, NumatuiError, UsageError
 from backend.kernel import Kernel
 from backend.plan import Plan
 from backend.prepare import prepare
@@ -52,6 +52,8 @@ def migrate(
 
     Example: numatui migrate 4242 --from 0-1 --to 2-3
     """
+    if not pids and cgroup is None:
+        raise UsageError("which processes?", "name them by their pids, or a cgroup with --cgroup")
     kernel = kernel_of(context)
     if kernel.source == "replay":
         raise NotSupported("a recording cannot be changed", "numatui plan says what would move")
