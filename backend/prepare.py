@@ -54,7 +54,7 @@ def prepare(
         method=method,
         page_size=kernel.page_size,
         move_all=move_all,
-        conditions=read_conditions(kernel),
+        conditions=read_conditions(kernel, topology, method),
         sharers=sharers,
     )
 
