@@ -23,6 +23,11 @@ def release(kernel: Kernel) -> str:
     return words[2] if len(words) > 2 else ""
 
 
+def boot_id(kernel: Kernel) -> str:
+    """Different after every start of the machine; empty where it is not told."""
+    return read_fact(kernel, "/proc/sys/kernel/random/boot_id")
+
+
 def balancing(kernel: Kernel) -> bool:
     """Whether automatic NUMA balancing is on (sysctl kernel.numa_balancing)."""
     return read_fact(kernel, "/proc/sys/kernel/numa_balancing") not in ("", "0")

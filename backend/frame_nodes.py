@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,7 +36,8 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class FrameNodes:
-    """`blocks`: the node of each memory block, UNKNOWN where none or several have it; `spans` answer for those."""
+    """`blocks`: the node of each memory block, UNKNOWN where none or several have it, and so the last, which stands for all
+    beyond it; `spans` answer for those."""
 
     block_pages: int
     blocks: NDArray[np.int32]
@@ -43,18 +45,18 @@ class FrameNodes:
 
     def of(self, pfns: NDArray[np.uint64]) -> NDArray[np.int32]:
         """The node of each frame, UNKNOWN where nothing tells it. Shape (n,) to (n,)."""
-        out = np.full(len(pfns), UNKNOWN, np.int32)
-        if len(self.blocks):
+        if self.block_pages & (self.block_pages - 1):
             block = pfns // np.uint64(self.block_pages)
-            inside = block < len(self.blocks)
-            out[inside] = self.blocks[block[inside].astype(np.int64)]
-        if self.spans and (out == UNKNOWN).any():
+        else:
+            block = pfns >> np.uint64(self.block_pages.bit_length() - 1)
+        out = np.take(self.blocks, block.view(np.int64), mode="clip")
+        if self.spans and len(out) and out.min() == UNKNOWN:
             for span in self.spans:
                 out[(out == UNKNOWN) & (pfns >= span.first) & (pfns < span.last)] = span.node
         return out
 
 
-def read_frame_nodes(kernel: Kernel, nodes: list[int]) -> FrameNodes | None:
+def read_frame_nodes(kernel: Kernel, nodes: Iterable[int]) -> FrameNodes | None:
     """None where this kernel tells neither of memory blocks nor of the spans of its zones. Never raises."""
     spans = _spans(kernel)
     try:
@@ -70,7 +72,7 @@ def read_frame_nodes(kernel: Kernel, nodes: list[int]) -> FrameNodes | None:
         size, owners = kernel.page_size, {}
     if not owners and not spans:
         return None
-    blocks = np.full(max(owners, default=-1) + 1, UNKNOWN, np.int32)
+    blocks = np.full(max(owners, default=-1) + 2, UNKNOWN, np.int32)
     for number, node in owners.items():
         blocks[number] = node
     return FrameNodes(max(1, size // kernel.page_size), blocks, spans)

@@ -140,7 +140,7 @@ class Kernel(Protocol):
         ...
 
     def pidfd_alive(self, fd: int) -> bool:
-        """Whether that process still runs."""
+        """Whether that process still runs: not when it has ended, also before its parent has collected it."""
         ...
 
     def pidfd_close(self, fd: int) -> None:

@@ -4,108 +4,30 @@ from __future__ import annotations
 
 import errno
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal
 
 from backend.errors import NotFound, NotPermitted, NotSupported, NumatuiError, describe_oserror
-from backend.facts import balancing
+from backend.facts import balancing, boot_id
+from backend.held import HeldProcess, NewProgram
 from backend.journal import Journal, state_dir
 from backend.kernel import Kernel
 from backend.nodeset import NodeSet
-from backend.placement import Placement, read_placement
-from backend.plan import Method, Plan, remaining
-from backend.process import Identity, Process, process_error, read_stat
+from backend.options import Options
+from backend.outcome import Outcome, Progress, Used
+from backend.placement import Placement
+from backend.plan import Plan, remaining
+from backend.process import Process, process_error, read_process
+from backend.rate_limit import RateLimit
 from backend.remap import Move
 
-Reason = Literal[
-    "shared", "busy", "no-room", "gone", "hidden", "unmovable", "returned", "unlocated",
-    "process-ended", "cancelled", "stopped", "refused",
-]  # fmt: skip
-REASONS: dict[Reason, str] = {
-    "shared": "mapped by other processes too (--all moves them)",
-    "busy": "held by somebody: I/O, a pipe, a device",
-    "no-room": "no room on the target node",
-    "gone": "unmapped or swapped out meanwhile",
-    "hidden": "hidden from move_pages by NUMA balancing",
-    "unmovable": "the kernel cannot move them",
-    "returned": "on a source node again: something else moved them back",
-    "unlocated": "their mapping changed while it was read",
-    "process-ended": "the process ended meanwhile",
-    "cancelled": "not come to before it was cancelled",
-    "stopped": "not come to before the job stopped",
-    "refused": "the kernel refused",
-}
-_PAUSE = 100_000_000
-"""The longest that a rate limit is waited for without looking whether the job was cancelled, in nanoseconds."""
+if TYPE_CHECKING:
+    from backend.page_mover import Chunk
+    from backend.source_pages import SourcePages
 
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """`budget`: nanoseconds that one call should take at most; batches adapt to it. `max_rate`: bytes a second, 0 for
-    no limit. `move_all`: also pages that others map (MPOL_MF_MOVE_ALL)."""
-
-    method: Method = "auto"
-    budget: int = 5_000_000
-    max_rate: int = 0
-    move_all: bool = False
-    journal_dir: Path | None = None
-
-
-@dataclass(slots=True)
-class Progress:
-    """How far a job is. Bytes; nanoseconds of the kernel's clock. `left`: bytes by reason, so far."""
-
-    total: int
-    done: int = 0
-    moved: int = 0
-    elapsed: int = 0
-    worst_call: int = 0
-    left: dict[Reason, int] = field(default_factory=dict[Reason, int])
-
-    def leave(self, reason: Reason, amount: int) -> None:
-        """So many bytes do not move, for this reason."""
-        if amount > 0:
-            self.left[reason] = self.left.get(reason, 0) + amount
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of one process's job. `moved` and `left` are bytes; `before` and `after` bytes by node, both read
-    from the kernel independently of what its calls answered (`after` is empty when the process has ended). `appeared`:
-    bytes that are new on source nodes since the start, allocated by the process meanwhile."""
-
-    job: str
-    process: Process
-    method: Literal["move_pages", "migrate_pages", "move_pages+migrate_pages"]
-    before: dict[int, int]
-    after: dict[int, int]
-    moved: int
-    left: dict[Reason, int]
-    elapsed: int
-    worst_call: int
-    cancelled: bool = False
-    error: str = ""
-    appeared: int = 0
-
-    @property
-    def complete(self) -> bool:
-        return not self.left and not self.cancelled and not self.error
-
-
-def still_the_same(kernel: Kernel, identity: Identity) -> None:
-    """Raises NotFound when the process has ended (also when its parent has not collected it yet: it has no memory any
-    more) or its pid belongs to another now."""
-    stat = read_stat(kernel, identity.pid)
-    if stat.identity == identity and stat.has_ended:
-        raise NotFound(f"process {identity.pid} has ended", "its memory went with it")
-    if stat.identity != identity:
-        raise NotFound(
-            f"process {identity.pid} has ended and another has its number now",
-            "nothing was done to it: look at numatui ps",
-        )
+Called = Literal["move_pages", "migrate_pages"]
 
 
 def migrate_process(
@@ -117,19 +39,16 @@ def migrate_process(
     cancel: threading.Event | None = None,
 ) -> Outcome:
     """Move the pages of one process of `plan`. Returns what happened, also when part of it could not be done.
+    `on_progress` may be called from any thread, one at a time.
 
-    Raises NotFound, NotPermitted, NotSupported, NumatuiError (journal) before anything moved.
+    Raises NotFound, NotPermitted, NotSupported, NumatuiError (journal, a second job) before anything moved.
     """
     job = _Job(kernel, plan, process, options or Options(), on_progress, cancel or threading.Event())
     return job.run()
 
 
-class _Cancelled(Exception):
-    pass
-
-
-class GaveUp(Exception):
-    """The kernel gave up on a move: no room on the target, or what the text says."""
+class Cancelled(Exception):
+    """The user wants no more."""
 
 
 class _Job:
@@ -139,62 +58,33 @@ class _Job:
     ) -> None:  # fmt: skip
         self.kernel, self.plan, self.process, self.options = kernel, plan, process, options
         self.on_progress, self.cancel = on_progress, cancel
-        self.pid = process.identity.pid
-        self.used: set[str] = set()
-        self.pidfd = -1
+        self.limit = options.limit or RateLimit(kernel, options.max_rate)
+        self.pid = process.pid
+        self.used: set[Called] = set()
         self.started = 0
         self.error = ""
         self.gave_up = False
+        self.workers = 1
+        self._reporting = threading.Lock()
 
     def run(self) -> Outcome:
-        if self.process.is_kernel_thread:
-            raise NotSupported(
-                f"{self.pid} is a kernel thread: it has no memory of its own", "choose a process"
-            )
-        method = self._method()
-        self._hold()
+        from backend.source_pages import source_pages
+
+        self.held = HeldProcess(self.kernel, self.process)
         try:
-            still_the_same(self.kernel, self.process.identity)
+            method = method_of(self.kernel, self.options)
+            self.pages = source_pages(self.kernel, self.pid, self._check)
             before = self._located()
-            total = _on_sources(before, self.plan.moves)
-            self.progress = Progress(total)
+            self.progress = Progress(_on_sources(before, self.plan.moves))
             self.journal = Journal(
                 self.options.journal_dir or state_dir(),
-                {
-                    "source": self.kernel.source,
-                    "pid": self.pid,
-                    "start_time": self.process.identity.start_time,
-                    "method": method,
-                    "moves": [[move.source, move.target] for move in self.plan.moves],
-                    "before": before.bytes_by_node,
-                },
+                journal_head(self.kernel, self.held, method, self.plan.moves, before),
             )
             return self._journaled(method, before)
         finally:
-            if self.pidfd >= 0:
-                self.kernel.pidfd_close(self.pidfd)
+            self.held.close()
 
-    def _method(self) -> Literal["move_pages", "migrate_pages"]:
-        can = self.kernel.capabilities()
-        wanted = self.options.method
-        if wanted == "auto":
-            wanted = "move_pages" if can["move_pages"].available else "migrate_pages"
-        if not can[wanted].available:
-            raise NotSupported(
-                f"{wanted} is not to be had here: {can[wanted].why}", "numatui doctor tells what is"
-            )
-        if self.options.move_all and not can["move_all"].available:
-            raise NotPermitted(f"--all is not to be had here: {can['move_all'].why}", "leave it out")
-        return wanted
-
-    def _hold(self) -> None:
-        if self.kernel.capabilities()["pidfd"].available:
-            try:
-                self.pidfd = self.kernel.pidfd_open(self.pid)
-            except OSError as exc:
-                raise process_error(self.kernel, self.pid, exc) from None
-
-    def _journaled(self, method: Literal["move_pages", "migrate_pages"], before: Placement) -> Outcome:
+    def _journaled(self, method: Called, before: Placement) -> Outcome:
         self.started = self.kernel.clock()
         cancelled = False
         try:
@@ -203,7 +93,7 @@ class _Job:
                     self._by_move_pages(before)
                 else:
                     self._by_migrate_pages(before)
-            except _Cancelled:
+            except Cancelled:
                 cancelled = True
             except NumatuiError as exc:
                 self.error = str(exc)
@@ -212,7 +102,7 @@ class _Job:
             with suppress(NumatuiError):
                 self.journal.end("failed", moved=self.progress.moved, left=self.progress.left)
             raise
-        how = "cancelled" if cancelled else "done" if outcome.complete else "partly"
+        how = how_it_ended(outcome)
         try:
             self.journal.end(how, moved=outcome.moved, left=outcome.left, error=outcome.error)
         except NumatuiError as exc:
@@ -222,67 +112,62 @@ class _Job:
     def _check(self) -> None:
         """Right before every call: not cancelled, and still the process that was meant."""
         if self.cancel.is_set():
-            raise _Cancelled
-        if self.pidfd >= 0 and not self.kernel.pidfd_alive(self.pidfd):
-            raise NotFound(
-                f"process {self.pid} ended while its pages were moved", "what had moved went with it"
-            )
-        still_the_same(self.kernel, self.process.identity)
+            raise Cancelled
+        self.held.check()
 
     def _located(self) -> Placement:
         """The placement with the ends of all mappings: read again once where a mapping changed between the two files."""
-        before = read_placement(self.kernel, self.pid, with_maps=True)
-        if self._unlocated(before):
-            before = read_placement(self.kernel, self.pid, with_maps=True)
-        return before
+        before = self.pages.placement(self.process.rss)
+        return self.pages.placement(self.process.rss) if self._unlocated(before) else before
 
     def _unlocated(self, placement: Placement) -> int:
         return _on_sources(Placement(tuple(vma for vma in placement.vmas if not vma.end)), self.plan.moves)
 
     def _by_move_pages(self, before: Placement) -> None:
-        from backend.page_batches import PageMover
+        from backend.page_mover import GaveUp, PageMover
 
         self.used.add("move_pages")
         self.progress.leave("unlocated", self._unlocated(before))
         mover = PageMover(
-            self.kernel,
-            self.pid,
-            self.options,
-            self.journal,
-            self.progress,
-            self._check,
-            self._report,
-            balancing(self.kernel),
-        )
-        for move in self.plan.moves:
-            hidden = 0
-            explained = sum(self.progress.left.values())
-            try:
-                for vma in before.vmas:
-                    if vma.pages.get(move.source) and vma.end:
-                        hidden += mover.move_vma(vma, move)
-            except GaveUp as exc:
-                self.gave_up = True
-                self.error = self.error or str(exc)
-            if (
-                hidden
-                and self.options.method == "auto"
-                and self.kernel.capabilities()["migrate_pages"].available
-            ):
-                self._move_hidden(move, hidden, explained)
+            self.kernel, self.pid, self.options, self.limit, self.journal, self.progress, self.cancel,
+            self._check, self._report, self.held.check_program, self.pages.frames, balancing(self.kernel),
+        )  # fmt: skip
+        try:
+            for move in self.plan.moves:
+                explained = self.progress.explained
+                mover.hidden = self.pages.hidden = 0
+                try:
+                    mover.carry(chunks_of(self.pages, before, move))
+                    refused = False
+                except GaveUp as exc:
+                    refused = exc.errno == errno.EACCES and self._may_fall_back()
+                    if not refused:
+                        self.gave_up = True
+                        self.error = self.error or str(exc)
+                self.progress.leave("hidden", self.pages.hidden)
+                hidden = mover.hidden + self.pages.hidden
+                if refused or (hidden and self._may_fall_back()):
+                    self._by_nodes(move, hidden, explained)
+        finally:
+            mover.close()
+            self.workers = mover.most_workers
 
-    def _move_hidden(self, move: Move, hidden: int, explained: int) -> None:
-        """Pages that move_pages cannot see, before the next move begins: it may fill the node that this one empties.
-        `explained`: the bytes that had a reason before this move began."""
-        before = read_placement(self.kernel, self.pid)
-        self.progress.left["hidden"] -= hidden
+    def _may_fall_back(self) -> bool:
+        return self.options.method == "auto" and self.kernel.capabilities()["migrate_pages"].available
+
+    def _by_nodes(self, move: Move, hidden: int, explained: int) -> None:
+        """What move_pages cannot see, or may not move to a node outside the cpuset, by migrate_pages; before the next move
+        begins, which may fill the node that this one empties. `explained`: the bytes that had a reason before this move."""
+        before = self.pages.placement(self.process.rss)
+        if hidden:
+            self.progress.left["hidden"] -= hidden
         moved, now, not_moved = self._migrate_pages(
             NodeSet([move.source]), NodeSet([move.target]), (move,), before
         )
         self.progress.moved += moved
         self.progress.done = min(self.progress.total, self.progress.done + moved)
         rest = remaining(before.bytes_by_node, now.bytes_by_node, (move,))
-        self._explain(now, max(0, rest - (sum(self.progress.left.values()) - explained)), (move,), not_moved)
+        self._explain(now, max(0, rest - (self.progress.explained - explained)), (move,), not_moved)
 
     def _by_migrate_pages(self, before: Placement) -> None:
         moved, now, not_moved = self._migrate_pages(
@@ -300,9 +185,7 @@ class _Job:
         did not move: None where it stopped for want of room)."""
         self.used.add("migrate_pages")
         for move in moves:
-            runs = [(vma.start, vma.pages[move.source]) for vma in before.vmas if vma.pages.get(move.source)]
-            if runs:
-                self.journal.before(move, 0, runs)
+            self._journal_all(move, before)
         self._check()
         bits = max(len(sources.mask()), len(targets.mask())) * 8
         began = self.kernel.clock()
@@ -315,59 +198,68 @@ class _Job:
             if exc.errno in (errno.ESRCH, errno.EPERM):
                 raise process_error(self.kernel, self.pid, exc) from None
             if exc.errno != errno.ENOMEM:
-                still_the_same(self.kernel, self.process.identity)
+                self.held.check_program()
                 self.error = f"migrate_pages: {describe_oserror(exc)}"
         took = self.kernel.clock() - began
-        now = read_placement(self.kernel, self.pid)
+        now = self.pages.placement(self.process.rss)
         rest = remaining(before.bytes_by_node, now.bytes_by_node, moves)
         moved = max(0, _on_sources(before, moves) - rest)
-        self.journal.after(moved // self.kernel.page_size)
         self._report(took)
         return moved, now, not_moved
+
+    def _journal_all(self, move: Move, before: Placement) -> None:
+        """Which pages are on the source, where that can be told; else how many of which mapping: then the job cannot be
+        taken back page by page."""
+        from backend.pagemap import runs_of
+
+        try:
+            for chunk in chunks_of(self.pages, before, move):
+                runs = runs_of(chunk.addresses, chunk.page_size)
+                self.journal.before(move, chunk.page_size, runs)
+        except NotSupported:
+            runs = [(vma.start, vma.pages[move.source]) for vma in before.vmas if vma.pages.get(move.source)]
+            self.journal.before(move, 0, runs)
 
     def _explain(self, now: Placement, rest: int, moves: tuple[Move, ...], not_moved: int | None) -> None:
         """migrate_pages gives no reasons: what is shared is seen, what it counted was busy."""
         if not_moved is None:
             self.progress.leave("refused" if self.error else "no-room", rest)
             return
-        shared = min(rest, _on_sources(Placement(tuple(vma for vma in now.vmas if vma.mapmax > 1)), moves))
+        shared = min(rest, sum(_shared(now, moves)))
         busy = min(rest - shared, not_moved * self.kernel.page_size)
         self.progress.leave("shared", shared)
         self.progress.leave("busy", busy)
         self.progress.leave("unmovable", rest - shared - busy)
 
     def _report(self, took: int) -> None:
-        progress = self.progress
-        progress.worst_call = max(progress.worst_call, took)
-        progress.elapsed = self.kernel.clock() - self.started
-        self.on_progress(progress)
-        if self.options.max_rate:
-            due = self.started + progress.moved * 1_000_000_000 // self.options.max_rate
-            while (early := due - self.kernel.clock()) > 0 and not self.cancel.is_set():
-                self.kernel.pause(min(early, _PAUSE))
+        with self._reporting:
+            progress = self.progress
+            progress.worst_call = max(progress.worst_call, took)
+            progress.elapsed = self.kernel.clock() - self.started
+            self.on_progress(progress)
 
     def _outcome(self, before: Placement, cancelled: bool) -> Outcome:
         progress = self.progress
         after: dict[int, int] = {}
-        appeared = 0
+        appeared = swapped = 0
         try:
-            still_the_same(self.kernel, self.process.identity)
-            after = read_placement(self.kernel, self.pid).bytes_by_node
+            self.held.check_program()
+            after = self.pages.placement(self.process.rss).bytes_by_node
+            swapped = read_process(self.kernel, self.pid).swap
         except (NotFound, NotPermitted) as exc:
             self.error = self.error or str(exc)
             progress.left.clear()
-            progress.leave("process-ended", progress.total - progress.moved)
+            reason = "new-program" if isinstance(exc, NewProgram) else "process-ended"
+            progress.leave(reason, progress.total - progress.moved)
         except NumatuiError as exc:
             self.error = self.error or str(exc)
         else:
             appeared = self._reconcile(before.bytes_by_node, after, cancelled)
         progress.elapsed = self.kernel.clock() - self.started
-        method = "+".join(sorted(self.used, reverse=True)) or "move_pages"
-        assert method in ("move_pages", "migrate_pages", "move_pages+migrate_pages")
         return Outcome(
             job=self.journal.job,
             process=self.process,
-            method=method,
+            method=used_text(self.used),
             before=before.bytes_by_node,
             after=after,
             moved=progress.moved,
@@ -377,6 +269,8 @@ class _Job:
             cancelled=cancelled,
             error=self.error,
             appeared=appeared,
+            swapped=swapped,
+            workers=self.workers,
         )
 
     def _reconcile(self, before: dict[int, int], after: dict[int, int], cancelled: bool) -> int:
@@ -385,20 +279,78 @@ class _Job:
         progress = self.progress
         rest = remaining(before, after, self.plan.moves)
         if hidden := progress.left.get("hidden", 0):
-            progress.left["hidden"] = max(0, min(hidden, rest - sum(progress.left.values()) + hidden))
+            progress.left["hidden"] = max(0, min(hidden, rest - progress.explained + hidden))
         if self.gave_up:
-            progress.leave("refused" if self.error else "no-room", rest - sum(progress.left.values()))
-        unreached = progress.total - progress.moved - sum(progress.left.values())
+            progress.leave("refused" if self.error else "no-room", rest - progress.explained)
+        unreached = progress.total - progress.moved - progress.explained
         if cancelled:
             progress.leave("cancelled", unreached)
         elif self.error and not self.gave_up:
             progress.leave("stopped", unreached)
-        excess = max(0, rest - sum(progress.left.values()))
+        excess = max(0, rest - progress.explained)
         appeared = min(excess, max(0, sum(after.values()) - sum(before.values())))
         returned = min(excess - appeared, progress.moved)
         progress.leave("returned", returned)
         progress.moved -= returned
         return appeared
+
+
+def method_of(kernel: Kernel, options: Options) -> Called:
+    """The call to use. Raises NotSupported, NotPermitted where it is not to be had."""
+    can = kernel.capabilities()
+    wanted = options.method
+    if wanted == "auto":
+        wanted = "move_pages" if can["move_pages"].available else "migrate_pages"
+    if not can[wanted].available:
+        raise NotSupported(
+            f"{wanted} is not to be had here: {can[wanted].why}", "numatui doctor tells what is"
+        )
+    if options.move_all and not can["move_all"].available:
+        raise NotPermitted(f"--all is not to be had here: {can['move_all'].why}", "leave it out")
+    return wanted
+
+
+def journal_head(
+    kernel: Kernel, held: HeldProcess, method: Called, moves: tuple[Move, ...], before: Placement
+) -> dict[str, Any]:
+    """Who, what and how, as a job's first line has it."""
+    process = held.process
+    return {
+        "source": kernel.source,
+        "boot": boot_id(kernel),
+        "pid": process.pid,
+        "start_time": process.identity.start_time,
+        "program": list(held.program),
+        "command": process.command[:200].encode("ascii", "backslashreplace").decode(),
+        "method": method,
+        "moves": [[move.source, move.target] for move in moves],
+        "before": before.bytes_by_node,
+    }
+
+
+def chunks_of(pages: SourcePages, before: Placement, move: Move) -> Iterator[Chunk]:
+    """All pages on the source of a move, mapping after mapping."""
+    for vma in before.vmas:
+        if vma.pages.get(move.source) and vma.end:
+            yield from pages.on_node(vma, move)
+
+
+def how_it_ended(outcome: Outcome) -> str:
+    """The word for the journal's last line."""
+    return "cancelled" if outcome.cancelled else "done" if outcome.complete else "partly"
+
+
+def used_text(used: set[Called]) -> Used:
+    """The calls that were made, as an outcome has them."""
+    if len(used) == 2:
+        return "move_pages+migrate_pages"
+    return "migrate_pages" if "migrate_pages" in used else "move_pages"
+
+
+def _shared(placement: Placement, moves: tuple[Move, ...]) -> Iterator[int]:
+    """By mapping, the bytes on sources that may be shared."""
+    for vma in placement.vmas:
+        yield min(vma.shared_bytes, _on_sources(Placement((vma,)), moves))
 
 
 def _on_sources(placement: Placement, moves: tuple[Move, ...]) -> int:

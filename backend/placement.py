@@ -14,6 +14,8 @@ from backend.process import process_error
 from backend.text import decode, printable
 
 Kind = Literal["heap", "stack", "anon", "file", "shared", "huge"]
+LARGE = 64 << 20
+"""Resident bytes from which on numa_maps would hold a process up for a millisecond or more."""
 _POLICIES_WITH_SPACE = (b"prefer (many)", b"weighted interleave")
 _ESCAPE = re.compile(rb"\\([0-7]{3})")
 SHARED_FILES = (b"/dev/zero", b"/SYSV", b"/dev/shm/", b"/memfd:", b"/anon_hugepage")
@@ -51,6 +53,13 @@ class Vma:
     def mapmax(self) -> int:
         """The most mappings that one of its pages has: more than 1 means shared with other processes."""
         return self.counts.get("mapmax", 1)
+
+    @property
+    def shared_bytes(self) -> int:
+        """At most so much of it is mapped by other processes too: all, where numa_maps tells only that some page is."""
+        if "shared" in self.counts:
+            return self.counts["shared"] * self.page_size
+        return sum(self.pages.values()) * self.page_size if self.mapmax > 1 else 0
 
 
 @dataclass(frozen=True, slots=True)

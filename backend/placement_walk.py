@@ -7,33 +7,37 @@ a terabyte. Here it is held for 2 MiB at a time. Policies are not told this way.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from backend.frame_nodes import FrameNodes
 from backend.kernel import Kernel
-from backend.pagemap import PageMap
-from backend.placement import SHARED_FILES, Kind, Placement, Vma
+from backend.pagemap import ENTRIES, PageMap, Pages
+from backend.placement import SHARED_FILES, Kind, Placement, Vma, read_placement
 from backend.process import process_error
 from backend.text import decode
 
 _LINE = re.compile(
-    rb"^([0-9a-f]{1,16})-([0-9a-f]{1,16}) ([-r][-w][-x][-ps]) [0-9a-f]+ [0-9a-f]+:[0-9a-f]+ \d+ *(.*)$",
+    rb"^([0-9a-f]{1,16})-([0-9a-f]{1,16}) ([-r][-w][-x][-ps]) [0-9a-f]+ ([0-9a-f]+:[0-9a-f]+) (\d{1,20}) *(.*)$",
     re.MULTILINE,
 )
 _UNMOVABLE = (b"[vvar", b"[vdso]", b"[vsyscall]", b"[uprobes]")
 """Mappings that pagemap shows and numa_maps does not."""
+_SMALL = 2 << 20
+"""Bytes of a mapping, or between two, up to which they are read together."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mapping:
-    """One line of maps. `name` as bytes: a path, `[heap]`, nothing."""
+    """One line of maps. `inode`: device and number of the file, number 0 for none; `name` as bytes: a path, `[heap]`,
+    nothing."""
 
     start: int
     end: int
     perms: bytes
+    inode: tuple[bytes, int]
     name: bytes
 
     @property
@@ -50,10 +54,17 @@ class Mapping:
 def parse_maps(raw: bytes) -> list[Mapping]:
     """/proc/PID/maps. Lines that are none are left out; never raises."""
     return [
-        Mapping(int(start, 16), int(end, 16), perms, name)
-        for start, end, perms, name in _LINE.findall(raw)
+        Mapping(int(start, 16), int(end, 16), perms, (device, int(number)), name)
+        for start, end, perms, device, number, name in _LINE.findall(raw)
         if not name.startswith(_UNMOVABLE)
     ]
+
+
+def gentle_placement(kernel: Kernel, pid: int, frame_nodes: FrameNodes | None) -> Placement:
+    """Page by page where the kernel shows frames, else by numa_maps; with the ends of mappings. Raises NotFound, NotPermitted,
+    ParseError."""
+    walked = walk_placement(kernel, pid, frame_nodes) if frame_nodes is not None else None
+    return walked if walked is not None else read_placement(kernel, pid, with_maps=True)
 
 
 class TooLarge(Exception):
@@ -68,8 +79,8 @@ def walk_totals(
     pages = PageMap(kernel, pid, frame_nodes)
     counts = np.zeros(0, np.int64)
     try:
-        for one in parse_maps(kernel.read(f"/proc/{pid}/maps")):
-            for part in pages.walk(one.start, one.end):
+        for _, parts in walk_mappings(kernel, pid, pages):
+            for part in parts:
                 if not go_on():
                     raise TooLarge
                 if part.nodes is None:
@@ -90,17 +101,18 @@ def walk_placement(kernel: Kernel, pid: int, frame_nodes: FrameNodes) -> Placeme
     pages = PageMap(kernel, pid, frame_nodes)
     vmas: list[Vma] = []
     try:
-        for one in parse_maps(kernel.read(f"/proc/{pid}/maps")):
+        for one, parts in walk_mappings(kernel, pid, pages):
             by_node: dict[int, int] = {}
             shared = swapped = 0
-            for part in pages.walk(one.start, one.end):
-                if part.nodes is None and len(part.addresses):
-                    return None
+            for part in parts:
                 swapped += part.swapped
+                if not len(part.addresses):
+                    continue
+                if part.nodes is None:
+                    return None
                 shared += int(np.count_nonzero(part.shared))
-                if part.nodes is not None:
-                    values, counts = np.unique(part.nodes, return_counts=True)
-                    for node, count in zip(values.tolist(), counts.tolist(), strict=True):
+                for node, count in enumerate(np.bincount(part.nodes + 1).tolist(), -1):
+                    if count:
                         by_node[node] = by_node.get(node, 0) + count
             if by_node or swapped:
                 by_node.pop(-1, None)
@@ -108,6 +120,34 @@ def walk_placement(kernel: Kernel, pid: int, frame_nodes: FrameNodes) -> Placeme
     except OSError as exc:
         raise process_error(kernel, pid, exc) from None
     return Placement(tuple(vmas))
+
+
+def walk_mappings(kernel: Kernel, pid: int, pages: PageMap) -> Iterator[tuple[Mapping, Iterable[Pages]]]:
+    """The mappings of a process with their pages, which must be gone through before the next. Small mappings that lie close
+    together are read at once. Raises OSError."""
+    for group in _groups(parse_maps(kernel.read(f"/proc/{pid}/maps")), ENTRIES * kernel.page_size):
+        ranges = [(one.start, one.end) for one in group]
+        if len(group) == 1:
+            yield group[0], pages.walk(*ranges[0])
+            continue
+        for one, part in zip(group, pages.together(ranges), strict=True):
+            yield one, [part]
+
+
+def _groups(mappings: list[Mapping], span: int) -> Iterator[list[Mapping]]:
+    """Small mappings that lie close together in groups of at most `span` bytes, large ones alone."""
+    group: list[Mapping] = []
+    for one in mappings:
+        small = one.end - one.start <= _SMALL
+        if group and (not small or one.start - group[-1].end > _SMALL or one.end - group[0].start > span):
+            yield group
+            group = []
+        if small:
+            group.append(one)
+        else:
+            yield [one]
+    if group:
+        yield group
 
 
 def _vma(one: Mapping, by_node: dict[int, int], shared: int, swapped: int, page_size: int) -> Vma:

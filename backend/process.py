@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeVar
@@ -32,7 +31,8 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Stat:
-    """The fields of /proc/PID/stat that are used. `rss` in pages, `cpu` the CPU it last ran on."""
+    """The fields of /proc/PID/stat that are used. `rss` in pages, `cpu` the CPU it last ran on. `program`: where its code and
+    stack begin, which exec changes; small numbers where the kernel does not tell."""
 
     identity: Identity
     comm: str
@@ -43,6 +43,7 @@ class Stat:
     rss: int
     cpu: int
     ticks: int
+    program: tuple[int, int] = (0, 0)
 
     @property
     def is_kernel_thread(self) -> bool:
@@ -96,6 +97,7 @@ def parse_stat(raw: bytes) -> Stat:
             rss=int(fields[21]),
             cpu=int(fields[36]) if len(fields) > 36 else -1,
             ticks=int(fields[11]) + int(fields[12]),
+            program=(int(fields[23]), int(fields[25])) if len(fields) > 25 else (0, 0),
         )
     except (ValueError, IndexError) as exc:
         raise ParseError(f"/proc/PID/stat is not as proc(5) has it ({printable(str(exc), 80)})") from None
@@ -111,11 +113,6 @@ def parse_status(raw: bytes) -> dict[str, str]:
             value, _, _ = raw[start + len(key) :].partition(b"\n")
             out[key[1:-1].decode("ascii")] = decode(value.strip())
     return out
-
-
-def read_identity(kernel: Kernel, pid: int) -> Identity:
-    """Who has this pid now. Raises NotFound, NotPermitted."""
-    return read_stat(kernel, pid).identity
 
 
 def read_stat(kernel: Kernel, pid: int) -> Stat:
@@ -164,16 +161,22 @@ def pids(kernel: Kernel) -> list[int]:
     return sorted(int(name) for name in kernel.listdir("/proc") if name.isascii() and name.isdigit())
 
 
-def read_processes(kernel: Kernel, kernel_threads: bool = False) -> Iterator[Process]:
-    """All processes that can be read, ascending by pid; those that vanish meanwhile are left out."""
+def with_descendants(kernel: Kernel, roots: list[int]) -> list[int]:
+    """These processes and all that descend from them, parents before children. Raises OSError where /proc cannot be read."""
+    children: dict[int, list[int]] = {}
     for pid in pids(kernel):
         try:
-            stat = read_stat(kernel, pid)
-            if stat.is_kernel_thread and not kernel_threads:
-                continue
-            yield read_process(kernel, pid, stat)
+            children.setdefault(read_stat(kernel, pid).ppid, []).append(pid)
         except (NotFound, NotPermitted, ParseError):
             continue
+    out = dict.fromkeys(roots)
+    queue = list(roots)
+    while queue:
+        for child in children.get(queue.pop(0), []):
+            if child not in out:
+                out[child] = None
+                queue.append(child)
+    return list(out)
 
 
 def read_threads(kernel: Kernel, pid: int) -> list[Stat]:
@@ -191,6 +194,20 @@ def read_threads(kernel: Kernel, pid: int) -> list[Stat]:
         except (OSError, ParseError):
             continue
     return out
+
+
+def still_the_same(kernel: Kernel, identity: Identity) -> Stat:
+    """Raises NotFound when the process has ended (also when its parent has not collected it yet: it has no memory any
+    more) or its pid belongs to another now."""
+    stat = read_stat(kernel, identity.pid)
+    if stat.identity == identity and stat.has_ended:
+        raise NotFound(f"process {identity.pid} has ended", "its memory went with it")
+    if stat.identity != identity:
+        raise NotFound(
+            f"process {identity.pid} has ended and another has its number now",
+            "nothing was done to it: look at numatui ps",
+        )
+    return stat
 
 
 def process_error(kernel: Kernel, pid: int, exc: OSError) -> NotFound | NotPermitted:

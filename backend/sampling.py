@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from backend.kernel import Kernel
 from backend.pagemap import PageMap
-from backend.placement_walk import Mapping, TooLarge, parse_maps
+from backend.placement_walk import Mapping, TooLarge, walk_mappings
 from backend.process import process_error
 
 Z = 1.96
@@ -86,9 +86,9 @@ def sample(
     addresses: list[NDArray[np.uint64]] = []
     out: list[Sampled] = []
     try:
-        for mapping in parse_maps(kernel.read(f"/proc/{pid}/maps")):
+        for mapping, found in walk_mappings(kernel, pid, pages):
             stratum, swapped = Stratum(), 0
-            for part in pages.walk(mapping.start, mapping.end):
+            for part in found:
                 if not go_on():
                     raise TooLarge
                 swapped += part.swapped

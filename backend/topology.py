@@ -102,10 +102,8 @@ def read_topology(kernel: Kernel) -> Topology:
             "this kernel tells nothing of NUMA nodes (no /sys/devices/system/node)",
             "it needs Linux with CONFIG_NUMA and /sys mounted; numatui --demo shows an emulated machine",
         ) from None
-    present = NodeSet(int(match.group(1)) for name in names if (match := _NODE_NAME.match(name)))
     warnings: list[str] = []
-    online = _read_list(kernel, f"{NODE_DIR}/online", NodeSet, warnings)
-    ids = (present & online) if online else present
+    ids = _online(kernel, names, warnings)
     if not ids:
         raise NotSupported(
             "there is no NUMA node in /sys/devices/system/node", "numatui --demo shows an emulated machine"
@@ -122,6 +120,14 @@ def read_topology(kernel: Kernel) -> Topology:
     online_cpus = _read_list(kernel, "/sys/devices/system/cpu/online", CpuSet, warnings)
     offline = (present_cpus or CpuSet()) - online_cpus if online_cpus else CpuSet()
     return Topology(nodes, node_of_cpu, offline, _low_watermarks(kernel), tuple(warnings))
+
+
+def read_node_ids(kernel: Kernel) -> NodeSet:
+    """The online nodes, without reading anything else of them; empty where the kernel tells of none. Never raises."""
+    try:
+        return _online(kernel, kernel.listdir(NODE_DIR), [])
+    except OSError:
+        return NodeSet()
 
 
 def parse_meminfo(raw: bytes) -> dict[str, int]:
@@ -187,6 +193,12 @@ def _read_list(kernel: Kernel, path: str, kind: type[S], warnings: list[str]) ->
     except ParseError as exc:
         warnings.append(f"{path}: {exc.what}")
         return kind()
+
+
+def _online(kernel: Kernel, names: list[str], warnings: list[str]) -> NodeSet:
+    present = NodeSet(int(match.group(1)) for name in names if (match := _NODE_NAME.match(name)))
+    online = _read_list(kernel, f"{NODE_DIR}/online", NodeSet, warnings)
+    return (present & online) if online else present
 
 
 def _read_node(kernel: Kernel, node_id: int, ids: NodeSet, warnings: list[str]) -> Node:

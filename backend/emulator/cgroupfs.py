@@ -55,7 +55,7 @@ def listdir(m: Machine, path: str) -> list[str]:
 
 def write(m: Machine, caller: Caller, path: str, data: bytes) -> Events:
     """One write(2) to a control file; returns when the pages have moved. OSError ENOENT, EACCES (root only), EINVAL (not
-    a value of this file), ERANGE (a node or CPU number past the kernel's limit), ESRCH, and what `Cpusets` raises."""
+    a value of this file), ERANGE (a node or CPU number that the kernel has no room for), ESRCH, and what `Cpusets` raises."""
     if not owns(path):
         raise os_error(errno.EACCES, path)
     cs, name = _locate(m, path)
@@ -68,7 +68,7 @@ def write(m: Machine, caller: Caller, path: str, data: bytes) -> Events:
     if name == "cpuset.mems":
         yield from m.cpusets.set_mems(cs, _ids(NodeSet, text, _MAX_NUMNODES))
     elif name == "cpuset.cpus":
-        yield from m.cpusets.set_cpus(cs, _ids(CpuSet, text, _NR_CPUS))
+        yield from m.cpusets.set_cpus(cs, _ids(CpuSet, text, _nr_cpus(m)))
     elif name == "cpuset.memory_migrate":
         if not re.fullmatch(r"[+]?(0|[1-9]\d{0,18})", text):
             raise os_error(errno.EINVAL, path)
@@ -200,6 +200,11 @@ def _locate(m: Machine, path: str) -> tuple[Cpuset, str]:
     if cs is None or name not in _files(m, cs):
         raise os_error(errno.ENOENT, path)
     return cs, name
+
+
+def _nr_cpus(m: Machine) -> int:
+    """The numbers that a list of CPUs can have: as far as there are CPUs, or as far as the kernel has room for."""
+    return max(m.node_of_cpu) + 1 if m.profile.checks_cpusets else _NR_CPUS
 
 
 def _ids(kind: type[S], text: str, limit: int) -> S:

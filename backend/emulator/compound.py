@@ -49,7 +49,8 @@ def split_huge(frames: MemMap, pfns: Pfns) -> None:
 
 def free_compound(frames: MemMap, pfns: Pfns) -> Pfns:
     """Of frames that become free those for the allocator: pages of the hugetlb pool go back to it, transparent huge
-    pages of which a part is left are ordinary pages from now on."""
+    pages of which a part is left are ordinary pages from now on. (Linux waits with both until memory is short, and moves
+    what is left as one: deferred_split_huge_page().)"""
     split_huge(frames, pfns)
     pooled = (frames.flags[pfns] & PG.HUGETLB) != 0
     mine = pfns[pooled]

@@ -63,6 +63,7 @@ class Cpusets:
         nodes, cpus = m.memory_nodes, CpuSet(m.node_of_cpu)
         self.root = Cpuset(0, "", None, nodes, cpus, nodes, cpus, nodes)
         self.mutex = MmapLock()
+        self._at_boot = nodes
         self._generation = 0
         self._last_id = 0
 
@@ -127,10 +128,15 @@ class Cpusets:
         return mems if wanted is None else wanted & mems or mems
 
     def set_mems(self, cs: Cpuset, mems: NodeSet) -> Events:
-        """update_nodemask(). Numbers of absent nodes are ignored. OSError EACCES (the root; v1: more than the parent has),
-        EBUSY (v1: less than a child has), ENOSPC (tasks would have none)."""
+        """update_nodemask(). OSError EACCES (the root; v1: more than the parent has), EINVAL (absent nodes, where they are not
+        ignored), EBUSY (v1: less than a child has), ENOSPC (tasks would have none)."""
         yield from self.mutex.down_write(self.m.env)
         try:
+            if cs.parent is None:
+                raise os_error(errno.EACCES)
+            top = self.root.mems if self.version == "v1" else self._at_boot
+            if self.m.profile.checks_cpusets and not mems.issubset(top):
+                raise os_error(errno.EINVAL)
             known = self._there(mems)
             if known == cs.mems or (mems and not known):
                 return

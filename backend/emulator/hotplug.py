@@ -123,7 +123,7 @@ def _empty(m: Machine, pages: Pfns, node: int) -> Events:
         taken, huge = take_apart(m, taken)
         if len(huge):
             with contextlib.suppress(OSError):
-                _, small = yield from migrate_blocks(m, huge, lambda block: node, strict=False)
+                _, small = yield from migrate_blocks(m, huge, lambda block: m.frames.zones[node].zonelist)
                 taken = np.concatenate([taken, small])
         yield from m.reclaim.free_some(len(taken), m.memory_nodes)
         lists = Lists(taken, m.frames.alloc(len(taken), node, here=node))

@@ -4,7 +4,7 @@ whole."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -48,12 +48,12 @@ def from_pool(m: Machine, nodes: Iterable[int]) -> Pfns:
     return np.empty(0, np.int32)
 
 
-def target_block(m: Machine, old: Pfns, nid: int, strict: bool) -> tuple[Pfns, bool]:
-    """Frames for one huge page that moves: of the pool for a page of the pool, else of free memory; empty: none there
-    (alloc_migration_target()). Whether they are new in the pool: then the old frames have to leave it."""
+def target_block(m: Machine, old: Pfns, nodes: Sequence[int]) -> tuple[Pfns, bool]:
+    """Frames for one huge page that moves, of the first of the nodes that has some: of the pool for a page of the pool, else of
+    free memory; empty: none there (alloc_migration_target()). Whether they are new in the pool: then the old frames have to
+    leave it."""
     frames = m.frames
     pooled = bool(frames.flags[old[0]] & PG.HUGETLB)
-    nodes = (nid,) if strict else frames.zones[nid].zonelist
     if pooled and len(new := from_pool(m, nodes)):
         return new, False
     for candidate in nodes:
@@ -98,7 +98,7 @@ def huge_ranges(m: Machine, vma: Vma, index: Indices) -> list[Indices]:
 def alloc_transparent(m: Machine, task: Task, thread: Thread, vma: Vma, index: Indices) -> Pfns:
     """Frames of one transparent huge page by policy, or none: then base pages will do (alloc_hugepage_vma())."""
     frames = m.frames
-    for candidate in _nodes(m, task, thread, vma, index):
+    for candidate in nodes_by_policy(m, task, thread, vma, int(index[0])):
         if len(pfns := take_blocks(frames, frames.zones[candidate], 1)):
             make_compound(frames, pfns)
             m.count("thp_fault_alloc", 1)
@@ -109,10 +109,10 @@ def alloc_transparent(m: Machine, task: Task, thread: Thread, vma: Vma, index: I
 
 def alloc_hugetlb(m: Machine, task: Task, thread: Thread, vma: Vma, index: Indices) -> Pfns:
     """Frames of one page of the pool by policy; empty: the pool has none where the policy allows (SIGBUS)."""
-    return from_pool(m, _nodes(m, task, thread, vma, index))
+    return from_pool(m, nodes_by_policy(m, task, thread, vma, int(index[0])))
 
 
-def _nodes(m: Machine, task: Task, thread: Thread, vma: Vma, index: Indices) -> list[int]:
-    """The nodes that a huge page may come from by policy, the first that is tried first."""
-    nid, nodemask = preferred_node(m, task, thread, vma, int(index[0]))
+def nodes_by_policy(m: Machine, task: Task, thread: Thread, vma: Vma, index: int) -> list[int]:
+    """The nodes that a huge page which begins there may come from by policy, the first that is tried first."""
+    nid, nodemask = preferred_node(m, task, thread, vma, index)
     return [node for node in m.frames.zones[nid].zonelist if nodemask is None or node in nodemask]

@@ -16,7 +16,7 @@ ZERO_PFN = 1
 """The zero page: one of the firmware's frames, of no node."""
 _BITS = {
     PG.LOCKED: 0, PG.ERROR: 1, PG.REFERENCED: 2, PG.UPTODATE: 3, PG.DIRTY: 4, PG.LRU: 5, PG.ACTIVE: 6, PG.WRITEBACK: 8,
-    PG.SWAPCACHE: 13, PG.SWAPBACKED: 14, PG.HUGETLB: 17, PG.MLOCKED: 18, PG.KSM: 21,
+    PG.SWAPCACHE: 13, PG.SWAPBACKED: 14, PG.HUGETLB: 17, PG.MLOCKED: 18, PG.KSM: 21, PG.COMPOUND: 22,
 }  # fmt: skip
 """The machine's flags and the numbers of the KPF_ bits."""
 _BUDDY, _MMAP, _ANON, _NOPAGE, _ZERO_PAGE = (np.uint64(1 << bit) for bit in (10, 11, 12, 20, 24))

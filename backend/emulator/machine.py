@@ -341,8 +341,3 @@ class Machine:
         """Values never written before."""
         self._next_value += count
         return np.arange(self._next_value - count, self._next_value, dtype=np.uint64)
-
-    def find_task(self, name: str) -> Task | None:
-        """A living task by name."""
-        raw = name.encode("utf-8", "surrogateescape")[:15]
-        return next((task for task in self.tasks.values() if task.name == raw), None)

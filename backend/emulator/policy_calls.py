@@ -9,6 +9,7 @@ import numpy as np
 
 from backend.emulator import mempolicy
 from backend.emulator.fault import access
+from backend.emulator.huge_pages import nodes_by_policy
 from backend.emulator.mempolicy import DEFAULT, Mempolicy
 from backend.emulator.migration.blocks import migrate_blocks, take_apart
 from backend.emulator.migration.direct import Lists, migrate_pages, put_all_back
@@ -16,7 +17,7 @@ from backend.emulator.migration.isolate import isolate, putback
 from backend.emulator.mm import PTE_PRESENT, PTE_SHIFT, PTE_ZERO, Indices, Mm, Vma
 from backend.emulator.page import Pfns
 from backend.emulator.page_lock import Events
-from backend.emulator.placing import alloc_for, preferred_node
+from backend.emulator.placing import alloc_for
 from backend.emulator.syscalls import Caller, get_nodes
 from backend.emulator.task import Task
 from backend.emulator.vma_split import isolate_range, merge_neighbours
@@ -172,15 +173,13 @@ def _conform(m: Machine, task: Task, vma: Vma, move_all: bool) -> Events:
     before = vma.pfns(index)
     eligible = np.ones(len(before), np.bool_) if move_all else m.frames.mapcount[before] == 1
     taken = isolate(m, before, None, move_all)
-    stuck = int(np.count_nonzero(eligible)) - len(taken)
+    stuck = int(np.count_nonzero(eligible & ~np.isin(before, taken)))
     yield from m.step("isolate", m.costs.isolate * len(taken))
     taken, huge = take_apart(m, taken)
     failed = 0
     if len(huge):
         try:
-            failed, small = yield from migrate_blocks(
-                m, huge, lambda block: _node_for(m, task, vma, block), strict=False
-            )
+            failed, small = yield from migrate_blocks(m, huge, lambda block: _nodes_for(m, task, vma, block))
         except OSError:
             putback(m, taken)
             return len(huge) + len(taken)
@@ -192,9 +191,9 @@ def _conform(m: Machine, task: Task, vma: Vma, move_all: bool) -> Events:
     put_all_back(m, lists)
     beyond: Pfns = taken[len(targets) :]
     putback(m, beyond)
-    return failed + len(beyond) + max(0, stuck)
+    return failed + len(beyond) + stuck
 
 
-def _node_for(m: Machine, task: Task, vma: Vma, block: Pfns) -> int:
-    """The node that the policy wants for a huge page of this mapping."""
-    return preferred_node(m, task, task.leader, vma, int(m.frames.index[block[0]]) - vma.pgoff)[0]
+def _nodes_for(m: Machine, task: Task, vma: Vma, block: Pfns) -> list[int]:
+    """The nodes that the policy wants for a huge page of this mapping, or of this and its neighbour."""
+    return nodes_by_policy(m, task, task.leader, vma, int(m.frames.index[block[0]]) - vma.pgoff)

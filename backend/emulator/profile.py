@@ -23,7 +23,8 @@ class Profile:
     `remaps_preferred`: a cpuset's change moves preferred nodes too. `swaps_out`: migrate_pages evicts pages instead of
     moving them. `write_notify`: the first write to a clean page of a shared file mapping faults (since 2.6.19).
     `numa_balancing`: the kernel can make pages follow their users by itself. `pagevec_size`: new pages that a CPU keeps
-    back from the LRU at most.
+    back from the LRU at most. `checks_cpusets`: absent nodes in a cpuset's mems are refused, and numbers beyond the last CPU
+    out of range; else such nodes are ignored.
     """
 
     name: ProfileName
@@ -41,6 +42,7 @@ class Profile:
     remaps_preferred: bool = False
     swaps_out: bool = False
     numa_balancing: bool = False
+    checks_cpusets: bool = False
     write_notify: bool = False
     filesystem_types: Mapping[str, FilesystemType] = field(default_factory=lambda: TYPES_2_6)
 
@@ -49,7 +51,7 @@ PROFILES: dict[str, Profile] = {
     "linux-6": Profile(
         "linux-6", "6.1.0-numatui", "linux-6", migration_entries=True, strict_target=True, has_move_pages=True,
         new_anon_active=False, chunk=0, rights=LINUX_6, cgroups="v2", mlocked_flag=True, pagevec_size=15, write_notify=True,
-        filesystem_types=TYPES_6, numa_balancing=True,
+        filesystem_types=TYPES_6, numa_balancing=True, checks_cpusets=True,
     ),
     "direct-v8": Profile(
         "direct-v8", "2.6.15-rc5-mm3-direct-v8", "direct-v8", migration_entries=False, strict_target=False,

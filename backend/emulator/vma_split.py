@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from backend.emulator.compound import head_of, split_huge
-from backend.emulator.mm import PTE_PRESENT, VM, Mm, Vma
-from backend.emulator.page import Pfns
+from backend.emulator.mm import VM, Mm, Vma
 from backend.errors import os_error
 
 if TYPE_CHECKING:
@@ -57,11 +55,9 @@ def merge_neighbours(m: Machine, mm: Mm) -> None:
 
 
 def _split(m: Machine, vma: Vma, address: int) -> Vma:
-    """Cut a VMA in two; the upper one is returned."""
+    """Cut a VMA in two; the upper one is returned. A transparent huge page across the cut stays one: both map a part of it
+    (split_huge_pmd_address() splits only the page table)."""
     at = (address - vma.start) // m.page_size
-    edge = vma.pte[at - 1 : at + 1]
-    if ((edge & PTE_PRESENT) != 0).all():
-        split_across(m, vma.pfns(np.array([at - 1, at])))
     upper = replace(
         vma,
         start=address,
@@ -80,13 +76,6 @@ def _split(m: Machine, vma: Vma, address: int) -> Vma:
     vma.mm.insert(upper)
     m.rmap.link(upper)
     return upper
-
-
-def split_across(m: Machine, pfns: Pfns) -> None:
-    """A transparent huge page of which one VMA has only a part is ordinary pages (split_huge_pmd_address())."""
-    heads = head_of(m.frames, pfns)
-    if heads[0] == heads[1]:
-        split_huge(m.frames, pfns)
 
 
 def _remove(m: Machine, vma: Vma) -> None:

@@ -6,7 +6,7 @@ import ctypes
 import errno
 import os
 import pwd
-import signal
+import select
 import time
 from array import array
 from functools import lru_cache
@@ -35,35 +35,12 @@ class LiveKernel:
             )
         self.name = os.uname().nodename
         self.page_size = os.sysconf("SC_PAGE_SIZE")
+        self._capabilities: Capabilities | None = None
 
     def capabilities(self) -> Capabilities:
-        caps = _effective_capabilities()
-        out: Capabilities = {"read": Capability(True), "write": Capability(True), "time": Capability(True)}
-        probes: tuple[tuple[Call, tuple[int | None, ...]], ...] = (
-            ("migrate_pages", (0, 2, None, None)),
-            ("move_pages", (0, 0, None, None, None, 0)),
-            ("mbind", (0, 0, 0, None, 0, 0)),
-            ("get_mempolicy", (None, None, 0, None, 0)),
-        )
-        for name, arguments in probes:
-            out[name] = _probe(name, arguments)
-        out["set_mempolicy"] = out["get_mempolicy"]
-        if not out["move_pages"].available:
-            out["move_all"] = out["move_pages"]
-        elif caps >> _CAP_SYS_NICE & 1:
-            out["move_all"] = Capability(True)
-        else:
-            out["move_all"] = Capability(
-                False, "pages that other processes map too need CAP_SYS_NICE: run as root"
-            )
-        try:
-            os.close(os.pidfd_open(os.getpid()))
-            out["pidfd"] = Capability(True)
-        except (OSError, AttributeError):
-            out["pidfd"] = Capability(
-                False, "no pidfd_open here (Linux 5.3 has it): the start time alone tells a recycled pid"
-            )
-        return out
+        if self._capabilities is None:
+            self._capabilities = _probed()
+        return self._capabilities
 
     def read(self, path: str, offset: int = 0, size: int = -1) -> bytes:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -105,11 +82,9 @@ class LiveKernel:
         return os.pidfd_open(pid)
 
     def pidfd_alive(self, fd: int) -> bool:
-        try:
-            signal.pidfd_send_signal(fd, 0)
-        except OSError as exc:
-            return exc.errno != errno.ESRCH
-        return True
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        return not poll.poll(0)
 
     def pidfd_close(self, fd: int) -> None:
         os.close(fd)
@@ -170,6 +145,36 @@ def _effective_capabilities() -> int:
     except (OSError, ValueError, IndexError):
         pass
     return 0
+
+
+def _probed() -> Capabilities:
+    caps = _effective_capabilities()
+    out: Capabilities = {"read": Capability(True), "write": Capability(True), "time": Capability(True)}
+    probes: tuple[tuple[Call, tuple[int | None, ...]], ...] = (
+        ("migrate_pages", (0, 2, None, None)),
+        ("move_pages", (0, 0, None, None, None, 0)),
+        ("mbind", (0, 0, 0, None, 0, 0)),
+        ("get_mempolicy", (None, None, 0, None, 0)),
+    )
+    for name, arguments in probes:
+        out[name] = _probe(name, arguments)
+    out["set_mempolicy"] = out["get_mempolicy"]
+    if not out["move_pages"].available:
+        out["move_all"] = out["move_pages"]
+    elif caps >> _CAP_SYS_NICE & 1:
+        out["move_all"] = Capability(True)
+    else:
+        out["move_all"] = Capability(
+            False, "pages that other processes map too need CAP_SYS_NICE: run as root"
+        )
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+        out["pidfd"] = Capability(True)
+    except (OSError, AttributeError):
+        out["pidfd"] = Capability(
+            False, "no pidfd_open here (Linux 5.3 has it): the start time alone tells a recycled pid"
+        )
+    return out
 
 
 def _probe(name: Call, arguments: tuple[int | None, ...]) -> Capability:

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
 
 from backend.errors import NumatuiError
 from numatui import __version__
-from numatui.cli import doctor, emulate, migrate, nodes, plan, ps, show
+from numatui.cli import bench, cgroups, cpuset, doctor, emulate, jobs, migrate, nodes, plan, ps, show, undo
 from numatui.cli.source import Choice
 
-COMMANDS = {
+COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
     "ps": ps.ps,
     "nodes": nodes.nodes,
     "show": show.show,
     "plan": plan.plan,
     "migrate": migrate.migrate,
+    "jobs": jobs.jobs,
+    "undo": undo.undo,
+    "cgroups": cgroups.cgroups,
+    "cpuset": cpuset.cpuset,
     "emulate": emulate.emulate,
+    "bench": bench.bench,
     "doctor": doctor.doctor,
 }
 
@@ -34,7 +40,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 for _name, _command in COMMANDS.items():
-    app.command(_name)(_command)
+    if isinstance(_command, typer.Typer):
+        app.add_typer(_command, name=_name)
+    else:
+        app.command(_name)(_command)
 
 
 def _version(wanted: bool) -> None:

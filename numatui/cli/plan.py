@@ -6,15 +6,11 @@ from typing import Annotated, Any
 
 import typer
 
-from backend.errors import NotSupported, UsageError
-from backend.facts import balancing, release
-from backend.kernel import Kernel
+from backend.errors import UsageError
 from backend.nodeset import NodeSet
-from backend.placement import read_placement
-from backend.plan import METHODS, Method, Plan, Subject, check_sets, make_plan, rule_of
-from backend.process import read_process
+from backend.plan import METHODS, Method, Plan, check_sets
+from backend.prepare import prepare
 from backend.remap import Rule, landings, remap
-from backend.topology import read_topology
 from numatui.cli import output
 from numatui.cli.source import kernel_of
 
@@ -22,6 +18,8 @@ From = Annotated[
     str, typer.Option("--from", metavar="SET", help="Source nodes: 0, 0-1,3, all, !2, +0-1 (relative).")
 ]
 To = Annotated[str, typer.Option("--to", metavar="SET", help="Target nodes, in the same grammar, or 'same'.")]
+Tree = Annotated[bool, typer.Option("--tree", help="Their children too, and theirs.")]
+Cgroup = Annotated[str | None, typer.Option(help="All processes of this cgroup and those below it.")]
 RULES: tuple[Rule, ...] = ("linux-6", "direct-v8")
 
 
@@ -32,6 +30,8 @@ def plan(
     pids: Annotated[
         list[int] | None, typer.Argument(help="Processes. Without any: only the mapping of nodes.")
     ] = None,
+    tree: Tree = False,
+    cgroup: Cgroup = None,
     nodes: Annotated[
         str | None, typer.Option(help="The nodes there are, instead of asking a machine (0-3).")
     ] = None,
@@ -48,7 +48,7 @@ def plan(
     Example: numatui plan --from 0-1 --to 2-3 4242
     """
     if nodes is not None:
-        if pids:
+        if pids or cgroup:
             raise UsageError("--nodes and pids exclude each other", "leave --nodes out to plan for processes")
         _print_mapping(nodes, sources, targets, check_rule(rule) or "linux-6", json, csv)
         return
@@ -57,9 +57,11 @@ def plan(
         pids or [],
         sources,
         targets,
-        method=method,
+        method=check_method(method),
         move_all=move_all,
         rule=check_rule(rule),
+        tree=tree,
+        cgroup=cgroup,
     )
     if json:
         output.print_json("plan", document(made))
@@ -74,41 +76,6 @@ def plan(
         )
     else:
         print_plan(made)
-
-
-def prepare(
-    kernel: Kernel,
-    pids: list[int],
-    sources: str,
-    targets: str,
-    *,
-    method: str,
-    move_all: bool,
-    rule: Rule | None = None,
-) -> Plan:
-    """Read what a plan needs and make it. Raises UsageError, NotFound, NotPermitted, NotSupported."""
-    topology = read_topology(kernel)
-    from_set = NodeSet.parse(sources, topology.ids)
-    to_set = NodeSet.parse(targets, topology.ids, same=from_set)
-    check_sets(from_set, to_set, topology.ids, topology.memory_ids)
-    subjects: list[Subject] = []
-    for pid in dict.fromkeys(pids):
-        process = read_process(kernel, pid)
-        if process.is_kernel_thread:
-            raise NotSupported(f"{pid} is a kernel thread: it has no memory of its own", "choose a process")
-        subjects.append(Subject(process, read_placement(kernel, pid)))
-    return make_plan(
-        subjects,
-        from_set,
-        to_set,
-        topology,
-        rule=rule or rule_of(release(kernel)),
-        method=check_method(method),
-        page_size=kernel.page_size,
-        move_all=move_all,
-        privileged=kernel.credentials()[1],
-        balancing=balancing(kernel),
-    )
 
 
 def check_method(text: str) -> Method:
@@ -141,6 +108,7 @@ def document(plan: Plan) -> dict[str, Any]:
         "pages": plan.pages,
         "seconds": round(plan.seconds, 3),
         "rate_measured": plan.rate_measured,
+        "stall_seconds": round(plan.stall, 4),
         "processes": [
             {
                 "pid": one.process.pid,
@@ -155,7 +123,8 @@ def document(plan: Plan) -> dict[str, Any]:
         ],
         "room": [
             {"node": room.node, "free": room.free, "incoming": room.incoming, "outgoing": room.outgoing,
-             "after": room.after, "reserve": room.reserve, "enough": room.enough}
+             "after": room.after, "reserve": room.reserve, "enough": room.enough,
+             "huge_pages": {str(size): count for size, count in room.huge_pages.items()}}
             for room in plan.room
         ],
         "warnings": [{"code": warning.code, "text": output.exact(warning.text), "fix": warning.fix} for warning in plan.warnings],
@@ -190,7 +159,10 @@ def print_plan(plan: Plan) -> None:
             )
     if plan.bytes:
         basis = "measured here" if plan.rate_measured else "assumed rate"
-        print(f"about {output.duration(plan.seconds)} ({output.size(plan.rate)}/s, {basis})")
+        stall = output.duration(plan.stall)
+        print(
+            f"about {output.duration(plan.seconds)} ({output.size(plan.rate)}/s, {basis}), in which it waits {stall} at a time"
+        )
     for warning in plan.warnings:
         output.note(f"{warning.code}: {warning.text}{f'; {warning.fix}' if warning.fix else ''}")
 

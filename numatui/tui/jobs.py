@@ -11,7 +11,9 @@ from typing import Literal
 from textual.message import Message
 
 from backend.kernel import Kernel
-from backend.migrate import Options, Outcome, Progress, Reason, migrate_process
+from backend.migrate import migrate_process
+from backend.options import Options
+from backend.outcome import Outcome, Progress, Reason
 from backend.plan import Plan
 from numatui.format import size
 from numatui.tui.reading import problem_of

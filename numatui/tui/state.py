@@ -12,7 +12,7 @@ from textual.dom import DOMNode
 from textual.reactive import reactive
 
 from backend.kernel import Kernel
-from backend.migrate import Options
+from backend.options import Options
 from backend.plan import Method, Plan
 from backend.text import printable
 from numatui.tui.jobs import Job, JobEnded, JobProgress

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from backend.emulator.hotplug import offline, online
 from backend.emulator.kernel import EmulatedKernel
 from backend.emulator.syscalls import Caller
 from backend.nodeset import CpuSet
@@ -36,13 +37,15 @@ def test_v2_empty_mems_are_the_parents_and_children_follow() -> None:
     [
         ("v2", "P", "cpuset.mems", "zero", "EINVAL"), ("v2", "P", "cpuset.mems", "3-1", "EINVAL"),
         ("v2", "P", "cpuset.mems", "1024", "ERANGE"), ("v2", "P", "cpuset.mems", "99999", "ERANGE"),
-        ("v2", "P", "cpuset.mems", "0-1\n", "ok"), ("v2", "P", "cpuset.mems", "1,7", "ok"),
+        ("v2", "P", "cpuset.mems", "0-1\n", "ok"), ("v2", "P", "cpuset.mems", "1,7", "EINVAL"),
         ("v2", "P/C", "cpuset.mems", "\n", "ENOSPC"), ("v1", "P/C", "cpuset.mems", "\n", "ENOSPC"),
         ("v1", "P", "cpuset.mems", "1", "EBUSY"), ("v1", "P/C", "cpuset.mems", "0-3", "EACCES"),
         ("v1", "", "cpuset.mems", "0", "EACCES"), ("v2", "", "cpuset.mems", "0", "ENOENT"),
         ("v2", "N", "cpuset.mems", "0", "ENOENT"), ("v2", "P", "cpuset.memory_migrate", "1", "ENOENT"),
         ("v1", "P", "cpuset.memory_migrate", "yes", "EINVAL"), ("v2", "P", "cpuset.mems.effective", "0", "EINVAL"),
-        ("v2", "P", "cpuset.cpus", "0-99", "EINVAL"), ("v2", "P/C", "cpuset.cpus", "\n", "ENOSPC"),
+        ("v2", "P", "cpuset.mems", "1023", "EINVAL"),
+        ("v1", "P", "cpuset.mems", "0-1,4", "EINVAL"), ("v1", "", "cpuset.mems", "0-3", "EACCES"),
+        ("v2", "P", "cpuset.cpus", "0-99", "ERANGE"), ("v2", "P", "cpuset.cpus", "8", "ERANGE"), ("v2", "P/C", "cpuset.cpus", "\n", "ENOSPC"),
         ("v1", "P", "cpuset.cpus", "7", "EBUSY"), ("v2", "P/C", "cgroup.procs", "999", "ESRCH"),
         ("v2", "P/C", "cgroup.procs", "x", "EINVAL"), ("v2", "P", "cgroup.procs", "1", "EBUSY"),
         ("v2", "P/C", "cgroup.procs", "0", "ok"), ("v1", "E", "tasks", "1", "ENOSPC"),
@@ -58,6 +61,25 @@ def test_what_a_write_answers(cgroups: Any, cpuset: str, file: str, data: str, r
     admin.spawn("P/C")
     kthread = admin.m.spawn("kthread", cpu=0, kernel_thread=True)
     assert admin.write(cpuset, file, str(kthread.pid) if data == "kernel" else data) == result
+
+
+@pytest.mark.parametrize(("cgroups", "result"), [("v1", "EINVAL"), ("v2", "ok")])
+def test_a_node_that_is_offline_may_be_named_in_v2_only(cgroups: Any, result: str) -> None:
+    admin = Admin(cgroups=cgroups)
+    admin.create("A", "0")
+    admin.m.run(offline(admin.m, 3))
+    assert admin.mems("A", "0,3") == result
+    effective = "cpuset.effective_mems" if cgroups == "v1" else "cpuset.mems.effective"
+    assert admin.read("A", effective) == "0"
+    admin.m.run(online(admin.m, 3))
+    assert admin.read("A", effective) == ("0" if cgroups == "v1" else "0,3")
+
+
+def test_the_2_6_profiles_ignore_absent_nodes() -> None:
+    admin = Admin("direct-v8")
+    admin.create("A", "0")
+    assert admin.mems("A", "1,9") == "ok"
+    assert admin.read("A", "cpuset.mems") == "1"
 
 
 def test_only_root_writes_and_a_process_that_ends_meanwhile_is_ESRCH() -> None:

@@ -122,6 +122,40 @@ def test_what_takes_a_part_of_it_makes_ordinary_pages_of_the_rest(cut: str) -> N
     check_at_rest(m)
 
 
+def test_one_that_two_mappings_have_a_part_of_moves_whole() -> None:
+    m, task, vma = mapped(VM.HUGEPAGE, 1)
+    call, before = Caller(0, True, task.pid), m.frames.compounds
+
+    def bind(first: int, count: int, node: int, flags: int) -> int:
+        mask = NodeSet([node]).mask()
+        at = vma.start + first * PAGE
+        return m.run(policy_calls.mbind(m, call, at, count * PAGE, Mode.BIND, 65, mask, flags))
+
+    assert bind(0, 3, 0, 0) == 0
+    assert [len(one.pte) for one in vma.mm.vmas] == [3, HUGE - 3]
+    assert move(m, task, [vma.start + PAGE], 2) == (0, [2])
+    assert [nodes_of(m, one) for one in vma.mm.vmas] == [[2] * 3, [2] * (HUGE - 3)]
+    assert m.frames.compounds == before
+    check_at_rest(m)
+    for first, count, node in ((0, 3, 3), (3, HUGE - 3, 1)):
+        assert bind(first, count, node, 2 | 1) == 0
+        assert [set(nodes_of(m, one)) for one in vma.mm.vmas] == [{node}, {node}]
+    assert migrate(m, task, [1], [0]) == 0
+    m.munmap(vma)
+    assert m.frames.compounds == before - 1, "ordinary pages of the rest"
+    check_at_rest(m)
+
+
+@pytest.mark.parametrize("node", [0, 1, 2, 3])
+def test_mbind_moves_a_huge_page_to_the_node_of_the_policy_from_wherever_the_task_runs(node: int) -> None:
+    m, task, vma = mapped(VM.HUGEPAGE, 1)
+    mask = NodeSet([node]).mask()
+    call = Caller(0, True, task.pid)
+    m.run(policy_calls.mbind(m, call, vma.start, HUGE * PAGE, Mode.BIND, 65, mask, 2))
+    assert nodes_of(m, vma) == [node] * HUGE
+    assert whole(m, vma) == 1
+
+
 def test_mbind_interleaves_huge_pages_whole() -> None:
     m, task, vma = mapped(VM.HUGEPAGE, 4)
     mask = NodeSet([1, 3]).mask()

@@ -12,6 +12,7 @@
 # NUMATUI_GUEST_DIR: where kernel and initramfs are kept. BOOT_LIMIT, LIMIT: seconds. GUEST_ENV: names of variables that
 # the command gets, beside PATH, HOME and LANG. NUMATUI_GUEST_MODULES is the kernel's module tree, for insmod.
 set -euo pipefail
+export PATH=$PATH:/usr/sbin:/sbin
 G=${NUMATUI_GUEST_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/numatui-guest}
 
 # The modules of the initramfs, in the order in which they depend on each other.
@@ -26,7 +27,8 @@ die() {
 
 check() {
   local missing=() tool
-  for tool in qemu-system-x86_64:qemu-system-x86 busybox:busybox-static cpio:cpio gzip:gzip flock:util-linux; do
+  for tool in qemu-system-x86_64:qemu-system-x86 busybox:busybox-static cpio:cpio gzip:gzip flock:util-linux \
+    mkswap:util-linux mkfs.ext4:e2fsprogs; do
     command -v "${tool%:*}" >/dev/null || missing+=("${tool#*:}")
   done
   if [ ! -s "$G/initrd.gz" ]; then

@@ -17,7 +17,13 @@ HERE = Path(__file__).resolve().parent
 INSIDE = HERE / "inside"
 REPOSITORY = HERE.parent.parent
 SCRIPT = HERE / "guest.sh"
-OUTSIDE_TOO = ("test_contract.py", "test_container.py")
+OUTSIDE_TOO = (
+    "test_contract.py",
+    "test_contract_cpusets.py",
+    "test_contract_files.py",
+    "test_contract_memory.py",
+    "test_container.py",
+)
 """Tests that run on this machine as well: on the emulator, or with what every Linux has."""
 OWN_TOPOLOGY = {"test_cpuless.py": "cpuless", "test_memoryless.py": "memoryless"}
 """Tests of another machine than the one with four nodes."""

@@ -3,9 +3,16 @@
 Each command is a list on one line of stdin (`["allocate", {…}]`), each answer one JSON document on one line of stdout.
 It needs nothing but Python, the C library and Linux on x86-64, and reads no file after it has said that it has started.
 
-    allocate {region: {"kind": KIND, "on": {node: pages}, "policy": bool}}   → {region: [address, bytes]}
+    allocate {region: {"kind": KIND, "on": {node: pages}, "untouched": pages, "policy": bool}}
+                               → {region: [address, bytes]}; the untouched pages come last
     verify                     → null, or what is wrong: every page still holds what was written at its own address
     touch                      write every page (the same contents)
+    bind REGION MODE NODES FLAGS FIRST COUNT   mbind(2) of some of a region's pages
+    set_policy MODE NODES      set_mempolicy(2)
+    lock REGION                mlock(2)
+    page_out REGION            madvise(2) MADV_PAGEOUT
+    sync REGION                fsync(2) of a file
+    forget REGION              a synced file's pages leave memory; the next touch reads them from its device
     churn THREADS / calm       threads map, fill, check and unmap memory of their own, and check the regions meanwhile
                                → {"rounds": N, "wrong": null or text}
     spin SECONDS               keep the CPU busy without touching the regions
@@ -14,7 +21,8 @@ It needs nothing but Python, the C library and Linux on x86-64, and reads no fil
     exit
 
 KIND: anon (small pages), thp (transparent huge pages), huge (hugetlb, 2 MiB), shared (shared anonymous), locked
-(mlock). `policy`: whether the region keeps its binding afterwards.
+(mlock), file (a new one at "path", mapped "private" or shared; "dirty": written to through the mapping; "unlinked": its
+name is gone). `policy`: whether the region keeps its binding afterwards.
 """
 
 from __future__ import annotations
@@ -32,9 +40,9 @@ from typing import Any, NoReturn
 
 PAGE = 4096
 HUGE = 2 << 20
-SYS_VMSPLICE, SYS_MBIND = 278, 237
+SYS_VMSPLICE, SYS_MBIND, SYS_SET_MEMPOLICY = 278, 237, 238
 MPOL_DEFAULT, MPOL_BIND = 0, 2
-MADV_HUGEPAGE, MADV_NOHUGEPAGE, MADV_POPULATE_READ = 14, 15, 22
+MADV_DONTNEED, MADV_HUGEPAGE, MADV_NOHUGEPAGE, MADV_PAGEOUT, MADV_POPULATE_READ = 4, 14, 15, 21, 22
 MAP_HUGETLB, MAP_NORESERVE = 0x40000, 0x4000
 PROTECTION = mmap.PROT_READ | mmap.PROT_WRITE
 
@@ -63,29 +71,39 @@ def check(result: int) -> int:
     return result
 
 
-def map_memory(length: int, flags: int) -> int:
+def map_memory(length: int, flags: int, file: int = -1) -> int:
     """mmap(2): the address."""
-    address = libc.mmap(None, length, PROTECTION, flags | mmap.MAP_ANONYMOUS, -1, 0)
+    flags |= mmap.MAP_ANONYMOUS if file < 0 else 0
+    address = libc.mmap(None, length, PROTECTION, flags, file, 0)
     if address is None or address == ctypes.c_void_p(-1).value:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
     return address
 
 
-def mbind(address: int, length: int, mode: int, node: int = 0) -> None:
-    """mbind(2) to one node, or back to the default policy."""
-    mask = ctypes.c_ulong(1 << node) if mode != MPOL_DEFAULT else None
+def mbind(address: int, length: int, mode: int, nodes: tuple[int, ...] = (), flags: int = 0) -> None:
+    """mbind(2)."""
     check(
         libc.syscall(
             ctypes.c_long(SYS_MBIND),
             ctypes.c_void_p(address),
             ctypes.c_ulong(length),
             ctypes.c_long(mode),
-            ctypes.byref(mask) if mask is not None else None,
-            ctypes.c_ulong(65 if mask is not None else 0),
-            ctypes.c_ulong(0),
+            *_mask(nodes),
+            ctypes.c_ulong(flags),
         )
     )
+
+
+def set_mempolicy(mode: int, nodes: tuple[int, ...] = ()) -> None:
+    """set_mempolicy(2)."""
+    check(libc.syscall(ctypes.c_long(SYS_SET_MEMPOLICY), ctypes.c_long(mode), *_mask(nodes)))
+
+
+def _mask(nodes: tuple[int, ...]) -> tuple[Any, Any]:
+    if not nodes:
+        return None, ctypes.c_ulong(0)
+    return ctypes.byref(ctypes.c_ulong(sum(1 << node for node in nodes))), ctypes.c_ulong(65)
 
 
 def populate() -> None:
@@ -108,6 +126,7 @@ class Victim:
 
     def __init__(self) -> None:
         self.regions: dict[str, tuple[int, int]] = {}
+        self.files: dict[str, int] = {}
         self.kept: list[int] = []
         self.threads: list[threading.Thread] = []
         self.stop = threading.Event()
@@ -116,13 +135,15 @@ class Victim:
 
     def allocate(self, layout: dict[str, dict[str, Any]]) -> dict[str, tuple[int, int]]:
         for name, region in layout.items():
-            self.regions[name] = self._region(region)
+            self.regions[name] = self._region(name, region)
         return self.regions
 
-    def _region(self, region: dict[str, Any]) -> tuple[int, int]:
+    def _region(self, name: str, region: dict[str, Any]) -> tuple[int, int]:
         kind = region.get("kind", "anon")
         amounts = {int(node): pages * PAGE for node, pages in region["on"].items()}
-        length = sum(amounts.values())
+        length = sum(amounts.values()) + region.get("untouched", 0) * PAGE
+        if kind == "file":
+            return self._file(name, region, amounts, length), length
         if kind == "huge":
             start = map_memory(length, mmap.MAP_PRIVATE | MAP_HUGETLB)
         elif kind == "shared":
@@ -132,7 +153,7 @@ class Victim:
             check(libc.madvise(start, length, MADV_HUGEPAGE if kind == "thp" else MADV_NOHUGEPAGE))
         position = start
         for node, amount in amounts.items():
-            mbind(position, amount, MPOL_BIND, node)
+            mbind(position, amount, MPOL_BIND, (node,))
             self._fill(position, amount)
             position += amount
         if not region.get("policy"):
@@ -140,6 +161,30 @@ class Victim:
         if kind == "locked":
             check(libc.mlock(start, length))
         return start, length
+
+    def _file(self, name: str, region: dict[str, Any], amounts: dict[int, int], length: int) -> int:
+        """Written through its descriptor under a policy of the process, which says where the pages of the cache lie."""
+        file = self.files[name] = os.open(region["path"], os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        os.ftruncate(file, length)
+        start = map_memory(length, mmap.MAP_PRIVATE if region.get("private") else mmap.MAP_SHARED, file)
+        position = start
+        for node, amount in amounts.items():
+            set_mempolicy(MPOL_BIND, (node,))
+            for address in range(position, position + amount, PAGE):
+                os.pwrite(file, contents(address), address - start)
+            position += amount
+        set_mempolicy(MPOL_DEFAULT)
+        os.fsync(file)
+        if region.get("dirty"):
+            self._fill(start, length)
+        self._read(start, length)
+        if region.get("unlinked"):
+            os.unlink(region["path"])
+        return start
+
+    def _read(self, start: int, length: int) -> None:
+        for address in range(start, start + length, PAGE):
+            ctypes.string_at(address, 8)
 
     def _fill(self, start: int, length: int) -> None:
         for address in range(start, start + length, PAGE):
@@ -155,6 +200,26 @@ class Victim:
     def touch(self) -> None:
         for start, length in self.regions.values():
             self._fill(start, length)
+
+    def bind(self, region: str, mode: int, nodes: list[int], flags: int, first: int, count: int) -> None:
+        start, _ = self.regions[region]
+        mbind(start + first * PAGE, count * PAGE, mode, tuple(nodes), flags)
+
+    def set_policy(self, mode: int, nodes: list[int]) -> None:
+        set_mempolicy(mode, tuple(nodes))
+
+    def lock(self, region: str) -> None:
+        check(libc.mlock(*self.regions[region]))
+
+    def page_out(self, region: str) -> None:
+        check(libc.madvise(*self.regions[region], MADV_PAGEOUT))
+
+    def sync(self, region: str) -> None:
+        os.fsync(self.files[region])
+
+    def forget(self, region: str) -> None:
+        check(libc.madvise(*self.regions[region], MADV_DONTNEED))
+        os.posix_fadvise(self.files[region], 0, 0, os.POSIX_FADV_DONTNEED)
 
     def churn(self, threads: int) -> None:
         self.stop.clear()
@@ -197,8 +262,7 @@ class Victim:
         if pid == 0:
             os.close(held)
             for start, length in self.regions.values():
-                for address in range(start, start + length, PAGE):
-                    ctypes.string_at(address, 8)
+                self._read(start, length)
             os.write(said, b"!")
             os.read(waiting, 1)
             os._exit(0)

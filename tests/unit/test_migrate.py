@@ -20,9 +20,11 @@ from backend.emulator.machine import Machine
 from backend.emulator.syscalls import Caller
 from backend.errors import NotFound, NotPermitted, NotSupported, NumatuiError
 from backend.facts import release
-from backend.journal import runs_of
-from backend.migrate import Options, Outcome, Progress, migrate_process
+from backend.migrate import migrate_process
 from backend.nodeset import NodeSet
+from backend.options import Options
+from backend.outcome import Outcome, Progress
+from backend.pagemap import runs_of
 from backend.placement import read_placement
 from backend.plan import Plan, Subject, make_plan, rule_of
 from backend.process import Identity, Process, read_process
@@ -343,7 +345,7 @@ class Huge(Hiding):
             return self._kernel.move_pages(pid, pages, nodes, status, flags)
         blocks = sorted({page >> 21 for page in pages})
         whole = array("Q", [(block << 21) + n * PAGE for block in blocks for n in range(512)])
-        (path,) = (self.folder / "jobs").iterdir()
+        (path,) = (self.folder / "jobs").glob("*.jsonl")
         lines = [json.loads(line) for line in path.read_text().splitlines()]
         runs = [run for line in lines for run in line.get("runs", [])]
         known = {start + n * PAGE for start, count in runs for n in range(count)}
@@ -393,7 +395,7 @@ def test_batches_are_measured_in_bytes(tmp_path: Path) -> None:
         assert move(kernel, task.pid, [0], [1], tmp_path).complete
     assert sizes[PAGE] == [100]
     assert max(sizes[1 << 21]) * (1 << 21) <= 32 << 20
-    assert sizes[1 << 21][0] == 1
+    assert sizes[1 << 21][0] == 2
 
 
 def test_a_job_that_waits_for_its_rate_can_be_cancelled(tmp_path: Path) -> None:
@@ -438,7 +440,7 @@ def test_batches_adapt_to_the_budget(tmp_path: Path) -> None:
 
 class TestJournal:
     def lines(self, tmp_path: Path) -> list[dict[str, Any]]:
-        (path,) = (tmp_path / "jobs").iterdir()
+        (path,) = (tmp_path / "jobs").glob("*.jsonl")
         return [json.loads(line) for line in path.read_text().splitlines()]
 
     def test_the_head_and_the_batch_are_on_disk_before_pages_move(self, tmp_path: Path) -> None:
@@ -460,7 +462,8 @@ class TestJournal:
         assert head["pid"] == pid
         assert head["start_time"] == m.tasks[pid].start_time
         assert head["moves"] == [[0, 2]]
-        assert batch == {"from": 0, "to": 2, "page_size": PAGE, "runs": [[vma.start, 100]]}
+        assert batch == {"chunk": 1, "from": 0, "to": 2, "page_size": PAGE, "runs": [[vma.start, 100]]}
+        assert self.lines(tmp_path)[-2:][0] == {"after": 1, "moved": 100}
         assert self.lines(tmp_path)[-1]["end"] == "done"
         assert self.lines(tmp_path)[0]["job"] == outcome.job
 
@@ -471,7 +474,7 @@ class TestJournal:
             move(kernel, pid, [0], [2], tmp_path)
         finally:
             os.umask(old)
-        (path,) = (tmp_path / "jobs").iterdir()
+        (path,) = (tmp_path / "jobs").glob("*.jsonl")
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 
@@ -490,9 +493,9 @@ class TestJournal:
         assert nodes_of(m, m.tasks[pid].mm.vmas[0]).count(2) == 0
 
     def test_a_disk_that_fills_in_mid_move_stops_it_and_what_had_moved_is_said(self, tmp_path: Path) -> None:
-        m = machine("linux-6", pages=4096)
+        m = machine("linux-6", pages=20_000)
         task = m.spawn("t", cpu=0)
-        vma = region(m, task, {0: 3000})
+        vma = region(m, task, {0: 18_000})
         kernel = EmulatedKernel(m)
         real = os.write
 
@@ -507,7 +510,7 @@ class TestJournal:
         finally:
             os.write = real
         moved = nodes_of(m, vma).count(1)
-        assert 0 < moved < 3000
+        assert 0 < moved < 18_000
         assert outcome.moved == moved * PAGE
         assert "disk is full" in outcome.error
         assert not outcome.complete
@@ -531,7 +534,13 @@ class TestJournal:
         assert self.lines(tmp_path)[-1]["end"] == "failed"
 
     def test_runs(self) -> None:
-        assert runs_of([0, 4096, 8192, 20480], 4096) == [(0, 3), (20480, 1)]
+        for addresses, runs in (
+            ([], []),
+            ([4096], [(4096, 1)]),
+            ([0, 4096, 8192, 20480], [(0, 3), (20480, 1)]),
+            ([0, 8192, 12288], [(0, 1), (8192, 2)]),
+        ):
+            assert runs_of(np.array(addresses, np.uint64), 4096) == runs
 
 
 def test_identity_is_pid_and_start_time() -> None:

@@ -140,7 +140,7 @@ def test_the_scan_finds_what_a_whole_walk_finds_and_reads_less(
 
 
 def test_frames_are_found_by_block_and_where_blocks_are_of_two_nodes_by_zone() -> None:
-    nodes = FrameNodes(4, np.array([0, UNKNOWN, 1], np.int32), (Span(4, 6, 0), Span(6, 8, 1)))
+    nodes = FrameNodes(4, np.array([0, UNKNOWN, 1, UNKNOWN], np.int32), (Span(4, 6, 0), Span(6, 8, 1)))
     assert nodes.of(np.array([0, 3, 4, 5, 6, 7, 8, 11, 12, 99], np.uint64)).tolist() == [
         0, 0, 0, 0, 1, 1, 1, 1, UNKNOWN, UNKNOWN,
     ]  # fmt: skip

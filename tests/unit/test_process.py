@@ -11,10 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backend.errors import NotFound, NotPermitted, ParseError
-from backend.process import Identity, parse_stat, parse_status, read_process, read_processes, read_stat
+from backend.process import Identity, parse_stat, parse_status, read_process, read_stat
 from backend.recording import RecordedKernel
+from backend.survey import Surveyor
 from backend.text import printable
-from tests.unit.trees import process_files, write
+from backend.topology import read_topology
+from tests.unit.trees import process_files, two_nodes, write
 
 HOSTILE = [
     b"a) S 1 (b",
@@ -88,11 +90,12 @@ def test_what_an_errno_means(number: int, error: type[NotFound], code: int) -> N
 
 def test_processes_that_are_broken_or_gone_are_left_out(tmp_path: Path) -> None:
     tree = write(
-        tmp_path,
-        {**process_files(7, b"x"), **process_files(9, b"y"), "proc/8/stat": b"garbage", "proc/self/x": b""},
+        two_nodes(tmp_path),
+        {**process_files(9, b"y"), "proc/8/stat": b"garbage", "proc/self/x": b""},
     )
     (tree / "proc/9/stat").unlink()
-    assert [process.pid for process in read_processes(RecordedKernel(tree))] == [7]
+    kernel = RecordedKernel(tree)
+    assert [row.process.pid for row in Surveyor(kernel, read_topology(kernel)).read()] == [7]
 
 
 @given(st.binary(max_size=300))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,8 +27,8 @@ def take_apart(m: Machine, pages: Pfns) -> tuple[Pfns, Pfns]:
     return pages[~huge], pages[huge]
 
 
-def migrate_blocks(m: Machine, pages: Pfns, target: Callable[[Pfns], int], strict: bool) -> Events:
-    """Isolated huge pages, frame by frame, each to the node that `target` says for it. Everything is put back afterwards,
+def migrate_blocks(m: Machine, pages: Pfns, target: Callable[[Pfns], Sequence[int]]) -> Events:
+    """Isolated huge pages, frame by frame, each to the first of the nodes that `target` says for it. Everything is put back afterwards,
     except transparent huge pages for which there was no block: these are split.
 
     Returns (huge pages not moved, the base pages that they became; still isolated). OSError ENOMEM: no page of the pool, and none can be
@@ -39,7 +39,7 @@ def migrate_blocks(m: Machine, pages: Pfns, target: Callable[[Pfns], int], stric
     split: list[Pfns] = [pages[:0]]
     for at in range(0, len(pages), size):
         old = pages[at : at + size]
-        new, fresh = target_block(m, old, target(old), strict)
+        new, fresh = target_block(m, old, target(old))
         if not len(new) and m.frames.flags[old[0]] & PG.HUGETLB:
             putback(m, np.concatenate([*split, pages[at:]]))
             m.count("pgmigrate_fail", 1)

@@ -78,8 +78,9 @@ def migrate_isolated(
     not_moved = 0
     pages, huge = take_apart(m, pages)
     if len(huge):
+        nodes = (target,) if strict else m.frames.zones[target].zonelist
         try:
-            not_moved, became_small = yield from migrate_blocks(m, huge, lambda block: target, strict)
+            not_moved, became_small = yield from migrate_blocks(m, huge, lambda block: nodes)
         except OSError:
             putback(m, pages)
             return -errno.ENOMEM

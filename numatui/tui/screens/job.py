@@ -10,7 +10,7 @@ from textual.containers import VerticalScroll
 from textual.screen import Screen
 from textual.widgets import Footer, Static
 
-from backend.migrate import REASONS
+from backend.outcome import REASONS
 from backend.text import printable
 from numatui.format import duration, percent, size
 from numatui.tui import bars

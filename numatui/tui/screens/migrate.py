@@ -14,10 +14,12 @@ from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import Button, Footer, Input, Label, Static
 
+from backend.conditions import Conditions
 from backend.errors import NumatuiError
 from backend.nodeset import NodeSet
-from backend.placement import read_placement, sum_by_node
+from backend.placement import sum_by_node
 from backend.plan import METHODS, Method, Plan, Subject, make_plan, rule_of
+from backend.prepare import placement_of
 from backend.process import Process, read_process
 from backend.text import printable
 from numatui.format import size
@@ -107,7 +109,7 @@ class MigrateScreen(Screen[None]):
                 if process.identity != known.identity:
                     problems.append(f"process {known.pid} has ended; another has its number now")
                     continue
-                subjects.append(Subject(process, read_placement(kernel, known.pid)))
+                subjects.append(Subject(process, placement_of(kernel, process)))
             except NumatuiError as exc:
                 problems.append(exc.what)
             except Exception as exc:
@@ -138,6 +140,13 @@ class MigrateScreen(Screen[None]):
         pieces = [(" Migrate ", "dim"), (name, "bold"), (f"  {size(total)}", "accent")]
         self.query_one("#title", Static).update(Paint.of(self.app).text(pieces))
 
+    def _conditions(self, snapshot: Snapshot) -> Conditions:
+        """What the snapshot tells; the rate of jobs that have ended stands for that of all moves."""
+        best = int(max([0, *(job.rate for job in state_of(self).jobs if job.ended)]))
+        ids = snapshot.topology.memory_ids
+        rates = {(a, b): best for a in ids for b in ids} if best else {}
+        return Conditions(snapshot.facts.privileged, snapshot.balancing, rates=rates)
+
     def _replan(self) -> None:
         snapshot, subjects = self.snapshot, self.subjects
         if snapshot is None or subjects is None:
@@ -157,9 +166,7 @@ class MigrateScreen(Screen[None]):
                     method=self.method,
                     page_size=state.kernel.page_size,
                     move_all=self.move_all,
-                    privileged=snapshot.facts.privileged,
-                    balancing=snapshot.balancing,
-                    measured_rate=int(max([0, *(job.rate for job in state.jobs if job.ended)])),
+                    conditions=self._conditions(snapshot),
                 )
             except NumatuiError as exc:
                 error = exc.what

@@ -2,32 +2,80 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Protocol
+from array import array
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Literal, Protocol
 
-import numpy as np
 import pytest
 
-from backend.emulator.fork import fork
-from backend.emulator.kernel import EmulatedKernel
-from backend.emulator.layout import populate
-from backend.emulator.machine import Machine, NodeSpec
-from backend.emulator.mm import PTE_PRESENT, Vma
-from backend.emulator.profile import PROFILES
-from backend.emulator.syscalls import Caller
-from backend.emulator.task import Task
 from backend.kernel import Kernel
 from backend.live.kernel import LiveKernel
-from backend.nodeset import CpuSet
-from numatui.cli.app import run
-from numatui.cli.source import Choice
-from tests.guest.inside.rig import LinuxVictim, MiB, Result, Victim, nearly_full, numatui, region_pages
+from backend.nodeset import NodeSet
+from backend.placement import Vma as PlacedVma
+from tests.guest.inside import facilities
+from tests.guest.inside.emulated import SWAP, EmulatedBox
+from tests.guest.inside.rig import LinuxVictim, Result, nearly_full, numatui, region_vmas, vmstat
 
-DISTANCES = [[10, 16, 22, 28], [16, 10, 28, 22], [22, 28, 10, 16], [28, 22, 16, 10]]
-"""As guest.sh describes the machine with four nodes."""
+FilesystemName = Literal["ext4", "tmpfs"]
+
+
+class Victim(Protocol):
+    """A process with regions of known layout and contents, real or emulated."""
+
+    @property
+    def pid(self) -> int: ...
+
+    def pages(self, region: str = "memory") -> dict[int, int]:
+        """Node → base pages of the region, as numa_maps has them."""
+        ...
+
+    def verify(self) -> None:
+        """Reads every page. Asserts that the contents are what was written, at the addresses where they were."""
+        ...
+
+    def touch(self) -> None:
+        """Write to every page."""
+        ...
+
+    def addresses(self, region: str = "memory") -> range:
+        """The addresses of the region's base pages."""
+        ...
+
+    def run_on(self, node: int) -> None:
+        """From now on it runs on the CPUs of a node."""
+        ...
+
+    def bind(
+        self, mode: int, nodes: list[int], flags: int = 0, part: range | None = None, region: str = "memory"
+    ) -> None:
+        """mbind(2) of the region, or of the pages of a part of it."""
+        ...
+
+    def set_policy(self, mode: int, nodes: list[int]) -> None:
+        """set_mempolicy(2)."""
+        ...
+
+    def page_out(self, region: str = "memory") -> None:
+        """Anonymous pages into swap (MADV_PAGEOUT)."""
+        ...
+
+    def sync(self, region: str = "memory") -> None:
+        """fsync(2) of a file."""
+        ...
+
+    def forget(self, region: str = "memory") -> None:
+        """A synced file's pages leave memory; the next access reads them from its device."""
+        ...
+
+    def fork(self) -> int:
+        """A child that maps the same pages."""
+        ...
+
+    def end(self) -> None:
+        """End the process and wait until its pid is free."""
+        ...
 
 
 class Box(Protocol):
@@ -36,8 +84,12 @@ class Box(Protocol):
     @property
     def kernel(self) -> Kernel: ...
 
-    def victim(self, on: dict[int, int], uid: int = 0) -> Victim:
-        """A process on node 3 with so many pages on each node, which ends with the test."""
+    def victim(
+        self, on: dict[int, int], uid: int = 0, more: dict[str, dict[str, Any]] = ..., **memory: Any
+    ) -> Victim:
+        """A process on node 3, which ends with the test. Its region `memory` has so many pages on each node; `memory` and
+        `more` say what else it is and which regions there are besides, in the words of victim.py, where a file has a
+        `filesystem` instead of a path."""
         ...
 
     def numatui(self, *arguments: object, uid: int = 0) -> Result:
@@ -48,6 +100,42 @@ class Box(Protocol):
         """For a while the node has about that many bytes free beyond what the kernel keeps."""
         ...
 
+    def swap(self) -> AbstractContextManager[None]:
+        """For a while there is swap space, plenty of it. Nobody may have pages there when it goes."""
+        ...
+
+    def cpuset(self, name: str, mems: str) -> str:
+        """A new cgroup with these nodes: its directory."""
+        ...
+
+    def counter(self, name: str) -> int:
+        """A line of /proc/vmstat, up to date."""
+        ...
+
+
+def query(box: Box, pid: int, addresses: list[int]) -> list[int]:
+    """What move_pages(2) says of addresses: nodes or negative errnos."""
+    status = array("i", [99]) * len(addresses)
+    box.kernel.move_pages(pid, array("Q", addresses), None, status, 0)
+    return list(status)
+
+
+def move(box: Box, pid: int, addresses: list[int], node: int, flags: int = 2) -> list[int]:
+    """move_pages(2) of addresses to one node: their statuses."""
+    status = array("i", [99]) * len(addresses)
+    box.kernel.move_pages(pid, array("Q", addresses), array("i", [node]) * len(addresses), status, flags)
+    return list(status)
+
+
+def migrate_pages(box: Box, pid: int, old: list[int], new: list[int]) -> int:
+    """migrate_pages(2) with masks of one word."""
+    return box.kernel.migrate_pages(pid, 65, NodeSet(old).mask(), NodeSet(new).mask())
+
+
+def lines(box: Box, one: Victim, region: str = "memory") -> list[PlacedVma]:
+    """What numa_maps says of a region."""
+    return region_vmas(box.kernel, one.pid, one.addresses(region))
+
 
 class LinuxBox:
     """This Linux."""
@@ -55,9 +143,18 @@ class LinuxBox:
     def __init__(self) -> None:
         self.kernel = LiveKernel()
         self.made: list[LinuxVictim] = []
+        self.cpusets: list[Path] = []
+        self.files: list[Path] = []
 
-    def victim(self, on: dict[int, int], uid: int = 0) -> LinuxVictim:
-        self.made.append(LinuxVictim({"memory": {"on": on}}, uid=uid))
+    def victim(
+        self, on: dict[int, int], uid: int = 0, more: dict[str, dict[str, Any]] | None = None, **memory: Any
+    ) -> LinuxVictim:
+        layout = {"memory": {"on": on, **memory}, **(more or {})}
+        for region in layout.values():
+            if "filesystem" in region:
+                self.files.append(_folder(region.pop("filesystem")) / f"file{len(self.files)}")
+                region["path"] = str(self.files[-1])
+        self.made.append(LinuxVictim(layout, uid=uid))
         return self.made[-1]
 
     def numatui(self, *arguments: object, uid: int = 0) -> Result:
@@ -66,87 +163,28 @@ class LinuxBox:
     def nearly_full(self, node: int, spare: int) -> AbstractContextManager[None]:
         return nearly_full(node, spare)
 
+    def swap(self) -> AbstractContextManager[None]:
+        return facilities.swap_on(SWAP)
+
+    def cpuset(self, name: str, mems: str) -> str:
+        self.cpusets.append(facilities.make_cpuset(name, mems))
+        return str(self.cpusets[-1])
+
+    def counter(self, name: str) -> int:
+        Path("/proc/sys/vm/stat_refresh").write_text("1")
+        return vmstat(self.kernel, name)
+
     def close(self) -> None:
         for one in self.made:
             one.end()
+        for folder in self.cpusets:
+            folder.rmdir()
+        for file in self.files:
+            file.unlink(missing_ok=True)
 
 
-class EmulatedVictim:
-    """A task of an emulated machine. Contents are compared with what was last stored there."""
-
-    def __init__(self, kernel: EmulatedKernel, task: Task, vma: Vma) -> None:
-        self.kernel, self.task, self.vma = kernel, task, vma
-        self.start = vma.start
-
-    @property
-    def pid(self) -> int:
-        return self.task.pid
-
-    def pages(self, region: str = "memory") -> dict[int, int]:
-        return region_pages(self.kernel, self.pid, self.start, self.vma.pages * self.kernel.page_size)
-
-    def addresses(self, region: str = "memory") -> range:
-        size = self.kernel.page_size
-        return range(self.start, self.start + self.vma.pages * size, size)
-
-    def verify(self) -> None:
-        vma = self.vma
-        assert vma.start == self.start
-        assert vma.expected is not None
-        index = np.arange(vma.pages, dtype=np.int64)
-        assert ((vma.pte & PTE_PRESENT) != 0).all()
-        assert (self.kernel.machine.frames.contents[vma.pfns(index)] == vma.expected).all()
-
-    def fork(self) -> int:
-        child: Task = self.kernel.machine.run(fork(self.kernel.machine, self.task))
-        return child.pid
-
-    def end(self) -> None:
-        self.kernel.machine.exit(self.task)
-
-
-class EmulatedBox:
-    """An emulated machine of four nodes with 64 MiB each."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        nodes = [NodeSpec(node, 64 * MiB // 4096, CpuSet([node])) for node in range(4)]
-        distances = {(a, b): value for a, row in enumerate(DISTANCES) for b, value in enumerate(row)}
-        self.machine = Machine(PROFILES["linux-6"], nodes, distances)
-        self.kernel = EmulatedKernel(self.machine)
-        self.monkeypatch = monkeypatch
-        self.machine.spawn("init", cpu=0, command="/sbin/init")
-        self.machine.spawn("kthreadd", cpu=0, kernel_thread=True)
-
-    def victim(self, on: dict[int, int], uid: int = 0) -> EmulatedVictim:
-        task = self.machine.spawn("victim", cpu=3, uid=uid, command="victim.py")
-        vma = self.machine.mmap(task, sum(on.values()), name="memory")
-        vma.expected = np.zeros(vma.pages, np.uint64)
-        position = 0
-        for node, pages in on.items():
-            populate(self.machine, vma, np.arange(position, position + pages, dtype=np.int64), node)
-            position += pages
-        return EmulatedVictim(self.kernel, task, vma)
-
-    def numatui(self, *arguments: object, uid: int = 0) -> Result:
-        caller = EmulatedKernel(self.machine, Caller(uid, uid == 0))
-        out, err = io.StringIO(), io.StringIO()
-        with self.monkeypatch.context() as patch:
-            patch.setattr(Choice, "open", lambda _: caller)
-            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-                code = run([str(one) for one in arguments])
-        return Result(code, out.getvalue(), err.getvalue())
-
-    @contextmanager
-    def nearly_full(self, node: int, spare: int) -> Iterator[None]:
-        free_pages = self.machine.frames.zones[node].free - spare // self.machine.page_size
-        task = self.machine.spawn("balloon", cpu=node)
-        vma = self.machine.mmap(task, free_pages)
-        populate(self.machine, vma, np.arange(free_pages, dtype=np.int64), node)
-        yield
-        self.machine.exit(task)
-
-    def close(self) -> None:
-        pass
+def _folder(filesystem: FilesystemName) -> Path:
+    return facilities.ext4() if filesystem == "ext4" else Path("/dev/shm")
 
 
 def make_box(kind: str, monkeypatch: pytest.MonkeyPatch) -> LinuxBox | EmulatedBox:

@@ -9,12 +9,15 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from numatui.cli.app import run
 from tests.guest.inside import rig
+
+if TYPE_CHECKING:
+    from tests.guest.inside.boxes import Box
 
 IN_GUEST = os.environ.get("NUMATUI_IN_GUEST", "")
 """The topology of the guest that this is, or nothing outside."""
@@ -55,6 +58,17 @@ def machine() -> None:
         for folder in Path(needed).parents:
             with contextlib.suppress(OSError):
                 folder.chmod(folder.stat().st_mode | 0o055)
+
+
+@pytest.fixture(params=["linux" if IN_GUEST else "emulator"])
+def box(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Box]:
+    """The machine of the contract's tests: this guest, outside the emulated one."""
+    from tests.guest.inside.boxes import make_box
+
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    made = make_box(request.param, monkeypatch)
+    yield made
+    made.close()
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ import backend.migrate  # noqa: F401
 from backend.kernel import Kernel
 from backend.live.kernel import LiveKernel
 from backend.nodeset import NodeSet
-from backend.placement import read_placement
+from backend.placement import Vma, read_placement
 from backend.topology import read_topology
 from numatui.cli.app import run
 
@@ -162,40 +162,17 @@ def wait_until(condition: Callable[[], bool], what: str, patience: float = PATIE
         time.sleep(0.01)
 
 
-class Victim(Protocol):
-    """A process with regions of known layout and contents, real or emulated."""
-
-    @property
-    def pid(self) -> int: ...
-
-    def pages(self, region: str = "memory") -> dict[int, int]:
-        """Node → base pages of the region, as numa_maps has them."""
-        ...
-
-    def verify(self) -> None:
-        """Asserts that the contents are what was written, at the addresses where they were."""
-        ...
-
-    def addresses(self, region: str = "memory") -> range:
-        """The addresses of the region's base pages."""
-        ...
-
-    def fork(self) -> int:
-        """A child that maps the same pages."""
-        ...
-
-    def end(self) -> None:
-        """End the process and wait until its pid is free."""
-        ...
+def region_vmas(kernel: Kernel, pid: int, addresses: range) -> list[Vma]:
+    """The lines of numa_maps that begin in a range of addresses."""
+    return [vma for vma in read_placement(kernel, pid).vmas if vma.start in addresses]
 
 
-def region_pages(kernel: Kernel, pid: int, start: int, length: int) -> dict[int, int]:
-    """Node → base pages of the VMAs that lie in an address range."""
+def region_pages(kernel: Kernel, pid: int, addresses: range) -> dict[int, int]:
+    """Node → base pages of the VMAs that lie in a range of addresses."""
     out: dict[int, int] = {}
-    for vma in read_placement(kernel, pid).vmas:
-        if start <= vma.start < start + length:
-            for node, count in vma.pages.items():
-                out[node] = out.get(node, 0) + count * vma.page_size // PAGE
+    for vma in region_vmas(kernel, pid, addresses):
+        for node, count in vma.pages.items():
+            out[node] = out.get(node, 0) + count * vma.page_size // PAGE
     return dict(sorted(out.items()))
 
 
@@ -217,8 +194,7 @@ class LinuxVictim:
         )  # fmt: skip
         kernel = LiveKernel()
         self._answer()
-        cpus = NodeSet.parse_list(kernel.read(f"/sys/devices/system/node/node{self.home}/cpulist"))
-        os.sched_setaffinity(self.pid, cpus)
+        self.run_on(self.home)
         others, home = memory_nodes() - NodeSet([self.home]), NodeSet([self.home])
         kernel.migrate_pages(self.pid, others.maxnode(), others.mask(), home.mask())
         self.regions = {name: tuple(where) for name, where in self.ask("allocate", self.layout).items()}
@@ -249,7 +225,7 @@ class LinuxVictim:
         return json.loads(line)
 
     def pages(self, region: str = "memory") -> dict[int, int]:
-        return region_pages(LiveKernel(), self.pid, *self.regions[region])
+        return region_pages(LiveKernel(), self.pid, self.addresses(region))
 
     def addresses(self, region: str = "memory") -> range:
         start, length = self.regions[region]
@@ -258,6 +234,32 @@ class LinuxVictim:
     def verify(self) -> None:
         wrong = self.ask("verify")
         assert wrong is None, wrong
+
+    def touch(self) -> None:
+        self.ask("touch")
+
+    def run_on(self, node: int) -> None:
+        os.sched_setaffinity(
+            self.pid, NodeSet.parse_list(Path(f"/sys/devices/system/node/node{node}/cpulist").read_text())
+        )
+
+    def bind(
+        self, mode: int, nodes: list[int], flags: int = 0, part: range | None = None, region: str = "memory"
+    ) -> None:
+        part = part or range(len(self.addresses(region)))
+        self.ask("bind", region, mode, nodes, flags, part.start, len(part))
+
+    def set_policy(self, mode: int, nodes: list[int]) -> None:
+        self.ask("set_policy", mode, nodes)
+
+    def page_out(self, region: str = "memory") -> None:
+        self.ask("page_out", region)
+
+    def sync(self, region: str = "memory") -> None:
+        self.ask("sync", region)
+
+    def forget(self, region: str = "memory") -> None:
+        self.ask("forget", region)
 
     def fork(self) -> int:
         return self.ask("fork")
@@ -274,6 +276,12 @@ class MakeVictim(Protocol):
     """Makes a victim that ends with the test. `on`: node → base pages of its region `memory`."""
 
     def __call__(self, on: dict[int, int] | None = None, /, **how: Any) -> LinuxVictim: ...
+
+
+def vmstat(kernel: Kernel, name: str) -> int:
+    """A line of /proc/vmstat; 0 where there is none."""
+    match = re.search(rf"^{name} (\d+)$", kernel.read("/proc/vmstat").decode(), re.MULTILINE)
+    return int(match[1]) if match else 0
 
 
 def numastat(pid: int) -> dict[int, float]:

@@ -5,52 +5,32 @@ from __future__ import annotations
 import errno
 import threading
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from backend.errors import NotFound
 from backend.kernel import MoveFlag
-from backend.migrate import Options, Progress, migrate_process
+from backend.migrate import migrate_process
 from backend.nodeset import NodeSet
+from backend.options import Options
+from backend.outcome import Progress
 from backend.placement import read_placement
 from backend.plan import Method, Plan, Subject, make_plan
 from backend.process import Process, read_process
 from backend.topology import read_topology
-from tests.guest.inside.boxes import Box, make_box
-from tests.guest.inside.conftest import IN_GUEST
+from tests.guest.inside.boxes import Box, migrate_pages, query
 from tests.guest.inside.rig import PAGE, USER, MiB
 
 METHODS: tuple[Method, ...] = ("auto", "move_pages", "migrate_pages")
-
-
-@pytest.fixture(params=["linux" if IN_GUEST else "emulator"])
-def box(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Box]:
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    made = make_box(request.param, monkeypatch)
-    yield made
-    made.close()
 
 
 def planned(box: Box, process: Process, source: int, target: int) -> Plan:
     placement = read_placement(box.kernel, process.pid)
     topology = read_topology(box.kernel)
     return make_plan([Subject(process, placement)], NodeSet([source]), NodeSet([target]), topology)
-
-
-def query(box: Box, pid: int, addresses: list[int]) -> list[int]:
-    """What move_pages(2) says of addresses: nodes or negative errnos."""
-    status = array("i", [99]) * len(addresses)
-    box.kernel.move_pages(pid, array("Q", addresses), None, status, 0)
-    return list(status)
-
-
-def migrate_pages(box: Box, pid: int, old: list[int], new: list[int]) -> int:
-    """migrate_pages(2) with masks of one word."""
-    return box.kernel.migrate_pages(pid, 65, NodeSet(old).mask(), NodeSet(new).mask())
 
 
 def outside_its_own_node(by_node: Mapping[Any, int]) -> dict[int, int]:

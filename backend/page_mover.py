@@ -1,0 +1,356 @@
+"""Moving pages by move_pages(2): chunk after chunk, each journaled ahead, in batches that keep to a time budget, by several
+workers side by side, until every page has moved or has a reason."""
+
+from __future__ import annotations
+
+import errno
+import threading
+from array import array
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backend.crew import Crew, allowed_cpus
+from backend.errors import describe_oserror
+from backend.frame_nodes import FrameNodes
+from backend.journal import Journal
+from backend.kernel import Kernel, MoveFlag
+from backend.options import Options
+from backend.outcome import Progress, Reason
+from backend.pagemap import Addresses, PageMap, runs_of
+from backend.process import process_error
+from backend.rate_limit import RateLimit
+from backend.remap import Move
+
+Statuses = NDArray[np.int32]
+
+UNTOUCHED = -(1 << 30)
+"""The status of a page that the kernel did not come to."""
+_HUGE = 2 << 20
+_SMALLEST, _FIRST, _LARGEST = 256 << 10, 4 << 20, 32 << 20
+"""Bytes of a batch."""
+_WINDOW = 16 << 20
+"""Bytes that one worker takes at a time."""
+_STUCK = 16
+"""Calls without progress on one batch after which all the rest of it counts as busy."""
+
+
+class GaveUp(Exception):
+    """The kernel gave up on a move: no room on the target (`errno` ENOMEM), or what the text says."""
+
+    def __init__(self, number: int, text: str = "") -> None:
+        super().__init__(text)
+        self.errno = number
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Pages of one size that are on the source node of a move now, ascending. `led`: which of them move along with one
+    before them, if they are what they look like: parts of a transparent huge page."""
+
+    move: Move
+    page_size: int
+    addresses: Addresses
+    led: NDArray[np.bool_]
+
+
+@dataclass(slots=True)
+class _Journaled:
+    """A chunk that is on disk: how many of its windows are still to be done, and which of its pages did not move."""
+
+    chunk: Chunk
+    number: int
+    windows: int
+    moved: int = 0
+    left: list[Addresses] = field(default_factory=list[Addresses])
+
+
+class PageMover:
+    """One job's calls. `check`: raises when the job is cancelled or the process is no longer the one that was meant;
+    called right before every call, by any worker; `check_program`: raises after an exec, called before every chunk.
+    `report`: told the nanoseconds of each call that moved something. `frames`: where frames lie, for finding pages again."""
+
+    def __init__(
+        self, kernel: Kernel, pid: int, options: Options, limit: RateLimit, journal: Journal, progress: Progress,
+        cancel: threading.Event, check: Callable[[], None], report: Callable[[int], None], check_program: Callable[[], None],
+        frames: FrameNodes | None, balancing: bool,
+    ) -> None:  # fmt: skip
+        self.kernel, self.pid, self.options, self.limit = kernel, pid, options, limit
+        self.journal, self.progress, self.cancel = journal, progress, cancel
+        self.check, self.report, self.check_program = check, report, check_program
+        self.frames, self.balancing = frames, balancing
+        self.flags = int(MoveFlag.MOVE_ALL if options.move_all else MoveFlag.MOVE)
+        self.largest = limit.largest(_LARGEST)
+        self.batch = min(_FIRST, self.largest)
+        """Bytes."""
+        self.hidden = 0
+        """Bytes that NUMA balancing hid from the calls."""
+        self.most_workers = 1
+        self._crew = Crew(self._window, self._workers(), allowed_cpus(kernel), kernel.clock)
+
+    def _workers(self) -> int | None:
+        """Threads only where calls really run side by side; else everything is done where it is asked for."""
+        if self.options.workers is not None:
+            return self.options.workers if self.options.workers > 1 or self.kernel.source == "live" else 0
+        return None if self.kernel.source == "live" else 0
+
+    def carry(self, chunks: Iterable[Chunk]) -> None:
+        """All pages of the chunks; returns when that is done. Raises GaveUp (no room on the target, or the call was
+        refused), NotFound, NotPermitted, what `check` raises; what had been begun is then finished."""
+        try:
+            for chunk in _gathered(chunks):
+                self._chunk(chunk)
+        finally:
+            self._crew.drain()
+
+    def close(self) -> None:
+        """End the workers."""
+        self._crew.close()
+
+    def _chunk(self, chunk: Chunk) -> None:
+        """Neither a chunk nor a batch cuts a transparent huge page in two: the kernel moves it whole, so all of it has to
+        be asked for and journaled before."""
+        self.check()
+        self.check_program()
+        addresses, size = chunk.addresses, chunk.page_size
+        window = max(1, min(_WINDOW, self.largest) // size)
+        ends: list[int] = []
+        position = 0
+        while position < len(addresses):
+            position = end_of_window(addresses, position + window)
+            ends.append(position)
+        number = self.journal.before(chunk.move, size, runs_of(addresses, size))
+        journaled = _Journaled(chunk, number, len(ends))
+        for start, end in zip([0, *ends], ends, strict=False):
+            self._crew.give((journaled, start, end))
+
+    def _window(self, piece: tuple[_Journaled, int, int]) -> int:
+        journaled, start, end = piece
+        chunk = journaled.chunk
+        wanted, led, size = chunk.addresses[start:end], chunk.led[start:end], chunk.page_size
+        position = moved = 0
+        left: list[Addresses] = []
+        try:
+            while position < len(wanted):
+                full = max(1, self.batch // size)
+                stop = end_of_window(wanted, position + full)
+                count = stop - position
+                moved += count - self._batch(
+                    wanted[position:stop],
+                    led[position:stop],
+                    chunk.move,
+                    size,
+                    may_grow=count >= full,
+                    left=left,
+                )
+                position = stop
+                with self.progress.lock:
+                    self.progress.done += count * size
+        finally:
+            self.most_workers = max(self.most_workers, self._crew.workers)
+            with self.progress.lock:
+                journaled.windows -= 1
+                journaled.moved += moved
+                journaled.left += left
+                finished = journaled.windows == 0
+            if finished:
+                gone = np.concatenate(journaled.left) if journaled.left else wanted[:0]
+                self.journal.after(journaled.number, journaled.moved, runs_of(np.sort(gone), size))
+        return len(wanted) * size
+
+    def _batch(
+        self,
+        wanted: Addresses,
+        led: NDArray[np.bool_],
+        move: Move,
+        page_size: int,
+        may_grow: bool,
+        left: list[Addresses],
+    ) -> int:
+        """Move pages until each has moved or has a reason; how many did not. Those that are led are not asked for: they
+        are looked for afterwards. A call that gives up part-way leaves statuses untouched: then the kernel is asked where
+        the pages are, and those still on the source are tried again. A call without any progress gave up at its first
+        page."""
+        stuck = stayed = 0
+        while len(wanted):
+            self.check()
+            began = self.kernel.clock()
+            status, full = self._move(wanted, led, move.target)
+            took = self.kernel.clock() - began
+            if led.any():
+                status[led] = self._found(wanted[led])
+            arrived = int(np.count_nonzero(status == move.target))
+            again = None
+            if arrived < len(wanted):
+                unknown = status == UNTOUCHED
+                if unknown.any():
+                    status[unknown] = self._where(wanted[unknown])
+                self._look_again(wanted, status, move.target)
+                again = (unknown | led) & (status == move.source)
+                arrived = int(np.count_nonzero(status == move.target))
+                out = (status != move.target) & ~again
+                if out.any():
+                    left.append(wanted[out])
+                    stayed += len(left[-1])
+                    self._leave(left[-1], status[out], page_size)
+            with self.progress.lock:
+                self.progress.moved += arrived * page_size
+                self.progress.workers = self._crew.workers
+            self.report(took)
+            if may_grow or took > self.options.budget:
+                self._adapt(took, len(wanted) * page_size)
+            self.limit.spend(arrived * page_size, self.cancel)
+            if full:
+                raise GaveUp(errno.ENOMEM)
+            if again is None:
+                break
+            if again.all():
+                stuck += 1
+                first = 1 if stuck < _STUCK else len(wanted)
+                self.progress.leave("busy", page_size * first)
+                left.append(wanted[:first])
+                stayed += first
+                wanted = wanted[first:]
+            else:
+                wanted = wanted[again]
+            led = np.zeros(len(wanted), np.bool_)
+        return stayed
+
+    def _look_again(self, wanted: Addresses, status: Statuses, target: int) -> None:
+        """The second small page of a transparent huge page answers EBUSY because the first has taken the whole along
+        (do_pages_move() isolates it, then cannot isolate it again), that of a hugetlb page EACCES: those that are there
+        now have moved."""
+        for number in (errno.EBUSY, errno.EACCES):
+            doubtful = status == -number
+            if doubtful.any():
+                status[doubtful] = np.where(self._where(wanted[doubtful]) == target, target, -number)
+
+    def _where(self, addresses: Addresses) -> Statuses:
+        return query(self.kernel, self.pid, addresses, self.check)
+
+    def _found(self, led: Addresses) -> Statuses:
+        """Where pages are that moved with another, or did not, by their frames."""
+        try:
+            nodes = PageMap(self.kernel, self.pid, self.frames).nodes(led)
+        except OSError as exc:
+            raise process_error(self.kernel, self.pid, exc) from None
+        return self._where(led) if nodes is None else np.where(nodes < 0, np.int32(-errno.ENOENT), nodes)
+
+    def _move(self, addresses: Addresses, led: NDArray[np.bool_], target: int) -> tuple[Statuses, bool]:
+        """(statuses, whether the target had no room)."""
+        asked = addresses[~led]
+        status = np.full(len(addresses), UNTOUCHED, np.int32)
+        status[~led], problem = call_move_pages(
+            self.kernel, self.pid, asked, array("i", [target]) * len(asked), self.flags
+        )
+        if problem is None or problem.errno == errno.ENOMEM:
+            return status, problem is not None
+        if problem.errno == errno.EINVAL:
+            self.check()
+        if problem.errno in (errno.ESRCH, errno.EPERM):
+            raise process_error(self.kernel, self.pid, problem)
+        raise GaveUp(problem.errno or 0, f"move_pages: {describe_oserror(problem)}")
+
+    def _leave(self, addresses: Addresses, status: Statuses, page_size: int) -> None:
+        codes, counts = np.unique(status, return_counts=True)
+        for code, count in zip(codes.tolist(), counts.tolist(), strict=True):
+            if code not in (-errno.ENOENT, -errno.EFAULT):
+                self.progress.leave(reason_of(code), count * page_size)
+                continue
+            hidden = self._hidden(addresses[status == code]) * page_size
+            self.progress.leave("hidden", hidden)
+            self.progress.leave("gone", count * page_size - hidden)
+            with self.progress.lock:
+                self.hidden += hidden
+
+    def _hidden(self, addresses: Addresses) -> int:
+        """How many of the pages that move_pages does not find are there all the same: those that wait for a hinting fault
+        of NUMA balancing (ENOENT, and EFAULT for transparent huge pages: no_page_table())."""
+        try:
+            return int(np.count_nonzero(PageMap(self.kernel, self.pid, None).resident(addresses)))
+        except OSError:
+            return len(addresses) if self.balancing else 0
+
+    def _adapt(self, took: int, amount: int) -> None:
+        if took > self.options.budget:
+            self.batch = max(min(_SMALLEST, self.largest), min(self.batch, amount) // 2)
+        elif took * 2 < self.options.budget:
+            self.batch = min(self.largest, self.batch * 2)
+
+
+def _gathered(chunks: Iterable[Chunk]) -> Iterator[Chunk]:
+    """The same pages, those of small mappings together."""
+    pending: list[Chunk] = []
+    count = 0
+    for chunk in chunks:
+        if pending and chunk.page_size != pending[0].page_size:
+            yield _joined(pending)
+            pending, count = [], 0
+        pending.append(chunk)
+        count += len(chunk.addresses)
+        if count * chunk.page_size >= _WINDOW:
+            yield _joined(pending)
+            pending, count = [], 0
+    if count:
+        yield _joined(pending)
+
+
+def _joined(chunks: list[Chunk]) -> Chunk:
+    first = chunks[0]
+    if len(chunks) == 1:
+        return first
+    return Chunk(
+        first.move,
+        first.page_size,
+        np.concatenate([one.addresses for one in chunks]),
+        np.concatenate([one.led for one in chunks]),
+    )
+
+
+def call_move_pages(
+    kernel: Kernel, pid: int, addresses: Addresses, nodes: array[int] | None, flags: int
+) -> tuple[Statuses, OSError | None]:
+    """One move_pages(2): the statuses, UNTOUCHED where the kernel wrote none, and why it gave up, if it did."""
+    pages = array("Q", addresses.tobytes())
+    status = array("i", [UNTOUCHED]) * len(pages)
+    problem: OSError | None = None
+    try:
+        kernel.move_pages(pid, pages, nodes, status, flags)
+    except OSError as exc:
+        problem = exc
+    return np.array(status, dtype=np.int32), problem
+
+
+def query(
+    kernel: Kernel, pid: int, addresses: Addresses, check: Callable[[], None] = lambda: None
+) -> Statuses:
+    """Where pages are, by move_pages(2): nodes or negative errnos. Raises NotFound, NotPermitted."""
+    status, problem = call_move_pages(kernel, pid, addresses, None, 0)
+    if problem is not None:
+        if problem.errno == errno.EINVAL:
+            check()
+        raise process_error(kernel, pid, problem)
+    return status
+
+
+def end_of_window(addresses: Addresses, end: int) -> int:
+    """The position from `end` on where no transparent huge page is cut in two."""
+    if end >= len(addresses):
+        return len(addresses)
+    last = int(addresses[end - 1]) | (_HUGE - 1)
+    return int(np.searchsorted(addresses, np.uint64(last), side="right"))
+
+
+def reason_of(code: int) -> Reason:
+    """What a status that is not the target node means (move_pages(2))."""
+    if code >= 0 or code in (UNTOUCHED, -errno.EBUSY, -errno.EAGAIN):
+        return "busy"
+    reasons: dict[int, Reason] = {
+        -errno.EACCES: "shared",
+        -errno.ENOMEM: "no-room",
+        -errno.EPERM: "refused",
+        -errno.ENODEV: "refused",
+    }
+    return reasons.get(code, "unmovable")

@@ -1,0 +1,192 @@
+"""Jobs as their journals tell them: what ran, what runs, what was interrupted, which pages came from where."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from backend.errors import NotFound, NumatuiError, ParseError
+from backend.journal import KEEP, VERSION, Runs, append_line, is_locked
+from backend.process import Identity
+from backend.remap import Move
+
+JobState = Literal["running", "interrupted", "done", "partly", "cancelled", "failed"]
+_ENDS: tuple[JobState, ...] = ("done", "partly", "cancelled", "failed")
+_LARGEST = 1 << 30
+"""Bytes of a journal that is read."""
+
+
+@dataclass(frozen=True, slots=True)
+class JournaledChunk:
+    """Pages that were about to move. `runs` as `Runs`, of pages of `page_size` bytes (0: only numbers of pages by mapping are
+    known). `moved`: how many did, None where the job was interrupted meanwhile; `left`: those that did not."""
+
+    move: Move
+    page_size: int
+    runs: Runs
+    moved: int | None = None
+    left: Runs = field(default_factory=Runs)
+
+    @property
+    def pages(self) -> int:
+        return sum(count for _, count in self.runs)
+
+
+@dataclass(frozen=True, slots=True)
+class PastJob:
+    """One journal. `at`: seconds since 1970; `moved`: bytes, at least; `undoes`, `undone_by`: names of jobs."""
+
+    job: str
+    path: Path
+    at: float
+    source: str
+    boot: str
+    identity: Identity
+    program: tuple[int, int]
+    command: str
+    method: str
+    moves: tuple[Move, ...]
+    state: JobState
+    chunks: tuple[JournaledChunk, ...]
+    moved: int
+    error: str = ""
+    undoes: str = ""
+    undone_by: str = ""
+
+
+def list_jobs(directory: Path) -> tuple[list[PastJob], list[str]]:
+    """All jobs, the newest first, and what is wrong with the files that are none. Never raises."""
+    jobs: list[PastJob] = []
+    problems: list[str] = []
+    try:
+        paths = sorted(directory.glob("*.jsonl"), reverse=True)
+    except OSError:
+        return [], []
+    for path in paths:
+        try:
+            jobs.append(read_job(path))
+        except NumatuiError as exc:
+            problems.append(str(exc))
+        except OSError as exc:
+            problems.append(f"{path}: {exc.strerror}")
+    return jobs, problems
+
+
+def find_job(directory: Path, name: str | None) -> PastJob:
+    """The job of this name, or the newest that moved something and was not taken back. Raises NotFound, ParseError."""
+    if name is not None:
+        if "/" in name or not (directory / f"{name}.jsonl").is_file():
+            raise NotFound(f"there is no job '{name}'", "numatui jobs lists those there are")
+        return read_job(directory / f"{name}.jsonl")
+    for job in list_jobs(directory)[0]:
+        if job.chunks and not job.undone_by and not job.undoes and (job.moved or job.state == "interrupted"):
+            return job
+    raise NotFound("there is no job to take back", "numatui jobs lists those there were")
+
+
+def read_job(path: Path) -> PastJob:
+    """One journal. A last line that was cut off is left out: it was being written when the job was interrupted. Raises
+    ParseError, OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(fd, "rb") as file:
+        running = is_locked(fd)
+        raw = file.read(_LARGEST + 1)
+    if len(raw) > _LARGEST:
+        raise ParseError(f"{path} is too large for a journal", "remove it")
+    try:
+        return _job(path, [*_records(raw)], running)
+    except (KeyError, TypeError, ValueError, OverflowError) as exc:
+        raise ParseError(f"{path} is not a journal of this numatui ({exc})", "remove it") from None
+
+
+def mark_undone(job: PastJob, by: str) -> None:
+    """Write into a journal that another job has taken it back. Raises OSError."""
+    fd = os.open(job.path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        append_line(fd, {"undone_by": by})
+    finally:
+        os.close(fd)
+
+
+def prune(directory: Path, keep: int = KEEP) -> None:
+    """Remove the oldest journals beyond `keep`; those of interrupted jobs stay. Never raises."""
+    with suppress(OSError):
+        for path in sorted(directory.glob("*.jsonl"), reverse=True)[keep:]:
+            with suppress(OSError, NumatuiError):
+                if read_job(path).state not in ("running", "interrupted"):
+                    path.unlink()
+
+
+def _records(raw: bytes) -> Iterator[dict[str, Any]]:
+    lines = raw.split(b"\n")
+    for number, line in enumerate(lines, 1):
+        if not line:
+            continue
+        try:
+            record: object = json.loads(line)
+        except (ValueError, RecursionError):
+            if number == len(lines):
+                return
+            raise ValueError(f"line {number} is not JSON") from None
+        if not isinstance(record, dict):
+            raise ValueError(f"line {number} is not a record")
+        yield cast(dict[str, Any], record)
+
+
+def _job(path: Path, records: list[dict[str, Any]], running: bool) -> PastJob:
+    if not records or records[0].get("numatui-journal") != VERSION:
+        raise ValueError("its first line is not that of a journal, or of another version")
+    head = records[0]
+    chunks: dict[int, JournaledChunk] = {}
+    ended: dict[str, Any] = {}
+    undone_by = ""
+    for record in records[1:]:
+        if "chunk" in record:
+            move = Move(_count(record["from"]), _count(record["to"]))
+            chunks[_count(record["chunk"])] = JournaledChunk(
+                move, _count(record["page_size"]), _runs(record["runs"])
+            )
+        elif "after" in record:
+            known = chunks[_count(record["after"])]
+            chunks[_count(record["after"])] = JournaledChunk(
+                known.move,
+                known.page_size,
+                known.runs,
+                _count(record["moved"]),
+                _runs(record.get("left", [])),
+            )
+        elif "end" in record:
+            ended = record
+        elif "undone_by" in record:
+            undone_by = str(record["undone_by"])
+    how = ended.get("end")
+    state: JobState = (
+        "running" if running else "interrupted" if how is None else next(one for one in _ENDS if one == how)
+    )
+    code, stack = (_count(one) for one in head["program"])
+    return PastJob(
+        job=path.stem, path=path, at=float(head["at"]), source=str(head["source"]), boot=str(head["boot"]),
+        identity=Identity(_count(head["pid"]), _count(head["start_time"])), program=(code, stack),
+        command=str(head["command"]), method=str(head["method"]),
+        moves=tuple(Move(_count(a), _count(b)) for a, b in head["moves"]), state=state, chunks=tuple(chunks.values()),
+        moved=_count(ended["moved"]) if "moved" in ended else sum((c.moved or 0) * c.page_size for c in chunks.values()),
+        error=str(ended.get("error", "")), undoes=str(head.get("undoes", "")), undone_by=undone_by,
+    )  # fmt: skip
+
+
+def _runs(raw: Any) -> Runs:
+    runs = [(_count(start), _count(count)) for start, count in raw]
+    if sum(count for _, count in runs) > 1 << 32:
+        raise ValueError("more pages than a process has")
+    return runs
+
+
+def _count(raw: Any) -> int:
+    if isinstance(raw, bool) or not isinstance(raw, int) or not 0 <= raw < 1 << 64:
+        raise ValueError(f"{str(raw)[:40]!r} is not a number of it")
+    return raw

@@ -1,0 +1,211 @@
+"""Take a job back: the pages that it moved, and only those, to where they came from."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+
+import numpy as np
+
+from backend.errors import NotFound, NotSupported, NumatuiError
+from backend.facts import balancing, boot_id
+from backend.held import HeldProcess, NewProgram
+from backend.journal import Journal, Runs, state_dir
+from backend.kernel import Kernel
+from backend.migrate import Cancelled, how_it_ended, journal_head, method_of
+from backend.options import Options
+from backend.outcome import Outcome, Progress
+from backend.page_mover import Chunk, GaveUp, PageMover
+from backend.pagemap import ENTRIES, Addresses
+from backend.past_jobs import JournaledChunk, PastJob, mark_undone
+from backend.process import read_process
+from backend.rate_limit import RateLimit
+from backend.remap import Move
+from backend.source_pages import source_pages
+
+
+def check_undo(kernel: Kernel, job: PastJob) -> None:
+    """Raises NotFound, NotSupported, NumatuiError, with the reason, where this job cannot be taken back."""
+    pid = job.identity.pid
+    if job.source != kernel.source:
+        raise NotSupported(
+            f"job {job.job} ran on another machine ({job.source})", "only what this kernel did"
+        )
+    if job.state == "running":
+        raise NumatuiError(f"job {job.job} is still running", "stop it first")
+    if job.undone_by:
+        raise NumatuiError(
+            f"job {job.job} was taken back already, by {job.undone_by}", "numatui jobs lists all"
+        )
+    if job.boot and job.boot != boot_id(kernel):
+        raise NotFound(
+            f"the machine was started anew since job {job.job}: process {pid} is gone",
+            "nothing is left to undo",
+        )
+    if any(not chunk.page_size for chunk in job.chunks):
+        raise NotSupported(
+            f"job {job.job} could not note which pages it moved, only how many: it was neither root's nor had move_pages",
+            f"move by nodes instead: numatui migrate {pid} --from … --to …",
+        )
+
+
+def undo_job(
+    kernel: Kernel,
+    job: PastJob,
+    options: Options | None = None,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+    cancel: threading.Event | None = None,
+) -> Outcome:
+    """Move back what is still where the job put it, journaled as a job of its own. `left`: why pages that had moved do not
+    go back. Raises what `check_undo` raises, NotFound for a process that has ended or another program in it, NotPermitted."""
+    check_undo(kernel, job)
+    return _Undo(kernel, job, options or Options(), on_progress, cancel or threading.Event()).run()
+
+
+class _Undo:
+    def __init__(
+        self, kernel: Kernel, job: PastJob, options: Options,
+        on_progress: Callable[[Progress], None], cancel: threading.Event,
+    ) -> None:  # fmt: skip
+        self.kernel, self.job, self.options = kernel, job, options
+        self.on_progress, self.cancel = on_progress, cancel
+        self._reporting = threading.Lock()
+        self.started = kernel.clock()
+        self.error = ""
+
+    def run(self) -> Outcome:
+        process = read_process(self.kernel, self.job.identity.pid)
+        if process.identity != self.job.identity:
+            raise NotFound(
+                f"process {process.pid} has ended and another has its number now",
+                f"nothing is left of what job {self.job.job} moved",
+            )
+        self.held = HeldProcess(self.kernel, process)
+        try:
+            if self.held.program != self.job.program:
+                raise NotFound(
+                    f"process {process.pid} has started another program since job {self.job.job}",
+                    "nothing is left of what it moved",
+                )
+            method = method_of(self.kernel, self.options)
+            if method != "move_pages":
+                raise NotSupported(
+                    "single pages can be moved back by move_pages only, which is not to be had here",
+                    "move by nodes instead: numatui migrate",
+                )
+            self.pages = source_pages(self.kernel, process.pid, self._check)
+            return self._journaled()
+        finally:
+            self.held.close()
+
+    def _journaled(self) -> Outcome:
+        placement = self.pages.placement(self.held.process.rss)
+        back, elsewhere = self._still_there()
+        self.progress = Progress(back)
+        self.progress.leave("elsewhere", elsewhere)
+        directory = self.options.journal_dir or state_dir()
+        moves = tuple(Move(one.target, one.source) for one in reversed(self.job.moves))
+        head = journal_head(self.kernel, self.held, "move_pages", moves, placement)
+        self.journal = Journal(directory, {**head, "undoes": self.job.job})
+        cancelled = False
+        limit = self.options.limit or RateLimit(self.kernel, self.options.max_rate)
+        mover = PageMover(
+            self.kernel, self.held.pid, self.options, limit, self.journal, self.progress, self.cancel,
+            self._check, self._report, self.held.check_program, self.pages.frames, balancing(self.kernel),
+        )  # fmt: skip
+        try:
+            for chunk in reversed(self.job.chunks):
+                with suppress(GaveUp):
+                    mover.carry(self._to_move(chunk))
+        except Cancelled:
+            cancelled = True
+        except NumatuiError as exc:
+            self.error = str(exc)
+        finally:
+            mover.close()
+        return self._outcome(placement.bytes_by_node, cancelled, mover.most_workers)
+
+    def _check(self) -> None:
+        if self.cancel.is_set():
+            raise Cancelled
+        self.held.check()
+
+    def _report(self, took: int) -> None:
+        with self._reporting:
+            self.progress.worst_call = max(self.progress.worst_call, took)
+            self.progress.elapsed = self.kernel.clock() - self.started
+            self.on_progress(self.progress)
+
+    def _still_there(self) -> tuple[int, int]:
+        """(bytes that can go back, bytes that had moved and are somewhere else by now)."""
+        back = elsewhere = 0
+        for chunk in self.job.chunks:
+            there = sum(len(part.addresses) for part in self._to_move(chunk))
+            back += there * chunk.page_size
+            if chunk.moved is not None:
+                elsewhere += max(0, chunk.moved - there) * chunk.page_size
+        return back, elsewhere
+
+    def _to_move(self, chunk: JournaledChunk) -> Iterator[Chunk]:
+        """The pages of a chunk that are on its target now, less those that had not moved."""
+        move = Move(chunk.move.target, chunk.move.source)
+        for addresses in _moved(chunk):
+            there = addresses[self.pages.where(addresses) == move.source]
+            yield Chunk(move, chunk.page_size, there, np.zeros(len(there), np.bool_))
+
+    def _outcome(self, before: dict[int, int], cancelled: bool, workers: int) -> Outcome:
+        progress = self.progress
+        after: dict[int, int] = {}
+        swapped = 0
+        try:
+            self.held.check_program()
+            after = self.pages.placement(self.held.process.rss).bytes_by_node
+            swapped = read_process(self.kernel, self.held.pid).swap
+            rest = self._still_there()[0] if not cancelled else 0
+            progress.leave("no-room", rest - progress.explained + progress.left.get("elsewhere", 0))
+        except NotFound as exc:
+            self.error = self.error or str(exc)
+            progress.left.clear()
+            ended = "new-program" if isinstance(exc, NewProgram) else "process-ended"
+            progress.leave(ended, progress.total - progress.moved)
+        except NumatuiError as exc:
+            self.error = self.error or str(exc)
+        unreached = progress.total - progress.moved - progress.explained + progress.left.get("elsewhere", 0)
+        progress.leave("cancelled" if cancelled else "stopped", unreached if cancelled or self.error else 0)
+        progress.elapsed = self.kernel.clock() - self.started
+        outcome = Outcome(
+            self.journal.job, self.held.process, "move_pages", before, after, progress.moved,
+            {reason: amount for reason, amount in progress.left.items() if amount}, progress.elapsed,
+            progress.worst_call, cancelled, self.error, swapped=swapped, workers=workers,
+        )  # fmt: skip
+        with suppress(NumatuiError):
+            self.journal.end(
+                how_it_ended(outcome), moved=outcome.moved, left=outcome.left, error=outcome.error
+            )
+        if not cancelled and not self.error:
+            with suppress(OSError):
+                mark_undone(self.job, outcome.job)
+        return outcome
+
+
+def _moved(chunk: JournaledChunk) -> Iterator[Addresses]:
+    """The addresses of a chunk without those that had not moved, some thousands at a time."""
+    left = _expanded(chunk.left, chunk.page_size)
+    pending: Runs = []
+    count = 0
+    for start, pages in chunk.runs:
+        while pages:
+            some = min(pages, ENTRIES - count)
+            pending.append((start, some))
+            start, pages, count = start + some * chunk.page_size, pages - some, count + some
+            if count == ENTRIES:
+                yield np.setdiff1d(_expanded(pending, chunk.page_size), left)
+                pending, count = [], 0
+    if pending:
+        yield np.setdiff1d(_expanded(pending, chunk.page_size), left)
+
+
+def _expanded(runs: Runs, page_size: int) -> Addresses:
+    parts = [np.arange(start, start + count * page_size, page_size, dtype=np.uint64) for start, count in runs]
+    return np.concatenate(parts) if parts else np.zeros(0, np.uint64)

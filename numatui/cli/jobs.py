@@ -1,0 +1,90 @@
+"""`numatui jobs`: what was moved, from the journals."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from backend.errors import NotSupported
+from numatui.cli import output
+from numatui.cli.source import kernel_of
+
+if TYPE_CHECKING:
+    from backend.past_jobs import PastJob
+
+
+def jobs(context: typer.Context, json: output.Json = False, csv: output.Csv = False) -> None:
+    """List migrations, the newest first: who was moved, how it ended, what can be taken back.
+
+    Example: numatui jobs
+    """
+    from backend.journal import state_dir
+    from backend.past_jobs import list_jobs
+
+    kernel = kernel_of(context)
+    if kernel.source != "live":
+        raise NotSupported(
+            "jobs are kept for the live machine only", "numatui jobs, without --demo or --replay"
+        )
+    found, problems = list_jobs(state_dir())
+    if json:
+        output.print_json("jobs", {"jobs": [_document(one) for one in found], "problems": problems})
+        return
+    if csv:
+        columns = ["job", "at", "pid", "command", "from_to", "moved", "state"]
+        output.print_csv(
+            columns,
+            [
+                [
+                    one.job,
+                    round(one.at),
+                    one.identity.pid,
+                    one.command,
+                    _arrows(one),
+                    one.moved,
+                    state_of(one),
+                ]
+                for one in found
+            ],
+        )
+    elif found:
+        rows = [
+            [one.job, time.strftime("%Y-%m-%d %H:%M", time.localtime(one.at)), str(one.identity.pid),
+             output.printable(one.command, 60), _arrows(one), output.size(one.moved), state_of(one)]
+            for one in found
+        ]  # fmt: skip
+        output.print_table(["JOB", "WHEN", ">PID", "COMMAND", "MOVES", ">MOVED", "STATE"], rows, flexible=3)
+    else:
+        print("no jobs yet")
+    for one in problems:
+        output.note(one)
+
+
+def state_of(job: PastJob) -> str:
+    """How it ended, for people."""
+    if job.undone_by:
+        return "undone"
+    return f"{job.state}, an undo" if job.undoes else job.state
+
+
+def _arrows(job: PastJob) -> str:
+    return " ".join(f"{move.source}→{move.target}" for move in job.moves)
+
+
+def _document(job: PastJob) -> dict[str, Any]:
+    return {
+        "job": job.job,
+        "at": job.at,
+        "pid": job.identity.pid,
+        "start_time": job.identity.start_time,
+        "command": job.command,
+        "method": job.method,
+        "moves": [{"from": move.source, "to": move.target} for move in job.moves],
+        "state": job.state,
+        "moved": job.moved,
+        "error": job.error or None,
+        "undoes": job.undoes or None,
+        "undone_by": job.undone_by or None,
+    }

@@ -1,0 +1,71 @@
+"""The options that commands that move pages share."""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from backend.errors import UsageError
+from backend.kernel import Kernel
+from numatui.cli.plan import check_method
+from numatui.cli.ps import parse_size
+
+if TYPE_CHECKING:
+    from backend.options import Options
+
+MethodName = Annotated[str, typer.Option("--method", help="auto, move_pages or migrate_pages.")]
+Budget = Annotated[
+    str, typer.Option(help="The longest that one call should take (20ms): a cancel waits that long.")
+]
+Workers = Annotated[
+    str, typer.Option(help="Threads that move side by side: a number, or auto: as many as bring something.")
+]
+MaxRate = Annotated[
+    str, typer.Option("--max-rate", help="At most this much a second (2GiB) over all processes; 0: no limit.")
+]
+All = Annotated[bool, typer.Option("--all", help="Also pages that other processes map (CAP_SYS_NICE).")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+_MOST_WORKERS = 64
+
+
+def options_of(
+    kernel: Kernel, stack: ExitStack, method: str, budget: str, workers: str, max_rate: str, move_all: bool
+) -> Options:
+    """The options as the engine wants them. A demo's journal goes to a folder that `stack` removes. Raises UsageError."""
+    from backend.options import Options
+    from backend.rate_limit import RateLimit
+
+    folder = None
+    if kernel.source == "demo":
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="numatui-demo-"))) / "jobs"
+    return Options(
+        method=check_method(method),
+        budget=parse_duration(budget),
+        workers=parse_workers(workers),
+        limit=RateLimit(kernel, parse_size(max_rate.removesuffix("/s"))),
+        move_all=move_all,
+        journal_dir=folder,
+    )
+
+
+def parse_workers(text: str) -> int | None:
+    """A number of threads; None for `auto`. Raises UsageError."""
+    if text == "auto":
+        return None
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= _MOST_WORKERS):
+        raise UsageError(f"'{text}' is not a number of workers", f"write auto, or 1 to {_MOST_WORKERS}")
+    return int(text)
+
+
+def parse_duration(text: str) -> int:
+    """`5ms`, `200us`, `1s` → nanoseconds. Raises UsageError."""
+    import re
+
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,6})?)\s*(us|µs|ms|s)", text.strip())
+    if not match or float(match[1]) == 0:
+        raise UsageError(f"'{text}' is not a time", "write it like 5ms")
+    return int(float(match[1]) * {"us": 1e3, "µs": 1e3, "ms": 1e6, "s": 1e9}[match[2]])

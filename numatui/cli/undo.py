@@ -1,0 +1,66 @@
+"""`numatui undo`: take a migration back, page by page."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import Annotated
+
+import typer
+
+from backend.errors import NotSupported
+from numatui.cli import output
+from numatui.cli.jobs import state_of
+from numatui.cli.move_options import Budget, MaxRate, Workers, Yes, options_of
+from numatui.cli.progress import ProgressBar, cancelled_by_signals, confirm
+from numatui.cli.source import kernel_of
+
+
+def undo(
+    context: typer.Context,
+    job: Annotated[
+        str | None, typer.Argument(help="A job of numatui jobs; the newest that moved something.")
+    ] = None,
+    budget: Budget = "100ms",
+    workers: Workers = "auto",
+    max_rate: MaxRate = "0",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+    yes: Yes = False,
+    json: output.Json = False,
+) -> None:
+    """Move the pages that a job moved, and only those, back to where they came from. Also after a job was interrupted.
+
+    Example: numatui undo
+    """
+    from backend.journal import state_dir
+    from backend.past_jobs import find_job
+    from backend.undo import check_undo, undo_job
+    from numatui.cli.outcomes import exit_with, outcome_document, print_outcome
+
+    kernel = kernel_of(context)
+    if kernel.source != "live":
+        raise NotSupported(
+            "jobs are kept for the live machine only", "numatui undo, without --demo or --replay"
+        )
+    past = find_job(state_dir(), job)
+    check_undo(kernel, past)
+    amount = sum(chunk.pages * chunk.page_size for chunk in past.chunks)
+    if not json:
+        moves = " ".join(f"{move.target}→{move.source}" for move in reversed(past.moves))
+        print(
+            f"job {past.job} ({state_of(past)}) of process {past.identity.pid} "
+            f"{output.printable(past.command, 60)}: up to {output.size(amount)} go back, {moves}"
+        )
+    if dry_run:
+        if json:
+            output.print_json("undo", {"undoes": past.job, "bytes": amount, "outcome": None})
+        return
+    confirm(amount, yes, "Take back up to")
+    with ExitStack() as stack, cancelled_by_signals() as cancel:
+        options = options_of(kernel, stack, "auto", budget, workers, max_rate, move_all=False)
+        with ProgressBar(past.identity.pid, json) as show:
+            outcome = undo_job(kernel, past, options, show, cancel)
+    if json:
+        output.print_json("undo", {"undoes": past.job, "bytes": amount, "outcome": outcome_document(outcome)})
+    else:
+        print_outcome(outcome)
+    exit_with([outcome], [])
