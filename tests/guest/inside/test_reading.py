@@ -9,7 +9,8 @@ import pytest
 
 from backend import readers, survey
 from backend.live.kernel import LiveKernel
-from backend.locate import LARGE, Located, Locator, by_numa_maps
+from backend.locate import Located, Locator, by_numa_maps
+from backend.placement import LARGE
 from backend.process import Process, read_process
 from backend.sampling import estimate, sample
 from backend.topology import read_topology
