@@ -54,6 +54,12 @@ def runs_of(addresses: Addresses, page_size: int) -> list[tuple[int, int]]:
     return list(zip(addresses[starts].tolist(), counts.tolist(), strict=True))
 
 
+def addresses_of(runs: list[tuple[int, int]], page_size: int) -> Addresses:
+    """What `runs_of` made runs of."""
+    parts = [np.arange(start, start + count * page_size, page_size, dtype=np.uint64) for start, count in runs]
+    return np.concatenate(parts) if parts else np.zeros(0, np.uint64)
+
+
 class PageMap:
     """One process's pagemap. `frame_nodes`: where frames lie, None not to ask for frames; `find_led`: whether to look for
     huge pages."""
@@ -163,9 +169,8 @@ class PageMap:
             if not exclusive.all():
                 zero = self._zero_pages(entries, frames)
                 if zero.any():
-                    numbers, frames, exclusive, led = (
-                        one[~zero] for one in (numbers, frames, exclusive, led)
-                    )
+                    numbers, frames = numbers[~zero], frames[~zero]
+                    exclusive, led = exclusive[~zero], led[~zero]
             nodes = self.frame_nodes.of(frames) if self.frame_nodes is not None else None
             if self.find_led:
                 led = self._led(numbers, frames)
