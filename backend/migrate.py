@@ -133,25 +133,29 @@ class _Job:
                 mover.hidden = self.pages.hidden = 0
                 try:
                     mover.carry(chunks_of(self.pages, before, move))
+                    refused = False
                 except GaveUp as exc:
-                    self.gave_up = True
-                    self.error = self.error or str(exc)
+                    refused = exc.errno == errno.EACCES and self._may_fall_back()
+                    if not refused:
+                        self.gave_up = True
+                        self.error = self.error or str(exc)
                 self.progress.leave("hidden", self.pages.hidden)
                 hidden = mover.hidden + self.pages.hidden
-                if hidden and self.options.method == "auto" and self._can_fall_back():
-                    self._move_hidden(move, hidden, explained)
+                if refused or (hidden and self._may_fall_back()):
+                    self._by_nodes(move, hidden, explained)
         finally:
             mover.close()
             self.workers = mover.most_workers
 
-    def _can_fall_back(self) -> bool:
-        return self.kernel.capabilities()["migrate_pages"].available
+    def _may_fall_back(self) -> bool:
+        return self.options.method == "auto" and self.kernel.capabilities()["migrate_pages"].available
 
-    def _move_hidden(self, move: Move, hidden: int, explained: int) -> None:
-        """Pages that move_pages cannot see, before the next move begins: it may fill the node that this one empties.
-        `explained`: the bytes that had a reason before this move began."""
+    def _by_nodes(self, move: Move, hidden: int, explained: int) -> None:
+        """What move_pages cannot see, or may not move to a node outside the cpuset, by migrate_pages; before the next move
+        begins, which may fill the node that this one empties. `explained`: the bytes that had a reason before this move."""
         before = self.pages.placement(self.process.rss)
-        self.progress.left["hidden"] -= hidden
+        if hidden:
+            self.progress.left["hidden"] -= hidden
         moved, now, not_moved = self._migrate_pages(
             NodeSet([move.source]), NodeSet([move.target]), (move,), before
         )

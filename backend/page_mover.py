@@ -38,7 +38,11 @@ _STUCK = 16
 
 
 class GaveUp(Exception):
-    """The kernel gave up on a move: no room on the target, or what the text says."""
+    """The kernel gave up on a move: no room on the target (`errno` ENOMEM), or what the text says."""
+
+    def __init__(self, number: int, text: str = "") -> None:
+        super().__init__(text)
+        self.errno = number
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +192,7 @@ class PageMover:
             with self.progress.lock:
                 journaled.unsure += 1
             began = self.kernel.clock()
-            status, full = self._move(wanted, led, move.target)
+            status, gave_up = self._move(wanted, led, move.target)
             took = self.kernel.clock() - began
             if led.any():
                 status[led] = self._found(wanted[led])
@@ -213,8 +217,8 @@ class PageMover:
             if may_grow or took > self.options.budget:
                 self._adapt(took, len(at) * page_size)
             self.limit.spend(amount, self.cancel)
-            if full:
-                raise GaveUp
+            if gave_up:
+                raise gave_up
             if again.all():
                 stuck += 1
                 first = 1 if stuck < _STUCK else len(at)
@@ -244,20 +248,24 @@ class PageMover:
             raise process_error(self.kernel, self.pid, exc) from None
         return self._where(led) if nodes is None else np.where(nodes < 0, np.int32(-errno.ENOENT), nodes)
 
-    def _move(self, addresses: Addresses, led: NDArray[np.bool_], target: int) -> tuple[Statuses, bool]:
-        """(statuses, whether the target had no room)."""
+    def _move(
+        self, addresses: Addresses, led: NDArray[np.bool_], target: int
+    ) -> tuple[Statuses, GaveUp | None]:
+        """(statuses, why the kernel gave up, if it did)."""
         asked = addresses[~led]
         status = np.full(len(addresses), UNTOUCHED, np.int32)
         status[~led], problem = call_move_pages(
             self.kernel, self.pid, asked, array("i", [target]) * len(asked), self.flags
         )
-        if problem is None or problem.errno == errno.ENOMEM:
-            return status, problem is not None
+        if problem is None:
+            return status, None
+        if problem.errno == errno.ENOMEM:
+            return status, GaveUp(errno.ENOMEM)
         if problem.errno == errno.EINVAL:
             self.check()
         if problem.errno in (errno.ESRCH, errno.EPERM):
             raise process_error(self.kernel, self.pid, problem)
-        raise GaveUp(f"move_pages: {describe_oserror(problem)}")
+        return status, GaveUp(problem.errno or 0, f"move_pages: {describe_oserror(problem)}")
 
     def _leave(self, addresses: Addresses, status: Statuses, page_size: int) -> None:
         codes, counts = np.unique(status, return_counts=True)

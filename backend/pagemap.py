@@ -102,6 +102,14 @@ class PageMap:
                 return None
         return out
 
+    def frames(self, addresses: Addresses) -> NDArray[np.uint64] | None:
+        """The frames of ascending addresses, 0 for those that are not resident; None where the kernel hides them. Raises
+        OSError."""
+        entries = self._entries_of(addresses)
+        present = (entries & _PRESENT) != 0
+        frames = np.where(present, entries & _FRAME, np.uint64(0))
+        return None if present.any() and not frames.any() else frames
+
     def _entries_of(self, addresses: Addresses) -> NDArray[np.uint64]:
         size = self.kernel.page_size
         out = np.zeros(len(addresses), np.uint64)
@@ -164,16 +172,12 @@ class PageMap:
         exclusive = (entries & _EXCLUSIVE) != 0
         frames = entries & _FRAME
         nodes: NDArray[np.int32] | None = None
-        led = np.zeros(len(entries), np.bool_)
         if len(frames) and frames.any():
             if not exclusive.all():
-                zero = self._zero_pages(entries, frames)
-                if zero.any():
-                    numbers, frames = numbers[~zero], frames[~zero]
-                    exclusive, led = exclusive[~zero], led[~zero]
+                kept = ~self._zero_pages(entries, frames)
+                numbers, frames, exclusive = numbers[kept], frames[kept], exclusive[kept]
             nodes = self.frame_nodes.of(frames) if self.frame_nodes is not None else None
-            if self.find_led:
-                led = self._led(numbers, frames)
+        led = self._led(numbers, frames) if self.find_led else np.zeros(len(frames), np.bool_)
         return Pages(numbers * np.uint64(self.kernel.page_size), nodes, ~exclusive, led, swapped)
 
     def _zero_pages(self, entries: NDArray[np.uint64], frames: NDArray[np.uint64]) -> NDArray[np.bool_]:
@@ -200,7 +204,7 @@ class PageMap:
         address space and in memory, of which kpageflags says that they are one."""
         size = self.kernel.page_size // 8
         led = np.zeros(len(numbers), np.bool_)
-        if len(numbers) < size:
+        if len(numbers) < size or not frames.any():
             return led
         heads = np.nonzero((numbers[: 1 - size] % size == 0) & (frames[: 1 - size] % size == 0))[0]
         if len(heads):

@@ -14,6 +14,8 @@ from backend.process import process_error
 from backend.text import decode, printable
 
 Kind = Literal["heap", "stack", "anon", "file", "shared", "huge"]
+LARGE = 64 << 20
+"""Resident bytes from which on numa_maps would hold a process up for a millisecond or more."""
 _POLICIES_WITH_SPACE = (b"prefer (many)", b"weighted interleave")
 _ESCAPE = re.compile(rb"\\([0-7]{3})")
 SHARED_FILES = (b"/dev/zero", b"/SYSV", b"/dev/shm/", b"/memfd:", b"/anon_hugepage")

@@ -15,12 +15,12 @@ import numpy as np
 from backend.frame_nodes import FrameNodes
 from backend.kernel import Kernel
 from backend.pagemap import ENTRIES, PageMap
-from backend.placement import SHARED_FILES, Kind, Placement, Vma
+from backend.placement import SHARED_FILES, Kind, Placement, Vma, read_placement
 from backend.process import process_error
 from backend.text import decode
 
 _LINE = re.compile(
-    rb"^([0-9a-f]{1,16})-([0-9a-f]{1,16}) ([-r][-w][-x][-ps]) [0-9a-f]+ [0-9a-f]+:[0-9a-f]+ \d+ *(.*)$",
+    rb"^([0-9a-f]{1,16})-([0-9a-f]{1,16}) ([-r][-w][-x][-ps]) [0-9a-f]+ ([0-9a-f]+:[0-9a-f]+) (\d{1,20}) *(.*)$",
     re.MULTILINE,
 )
 _UNMOVABLE = (b"[vvar", b"[vdso]", b"[vsyscall]", b"[uprobes]")
@@ -31,11 +31,13 @@ _SMALL = 2 << 20
 
 @dataclass(frozen=True, slots=True)
 class Mapping:
-    """One line of maps. `name` as bytes: a path, `[heap]`, nothing."""
+    """One line of maps. `inode`: device and number of the file, number 0 for none; `name` as bytes: a path, `[heap]`,
+    nothing."""
 
     start: int
     end: int
     perms: bytes
+    inode: tuple[bytes, int]
     name: bytes
 
     @property
@@ -52,10 +54,17 @@ class Mapping:
 def parse_maps(raw: bytes) -> list[Mapping]:
     """/proc/PID/maps. Lines that are none are left out; never raises."""
     return [
-        Mapping(int(start, 16), int(end, 16), perms, name)
-        for start, end, perms, name in _LINE.findall(raw)
+        Mapping(int(start, 16), int(end, 16), perms, (device, int(number)), name)
+        for start, end, perms, device, number, name in _LINE.findall(raw)
         if not name.startswith(_UNMOVABLE)
     ]
+
+
+def gentle_placement(kernel: Kernel, pid: int, frame_nodes: FrameNodes | None) -> Placement:
+    """Page by page where the kernel shows frames, else by numa_maps; with the ends of mappings. Raises NotFound, NotPermitted,
+    ParseError."""
+    walked = walk_placement(kernel, pid, frame_nodes) if frame_nodes is not None else None
+    return walked if walked is not None else read_placement(kernel, pid, with_maps=True)
 
 
 def walk_placement(kernel: Kernel, pid: int, frame_nodes: FrameNodes) -> Placement | None:

@@ -3,53 +3,43 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal
 
+from backend.conditions import Conditions
 from backend.errors import NotFound, UsageError
 from backend.nodeset import NodeSet
-from backend.placement import Placement, Vma
+from backend.placement import Placement, sum_by_node
 from backend.process import Process
 from backend.remap import Move, Rule, remap
 from backend.topology import Topology
 
+if TYPE_CHECKING:
+    from backend.plan_warnings import Warning
+
 Method = Literal["auto", "move_pages", "migrate_pages"]
 METHODS: tuple[Method, ...] = ("auto", "move_pages", "migrate_pages")
-Code = Literal[
-    "nothing-to-move",
-    "room",
-    "policy",
-    "cpuset",
-    "balancing",
-    "shared",
-    "shared-moves",
-    "swap",
-    "cpuless",
-    "farther",
-    "stall",
-]
 ASSUMED_RATE = 1 << 30
 """Bytes per second that a move is taken to reach where nothing was measured on this machine."""
-
-
-@dataclass(frozen=True, slots=True)
-class Warning:
-    """Something to know before moving. `code` is stable, for scripts; `text` says what, `fix` what to do."""
-
-    code: Code
-    text: str
-    fix: str = ""
+ASSUMED_STALL = 0.01
+"""Seconds: what move_pages was seen to hold up others at most (see benchmarks/moving.py)."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedMove:
-    """One step for one process. `pages` are base pages."""
+    """One step for one process. `pages` are base pages; `huge_pages`: how many of them are hugetlb pages, by their size."""
 
     source: int
     target: int
     pages: int
     bytes: int
+    huge_pages: dict[int, int] = field(default_factory=dict[int, int])
+
+    @property
+    def ordinary(self) -> int:
+        """Bytes that need free memory on the target, and not pages of its hugetlb pools."""
+        return self.bytes - sum(size * count for size, count in self.huge_pages.items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +59,15 @@ class ProcessPlan:
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """A target node, in bytes. `reserve`: what the kernel keeps free (low watermarks)."""
+    """A target node, in bytes. `reserve`: what the kernel keeps free (low watermarks). `huge_pages`: what is needed of its
+    hugetlb pools beside that, page size → pages."""
 
     node: int
     free: int
     reserve: int
     incoming: int
     outgoing: int
+    huge_pages: dict[int, int] = field(default_factory=dict[int, int])
 
     @property
     def after(self) -> int:
@@ -88,7 +80,8 @@ class Room:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The whole of it. `seconds` is an estimate, at a rate that was measured here or merely assumed."""
+    """The whole of it. `rates`: bytes a second by (source, target), as measured here; where one is missing, an assumed one is
+    reckoned with."""
 
     sources: NodeSet
     targets: NodeSet
@@ -97,9 +90,8 @@ class Plan:
     moves: tuple[Move, ...]
     processes: tuple[ProcessPlan, ...]
     room: tuple[Room, ...]
-    rate: int
-    rate_measured: bool
-    warnings: tuple[Warning, ...]
+    rates: Mapping[tuple[int, int], int]
+    warnings: tuple[Warning, ...] = ()
 
     @property
     def bytes(self) -> int:
@@ -111,7 +103,28 @@ class Plan:
 
     @property
     def seconds(self) -> float:
-        return self.bytes / self.rate
+        """An estimate of how long it takes."""
+        steps = (move for process in self.processes for move in process.moves)
+        return sum(move.bytes / self.rates.get((move.source, move.target), ASSUMED_RATE) for move in steps)
+
+    @property
+    def rate(self) -> float:
+        """Bytes a second on the whole, as estimated."""
+        return self.bytes / self.seconds if self.bytes else ASSUMED_RATE
+
+    @property
+    def rate_measured(self) -> bool:
+        """Whether all of the estimate is from what was measured here."""
+        steps = [move for process in self.processes for move in process.moves]
+        return bool(steps) and all((move.source, move.target) in self.rates for move in steps)
+
+    @property
+    def stall(self) -> float:
+        """Seconds for which the process itself may have to wait at a time: migrate_pages holds its memory map for the whole
+        call, move_pages for one small step."""
+        if self.method != "migrate_pages":
+            return ASSUMED_STALL if self.bytes else 0.0
+        return max((one.bytes / self.rate for one in self.processes), default=0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,34 +167,21 @@ def make_plan(
     method: Method = "auto",
     page_size: int = 4096,
     move_all: bool = False,
-    privileged: bool = False,
-    balancing: bool = False,
-    measured_rate: int = 0,
+    conditions: Conditions | None = None,
+    sharers: Mapping[int, Sequence[tuple[int, str]]] | None = None,
 ) -> Plan:
-    """Raises what `check_sets` raises. The moves follow `remap`, the one rule the kernel follows too."""
+    """`sharers`: by pid, the other processes that map its memory. Raises what `check_sets` raises. The moves follow `remap`,
+    the one rule the kernel follows too."""
+    from backend.plan_warnings import warnings_of
+
     check_sets(sources, targets, topology.ids, topology.memory_ids)
+    conditions = conditions or Conditions()
     moves = remap(sources, targets, rule)
     plans = tuple(_plan_process(subject, moves, topology, page_size) for subject in subjects)
     room = _room(plans, moves, topology, page_size)
-    plan = Plan(
-        sources,
-        targets,
-        rule,
-        method,
-        moves,
-        plans,
-        room,
-        measured_rate or ASSUMED_RATE,
-        bool(measured_rate),
-        (),
-    )
-    shared_too = move_all or (method == "migrate_pages" and privileged)
-    warnings = _warnings(
-        plan, subjects, topology, shared_too=shared_too, move_all=move_all, balancing=balancing
-    )
-    return Plan(
-        sources, targets, rule, method, moves, plans, room, plan.rate, plan.rate_measured, tuple(warnings)
-    )
+    plan = Plan(sources, targets, rule, method, moves, plans, room, conditions.rates)
+    warnings = warnings_of(plan, subjects, topology, conditions, move_all=move_all, sharers=sharers or {})
+    return replace(plan, warnings=tuple(warnings))
 
 
 def expected_after(before: dict[int, int], moves: Sequence[Move]) -> dict[int, int]:
@@ -206,15 +206,30 @@ def _plan_process(
     subject: Subject, moves: tuple[Move, ...], topology: Topology, page_size: int
 ) -> ProcessPlan:
     before = subject.placement.bytes_by_node
-    now = before
+    now, huge = before, huge_bytes(subject.placement, page_size)
     planned: list[PlannedMove] = []
     for move in moves:
         if amount := now.get(move.source, 0):
-            planned.append(PlannedMove(move.source, move.target, amount // page_size, amount))
+            pages = {
+                size: by_node[move.source] // size for size, by_node in huge.items() if move.source in by_node
+            }
+            planned.append(PlannedMove(move.source, move.target, amount // page_size, amount, pages))
         now = expected_after(now, [move])
+        huge = {size: expected_after(by_node, [move]) for size, by_node in huge.items()}
     return ProcessPlan(
         subject.process, topology.node_of_cpu.get(subject.process.cpu), tuple(planned), before, now
     )
+
+
+def huge_bytes(placement: Placement, page_size: int) -> dict[int, dict[int, int]]:
+    """hugetlb memory: page size → bytes by node. Placements read page by page count it in base pages; then the usual size
+    of a huge page is taken."""
+    out: dict[int, dict[int, int]] = {}
+    for vma in placement.vmas:
+        if vma.kind == "huge":
+            size = vma.page_size if vma.page_size > page_size else page_size * page_size // 8
+            out[size] = sum_by_node([out.get(size, {}), vma.bytes_by_node])
+    return out
 
 
 def _room(
@@ -224,172 +239,18 @@ def _room(
     for target in NodeSet(move.target for move in moves):
         node = topology.node(target)
         steps = [move for plan in plans for move in plan.moves]
+        huge: dict[int, int] = {}
+        for step in steps:
+            for size, count in step.huge_pages.items() if step.target == target else ():
+                huge[size] = huge.get(size, 0) + count
         out.append(
             Room(
                 node=target,
                 free=node.free,
                 reserve=topology.low_watermarks.get(target, 0) * page_size,
-                incoming=sum(step.bytes for step in steps if step.target == target),
-                outgoing=sum(step.bytes for step in steps if step.source == target),
+                incoming=sum(step.ordinary for step in steps if step.target == target),
+                outgoing=sum(step.ordinary for step in steps if step.source == target),
+                huge_pages=huge,
             )
         )
     return tuple(out)
-
-
-def _warnings(
-    plan: Plan,
-    subjects: Sequence[Subject],
-    topology: Topology,
-    *,
-    shared_too: bool,
-    move_all: bool,
-    balancing: bool,
-) -> list[Warning]:
-    out: list[Warning] = []
-    if subjects and not plan.bytes:
-        out.append(
-            Warning(
-                "nothing-to-move",
-                f"no page lies on node {plan.sources}, or its nodes stay where they are",
-                "look at the placement with numatui show PID",
-            )
-        )
-    for room in plan.room:
-        if room.incoming and not room.enough:
-            short = (room.reserve - room.after) >> 20
-            out.append(
-                Warning(
-                    "room",
-                    f"node {room.node} is about {max(1, short)} MiB short: the move will stop part-way",
-                    "choose more targets, or free memory there first",
-                )
-            )
-    if balancing:
-        out.append(
-            Warning(
-                "balancing",
-                "NUMA balancing is on: it hides pages from move_pages and may move them back",
-                "sysctl kernel.numa_balancing=0 while you place by hand",
-            )
-        )
-    if plan.method == "migrate_pages" and plan.bytes:
-        out.append(
-            Warning(
-                "stall",
-                "migrate_pages holds the process's memory map for the whole call",
-                "the method move_pages moves in small batches",
-            )
-        )
-    cpuless = NodeSet(move.target for move in plan.moves if not topology.node(move.target).cpus)
-    if cpuless:
-        out.append(
-            Warning(
-                "cpuless",
-                f"node {cpuless} has no CPUs: its memory is far for every process",
-                "meant for cold memory only",
-            )
-        )
-    for process_plan, subject in zip(plan.processes, subjects, strict=True):
-        out.extend(_process_warnings(plan, process_plan, subject, topology, shared_too, move_all))
-    return out
-
-
-def _process_warnings(
-    plan: Plan,
-    process_plan: ProcessPlan,
-    subject: Subject,
-    topology: Topology,
-    shared_too: bool,
-    move_all: bool,
-) -> list[Warning]:
-    pid = process_plan.process.pid
-    affected = [
-        vma for vma in subject.placement.vmas if any(vma.pages.get(move.source) for move in plan.moves)
-    ]
-    out: list[Warning] = []
-    contrary = sorted({vma.policy for vma in affected if not policy_agrees(vma.policy, plan.targets)})
-    if contrary:
-        out.append(
-            Warning(
-                "policy",
-                f"{pid}: the policy {', '.join(contrary[:3])} will put new pages elsewhere than node {plan.targets}",
-                "only the process itself, or its cpuset, can change its policy",
-            )
-        )
-    allowed = process_plan.process.mems_allowed
-    ends = NodeSet(move.target for move in process_plan.moves)
-    if allowed is not None and not ends.issubset(allowed):
-        out.append(
-            Warning(
-                "cpuset",
-                f"{pid}: its cpuset allows node {allowed} only; new pages will not go to {ends - allowed}",
-                "change the mems of its cpuset as well",
-            )
-        )
-    shared = sum(_source_bytes(vma, plan.moves) for vma in affected if vma.mapmax > 1)
-    if shared and shared_too:
-        code: Code = "shared" if move_all else "shared-moves"
-        out.append(
-            Warning(
-                code,
-                f"{pid}: up to {_mib(shared)} MiB are also mapped by other processes and move for them too",
-                "leave out --all, or use the method move_pages",
-            )
-        )
-    elif shared:
-        out.append(
-            Warning(
-                "shared",
-                f"{pid}: up to {_mib(shared)} MiB are also mapped by other processes and stay",
-                "--all moves them for everybody",
-            )
-        )
-    if process_plan.process.swap:
-        out.append(
-            Warning(
-                "swap",
-                f"{pid}: {_mib(process_plan.process.swap)} MiB are in swap: they come back on the node where they are touched",
-                "nothing to do unless that is far away",
-            )
-        )
-    here = process_plan.runs_on
-    if here is not None and process_plan.moves:
-        old = _mean_distance(process_plan.before, here, topology)
-        new = _mean_distance(process_plan.after, here, topology)
-        if new > old:
-            out.append(
-                Warning(
-                    "farther",
-                    f"{pid}: it runs on node {here}, and its memory would be farther from there than now",
-                    "move it to where it runs, or move the task too",
-                )
-            )
-    return out
-
-
-def policy_agrees(policy: str, targets: NodeSet) -> bool:
-    """Whether new pages under this policy (numa_maps text) can only go to `targets`, or anywhere near."""
-    name, colon, nodes = policy.rpartition(":")
-    if not colon:
-        return True
-    try:
-        return not name or bool(NodeSet.parse_list(nodes) & targets)
-    except UsageError:
-        return True
-
-
-def _mib(amount: int) -> int:
-    return max(1, amount >> 20)
-
-
-def _source_bytes(vma: Vma, moves: Sequence[Move]) -> int:
-    return sum(vma.pages.get(move.source, 0) for move in moves) * vma.page_size
-
-
-def _mean_distance(by_node: dict[int, int], here: int, topology: Topology) -> float:
-    total = sum(by_node.values())
-    return (
-        sum(topology.distance(here, node) * amount for node, amount in by_node.items()) / total
-        if total
-        else 0.0
-    )

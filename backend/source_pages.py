@@ -14,15 +14,12 @@ from backend.frame_nodes import FrameNodes, read_frame_nodes
 from backend.kernel import Kernel
 from backend.page_mover import Chunk, query
 from backend.pagemap import ENTRIES, Addresses, PageMap
-from backend.placement import Placement, Vma, read_placement
-from backend.placement_walk import walk_placement
+from backend.placement import LARGE, Placement, Vma, read_placement
+from backend.placement_walk import gentle_placement
 from backend.process import process_error
 from backend.remap import Move
 from backend.topology import read_node_ids
 
-LARGE = 64 << 20
-"""Resident bytes from which on a process is read page by page: numa_maps would hold its memory map for a millisecond or
-more."""
 _WITHOUT_PAGEMAP = 1 << 40
 """Bytes of address space that are walked page by page where pagemap cannot be read."""
 _NO_PAGEMAP = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.ENOSYS)
@@ -42,10 +39,8 @@ class SourcePages:
     def placement(self, resident: int) -> Placement:
         """The placement with the ends of mappings; page by page for large processes, where the kernel allows that.
         Raises NotFound, NotPermitted, ParseError."""
-        if resident >= LARGE and self.frames is not None:
-            walked = walk_placement(self.kernel, self.pid, self.frames)
-            if walked is not None:
-                return walked
+        if resident >= LARGE:
+            return gentle_placement(self.kernel, self.pid, self.frames)
         return read_placement(self.kernel, self.pid, with_maps=True)
 
     def on_node(self, vma: Vma, move: Move) -> Iterator[Chunk]:

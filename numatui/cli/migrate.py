@@ -10,9 +10,10 @@ import typer
 from backend.errors import NotSupported, NumatuiError
 from backend.kernel import Kernel
 from backend.plan import Plan
+from backend.prepare import prepare
 from numatui.cli import output
 from numatui.cli.move_options import All, Budget, MaxRate, MethodName, Workers, Yes, options_of
-from numatui.cli.plan import Cgroup, From, To, Tree, document, prepare, print_plan
+from numatui.cli.plan import Cgroup, From, To, Tree, document, print_plan
 from numatui.cli.progress import ProgressBar, cancelled_by_signals, confirm
 from numatui.cli.source import kernel_of
 
@@ -47,7 +48,14 @@ def migrate(
     with ExitStack() as stack:
         options = options_of(kernel, stack, method, budget, workers, max_rate, move_all)
         plan = prepare(
-            kernel, pids or [], sources, targets, method=method, move_all=move_all, tree=tree, cgroup=cgroup
+            kernel,
+            pids or [],
+            sources,
+            targets,
+            method=options.method,
+            move_all=move_all,
+            tree=tree,
+            cgroup=cgroup,
         )
         if dry_run:
             output.print_json("plan", document(plan)) if json else print_plan(plan)

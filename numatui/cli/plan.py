@@ -6,15 +6,11 @@ from typing import Annotated, Any
 
 import typer
 
-from backend.errors import NotFound, NotSupported, UsageError
-from backend.facts import balancing, release
-from backend.kernel import Kernel
+from backend.errors import UsageError
 from backend.nodeset import NodeSet
-from backend.placement import read_placement
-from backend.plan import METHODS, Method, Plan, Subject, check_sets, make_plan, rule_of
-from backend.process import read_process, with_descendants
+from backend.plan import METHODS, Method, Plan, check_sets
+from backend.prepare import prepare
 from backend.remap import Rule, landings, remap
-from backend.topology import read_topology
 from numatui.cli import output
 from numatui.cli.source import kernel_of
 
@@ -61,7 +57,7 @@ def plan(
         pids or [],
         sources,
         targets,
-        method=method,
+        method=check_method(method),
         move_all=move_all,
         rule=check_rule(rule),
         tree=tree,
@@ -80,52 +76,6 @@ def plan(
         )
     else:
         print_plan(made)
-
-
-def prepare(
-    kernel: Kernel,
-    pids: list[int],
-    sources: str,
-    targets: str,
-    *,
-    method: str,
-    move_all: bool,
-    rule: Rule | None = None,
-    tree: bool = False,
-    cgroup: str | None = None,
-) -> Plan:
-    """Read what a plan needs and make it. Raises UsageError, NotFound, NotPermitted, NotSupported."""
-    topology = read_topology(kernel)
-    from_set = NodeSet.parse(sources, topology.ids)
-    to_set = NodeSet.parse(targets, topology.ids, same=from_set)
-    check_sets(from_set, to_set, topology.ids, topology.memory_ids)
-    chosen = list(dict.fromkeys(pids))
-    if tree:
-        chosen = with_descendants(kernel, chosen)
-    subjects: list[Subject] = []
-    for pid in chosen:
-        try:
-            process = read_process(kernel, pid)
-            placement = read_placement(kernel, pid)
-        except NotFound:
-            if pid in pids:
-                raise
-            continue
-        if process.is_kernel_thread:
-            raise NotSupported(f"{pid} is a kernel thread: it has no memory of its own", "choose a process")
-        subjects.append(Subject(process, placement))
-    return make_plan(
-        subjects,
-        from_set,
-        to_set,
-        topology,
-        rule=rule or rule_of(release(kernel)),
-        method=check_method(method),
-        page_size=kernel.page_size,
-        move_all=move_all,
-        privileged=kernel.credentials()[1],
-        balancing=balancing(kernel),
-    )
 
 
 def check_method(text: str) -> Method:
@@ -158,6 +108,7 @@ def document(plan: Plan) -> dict[str, Any]:
         "pages": plan.pages,
         "seconds": round(plan.seconds, 3),
         "rate_measured": plan.rate_measured,
+        "stall_seconds": round(plan.stall, 4),
         "processes": [
             {
                 "pid": one.process.pid,
@@ -172,7 +123,8 @@ def document(plan: Plan) -> dict[str, Any]:
         ],
         "room": [
             {"node": room.node, "free": room.free, "incoming": room.incoming, "outgoing": room.outgoing,
-             "after": room.after, "reserve": room.reserve, "enough": room.enough}
+             "after": room.after, "reserve": room.reserve, "enough": room.enough,
+             "huge_pages": {str(size): count for size, count in room.huge_pages.items()}}
             for room in plan.room
         ],
         "warnings": [{"code": warning.code, "text": output.exact(warning.text), "fix": warning.fix} for warning in plan.warnings],

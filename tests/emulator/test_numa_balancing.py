@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from backend.conditions import Conditions
 from backend.doctor import examine
 from backend.emulator.description import parse_description
 from backend.emulator.fault import access, touch
@@ -310,7 +311,7 @@ def hidden_job(method: Method, folder: Path) -> tuple[Balanced, Outcome]:
     process = read_process(kernel, one.task.pid)
     plan = make_plan(
         [Subject(process, read_placement(kernel, one.task.pid))], NodeSet([0]), NodeSet([2]), read_topology(kernel),
-        balancing=True,
+        conditions=Conditions(balancing=True),
     )  # fmt: skip
     assert "balancing" in [warning.code for warning in plan.warnings]
     return one, migrate_process(kernel, plan, process, Options(method=method, journal_dir=folder))

@@ -23,6 +23,12 @@ def movers() -> list[threading.Thread]:
     return [one for one in threading.enumerate() if one.name == "numatui-mover"]
 
 
+def give_often(made: Crew[Any], piece: Any) -> None:
+    """Until that raises."""
+    while True:
+        made.give(piece)
+
+
 @contextmanager
 def crew_of(work: Callable[[Any], int], workers: int | None, **how: Any) -> Iterator[Crew[Any]]:
     made: Crew[Any] = Crew(work, workers, how.get("most", 4), how.get("clock", lambda: 0))
@@ -131,8 +137,7 @@ class TestErrors:
             made.give(0)
             assert wrong.wait(PATIENCE)
             with pytest.raises(KeyError):
-                while True:
-                    made.give(1)
+                give_often(made, 1)
             made.drain()
             assert len(done) <= 1
             made.give(2)

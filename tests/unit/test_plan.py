@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backend.conditions import Conditions
 from backend.errors import NotFound, UsageError
 from backend.nodeset import CpuSet, NodeSet
 from backend.placement import Placement, Vma
-from backend.plan import Plan, Subject, expected_after, make_plan, policy_agrees, remaining, rule_of
+from backend.plan import Plan, Subject, expected_after, make_plan, remaining, rule_of
+from backend.plan_warnings import policy_agrees
+from backend.pressure import memory_pressure
 from backend.process import Identity, Process
+from backend.recording import RecordedKernel
 from backend.remap import Move, landing, remap
-from backend.topology import Node, Topology
+from backend.tiers import read_tiers
+from backend.topology import HugePool, Node, Topology
 
 MIB = 1 << 20
 
@@ -47,6 +55,10 @@ def process(cpu: int = 0, swap: int = 0, mems: str = "0-3") -> Process:
 
 def vma(pages: dict[int, int], policy: str = "default", mapmax: int = 1) -> Vma:
     return Vma(0x1000, policy, "anon", "", 4096, pages, {"mapmax": mapmax})
+
+
+def huge(pages: int) -> Vma:
+    return Vma(0x200000, "default", "huge", "", 2 * MIB, {0: pages})
 
 
 def plan(
@@ -88,12 +100,15 @@ def test_a_target_that_is_emptied_first_has_that_room_too() -> None:
         (Subject(process(3, mems="0-1"), Placement((vma({0: 3}),))), {}, None, "cpuset"),
         (Subject(process(3), Placement((vma({0: 3}, mapmax=2),))), {}, None, "shared"),
         (Subject(process(3), Placement((vma({0: 3}, mapmax=2),))), {"move_all": True}, None, "shared"),
-        (Subject(process(3), Placement((vma({0: 3}, mapmax=2),))), {"method": "migrate_pages", "privileged": True}, None, "shared-moves"),
+        (Subject(process(3), Placement((vma({0: 3}, mapmax=2),))), {"method": "migrate_pages", "conditions": Conditions(privileged=True)}, None, "shared-moves"),
         (Subject(process(3, swap=9), Placement((vma({0: 3}),))), {}, None, "swap"),
-        (Subject(process(3), Placement((vma({0: 3}),))), {"balancing": True}, None, "balancing"),
+        (Subject(process(3), Placement((vma({0: 3}),))), {"conditions": Conditions(balancing=True)}, None, "balancing"),
         (Subject(process(3), Placement((vma({0: 3}),))), {"method": "migrate_pages"}, None, "stall"),
         (Subject(process(0), Placement((vma({0: 3}),))), {}, topology(cpuless=3), "cpuless"),
         (Subject(process(0), Placement((vma({0: 3}),))), {}, None, "farther"),
+        (Subject(process(3), Placement((huge(3),))), {}, None, "huge-pool"),
+        (Subject(process(3), Placement((vma({0: 3}),))), {"conditions": Conditions(tiers={0: 4, 3: 8})}, None, "tier"),
+        (Subject(process(3), Placement((vma({0: 3}),))), {"conditions": Conditions(pressure=0.2)}, None, "pressure"),
     ],
 )  # fmt: skip
 def test_warnings_have_stable_codes(
@@ -104,8 +119,76 @@ def test_warnings_have_stable_codes(
     assert all(warning.text and "\n" not in warning.text for warning in made.warnings)
 
 
-def test_no_warning_without_a_reason() -> None:
-    assert not plan(Subject(process(3), Placement((vma({0: 3}),))), [0], [3]).warnings
+@pytest.mark.parametrize(
+    "conditions",
+    [Conditions(), Conditions(tiers={0: 8, 3: 4}), Conditions(tiers={3: 4}), Conditions(pressure=0.05)],
+)
+def test_no_warning_without_a_reason(conditions: Conditions) -> None:
+    assert not plan(Subject(process(3), Placement((vma({0: 3}),))), [0], [3], conditions=conditions).warnings
+
+
+@pytest.mark.parametrize(("free", "enough"), [(2, False), (3, True)])
+def test_hugetlb_pages_need_their_pool_and_no_free_memory(free: int, enough: bool) -> None:
+    where = topology(free=MIB)
+    nodes = [replace(node, huge_pools=(HugePool(2 * MIB, 9, free, 0),)) for node in where.nodes]
+    made = plan(Subject(process(3), Placement((huge(3),))), [0], [3], replace(where, nodes=tuple(nodes)))
+    assert made.bytes == 6 * MIB
+    assert made.room[0].incoming == 0
+    assert made.room[0].huge_pages == {2 * MIB: 3}
+    assert codes(made) == (set() if enough else {"huge-pool"})
+
+
+def test_who_else_maps_what_moves_is_named_and_made_harmless() -> None:
+    others = [(5, "worker\x1b[31m"), (6, "b"), (8, "c"), (9, "d")]
+    made = plan(
+        Subject(process(3), Placement((vma({0: 3}, mapmax=5),))), [0], [3], move_all=True, sharers={7: others}
+    )
+    (warning,) = made.warnings
+    assert "5 worker\\x1b[31m, 6 b, 8 c and 1 more" in warning.text
+
+
+def test_the_estimate_is_by_the_rates_measured_for_each_way() -> None:
+    subject = Subject(process(3), Placement((vma({0: 1000, 1: 500}),)))
+    rates = {(0, 2): 4096 * 100, (1, 3): 4096 * 1000}
+    made = plan(subject, [0, 1], [2, 3], conditions=Conditions(rates=rates))
+    assert made.seconds == 10.5
+    assert made.rate_measured
+    assert made.stall < 0.1
+    assert (
+        plan(subject, [0, 1], [2, 3], conditions=Conditions(rates=rates), method="migrate_pages").stall
+        == 10.5
+    )
+    some = plan(subject, [0, 1], [2, 3], conditions=Conditions(rates={(0, 2): 4096 * 100}))
+    assert not some.rate_measured
+    assert 10 < some.seconds < 10.5
+
+
+class TestReading:
+    """What the kernel tells of tiers and pressure."""
+
+    def kernel(self, tmp_path: Path, **files: bytes) -> RecordedKernel:
+        (tmp_path / "proc").mkdir()
+        for name, data in files.items():
+            path = tmp_path / name.replace("__", "/")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+        return RecordedKernel(str(tmp_path))
+
+    def test_tiers(self, tmp_path: Path) -> None:
+        root = "sys__devices__virtual__memory_tiering__"
+        files = {f"{root}memory_tier4__nodelist": b"0-1\n", f"{root}memory_tier961__nodelist": b"3\n"}
+        assert read_tiers(self.kernel(tmp_path, **files, **{f"{root}memory_tier9__nodelist": b"?"})) == {
+            0: 4, 1: 4, 3: 961,
+        }  # fmt: skip
+
+    def test_pressure(self, tmp_path: Path) -> None:
+        text = b"some avg10=12.50 avg60=1.00 avg300=0.00 total=7\nfull avg10=90.00 avg60=0.00 avg300=0.00 total=0\n"
+        assert memory_pressure(self.kernel(tmp_path, proc__pressure__memory=text)) == 0.125
+
+    def test_neither_told(self, tmp_path: Path) -> None:
+        kernel = self.kernel(tmp_path, proc__pressure__memory=b"some avg10=x")
+        assert memory_pressure(kernel) is None
+        assert read_tiers(kernel) == {}
 
 
 @pytest.mark.parametrize(

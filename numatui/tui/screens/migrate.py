@@ -14,6 +14,7 @@ from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import Button, Footer, Input, Label, Static
 
+from backend.conditions import Conditions
 from backend.errors import NumatuiError
 from backend.nodeset import NodeSet
 from backend.placement import read_placement, sum_by_node
@@ -138,6 +139,13 @@ class MigrateScreen(Screen[None]):
         pieces = [(" Migrate ", "dim"), (name, "bold"), (f"  {size(total)}", "accent")]
         self.query_one("#title", Static).update(Paint.of(self.app).text(pieces))
 
+    def _conditions(self, snapshot: Snapshot) -> Conditions:
+        """What the snapshot tells; the rate of jobs that have ended stands for that of all moves."""
+        best = int(max([0, *(job.rate for job in state_of(self).jobs if job.ended)]))
+        ids = snapshot.topology.memory_ids
+        rates = {(a, b): best for a in ids for b in ids} if best else {}
+        return Conditions(snapshot.facts.privileged, snapshot.balancing, rates=rates)
+
     def _replan(self) -> None:
         snapshot, subjects = self.snapshot, self.subjects
         if snapshot is None or subjects is None:
@@ -157,9 +165,7 @@ class MigrateScreen(Screen[None]):
                     method=self.method,
                     page_size=state.kernel.page_size,
                     move_all=self.move_all,
-                    privileged=snapshot.facts.privileged,
-                    balancing=snapshot.balancing,
-                    measured_rate=int(max([0, *(job.rate for job in state.jobs if job.ended)])),
+                    conditions=self._conditions(snapshot),
                 )
             except NumatuiError as exc:
                 error = exc.what

@@ -1,0 +1,123 @@
+"""Read what a plan needs, and make it: which processes, where their memory lies, what else matters."""
+
+from __future__ import annotations
+
+from backend.conditions import read_conditions
+from backend.errors import NotFound, NotPermitted, NotSupported
+from backend.facts import release
+from backend.kernel import Kernel
+from backend.nodeset import NodeSet
+from backend.placement import LARGE, Placement, read_placement
+from backend.plan import Method, Plan, Subject, check_sets, make_plan, rule_of
+from backend.process import Process, read_process, with_descendants
+from backend.remap import Rule
+from backend.topology import read_node_ids, read_topology
+
+
+def prepare(
+    kernel: Kernel,
+    pids: list[int],
+    sources: str,
+    targets: str,
+    *,
+    method: Method = "auto",
+    move_all: bool = False,
+    rule: Rule | None = None,
+    tree: bool = False,
+    cgroup: str | None = None,
+) -> Plan:
+    """`sources` and `targets` in libnuma's grammar. `tree`: with the children of `pids`; `cgroup`: with all processes in it
+    and below. Raises UsageError, NotFound, NotPermitted, NotSupported."""
+    topology = read_topology(kernel)
+    from_set = NodeSet.parse(sources, topology.ids)
+    to_set = NodeSet.parse(targets, topology.ids, same=from_set)
+    check_sets(from_set, to_set, topology.ids, topology.memory_ids)
+    subjects = read_subjects(kernel, pids, tree=tree, cgroup=cgroup)
+    sharers: dict[int, list[tuple[int, str]]] = {}
+    if move_all:
+        from backend.sharers import find_sharers
+
+        for one in subjects:
+            shared = [
+                vma
+                for vma in one.placement.vmas
+                if vma.shared_bytes and any(vma.pages.get(n) for n in from_set)
+            ]
+            if shared:
+                sharers[one.process.pid] = find_sharers(kernel, one.process.pid, shared)
+    return make_plan(
+        subjects,
+        from_set,
+        to_set,
+        topology,
+        rule=rule or rule_of(release(kernel)),
+        method=method,
+        page_size=kernel.page_size,
+        move_all=move_all,
+        conditions=read_conditions(kernel),
+        sharers=sharers,
+    )
+
+
+def read_subjects(
+    kernel: Kernel, pids: list[int], *, tree: bool = False, cgroup: str | None = None
+) -> list[Subject]:
+    """The processes with their placement. Those that were not named one by one are left out when they have ended, are
+    kernel threads, or may not be looked at, unless all are. Raises NotFound, NotPermitted, NotSupported, UsageError."""
+    chosen = list(dict.fromkeys(pids))
+    if tree:
+        chosen = with_descendants(kernel, chosen)
+    if cgroup is not None:
+        chosen = list(dict.fromkeys([*chosen, *_in_cgroup(kernel, cgroup)]))
+    subjects: list[Subject] = []
+    refused: NotPermitted | None = None
+    for pid in chosen:
+        try:
+            process = read_process(kernel, pid)
+            if process.is_kernel_thread:
+                if pid not in pids:
+                    continue
+                raise NotSupported(
+                    f"{pid} is a kernel thread: it has no memory of its own", "choose a process"
+                )
+            subjects.append(Subject(process, _placement(kernel, process)))
+        except (NotFound, NotPermitted) as exc:
+            if pid in pids:
+                raise
+            refused = exc if isinstance(exc, NotPermitted) else refused
+    if cgroup is not None and not subjects:
+        raise refused or NotFound(
+            f"no process is in the cgroup {cgroup}", "numatui cgroups lists those there are"
+        )
+    return subjects
+
+
+def _placement(kernel: Kernel, process: Process) -> Placement:
+    if process.rss < LARGE:
+        return read_placement(kernel, process.pid)
+    from backend.frame_nodes import read_frame_nodes
+    from backend.placement_walk import gentle_placement
+
+    frames = read_frame_nodes(kernel, read_node_ids(kernel))
+    return gentle_placement(kernel, process.pid, frames)
+
+
+def _in_cgroup(kernel: Kernel, name: str) -> list[int]:
+    from backend.cgroups import check_path, find_hierarchies, members, walk
+
+    hierarchies = find_hierarchies(kernel)
+    if not hierarchies:
+        raise NotSupported("this machine has no cgroups mounted", "name the processes by their pids")
+    out: list[int] = []
+    for hierarchy in hierarchies:
+        path = check_path(name, hierarchy)
+        below = [
+            one.path
+            for one in walk(kernel, hierarchy)
+            if one.path == path or one.path.startswith(path.rstrip("/") + "/")
+        ]
+        if below:
+            for one in below:
+                out += members(kernel, hierarchy, one)
+            return sorted(set(out))
+    raise NotFound(f"there is no cgroup {name}", "numatui cgroups lists those there are")

@@ -1,0 +1,30 @@
+"""Memory tiers: fast memory beside CPUs, slower memory behind it (Documentation/ABI/testing/sysfs-kernel-mm-memory-tiers)."""
+
+from __future__ import annotations
+
+import re
+
+from backend.errors import ParseError
+from backend.kernel import Kernel
+from backend.nodeset import NodeSet
+
+_FOLDER = "/sys/devices/virtual/memory_tiering"
+_NAME = re.compile(r"memory_tier([0-9]{1,9})\Z")
+
+
+def read_tiers(kernel: Kernel) -> dict[int, int]:
+    """Node → its tier: the smaller the number, the faster. Empty where the kernel knows no tiers (before 6.1)."""
+    out: dict[int, int] = {}
+    try:
+        names = kernel.listdir(_FOLDER)
+    except OSError:
+        return out
+    for name in names:
+        match = _NAME.match(name)
+        if match:
+            try:
+                nodes = NodeSet.parse_list(kernel.read(f"{_FOLDER}/{name}/nodelist"))
+            except (OSError, ParseError):
+                continue
+            out |= dict.fromkeys(nodes, int(match[1]))
+    return out
