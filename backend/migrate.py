@@ -296,6 +296,8 @@ class _Job:
             progress.leave("cancelled", unreached)
         elif self.error and not self.gave_up:
             progress.leave("stopped", unreached)
+        elif not self.gave_up:
+            progress.leave("gone", unreached - rest)
         excess = max(0, rest - progress.explained)
         appeared = min(excess, max(0, sum(after.values()) - sum(before.values())))
         returned = min(excess - appeared, progress.moved)

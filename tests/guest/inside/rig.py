@@ -21,9 +21,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, NoReturn, Protocol
 
-import platformdirs  # noqa: F401
-
-import backend.migrate  # noqa: F401
+import numatui.cli.jobs
+import numatui.cli.outcomes
+import numatui.cli.undo
 from backend.kernel import Kernel
 from backend.live.kernel import LiveKernel
 from backend.nodeset import NodeSet
@@ -261,8 +261,18 @@ class LinuxVictim:
     def forget(self, region: str = "memory") -> None:
         self.ask("forget", region)
 
-    def fork(self) -> int:
-        return self.ask("fork")
+    def fork(self, node: int | None = None) -> int:
+        return self.ask("fork", node)
+
+    def where(self) -> dict[str, list[int]]:
+        """By region, what move_pages(2) says of each page: its node, or why there is none."""
+        out: dict[str, list[int]] = {}
+        for name in self.regions:
+            pages = array("Q", self.addresses(name))
+            status = array("i", [0]) * len(pages)
+            LiveKernel().move_pages(self.pid, pages, None, status, 0)
+            out[name] = list(status)
+        return out
 
     def end(self) -> None:
         self.process.kill()
