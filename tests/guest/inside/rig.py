@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import importlib
 import json
 import os
 import re
@@ -21,9 +22,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, NoReturn, Protocol
 
-import numatui.cli.jobs
-import numatui.cli.outcomes
-import numatui.cli.undo
 from backend.kernel import Kernel
 from backend.live.kernel import LiveKernel
 from backend.nodeset import NodeSet
@@ -31,6 +29,15 @@ from backend.placement import Vma, read_placement
 from backend.topology import read_topology
 from numatui.cli.app import run
 
+for _module in (
+    "platformdirs",
+    "backend.placement_walk",
+    "backend.undo",
+    "numatui.cli.outcomes",
+    "numatui.cli.undo",
+):
+    importlib.import_module(_module)
+"""What commands import while they run: once here instead of in every child."""
 VICTIM = Path(__file__).resolve().parent.parent / "victim.py"
 PATIENCE = 60.0
 """Seconds after which something that must happen counts as not happening: generous, the guest is slow."""

@@ -74,7 +74,7 @@ def test_a_buffer_of_an_io_uring(victim: MakeVictim) -> None:
 def full(node: int) -> Iterator[None]:
     """Little free memory there, without a pool of huge pages that huge pages could go to."""
     Path("/proc/sys/vm/drop_caches").write_text("1")
-    spare = read_topology(LiveKernel()).low_watermarks[node] * PAGE + 8 * MiB
+    spare = read_topology(LiveKernel()).low_watermarks[node] * PAGE + 2 * MiB
     with rig.mounted("tmpfs", f"mpol=bind:{node},size=100%", Path("/run/air")) as folder:
         with open(folder / "air", "wb") as air:
             os.posix_fallocate(air.fileno(), 0, rig.free(node) - spare)
@@ -100,13 +100,13 @@ class TestRoom:
 
     def test_huge_pages_with_room_in_the_pool_and_without(self, victim: MakeVictim) -> None:
         """Beyond the pool the kernel takes free memory, as long as there is some."""
-        with rig.huge_pages(0, 24), rig.huge_pages(2, 2):
-            one = victim({0: 24 * 512}, kind="huge")
+        with rig.huge_pages(0, 32), rig.huge_pages(2, 2):
+            one = victim({0: 32 * 512}, kind="huge")
             with full(2):
                 outcome = migrate(one.pid)
-                adds_up(outcome, 24 * 512)
+                adds_up(outcome, 32 * 512)
                 assert set(outcome["left"]) == {"no-room"}, outcome
-                assert 2 * 2 * MiB <= outcome["moved"] < 24 * 2 * MiB
+                assert 2 * 2 * MiB <= outcome["moved"] < 32 * 2 * MiB
                 assert one.pages()[2] * PAGE == outcome["moved"]
             one.verify()
             one.end()
