@@ -185,11 +185,13 @@ def region_pages(kernel: Kernel, pid: int, addresses: range) -> dict[int, int]:
 
 @dataclass
 class LinuxVictim:
-    """victim.py as a process: pinned to the CPUs of the node `home`, where all that is not a region lies."""
+    """victim.py as a process: pinned to the CPUs of the node `home`, where all that is not a region lies. `before` runs in it
+    as the user, before the program."""
 
     layout: dict[str, dict[str, Any]]
     uid: int = 0
     home: int = 3
+    before: Callable[[], None] | None = None
     process: subprocess.Popen[str] = field(init=False)
     regions: dict[str, tuple[int, int]] = field(init=False)
 
@@ -197,7 +199,7 @@ class LinuxVictim:
         self.process = subprocess.Popen(
             [sys.executable, "-I", "-S", str(VICTIM)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            user=self.uid, group=self.uid, extra_groups=[],
+            user=self.uid, group=self.uid, extra_groups=[], preexec_fn=self.before,
         )  # fmt: skip
         kernel = LiveKernel()
         self._answer()

@@ -7,6 +7,7 @@ import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -58,6 +59,7 @@ def test_a_user_is_refused_anothers_process_and_its_job(victim: MakeVictim, stat
 def enter_user_namespace() -> None:
     """Root of a namespace of its own, nobody in the others."""
     libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(rig.PR_SET_DUMPABLE, 1, 0, 0, 0)
     assert libc.unshare(CLONE_NEWUSER) == 0, os.strerror(ctypes.get_errno())
     Path("/proc/self/setgroups").write_text("deny")
     Path("/proc/self/uid_map").write_text(f"0 {USER} 1")
@@ -66,16 +68,23 @@ def enter_user_namespace() -> None:
 
 
 @pytest.mark.parametrize("method", ["move_pages", "migrate_pages"])
-def test_root_of_a_user_namespace_is_a_user(victim: MakeVictim, state: Path, method: str) -> None:
-    one, other = victim({0: 300}, uid=USER), victim({0: 50}, uid=rig.OTHER)
+def test_root_of_a_user_namespace_is_a_user_in_there(victim: MakeVictim, state: Path, method: str) -> None:
+    outside, one = victim({0: 50}, uid=USER), victim({0: 300}, uid=USER, before=enter_user_namespace)
     before = one.where()
-    how = {"uid": USER, "state": state, "before": enter_user_namespace}
-    numatui("migrate", other.pid, *MOVE, **how).refused(3, str(other.pid))
-    numatui("migrate", one.pid, *MOVE, "--all", **how).refused(3, "CAP_SYS_NICE")
-    done = numatui("migrate", one.pid, *MOVE, "--method", method, **how)
+
+    def join() -> None:
+        with open(f"/proc/{one.pid}/ns/user") as namespace:
+            assert ctypes.CDLL(None).setns(namespace.fileno(), CLONE_NEWUSER) == 0
+        assert os.geteuid() == 0
+
+    inside: dict[str, Any] = {"uid": USER, "state": state, "before": join}
+    numatui("migrate", outside.pid, *MOVE, **inside).refused(3, str(outside.pid))
+    numatui("migrate", one.pid, *MOVE, "--all", **inside).refused(3, "CAP_SYS_NICE")
+    assert one.where() == before
+    done = numatui("migrate", one.pid, *MOVE, "--method", method, **inside)
     assert done.code == 0, done
     assert one.pages() == {1: 300}
-    back = numatui("undo", "--yes", "--json", **how)
+    back = numatui("undo", "--yes", "--json", **inside)
     assert back.code == 0, back
     assert one.where() == before
     one.verify()
