@@ -78,7 +78,7 @@ class _Job:
             self.progress = Progress(_on_sources(before, self.plan.moves))
             self.journal = Journal(
                 self.options.journal_dir or state_dir(),
-                journal_head(self.kernel, self.held, method, self.plan.moves, before),
+                journal_head(self.kernel, self.held, method, self.plan.moves, before, self.options),
             )
             return self._journaled(method, before)
         finally:
@@ -322,7 +322,12 @@ def method_of(kernel: Kernel, options: Options) -> Called:
 
 
 def journal_head(
-    kernel: Kernel, held: HeldProcess, method: Called, moves: tuple[Move, ...], before: Placement
+    kernel: Kernel,
+    held: HeldProcess,
+    method: Called,
+    moves: tuple[Move, ...],
+    before: Placement,
+    options: Options,
 ) -> dict[str, Any]:
     """Who, what and how, as a job's first line has it."""
     process = held.process
@@ -336,6 +341,7 @@ def journal_head(
         "method": method,
         "moves": [[move.source, move.target] for move in moves],
         "before": before.bytes_by_node,
+        "cpusets": [list(one) for one in options.cpusets],
     }
 
 

@@ -50,7 +50,8 @@ class JournaledChunk:
 
 @dataclass(frozen=True, slots=True)
 class PastJob:
-    """One journal. `at`: seconds since 1970; `moved`: bytes, at least; `undoes`, `undone_by`: names of jobs."""
+    """One journal. `at`: seconds since 1970; `moved`: bytes, at least; `undoes`, `undone_by`: names of jobs;
+    `cpusets`: (path, mems before) of those that were changed with it."""
 
     job: str
     path: Path
@@ -68,6 +69,7 @@ class PastJob:
     error: str = ""
     undoes: str = ""
     undone_by: str = ""
+    cpusets: tuple[tuple[str, str], ...] = ()
 
 
 def list_jobs(directory: Path) -> tuple[list[PastJob], list[str]]:
@@ -220,6 +222,7 @@ def _job(path: Path, records: list[dict[str, Any]], running: bool) -> PastJob:
         moves=tuple(_move(a, b) for a, b in head["moves"]), state=state, chunks=tuple(chunks.values()),
         moved=_count(ended["moved"]) if "moved" in ended else sum((c.moved or 0) * c.page_size for c in chunks.values()),
         error=str(ended.get("error", "")), undoes=str(head.get("undoes", "")), undone_by=undone_by,
+        cpusets=tuple((str(path), str(mems)) for path, mems in head.get("cpusets", [])),
     )  # fmt: skip
 
 

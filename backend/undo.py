@@ -113,7 +113,7 @@ class _Undo:
         self.elsewhere = elsewhere
         directory = self.options.journal_dir or state_dir()
         moves = tuple(Move(one.target, one.source) for one in reversed(self.job.moves))
-        head = journal_head(self.kernel, self.held, "move_pages", moves, placement)
+        head = journal_head(self.kernel, self.held, "move_pages", moves, placement, self.options)
         self.journal = Journal(directory, {**head, "undoes": self.job.job})
         try:
             with suppress(OSError):

@@ -83,6 +83,7 @@ def migrate(
                 output.print_json("plan", {**document(plan), **_cpusets_document(confinements)})
             return
         confirm(plan.bytes, yes, also=bool(confinements))
+        options = replace(options, cpusets=tuple((one.path, str(one.mems)) for one in confinements))
         for one in confinements:
             confinement.widen(kernel, one)
         outcomes, errors = _run(kernel, plan, options, quiet=json)

@@ -71,6 +71,16 @@ def test_what_is_written_is_what_is_read(folder: Path) -> None:
     assert (job.state, job.moved, job.error, job.undoes, job.undone_by) == ("partly", 4206592, "oh", "", "")
 
 
+def test_the_cpusets_that_were_changed_with_it_are_noted(folder: Path) -> None:
+    journal = begin(folder, cpusets=[["/db", "0-1"]])
+    journal.end("done", moved=0)
+    assert read_job(journal.path).cpusets == (("/db", "0-1"),)
+    other = begin(folder, pid=9, cpusets=["x"])
+    other.end("done", moved=0)
+    with pytest.raises(ParseError):
+        read_job(other.path)
+
+
 def test_an_interrupted_job_says_what_had_moved_at_least(folder: Path) -> None:
     job = read_job(interrupted(folder).path)
     assert job.state == "interrupted"
