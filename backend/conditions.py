@@ -4,31 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from backend.facts import balancing
 from backend.kernel import Kernel
 from backend.pressure import memory_pressure
 from backend.tiers import read_tiers
+from backend.topology import Topology
+
+if TYPE_CHECKING:
+    from backend.plan import Method
 
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
     """`privileged`: whether the caller may act on other users' processes; `balancing`: whether NUMA balancing is on;
     `tiers`: node → tier, the smaller the faster; `pressure`: the share of time in which tasks waited for memory, None
-    where it is not told; `rates`: (source, target) → bytes a second as measured here."""
+    where it is not told; `rates`: (source, target) → bytes a second as measured here; `stall`: seconds that move_pages was
+    seen to hold a process up, 0 where it was not measured."""
 
     privileged: bool = False
     balancing: bool = False
     tiers: Mapping[int, int] = field(default_factory=dict[int, int])
     pressure: float | None = None
     rates: Mapping[tuple[int, int], int] = field(default_factory=dict[tuple[int, int], int])
+    stall: float = 0.0
 
 
-def read_conditions(kernel: Kernel) -> Conditions:
-    """As they are now. Never raises."""
+def read_conditions(kernel: Kernel, topology: Topology, method: Method) -> Conditions:
+    """As they are now; the rates of this method, where they were measured. Never raises."""
+    from backend.rates import best_rates, load_rates, machine_of, rates_path, worst_stall
+
+    rates = load_rates(rates_path(), machine_of(kernel, topology)) if kernel.source == "live" else []
     return Conditions(
         privileged=kernel.credentials()[1],
         balancing=balancing(kernel),
         tiers=read_tiers(kernel),
         pressure=memory_pressure(kernel),
+        rates=best_rates(rates, method),
+        stall=worst_stall(rates) / 1e9,
     )

@@ -19,7 +19,10 @@ from backend.kernel import Kernel
 Addresses = NDArray[np.uint64]
 
 ENTRIES = 8192
-"""Entries that are read at once: 32 MiB of 4 KiB pages."""
+"""Entries that are looked at together: 32 MiB of 4 KiB pages."""
+AT_ONCE = 1024
+"""Entries of one read. The kernel lets go of the memory map between every 512, but a process that waits to change it gets its
+turn only when the next are not taken at once: between two reads."""
 _PRESENT, _SWAPPED, _FILE, _EXCLUSIVE = (np.uint64(1 << bit) for bit in (63, 62, 61, 56))
 _FRAME = np.uint64((1 << 55) - 1)
 _HUGE = 512
@@ -155,7 +158,13 @@ class PageMap:
 
     def _raw(self, entry: int, count: int) -> NDArray[np.uint64]:
         """Entries; zeros beyond the end of what is told."""
-        raw = self.kernel.read(f"/proc/{self.pid}/pagemap", entry * 8, count * 8)
+        parts: list[bytes] = []
+        for first in range(entry, entry + count, AT_ONCE):
+            size = min(AT_ONCE, entry + count - first) * 8
+            parts.append(self.kernel.read(f"/proc/{self.pid}/pagemap", first * 8, size))
+            if len(parts[-1]) < size:
+                break
+        raw = parts[0] if len(parts) == 1 else b"".join(parts)
         if len(raw) == count * 8:
             return np.frombuffer(raw, dtype=np.uint64)
         entries = np.zeros(count, np.uint64)

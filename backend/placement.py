@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -14,8 +14,12 @@ from backend.process import process_error
 from backend.text import decode, printable
 
 Kind = Literal["heap", "stack", "anon", "file", "shared", "huge"]
-LARGE = 64 << 20
-"""Resident bytes from which on numa_maps would hold a process up for a millisecond or more."""
+HOLD_NS = 1_000_000
+"""How long a process's memory map may be held for a look at it: less than the scheduler takes a CPU away for."""
+PAGE_NS = 40
+"""What numa_maps costs a page, on the slower ones of today's machines (10 to 40 ns)."""
+LARGE = HOLD_NS // PAGE_NS
+"""Base pages from which on a process is large: 98 MiB of 4 KiB pages."""
 _POLICIES_WITH_SPACE = (b"prefer (many)", b"weighted interleave")
 _ESCAPE = re.compile(rb"\\([0-7]{3})")
 SHARED_FILES = (b"/dev/zero", b"/SYSV", b"/dev/shm/", b"/memfd:", b"/anon_hugepage")
@@ -96,6 +100,15 @@ def local_share(by_node: dict[int, int], node: int | None) -> float | None:
     return by_node.get(node, 0) / total if total and node is not None else None
 
 
+def weighted_local_share(by_node: Mapping[int, int], places: Mapping[int, float]) -> float | None:
+    """The part of memory that is local, 0 to 1: what lies on each of the nodes where a process runs counts by the share of
+    its time there (`places`, together 1). None where there is no memory or no place."""
+    total = sum(by_node.values())
+    if not total or not places:
+        return None
+    return sum(by_node.get(node, 0) * share for node, share in places.items()) / total
+
+
 def parse_numa_maps(raw: bytes, page_size: int = 4096) -> tuple[Vma, ...]:
     """All lines, in order. Unknown words are kept going past; raises ParseError for a line that has no address and
     policy or a count that is no number.
@@ -108,10 +121,16 @@ def parse_totals(raw: bytes, page_size: int = 4096) -> dict[int, int]:
     out: dict[int, int] = {}
     scale = _one_page_size(raw, page_size)
     if scale:
-        for node, count in _ON_NODE.findall(raw + b"\n"):
-            number = int(node)
-            out[number] = out.get(number, 0) + int(count)
-        return {node: count * scale for node, count in out.items()}
+        pairs = _ON_NODE.findall(raw + b"\n")
+        nodes = {node for node, _ in pairs}
+        for node in nodes:
+            counts = (
+                [count for other, count in pairs if other == node]
+                if len(nodes) > 1
+                else [c for _, c in pairs]
+            )
+            out[int(node)] = out.get(int(node), 0) + sum(map(int, counts)) * scale
+        return out
     pending: list[tuple[int, int]] = []
     for node, count, kilobytes in _TOTALS.findall(raw + b"\n"):
         if kilobytes:

@@ -7,14 +7,14 @@ a terabyte. Here it is held for 2 MiB at a time. Policies are not told this way.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from backend.frame_nodes import FrameNodes
 from backend.kernel import Kernel
-from backend.pagemap import ENTRIES, PageMap
+from backend.pagemap import ENTRIES, PageMap, Pages
 from backend.placement import SHARED_FILES, Kind, Placement, Vma, read_placement
 from backend.process import process_error
 from backend.text import decode
@@ -67,34 +67,71 @@ def gentle_placement(kernel: Kernel, pid: int, frame_nodes: FrameNodes | None) -
     return walked if walked is not None else read_placement(kernel, pid, with_maps=True)
 
 
+class TooLarge(Exception):
+    """There was no time to look at all."""
+
+
+def walk_totals(
+    kernel: Kernel, pid: int, frame_nodes: FrameNodes, go_on: Callable[[], bool] = lambda: True
+) -> dict[int, int] | None:
+    """Only node → bytes, ascending by node. None where the frames are hidden from this caller. Raises NotFound, NotPermitted;
+    TooLarge when `go_on` says no before the end."""
+    pages = PageMap(kernel, pid, frame_nodes)
+    counts = np.zeros(0, np.int64)
+    try:
+        for _, parts in walk_mappings(kernel, pid, pages):
+            for part in parts:
+                if not go_on():
+                    raise TooLarge
+                if part.nodes is None:
+                    if len(part.addresses):
+                        return None
+                    continue
+                here = np.bincount(part.nodes + 1, minlength=len(counts))
+                here[: len(counts)] += counts
+                counts = here
+    except OSError as exc:
+        raise process_error(kernel, pid, exc) from None
+    return {node: count * kernel.page_size for node, count in enumerate(counts[1:].tolist()) if count}
+
+
 def walk_placement(kernel: Kernel, pid: int, frame_nodes: FrameNodes) -> Placement | None:
     """The placement, counted in base pages; `counts` has `shared` (pages that several PTEs map) and `swapped`. None where
     the frames are hidden from this caller. Raises NotFound, NotPermitted."""
     pages = PageMap(kernel, pid, frame_nodes)
     vmas: list[Vma] = []
     try:
-        for group in _groups(parse_maps(kernel.read(f"/proc/{pid}/maps")), ENTRIES * kernel.page_size):
-            ranges = [(one.start, one.end) for one in group]
-            parts = [[one] for one in pages.together(ranges)] if len(group) > 1 else [pages.walk(*ranges[0])]
-            for one, its_pages in zip(group, parts, strict=True):
-                by_node: dict[int, int] = {}
-                shared = swapped = 0
-                for part in its_pages:
-                    swapped += part.swapped
-                    if not len(part.addresses):
-                        continue
-                    if part.nodes is None:
-                        return None
-                    shared += int(np.count_nonzero(part.shared))
-                    for node, count in enumerate(np.bincount(part.nodes + 1).tolist(), -1):
-                        if count:
-                            by_node[node] = by_node.get(node, 0) + count
-                if by_node or swapped:
-                    by_node.pop(-1, None)
-                    vmas.append(_vma(one, dict(sorted(by_node.items())), shared, swapped, kernel.page_size))
+        for one, parts in walk_mappings(kernel, pid, pages):
+            by_node: dict[int, int] = {}
+            shared = swapped = 0
+            for part in parts:
+                swapped += part.swapped
+                if not len(part.addresses):
+                    continue
+                if part.nodes is None:
+                    return None
+                shared += int(np.count_nonzero(part.shared))
+                for node, count in enumerate(np.bincount(part.nodes + 1).tolist(), -1):
+                    if count:
+                        by_node[node] = by_node.get(node, 0) + count
+            if by_node or swapped:
+                by_node.pop(-1, None)
+                vmas.append(_vma(one, dict(sorted(by_node.items())), shared, swapped, kernel.page_size))
     except OSError as exc:
         raise process_error(kernel, pid, exc) from None
     return Placement(tuple(vmas))
+
+
+def walk_mappings(kernel: Kernel, pid: int, pages: PageMap) -> Iterator[tuple[Mapping, Iterable[Pages]]]:
+    """The mappings of a process with their pages, which must be gone through before the next. Small mappings that lie close
+    together are read at once. Raises OSError."""
+    for group in _groups(parse_maps(kernel.read(f"/proc/{pid}/maps")), ENTRIES * kernel.page_size):
+        ranges = [(one.start, one.end) for one in group]
+        if len(group) == 1:
+            yield group[0], pages.walk(*ranges[0])
+            continue
+        for one, part in zip(group, pages.together(ranges), strict=True):
+            yield one, [part]
 
 
 def _groups(mappings: list[Mapping], span: int) -> Iterator[list[Mapping]]:

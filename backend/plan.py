@@ -91,6 +91,7 @@ class Plan:
     processes: tuple[ProcessPlan, ...]
     room: tuple[Room, ...]
     rates: Mapping[tuple[int, int], int]
+    usual_stall: float = ASSUMED_STALL
     warnings: tuple[Warning, ...] = ()
 
     @property
@@ -123,7 +124,7 @@ class Plan:
         """Seconds for which the process itself may have to wait at a time: migrate_pages holds its memory map for the whole
         call, move_pages for one small step."""
         if self.method != "migrate_pages":
-            return ASSUMED_STALL if self.bytes else 0.0
+            return self.usual_stall if self.bytes else 0.0
         return max((one.bytes / self.rate for one in self.processes), default=0.0)
 
 
@@ -179,7 +180,17 @@ def make_plan(
     moves = remap(sources, targets, rule)
     plans = tuple(_plan_process(subject, moves, topology, page_size) for subject in subjects)
     room = _room(plans, moves, topology, page_size)
-    plan = Plan(sources, targets, rule, method, moves, plans, room, conditions.rates)
+    plan = Plan(
+        sources,
+        targets,
+        rule,
+        method,
+        moves,
+        plans,
+        room,
+        conditions.rates,
+        conditions.stall or ASSUMED_STALL,
+    )
     warnings = warnings_of(plan, subjects, topology, conditions, move_all=move_all, sharers=sharers or {})
     return replace(plan, warnings=tuple(warnings))
 

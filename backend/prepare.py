@@ -54,7 +54,7 @@ def prepare(
         method=method,
         page_size=kernel.page_size,
         move_all=move_all,
-        conditions=read_conditions(kernel),
+        conditions=read_conditions(kernel, topology, method),
         sharers=sharers,
     )
 
@@ -80,7 +80,7 @@ def read_subjects(
                 raise NotSupported(
                     f"{pid} is a kernel thread: it has no memory of its own", "choose a process"
                 )
-            subjects.append(Subject(process, _placement(kernel, process)))
+            subjects.append(Subject(process, placement_of(kernel, process)))
         except (NotFound, NotPermitted) as exc:
             if pid in pids:
                 raise
@@ -92,8 +92,9 @@ def read_subjects(
     return subjects
 
 
-def _placement(kernel: Kernel, process: Process) -> Placement:
-    if process.rss < LARGE:
+def placement_of(kernel: Kernel, process: Process) -> Placement:
+    """The placement, without holding up a large process where the kernel allows that. Raises NotFound, NotPermitted, ParseError."""
+    if process.rss < LARGE * kernel.page_size:
         return read_placement(kernel, process.pid)
     from backend.frame_nodes import read_frame_nodes
     from backend.placement_walk import gentle_placement

@@ -13,6 +13,9 @@ from backend.nodeset import CpuSet, NodeSet
 from backend.text import decode, printable
 
 _GONE = (errno.ENOENT, errno.ESRCH)
+_STATUS = (b"\nUid:", b"\nVmSwap:", b"\nCpus_allowed_list:", b"\nMems_allowed_list:")
+_SMALL = 1 << 15
+"""More than any of the files about one process that are read in one go."""
 _PF_KTHREAD = 0x00200000
 _PF_EXITING = 0x00000004
 S = TypeVar("S", CpuSet, NodeSet)
@@ -101,19 +104,21 @@ def parse_stat(raw: bytes) -> Stat:
 
 
 def parse_status(raw: bytes) -> dict[str, str]:
-    """/proc/PID/status as key → value text; lines that have no colon are left out."""
+    """The lines of /proc/PID/status that are used, as key → value text."""
     out: dict[str, str] = {}
-    for line in decode(raw).split("\n"):
-        key, colon, value = line.partition(":")
-        if colon:
-            out[key] = value.strip()
+    raw = b"\n" + raw
+    for key in _STATUS:
+        start = raw.rfind(key)
+        if start >= 0:
+            value, _, _ = raw[start + len(key) :].partition(b"\n")
+            out[key[1:-1].decode("ascii")] = decode(value.strip())
     return out
 
 
 def read_stat(kernel: Kernel, pid: int) -> Stat:
     """Raises NotFound, NotPermitted, ParseError."""
     try:
-        return parse_stat(kernel.read(f"/proc/{pid}/stat"))
+        return parse_stat(kernel.read(f"/proc/{pid}/stat", 0, _SMALL))
     except OSError as exc:
         raise process_error(kernel, pid, exc) from None
 
@@ -121,7 +126,7 @@ def read_stat(kernel: Kernel, pid: int) -> Stat:
 def read_process(kernel: Kernel, pid: int, stat: Stat | None = None) -> Process:
     """One process. Raises NotFound when it has gone, NotPermitted where /proc hides it."""
     stat = stat or read_stat(kernel, pid)
-    status = parse_status(_read_optional(kernel, f"/proc/{pid}/status"))
+    status = parse_status(_read_optional(kernel, f"/proc/{pid}/status", _SMALL))
     uid = _leading_int(status.get("Uid", ""))
     command = _read_optional(kernel, f"/proc/{pid}/cmdline").rstrip(b"\0").replace(b"\0", b" ")
     return Process(
@@ -141,6 +146,14 @@ def read_process(kernel: Kernel, pid: int, stat: Stat | None = None) -> Process:
         cpuset=_cpuset(kernel, pid),
         is_kernel_thread=stat.is_kernel_thread,
     )
+
+
+def bare_process(stat: Stat, page_size: int) -> Process:
+    """A process of which only `stat` could be read."""
+    return Process(
+        stat.identity, stat.ppid, stat.comm, f"[{stat.comm}]", -1, "?", stat.state, stat.threads, stat.cpu,
+        stat.rss * page_size, 0, None, None, "?", stat.is_kernel_thread,
+    )  # fmt: skip
 
 
 def pids(kernel: Kernel) -> list[int]:
@@ -234,9 +247,9 @@ def _flag(kernel: Kernel) -> str:
     return {"live": "", "demo": " --demo", "replay": " --replay …"}[kernel.source]
 
 
-def _read_optional(kernel: Kernel, path: str) -> bytes:
+def _read_optional(kernel: Kernel, path: str, size: int = -1) -> bytes:
     try:
-        return kernel.read(path)
+        return kernel.read(path, 0, size)
     except OSError as exc:
         if exc.errno == errno.ESRCH:
             raise NotFound("the process has ended meanwhile") from None
@@ -244,10 +257,10 @@ def _read_optional(kernel: Kernel, path: str) -> bytes:
 
 
 def _cpuset(kernel: Kernel, pid: int) -> str:
-    own = decode(_read_optional(kernel, f"/proc/{pid}/cpuset")).rstrip("\n")
+    own = decode(_read_optional(kernel, f"/proc/{pid}/cpuset", _SMALL)).rstrip("\n")
     if own and own != "/":
         return own
-    for line in _read_optional(kernel, f"/proc/{pid}/cgroup").split(b"\n"):
+    for line in _read_optional(kernel, f"/proc/{pid}/cgroup", _SMALL).split(b"\n"):
         hierarchy, _, path = line.partition(b":")[2].partition(b":")
         if hierarchy == b"" and path:
             return decode(path)

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy  # noqa: F401
 
 from backend.live.kernel import LiveKernel
+from backend.live.stall_target import StallTarget, stall_target
 from backend.migrate import migrate_process
 from backend.nodeset import NodeSet
 from backend.options import Options
@@ -24,12 +25,12 @@ from backend.plan import Subject, make_plan
 from backend.process import read_process
 from backend.source_pages import source_pages
 from backend.topology import read_topology
-from benchmarks.stall_victim import MIB, StallVictim, stall_victim
 
+MIB = 1 << 20
 HOWS = ("migratepages", "1 worker", "2 workers", "auto")
 
 
-def move(how: str, victim: StallVictim, source: int, target: int) -> tuple[float, float]:
+def move(how: str, victim: StallTarget, source: int, target: int) -> tuple[float, float]:
     """(seconds, seconds of the worst stall) of one move, planning and verification included."""
     kernel = LiveKernel()
     victim.begin()
@@ -73,7 +74,7 @@ def compare(size: int, rounds: int, source: int, target: int, home: int) -> None
     for huge in (False, True):
         speeds: dict[str, list[float]] = {how: [] for how in HOWS}
         stalls: dict[str, list[float]] = {how: [] for how in HOWS}
-        with stall_victim(size * MIB, source, home, huge) as victim:
+        with stall_target(size * MIB, source, home, huge) as victim:
             for how in HOWS * 2:
                 move(how, victim, source, target)
                 source, target = target, source

@@ -16,7 +16,7 @@ from backend.kernel import Call, Capabilities, Capability, MoveFlag, Source
 from backend.live import pagemap_scan, syscalls
 from backend.nodeset import NodeSet
 
-_CHUNK = 1 << 20
+_CHUNK = 1 << 16
 _CAP_SYS_ADMIN, _CAP_SYS_NICE, _CAP_SYS_PTRACE = 21, 23, 19
 _MOVE_ALL = int(MoveFlag.MOVE_ALL)
 

@@ -6,6 +6,8 @@ import ctypes
 import fcntl
 import os
 
+MOST_PAGES = 16384
+"""After so many pages a call ends: the memory map is held for all of it."""
 _PAGE_IS_PRESENT, _PAGE_IS_SWAPPED = 1 << 3, 1 << 4
 
 
@@ -29,7 +31,7 @@ def scan(path: str, start: int, end: int, count: int) -> tuple[int, bytes]:
     records = (ctypes.c_uint64 * (3 * count))()
     arg = _Arg(
         size=ctypes.sizeof(_Arg), start=start, end=end, vec=ctypes.addressof(records), vec_len=count,
-        category_anyof_mask=wanted, return_mask=wanted,
+        max_pages=MOST_PAGES, category_anyof_mask=wanted, return_mask=wanted,
     )  # fmt: skip
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:

@@ -11,7 +11,7 @@ import typer
 
 from backend.errors import NumatuiError
 from numatui import __version__
-from numatui.cli import cgroups, cpuset, doctor, emulate, jobs, migrate, nodes, plan, ps, show, undo
+from numatui.cli import bench, cgroups, cpuset, doctor, emulate, jobs, migrate, nodes, plan, ps, show, undo
 from numatui.cli.source import Choice
 
 COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
@@ -25,6 +25,7 @@ COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
     "cgroups": cgroups.cgroups,
     "cpuset": cpuset.cpuset,
     "emulate": emulate.emulate,
+    "bench": bench.bench,
     "doctor": doctor.doctor,
 }
 

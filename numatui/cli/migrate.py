@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from backend.errors import NotSupported, NumatuiError
+from backend import confinement
+from backend.errors import NotSupported, NumatuiError, UsageError
 from backend.kernel import Kernel
 from backend.plan import Plan
 from backend.prepare import prepare
@@ -18,6 +20,7 @@ from numatui.cli.progress import ProgressBar, cancelled_by_signals, confirm
 from numatui.cli.source import kernel_of
 
 if TYPE_CHECKING:
+    from backend.confinement import Confinement
     from backend.options import Options
     from backend.outcome import Outcome
 
@@ -34,6 +37,13 @@ def migrate(
     workers: Workers = "auto",
     max_rate: MaxRate = "0",
     move_all: All = False,
+    cpuset: Annotated[
+        bool,
+        typer.Option(
+            "--cpuset",
+            help="Confine them to the targets as well, through their cpuset: new pages go there too.",
+        ),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
     yes: Yes = False,
     json: output.Json = False,
@@ -42,6 +52,8 @@ def migrate(
 
     Example: numatui migrate 4242 --from 0-1 --to 2-3
     """
+    if not pids and cgroup is None:
+        raise UsageError("which processes?", "name them by their pids, or a cgroup with --cgroup")
     kernel = kernel_of(context)
     if kernel.source == "replay":
         raise NotSupported("a recording cannot be changed", "numatui plan says what would move")
@@ -57,13 +69,24 @@ def migrate(
             tree=tree,
             cgroup=cgroup,
         )
-        if dry_run:
-            output.print_json("plan", document(plan)) if json else print_plan(plan)
-            return
+        confinements: list[Confinement] = []
+        if cpuset:
+            confinements = _confinements(kernel, plan)
+            settled = [one for one in plan.warnings if one.code not in ("policy", "cpuset")]
+            plan = replace(plan, warnings=tuple(settled))
         if not json:
             print_plan(plan)
-        confirm(plan.bytes, yes)
+            for one in confinements:
+                output.note(f"cpuset: {_concerned(one)}")
+        if dry_run:
+            if json:
+                output.print_json("plan", {**document(plan), **_cpusets_document(confinements)})
+            return
+        confirm(plan.bytes, yes, also=bool(confinements))
+        for one in confinements:
+            confinement.widen(kernel, one)
         outcomes, errors = _run(kernel, plan, options, quiet=json)
+        said = _narrow(kernel, confinements, outcomes, errors)
     from numatui.cli.outcomes import exit_with, outcome_document, print_outcome
 
     if errors and not outcomes:
@@ -75,12 +98,53 @@ def migrate(
                 "plan": document(plan),
                 "outcomes": [outcome_document(one) for one in outcomes],
                 "errors": [str(one) for one in errors],
+                **_cpusets_document(confinements),
             },
         )
     else:
         for one in outcomes:
             print_outcome(one)
+    for text in said:
+        output.note(text)
     exit_with(outcomes, errors)
+
+
+def _confinements(kernel: Kernel, plan: Plan) -> list[Confinement]:
+    processes = [one.process for one in plan.processes]
+    return confinement.foretell(kernel, processes, plan.targets)
+
+
+def _concerned(one: Confinement) -> str:
+    """Which cpuset, and who else is in it."""
+    names = ", ".join(f"{other.pid} {output.printable(other.comm, 20)}" for other in one.others[:3])
+    more = f" and {len(one.others) - 3} more" if len(one.others) > 3 else ""
+    others = f"; it confines others too: {names}{more}" if one.others else ""
+    return f"{output.printable(one.path, 80)} will have the nodes {one.targets} instead of {one.mems}{others}"
+
+
+def _cpusets_document(confinements: list[Confinement]) -> dict[str, Any]:
+    return {
+        "cpusets": [
+            {"path": output.exact(one.path), "before": list(one.mems), "after": list(one.targets),
+             "others": [other.pid for other in one.others]}
+            for one in confinements
+        ]
+    }  # fmt: skip
+
+
+def _narrow(
+    kernel: Kernel, confinements: list[Confinement], outcomes: list[Outcome], errors: list[NumatuiError]
+) -> list[str]:
+    """The second step of confining, when the migration has come to its end. What there is to say of it."""
+    if errors or any(one.cancelled or one.error for one in outcomes):
+        return [confinement.left_wide(one) for one in confinements]
+    said: list[str] = []
+    for one in confinements:
+        try:
+            said += confinement.narrow(kernel, one)
+        except NumatuiError as exc:
+            errors.append(exc)
+    return said
 
 
 def _run(

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from backend.options import Options
 
 MethodName = Annotated[str, typer.Option("--method", help="auto, move_pages or migrate_pages.")]
-Budget = Annotated[str, typer.Option(help="The longest that one call should take (5ms).")]
+Budget = Annotated[
+    str, typer.Option(help="The longest that one call should take (20ms): a cancel waits that long.")
+]
 Workers = Annotated[
     str, typer.Option(help="Threads that move side by side: a number, or auto: as many as bring something.")
 ]

@@ -159,7 +159,10 @@ def print_plan(plan: Plan) -> None:
             )
     if plan.bytes:
         basis = "measured here" if plan.rate_measured else "assumed rate"
-        print(f"about {output.duration(plan.seconds)} ({output.size(plan.rate)}/s, {basis})")
+        stall = output.duration(plan.stall)
+        print(
+            f"about {output.duration(plan.seconds)} ({output.size(plan.rate)}/s, {basis}), in which it waits {stall} at a time"
+        )
     for warning in plan.warnings:
         output.note(f"{warning.code}: {warning.text}{f'; {warning.fix}' if warning.fix else ''}")
 

@@ -16,9 +16,10 @@ from backend.outcome import Progress
 from numatui.cli import output
 
 
-def confirm(amount: int, yes: bool, what: str = "Move") -> None:
-    """Ask before so many bytes move, unless told not to. Raises UsageError where nobody is there to answer."""
-    if not amount or yes:
+def confirm(amount: int, yes: bool, what: str = "Move", also: bool = False) -> None:
+    """Ask before so many bytes move, or something else changes (`also`), unless told not to. Raises UsageError where nobody
+    is there to answer."""
+    if yes or not (amount or also):
         return
     if not sys.stdin.isatty():
         raise UsageError("nobody is there to confirm", "say --yes to move without being asked")

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from backend.errors import NotFound, UsageError
+from backend.locate import NEVER
 from backend.process import Process
 from backend.survey import Row, Surveyor
 from backend.topology import read_topology
@@ -30,6 +31,9 @@ def ps(
         str, typer.Option("--min", help="Only with at least this much memory (100M, 2G).")
     ] = "0",
     tree: Annotated[bool, typer.Option("--tree", help="Children below their parents.")] = False,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Read numa_maps of large processes too, which holds them up.")
+    ] = False,
     json: output.Json = False,
     csv: output.Csv = False,
 ) -> None:
@@ -46,7 +50,7 @@ def ps(
         seen.update((process.user, str(process.uid)))
         return _wanted(process, pattern or [], user)
 
-    rows = Surveyor(kernel, topology).read(wanted)
+    rows = Surveyor(kernel, topology, large=NEVER if exact else None).read(wanted)
     if user is not None and user not in seen:
         raise NotFound(f"no process belongs to the user '{user}'", "numatui ps lists those there are")
     rows = _sorted([row for row in rows if row.resident >= least], sort, topology.ids)
@@ -66,11 +70,14 @@ def ps(
         )  # fmt: skip
     elif csv:
         output.print_csv(
-            ["pid", "user", "command", "cpu", "node", "rss", "local", "policy", "cpuset", *[f"node{n}" for n in ids]],
+            ["pid", "user", "command", "cpu", "node", "rss", "local", "policy", "cpuset", "way", "age_seconds",
+             *[f"node{n}" for n in ids], *[f"error{n}" for n in ids]],
             [
                 [row.process.pid, row.process.user, row.process.command, row.process.cpu, row.node, row.resident,
                  "" if row.local is None else round(row.local, 4), row.policy, row.process.cpuset,
-                 *[row.by_node.get(n, 0) if row.by_node is not None else "" for n in ids]]
+                 row.way, round(row.age / 1e9, 3),
+                 *[row.by_node.get(n, 0) if row.by_node is not None else "" for n in ids],
+                 *[row.error.get(n, 0) if row.by_node is not None else "" for n in ids]]
                 for row in rows
             ],
         )  # fmt: skip
@@ -158,6 +165,12 @@ def _document(row: Row) -> dict[str, Any]:
         "rss": row.resident,
         "swap": process.swap,
         "nodes": None if row.by_node is None else {str(node): amount for node, amount in row.by_node.items()},
+        "error": {str(node): amount for node, amount in row.error.items()},
+        "hidden": row.hidden,
+        "way": row.way,
+        "age_seconds": round(row.age / 1e9, 3),
+        "runs_on": {str(node): round(share, 4) for node, share in row.runs_on.items()},
+        "threads_left_out": row.threads_left_out,
         "local": None if row.local is None else round(row.local, 4),
         "policy": output.exact(row.policy),
         "cpuset": output.exact(process.cpuset),
@@ -175,13 +188,44 @@ def _print(rows: list[Row], ids: list[int], depth: dict[int, int]) -> None:
         amounts = (
             ["?"] * len(ids)
             if row.by_node is None
-            else [output.size(row.by_node.get(node, 0)) for node in ids]
+            else [_about(row, output.size(row.by_node.get(node, 0))) for node in ids]
         )
         cells.append([
             str(process.pid), process.user, "  " * depth.get(process.pid, 0) + output.printable(process.command, 80),
             f"{process.cpu}@{'?' if row.node is None else row.node}", output.size(row.resident),
-            output.percent(row.local), *amounts, row.policy, process.cpuset,
+            _about(row, output.percent(row.local)), *amounts, row.policy, process.cpuset,
         ])  # fmt: skip
     output.print_table(columns, cells, flexible=2)
-    if any(row.by_node is None for row in rows):
-        output.note("? = other users' processes: run as root to see their placement")
+    for text in notes(rows):
+        output.note(text)
+
+
+def notes(rows: list[Row]) -> list[str]:
+    """What has to be said of the numbers: that some are estimates, old, missing."""
+    out: list[str] = []
+    sampled = [row for row in rows if row.sampled and row.by_node]
+    if sampled:
+        worst = max(max(row.error.values(), default=0) / max(1, row.resident) for row in sampled)
+        out.append(
+            f"~ = estimated from some pages, each within {max(0.1, worst * 100):.1f} % of the process's memory 95 times of 100"
+            " (--json has the errors; root sees all pages; --exact counts them, and holds the process up)"
+        )
+    if any(row.hidden for row in sampled):
+        out.append("NUMA balancing hides pages: the errors of the estimates allow for them")
+    if any(row.by_node is None and row.way == "sampled" for row in rows):
+        out.append("? = NUMA balancing hides all pages that were looked at: --exact counts them")
+    if any(row.by_node is None and row.way != "sampled" for row in rows):
+        out.append(
+            "? = other users' processes: run as root to see their placement; or the kernel did not answer"
+        )
+    if any(row.way in ("pagemap", "sampled") and row.policy == "?" for row in rows):
+        out.append(
+            "the policies of large processes are not read (--exact or numatui show --exact tells them)"
+        )
+    if capped := sum(row.threads_left_out > 0 for row in rows):
+        out.append(f"{capped} with many threads: where they run is told by some of them")
+    return out
+
+
+def _about(row: Row, text: str) -> str:
+    return f"~{text}" if row.sampled and row.by_node else text

@@ -7,9 +7,11 @@ from typing import Annotated, Any
 import typer
 
 from backend.errors import NotSupported
-from backend.placement import Vma, read_placement
-from backend.process import read_process, read_threads
-from backend.topology import read_topology
+from backend.kernel import Kernel
+from backend.locate import Locator, Shown, large_from
+from backend.placement import PAGE_NS, Vma, read_placement
+from backend.process import Process, read_process, read_threads
+from backend.topology import Topology, read_topology
 from numatui.cli import output
 from numatui.cli.source import kernel_of
 
@@ -18,6 +20,12 @@ def show(
     context: typer.Context,
     pid: Annotated[int, typer.Argument(help="The process.")],
     all_vmas: Annotated[bool, typer.Option("--all", help="Also VMAs with no resident page.")] = False,
+    exact: Annotated[
+        bool,
+        typer.Option(
+            "--exact", help="Read numa_maps of a large process too: it tells policies and holds it up."
+        ),
+    ] = False,
     json: output.Json = False,
     csv: output.Csv = False,
 ) -> None:
@@ -30,7 +38,8 @@ def show(
     process = read_process(kernel, pid)
     if process.is_kernel_thread:
         raise NotSupported(f"{pid} is a kernel thread: it has no memory of its own", "choose a process")
-    placement = read_placement(kernel, pid, with_maps=True)
+    shown = look(kernel, topology, process, exact)
+    placement = shown.placement
     vmas = [vma for vma in placement.vmas if vma.pages or all_vmas]
     ids = [node.id for node in topology.nodes]
     if json:
@@ -50,7 +59,8 @@ def show(
                 "user": output.exact(process.user), "command": output.exact(process.command),
                 "cpuset": output.exact(process.cpuset), "base_page_size": kernel.page_size,
                 "nodes": {str(node): amount for node, amount in placement.bytes_by_node.items()},
-                "vmas": [_document(vma) for vma in vmas], "threads": threads,
+                "way": shown.way, "error": _keys(shown.error), "hidden": shown.hidden,
+                "vmas": [_document(vma, shown) for vma in vmas], "threads": threads,
             },
         )  # fmt: skip
         return
@@ -85,27 +95,55 @@ def show(
     heads: list[str] = [
         "ADDRESS", "KIND", "POLICY", ">PAGE", *[f">N{node}" for node in ids], "FILE",
     ]  # fmt: skip
+    about = "~" if shown.way == "sampled" else ""
     rows = [
-        [f"{vma.start:x}", vma.kind, vma.policy, output.size(vma.page_size),
-         *[output.size(vma.pages.get(node, 0) * vma.page_size) for node in ids], output.printable(vma.file, 120)]
+        [f"{vma.start:x}", vma.kind, vma.policy or "?", output.size(vma.page_size),
+         *[about + output.size(vma.pages.get(node, 0) * vma.page_size) for node in ids], output.printable(vma.file, 120)]
         for vma in vmas
     ]  # fmt: skip
     by_node = placement.bytes_by_node
-    rows.append(["total", "", "", "", *[output.size(by_node.get(node, 0)) for node in ids], ""])
+    rows.append(["total", "", "", "", *[about + output.size(by_node.get(node, 0)) for node in ids], ""])
     output.print_table(heads, rows, flexible=len(heads) - 1)
     hidden = len(placement.vmas) - len(vmas)
     if hidden:
         output.note(f"{hidden} VMAs without resident pages are left out (--all shows them)")
+    if shown.way != "numa_maps":
+        output.note(_how(shown, process))
 
 
-def _document(vma: Vma) -> dict[str, Any]:
+def look(kernel: Kernel, topology: Topology, process: Process, exact: bool = False) -> Shown:
+    """A process by VMA; a large one without holding it up, unless that is wanted."""
+    if exact or process.rss // kernel.page_size <= large_from(kernel):
+        return Shown(read_placement(kernel, process.pid, with_maps=True), "numa_maps")
+    return Locator(kernel, topology).show(process)
+
+
+def _how(shown: Shown, process: Process) -> str:
+    cost = f"(it holds the process up, here for about {output.duration(process.rss / 4096 * PAGE_NS / 1e9)})"
+    if shown.way == "pagemap":
+        return f"counted page by page without holding the process up; --exact also tells policies {cost}"
+    worst = max(shown.error.values(), default=0)
+    unseen = "; NUMA balancing hides pages, which the error allows for" if shown.hidden else ""
+    return (
+        f"~ = estimated from some pages, in total within {output.size(worst)} a node 95 times of 100{unseen}; root sees all pages; "
+        f"--exact counts them and tells policies {cost}"
+    )
+
+
+def _keys(amounts: dict[int, int]) -> dict[str, int]:
+    return {str(node): amount for node, amount in amounts.items()}
+
+
+def _document(vma: Vma, shown: Shown) -> dict[str, Any]:
+    error = shown.errors.get(vma.start)
     return {
         "start": f"{vma.start:x}",
         "end": f"{vma.end:x}" if vma.end else None,
         "kind": vma.kind,
-        "policy": output.exact(vma.policy),
+        "policy": output.exact(vma.policy) if vma.policy not in ("", "?") else None,
         "file": output.exact(vma.file),
         "page_size": vma.page_size,
-        "nodes": {str(node): count for node, count in vma.pages.items()},
+        "nodes": _keys(vma.pages),
         **vma.counts,
+        **({} if error is None else {"error": _keys(error)}),
     }

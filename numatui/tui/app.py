@@ -153,7 +153,7 @@ class NumatuiApp(StatefulApp):
         self.paused = not self.paused
 
     def action_reread(self) -> None:
-        self.read_now()
+        self.read_now(anew=True)
 
     def action_refresh(self, step: int) -> None:
         choices = INTERVALS if step > 0 else INTERVALS[::-1]

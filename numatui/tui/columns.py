@@ -16,6 +16,8 @@ from numatui.tui.widgets.table import Column
 
 FAR, MIXED = 0.5, 0.8
 """A local share below the first is marked as far away, below the second as mixed."""
+OLD = 10_000_000_000
+"""Numbers that are older, in nanoseconds, are dimmed."""
 
 
 def process_columns(
@@ -32,6 +34,7 @@ def process_columns(
     pid_width = max([5, *(len(str(row.process.pid)) for row in rows)])
     user_width = min(12, max([4, *(len(row.process.user) for row in rows)]))
     nodes = topology.memory_ids or topology.ids
+    about = any(row.sampled for row in rows)
     cpu_width = max([5, *(len(where(row)) for row in rows)])
     return [
         Column("mark", "", 1, mark),
@@ -40,9 +43,9 @@ def process_columns(
         Column("command", "COMMAND", 14, lambda row, width: printable(row.process.command, width + 1), good=24, most=34, order=lambda row: row.process.command.casefold()),
         Column("cpu", "CPU@N", cpu_width, lambda row, _: where(row), "right", rank=2, order=lambda row: (-1 if row.node is None else row.node, row.process.cpu)),
         Column("rss", "RSS", 5, lambda row, _: size(row.resident), "right", rank=1, order=lambda row: row.resident, descending=True),
-        Column("local", "LOCAL", 6, local_cell, "right", rank=1, order=lambda row: row.local),
+        Column("local", "LOCAL", 6 + about, local_cell, "right", rank=1, order=lambda row: row.local),
         *[
-            Column(f"n{node}", f"N{node}", 5, node_cell(node), "right", rank=5, order=node_order(node), descending=True)
+            Column(f"n{node}", f"N{node}", 5 + about, node_cell(node), "right", rank=5, order=node_order(node), descending=True)
             for node in nodes
         ],
         Column("placement", "PLACEMENT", 12, bar, rank=3, most=32, order=far_bytes, descending=True),
@@ -58,29 +61,33 @@ def where(row: Row) -> str:
 
 def far_bytes(row: Row) -> int | None:
     """How much of its memory is not where it runs."""
-    if row.by_node is None or row.node is None:
+    if row.by_node is None or not row.places:
         return None
-    return sum(row.by_node.values()) - row.by_node.get(row.node, 0)
+    return round(sum(row.by_node.values()) * (1 - (row.local if row.local is not None else 1)))
 
 
 def local_cell(row: Row, _: int) -> Piece:
-    """The local share; what is far away also has a `!`."""
+    """The local share; what is far away also has a `!`, what is estimated a `~`."""
     share = row.local
     if share is None:
         return ("- ", "dim")
+    text = ("~" if row.sampled else "") + percent(share)
+    if row.age > OLD:
+        return (f"{text}{'!' if share < FAR else ' '}", "dim")
     if share < FAR:
-        return (f"{percent(share)}!", "far")
-    return (f"{percent(share)} ", "warn" if share < MIXED else "")
+        return (f"{text}!", "far")
+    return (f"{text} ", "warn" if share < MIXED else "")
 
 
 def node_cell(node: int) -> Callable[[Row, int], Piece]:
-    """What a process has on one node; bold where it runs."""
+    """What a process has on one node; bold where it runs, with a `~` where it is estimated, dim where it is old."""
 
     def cell(row: Row, _: int) -> Piece:
         if row.by_node is None:
             return ("?", "dim")
         amount = row.by_node.get(node, 0)
-        return (size(amount), "dim" if not amount else f"ink:{node}" if row.node == node else "")
+        role = "dim" if not amount or row.age > OLD else f"ink:{node}" if row.node == node else ""
+        return (("~" if row.sampled and amount else "") + size(amount), role)
 
     return cell
 

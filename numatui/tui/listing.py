@@ -58,9 +58,10 @@ class Listing:
 
 def overall_local(rows: Iterable[Row]) -> float | None:
     """The share of all memory that lies where its process runs."""
-    near = total = 0
+    near, total = 0.0, 0
     for row in rows:
-        if row.by_node and row.node is not None:
-            near += row.by_node.get(row.node, 0)
-            total += sum(row.by_node.values())
+        if row.by_node and (share := row.local) is not None:
+            here = sum(row.by_node.values())
+            near += share * here
+            total += here
     return near / total if total else None

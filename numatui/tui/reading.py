@@ -64,13 +64,15 @@ class Reader:
         self._surveyor: Surveyor | None = None
         self._wanted = threading.Event()
         self._ended = False
+        self._anew = False
         self._thread = threading.Thread(target=self._run, name="numatui-reader", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
-    def ask(self) -> None:
-        """Read once more, soon."""
+    def ask(self, anew: bool = False) -> None:
+        """Read once more, soon. `anew`: large processes too, which are looked at less often."""
+        self._anew = self._anew or anew
         self._wanted.set()
 
     def end(self) -> None:
@@ -88,6 +90,9 @@ class Reader:
         if self._surveyor is None:
             self._surveyor = Surveyor(kernel, topology)
         self._surveyor.topology = topology
+        if self._anew:
+            self._anew = False
+            self._surveyor.expire()
         rows = tuple(self._surveyor.read())
         return Snapshot(self._facts, topology, rows, read_throughput(kernel), balancing(kernel))
 

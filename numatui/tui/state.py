@@ -59,11 +59,12 @@ class StatefulApp(App[int]):
         if self._folder is not None and all(job.ended for job in self.jobs):
             self._folder.cleanup()
 
-    def read_now(self) -> None:
-        """Ask for a reading, unless one is under way."""
-        if self._asked_at is None:
+    def read_now(self, anew: bool = False) -> None:
+        """Ask for a reading, unless one is under way. `anew`: of all processes, also those that are looked at seldom; it then
+        comes after the one that is under way."""
+        if self._asked_at is None or anew:
             self._asked_at = time.monotonic()
-            self._reader.ask()
+            self._reader.ask(anew)
 
     def _tick(self) -> None:
         now = time.monotonic()
@@ -112,7 +113,7 @@ class StatefulApp(App[int]):
 
     def on_job_ended(self, event: JobEnded) -> None:
         self.job_ticks += 1
-        self.read_now()
+        self.read_now(anew=True)
         self.job_ended(event.job)
 
     def job_ended(self, job: Job) -> None:

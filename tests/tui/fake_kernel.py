@@ -278,7 +278,8 @@ class FakeKernel:
         tid, cpu = pid, one.cpu
         if parts[0] == "task":
             tid = int(parts[1])
-            cpu = (one.cpu + tid - pid) % (self.nodes * CPUS_PER_NODE)
+            within = CPUS_PER_NODE if one.threads <= CPUS_PER_NODE * 4 else self.nodes * CPUS_PER_NODE
+            cpu = one.cpu // within * within + (one.cpu + tid - pid) % within
         pages = int(one.counts().sum())
         comm = one.name.encode("utf-8", "surrogateescape")[:15]
         if name == "stat":

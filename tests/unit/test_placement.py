@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from backend.errors import ParseError
 from backend.live.kernel import LiveKernel
 from backend.placement import Placement, join_maps, parse_numa_maps, parse_totals, read_placement, sum_by_node
+from backend.readers import Readers
 from backend.survey import Surveyor
 from backend.topology import read_topology
 from tests.conftest import without
@@ -178,7 +179,9 @@ def test_the_survey_agrees_with_psutil_about_who_runs() -> None:
     import psutil
 
     kernel = LiveKernel()
-    rows = Surveyor(kernel, read_topology(kernel)).read(lambda process: process.pid == os.getpid())
+    readers: Readers[int] = Readers(0)
+    surveyor = Surveyor(kernel, read_topology(kernel), readers=readers)
+    rows = surveyor.read(lambda process: process.pid == os.getpid())
     (row,) = rows
     me = psutil.Process()
     assert row.process.user == me.username()

@@ -17,8 +17,9 @@ from textual.widgets import Button, Footer, Input, Label, Static
 from backend.conditions import Conditions
 from backend.errors import NumatuiError
 from backend.nodeset import NodeSet
-from backend.placement import read_placement, sum_by_node
+from backend.placement import sum_by_node
 from backend.plan import METHODS, Method, Plan, Subject, make_plan, rule_of
+from backend.prepare import placement_of
 from backend.process import Process, read_process
 from backend.text import printable
 from numatui.format import size
@@ -108,7 +109,7 @@ class MigrateScreen(Screen[None]):
                 if process.identity != known.identity:
                     problems.append(f"process {known.pid} has ended; another has its number now")
                     continue
-                subjects.append(Subject(process, read_placement(kernel, known.pid)))
+                subjects.append(Subject(process, placement_of(kernel, process)))
             except NumatuiError as exc:
                 problems.append(exc.what)
             except Exception as exc:

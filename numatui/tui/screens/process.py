@@ -13,11 +13,13 @@ from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import Footer, Static
 
-from backend.placement import Placement, Vma, local_share, read_placement
+from backend.locate import Locator, Shown, large_from
+from backend.placement import Placement, Vma, read_placement, weighted_local_share
 from backend.process import Process, Stat, read_process, read_threads
+from backend.survey import REST_SHARE
 from backend.text import printable
 from backend.topology import Topology
-from numatui.format import percent, size
+from numatui.format import duration, percent, size
 from numatui.tui import bars
 from numatui.tui.columns import tail
 from numatui.tui.glyphs import Glyphs, glyphs
@@ -34,7 +36,7 @@ class ProcessRead(Message):
     """What the screen shows, or why it could not be read."""
 
     process: Process | None
-    placement: Placement
+    shown: Shown
     threads: list[Stat]
     problem: str = ""
 
@@ -69,6 +71,7 @@ class ProcessScreen(Screen[None]):
         self.with_empty = False
         self.last: ProcessRead | None = None
         self._reading = False
+        self._due = self._read_at = 0
 
     def compose(self) -> ComposeResult:
         yield Header()
@@ -89,18 +92,30 @@ class ProcessScreen(Screen[None]):
     @work(thread=True, group="process", exit_on_error=False)
     def _read(self) -> None:
         kernel, pid = state_of(self).kernel, self.process.pid
-        message = ProcessRead(None, Placement(()), [])
+        message = ProcessRead(None, Shown(Placement(()), ""), [])
         try:
             process = read_process(kernel, pid)
             if process.identity != self.process.identity:
                 message.problem = f"process {pid} has ended; another has its number now"
             else:
-                message = ProcessRead(
-                    process, read_placement(kernel, pid, with_maps=True), read_threads(kernel, pid)
-                )
+                message = ProcessRead(process, self._look(process), read_threads(kernel, pid))
         except Exception as exc:
             message.problem = problem_of(exc)
         self.post_message(message)
+
+    def _look(self, process: Process) -> Shown:
+        """A large process is looked at gently, and no more than a twentieth of the time."""
+        state = state_of(self)
+        kernel, snapshot = state.kernel, state.snapshot
+        if snapshot is None or process.rss // kernel.page_size <= large_from(kernel):
+            return Shown(read_placement(kernel, process.pid, with_maps=True), "numa_maps")
+        before = kernel.clock()
+        if self.last is None or before >= self._due:
+            shown = Locator(kernel, snapshot.topology).show(process)
+            self._read_at = kernel.clock()
+            self._due = self._read_at + (self._read_at - before) * REST_SHARE
+            return shown
+        return self.last.shown
 
     def on_process_read(self, event: ProcessRead) -> None:
         self._reading = False
@@ -114,8 +129,14 @@ class ProcessScreen(Screen[None]):
         if snapshot is None:
             return
         marks, plain, topology = glyphs(), self.app.no_color, snapshot.topology
-        placement = self.last.placement if self.last is not None else Placement(())
-        pieces = describe(self.process, placement, topology, self.size.width, marks, plain)
+        shown = self.last.shown if self.last is not None else Shown(Placement(()), "")
+        placement = shown.placement
+        row = next((one for one in snapshot.rows if one.process.identity == self.process.identity), None)
+        here = topology.node_of_cpu.get(self.process.cpu)
+        places = row.places if row is not None else {} if here is None else {here: 1.0}
+        pieces = describe(self.process, placement, topology, places, self.size.width, marks, plain)
+        if shown.way not in ("", "numa_maps"):
+            pieces += [("  " + how(shown, state_of(self).kernel.clock() - self._read_at), "dim")]
         if problem:
             pieces += [("\n ! ", "far"), (printable(problem, 300), "warn")]
         self.query_one("#who", Static).update(Paint.of(self.app).text(pieces))
@@ -139,12 +160,18 @@ class ProcessScreen(Screen[None]):
 
 
 def describe(
-    process: Process, placement: Placement, topology: Topology, width: int, glyphs: Glyphs, plain: bool
+    process: Process,
+    placement: Placement,
+    topology: Topology,
+    places: dict[int, float],
+    width: int,
+    glyphs: Glyphs,
+    plain: bool,
 ) -> list[Piece]:
-    """Three lines: who it is, where it runs and may run, where its memory lies."""
+    """Three lines: who it is, where it runs and may run, where its memory lies. `places`: node → share of its running time."""
     here = topology.node_of_cpu.get(process.cpu)
     by_node = placement.bytes_by_node
-    share = local_share(by_node, here)
+    share = weighted_local_share(by_node, places)
     allowed = f", may use memory of {process.mems_allowed}" if process.mems_allowed else ""
     cpus = f", CPUs {process.cpus_allowed}" if process.cpus_allowed else ""
     room = max(10, min(60, width - 30))
@@ -157,6 +184,15 @@ def describe(
         (f"  {size(sum(by_node.values()))}", "bold"), ("  local ", "dim"),
         (percent(share), "far" if share is not None and share < 0.5 else ""),
     ]  # fmt: skip
+
+
+def how(shown: Shown, age: int) -> str:
+    """In which way the numbers were read, how well they are known, and how old they are."""
+    text = "by pagemap"
+    if shown.way == "sampled":
+        text = f"sampled, a node within {size(max(shown.error.values(), default=0))}"
+        text += "; NUMA balancing hides pages" if shown.hidden else ""
+    return text + (f", {duration(age / 1e9)} ago" if age >= 1_000_000_000 else "")
 
 
 def vma_columns(topology: Topology, here: int | None, glyphs: Glyphs, plain: bool) -> list[Column[Vma]]:
@@ -173,7 +209,7 @@ def vma_columns(topology: Topology, here: int | None, glyphs: Glyphs, plain: boo
         return cell
 
     def policy(vma: Vma, width: int) -> Piece:
-        return (printable(vma.policy, width + 1), "dim" if vma.policy == "default" else "")
+        return (printable(vma.policy or "?", width + 1), "dim" if vma.policy == "default" else "")
 
     return [
         Column("start", "ADDRESS", 12, lambda vma, _: f"{vma.start:x}", "right", most=16),

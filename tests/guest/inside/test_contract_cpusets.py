@@ -121,3 +121,38 @@ def test_only_migrate_pages_reaches_nodes_outside_of_a_cpuset(box: Box) -> None:
     assert migrate_pages(box, one.pid, [1], [2]) == 0
     assert one.pages() == {2: 8}
     one.verify()
+
+
+def test_auto_goes_outside_of_a_cpuset_by_migrate_pages_and_warns(box: Box) -> None:
+    one = box.victim({0: 8})
+    attach(box, box.cpuset("one", "0-1"), one)
+    arguments = (one.pid, "--from", "0", "--to", "2", "--yes", "--json")
+    refused = box.numatui("migrate", *arguments, "--method", "move_pages")
+    assert refused.code == 1, refused
+    assert refused.json["outcomes"][0]["left"] == {"refused": 8 * 4096}
+    done = box.numatui("migrate", *arguments)
+    assert done.code == 0, done
+    assert "cpuset" in {warning["code"] for warning in done.json["plan"]["warnings"]}
+    assert done.json["outcomes"][0]["method"] == "move_pages+migrate_pages"
+    assert one.pages() == {2: 8}
+    one.verify()
+
+
+def test_confining_moves_gently_and_ends_with_the_cpuset_at_the_targets(box: Box) -> None:
+    cpuset = box.cpuset("one", "0-1")
+    one = confined(box, cpuset, {0: 8, 1: 4})
+    done = box.numatui("migrate", one.pid, "--from", "0-1", "--to", "2-3", "--yes", "--json", "--cpuset")
+    outcome = done.json["outcomes"][0]
+    assert set(outcome["left"]) <= {"shared"}, f"only of its program, which others run too: {done}"
+    assert done.json["cpusets"][0]["before"] == [0, 1]
+    assert done.json["cpusets"][0]["after"] == [2, 3]
+    assert outcome["method"] == "move_pages"
+    assert outcome["moved"] >= (8 + 4 + 6 + 6 + 6) * 4096
+    assert read_process(box.kernel, one.pid).mems_allowed == NodeSet([2, 3])
+    assert where(box, one) == {
+        "memory": ("default", {2: 8, 3: 4}),
+        "bound": ("bind:2", {2: 6}),
+        "spread": ("interleave:2-3", {2: 3, 3: 3}),
+        "static": ("bind=static:2-3", {2: 2, 3: 4}),
+    }
+    one.verify()

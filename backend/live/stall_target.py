@@ -1,0 +1,143 @@
+"""A process of one's own whose memory is moved or read while it times its own mmap, touch and munmap, two thousand times a
+second: what it feels of it. Between two rounds it sleeps, so that two cores are enough for it and for those who move its
+memory. It ends when the one who started it does.
+
+As a program, without anything of this package: `stall_target.py FD PARENT BYTES NODE CPU huge|small`; FD is a file of 64 bytes that
+is shared with the one who watches: which watch it is, the worst round in it (ns), the number of rounds, the address of the
+memory, whether its contents are as they were written (1, checked before each round that begins a watch).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+import platform
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+_LOOP = 64 << 10
+"""Bytes that the loop maps and touches each time."""
+_PAUSE = 0.0005
+"""Seconds between two rounds."""
+_HUGE = 2 << 20
+_MBIND = {"x86_64": 237, "aarch64": 235, "riscv64": 235, "ppc64le": 259, "s390x": 268}
+_BIND, _DEFAULT = 2, 0
+_WAIT = 60.0
+"""Seconds after which a target that has not come up never will."""
+
+
+@dataclass
+class StallTarget:
+    """A running target. `address`: where its memory begins."""
+
+    pid: int
+    shared: mmap.mmap
+
+    def _word(self, index: int) -> int:
+        (value,) = struct.unpack_from("<Q", self.shared, index * 8)
+        return value
+
+    def begin(self) -> None:
+        """Begin a new watch: returns when the target has seen it."""
+        struct.pack_into("<Q", self.shared, 0, self._word(0) + 1)
+        self._rounds()
+
+    @property
+    def worst(self) -> float:
+        """Seconds that the longest round of this watch took; also of one that is still under way."""
+        self._rounds()
+        return self._word(1) / 1e9
+
+    @property
+    def address(self) -> int:
+        return self._word(3)
+
+    @property
+    def intact(self) -> bool:
+        """Whether its memory held what was written there when the last watch began."""
+        return self._word(4) == 1
+
+    def _rounds(self) -> None:
+        until, end = self._word(2) + 2, time.monotonic() + _WAIT
+        while self._word(2) < until and time.monotonic() < end:
+            time.sleep(0.001)
+
+    @property
+    def is_up(self) -> bool:
+        return self._word(2) > 0
+
+
+@contextmanager
+def stall_target(size: int, node: int, cpu: int, huge: bool) -> Generator[StallTarget]:
+    """A process on `cpu` with `size` bytes on `node`, in one mapping, of 4 KiB or of transparent huge pages. It is killed
+    afterwards. Raises OSError (ENOMEM where it could not be made)."""
+    with tempfile.TemporaryFile() as file:
+        file.truncate(mmap.PAGESIZE)
+        shared = mmap.mmap(file.fileno(), mmap.PAGESIZE)
+        fd = file.fileno()
+        command = [
+            sys.executable, "-I", "-S", __file__, str(fd), str(os.getpid()), str(size), str(node), str(cpu), "huge" if huge else "small",
+        ]  # fmt: skip
+        with subprocess.Popen(command, pass_fds=(fd,), stderr=subprocess.DEVNULL) as process:
+            target = StallTarget(process.pid, shared)
+            try:
+                while not target.is_up:
+                    if process.poll() is not None:
+                        raise OSError(process.returncode, os.strerror(process.returncode))
+                    time.sleep(0.01)
+                yield target
+            finally:
+                process.kill()
+
+
+def live(fd: int, parent: int, size: int, node: int, cpu: int, huge: bool) -> int:
+    """The target itself: an errno when it cannot be made; else it returns when its parent has ended."""
+    if cpu in os.sched_getaffinity(0):
+        os.sched_setaffinity(0, [cpu])
+    shared = mmap.mmap(fd, mmap.PAGESIZE)
+    memory = mmap.mmap(-1, size + _HUGE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    memory.madvise(mmap.MADV_HUGEPAGE if huge else mmap.MADV_NOHUGEPAGE)
+    start = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    first = -start % _HUGE
+    libc = ctypes.CDLL(None, use_errno=True)
+    for mode, mask in ((_BIND, (ctypes.c_ulong * 16)()), (_DEFAULT, None)):
+        if mask is not None:
+            mask[node // 64] = 1 << node % 64
+        failed = libc.syscall(
+            ctypes.c_long(_MBIND[platform.machine()]), ctypes.c_void_p(start + first), ctypes.c_ulong(size),
+            ctypes.c_long(mode), ctypes.byref(mask) if mask is not None else None,
+            ctypes.c_ulong(1024 if mask is not None else 0), ctypes.c_ulong(0),
+        )  # fmt: skip
+        if failed:
+            return ctypes.get_errno()
+        for offset in range(first, first + size, mmap.PAGESIZE) if mask is not None else ():
+            struct.pack_into("<Q", memory, offset, offset)
+    watch = worst = rounds = 0
+    intact = 1
+    while os.getppid() == parent:
+        (now,) = struct.unpack_from("<Q", shared, 0)
+        if now != watch:
+            watch, worst = now, 0
+            for offset in range(first, first + size, max(mmap.PAGESIZE, size >> 12)):
+                intact &= struct.unpack_from("<Q", memory, offset)[0] == offset
+        began = time.perf_counter_ns()
+        with mmap.mmap(-1, _LOOP, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as own:
+            for offset in range(0, _LOOP, mmap.PAGESIZE):
+                own[offset] = 1
+        worst = max(worst, time.perf_counter_ns() - began)
+        rounds += 1
+        struct.pack_into("<QQQQ", shared, 8, worst, rounds, start + first, intact)
+        time.sleep(_PAUSE)
+    return 0
+
+
+if __name__ == "__main__":
+    _fd, _parent, _size, _node, _cpu = (int(word) for word in sys.argv[1:6])
+    sys.exit(live(_fd, _parent, _size, _node, _cpu, sys.argv[6] == "huge"))

@@ -1,0 +1,121 @@
+"""What `numatui bench` measured on this machine, kept for estimates: `rates.json` in the state directory."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from backend.errors import NumatuiError
+from backend.facts import release
+from backend.journal import make_private
+from backend.kernel import Kernel
+from backend.plan import Method
+from backend.topology import Topology
+
+Called = Literal["move_pages", "migrate_pages"]
+VERSION = 1
+_LARGEST = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """One measurement. `rate`: bytes a second; `stall`: ns that the process itself had to wait at most; `batch`: bytes a call
+    (0: all at once)."""
+
+    source: int
+    target: int
+    huge: bool
+    method: Called
+    workers: int
+    batch: int
+    rate: int
+    stall: int
+
+
+def rates_path() -> Path:
+    """`$XDG_STATE_HOME/numatui/rates.json`."""
+    from backend.journal import state_dir
+
+    return state_dir().parent / "rates.json"
+
+
+def machine_of(kernel: Kernel, topology: Topology) -> str:
+    """What makes measurements of another machine, or of another kernel, useless: release, nodes, distances."""
+    distances = ";".join(
+        f"{node.id}:{','.join(map(str, node.distances.values()))}" for node in topology.nodes
+    )
+    return f"{release(kernel)} {topology.ids} {distances}"
+
+
+def save_rates(path: Path, machine: str, rates: Sequence[Rate]) -> None:
+    """Replace the file, whole or not at all; private. Raises NumatuiError."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        make_private(path.parent / "jobs")
+        fd, name = tempfile.mkstemp(dir=path.parent, prefix=".rates-")
+        try:
+            with os.fdopen(fd, "w") as file:
+                document = {
+                    "numatui-rates": VERSION,
+                    "machine": machine,
+                    "rates": [asdict(one) for one in rates],
+                }
+                json.dump(document, file)
+                file.flush()
+                os.fsync(fd)
+            os.replace(name, path)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(name)
+            raise
+    except OSError as exc:
+        raise NumatuiError(
+            f"the measurements cannot be kept in {path} ({exc.strerror})",
+            "set XDG_STATE_HOME to another folder",
+        ) from None
+
+
+def load_rates(path: Path, machine: str) -> list[Rate]:
+    """Those of this machine; none where there are none, or the file is not what it should be. Never raises."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(fd, "rb") as file:
+            document: Any = json.loads(file.read(_LARGEST))
+        if document["numatui-rates"] != VERSION or document["machine"] != machine:
+            return []
+        return [_rate(one) for one in document["rates"]]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return []
+
+
+def best_rates(rates: Sequence[Rate], method: Method) -> dict[tuple[int, int], int]:
+    """(source, target) → bytes a second of small pages, the best that the method reached (`auto` is move_pages)."""
+    wanted = "migrate_pages" if method == "migrate_pages" else "move_pages"
+    out: dict[tuple[int, int], int] = {}
+    for one in rates:
+        if one.method == wanted and not one.huge:
+            out[one.source, one.target] = max(one.rate, out.get((one.source, one.target), 0))
+    return out
+
+
+def worst_stall(rates: Sequence[Rate]) -> int:
+    """Nanoseconds that move_pages held a process up at most; 0 where nothing was measured."""
+    return max((one.stall for one in rates if one.method == "move_pages"), default=0)
+
+
+def _rate(raw: Any) -> Rate:
+    fields = cast(dict[str, Any], raw)
+    if fields["method"] not in ("move_pages", "migrate_pages") or not isinstance(fields["huge"], bool):
+        raise ValueError("not a measurement")
+    numbers = [fields[key] for key in ("source", "target", "workers", "batch", "rate", "stall")]
+    if any(isinstance(one, bool) or not isinstance(one, int) or not 0 <= one < 1 << 62 for one in numbers):
+        raise ValueError("not a number of it")
+    if not fields["rate"]:
+        raise ValueError("nothing moves at no speed")
+    return Rate(**fields)

@@ -1,0 +1,112 @@
+"""Work on many things in several threads at once, of which one that hangs costs nothing but itself."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item", bound=Hashable)
+Result = TypeVar("Result")
+
+PATIENCE = 2.0
+"""Seconds after which a piece of work counts as hanging: longer than any budget for one."""
+_MOST = 8
+_POLL = 0.02
+
+
+@dataclass
+class _Batch(Generic[Item, Result]):
+    """What the threads of one run share. `running`: thread number → (item, since when)."""
+
+    items: Iterator[Item]
+    work: Callable[[Item], Result]
+    changed: threading.Condition = field(default_factory=threading.Condition)
+    running: dict[int, tuple[Item, float]] = field(default_factory=dict[int, tuple[Item, float]])
+    done: dict[Item, Result] = field(default_factory=dict[Item, Result])
+    workers: int = 0
+    started: int = 0
+    failure: BaseException | None = None
+
+
+class Readers(Generic[Item]):
+    """`count` threads, 0: none, everything is done in the caller's. `hanging`: what has not come back from an earlier run;
+    it is left out until it has. `clock`: seconds, for the patience."""
+
+    def __init__(
+        self, count: int, patience: float | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.count, self.clock = count, clock
+        self.patience = PATIENCE if patience is None else patience
+        self.hanging: set[Item] = set()
+
+    def run(self, items: Sequence[Item], work: Callable[[Item], Result]) -> dict[Item, Result]:
+        """The results, by item, of those that ended in time. Raises what `work` raises."""
+        if not self.count:
+            return {item: work(item) for item in items}
+        left = [item for item in items if item not in self.hanging]
+        batch = _Batch(iter(left), work)
+        with batch.changed:
+            for _ in range(min(self.count, len(left))):
+                self._start(batch)
+            while batch.workers and batch.failure is None:
+                batch.changed.wait(_POLL)
+                self._give_up(batch)
+            if batch.failure is not None:
+                batch.items = iter(())
+                raise batch.failure
+            return batch.done
+
+    def _start(self, batch: _Batch[Item, Result]) -> None:
+        batch.workers += 1
+        batch.started += 1
+        threading.Thread(target=self._work, args=(batch, batch.started), daemon=True).start()
+
+    def _give_up(self, batch: _Batch[Item, Result]) -> None:
+        """Threads that have been at one item for too long are replaced."""
+        now = self.clock() if batch.running else 0.0
+        for number, (item, since) in [*batch.running.items()]:
+            if now - since > self.patience:
+                self.hanging.add(item)
+                del batch.running[number]
+                batch.workers -= 1
+                self._start(batch)
+
+    def _work(self, batch: _Batch[Item, Result], number: int) -> None:
+        while True:
+            with batch.changed:
+                try:
+                    item = next(batch.items)
+                except StopIteration:
+                    batch.workers -= 1
+                    batch.changed.notify()
+                    return
+                batch.running[number] = (item, self.clock())
+            failure: BaseException | None = None
+            try:
+                result = batch.work(item)
+            except BaseException as exc:
+                failure = exc
+            with batch.changed:
+                if batch.running.pop(number, None) is None:
+                    self.hanging.discard(item)
+                    return
+                if failure is None:
+                    batch.done[item] = result  # pyright: ignore[reportPossiblyUnboundVariable]
+                else:
+                    batch.failure = failure
+                    batch.workers -= 1
+                    batch.changed.notify()
+                    return
+
+
+def reader_count() -> int:
+    """How many threads read best: the kernel works while Python waits, so two more than there are CPUs for us."""
+    try:
+        cpus = len(os.sched_getaffinity(0))
+    except (AttributeError, OSError):
+        cpus = os.cpu_count() or 1
+    return min(_MOST, cpus + 2)
