@@ -144,6 +144,29 @@ class TestErrors:
             made.drain()
             assert done[-1] == 2
 
+    def test_what_was_waiting_when_one_raised_is_dropped(self) -> None:
+        began, go = threading.Event(), threading.Event()
+        done: list[int] = []
+
+        def work(piece: int) -> int:
+            if piece == 0:
+                began.set()
+                assert go.wait(PATIENCE)
+                raise KeyError(piece)
+            done.append(piece)
+            return 1
+
+        with crew_of(work, 1) as made:
+            made.give(0)
+            assert began.wait(PATIENCE)
+            made.give(1)
+            made.give(2)
+            go.set()
+            with pytest.raises(KeyError):
+                made.drain()
+            made.drain()
+            assert done == []
+
     def test_an_error_of_the_last_piece_is_raised_by_draining(self) -> None:
         def work(_: int) -> int:
             raise SystemExit(9)

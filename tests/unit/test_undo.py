@@ -13,6 +13,7 @@ from backend import page_mover
 from backend.emulator.fork import fork
 from backend.emulator.layout import populate
 from backend.errors import NumatuiError
+from backend.journal import KEEP
 from backend.outcome import Progress
 from tests.unit.moving import PAGE, Mover, check_journal
 
@@ -320,3 +321,40 @@ def test_a_job_whose_pages_a_later_one_took_on_finds_them_elsewhere(tmp_path: Pa
     one.move([1], [2])
     assert one.undo(first.job).left == {"elsewhere": 10 * PAGE}
     assert one.nodes == [2] * 10
+
+
+def test_nodes_are_emptied_before_they_are_filled_again(tmp_path: Path) -> None:
+    one = Mover(tmp_path, [0] * 700, [1] * 700, pages=1024)
+    assert one.move([0, 1], [1, 2]).complete
+    assert one.undo().complete
+    assert one.nodes == [0] * 700 + [1] * 700
+
+
+def test_pages_that_a_process_gives_up_before_their_turn_are_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(page_mover, "_WINDOW", 2 << 20)
+    one = Mover(tmp_path, [0] * 900, [0] * 600, pages=4096)
+    later: list[int] = []
+
+    def give_up(_: Progress) -> None:
+        if not later:
+            later.append(0 if 2 in one.nodes[900:] else 1)
+            one.machine.zap(one.vmas[later[0]], np.arange(one.vmas[later[0]].pages))
+
+    outcome = one.move([0], [2], on_progress=give_up)
+    assert outcome.left == {"gone": one.vmas[later[0]].pages * PAGE}
+    assert outcome.moved + outcome.left["gone"] == 1500 * PAGE
+
+
+def test_old_journals_go_when_a_job_ends(tmp_path: Path) -> None:
+    one = Mover(tmp_path, [0] * 5)
+    one.move([0], [1])
+    ended = one.job().path.read_bytes()
+    for number in range(KEEP + 5):
+        (one.folder / f"20000101-{number:06}-1-a.jsonl").write_bytes(ended)
+    one.move([1], [2])
+    left = sorted(path.name for path in one.folder.glob("*.jsonl"))
+    assert len(left) == KEEP
+    assert left[0] == "20000101-000007-1-a.jsonl"
+    assert one.nodes == [2] * 5

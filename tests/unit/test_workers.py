@@ -170,3 +170,21 @@ def test_a_breakdown_of_one_worker_is_not_swallowed(workers: int, tmp_path: Path
     assert one.job().state == "failed"
     assert one.undo().moved > 0
     assert one.nodes == [0] * 500
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_call_of_which_it_is_not_known_what_it_did_can_be_taken_back(workers: int, tmp_path: Path) -> None:
+    one = Mover(tmp_path, [0] * 50)
+    original = one.kernel.move_pages
+
+    def move_pages(pid: int, pages: Any, nodes: Any, status: Any, flags: int) -> int:
+        original(pid, pages, nodes, status, flags)
+        raise MemoryError
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(one.kernel, "move_pages", move_pages, raising=False)
+        with pytest.raises(MemoryError):
+            one.move([0], [2], workers=workers)
+    assert one.nodes == [2] * 50
+    assert one.undo().moved == 50 * PAGE
+    assert one.nodes == [0] * 50
