@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from backend import confinement
-from backend.errors import NotSupported, NumatuiError, UsageError
+from backend.errors import Interrupted, NotSupported, NumatuiError, UsageError
 from backend.kernel import Kernel
 from backend.plan import Plan
 from backend.prepare import prepare
@@ -165,4 +165,6 @@ def _run(
                 errors.append(exc)
             if cancel.is_set():
                 break
+    if left := len(plan.processes) - len(outcomes) - len(errors):
+        errors.append(Interrupted(f"interrupted: {left} more processes were not begun"))
     return outcomes, errors
