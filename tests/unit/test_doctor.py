@@ -28,10 +28,10 @@ STATUS = b"Uid:\t0\t0\t0\t0\nCapEff:\t%s\nSeccomp:\t%s\n"
 ALL_CAPS, NO_CAPS = b"000001ffffffffff", b"0000000000000000"
 
 
-class Live(RecordedKernel):
+class _Live(RecordedKernel):
     """A folder that says it is this Linux: files below /proc/self are its own."""
 
-    source = "live"  # type: ignore[assignment]
+    source: Any = "live"
     privileged = True
     scan: int | None = errno.ENOTTY
 
@@ -50,6 +50,11 @@ class Live(RecordedKernel):
         return end, b""
 
 
+def live(folder: str) -> Any:
+    """Such a kernel."""
+    return _Live(folder)
+
+
 @pytest.fixture
 def folder(tmp_path: Path, private_state: Path) -> Path:
     root = two_nodes(tmp_path / "tree")
@@ -65,7 +70,7 @@ def folder(tmp_path: Path, private_state: Path) -> Path:
 
 
 def said(root: Path, **how: Any) -> dict[str, list[Check]]:
-    kernel = Live(str(root))
+    kernel = live(str(root))
     for name, value in how.items():
         setattr(kernel, name, value)
     out: dict[str, list[Check]] = {}
@@ -113,7 +118,7 @@ def said(root: Path, **how: Any) -> dict[str, list[Check]]:
 def test_each_check_in_each_state(
     folder: Path, name: str, files: dict[str, bytes], state: str, words: str
 ) -> None:
-    write(folder, files)
+    write(folder, {**files})
     (check,) = said(folder)[name]
     assert check.state == state
     assert words in check.text
@@ -130,7 +135,7 @@ def test_what_is_lacking_is_named_one_by_one(folder: Path) -> None:
 
 
 def test_a_kernel_with_the_scan_and_a_machine_that_was_measured(folder: Path) -> None:
-    kernel = Live(str(folder))
+    kernel = live(str(folder))
     save_rates(
         rates_path(), machine_of(kernel, read_topology(kernel)), [Rate(0, 1, False, "move_pages", 1, 1, 1, 1)]
     )
@@ -180,11 +185,11 @@ PATHS = (
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.dictionaries(st.sampled_from(PATHS), st.binary(max_size=80), max_size=4))
 def test_no_contents_break_it(folder: Path, files: dict[str, bytes]) -> None:
-    write(folder, files)
+    write(folder, {**files})
     assert said(folder)["kernel"]
 
 
 def test_a_machine_without_cpus_on_a_node_is_told(folder: Path) -> None:
     write(folder, {"sys/devices/system/node/node1/cpulist": b"\n"})
-    assert read_topology(Live(str(folder))).node(1).cpus == CpuSet()
+    assert read_topology(live(str(folder))).node(1).cpus == CpuSet()
     assert "1" in said(folder)["cpuless"][0].text
