@@ -378,6 +378,18 @@ def mount_debugfs() -> None:
         subprocess.run(["mount", "-t", "debugfs", "none", "/sys/kernel/debug"], check=True)
 
 
+@contextmanager
+def eager_balancing() -> Iterator[None]:
+    """NUMA balancing is on for a while, and looks at processes again and again."""
+    mount_debugfs()
+    with (
+        setting("/sys/kernel/debug/sched/numa_balancing/scan_delay_ms", 1),
+        setting("/sys/kernel/debug/sched/numa_balancing/scan_period_min_ms", 10),
+        setting("/proc/sys/kernel/numa_balancing", 1),
+    ):
+        yield
+
+
 def all_hidden(victim: LinuxVictim) -> bool:
     """Whether move_pages sees none of the region's pages."""
     addresses = array("Q", victim.addresses())

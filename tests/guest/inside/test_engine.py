@@ -172,13 +172,7 @@ class TestHidden:
     def hidden(self, request: pytest.FixtureRequest, victim: MakeVictim):
         one = victim({0: 1024}, kind=request.param)
         assert one.pages() == {0: 1024}
-        rig.mount_debugfs()
-        balancing = "/sys/kernel/debug/sched/numa_balancing"
-        with (
-            rig.setting(f"{balancing}/scan_delay_ms", 1),
-            rig.setting(f"{balancing}/scan_period_min_ms", 10),
-            rig.setting("/proc/sys/kernel/numa_balancing", 1),
-        ):
+        with rig.eager_balancing():
             expected = {-2} if request.param == "anon" else {-14}
             rig.wait_until(
                 lambda: one.ask("spin", 0.2) is None and set(one.where()["memory"]) == expected,
