@@ -157,8 +157,9 @@ def _touch_empty(
         return len(mapped), index[~np.isin(index, mapped)]
     huge = 0
     if wants_huge(vma, write):
-        huge = fault_huge(m, task, thread, vma, index[(vma.pte[index] & ~np.int64(PTE_ZERO)) == 0])
-        there = index[(vma.pte[index] & PTE_PRESENT) != 0] if huge else index[:0]
+        empty = index[(vma.pte[index] & ~np.int64(PTE_ZERO)) == 0]
+        huge = fault_huge(m, task, thread, vma, empty)
+        there = empty[(vma.pte[empty] & PTE_PRESENT) != 0]
         if write and store:
             m.store(vma, there)
         index = index[~np.isin(index, there)]

@@ -309,3 +309,17 @@ def test_pools_are_seen_and_set_in_sysfs() -> None:
             kernel.write(path, data)
         assert caught.value.errno == number
     check_at_rest(m)
+
+
+def test_a_write_that_brings_in_a_huge_page_stores_nothing_through_a_pte_it_may_not_write_to() -> None:
+    m = machine("linux-6", huge=HUGE)
+    task = m.spawn("t", cpu=0)
+    vma = m.mmap(task, 2 * HUGE, flags=VM.WRITE | VM.HUGEPAGE)
+    vma.expected = np.zeros(vma.pages, np.uint64)
+    m.run(touch(m, task, task.leader, vma.start, np.arange(1, dtype=np.int64), write=True))
+    child: Task = m.run(fork(m, task))
+    assert child.mm is not None
+    m.run(touch(m, task, task.leader, vma.start, np.array([HUGE - 1, HUGE]), write=True))
+    check_at_rest(m)
+    ours, theirs = (one.vmas[-1].pfns(np.array([HUGE - 1]))[0] for one in (vma.mm, child.mm))
+    assert ours != theirs
