@@ -37,6 +37,7 @@ async def test_estimates_are_marked_and_policies_that_are_not_read_are_not_made_
         await app.press("slash", *"train", "enter", "enter")
         await app.screen(ProcessScreen)
         await app.until(lambda: "sampled, a node within" in app.text())
+        assert "~1.5G" in app.text()
 
 
 async def test_begins_with_the_most_memory_first() -> None:
