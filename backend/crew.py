@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Generic, TypeVar
 
 from backend.errors import NumatuiError
@@ -71,7 +72,8 @@ class Gain:
 
 class Crew(Generic[T]):
     """`work`: does one piece and returns its bytes. `workers`: a fixed number of threads; 0: no thread, all is done where
-    it is given; None: as many as bring something, up to `most`. What a worker raises is raised where work is given."""
+    it is given; None: as many as bring something, up to `most`. What workers raise is raised where work is given and drained,
+    one at a time; what was still waiting is then not done any more."""
 
     def __init__(
         self, work: Callable[[T], int], workers: int | None, most: int, clock: Callable[[], int]
@@ -84,7 +86,7 @@ class Crew(Generic[T]):
         self._threads: list[threading.Thread] = []
         self._busy = 0
         self._closed = False
-        self._error: BaseException | None = None
+        self._errors: deque[BaseException] = deque()
 
     @property
     def workers(self) -> int:
@@ -97,19 +99,27 @@ class Crew(Generic[T]):
             self._work(piece)
             return
         with self._changed:
-            self._changed.wait_for(lambda: self._error or len(self._queue) <= self.workers)
+            self._changed.wait_for(lambda: self._errors or len(self._queue) <= self.workers)
             self._raise()
-            self._queue.append(piece)
+            self._start()
+            if self._threads:
+                self._queue.append(piece)
+                self._changed.notify_all()
+                return
+        self._work(piece)
+
+    def _start(self) -> None:
+        """As many threads as are wanted, or as there may be."""
+        with suppress(RuntimeError):
             while len(self._threads) < self.workers:
                 thread = threading.Thread(
                     target=self._run, args=(len(self._threads),), name="numatui-mover", daemon=True
                 )
-                self._threads.append(thread)
                 thread.start()
-            self._changed.notify_all()
+                self._threads.append(thread)
 
     def drain(self) -> None:
-        """Wait until all that was given is done; raises what a worker has raised."""
+        """Wait until all that was given is done; raises what a worker has raised, again for each that has."""
         with self._changed:
             self._changed.wait_for(lambda: not self._queue and not self._busy)
             self._raise()
@@ -124,9 +134,8 @@ class Crew(Generic[T]):
             thread.join()
 
     def _raise(self) -> None:
-        if self._error is not None:
-            error, self._error = self._error, None
-            raise error
+        if self._errors:
+            raise self._errors.popleft()
 
     def _run(self, index: int) -> None:
         while True:
@@ -145,7 +154,7 @@ class Crew(Generic[T]):
             with self._changed:
                 self._busy -= 1
                 if error is not None:
-                    self._error = self._error or error
+                    self._errors.append(error)
                     self._queue.clear()
                 elif self._gain:
                     self._gain.done(amount, self._clock())

@@ -45,6 +45,12 @@ class NotSupported(NumatuiError):
     exit_code = 5
 
 
+class Interrupted(NumatuiError):
+    """The user wanted no more before all was done (exit code 130)."""
+
+    exit_code = 130
+
+
 def errno_name(number: int) -> str:
     """`ENOMEM` for 12; the number itself where it has no name."""
     return errno.errorcode.get(abs(number), str(abs(number)))

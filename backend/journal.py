@@ -60,16 +60,20 @@ class Journal:
             except OSError as exc:
                 raise _cannot_write(directory, exc) from None
             try:
-                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(self._fd, fcntl.LOCK_EX)
                 self._append({"numatui-journal": VERSION, "job": self.job, "at": time.time(), **head})
                 sync_directory(directory)
-            except BaseException:
+            except BaseException as exc:
                 os.close(self._fd)
-                self.path.unlink(missing_ok=True)
+                with suppress(OSError):
+                    self.path.unlink(missing_ok=True)
+                if isinstance(exc, OSError):
+                    raise _cannot_write(directory, exc) from None
                 raise
 
-    def before(self, move: Move, page_size: int, runs: Runs) -> int:
-        """These pages are about to move. On disk when this returns, with the chunk's number."""
+    def before(self, move: Move, page_size: int, runs: Runs, shared: bool = False) -> int:
+        """These pages are about to move, also those that others map if `shared`. On disk when this returns, with the
+        chunk's number."""
         with self._lock:
             self._chunks += 1
             number = self._chunks
@@ -79,6 +83,7 @@ class Journal:
                     "from": move.source,
                     "to": move.target,
                     "page_size": page_size,
+                    **({"shared": True} if shared else {}),
                     "runs": runs,
                 }
             )
@@ -98,9 +103,13 @@ class Journal:
             os.close(self._fd)
 
     def _append(self, record: dict[str, Any], sync: bool = True) -> None:
+        """A line that could not be written whole is taken away again, or what follows could not be read."""
+        end = os.fstat(self._fd).st_size
         try:
             append_line(self._fd, record, sync)
         except OSError as exc:
+            with suppress(OSError):
+                os.ftruncate(self._fd, end)
             raise _cannot_write(self.path.parent, exc) from None
 
 
@@ -143,13 +152,16 @@ class _Turn:
 
 def _refuse_second(directory: Path, head: dict[str, Any]) -> None:
     """Raises NumatuiError when another job is at work on the same process."""
-    for path in directory.glob(f"*-{head.get('pid', 0)}-*.jsonl"):
+    pid = str(head.get("pid", 0))
+    for path in directory.glob(f"*-{pid}-*.jsonl"):
+        if path.stem.split("-")[-2] != pid:
+            continue
         with suppress(OSError):
             fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
             try:
                 if is_locked(fd):
                     raise NumatuiError(
-                        f"process {head.get('pid')} is being moved already, by job {path.stem}",
+                        f"process {pid} is being moved already, by job {path.stem}",
                         "wait until that has ended, or stop it: numatui jobs",
                     )
             finally:
@@ -162,12 +174,12 @@ def make_private(directory: Path) -> None:
         directory.parent.mkdir(parents=True, exist_ok=True)
         directory.mkdir(mode=0o700, exist_ok=True)
         facts = os.lstat(directory)
+        if stat.S_ISDIR(facts.st_mode) and facts.st_uid == os.geteuid() and facts.st_mode & 0o077:
+            os.chmod(directory, 0o700)
     except OSError as exc:
         raise _cannot_write(directory, exc) from None
     if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.geteuid():
         raise NumatuiError(f"{directory} is not a folder of yours", "remove it: numatui makes its own")
-    if facts.st_mode & 0o077:
-        os.chmod(directory, 0o700)
 
 
 def sync_directory(directory: Path) -> None:

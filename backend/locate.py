@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from backend.errors import NotFound, NotPermitted
 from backend.kernel import Kernel
-from backend.placement import Placement, Vma, parse_totals, read_placement
+from backend.placement import LARGE, Placement, Vma, parse_totals, read_placement
 from backend.process import Identity, Process, process_error
 from backend.text import decode
 from backend.topology import Topology
@@ -25,12 +25,6 @@ if TYPE_CHECKING:
 
 Way = Literal["numa_maps", "pagemap", "sampled", ""]
 
-HOLD_NS = 1_000_000
-"""How long a process's memory map may be held for a look at it: less than the scheduler takes a CPU away for."""
-PAGE_NS = 40
-"""What numa_maps costs a page, on the slower ones of today's machines (10 to 40 ns)."""
-LARGE = HOLD_NS // PAGE_NS
-"""Base pages from which on a process is large: 98 MiB of 4 KiB pages."""
 NEVER = 1 << 62
 BUDGET_NS = 400_000_000
 """The longest that one large process is looked at."""

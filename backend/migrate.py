@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from backend.errors import NotFound, NotPermitted, NotSupported, NumatuiError, describe_oserror
 from backend.facts import balancing, boot_id
 from backend.held import HeldProcess, NewProgram
-from backend.journal import Journal, state_dir
+from backend.journal import Journal, Runs, state_dir
 from backend.kernel import Kernel
 from backend.nodeset import NodeSet
 from backend.options import Options
@@ -78,7 +78,7 @@ class _Job:
             self.progress = Progress(_on_sources(before, self.plan.moves))
             self.journal = Journal(
                 self.options.journal_dir or state_dir(),
-                journal_head(self.kernel, self.held, method, self.plan.moves, before),
+                journal_head(self.kernel, self.held, method, self.plan.moves, before, self.options),
             )
             return self._journaled(method, before)
         finally:
@@ -102,12 +102,7 @@ class _Job:
             with suppress(NumatuiError):
                 self.journal.end("failed", moved=self.progress.moved, left=self.progress.left)
             raise
-        how = how_it_ended(outcome)
-        try:
-            self.journal.end(how, moved=outcome.moved, left=outcome.left, error=outcome.error)
-        except NumatuiError as exc:
-            return replace(outcome, error=outcome.error or str(exc))
-        return outcome
+        return end_journal(self.journal, outcome)
 
     def _check(self) -> None:
         """Right before every call: not cancelled, and still the process that was meant."""
@@ -184,8 +179,7 @@ class _Job:
         """One migrate_pages(2), journaled ahead: (bytes that left, the placement after it, pages that the call said it
         did not move: None where it stopped for want of room)."""
         self.used.add("migrate_pages")
-        for move in moves:
-            self._journal_all(move, before)
+        journaled = [one for move in moves for one in self._journal_all(move, before)]
         self._check()
         bits = max(len(sources.mask()), len(targets.mask())) * 8
         began = self.kernel.clock()
@@ -202,23 +196,38 @@ class _Job:
                 self.error = f"migrate_pages: {describe_oserror(exc)}"
         took = self.kernel.clock() - began
         now = self.pages.placement(self.process.rss)
+        for one in journaled:
+            self._journal_left(*one)
         rest = remaining(before.bytes_by_node, now.bytes_by_node, moves)
         moved = max(0, _on_sources(before, moves) - rest)
         self._report(took)
         return moved, now, not_moved
 
-    def _journal_all(self, move: Move, before: Placement) -> None:
+    def _journal_all(self, move: Move, before: Placement) -> list[tuple[int, Move, int, Runs]]:
         """Which pages are on the source, where that can be told; else how many of which mapping: then the job cannot be
-        taken back page by page."""
+        taken back page by page. migrate_pages moves what others map as well for callers who may do that. Returns chunk
+        numbers, with what is in them."""
         from backend.pagemap import runs_of
 
+        shared = self.kernel.capabilities()["move_all"].available
+        journaled: list[tuple[int, Move, int, Runs]] = []
         try:
             for chunk in chunks_of(self.pages, before, move):
                 runs = runs_of(chunk.addresses, chunk.page_size)
-                self.journal.before(move, chunk.page_size, runs)
+                number = self.journal.before(move, chunk.page_size, runs, shared)
+                journaled.append((number, move, chunk.page_size, runs))
         except NotSupported:
             runs = [(vma.start, vma.pages[move.source]) for vma in before.vmas if vma.pages.get(move.source)]
             self.journal.before(move, 0, runs)
+        return journaled
+
+    def _journal_left(self, number: int, move: Move, page_size: int, runs: Runs) -> None:
+        """Which pages of a chunk are still where they were."""
+        from backend.pagemap import addresses_of, runs_of
+
+        addresses = addresses_of(runs, page_size)
+        left = addresses[self.pages.where(addresses) == move.source]
+        self.journal.after(number, len(addresses) - len(left), runs_of(left, page_size))
 
     def _explain(self, now: Placement, rest: int, moves: tuple[Move, ...], not_moved: int | None) -> None:
         """migrate_pages gives no reasons: what is shared is seen, what it counted was busy."""
@@ -287,6 +296,8 @@ class _Job:
             progress.leave("cancelled", unreached)
         elif self.error and not self.gave_up:
             progress.leave("stopped", unreached)
+        elif not self.gave_up:
+            progress.leave("gone", unreached - rest)
         excess = max(0, rest - progress.explained)
         appeared = min(excess, max(0, sum(after.values()) - sum(before.values())))
         returned = min(excess - appeared, progress.moved)
@@ -311,7 +322,12 @@ def method_of(kernel: Kernel, options: Options) -> Called:
 
 
 def journal_head(
-    kernel: Kernel, held: HeldProcess, method: Called, moves: tuple[Move, ...], before: Placement
+    kernel: Kernel,
+    held: HeldProcess,
+    method: Called,
+    moves: tuple[Move, ...],
+    before: Placement,
+    options: Options,
 ) -> dict[str, Any]:
     """Who, what and how, as a job's first line has it."""
     process = held.process
@@ -325,6 +341,7 @@ def journal_head(
         "method": method,
         "moves": [[move.source, move.target] for move in moves],
         "before": before.bytes_by_node,
+        "cpusets": [list(one) for one in options.cpusets],
     }
 
 
@@ -335,9 +352,18 @@ def chunks_of(pages: SourcePages, before: Placement, move: Move) -> Iterator[Chu
             yield from pages.on_node(vma, move)
 
 
-def how_it_ended(outcome: Outcome) -> str:
-    """The word for the journal's last line."""
-    return "cancelled" if outcome.cancelled else "done" if outcome.complete else "partly"
+def end_journal(journal: Journal, outcome: Outcome) -> Outcome:
+    """Write a journal's last line, and remove the oldest journals. A line that cannot be written is an error of the
+    outcome."""
+    from backend.past_jobs import prune
+
+    how = "cancelled" if outcome.cancelled else "done" if outcome.complete else "partly"
+    try:
+        journal.end(how, moved=outcome.moved, left=outcome.left, error=outcome.error)
+    except NumatuiError as exc:
+        return replace(outcome, error=outcome.error or str(exc))
+    prune(journal.path.parent)
+    return outcome
 
 
 def used_text(used: set[Called]) -> Used:

@@ -7,13 +7,13 @@ import errno
 import threading
 from array import array
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from backend.crew import Crew, allowed_cpus
-from backend.errors import describe_oserror
+from backend.errors import NumatuiError, describe_oserror
 from backend.frame_nodes import FrameNodes
 from backend.journal import Journal
 from backend.kernel import Kernel, MoveFlag
@@ -56,15 +56,16 @@ class Chunk:
     led: NDArray[np.bool_]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Journaled:
-    """A chunk that is on disk: how many of its windows are still to be done, and which of its pages did not move."""
+    """A chunk that is on disk. `arrived`: which of its pages have moved; `windows`: parts that are still to be done;
+    `unsure`: calls of which it is not known what they did."""
 
     chunk: Chunk
     number: int
+    arrived: NDArray[np.bool_]
     windows: int
-    moved: int = 0
-    left: list[Addresses] = field(default_factory=list[Addresses])
+    unsure: int = 0
 
 
 class PageMover:
@@ -88,6 +89,7 @@ class PageMover:
         self.hidden = 0
         """Bytes that NUMA balancing hid from the calls."""
         self.most_workers = 1
+        self._open: list[_Journaled] = []
         self._crew = Crew(self._window, self._workers(), allowed_cpus(kernel), kernel.clock)
 
     def _workers(self) -> int | None:
@@ -99,11 +101,26 @@ class PageMover:
     def carry(self, chunks: Iterable[Chunk]) -> None:
         """All pages of the chunks; returns when that is done. Raises GaveUp (no room on the target, or the call was
         refused), NotFound, NotPermitted, what `check` raises; what had been begun is then finished."""
+        errors: list[BaseException] = []
         try:
             for chunk in _gathered(chunks):
                 self._chunk(chunk)
-        finally:
-            self._crew.drain()
+        except BaseException as exc:
+            errors.append(exc)
+        while True:
+            try:
+                self._crew.drain()
+                break
+            except BaseException as exc:
+                errors.append(exc)
+        try:
+            for journaled in [*self._open]:
+                self._note(journaled)
+        except NumatuiError as exc:
+            errors.append(exc)
+        self._open.clear()
+        if errors:
+            raise next((one for one in errors if not isinstance(one, GaveUp)), errors[0])
 
     def close(self) -> None:
         """End the workers."""
@@ -121,102 +138,95 @@ class PageMover:
         while position < len(addresses):
             position = end_of_window(addresses, position + window)
             ends.append(position)
-        number = self.journal.before(chunk.move, size, runs_of(addresses, size))
-        journaled = _Journaled(chunk, number, len(ends))
+        shared = self.flags == MoveFlag.MOVE_ALL
+        number = self.journal.before(chunk.move, size, runs_of(addresses, size), shared)
+        journaled = _Journaled(chunk, number, np.zeros(len(addresses), np.bool_), len(ends))
+        with self.progress.lock:
+            self._open.append(journaled)
         for start, end in zip([0, *ends], ends, strict=False):
             self._crew.give((journaled, start, end))
 
     def _window(self, piece: tuple[_Journaled, int, int]) -> int:
-        journaled, start, end = piece
-        chunk = journaled.chunk
-        wanted, led, size = chunk.addresses[start:end], chunk.led[start:end], chunk.page_size
-        position = moved = 0
-        left: list[Addresses] = []
+        journaled, position, end = piece
+        addresses, size = journaled.chunk.addresses, journaled.chunk.page_size
+        amount = (end - position) * size
         try:
-            while position < len(wanted):
+            while position < end:
                 full = max(1, self.batch // size)
-                stop = end_of_window(wanted, position + full)
-                count = stop - position
-                moved += count - self._batch(
-                    wanted[position:stop],
-                    led[position:stop],
-                    chunk.move,
-                    size,
-                    may_grow=count >= full,
-                    left=left,
-                )
-                position = stop
+                stop = min(end, end_of_window(addresses, position + full))
+                self._batch(journaled, position, stop, may_grow=stop - position >= full)
                 with self.progress.lock:
-                    self.progress.done += count * size
+                    self.progress.done += (stop - position) * size
+                position = stop
         finally:
-            self.most_workers = max(self.most_workers, self._crew.workers)
             with self.progress.lock:
+                self.most_workers = max(self.most_workers, self._crew.workers)
                 journaled.windows -= 1
-                journaled.moved += moved
-                journaled.left += left
                 finished = journaled.windows == 0
             if finished:
-                gone = np.concatenate(journaled.left) if journaled.left else wanted[:0]
-                self.journal.after(journaled.number, journaled.moved, runs_of(np.sort(gone), size))
-        return len(wanted) * size
+                self._note(journaled)
+        return amount
 
-    def _batch(
-        self,
-        wanted: Addresses,
-        led: NDArray[np.bool_],
-        move: Move,
-        page_size: int,
-        may_grow: bool,
-        left: list[Addresses],
-    ) -> int:
-        """Move pages until each has moved or has a reason; how many did not. Those that are led are not asked for: they
-        are looked for afterwards. A call that gives up part-way leaves statuses untouched: then the kernel is asked where
-        the pages are, and those still on the source are tried again. A call without any progress gave up at its first
-        page."""
-        stuck = stayed = 0
-        while len(wanted):
+    def _note(self, journaled: _Journaled) -> None:
+        """Which pages of a chunk have moved and which have not, where that is known."""
+        with self.progress.lock:
+            if journaled not in self._open:
+                return
+            self._open.remove(journaled)
+        if not journaled.unsure:
+            gone = journaled.chunk.addresses[~journaled.arrived]
+            moved = len(journaled.arrived) - len(gone)
+            self.journal.after(journaled.number, moved, runs_of(gone, journaled.chunk.page_size))
+
+    def _batch(self, journaled: _Journaled, start: int, stop: int, may_grow: bool) -> None:
+        """Move pages until each has moved or has a reason. Those that are led are not asked for: they are looked for
+        afterwards. A call that gives up part-way leaves statuses untouched: then the kernel is asked where the pages are,
+        and those still on the source are tried again. A call without any progress gave up at its first page."""
+        move, page_size = journaled.chunk.move, journaled.chunk.page_size
+        at = np.arange(start, stop)
+        led = journaled.chunk.led[start:stop]
+        stuck = 0
+        while len(at):
+            wanted = journaled.chunk.addresses[at]
             self.check()
+            with self.progress.lock:
+                journaled.unsure += 1
             began = self.kernel.clock()
-            status, full = self._move(wanted, led, move.target)
+            status, gave_up = self._move(wanted, led, move.target)
             took = self.kernel.clock() - began
             if led.any():
                 status[led] = self._found(wanted[led])
-            arrived = int(np.count_nonzero(status == move.target))
-            again = None
-            if arrived < len(wanted):
+            again = np.zeros(len(at), np.bool_)
+            if (status != move.target).any():
                 unknown = status == UNTOUCHED
                 if unknown.any():
                     status[unknown] = self._where(wanted[unknown])
                 self._look_again(wanted, status, move.target)
                 again = (unknown | led) & (status == move.source)
-                arrived = int(np.count_nonzero(status == move.target))
-                out = (status != move.target) & ~again
-                if out.any():
-                    left.append(wanted[out])
-                    stayed += len(left[-1])
-                    self._leave(left[-1], status[out], page_size)
+            arrived = status == move.target
+            journaled.arrived[at[arrived]] = True
+            amount = int(np.count_nonzero(arrived)) * page_size
             with self.progress.lock:
-                self.progress.moved += arrived * page_size
+                journaled.unsure -= 1
+                self.progress.moved += amount
                 self.progress.workers = self._crew.workers
+            out = ~arrived & ~again
+            if out.any():
+                self._leave(wanted[out], status[out], page_size)
             self.report(took)
             if may_grow or took > self.options.budget:
-                self._adapt(took, len(wanted) * page_size)
-            self.limit.spend(arrived * page_size, self.cancel)
-            if full:
-                raise GaveUp(errno.ENOMEM)
-            if again is None:
-                break
+                self._adapt(took, len(at) * page_size)
+            self.limit.spend(amount, self.cancel)
+            if gave_up:
+                raise gave_up
             if again.all():
                 stuck += 1
-                first = 1 if stuck < _STUCK else len(wanted)
+                first = 1 if stuck < _STUCK else len(at)
                 self.progress.leave("busy", page_size * first)
-                left.append(wanted[:first])
-                stayed += first
-                wanted = wanted[first:]
+                at = at[first:]
             else:
-                wanted = wanted[again]
-            led = np.zeros(len(wanted), np.bool_)
-        return stayed
+                at = at[again]
+            led = np.zeros(len(at), np.bool_)
 
     def _look_again(self, wanted: Addresses, status: Statuses, target: int) -> None:
         """The second small page of a transparent huge page answers EBUSY because the first has taken the whole along
@@ -238,20 +248,24 @@ class PageMover:
             raise process_error(self.kernel, self.pid, exc) from None
         return self._where(led) if nodes is None else np.where(nodes < 0, np.int32(-errno.ENOENT), nodes)
 
-    def _move(self, addresses: Addresses, led: NDArray[np.bool_], target: int) -> tuple[Statuses, bool]:
-        """(statuses, whether the target had no room)."""
+    def _move(
+        self, addresses: Addresses, led: NDArray[np.bool_], target: int
+    ) -> tuple[Statuses, GaveUp | None]:
+        """(statuses, why the kernel gave up, if it did)."""
         asked = addresses[~led]
         status = np.full(len(addresses), UNTOUCHED, np.int32)
         status[~led], problem = call_move_pages(
             self.kernel, self.pid, asked, array("i", [target]) * len(asked), self.flags
         )
-        if problem is None or problem.errno == errno.ENOMEM:
-            return status, problem is not None
+        if problem is None:
+            return status, None
+        if problem.errno == errno.ENOMEM:
+            return status, GaveUp(errno.ENOMEM)
         if problem.errno == errno.EINVAL:
             self.check()
         if problem.errno in (errno.ESRCH, errno.EPERM):
             raise process_error(self.kernel, self.pid, problem)
-        raise GaveUp(problem.errno or 0, f"move_pages: {describe_oserror(problem)}")
+        return status, GaveUp(problem.errno or 0, f"move_pages: {describe_oserror(problem)}")
 
     def _leave(self, addresses: Addresses, status: Statuses, page_size: int) -> None:
         codes, counts = np.unique(status, return_counts=True)

@@ -62,6 +62,12 @@ def rest_for(kernel: Kernel) -> int:
     return 100_000 if kernel.source == "live" else 0
 
 
+def addresses_of(runs: list[tuple[int, int]], page_size: int) -> Addresses:
+    """What `runs_of` made runs of."""
+    parts = [np.arange(start, start + count * page_size, page_size, dtype=np.uint64) for start, count in runs]
+    return np.concatenate(parts) if parts else np.zeros(0, np.uint64)
+
+
 class PageMap:
     """One process's pagemap. `frame_nodes`: where frames lie, None not to ask for frames; `find_led`: whether to look for
     huge pages; `rest`: nanoseconds of rest after each read, so that the process gets at its memory map."""

@@ -2,35 +2,46 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
 from backend.errors import NotFound, NumatuiError, ParseError
 from backend.journal import KEEP, VERSION, Runs, append_line, is_locked
+from backend.nodeset import MAX_ID
 from backend.process import Identity
 from backend.remap import Move
+from backend.text import printable
 
 JobState = Literal["running", "interrupted", "done", "partly", "cancelled", "failed"]
 _ENDS: tuple[JobState, ...] = ("done", "partly", "cancelled", "failed")
 _LARGEST = 1 << 30
 """Bytes of a journal that is read."""
+_LARGEST_PAGE = 1 << 40
+_MOST_PAGES = 1 << 24
+"""Pages of a chunk."""
+_LATEST = 1 << 34
+"""Seconds since 1970 that are taken for a time."""
 
 
 @dataclass(frozen=True, slots=True)
 class JournaledChunk:
     """Pages that were about to move. `runs` as `Runs`, of pages of `page_size` bytes (0: only numbers of pages by mapping are
-    known). `moved`: how many did, None where the job was interrupted meanwhile; `left`: those that did not."""
+    known). `moved`: how many did, None where the job was interrupted meanwhile; `left`: those that did not; `shared`: whether
+    pages that others map moved as well."""
 
     move: Move
     page_size: int
     runs: Runs
     moved: int | None = None
     left: Runs = field(default_factory=Runs)
+    shared: bool = False
 
     @property
     def pages(self) -> int:
@@ -39,7 +50,8 @@ class JournaledChunk:
 
 @dataclass(frozen=True, slots=True)
 class PastJob:
-    """One journal. `at`: seconds since 1970; `moved`: bytes, at least; `undoes`, `undone_by`: names of jobs."""
+    """One journal. `at`: seconds since 1970; `moved`: bytes, at least; `undoes`, `undone_by`: names of jobs;
+    `cpusets`: (path, mems before) of those that were changed with it."""
 
     job: str
     path: Path
@@ -57,6 +69,7 @@ class PastJob:
     error: str = ""
     undoes: str = ""
     undone_by: str = ""
+    cpusets: tuple[tuple[str, str], ...] = ()
 
 
 def list_jobs(directory: Path) -> tuple[list[PastJob], list[str]]:
@@ -73,16 +86,22 @@ def list_jobs(directory: Path) -> tuple[list[PastJob], list[str]]:
         except NumatuiError as exc:
             problems.append(str(exc))
         except OSError as exc:
-            problems.append(f"{path}: {exc.strerror}")
+            problems.append(f"{_shown(path)}: {exc.strerror}")
     return jobs, problems
 
 
 def find_job(directory: Path, name: str | None) -> PastJob:
     """The job of this name, or the newest that moved something and was not taken back. Raises NotFound, ParseError."""
     if name is not None:
-        if "/" in name or not (directory / f"{name}.jsonl").is_file():
-            raise NotFound(f"there is no job '{name}'", "numatui jobs lists those there are")
-        return read_job(directory / f"{name}.jsonl")
+        nothing = NotFound(f"there is no job '{printable(name)}'", "numatui jobs lists those there are")
+        if "/" in name or "\0" in name:
+            raise nothing
+        try:
+            return read_job(directory / f"{name}.jsonl")
+        except OSError as exc:
+            if exc.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
+                raise nothing from None
+            raise ParseError(f"job '{printable(name)}' cannot be read ({exc.strerror})") from None
     for job in list_jobs(directory)[0]:
         if job.chunks and not job.undone_by and not job.undoes and (job.moved or job.state == "interrupted"):
             return job
@@ -93,24 +112,50 @@ def read_job(path: Path) -> PastJob:
     """One journal. A last line that was cut off is left out: it was being written when the job was interrupted. Raises
     ParseError, OSError."""
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(fd, "rb") as file:
+    try:
+        facts = os.fstat(fd)
+        if not stat.S_ISREG(facts.st_mode) or facts.st_uid != os.geteuid():
+            raise ParseError(f"{_shown(path)} is not a file of yours", "remove it")
+        if facts.st_size > _LARGEST:
+            raise ParseError(f"{_shown(path)} is too large for a journal", "remove it")
         running = is_locked(fd)
-        raw = file.read(_LARGEST + 1)
-    if len(raw) > _LARGEST:
-        raise ParseError(f"{path} is too large for a journal", "remove it")
+        with open(fd, "rb", closefd=False) as file:
+            raw = file.read(_LARGEST)
+    finally:
+        os.close(fd)
     try:
         return _job(path, [*_records(raw)], running)
     except (KeyError, TypeError, ValueError, OverflowError) as exc:
-        raise ParseError(f"{path} is not a journal of this numatui ({exc})", "remove it") from None
+        why = printable(str(exc), 100)
+        raise ParseError(f"{_shown(path)} is not a journal of this numatui ({why})", "remove it") from None
 
 
 def mark_undone(job: PastJob, by: str) -> None:
     """Write into a journal that another job has taken it back. Raises OSError."""
-    fd = os.open(job.path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
+    fd = os.open(job.path, os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
+        _mend(fd)
         append_line(fd, {"undone_by": by})
     finally:
         os.close(fd)
+
+
+def _mend(fd: int) -> None:
+    """Nothing may stand before the next line: a last line that was cut off goes, one that only lacks its end gets it."""
+    end = start = os.fstat(fd).st_size
+    tail = b""
+    while start and b"\n" not in tail:
+        step = min(start, 1 << 16)
+        start -= step
+        tail = os.pread(fd, step, start) + tail
+    rest = tail.rpartition(b"\n")[2]
+    if not rest:
+        return
+    try:
+        json.loads(rest)
+        os.write(fd, b"\n")
+    except (ValueError, RecursionError):
+        os.ftruncate(fd, end - len(rest))
 
 
 def prune(directory: Path, keep: int = KEEP) -> None:
@@ -147,46 +192,58 @@ def _job(path: Path, records: list[dict[str, Any]], running: bool) -> PastJob:
     undone_by = ""
     for record in records[1:]:
         if "chunk" in record:
-            move = Move(_count(record["from"]), _count(record["to"]))
+            size = _count(record["page_size"], _LARGEST_PAGE)
             chunks[_count(record["chunk"])] = JournaledChunk(
-                move, _count(record["page_size"]), _runs(record["runs"])
+                _move(record["from"], record["to"]),
+                size,
+                _runs(record["runs"], size),
+                shared="shared" in record,
             )
         elif "after" in record:
             known = chunks[_count(record["after"])]
-            chunks[_count(record["after"])] = JournaledChunk(
-                known.move,
-                known.page_size,
-                known.runs,
-                _count(record["moved"]),
-                _runs(record.get("left", [])),
-            )
+            moved, left = _count(record["moved"], known.pages), _runs(record.get("left", []), known.page_size)
+            chunks[_count(record["after"])] = replace(known, moved=moved, left=left)
         elif "end" in record:
             ended = record
         elif "undone_by" in record:
             undone_by = str(record["undone_by"])
     how = ended.get("end")
-    state: JobState = (
-        "running" if running else "interrupted" if how is None else next(one for one in _ENDS if one == how)
-    )
+    if how is not None and how not in _ENDS:
+        raise ValueError("it ended in no known way")
+    state: JobState = "running" if running else "interrupted" if how is None else how
+    at = float(head["at"])
+    if not 0 <= at < _LATEST:
+        raise ValueError("it began at no time")
     code, stack = (_count(one) for one in head["program"])
     return PastJob(
-        job=path.stem, path=path, at=float(head["at"]), source=str(head["source"]), boot=str(head["boot"]),
+        job=path.stem, path=path, at=at, source=str(head["source"]), boot=str(head["boot"]),
         identity=Identity(_count(head["pid"]), _count(head["start_time"])), program=(code, stack),
         command=str(head["command"]), method=str(head["method"]),
-        moves=tuple(Move(_count(a), _count(b)) for a, b in head["moves"]), state=state, chunks=tuple(chunks.values()),
+        moves=tuple(_move(a, b) for a, b in head["moves"]), state=state, chunks=tuple(chunks.values()),
         moved=_count(ended["moved"]) if "moved" in ended else sum((c.moved or 0) * c.page_size for c in chunks.values()),
         error=str(ended.get("error", "")), undoes=str(head.get("undoes", "")), undone_by=undone_by,
+        cpusets=tuple((str(path), str(mems)) for path, mems in head.get("cpusets", [])),
     )  # fmt: skip
 
 
-def _runs(raw: Any) -> Runs:
+def _runs(raw: Any, page_size: int) -> Runs:
     runs = [(_count(start), _count(count)) for start, count in raw]
-    if sum(count for _, count in runs) > 1 << 32:
-        raise ValueError("more pages than a process has")
+    if page_size and sum(count for _, count in runs) > _MOST_PAGES:
+        raise ValueError("more pages than are moved at once")
+    if any(start + count * page_size >= 1 << 64 for start, count in runs):
+        raise ValueError("pages beyond the end of all memory")
     return runs
 
 
-def _count(raw: Any) -> int:
-    if isinstance(raw, bool) or not isinstance(raw, int) or not 0 <= raw < 1 << 64:
+def _move(source: Any, target: Any) -> Move:
+    return Move(_count(source, MAX_ID), _count(target, MAX_ID))
+
+
+def _count(raw: Any, most: int = (1 << 64) - 1) -> int:
+    if isinstance(raw, bool) or not isinstance(raw, int) or not 0 <= raw <= most:
         raise ValueError(f"{str(raw)[:40]!r} is not a number of it")
     return raw
+
+
+def _shown(path: Path) -> str:
+    return printable(str(path))

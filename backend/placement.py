@@ -14,8 +14,12 @@ from backend.process import process_error
 from backend.text import decode, printable
 
 Kind = Literal["heap", "stack", "anon", "file", "shared", "huge"]
-LARGE = 64 << 20
-"""Resident bytes from which on numa_maps would hold a process up for a millisecond or more."""
+HOLD_NS = 1_000_000
+"""How long a process's memory map may be held for a look at it: less than the scheduler takes a CPU away for."""
+PAGE_NS = 40
+"""What numa_maps costs a page, on the slower ones of today's machines (10 to 40 ns)."""
+LARGE = HOLD_NS // PAGE_NS
+"""Base pages from which on a process is large: 98 MiB of 4 KiB pages."""
 _POLICIES_WITH_SPACE = (b"prefer (many)", b"weighted interleave")
 _ESCAPE = re.compile(rb"\\([0-7]{3})")
 SHARED_FILES = (b"/dev/zero", b"/SYSV", b"/dev/shm/", b"/memfd:", b"/anon_hugepage")

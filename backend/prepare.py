@@ -94,7 +94,7 @@ def read_subjects(
 
 def placement_of(kernel: Kernel, process: Process) -> Placement:
     """The placement, without holding up a large process where the kernel allows that. Raises NotFound, NotPermitted, ParseError."""
-    if process.rss < LARGE:
+    if process.rss < LARGE * kernel.page_size:
         return read_placement(kernel, process.pid)
     from backend.frame_nodes import read_frame_nodes
     from backend.placement_walk import gentle_placement

@@ -39,7 +39,7 @@ class SourcePages:
     def placement(self, resident: int) -> Placement:
         """The placement with the ends of mappings; page by page for large processes, where the kernel allows that.
         Raises NotFound, NotPermitted, ParseError."""
-        if resident >= LARGE:
+        if resident >= LARGE * self.kernel.page_size:
             return gentle_placement(self.kernel, self.pid, self.frames)
         return read_placement(self.kernel, self.pid, with_maps=True)
 

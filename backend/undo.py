@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from itertools import groupby
 
 import numpy as np
 
@@ -12,17 +13,18 @@ from backend.errors import NotFound, NotSupported, NumatuiError
 from backend.facts import balancing, boot_id
 from backend.held import HeldProcess, NewProgram
 from backend.journal import Journal, Runs, state_dir
-from backend.kernel import Kernel
-from backend.migrate import Cancelled, how_it_ended, journal_head, method_of
+from backend.kernel import Kernel, MoveFlag
+from backend.migrate import Cancelled, end_journal, journal_head, method_of
 from backend.options import Options
-from backend.outcome import Outcome, Progress
+from backend.outcome import Outcome, Progress, Reason
 from backend.page_mover import Chunk, GaveUp, PageMover
-from backend.pagemap import ENTRIES, Addresses
-from backend.past_jobs import JournaledChunk, PastJob, mark_undone
+from backend.pagemap import ENTRIES, Addresses, addresses_of
+from backend.past_jobs import JournaledChunk, PastJob, mark_undone, read_job
 from backend.process import read_process
 from backend.rate_limit import RateLimit
 from backend.remap import Move
 from backend.source_pages import source_pages
+from backend.text import printable
 
 
 def check_undo(kernel: Kernel, job: PastJob) -> None:
@@ -30,13 +32,14 @@ def check_undo(kernel: Kernel, job: PastJob) -> None:
     pid = job.identity.pid
     if job.source != kernel.source:
         raise NotSupported(
-            f"job {job.job} ran on another machine ({job.source})", "only what this kernel did"
+            f"job {job.job} ran on another machine ({printable(job.source, 40)})", "only what this kernel did"
         )
     if job.state == "running":
         raise NumatuiError(f"job {job.job} is still running", "stop it first")
     if job.undone_by:
         raise NumatuiError(
-            f"job {job.job} was taken back already, by {job.undone_by}", "numatui jobs lists all"
+            f"job {job.job} was taken back already, by {printable(job.undone_by, 80)}",
+            "numatui jobs lists all",
         )
     if job.boot and job.boot != boot_id(kernel):
         raise NotFound(
@@ -72,7 +75,10 @@ class _Undo:
         self.on_progress, self.cancel = on_progress, cancel
         self._reporting = threading.Lock()
         self.started = kernel.clock()
-        self.error = ""
+        self.error = self.refused = ""
+        self.gave_up = False
+        self.elsewhere = 0
+        self.workers = 1
 
     def run(self) -> Outcome:
         process = read_process(self.kernel, self.job.identity.pid)
@@ -104,27 +110,55 @@ class _Undo:
         back, elsewhere = self._still_there()
         self.progress = Progress(back)
         self.progress.leave("elsewhere", elsewhere)
+        self.elsewhere = elsewhere
         directory = self.options.journal_dir or state_dir()
         moves = tuple(Move(one.target, one.source) for one in reversed(self.job.moves))
-        head = journal_head(self.kernel, self.held, "move_pages", moves, placement)
+        head = journal_head(self.kernel, self.held, "move_pages", moves, placement, self.options)
         self.journal = Journal(directory, {**head, "undoes": self.job.job})
-        cancelled = False
+        try:
+            with suppress(OSError):
+                check_undo(self.kernel, read_job(self.job.path))
+            cancelled = self._move_back()
+            outcome, nothing_left = self._outcome(placement.bytes_by_node, cancelled)
+        except BaseException as exc:
+            with suppress(NumatuiError):
+                why = str(exc) if isinstance(exc, NumatuiError) else ""
+                self.journal.end("failed", moved=self.progress.moved, left=self.progress.left, error=why)
+            raise
+        outcome = end_journal(self.journal, outcome)
+        if nothing_left:
+            with suppress(OSError):
+                mark_undone(self.job, outcome.job)
+        return outcome
+
+    def _move_back(self) -> bool:
+        """Whether it was cancelled."""
         limit = self.options.limit or RateLimit(self.kernel, self.options.max_rate)
         mover = PageMover(
             self.kernel, self.held.pid, self.options, limit, self.journal, self.progress, self.cancel,
             self._check, self._report, self.held.check_program, self.pages.frames, balancing(self.kernel),
         )  # fmt: skip
         try:
-            for chunk in reversed(self.job.chunks):
-                with suppress(GaveUp):
-                    mover.carry(self._to_move(chunk))
+            for (_, _, shared), chunks in groupby(
+                reversed(self.job.chunks), lambda one: (one.move, one.page_size, one.shared)
+            ):
+                mover.flags = int(MoveFlag.MOVE_ALL if shared and self._may_move_all() else MoveFlag.MOVE)
+                try:
+                    mover.carry(part for chunk in chunks for part in self._to_move(chunk))
+                except GaveUp as exc:
+                    self.refused = self.refused or str(exc)
+                    self.gave_up = True
         except Cancelled:
-            cancelled = True
+            return True
         except NumatuiError as exc:
             self.error = str(exc)
         finally:
             mover.close()
-        return self._outcome(placement.bytes_by_node, cancelled, mover.most_workers)
+            self.workers = mover.most_workers
+        return False
+
+    def _may_move_all(self) -> bool:
+        return self.kernel.capabilities()["move_all"].available
 
     def _check(self) -> None:
         if self.cancel.is_set():
@@ -138,13 +172,16 @@ class _Undo:
             self.on_progress(self.progress)
 
     def _still_there(self) -> tuple[int, int]:
-        """(bytes that can go back, bytes that had moved and are somewhere else by now)."""
+        """(bytes that can go back, bytes that had moved and are neither there any more nor where they came from)."""
         back = elsewhere = 0
         for chunk in self.job.chunks:
-            there = sum(len(part.addresses) for part in self._to_move(chunk))
-            back += there * chunk.page_size
-            if chunk.moved is not None:
-                elsewhere += max(0, chunk.moved - there) * chunk.page_size
+            for addresses in _moved(chunk):
+                nodes = self.pages.where(addresses)
+                there = int(np.count_nonzero(nodes == chunk.move.target))
+                home = int(np.count_nonzero(nodes == chunk.move.source))
+                back += there * chunk.page_size
+                if chunk.moved is not None:
+                    elsewhere += (len(addresses) - there - home) * chunk.page_size
         return back, elsewhere
 
     def _to_move(self, chunk: JournaledChunk) -> Iterator[Chunk]:
@@ -152,18 +189,21 @@ class _Undo:
         move = Move(chunk.move.target, chunk.move.source)
         for addresses in _moved(chunk):
             there = addresses[self.pages.where(addresses) == move.source]
-            yield Chunk(move, chunk.page_size, there, np.zeros(len(there), np.bool_))
+            if len(there):
+                yield Chunk(move, chunk.page_size, there, np.zeros(len(there), np.bool_))
 
-    def _outcome(self, before: dict[int, int], cancelled: bool, workers: int) -> Outcome:
+    def _outcome(self, before: dict[int, int], cancelled: bool) -> tuple[Outcome, bool]:
+        """What happened, read again, and whether nothing is left to take back."""
         progress = self.progress
         after: dict[int, int] = {}
         swapped = 0
+        nothing_left = False
         try:
             self.held.check_program()
             after = self.pages.placement(self.held.process.rss).bytes_by_node
             swapped = read_process(self.kernel, self.held.pid).swap
-            rest = self._still_there()[0] if not cancelled else 0
-            progress.leave("no-room", rest - progress.explained + progress.left.get("elsewhere", 0))
+            self._reconcile(rest := self._still_there()[0], cancelled)
+            nothing_left = not rest and not cancelled and not self.error
         except NotFound as exc:
             self.error = self.error or str(exc)
             progress.left.clear()
@@ -171,27 +211,41 @@ class _Undo:
             progress.leave(ended, progress.total - progress.moved)
         except NumatuiError as exc:
             self.error = self.error or str(exc)
-        unreached = progress.total - progress.moved - progress.explained + progress.left.get("elsewhere", 0)
-        progress.leave("cancelled" if cancelled else "stopped", unreached if cancelled or self.error else 0)
+            progress.leave("stopped", self._unexplained())
         progress.elapsed = self.kernel.clock() - self.started
         outcome = Outcome(
             self.journal.job, self.held.process, "move_pages", before, after, progress.moved,
             {reason: amount for reason, amount in progress.left.items() if amount}, progress.elapsed,
-            progress.worst_call, cancelled, self.error, swapped=swapped, workers=workers,
+            progress.worst_call, cancelled, self.error or self.refused, swapped=swapped, workers=self.workers,
         )  # fmt: skip
-        with suppress(NumatuiError):
-            self.journal.end(
-                how_it_ended(outcome), moved=outcome.moved, left=outcome.left, error=outcome.error
-            )
-        if not cancelled and not self.error:
-            with suppress(OSError):
-                mark_undone(self.job, outcome.job)
-        return outcome
+        return outcome, nothing_left
+
+    def _unexplained(self) -> int:
+        """Bytes that have neither moved nor a reason."""
+        progress = self.progress
+        return progress.total - progress.moved - (progress.explained - self.elsewhere)
+
+    def _reconcile(self, rest: int, cancelled: bool) -> None:
+        """`rest`: bytes that are still, or again, where the job put them. They get a reason, and so does what went away
+        before its turn came."""
+        progress = self.progress
+        away = self.elsewhere + progress.left.get("gone", 0)
+        still = rest - (progress.explained - away)
+        if still > 0:
+            unreached: Reason = "cancelled" if cancelled else "stopped" if self.error else "no-room"
+            if self.refused and unreached == "no-room":
+                unreached = "refused"
+            waiting = min(still, self._unexplained()) if cancelled or self.error or self.gave_up else 0
+            progress.leave(unreached, waiting)
+            returned = min(still - waiting, progress.moved)
+            progress.leave("returned", returned)
+            progress.moved -= returned
+        progress.leave("elsewhere", self._unexplained())
 
 
 def _moved(chunk: JournaledChunk) -> Iterator[Addresses]:
     """The addresses of a chunk without those that had not moved, some thousands at a time."""
-    left = _expanded(chunk.left, chunk.page_size)
+    left = addresses_of(chunk.left, chunk.page_size)
     pending: Runs = []
     count = 0
     for start, pages in chunk.runs:
@@ -200,12 +254,7 @@ def _moved(chunk: JournaledChunk) -> Iterator[Addresses]:
             pending.append((start, some))
             start, pages, count = start + some * chunk.page_size, pages - some, count + some
             if count == ENTRIES:
-                yield np.setdiff1d(_expanded(pending, chunk.page_size), left)
+                yield np.setdiff1d(addresses_of(pending, chunk.page_size), left)
                 pending, count = [], 0
     if pending:
-        yield np.setdiff1d(_expanded(pending, chunk.page_size), left)
-
-
-def _expanded(runs: Runs, page_size: int) -> Addresses:
-    parts = [np.arange(start, start + count * page_size, page_size, dtype=np.uint64) for start, count in runs]
-    return np.concatenate(parts) if parts else np.zeros(0, np.uint64)
+        yield np.setdiff1d(addresses_of(pending, chunk.page_size), left)

@@ -12,12 +12,13 @@ from array import array
 from functools import lru_cache
 
 from backend.errors import NotSupported
-from backend.kernel import Call, Capabilities, Capability, Source
+from backend.kernel import Call, Capabilities, Capability, MoveFlag, Source
 from backend.live import pagemap_scan, syscalls
 from backend.nodeset import NodeSet
 
 _CHUNK = 1 << 16
 _CAP_SYS_ADMIN, _CAP_SYS_NICE, _CAP_SYS_PTRACE = 21, 23, 19
+_MOVE_ALL = int(MoveFlag.MOVE_ALL)
 
 
 class LiveKernel:
@@ -161,7 +162,7 @@ def _probed() -> Capabilities:
     out["set_mempolicy"] = out["get_mempolicy"]
     if not out["move_pages"].available:
         out["move_all"] = out["move_pages"]
-    elif caps >> _CAP_SYS_NICE & 1:
+    elif caps >> _CAP_SYS_NICE & 1 and _probe("move_pages", (0, 0, None, None, None, _MOVE_ALL)).available:
         out["move_all"] = Capability(True)
     else:
         out["move_all"] = Capability(

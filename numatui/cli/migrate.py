@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from backend import confinement
-from backend.errors import NotSupported, NumatuiError, UsageError
+from backend.errors import Interrupted, NotSupported, NumatuiError, UsageError
 from backend.kernel import Kernel
 from backend.plan import Plan
 from backend.prepare import prepare
@@ -83,6 +83,7 @@ def migrate(
                 output.print_json("plan", {**document(plan), **_cpusets_document(confinements)})
             return
         confirm(plan.bytes, yes, also=bool(confinements))
+        options = replace(options, cpusets=tuple((one.path, str(one.mems)) for one in confinements))
         for one in confinements:
             confinement.widen(kernel, one)
         outcomes, errors = _run(kernel, plan, options, quiet=json)
@@ -164,4 +165,6 @@ def _run(
                 errors.append(exc)
             if cancel.is_set():
                 break
+    if left := len(plan.processes) - len(outcomes) - len(errors):
+        errors.append(Interrupted(f"interrupted: {left} more processes were not begun"))
     return outcomes, errors

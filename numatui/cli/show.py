@@ -8,8 +8,8 @@ import typer
 
 from backend.errors import NotSupported
 from backend.kernel import Kernel
-from backend.locate import PAGE_NS, Locator, Shown, large_from
-from backend.placement import Vma, read_placement
+from backend.locate import Locator, Shown, large_from
+from backend.placement import PAGE_NS, Vma, read_placement
 from backend.process import Process, read_process, read_threads
 from backend.topology import Topology, read_topology
 from numatui.cli import output

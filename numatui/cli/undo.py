@@ -50,6 +50,11 @@ def undo(
             f"job {past.job} ({state_of(past)}) of process {past.identity.pid} "
             f"{output.printable(past.command, 60)}: up to {output.size(amount)} go back, {moves}"
         )
+    for path, mems in past.cpusets:
+        name = output.printable(path, 80)
+        output.note(
+            f"cpuset {name} had the nodes {mems} before: numatui cpuset set-mems {name} {output.printable(mems, 80)}"
+        )
     if dry_run:
         if json:
             output.print_json("undo", {"undoes": past.job, "bytes": amount, "outcome": None})

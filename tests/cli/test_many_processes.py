@@ -163,3 +163,23 @@ def test_pages_that_move_pages_may_not_move_out_of_the_cpuset_are_moved_by_migra
         "migrate", box.inner.pid, "--from", "3", "--to", "2", "--yes", "--method", "move_pages", code=1
     )
     assert set(done["outcomes"][0]["left"]) == {"refused"}
+
+
+def test_a_signal_between_two_processes_is_not_called_success(
+    box: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import backend.migrate
+
+    real = backend.migrate.migrate_process
+
+    def signalled(kernel: Any, plan: Any, process: Any, options: Any, show: Any, cancel: Any) -> Any:
+        outcome = real(kernel, plan, process, options, show, cancel)
+        cancel.set()
+        return outcome
+
+    monkeypatch.setattr(backend.migrate, "migrate_process", signalled)
+    _, err = box.text(
+        "migrate", box.inner.pid, box.outside.pid, "--from", "0-1", "--to", "1", "--yes", code=130
+    )
+    assert "1 more processes were not begun" in err
+    box.text("migrate", box.inner.pid, "--from", "1", "--to", "0", "--yes")

@@ -118,7 +118,7 @@ def boot(topology: str, out: Path) -> Boot:
         subprocess.run(
             [SCRIPT, "run", topology, out, "taskset", "-c", str(TOPOLOGIES[topology]), *inner_pytest(topology, "--tb=short", "--durations=10")],
             stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd=REPOSITORY,
-            env={"LIMIT": "700", **os.environ, **environment, "GUEST_ENV": " ".join(environment)},
+            env={"LIMIT": "1000", **os.environ, **environment, "GUEST_ENV": " ".join(environment)},
         )  # fmt: skip
     return read_boot(out)
 

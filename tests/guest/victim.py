@@ -13,11 +13,17 @@ It needs nothing but Python, the C library and Linux on x86-64, and reads no fil
     page_out REGION            madvise(2) MADV_PAGEOUT
     sync REGION                fsync(2) of a file
     forget REGION              a synced file's pages leave memory; the next touch reads them from its device
-    churn THREADS / calm       threads map, fill, check and unmap memory of their own, and check the regions meanwhile
-                               → {"rounds": N, "wrong": null or text}
+    churn THREADS FORKS / calm   threads map, fill, check and unmap memory of their own, and check the regions meanwhile;
+                               so many others fork children that end at once → {"rounds": N, "wrong": null or text}
     spin SECONDS               keep the CPU busy without touching the regions
-    fork                       a child that maps the same pages and only waits → its pid
+    fork NODE                  a child that maps the same pages and only waits → its pid; with a node, it writes them first:
+                               then it has pages of its own, on that node
     pin REGION PAGES           put the first pages of a region into a pipe without copying (vmsplice)
+    register REGION PAGES      make them a buffer of an io_uring
+    merge PAGES NODE           so many pages with the same contents, for KSM → [address, bytes]
+    sparse BYTES PAGES NODE    a mapping of that size in which single pages, far from each other, are on a node → its address
+    unmap REGION               munmap(2)
+    exec                       become another program, which waits; it answers nothing any more
     exit
 
 KIND: anon (small pages), thp (transparent huge pages), huge (hugetlb, 2 MiB), shared (shared anonymous), locked
@@ -41,7 +47,9 @@ from typing import Any, NoReturn
 PAGE = 4096
 HUGE = 2 << 20
 SYS_VMSPLICE, SYS_MBIND, SYS_SET_MEMPOLICY = 278, 237, 238
+SYS_IO_URING_SETUP, SYS_IO_URING_REGISTER, IORING_REGISTER_BUFFERS = 425, 427, 0
 MPOL_DEFAULT, MPOL_BIND = 0, 2
+MADV_MERGEABLE = 12
 MADV_DONTNEED, MADV_HUGEPAGE, MADV_NOHUGEPAGE, MADV_PAGEOUT, MADV_POPULATE_READ = 4, 14, 15, 21, 22
 MAP_HUGETLB, MAP_NORESERVE = 0x40000, 0x4000
 PROTECTION = mmap.PROT_READ | mmap.PROT_WRITE
@@ -221,9 +229,10 @@ class Victim:
         check(libc.madvise(*self.regions[region], MADV_DONTNEED))
         os.posix_fadvise(self.files[region], 0, 0, os.POSIX_FADV_DONTNEED)
 
-    def churn(self, threads: int) -> None:
+    def churn(self, threads: int, forks: int = 0) -> None:
         self.stop.clear()
         self.threads = [threading.Thread(target=self._churn, args=(number,)) for number in range(threads)]
+        self.threads += [threading.Thread(target=self._fork_on) for _ in range(forks)]
         for thread in self.threads:
             thread.start()
 
@@ -243,6 +252,14 @@ class Victim:
                 self.wrong = f"thread {number}: {exc}"
             self.rounds += 1
 
+    def _fork_on(self) -> None:
+        while not self.stop.is_set() and self.wrong is None:
+            pid = os.fork()
+            if pid == 0:
+                os._exit(0)
+            os.waitpid(pid, 0)
+            self.rounds += 1
+
     def calm(self) -> dict[str, Any]:
         self.stop.set()
         for thread in self.threads:
@@ -254,13 +271,16 @@ class Victim:
         while time.monotonic() < until:
             pass
 
-    def fork(self) -> int:
+    def fork(self, node: int | None = None) -> int:
         """The child ends when this process does: it waits for the end of a pipe that only this one holds."""
         waiting, held = os.pipe()
         ready, said = os.pipe()
         pid = os.fork()
         if pid == 0:
             os.close(held)
+            if node is not None:
+                set_mempolicy(MPOL_BIND, (node,))
+                self.touch()
             for start, length in self.regions.values():
                 self._read(start, length)
             os.write(said, b"!")
@@ -281,6 +301,38 @@ class Victim:
                 ctypes.c_long(SYS_VMSPLICE), writer, ctypes.byref(iovec), ctypes.c_ulong(1), ctypes.c_uint(0)
             )
         )
+
+    def register(self, region: str, pages: int) -> None:
+        ring = check(libc.syscall(SYS_IO_URING_SETUP, ctypes.c_uint(4), ctypes.create_string_buffer(120)))
+        self.kept.append(ring)
+        iovec = Iovec(self.regions[region][0], pages * PAGE)
+        check(libc.syscall(SYS_IO_URING_REGISTER, ring, IORING_REGISTER_BUFFERS, ctypes.byref(iovec), 1))
+
+    def merge(self, pages: int, node: int) -> tuple[int, int]:
+        length = pages * PAGE
+        start = map_memory(length, mmap.MAP_PRIVATE)
+        check(libc.madvise(start, length, MADV_NOHUGEPAGE))
+        mbind(start, length, MPOL_BIND, (node,))
+        ctypes.memset(start, 7, length)
+        check(libc.madvise(start, length, MADV_MERGEABLE))
+        return start, length
+
+    def sparse(self, length: int, pages: int, node: int) -> int:
+        start = map_memory(length, mmap.MAP_PRIVATE | MAP_NORESERVE)
+        check(libc.madvise(start, length, MADV_NOHUGEPAGE))
+        set_mempolicy(MPOL_BIND, (node,))
+        for number in range(pages):
+            address = start + length // pages * number // PAGE * PAGE
+            self._fill(address, PAGE)
+            self.regions[f"page {number}"] = address, PAGE
+        set_mempolicy(MPOL_DEFAULT)
+        return start
+
+    def unmap(self, region: str) -> None:
+        check(libc.munmap(*self.regions.pop(region)))
+
+    def exec(self) -> NoReturn:
+        os.execv("/bin/sleep", ["sleep", "1000"])
 
     def exit(self) -> NoReturn:
         os._exit(0)

@@ -14,7 +14,8 @@ from backend.emulator.fault import touch
 from backend.emulator.kernel import EmulatedKernel
 from backend.emulator.machine import Machine
 from backend.emulator.syscalls import Caller
-from backend.locate import LARGE, NEVER, Locator, large_from
+from backend.locate import NEVER, Locator, large_from
+from backend.placement import LARGE
 from backend.process import read_process
 from backend.readers import Readers
 from backend.survey import REST_NS, Row, Surveyor

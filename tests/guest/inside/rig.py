@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import importlib
 import json
 import os
 import re
@@ -21,9 +22,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, NoReturn, Protocol
 
-import platformdirs  # noqa: F401
-
-import backend.migrate  # noqa: F401
 from backend.kernel import Kernel
 from backend.live.kernel import LiveKernel
 from backend.nodeset import NodeSet
@@ -31,6 +29,15 @@ from backend.placement import Vma, read_placement
 from backend.topology import read_topology
 from numatui.cli.app import run
 
+for _module in (
+    "platformdirs",
+    "backend.placement_walk",
+    "backend.undo",
+    "numatui.cli.outcomes",
+    "numatui.cli.undo",
+):
+    importlib.import_module(_module)
+"""What commands import while they run: once here instead of in every child."""
 VICTIM = Path(__file__).resolve().parent.parent / "victim.py"
 PATIENCE = 60.0
 """Seconds after which something that must happen counts as not happening: generous, the guest is slow."""
@@ -178,11 +185,13 @@ def region_pages(kernel: Kernel, pid: int, addresses: range) -> dict[int, int]:
 
 @dataclass
 class LinuxVictim:
-    """victim.py as a process: pinned to the CPUs of the node `home`, where all that is not a region lies."""
+    """victim.py as a process: pinned to the CPUs of the node `home`, where all that is not a region lies. `before` runs in it
+    as the user, before the program."""
 
     layout: dict[str, dict[str, Any]]
     uid: int = 0
     home: int = 3
+    before: Callable[[], None] | None = None
     process: subprocess.Popen[str] = field(init=False)
     regions: dict[str, tuple[int, int]] = field(init=False)
 
@@ -190,7 +199,7 @@ class LinuxVictim:
         self.process = subprocess.Popen(
             [sys.executable, "-I", "-S", str(VICTIM)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            user=self.uid, group=self.uid, extra_groups=[],
+            user=self.uid, group=self.uid, extra_groups=[], preexec_fn=self.before,
         )  # fmt: skip
         kernel = LiveKernel()
         self._answer()
@@ -261,8 +270,18 @@ class LinuxVictim:
     def forget(self, region: str = "memory") -> None:
         self.ask("forget", region)
 
-    def fork(self) -> int:
-        return self.ask("fork")
+    def fork(self, node: int | None = None) -> int:
+        return self.ask("fork", node)
+
+    def where(self) -> dict[str, list[int]]:
+        """By region, what move_pages(2) says of each page: its node, or why there is none."""
+        out: dict[str, list[int]] = {}
+        for name in self.regions:
+            pages = array("Q", self.addresses(name))
+            status = array("i", [0]) * len(pages)
+            LiveKernel().move_pages(self.pid, pages, None, status, 0)
+            out[name] = list(status)
+        return out
 
     def end(self) -> None:
         self.process.kill()
@@ -357,6 +376,18 @@ def mount_debugfs() -> None:
     """/sys/kernel/debug, where the periods of NUMA balancing are."""
     if not os.path.ismount("/sys/kernel/debug"):
         subprocess.run(["mount", "-t", "debugfs", "none", "/sys/kernel/debug"], check=True)
+
+
+@contextmanager
+def eager_balancing() -> Iterator[None]:
+    """NUMA balancing is on for a while, and looks at processes again and again."""
+    mount_debugfs()
+    with (
+        setting("/sys/kernel/debug/sched/numa_balancing/scan_delay_ms", 1),
+        setting("/sys/kernel/debug/sched/numa_balancing/scan_period_min_ms", 10),
+        setting("/proc/sys/kernel/numa_balancing", 1),
+    ):
+        yield
 
 
 def all_hidden(victim: LinuxVictim) -> bool:

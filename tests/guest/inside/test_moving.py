@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -177,14 +178,20 @@ def test_a_journal_on_a_full_disk_refuses_before_anything_moves(victim: MakeVict
 def test_a_disk_that_fills_up_meanwhile_stops_the_move_at_what_is_journaled(
     victim: MakeVictim, tmp_path: Path
 ) -> None:
-    one = victim(dict.fromkeys((0, 1), 8), layout={f"r{n}": {"on": {0: 8}} for n in range(60)})
-    with rig.mounted("tmpfs", "size=4k", tmp_path / "disk") as disk:
+    with (
+        rig.mounted("tmpfs", "size=4k", tmp_path / "disk") as disk,
+        rig.huge_pages(0, 1),
+        rig.huge_pages(2, 1),
+    ):
+        small: dict[str, Any] = {f"r{n}": {"on": {0: 1}} for n in range(200)}
+        one = victim(layout={**small, "huge": {"on": {0: 512}, "kind": "huge"}})
         done = numatui("migrate", one.pid, "--from", "0", "--to", "2", "--yes", "--json", state=disk)
     assert done.code == 1, done
     (outcome,) = done.json["outcomes"]
     assert "the disk is full" in outcome["error"], done
     assert outcome["left"].keys() == {"stopped"}, done
     moved = sum(one.pages(name).get(2, 0) for name in one.regions)
-    assert 0 < moved < 60 * 8
+    assert 0 < moved < 512 + 200
     assert outcome["moved"] == moved * 4096
     one.verify()
+    one.end()

@@ -106,12 +106,7 @@ class TestBalancing:
     def hidden(self, victim: MakeVictim):
         """A victim whose pages are all hidden while balancing is on."""
         one = victim({0: 1024, 1: 512})
-        rig.mount_debugfs()
-        with (
-            rig.setting("/sys/kernel/debug/sched/numa_balancing/scan_delay_ms", 1),
-            rig.setting("/sys/kernel/debug/sched/numa_balancing/scan_period_min_ms", 10),
-            rig.setting("/proc/sys/kernel/numa_balancing", 1),
-        ):
+        with rig.eager_balancing():
             rig.wait_until(lambda: one.ask("spin", 0.2) is None and rig.all_hidden(one), "pages are hidden")
             yield one
 

@@ -1,0 +1,53 @@
+"""The nodes: how many, what the firmware says of them, tiers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from backend.doctor.check import Check
+from backend.facts import read_fact
+from backend.kernel import Kernel
+from backend.nodeset import NodeSet
+from backend.tiers import read_tiers
+from backend.topology import Topology
+
+_DEMOTION = "/sys/kernel/mm/numa/demotion_enabled"
+
+
+def node_checks(kernel: Kernel, topology: Topology) -> Iterator[Check]:
+    """Never raises."""
+    count = len(topology.memory_ids)
+    if count > 1:
+        yield Check("nodes", "ok", f"{count} nodes with memory: {topology.memory_ids}")
+    else:
+        yield Check(
+            "nodes",
+            "note",
+            "one node with memory: there is nowhere to move pages to",
+            "numatui --demo shows an emulated machine with more",
+        )
+    for warning in topology.warnings:
+        yield Check("firmware", "note", warning)
+    cpuless = [node.id for node in topology.nodes if not node.cpus]
+    if cpuless:
+        yield Check(
+            "cpuless", "note", f"nodes without CPUs: {', '.join(map(str, cpuless))} (far or slow memory)"
+        )
+    tiers = read_tiers(kernel)
+    if len(set(tiers.values())) > 1:
+        by_tier = {
+            tier: NodeSet(node for node, own in tiers.items() if own == tier)
+            for tier in sorted(set(tiers.values()))
+        }
+        yield Check(
+            "tiers",
+            "note",
+            "memory tiers, the fastest first: " + "; ".join(f"node {nodes}" for nodes in by_tier.values()),
+        )
+        if read_fact(kernel, _DEMOTION) in ("1", "true"):
+            yield Check(
+                "demotion",
+                "note",
+                "demotion is on: the kernel moves cold pages to slower tiers by itself",
+                f"echo 0 > {_DEMOTION} while you place by hand",
+            )

@@ -1,0 +1,139 @@
+"""A process on an emulated machine whose pages are moved and taken back, for tests of the engine."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from backend.emulator.kernel import EmulatedKernel
+from backend.emulator.layout import populate
+from backend.emulator.machine import Machine
+from backend.emulator.mm import Vma
+from backend.emulator.task import Task
+from backend.facts import release
+from backend.migrate import migrate_process
+from backend.nodeset import NodeSet
+from backend.options import Options
+from backend.outcome import Outcome
+from backend.past_jobs import PastJob, list_jobs, read_job
+from backend.placement import read_placement
+from backend.plan import Subject, make_plan, rule_of
+from backend.process import read_process
+from backend.topology import read_topology
+from backend.undo import undo_job
+from tests.emulator.machines import machine, nodes_of, region
+
+PAGE = 4096
+BOOT = "/proc/sys/kernel/random/boot_id"
+
+
+class Linux:
+    """An emulated kernel that also tells which start of the machine and which program this is, as Linux does."""
+
+    def __init__(self, kernel: EmulatedKernel) -> None:
+        self._kernel = kernel
+        self.boot, self.program = "first", 11
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._kernel, name)
+
+    def read(self, path: str, offset: int = 0, size: int = -1) -> bytes:
+        if path == BOOT:
+            return self.boot.encode() + b"\n"
+        raw = self._kernel.read(path, offset, size)
+        if path.endswith("/stat"):
+            head, _, tail = raw.rpartition(b")")
+            fields = tail.split()
+            fields[23] = fields[25] = b"%d" % self.program
+            return head + b") " + b" ".join(fields) + b"\n"
+        return raw
+
+
+class Mover:
+    """One process: `layout` has the node of every page, mapping by mapping."""
+
+    def __init__(
+        self, folder: Path, *layout: Sequence[int], profile: str = "linux-6", pages: int = 2048
+    ) -> None:
+        self.machine: Machine = machine(profile, pages=pages, swap_pages=1024)
+        self.task: Task = self.machine.spawn("oltp", cpu=0, uid=1000)
+        self.vmas: list[Vma] = []
+        for nodes in layout:
+            vma = region(self.machine, self.task, {}, pages=len(nodes))
+            for node in sorted({*nodes}):
+                populate(self.machine, vma, np.nonzero(np.array(nodes) == node)[0], node)
+            self.vmas.append(vma)
+        self.kernel: Any = Linux(EmulatedKernel(self.machine))
+        self.folder = folder / "jobs"
+
+    @property
+    def pid(self) -> int:
+        return self.task.pid
+
+    @property
+    def nodes(self) -> list[int]:
+        """The node of every page, -1 for those that are not there."""
+        return [node for vma in self.vmas for node in nodes_of(self.machine, vma)]
+
+    def addresses(self, vma: int = 0) -> list[int]:
+        one = self.vmas[vma]
+        return [one.start + number * PAGE for number in range(one.pages)]
+
+    def meddle(self, node: int, pages: Sequence[int], vma: int = 0) -> None:
+        """Something else moves these pages."""
+        all_of_them = self.addresses(vma)
+        where = array("Q", [all_of_them[number] for number in pages])
+        self.kernel._kernel.move_pages(
+            self.pid, where, array("i", [node]) * len(where), array("i", [0]) * len(where), 4
+        )
+
+    def pin(self, pages: Sequence[int], vma: int = 0) -> None:
+        """These pages are held by somebody."""
+        for pfn in self.vmas[vma].pfns(np.array(pages)).tolist():
+            self.machine.locks.get_page(pfn)
+
+    def release(self, pages: Sequence[int], vma: int = 0) -> None:
+        """They are held no longer."""
+        for pfn in self.vmas[vma].pfns(np.array(pages)).tolist():
+            self.machine.locks.put_page(pfn)
+
+    @property
+    def states(self) -> list[str]:
+        """How the jobs ended, the oldest first."""
+        return [one.state for one in sorted(list_jobs(self.folder)[0], key=lambda one: one.at)]
+
+    def options(self, **options: Any) -> Options:
+        return Options(journal_dir=self.folder, **options)
+
+    def move(self, sources: Sequence[int], targets: Sequence[int], **options: Any) -> Outcome:
+        process = read_process(self.kernel, self.pid)
+        extra = {name: options.pop(name) for name in ("on_progress", "cancel") if name in options}
+        plan = make_plan(
+            [Subject(process, read_placement(self.kernel, self.pid))], NodeSet(sources), NodeSet(targets),
+            read_topology(self.kernel), rule=rule_of(release(self.kernel)),
+        )  # fmt: skip
+        return migrate_process(self.kernel, plan, process, self.options(**options), **extra)
+
+    def undo(self, job: str | None = None, **options: Any) -> Outcome:
+        """A job, or the newest, taken back."""
+        extra = {name: options.pop(name) for name in ("on_progress", "cancel") if name in options}
+        return undo_job(self.kernel, self.job(job), self.options(**options), **extra)
+
+    def job(self, name: str | None = None) -> PastJob:
+        """A job's journal, or that of the newest that is no undo."""
+        if name is not None:
+            return read_job(self.folder / f"{name}.jsonl")
+        jobs = sorted(list_jobs(self.folder)[0], key=lambda one: one.at)
+        return [one for one in jobs if not one.undoes][-1]
+
+
+def check_journal(job: PastJob) -> None:
+    """A job that ended has said of every chunk what became of each of its pages."""
+    for chunk in job.chunks:
+        assert chunk.moved is not None
+        assert chunk.moved + sum(count for _, count in chunk.left) == chunk.pages
+    assert job.moved == sum((chunk.moved or 0) * chunk.page_size for chunk in job.chunks)
