@@ -20,9 +20,9 @@ Addresses = NDArray[np.uint64]
 
 ENTRIES = 8192
 """Entries that are looked at together: 32 MiB of 4 KiB pages."""
-AT_ONCE = 1024
-"""Entries of one read. The kernel lets go of the memory map between every 512, but a process that waits to change it gets its
-turn only when the next are not taken at once: between two reads."""
+AT_ONCE = 2048
+"""Entries of one read when it has to rest after it. The kernel lets go of the memory map after every 512, but takes it again at
+once: a process that waits to change it is woken, and comes too late, for up to 4 ms (RWSEM_WAIT_TIMEOUT)."""
 _PRESENT, _SWAPPED, _FILE, _EXCLUSIVE = (np.uint64(1 << bit) for bit in (63, 62, 61, 56))
 _FRAME = np.uint64((1 << 55) - 1)
 _HUGE = 512
@@ -57,6 +57,11 @@ def runs_of(addresses: Addresses, page_size: int) -> list[tuple[int, int]]:
     return list(zip(addresses[starts].tolist(), counts.tolist(), strict=True))
 
 
+def rest_for(kernel: Kernel) -> int:
+    """How long to rest between two looks at a process, in nanoseconds: as long as it takes to wake up, on a live machine."""
+    return 100_000 if kernel.source == "live" else 0
+
+
 def addresses_of(runs: list[tuple[int, int]], page_size: int) -> Addresses:
     """What `runs_of` made runs of."""
     parts = [np.arange(start, start + count * page_size, page_size, dtype=np.uint64) for start, count in runs]
@@ -65,11 +70,12 @@ def addresses_of(runs: list[tuple[int, int]], page_size: int) -> Addresses:
 
 class PageMap:
     """One process's pagemap. `frame_nodes`: where frames lie, None not to ask for frames; `find_led`: whether to look for
-    huge pages."""
+    huge pages; `rest`: nanoseconds of rest after each read, so that the process gets at its memory map."""
 
     def __init__(
-        self, kernel: Kernel, pid: int, frame_nodes: FrameNodes | None, find_led: bool = False
+        self, kernel: Kernel, pid: int, frame_nodes: FrameNodes | None, find_led: bool = False, rest: int = 0
     ) -> None:
+        self.rest = rest
         self.kernel, self.pid, self.frame_nodes, self.find_led = kernel, pid, frame_nodes, find_led
         self._scan = True
         self._zero: set[int] = set()
@@ -159,12 +165,15 @@ class PageMap:
     def _raw(self, entry: int, count: int) -> NDArray[np.uint64]:
         """Entries; zeros beyond the end of what is told."""
         parts: list[bytes] = []
-        for first in range(entry, entry + count, AT_ONCE):
-            size = min(AT_ONCE, entry + count - first) * 8
+        step = AT_ONCE if self.rest else max(1, count)
+        for first in range(entry, entry + count, step):
+            size = min(step, entry + count - first) * 8
             parts.append(self.kernel.read(f"/proc/{self.pid}/pagemap", first * 8, size))
+            if self.rest:
+                self.kernel.pause(self.rest)
             if len(parts[-1]) < size:
                 break
-        raw = parts[0] if len(parts) == 1 else b"".join(parts)
+        raw = b"".join(parts)
         if len(raw) == count * 8:
             return np.frombuffer(raw, dtype=np.uint64)
         entries = np.zeros(count, np.uint64)

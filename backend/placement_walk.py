@@ -14,7 +14,7 @@ import numpy as np
 
 from backend.frame_nodes import FrameNodes
 from backend.kernel import Kernel
-from backend.pagemap import ENTRIES, PageMap, Pages
+from backend.pagemap import ENTRIES, PageMap, Pages, rest_for
 from backend.placement import SHARED_FILES, Kind, Placement, Vma, read_placement
 from backend.process import process_error
 from backend.text import decode
@@ -76,7 +76,7 @@ def walk_totals(
 ) -> dict[int, int] | None:
     """Only node → bytes, ascending by node. None where the frames are hidden from this caller. Raises NotFound, NotPermitted;
     TooLarge when `go_on` says no before the end."""
-    pages = PageMap(kernel, pid, frame_nodes)
+    pages = PageMap(kernel, pid, frame_nodes, rest=rest_for(kernel))
     counts = np.zeros(0, np.int64)
     try:
         for _, parts in walk_mappings(kernel, pid, pages):
@@ -98,7 +98,7 @@ def walk_totals(
 def walk_placement(kernel: Kernel, pid: int, frame_nodes: FrameNodes) -> Placement | None:
     """The placement, counted in base pages; `counts` has `shared` (pages that several PTEs map) and `swapped`. None where
     the frames are hidden from this caller. Raises NotFound, NotPermitted."""
-    pages = PageMap(kernel, pid, frame_nodes)
+    pages = PageMap(kernel, pid, frame_nodes, rest=rest_for(kernel))
     vmas: list[Vma] = []
     try:
         for one, parts in walk_mappings(kernel, pid, pages):

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.kernel import Kernel
-from backend.pagemap import PageMap
+from backend.pagemap import PageMap, rest_for
 from backend.placement_walk import Mapping, TooLarge, walk_mappings
 from backend.process import process_error
 
@@ -27,7 +27,8 @@ SAMPLES = 4096
 """Pages that are asked for, about: half the widest error is then 1.5 % of the memory, and the calls take 3 ms."""
 _PER_CHUNK = 4
 """At least so many of each chunk (32 MiB of a mapping)."""
-_CALL = 1024
+_CALL = 256
+"""Addresses of one call, after which the process gets at its memory map."""
 _STRATUM = 32
 """Mappings of which fewer pages were asked for are one stratum together."""
 HIDDEN, NOBODYS = -1, -2
@@ -80,7 +81,7 @@ def sample(
     """Draw about `samples` of `resident` base pages (the more there are beyond that, as in the hugetlb pool, the thinner).
     Raises NotFound, NotPermitted, TooLarge when `go_on` says no before the
     end; OSError (ENOSYS, EPERM) where move_pages is not to be had."""
-    pages = PageMap(kernel, pid, None)
+    pages = PageMap(kernel, pid, None, rest=rest_for(kernel))
     seen = 0
     drawn: list[tuple[Stratum, int]] = []
     addresses: list[NDArray[np.uint64]] = []
@@ -118,6 +119,7 @@ def ask(
     """For each address the position of its node in `nodes`, HIDDEN or NOBODYS (the zero page, a device's). Shape (n,)."""
     out = np.empty(len(addresses), np.int64)
     position = {node: index for index, node in enumerate(nodes)}
+    rest = rest_for(kernel)
     for first in range(0, len(addresses), _CALL):
         if not go_on():
             raise TooLarge
@@ -125,6 +127,8 @@ def ask(
         status = array("i", [-errno.ENOENT]) * len(some)
         try:
             kernel.move_pages(pid, some, None, status, 0)
+            if rest:
+                kernel.pause(rest)
         except OSError as exc:
             if exc.errno == errno.ESRCH:
                 raise process_error(kernel, pid, exc) from None

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from backend.frame_nodes import FrameNodes
 from backend.kernel import Kernel
-from backend.pagemap import PageMap
+from backend.pagemap import PageMap, rest_for
 from backend.placement_walk import Mapping, TooLarge, parse_maps
 from backend.process import process_error
 from backend.sampling import HIDDEN, Estimate, Z, ask, reach, tally
@@ -43,7 +43,7 @@ def sample_windows(
     """An estimate for `resident` base pages, from up to `windows` stretches with pages. `frame_nodes`: to tell nodes by frames, None to ask
     move_pages. Raises NotFound, NotPermitted, TooLarge where there was no time for enough of them; OSError (ENOSYS, EPERM)
     where move_pages is not to be had."""
-    pages = PageMap(kernel, pid, frame_nodes)
+    pages = PageMap(kernel, pid, frame_nodes, rest=rest_for(kernel))
     present: list[float] = []
     found: list[NDArray[np.float64]] = []
     asked: list[tuple[int, float, NDArray[np.uint64]]] = []

@@ -22,6 +22,24 @@ async def test_shows_every_process_with_where_its_memory_lies() -> None:
         assert "1.5G" in line
 
 
+async def test_estimates_are_marked_and_policies_that_are_not_read_are_not_made_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("backend.readers.PATIENCE", 3600.0)
+    async with driving(FakeKernel(source="live", privileged=False)) as app:
+        line = next(line for line in app.lines() if "train.py" in line)
+        assert "~4%!" in line
+        assert "~1.5G" in line
+        assert " ? " in line
+        small = next(line for line in app.lines() if "sshd" in line)
+        assert "~" not in small
+        assert "default" in small
+        await app.press("slash", *"train", "enter", "enter")
+        await app.screen(ProcessScreen)
+        await app.until(lambda: "sampled, a node within" in app.text())
+        assert "~1.5G" in app.text()
+
+
 async def test_begins_with_the_most_memory_first() -> None:
     async with driving() as app:
         sizes = [row.resident for row in app.table.rows]

@@ -19,7 +19,7 @@ class LaidOut:
 
     regions: list[np.ndarray]
     page_size: int = PAGE
-    source: str = "live"
+    source: str = "demo"
     time: int = 0
     cost: int = 0
     asked: int = 0

@@ -143,7 +143,7 @@ class ProcessScreen(Screen[None]):
         vmas = [vma for vma in placement.vmas if vma.pages or self.with_empty]
         here = topology.node_of_cpu.get(self.process.cpu)
         table, threads = self.query_one(VmaTable), self.query_one(ThreadTable)
-        table.show(vmas, vma_columns(topology, here, marks, plain))
+        table.show(vmas, vma_columns(topology, here, marks, plain, shown.way == "sampled"))
         rows = self.last.threads if self.last is not None else []
         threads.show(rows, None if threads.columns else thread_columns(topology))
         threads.styles.height = max(2, min(len(rows) + 1, self.size.height // 4))
@@ -195,8 +195,10 @@ def how(shown: Shown, age: int) -> str:
     return text + (f", {duration(age / 1e9)} ago" if age >= 1_000_000_000 else "")
 
 
-def vma_columns(topology: Topology, here: int | None, glyphs: Glyphs, plain: bool) -> list[Column[Vma]]:
-    """The columns of the VMAs for a process that runs on `here`."""
+def vma_columns(
+    topology: Topology, here: int | None, glyphs: Glyphs, plain: bool, about: bool = False
+) -> list[Column[Vma]]:
+    """The columns of the VMAs for a process that runs on `here`. `about`: the numbers are estimates."""
 
     def bar(vma: Vma, width: int) -> list[Piece]:
         return bars.placement(vma.bytes_by_node, here, width, glyphs, plain)
@@ -204,7 +206,8 @@ def vma_columns(topology: Topology, here: int | None, glyphs: Glyphs, plain: boo
     def on(node: int):
         def cell(vma: Vma, _: int) -> Piece:
             amount = vma.pages.get(node, 0) * vma.page_size
-            return (size(amount), "dim" if not amount else f"ink:{node}" if node == here else "")
+            mark = "~" if about and amount else ""
+            return (mark + size(amount), "dim" if not amount else f"ink:{node}" if node == here else "")
 
         return cell
 
@@ -217,7 +220,10 @@ def vma_columns(topology: Topology, here: int | None, glyphs: Glyphs, plain: boo
         Column("policy", "POLICY", 8, policy, rank=3, most=16),
         Column("page", "PAGE", 4, lambda vma, _: size(vma.page_size), "right", rank=2),
         Column("size", "HERE", 5, lambda vma, _: size(sum(vma.bytes_by_node.values())), "right"),
-        *[Column(f"n{node}", f"N{node}", 5, on(node), "right", rank=4) for node in topology.memory_ids],
+        *[
+            Column(f"n{node}", f"N{node}", 5 + about, on(node), "right", rank=4)
+            for node in topology.memory_ids
+        ],
         Column("placement", "PLACEMENT", 10, bar, rank=1, most=48),
         Column("file", "FILE", 10, lambda vma, width: tail(printable(vma.file, 4096), width), most=48),
     ]
