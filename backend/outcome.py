@@ -16,7 +16,7 @@ REASONS: dict[Reason, str] = {
     "shared": "mapped by other processes too (--all moves them)",
     "busy": "held by somebody: I/O, a pipe, a device",
     "no-room": "no room on the target node",
-    "gone": "unmapped or swapped out meanwhile",
+    "gone": "no longer there when their turn came: unmapped, swapped out, or moved by something else",
     "hidden": "hidden from move_pages by NUMA balancing",
     "unmovable": "the kernel cannot move them",
     "returned": "on a source node again: something else moved them back",

@@ -389,7 +389,7 @@ class TestTheShippedScenario:
 
         monkeypatch.setattr("backend.emulator.kernel.open_scenario", while_pages_are_marked)
         arguments = ["migrate", "3", "--from", "0", "--to", "2", "--yes", "--json"]
-        assert run(["--demo", "numa-balancing", *arguments]) == 0
+        assert run(["--demo", "numa-balancing", *arguments]) == 1
         document = json.loads(capsys.readouterr().out)
         assert "balancing" in [warning["code"] for warning in document["plan"]["warnings"]]
         (outcome,) = document["outcomes"]
@@ -397,6 +397,8 @@ class TestTheShippedScenario:
         assert outcome["before"]["0"] == 7 << 20
         assert set(outcome["after"]) <= {"2", "3"}, "3: what balancing itself moved meanwhile"
         assert outcome["after"]["2"] > 6 << 20
+        assert set(outcome["left"]) == {"gone"}
+        assert outcome["moved"] + outcome["left"]["gone"] == 7 << 20
 
     def test_it_is_the_same_every_time(self) -> None:
         description = load("numa-balancing")
