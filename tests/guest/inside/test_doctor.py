@@ -35,7 +35,7 @@ def test_root_lacks_nothing() -> None:
         assert [text.split(":")[0] for text in found[name]] == ["ok"], found[name]
     assert "Linux 6.7" in found["pagemap_scan"][0]
     assert "run numatui bench" not in found["bench"][0]
-    assert not {"seccomp", "namespace", "container"} & found.keys()
+    assert not {"seccomp", "namespace"} & found.keys()
 
 
 def test_a_user_learns_what_is_lacking() -> None:
