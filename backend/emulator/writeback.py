@@ -21,14 +21,17 @@ if TYPE_CHECKING:
 
 def pageout(m: Machine, pages: Pfns) -> NDArray[np.bool_]:
     """Locked, dirty pages that nobody maps: written, which unlocks them; those of shared memory move to the swap cache, which
-    unlocks them too. The mask of these; the others (no slot free) stay as they are."""
+    unlocks them too. The mask of these; the others stay as they are: no slot is free, or a write of them is in flight and the
+    buffers are locked (redirty_page_for_writepage())."""
     frames = m.frames
     flags = frames.flags[pages]
     cached = (flags & PG.SWAPCACHE) != 0
     shared = ~cached & (frames.mapping[pages] < 0) & ((flags & PG.SWAPBACKED) != 0)
     swap_io.start_writing(m, pages[cached])
-    start_writing(m, pages[~cached & ~shared & (frames.mapping[pages] < 0)])
-    done = cached | (~shared & (frames.mapping[pages] < 0))
+    filed = ~cached & ~shared & (frames.mapping[pages] < 0)
+    filed &= (flags & (PG.WRITEBACK | PG.BUFFER_LOCK)) == 0
+    start_writing(m, pages[filed])
+    done = cached | filed
     moved = move_to_swap_cache(m, pages[shared])
     m.locks.unlock(moved)
     done[np.nonzero(shared)[0][: len(moved)]] = True

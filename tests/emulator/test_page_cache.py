@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -13,6 +15,7 @@ from backend.emulator.mempolicy import Mempolicy
 from backend.emulator.mm import PTE_PRESENT
 from backend.emulator.page import PG
 from backend.emulator.page_cache import truncate
+from backend.emulator.writeback import pageout, start_writing, write_buffers
 from backend.kernel import Mode
 from backend.nodeset import NodeSet
 from tests.emulator.files import file, mapped, shared_memory
@@ -219,4 +222,21 @@ def test_a_read_of_untouched_memory_maps_the_zero_page_which_nobody_counts() -> 
     assert task.min_flt == 1
     m.run(access(m, task, task.leader, vma.start, write=True))
     assert vma.nr_mapped == 1
+    check_at_rest(m)
+
+
+@pytest.mark.parametrize("begin", [write_buffers, start_writing])
+def test_a_page_whose_write_is_in_flight_is_not_written_a_second_time(begin: Any) -> None:
+    m = machine("swap-2.6.15")
+    space = file(m, "ext3", on={1: 1}, dirty=True)
+    page = space.pages[:1].astype(np.int32)
+    assert m.locks.trylock(page).all()
+    (first,) = begin(m, page)
+    assert m.locks.trylock(page).all()
+    m.rmap.set_dirty(m.frames, page)
+    assert not pageout(m, page).any()
+    assert len(space.writes) == 1
+    m.env.run(first)
+    assert pageout(m, page).all()
+    m.env.run(space.writes[0])
     check_at_rest(m)
