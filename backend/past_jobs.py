@@ -87,6 +87,7 @@ def list_jobs(directory: Path) -> tuple[list[PastJob], list[str]]:
             problems.append(str(exc))
         except OSError as exc:
             problems.append(f"{_shown(path)}: {exc.strerror}")
+    jobs.sort(key=lambda one: one.at, reverse=True)
     return jobs, problems
 
 

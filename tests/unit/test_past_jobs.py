@@ -71,6 +71,15 @@ def test_what_is_written_is_what_is_read(folder: Path) -> None:
     assert (job.state, job.moved, job.error, job.undoes, job.undone_by) == ("partly", 4206592, "oh", "", "")
 
 
+def test_the_newest_comes_first_also_of_those_that_began_in_one_second(folder: Path) -> None:
+    made: list[str] = []
+    for _ in range(8):
+        journal = begin(folder)
+        journal.end("done", moved=0)
+        made.append(journal.job)
+    assert [one.job for one in list_jobs(folder)[0]] == made[::-1]
+
+
 def test_the_cpusets_that_were_changed_with_it_are_noted(folder: Path) -> None:
     journal = begin(folder, cpusets=[["/db", "0-1"]])
     journal.end("done", moved=0)

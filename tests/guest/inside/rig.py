@@ -358,7 +358,10 @@ def nearly_full(node: int, spare: int) -> Iterator[None]:
             while free(node) > spare + MiB:
                 air.write(bytes(MiB))
                 air.flush()
-        yield
+        try:
+            yield
+        finally:
+            (balloon / "air").unlink()
 
 
 @contextmanager
