@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -15,8 +14,9 @@ from backend.errors import NotSupported, NumatuiError, UsageError
 from backend.kernel import Kernel, MoveFlag
 from backend.live.stall_target import StallTarget, stall_target
 from backend.nodeset import NodeSet
-from backend.page_mover import call_move_pages
-from backend.rates import Called, Rate
+from backend.outcome import Called
+from backend.page_calls import call_migrate_pages, call_move_pages
+from backend.rates import Rate
 from backend.topology import Topology
 
 MIB = 1 << 20
@@ -114,9 +114,7 @@ def _measure(
     target.begin()
     began = time.monotonic_ns()
     if way.method == "migrate_pages":
-        old, new = NodeSet([source]), NodeSet([end])
-        bits = max(len(old.mask()), len(new.mask())) * 8
-        kernel.migrate_pages(target.pid, old.maxnode(bits), old.mask(bits), new.mask(bits))
+        call_migrate_pages(kernel, target.pid, NodeSet([source]), NodeSet([end]))
     else:
         _move(kernel, target, size, _HUGE if huge else kernel.page_size, way, end)
     took = time.monotonic_ns() - began
@@ -145,7 +143,7 @@ def _move(kernel: Kernel, target: StallTarget, size: int, step: int, way: Way, n
     def work(part: np.ndarray[tuple[int], np.dtype[np.uint64]]) -> None:
         for position in range(0, len(part), count):
             batch = part[position : position + count]
-            call_move_pages(kernel, target.pid, batch, array("i", [node]) * len(batch), int(MoveFlag.MOVE))
+            call_move_pages(kernel, target.pid, batch, node, int(MoveFlag.MOVE))
 
     parts = np.array_split(addresses, way.workers)
     threads = [threading.Thread(target=work, args=(part,)) for part in parts[1:]]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from backend.cpusets import apply, confine, foretell_mems, sharing
+from backend.cpusets import confine, foretell_mems, set_mems, sharing
 from backend.errors import UsageError
 from backend.kernel import Kernel
 from backend.nodeset import NodeSet
@@ -49,9 +49,9 @@ def foretell(kernel: Kernel, processes: list[Process], targets: NodeSet) -> list
 
 
 def widen(kernel: Kernel, one: Confinement) -> None:
-    """Let the cpuset use the targets too: nothing moves. Raises what `backend.cpusets.apply` raises."""
+    """Let the cpuset use the targets too: nothing moves. Raises what `backend.cpusets.set_mems` raises."""
     if not one.targets.issubset(one.mems):
-        apply(kernel, foretell_mems(kernel, one.path, one.mems | one.targets))
+        set_mems(kernel, one.path, one.mems | one.targets)
 
 
 def narrow(kernel: Kernel, one: Confinement) -> list[str]:

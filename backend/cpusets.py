@@ -166,15 +166,21 @@ def foretell_attach(
 def apply(kernel: Kernel, change: Change) -> Result:
     """Do what was foretold, and read again. Processes that came in meanwhile are moved and reported too. Raises what
     `foretell_mems` and `foretell_attach` raise, and NumatuiError when the kernel refuses."""
+    if change.mems is not None:
+        return set_mems(kernel, change.path, change.mems, change.memory_migrate)
+    tree = read_cpusets(kernel)
+    return _attach(kernel, tree, tree.at(change.path), change)
+
+
+def set_mems(kernel: Kernel, name: str, mems: NodeSet, memory_migrate: bool | None = None) -> Result:
+    """Give a cpuset new mems, and read again what became of its processes. Raises as `apply`."""
+    change = foretell_mems(kernel, name, mems, memory_migrate)
     tree = read_cpusets(kernel)
     cpuset = tree.at(change.path)
-    if change.mems is None:
-        return _attach(kernel, tree, cpuset, change)
-    fresh = foretell_mems(kernel, change.path, change.mems, change.memory_migrate)
     _set_flag(kernel, tree, cpuset, change)
-    write_file(kernel, tree, cpuset, file_name(tree.hierarchy, "mems"), f"{change.mems}\n")
-    landed = tuple(_landed(kernel, one) for one in fresh.processes)
-    return Result(fresh, read_cpusets(kernel).at(change.path).effective_mems, landed)
+    write_file(kernel, tree, cpuset, file_name(tree.hierarchy, "mems"), f"{mems}\n")
+    landed = tuple(_landed(kernel, one) for one in change.processes)
+    return Result(change, read_cpusets(kernel).at(change.path).effective_mems, landed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,9 +216,8 @@ def confine(kernel: Kernel, process: Process, targets: NodeSet) -> Result:
     policies follow, and pages on other nodes, as `foretell_mems` says. Raises as `apply`; UsageError for the root."""
     tree = read_cpusets(kernel)
     cpuset = tree.deciding(cgroup_of(kernel, tree.hierarchy, process.pid, "cpuset"))
-    change = foretell_mems(kernel, cpuset.path, targets)
     still_the_same(kernel, process.identity)
-    return apply(kernel, change)
+    return set_mems(kernel, cpuset.path, targets)
 
 
 def _attach(kernel: Kernel, tree: CpusetTree, cpuset: Cpuset, change: Change) -> Result:

@@ -6,12 +6,17 @@ from backend.kernel import Kernel
 from backend.text import decode
 
 
+def read_or_nothing(kernel: Kernel, path: str) -> bytes:
+    """A file's contents; nothing where it cannot be read."""
+    try:
+        return kernel.read(path)
+    except OSError:
+        return b""
+
+
 def read_fact(kernel: Kernel, path: str) -> str:
     """A small text file, stripped; empty where it cannot be read."""
-    try:
-        return decode(kernel.read(path)).strip()
-    except OSError:
-        return ""
+    return decode(read_or_nothing(kernel, path)).strip()
 
 
 def release(kernel: Kernel) -> str:

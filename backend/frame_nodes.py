@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.errors import ParseError
+from backend.facts import read_or_nothing
 from backend.kernel import Kernel
 from backend.text import decode, printable
-from backend.topology import NODE_DIR
+from backend.topology import NODE_DIR, read_node_ids
 
 _BLOCK_SIZE = "/sys/devices/system/memory/block_size_bytes"
 _MOST_BLOCKS = 1 << 24
@@ -56,13 +57,13 @@ class FrameNodes:
         return out
 
 
-def read_frame_nodes(kernel: Kernel, nodes: Iterable[int]) -> FrameNodes | None:
-    """None where this kernel tells neither of memory blocks nor of the spans of its zones. Never raises."""
-    spans = _spans(kernel)
+def read_frame_nodes(kernel: Kernel, nodes: Iterable[int] | None = None) -> FrameNodes | None:
+    """Of the online nodes, unless it is told of which. None where this kernel tells neither of memory blocks nor of the spans of its zones. Never raises."""
+    spans = parse_spans(read_or_nothing(kernel, "/proc/zoneinfo"))
     try:
         size = parse_block_size(kernel.read(_BLOCK_SIZE))
         owners: dict[int, int] = {}
-        for node in nodes:
+        for node in read_node_ids(kernel) if nodes is None else nodes:
             for name in kernel.listdir(f"{NODE_DIR}/node{node}"):
                 match = _NAME.match(name)
                 if match and int(match[1]) < _MOST_BLOCKS:
@@ -104,10 +105,3 @@ def parse_spans(zoneinfo: bytes) -> tuple[Span, ...]:
             other.node != one.node and other.first < one.last and one.first < other.last for other in found
         )
     )
-
-
-def _spans(kernel: Kernel) -> tuple[Span, ...]:
-    try:
-        return parse_spans(kernel.read("/proc/zoneinfo"))
-    except OSError:
-        return ()

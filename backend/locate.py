@@ -207,11 +207,8 @@ class Locator:
 
 
 def _vma(one: Sampled, pages: dict[int, int], page_size: int) -> Vma:
-    mapping = one.mapping
-    file = decode(mapping.name) if mapping.name[:1] == b"/" else ""
     counts = {"swapped": one.swapped, "sampled": sum(one.stratum.asked)}
-    writable = mapping.perms[1:2] == b"w"
-    return Vma(mapping.start, "?", mapping.kind, file, page_size, pages, counts, mapping.end, writable)
+    return one.mapping.vma("?", pages, counts, page_size)
 
 
 def policy_of(raw: bytes) -> str:

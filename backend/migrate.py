@@ -6,28 +6,24 @@ import errno
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 from backend.errors import NotFound, NotPermitted, NotSupported, NumatuiError, describe_oserror
-from backend.facts import balancing, boot_id
 from backend.held import HeldProcess, NewProgram
+from backend.job_run import Cancelled, JobRun, end_journal, journal_head, method_of
 from backend.journal import Journal, Runs, state_dir
 from backend.kernel import Kernel
 from backend.nodeset import NodeSet
 from backend.options import Options
-from backend.outcome import Outcome, Progress, Used
+from backend.outcome import Called, Outcome, Progress, Used
 from backend.placement import Placement
 from backend.plan import Plan, remaining
 from backend.process import Process, process_error, read_process
-from backend.rate_limit import RateLimit
 from backend.remap import Move
 
 if TYPE_CHECKING:
     from backend.page_mover import Chunk
     from backend.source_pages import SourcePages
-
-Called = Literal["move_pages", "migrate_pages"]
 
 
 def migrate_process(
@@ -47,25 +43,18 @@ def migrate_process(
     return job.run()
 
 
-class Cancelled(Exception):
-    """The user wants no more."""
-
-
-class _Job:
+class _Job(JobRun):
     def __init__(
         self, kernel: Kernel, plan: Plan, process: Process, options: Options,
         on_progress: Callable[[Progress], None], cancel: threading.Event,
     ) -> None:  # fmt: skip
-        self.kernel, self.plan, self.process, self.options = kernel, plan, process, options
-        self.on_progress, self.cancel = on_progress, cancel
-        self.limit = options.limit or RateLimit(kernel, options.max_rate)
+        super().__init__(kernel, options, on_progress, cancel)
+        self.plan, self.process = plan, process
         self.pid = process.pid
         self.used: set[Called] = set()
-        self.started = 0
         self.error = ""
         self.gave_up = False
         self.workers = 1
-        self._reporting = threading.Lock()
 
     def run(self) -> Outcome:
         from backend.source_pages import source_pages
@@ -73,12 +62,12 @@ class _Job:
         self.held = HeldProcess(self.kernel, self.process)
         try:
             method = method_of(self.kernel, self.options)
-            self.pages = source_pages(self.kernel, self.pid, self._check)
+            self.pages = source_pages(self.kernel, self.pid, self.check)
             before = self._located()
             self.progress = Progress(_on_sources(before, self.plan.moves))
             self.journal = Journal(
                 self.options.journal_dir or state_dir(),
-                journal_head(self.kernel, self.held, method, self.plan.moves, before, self.options),
+                journal_head(self, method, self.plan.moves, before),
             )
             return self._journaled(method, before)
         finally:
@@ -104,12 +93,6 @@ class _Job:
             raise
         return end_journal(self.journal, outcome)
 
-    def _check(self) -> None:
-        """Right before every call: not cancelled, and still the process that was meant."""
-        if self.cancel.is_set():
-            raise Cancelled
-        self.held.check()
-
     def _located(self) -> Placement:
         """The placement with the ends of all mappings: read again once where a mapping changed between the two files."""
         before = self.pages.placement(self.process.rss)
@@ -123,10 +106,7 @@ class _Job:
 
         self.used.add("move_pages")
         self.progress.leave("unlocated", self._unlocated(before))
-        mover = PageMover(
-            self.kernel, self.pid, self.options, self.limit, self.journal, self.progress, self.cancel,
-            self._check, self._report, self.held.check_program, self.pages.frames, balancing(self.kernel),
-        )  # fmt: skip
+        mover = PageMover(self)
         try:
             for move in self.plan.moves:
                 explained = self.progress.explained
@@ -178,16 +158,15 @@ class _Job:
     ) -> tuple[int, Placement, int | None]:
         """One migrate_pages(2), journaled ahead: (bytes that left, the placement after it, pages that the call said it
         did not move: None where it stopped for want of room)."""
+        from backend.page_calls import call_migrate_pages
+
         self.used.add("migrate_pages")
         journaled = [one for move in moves for one in self._journal_all(move, before)]
-        self._check()
-        bits = max(len(sources.mask()), len(targets.mask())) * 8
+        self.check()
         began = self.kernel.clock()
         not_moved: int | None = None
         try:
-            not_moved = self.kernel.migrate_pages(
-                self.pid, sources.maxnode(bits), sources.mask(bits), targets.mask(bits)
-            )
+            not_moved = call_migrate_pages(self.kernel, self.pid, sources, targets)
         except OSError as exc:
             if exc.errno in (errno.ESRCH, errno.EPERM):
                 raise process_error(self.kernel, self.pid, exc) from None
@@ -200,7 +179,7 @@ class _Job:
             self._journal_left(*one)
         rest = remaining(before.bytes_by_node, now.bytes_by_node, moves)
         moved = max(0, _on_sources(before, moves) - rest)
-        self._report(took)
+        self.report(took)
         return moved, now, not_moved
 
     def _journal_all(self, move: Move, before: Placement) -> list[tuple[int, Move, int, Runs]]:
@@ -239,13 +218,6 @@ class _Job:
         self.progress.leave("shared", shared)
         self.progress.leave("busy", busy)
         self.progress.leave("unmovable", rest - shared - busy)
-
-    def _report(self, took: int) -> None:
-        with self._reporting:
-            progress = self.progress
-            progress.worst_call = max(progress.worst_call, took)
-            progress.elapsed = self.kernel.clock() - self.started
-            self.on_progress(progress)
 
     def _outcome(self, before: Placement, cancelled: bool) -> Outcome:
         progress = self.progress
@@ -306,64 +278,11 @@ class _Job:
         return appeared
 
 
-def method_of(kernel: Kernel, options: Options) -> Called:
-    """The call to use. Raises NotSupported, NotPermitted where it is not to be had."""
-    can = kernel.capabilities()
-    wanted = options.method
-    if wanted == "auto":
-        wanted = "move_pages" if can["move_pages"].available else "migrate_pages"
-    if not can[wanted].available:
-        raise NotSupported(
-            f"{wanted} is not to be had here: {can[wanted].why}", "numatui doctor tells what is"
-        )
-    if options.move_all and not can["move_all"].available:
-        raise NotPermitted(f"--all is not to be had here: {can['move_all'].why}", "leave it out")
-    return wanted
-
-
-def journal_head(
-    kernel: Kernel,
-    held: HeldProcess,
-    method: Called,
-    moves: tuple[Move, ...],
-    before: Placement,
-    options: Options,
-) -> dict[str, Any]:
-    """Who, what and how, as a job's first line has it."""
-    process = held.process
-    return {
-        "source": kernel.source,
-        "boot": boot_id(kernel),
-        "pid": process.pid,
-        "start_time": process.identity.start_time,
-        "program": list(held.program),
-        "command": process.command[:200].encode("ascii", "backslashreplace").decode(),
-        "method": method,
-        "moves": [[move.source, move.target] for move in moves],
-        "before": before.bytes_by_node,
-        "cpusets": [list(one) for one in options.cpusets],
-    }
-
-
 def chunks_of(pages: SourcePages, before: Placement, move: Move) -> Iterator[Chunk]:
     """All pages on the source of a move, mapping after mapping."""
     for vma in before.vmas:
         if vma.pages.get(move.source) and vma.end:
             yield from pages.on_node(vma, move)
-
-
-def end_journal(journal: Journal, outcome: Outcome) -> Outcome:
-    """Write a journal's last line, and remove the oldest journals. A line that cannot be written is an error of the
-    outcome."""
-    from backend.past_jobs import prune
-
-    how = "cancelled" if outcome.cancelled else "done" if outcome.complete else "partly"
-    try:
-        journal.end(how, moved=outcome.moved, left=outcome.left, error=outcome.error)
-    except NumatuiError as exc:
-        return replace(outcome, error=outcome.error or str(exc))
-    prune(journal.path.parent)
-    return outcome
 
 
 def used_text(used: set[Called]) -> Used:

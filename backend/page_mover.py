@@ -4,9 +4,7 @@ workers side by side, until every page has moved or has a reason."""
 from __future__ import annotations
 
 import errno
-import threading
-from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,20 +12,15 @@ from numpy.typing import NDArray
 
 from backend.crew import Crew, allowed_cpus
 from backend.errors import NumatuiError, describe_oserror
-from backend.frame_nodes import FrameNodes
-from backend.journal import Journal
-from backend.kernel import Kernel, MoveFlag
-from backend.options import Options
-from backend.outcome import Progress, Reason
+from backend.facts import balancing
+from backend.job_run import JobRun
+from backend.kernel import MoveFlag
+from backend.outcome import Reason
+from backend.page_calls import UNTOUCHED, Statuses, call_move_pages, query
 from backend.pagemap import Addresses, PageMap, runs_of
 from backend.process import process_error
-from backend.rate_limit import RateLimit
 from backend.remap import Move
 
-Statuses = NDArray[np.int32]
-
-UNTOUCHED = -(1 << 30)
-"""The status of a page that the kernel did not come to."""
 _HUGE = 2 << 20
 _SMALLEST, _FIRST, _LARGEST = 256 << 10, 4 << 20, 32 << 20
 """Bytes of a batch."""
@@ -69,21 +62,17 @@ class _Journaled:
 
 
 class PageMover:
-    """One job's calls. `check`: raises when the job is cancelled or the process is no longer the one that was meant;
-    called right before every call, by any worker; `check_program`: raises after an exec, called before every chunk.
-    `report`: told the nanoseconds of each call that moved something. `frames`: where frames lie, for finding pages again."""
+    """The calls of one job. `run.check` is called right before every call, by any worker; `run.held.check_program` before
+    every chunk; `run.report` is told the nanoseconds of each call that moved something."""
 
-    def __init__(
-        self, kernel: Kernel, pid: int, options: Options, limit: RateLimit, journal: Journal, progress: Progress,
-        cancel: threading.Event, check: Callable[[], None], report: Callable[[int], None], check_program: Callable[[], None],
-        frames: FrameNodes | None, balancing: bool,
-    ) -> None:  # fmt: skip
-        self.kernel, self.pid, self.options, self.limit = kernel, pid, options, limit
-        self.journal, self.progress, self.cancel = journal, progress, cancel
-        self.check, self.report, self.check_program = check, report, check_program
-        self.frames, self.balancing = frames, balancing
+    def __init__(self, run: JobRun) -> None:
+        kernel, options = run.kernel, run.options
+        self.kernel, self.pid, self.options, self.limit = kernel, run.held.pid, options, run.limit
+        self.journal, self.progress, self.cancel = run.journal, run.progress, run.cancel
+        self.check, self.report, self.check_program = run.check, run.report, run.held.check_program
+        self.frames, self.balancing = run.pages.frames, balancing(kernel)
         self.flags = int(MoveFlag.MOVE_ALL if options.move_all else MoveFlag.MOVE)
-        self.largest = limit.largest(_LARGEST)
+        self.largest = self.limit.largest(_LARGEST)
         self.batch = min(_FIRST, self.largest)
         """Bytes."""
         self.hidden = 0
@@ -254,9 +243,7 @@ class PageMover:
         """(statuses, why the kernel gave up, if it did)."""
         asked = addresses[~led]
         status = np.full(len(addresses), UNTOUCHED, np.int32)
-        status[~led], problem = call_move_pages(
-            self.kernel, self.pid, asked, array("i", [target]) * len(asked), self.flags
-        )
+        status[~led], problem = call_move_pages(self.kernel, self.pid, asked, target, self.flags)
         if problem is None:
             return status, None
         if problem.errno == errno.ENOMEM:
@@ -321,32 +308,6 @@ def _joined(chunks: list[Chunk]) -> Chunk:
         np.concatenate([one.addresses for one in chunks]),
         np.concatenate([one.led for one in chunks]),
     )
-
-
-def call_move_pages(
-    kernel: Kernel, pid: int, addresses: Addresses, nodes: array[int] | None, flags: int
-) -> tuple[Statuses, OSError | None]:
-    """One move_pages(2): the statuses, UNTOUCHED where the kernel wrote none, and why it gave up, if it did."""
-    pages = array("Q", addresses.tobytes())
-    status = array("i", [UNTOUCHED]) * len(pages)
-    problem: OSError | None = None
-    try:
-        kernel.move_pages(pid, pages, nodes, status, flags)
-    except OSError as exc:
-        problem = exc
-    return np.array(status, dtype=np.int32), problem
-
-
-def query(
-    kernel: Kernel, pid: int, addresses: Addresses, check: Callable[[], None] = lambda: None
-) -> Statuses:
-    """Where pages are, by move_pages(2): nodes or negative errnos. Raises NotFound, NotPermitted."""
-    status, problem = call_move_pages(kernel, pid, addresses, None, 0)
-    if problem is not None:
-        if problem.errno == errno.EINVAL:
-            check()
-        raise process_error(kernel, pid, problem)
-    return status
 
 
 def end_of_window(addresses: Addresses, end: int) -> int:

@@ -50,6 +50,12 @@ class Mapping:
             return "shared" if self.name.startswith(SHARED_FILES) else "file"
         return "shared" if self.perms[3:] == b"s" else "anon"
 
+    def vma(self, policy: str, pages: dict[int, int], counts: dict[str, int], page_size: int) -> Vma:
+        """The mapping with what is known of its pages."""
+        file = decode(self.name) if self.name[:1] == b"/" else ""
+        writable = self.perms[1:2] == b"w"
+        return Vma(self.start, policy, self.kind, file, page_size, pages, counts, self.end, writable)
+
 
 def parse_maps(raw: bytes) -> list[Mapping]:
     """/proc/PID/maps. Lines that are none are left out; never raises."""
@@ -116,7 +122,8 @@ def walk_placement(kernel: Kernel, pid: int, frame_nodes: FrameNodes) -> Placeme
                         by_node[node] = by_node.get(node, 0) + count
             if by_node or swapped:
                 by_node.pop(-1, None)
-                vmas.append(_vma(one, dict(sorted(by_node.items())), shared, swapped, kernel.page_size))
+                counts = {"shared": shared, "swapped": swapped}
+                vmas.append(one.vma("", dict(sorted(by_node.items())), counts, kernel.page_size))
     except OSError as exc:
         raise process_error(kernel, pid, exc) from None
     return Placement(tuple(vmas))
@@ -148,11 +155,3 @@ def _groups(mappings: list[Mapping], span: int) -> Iterator[list[Mapping]]:
             yield [one]
     if group:
         yield group
-
-
-def _vma(one: Mapping, by_node: dict[int, int], shared: int, swapped: int, page_size: int) -> Vma:
-    file = decode(one.name) if one.name[:1] == b"/" else ""
-    return Vma(
-        one.start, "", one.kind, file, page_size, by_node, {"shared": shared, "swapped": swapped}, one.end,
-        one.perms[1:2] == b"w",
-    )  # fmt: skip

@@ -11,12 +11,11 @@ from backend.errors import UsageError
 from backend.nodeset import NodeSet
 from backend.placement import Vma
 from backend.plan import Plan, ProcessPlan, Subject
+from backend.pressure import PRESSING
 from backend.remap import Move
 from backend.text import printable
 from backend.topology import Topology
 
-_PRESSING = 0.1
-"""The share of time in which tasks wait for memory from which on moving makes it worse."""
 _NAMED = 3
 Sharers = Mapping[int, Sequence[tuple[int, str]]]
 
@@ -101,7 +100,7 @@ def _of_the_machine(
             f"migrate_pages holds the process's memory map for the whole call: about {plan.stall:.1f} s",
             "the method move_pages moves in small batches",
         )
-    if conditions.pressure is not None and conditions.pressure >= _PRESSING and plan.bytes:
+    if conditions.pressure is not None and conditions.pressure >= PRESSING and plan.bytes:
         yield Warning(
             "pressure",
             f"tasks wait for memory {conditions.pressure:.0%} of the time: moving makes that worse",

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from functools import cache
+from typing import TYPE_CHECKING
+
 from backend.conditions import read_conditions
 from backend.errors import NotFound, NotPermitted, NotSupported
 from backend.facts import release
 from backend.kernel import Kernel
 from backend.nodeset import NodeSet
-from backend.placement import LARGE, Placement, read_placement
+from backend.placement import Placement, read_gently
 from backend.plan import Method, Plan, Subject, check_sets, make_plan, rule_of
 from backend.process import Process, read_process, with_descendants
 from backend.remap import Rule
-from backend.topology import read_node_ids, read_topology
+from backend.topology import read_topology
+
+if TYPE_CHECKING:
+    from backend.frame_nodes import FrameNodes
 
 
 def prepare(
@@ -69,6 +75,7 @@ def read_subjects(
         chosen = with_descendants(kernel, chosen)
     if cgroup is not None:
         chosen = list(dict.fromkeys([*chosen, *_in_cgroup(kernel, cgroup)]))
+    placements = PlacementReader(kernel)
     subjects: list[Subject] = []
     refused: NotPermitted | None = None
     for pid in chosen:
@@ -80,7 +87,7 @@ def read_subjects(
                 raise NotSupported(
                     f"{pid} is a kernel thread: it has no memory of its own", "choose a process"
                 )
-            subjects.append(Subject(process, placement_of(kernel, process)))
+            subjects.append(Subject(process, placements.read(process)))
         except (NotFound, NotPermitted) as exc:
             if pid in pids:
                 raise
@@ -92,15 +99,21 @@ def read_subjects(
     return subjects
 
 
-def placement_of(kernel: Kernel, process: Process) -> Placement:
-    """The placement, without holding up a large process where the kernel allows that. Raises NotFound, NotPermitted, ParseError."""
-    if process.rss < LARGE * kernel.page_size:
-        return read_placement(kernel, process.pid)
-    from backend.frame_nodes import read_frame_nodes
-    from backend.placement_walk import gentle_placement
+class PlacementReader:
+    """Reads placements without holding up large processes. Where frames lie is read once, when one of them is met."""
 
-    frames = read_frame_nodes(kernel, read_node_ids(kernel))
-    return gentle_placement(kernel, process.pid, frames)
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel = kernel
+        self._frame_nodes = cache(self._read_frame_nodes)
+
+    def read(self, process: Process) -> Placement:
+        """Raises NotFound, NotPermitted, ParseError."""
+        return read_gently(self.kernel, process.pid, process.rss, self._frame_nodes)
+
+    def _read_frame_nodes(self) -> FrameNodes | None:
+        from backend.frame_nodes import read_frame_nodes
+
+        return read_frame_nodes(self.kernel)
 
 
 def _in_cgroup(kernel: Kernel, name: str) -> list[int]:

@@ -6,6 +6,8 @@ import re
 
 from backend.kernel import Kernel
 
+PRESSING = 0.1
+"""The share of time in which tasks wait for memory from which on moving makes it worse."""
 _SOME = re.compile(rb"^some avg10=(\d{1,3}(?:\.\d{1,4})?) ", re.MULTILINE)
 
 

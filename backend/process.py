@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeVar
@@ -179,18 +180,21 @@ def with_descendants(kernel: Kernel, roots: list[int]) -> list[int]:
     return list(out)
 
 
-def read_threads(kernel: Kernel, pid: int) -> list[Stat]:
-    """The threads that can be read, ascending by tid (which is their `identity.pid`)."""
-    out: list[Stat] = []
+def thread_ids(kernel: Kernel, pid: int) -> list[int]:
+    """Ascending; none where they cannot be listed."""
     try:
-        tids = sorted(
-            int(name) for name in kernel.listdir(f"/proc/{pid}/task") if name.isascii() and name.isdigit()
-        )
+        names = kernel.listdir(f"/proc/{pid}/task")
     except OSError:
-        return out
-    for tid in tids:
+        return []
+    return sorted(int(name) for name in names if name.isascii() and name.isdigit())
+
+
+def read_threads(kernel: Kernel, pid: int, tids: Iterable[int] | None = None) -> list[Stat]:
+    """Those of the threads (all: None) that can be read, in their order; a thread's id is its `identity.pid`."""
+    out: list[Stat] = []
+    for tid in thread_ids(kernel, pid) if tids is None else tids:
         try:
-            out.append(parse_stat(kernel.read(f"/proc/{pid}/task/{tid}/stat")))
+            out.append(parse_stat(kernel.read(f"/proc/{pid}/task/{tid}/stat", 0, _SMALL)))
         except (OSError, ParseError):
             continue
     return out

@@ -9,16 +9,16 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 from backend.errors import NumatuiError
 from backend.facts import release
 from backend.journal import make_private
 from backend.kernel import Kernel
+from backend.outcome import Called
 from backend.plan import Method
 from backend.topology import Topology
 
-Called = Literal["move_pages", "migrate_pages"]
 VERSION = 1
 _LARGEST = 1 << 20
 

@@ -6,9 +6,8 @@ import heapq
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from backend.errors import ParseError
 from backend.kernel import Kernel
-from backend.process import Identity, Stat, parse_stat
+from backend.process import Identity, Stat, read_threads, thread_ids
 
 MOST_THREADS = 128
 """Threads of one process that are read; of more, always the same ones, chosen by a hash of their number."""
@@ -41,22 +40,11 @@ def read_running(
 
 def _threads(kernel: Kernel, pid: int, most: int) -> tuple[list[Stat], int]:
     """Those that are read, and how many there are besides."""
-    try:
-        tids = [
-            int(name) for name in kernel.listdir(f"/proc/{pid}/task") if name.isascii() and name.isdigit()
-        ]
-    except OSError:
-        return [], 0
+    tids = thread_ids(kernel, pid)
     left_out = max(0, len(tids) - most)
-    if len(tids) > most:
+    if left_out:
         tids = heapq.nsmallest(most, tids, key=_hash)
-    out: list[Stat] = []
-    for tid in tids:
-        try:
-            out.append(parse_stat(kernel.read(f"/proc/{pid}/task/{tid}/stat", 0, 1 << 12)))
-        except (OSError, ParseError):
-            continue
-    return out, left_out
+    return read_threads(kernel, pid, tids), left_out
 
 
 def _hash(tid: int) -> int:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import math
-from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.kernel import Kernel
+from backend.page_calls import call_move_pages
 from backend.pagemap import PageMap, rest_for
 from backend.placement_walk import Mapping, TooLarge, walk_mappings
 from backend.process import process_error
@@ -123,19 +123,14 @@ def ask(
     for first in range(0, len(addresses), _CALL):
         if not go_on():
             raise TooLarge
-        some = array("Q", addresses[first : first + _CALL].tobytes())
-        status = array("i", [-errno.ENOENT]) * len(some)
-        try:
-            kernel.move_pages(pid, some, None, status, 0)
-            if rest:
-                kernel.pause(rest)
-        except OSError as exc:
-            if exc.errno == errno.ESRCH:
-                raise process_error(kernel, pid, exc) from None
-            raise
-        out[first : first + len(some)] = [
+        status, problem = call_move_pages(kernel, pid, addresses[first : first + _CALL], None, 0)
+        if problem is not None:
+            raise process_error(kernel, pid, problem) if problem.errno == errno.ESRCH else problem
+        if rest:
+            kernel.pause(rest)
+        out[first : first + len(status)] = [
             position.get(one, NOBODYS) if one >= 0 else NOBODYS if one == -errno.EFAULT else HIDDEN
-            for one in status
+            for one in status.tolist()
         ]
     return out
 

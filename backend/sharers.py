@@ -13,7 +13,6 @@ from backend.pagemap import PageMap
 from backend.placement import Vma
 from backend.placement_walk import Mapping, parse_maps
 from backend.process import pids, read_stat
-from backend.topology import read_node_ids
 
 _LOOK_AT = 2048
 """So many pages of a mapping are compared."""
@@ -30,7 +29,7 @@ def find_sharers(kernel: Kernel, pid: int, vmas: Sequence[Vma]) -> list[tuple[in
         return []
     files = {one.inode for one in own if one.inode[1]}
     anonymous = {one.start: one for one in own if not one.inode[1]}
-    pages = PageMap(kernel, pid, read_frame_nodes(kernel, read_node_ids(kernel)))
+    pages = PageMap(kernel, pid, read_frame_nodes(kernel))
     out: list[tuple[int, str]] = []
     for other in pids(kernel):
         if other == pid:

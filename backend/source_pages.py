@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 from backend.errors import NotSupported
 from backend.frame_nodes import FrameNodes, read_frame_nodes
 from backend.kernel import Kernel
-from backend.page_mover import Chunk, query
+from backend.page_calls import query
+from backend.page_mover import Chunk
 from backend.pagemap import ENTRIES, Addresses, PageMap
-from backend.placement import LARGE, Placement, Vma, read_placement
-from backend.placement_walk import gentle_placement
+from backend.placement import Placement, Vma, read_gently
 from backend.process import process_error
 from backend.remap import Move
-from backend.topology import read_node_ids
 
 _WITHOUT_PAGEMAP = 1 << 40
 """Bytes of address space that are walked page by page where pagemap cannot be read."""
@@ -39,9 +38,7 @@ class SourcePages:
     def placement(self, resident: int) -> Placement:
         """The placement with the ends of mappings; page by page for large processes, where the kernel allows that.
         Raises NotFound, NotPermitted, ParseError."""
-        if resident >= LARGE * self.kernel.page_size:
-            return gentle_placement(self.kernel, self.pid, self.frames)
-        return read_placement(self.kernel, self.pid, with_maps=True)
+        return read_gently(self.kernel, self.pid, resident, lambda: self.frames, with_maps=True)
 
     def on_node(self, vma: Vma, move: Move) -> Iterator[Chunk]:
         """The pages of a mapping that are on the source of a move, a chunk at a time: base pages, or one address a page in
@@ -106,4 +103,4 @@ class SourcePages:
 
 def source_pages(kernel: Kernel, pid: int, check: Callable[[], None]) -> SourcePages:
     """For one process of this kernel. Never raises."""
-    return SourcePages(kernel, pid, check, read_frame_nodes(kernel, read_node_ids(kernel)))
+    return SourcePages(kernel, pid, check, read_frame_nodes(kernel))

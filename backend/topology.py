@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
 from backend.errors import NotSupported, ParseError
+from backend.facts import read_or_nothing
 from backend.kernel import Kernel
 from backend.nodeset import CpuSet, NodeSet
 from backend.text import decode, printable
@@ -119,7 +120,13 @@ def read_topology(kernel: Kernel) -> Topology:
     present_cpus = _read_list(kernel, "/sys/devices/system/cpu/present", CpuSet, warnings)
     online_cpus = _read_list(kernel, "/sys/devices/system/cpu/online", CpuSet, warnings)
     offline = (present_cpus or CpuSet()) - online_cpus if online_cpus else CpuSet()
-    return Topology(nodes, node_of_cpu, offline, _low_watermarks(kernel), tuple(warnings))
+    return Topology(
+        nodes,
+        node_of_cpu,
+        offline,
+        parse_low_watermarks(read_or_nothing(kernel, "/proc/zoneinfo")),
+        tuple(warnings),
+    )
 
 
 def read_node_ids(kernel: Kernel) -> NodeSet:
@@ -170,26 +177,12 @@ def parse_low_watermarks(zoneinfo: bytes) -> dict[int, int]:
     return out
 
 
-def _low_watermarks(kernel: Kernel) -> dict[int, int]:
-    try:
-        return parse_low_watermarks(kernel.read("/proc/zoneinfo"))
-    except OSError:
-        return {}
-
-
-def _read(kernel: Kernel, path: str) -> bytes:
-    try:
-        return kernel.read(path)
-    except OSError:
-        return b""
-
-
 S = TypeVar("S", NodeSet, CpuSet)
 
 
 def _read_list(kernel: Kernel, path: str, kind: type[S], warnings: list[str]) -> S:
     try:
-        return kind.parse_list(_read(kernel, path))
+        return kind.parse_list(read_or_nothing(kernel, path))
     except ParseError as exc:
         warnings.append(f"{path}: {exc.what}")
         return kind()
@@ -203,16 +196,18 @@ def _online(kernel: Kernel, names: list[str], warnings: list[str]) -> NodeSet:
 
 def _read_node(kernel: Kernel, node_id: int, ids: NodeSet, warnings: list[str]) -> Node:
     base = f"{NODE_DIR}/node{node_id}"
-    cpulist = _read(kernel, f"{base}/cpulist")
+    cpulist = read_or_nothing(kernel, f"{base}/cpulist")
     try:
         cpus = (
-            CpuSet.parse_list(cpulist) if cpulist else CpuSet.parse_hexmask(_read(kernel, f"{base}/cpumap"))
+            CpuSet.parse_list(cpulist)
+            if cpulist
+            else CpuSet.parse_hexmask(read_or_nothing(kernel, f"{base}/cpumap"))
         )
     except ParseError as exc:
         warnings.append(f"node {node_id}: {exc.what}")
         cpus = CpuSet()
     try:
-        row = parse_distances(_read(kernel, f"{base}/distance"))
+        row = parse_distances(read_or_nothing(kernel, f"{base}/distance"))
     except ParseError as exc:
         warnings.append(f"node {node_id}: {exc.what}")
         row = []
@@ -220,16 +215,16 @@ def _read_node(kernel: Kernel, node_id: int, ids: NodeSet, warnings: list[str]) 
         warnings.append(f"node {node_id} tells {len(row)} distances for {len(ids)} nodes")
     access: dict[Access, int] = {}
     for key in ACCESSES:
-        raw = _read(kernel, f"{base}/access0/initiators/{key}").strip()
+        raw = read_or_nothing(kernel, f"{base}/access0/initiators/{key}").strip()
         if raw.isdigit() and len(raw) < 19:
             access[key] = int(raw)
     return Node(
         id=node_id,
         cpus=cpus,
-        memory=parse_meminfo(_read(kernel, f"{base}/meminfo")),
+        memory=parse_meminfo(read_or_nothing(kernel, f"{base}/meminfo")),
         distances=dict(zip(ids, row, strict=False)),
-        numastat=parse_counters(_read(kernel, f"{base}/numastat")),
-        vmstat=parse_counters(_read(kernel, f"{base}/vmstat")),
+        numastat=parse_counters(read_or_nothing(kernel, f"{base}/numastat")),
+        vmstat=parse_counters(read_or_nothing(kernel, f"{base}/vmstat")),
         huge_pools=_read_huge_pools(kernel, base),
         access=access,
     )
@@ -247,7 +242,8 @@ def _read_huge_pools(kernel: Kernel, base: str) -> tuple[HugePool, ...]:
             continue
         counts = [
             int(raw)
-            if (raw := _read(kernel, f"{base}/hugepages/{name}/{key}").strip()).isdigit() and len(raw) < 19
+            if (raw := read_or_nothing(kernel, f"{base}/hugepages/{name}/{key}").strip()).isdigit()
+            and len(raw) < 19
             else 0
             for key in ("nr_hugepages", "free_hugepages", "surplus_hugepages")
         ]

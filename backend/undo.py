@@ -10,18 +10,17 @@ from itertools import groupby
 import numpy as np
 
 from backend.errors import NotFound, NotSupported, NumatuiError
-from backend.facts import balancing, boot_id
+from backend.facts import boot_id
 from backend.held import HeldProcess, NewProgram
+from backend.job_run import Cancelled, JobRun, end_journal, journal_head, method_of
 from backend.journal import Journal, Runs, state_dir
 from backend.kernel import Kernel, MoveFlag
-from backend.migrate import Cancelled, end_journal, journal_head, method_of
 from backend.options import Options
 from backend.outcome import Outcome, Progress, Reason
 from backend.page_mover import Chunk, GaveUp, PageMover
 from backend.pagemap import ENTRIES, Addresses, addresses_of
 from backend.past_jobs import JournaledChunk, PastJob, mark_undone, read_job
 from backend.process import read_process
-from backend.rate_limit import RateLimit
 from backend.remap import Move
 from backend.source_pages import source_pages
 from backend.text import printable
@@ -66,14 +65,13 @@ def undo_job(
     return _Undo(kernel, job, options or Options(), on_progress, cancel or threading.Event()).run()
 
 
-class _Undo:
+class _Undo(JobRun):
     def __init__(
         self, kernel: Kernel, job: PastJob, options: Options,
         on_progress: Callable[[Progress], None], cancel: threading.Event,
     ) -> None:  # fmt: skip
-        self.kernel, self.job, self.options = kernel, job, options
-        self.on_progress, self.cancel = on_progress, cancel
-        self._reporting = threading.Lock()
+        super().__init__(kernel, options, on_progress, cancel)
+        self.job = job
         self.started = kernel.clock()
         self.error = self.refused = ""
         self.gave_up = False
@@ -100,7 +98,7 @@ class _Undo:
                     "single pages can be moved back by move_pages only, which is not to be had here",
                     "move by nodes instead: numatui migrate",
                 )
-            self.pages = source_pages(self.kernel, process.pid, self._check)
+            self.pages = source_pages(self.kernel, process.pid, self.check)
             return self._journaled()
         finally:
             self.held.close()
@@ -113,7 +111,7 @@ class _Undo:
         self.elsewhere = elsewhere
         directory = self.options.journal_dir or state_dir()
         moves = tuple(Move(one.target, one.source) for one in reversed(self.job.moves))
-        head = journal_head(self.kernel, self.held, "move_pages", moves, placement, self.options)
+        head = journal_head(self, "move_pages", moves, placement)
         self.journal = Journal(directory, {**head, "undoes": self.job.job})
         try:
             with suppress(OSError):
@@ -133,11 +131,7 @@ class _Undo:
 
     def _move_back(self) -> bool:
         """Whether it was cancelled."""
-        limit = self.options.limit or RateLimit(self.kernel, self.options.max_rate)
-        mover = PageMover(
-            self.kernel, self.held.pid, self.options, limit, self.journal, self.progress, self.cancel,
-            self._check, self._report, self.held.check_program, self.pages.frames, balancing(self.kernel),
-        )  # fmt: skip
+        mover = PageMover(self)
         try:
             for (_, _, shared), chunks in groupby(
                 reversed(self.job.chunks), lambda one: (one.move, one.page_size, one.shared)
@@ -159,17 +153,6 @@ class _Undo:
 
     def _may_move_all(self) -> bool:
         return self.kernel.capabilities()["move_all"].available
-
-    def _check(self) -> None:
-        if self.cancel.is_set():
-            raise Cancelled
-        self.held.check()
-
-    def _report(self, took: int) -> None:
-        with self._reporting:
-            self.progress.worst_call = max(self.progress.worst_call, took)
-            self.progress.elapsed = self.kernel.clock() - self.started
-            self.on_progress(self.progress)
 
     def _still_there(self) -> tuple[int, int]:
         """(bytes that can go back, bytes that had moved and are neither there any more nor where they came from)."""

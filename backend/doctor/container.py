@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from backend.cgroups import find_hierarchies, hierarchy_of
 from backend.doctor.check import Check
 from backend.errors import NumatuiError
+from backend.facts import read_or_nothing
 from backend.kernel import Kernel
 
 _MARKS = ("/.dockerenv", "/run/.containerenv")
@@ -14,7 +15,7 @@ _MARKS = ("/.dockerenv", "/run/.containerenv")
 
 def container_checks(kernel: Kernel) -> Iterator[Check]:
     """Never raises."""
-    if not identity_map(_read(kernel, "/proc/self/uid_map")):
+    if not identity_map(read_or_nothing(kernel, "/proc/self/uid_map")):
         yield Check(
             "namespace",
             "note",
@@ -58,13 +59,6 @@ def _cgroups(kernel: Kernel) -> Check:
             "v2: echo '+cpuset +memory' > /sys/fs/cgroup/cgroup.subtree_control",
         )
     return Check("cgroups", "ok", f"cgroup {' and '.join(versions)} with cpuset and memory")
-
-
-def _read(kernel: Kernel, path: str) -> bytes:
-    try:
-        return kernel.read(path)
-    except OSError:
-        return b""
 
 
 def _there(kernel: Kernel, path: str) -> bool:

@@ -7,10 +7,8 @@ from collections.abc import Iterator
 from backend.doctor.check import Check
 from backend.facts import read_fact
 from backend.kernel import Kernel
-from backend.pressure import memory_pressure
+from backend.pressure import PRESSING, memory_pressure
 from backend.topology import Topology, parse_meminfo
-
-_PRESSING = 0.1
 
 
 def memory_checks(kernel: Kernel, topology: Topology | None) -> Iterator[Check]:
@@ -37,7 +35,7 @@ def memory_checks(kernel: Kernel, topology: Topology | None) -> Iterator[Check]:
     yield from _swap(kernel)
     pressure = memory_pressure(kernel)
     if pressure is not None:
-        if pressure >= _PRESSING:
+        if pressure >= PRESSING:
             yield Check(
                 "pressure",
                 "note",

@@ -2,9 +2,10 @@
 second: what it feels of it. Between two rounds it sleeps, so that two cores are enough for it and for those who move its
 memory. It ends when the one who started it does.
 
-As a program, without anything of this package: `stall_target.py FD PARENT BYTES NODE CPU huge|small`; FD is a file of 64 bytes that
-is shared with the one who watches: which watch it is, the worst round in it (ns), the number of rounds, the address of the
-memory, whether its contents are as they were written (1, checked before each round that begins a watch).
+As a program, without anything of this package: `stall_target.py FD PARENT MBIND BYTES NODE CPU huge|small`. MBIND is the
+number of that system call; FD is a file that is shared with the one who watches, of five words: which watch it is, the worst
+round in it (ns), the number of rounds, the address of the memory, whether its contents are as they were written (1, checked
+before each round that begins a watch).
 """
 
 from __future__ import annotations
@@ -27,7 +28,6 @@ _LOOP = 64 << 10
 _PAUSE = 0.0005
 """Seconds between two rounds."""
 _HUGE = 2 << 20
-_MBIND = {"x86_64": 237, "aarch64": 235, "riscv64": 235, "ppc64le": 259, "s390x": 268}
 _BIND, _DEFAULT = 2, 0
 _WAIT = 60.0
 """Seconds after which a target that has not come up never will."""
@@ -78,14 +78,15 @@ class StallTarget:
 def stall_target(size: int, node: int, cpu: int, huge: bool) -> Generator[StallTarget]:
     """A process on `cpu` with `size` bytes on `node`, in one mapping, of 4 KiB or of transparent huge pages. It is killed
     afterwards. Raises OSError (ENOMEM where it could not be made)."""
+    from backend.live.syscalls import NUMBERS
+
+    mbind = NUMBERS[platform.machine()]["mbind"]
     with tempfile.TemporaryFile() as file:
         file.truncate(mmap.PAGESIZE)
         shared = mmap.mmap(file.fileno(), mmap.PAGESIZE)
-        fd = file.fileno()
-        command = [
-            sys.executable, "-I", "-S", __file__, str(fd), str(os.getpid()), str(size), str(node), str(cpu), "huge" if huge else "small",
-        ]  # fmt: skip
-        with subprocess.Popen(command, pass_fds=(fd,), stderr=subprocess.DEVNULL) as process:
+        words = [file.fileno(), os.getpid(), mbind, size, node, cpu, "huge" if huge else "small"]
+        command = [sys.executable, "-I", "-S", __file__, *map(str, words)]
+        with subprocess.Popen(command, pass_fds=(file.fileno(),), stderr=subprocess.DEVNULL) as process:
             target = StallTarget(process.pid, shared)
             try:
                 while not target.is_up:
@@ -97,7 +98,7 @@ def stall_target(size: int, node: int, cpu: int, huge: bool) -> Generator[StallT
                 process.kill()
 
 
-def live(fd: int, parent: int, size: int, node: int, cpu: int, huge: bool) -> int:
+def live(fd: int, parent: int, mbind: int, size: int, node: int, cpu: int, huge: bool) -> int:
     """The target itself: an errno when it cannot be made; else it returns when its parent has ended."""
     if cpu in os.sched_getaffinity(0):
         os.sched_setaffinity(0, [cpu])
@@ -111,7 +112,7 @@ def live(fd: int, parent: int, size: int, node: int, cpu: int, huge: bool) -> in
         if mask is not None:
             mask[node // 64] = 1 << node % 64
         failed = libc.syscall(
-            ctypes.c_long(_MBIND[platform.machine()]), ctypes.c_void_p(start + first), ctypes.c_ulong(size),
+            ctypes.c_long(mbind), ctypes.c_void_p(start + first), ctypes.c_ulong(size),
             ctypes.c_long(mode), ctypes.byref(mask) if mask is not None else None,
             ctypes.c_ulong(1024 if mask is not None else 0), ctypes.c_ulong(0),
         )  # fmt: skip
@@ -139,5 +140,5 @@ def live(fd: int, parent: int, size: int, node: int, cpu: int, huge: bool) -> in
 
 
 if __name__ == "__main__":
-    _fd, _parent, _size, _node, _cpu = (int(word) for word in sys.argv[1:6])
-    sys.exit(live(_fd, _parent, _size, _node, _cpu, sys.argv[6] == "huge"))
+    _fd, _parent, _mbind, _size, _node, _cpu = (int(word) for word in sys.argv[1:7])
+    sys.exit(live(_fd, _parent, _mbind, _size, _node, _cpu, sys.argv[7] == "huge"))

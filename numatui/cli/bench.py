@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -66,8 +67,6 @@ def bench(
 
 
 def _tell(what: str) -> None:
-    import sys
-
     if sys.stderr.isatty():
         output.note(f"measuring: {what}")
 
@@ -80,11 +79,8 @@ def _document(one: Rate) -> dict[str, object]:
 
 
 def _print(rates: list[Rate]) -> None:
-    best = {
-        (huge, max((one for one in rates if one.huge == huge), key=lambda one: one.rate))
-        for huge in {r.huge for r in rates}
-    }
-    fastest = {one for _, one in best}
+    kinds = {one.huge for one in rates}
+    fastest = {max((one for one in rates if one.huge == huge), key=lambda one: one.rate) for huge in kinds}
     rows = [
         [
             f"{one.source}→{one.target}", "huge" if one.huge else "small", one.method, str(one.workers),

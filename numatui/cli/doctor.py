@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import typer
 
-from backend.doctor import examine
 from numatui.cli import output
 from numatui.cli.source import kernel_of
 
@@ -14,6 +13,8 @@ def doctor(context: typer.Context, json: output.Json = False) -> None:
 
     Example: numatui doctor
     """
+    from backend.doctor import examine
+
     kernel = kernel_of(context)
     checks = examine(kernel)
     if json:

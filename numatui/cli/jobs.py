@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from backend.errors import NotSupported
 from numatui.cli import output
-from numatui.cli.source import kernel_of
+from numatui.cli.source import live_kernel_of
 
 if TYPE_CHECKING:
     from backend.past_jobs import PastJob
@@ -23,11 +22,7 @@ def jobs(context: typer.Context, json: output.Json = False, csv: output.Csv = Fa
     from backend.journal import state_dir
     from backend.past_jobs import list_jobs
 
-    kernel = kernel_of(context)
-    if kernel.source != "live":
-        raise NotSupported(
-            "jobs are kept for the live machine only", "numatui jobs, without --demo or --replay"
-        )
+    live_kernel_of(context, "jobs")
     found, problems = list_jobs(state_dir())
     if json:
         output.print_json("jobs", {"jobs": [_document(one) for one in found], "problems": problems})

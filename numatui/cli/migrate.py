@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from backend import confinement
 from backend.errors import Interrupted, NotSupported, NumatuiError, UsageError
 from backend.kernel import Kernel
 from backend.plan import Plan
@@ -84,8 +83,7 @@ def migrate(
             return
         confirm(plan.bytes, yes, also=bool(confinements))
         options = replace(options, cpusets=tuple((one.path, str(one.mems)) for one in confinements))
-        for one in confinements:
-            confinement.widen(kernel, one)
+        _widen(kernel, confinements)
         outcomes, errors = _run(kernel, plan, options, quiet=json)
         said = _narrow(kernel, confinements, outcomes, errors)
     from numatui.cli.outcomes import exit_with, outcome_document, print_outcome
@@ -111,6 +109,8 @@ def migrate(
 
 
 def _confinements(kernel: Kernel, plan: Plan) -> list[Confinement]:
+    from backend import confinement
+
     processes = [one.process for one in plan.processes]
     return confinement.foretell(kernel, processes, plan.targets)
 
@@ -133,10 +133,20 @@ def _cpusets_document(confinements: list[Confinement]) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _widen(kernel: Kernel, confinements: list[Confinement]) -> None:
+    """The first step of confining."""
+    from backend import confinement
+
+    for one in confinements:
+        confinement.widen(kernel, one)
+
+
 def _narrow(
     kernel: Kernel, confinements: list[Confinement], outcomes: list[Outcome], errors: list[NumatuiError]
 ) -> list[str]:
     """The second step of confining, when the migration has come to its end. What there is to say of it."""
+    from backend import confinement
+
     if errors or any(one.cancelled or one.error for one in outcomes):
         return [confinement.left_wide(one) for one in confinements]
     said: list[str] = []

@@ -7,13 +7,15 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from backend.errors import UsageError
-from backend.outcome import Progress
 from numatui.cli import output
+
+if TYPE_CHECKING:
+    from backend.outcome import Progress
 
 
 def confirm(amount: int, yes: bool, what: str = "Move", also: bool = False) -> None:

@@ -7,7 +7,7 @@ from typing import Literal, Self
 
 import typer
 
-from backend.errors import UsageError
+from backend.errors import NotSupported, UsageError
 from backend.kernel import Kernel
 
 
@@ -48,3 +48,13 @@ def kernel_of(context: typer.Context) -> Kernel:
     """The kernel that the options before the command chose."""
     choice = context.find_object(Choice) or Choice(None)
     return choice.open()
+
+
+def live_kernel_of(context: typer.Context, command: str) -> Kernel:
+    """The same, for commands that work with the jobs that are kept. Raises NotSupported for a demo or a recording."""
+    kernel = kernel_of(context)
+    if kernel.source != "live":
+        raise NotSupported(
+            "jobs are kept for the live machine only", f"numatui {command}, without --demo or --replay"
+        )
+    return kernel

@@ -7,12 +7,11 @@ from typing import Annotated
 
 import typer
 
-from backend.errors import NotSupported
 from numatui.cli import output
 from numatui.cli.jobs import state_of
 from numatui.cli.move_options import Budget, MaxRate, Workers, Yes, options_of
 from numatui.cli.progress import ProgressBar, cancelled_by_signals, confirm
-from numatui.cli.source import kernel_of
+from numatui.cli.source import live_kernel_of
 
 
 def undo(
@@ -36,11 +35,7 @@ def undo(
     from backend.undo import check_undo, undo_job
     from numatui.cli.outcomes import exit_with, outcome_document, print_outcome
 
-    kernel = kernel_of(context)
-    if kernel.source != "live":
-        raise NotSupported(
-            "jobs are kept for the live machine only", "numatui undo, without --demo or --replay"
-        )
+    kernel = live_kernel_of(context, "undo")
     past = find_job(state_dir(), job)
     check_undo(kernel, past)
     amount = sum(chunk.pages * chunk.page_size for chunk in past.chunks)

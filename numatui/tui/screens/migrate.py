@@ -19,7 +19,7 @@ from backend.errors import NumatuiError
 from backend.nodeset import NodeSet
 from backend.placement import sum_by_node
 from backend.plan import METHODS, Method, Plan, Subject, make_plan, rule_of
-from backend.prepare import placement_of
+from backend.prepare import PlacementReader
 from backend.process import Process, read_process
 from backend.text import printable
 from numatui.format import size
@@ -101,6 +101,7 @@ class MigrateScreen(Screen[None]):
     @work(thread=True, group="subjects", exit_on_error=False)
     def _read(self) -> None:
         kernel = state_of(self).kernel
+        placements = PlacementReader(kernel)
         subjects: list[Subject] = []
         problems: list[str] = []
         for known in self.processes:
@@ -109,7 +110,7 @@ class MigrateScreen(Screen[None]):
                 if process.identity != known.identity:
                     problems.append(f"process {known.pid} has ended; another has its number now")
                     continue
-                subjects.append(Subject(process, placement_of(kernel, process)))
+                subjects.append(Subject(process, placements.read(process)))
             except NumatuiError as exc:
                 problems.append(exc.what)
             except Exception as exc:

@@ -153,6 +153,13 @@ def numatui_program(*arguments: object) -> Result:
     return Result(done.returncode, done.stdout, done.stderr)
 
 
+def slowly(pid: int, *options: str, **how: Any) -> Numatui:
+    """A move from node 0 to 2 that has begun, and takes a second for each 4 MiB. See `Numatui` for `how`."""
+    return Numatui(
+        ("migrate", str(pid), "--from", "0", "--to", "2", "--yes", "--json", "--max-rate", "4MiB/s", *options), **how
+    )  # fmt: skip
+
+
 def become(uid: int) -> None:
     """Give up all privileges for good, as a login of that user would have none."""
     os.setgroups([])

@@ -201,29 +201,11 @@ class TestHidden:
         hidden.verify()
 
 
-def slowly(pid: int, *options: str, **how: Any) -> Numatui:
-    """A job of 24 MiB that takes about six seconds."""
-    arguments = (
-        "migrate",
-        str(pid),
-        "--from",
-        "0",
-        "--to",
-        "2",
-        "--yes",
-        "--json",
-        "--max-rate",
-        "4MiB",
-        *options,
-    )
-    return Numatui(arguments, **how)
-
-
 class TestMeanwhile:
     """What the process does while it is moved."""
 
     def begun(self, one: LinuxVictim, region: str = "memory") -> Numatui:
-        command = slowly(one.pid)
+        command = rig.slowly(one.pid)
         rig.wait_until(lambda: one.pages(region).get(2, 0) > 0, "the first pages have moved")
         return command
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.guest.inside import rig
-from tests.guest.inside.rig import MakeVictim, MiB, Numatui, numastat, numatui
+from tests.guest.inside.rig import MakeVictim, MiB, numastat, numatui
 
 METHODS = ("auto", "move_pages", "migrate_pages")
 LAYOUT = {0: 1536, 1: 768}
@@ -107,17 +107,10 @@ def test_a_user_sees_own_processes_and_not_where_others_memory_lies(victim: Make
     assert rows[other.pid]["rss"] > 0
 
 
-def _slowly(pid: int) -> Numatui:
-    return Numatui(
-        ("migrate", str(pid), "--from", "0", "--to", "2", "--yes", "--json", "--method", "move_pages",
-         "--max-rate", "4MiB/s")
-    )  # fmt: skip
-
-
 @pytest.mark.parametrize("reaped", [True, False], ids=["gone", "zombie"])
 def test_a_process_that_ends_meanwhile_is_reported_as_ended(victim: MakeVictim, reaped: bool) -> None:
     one = victim({0: 6144})
-    command = _slowly(one.pid)
+    command = rig.slowly(one.pid, "--method", "move_pages")
     rig.wait_until(lambda: one.pages().get(2, 0) > 0, "the first pages have moved")
     os.kill(one.pid, signal.SIGKILL)
     if reaped:
@@ -135,7 +128,7 @@ def test_a_process_that_ends_meanwhile_is_reported_as_ended(victim: MakeVictim, 
 
 def test_an_interrupt_stops_between_batches_and_says_what_had_moved(victim: MakeVictim) -> None:
     one = victim({0: 6144})
-    command = _slowly(one.pid)
+    command = rig.slowly(one.pid, "--method", "move_pages")
     rig.wait_until(lambda: one.pages().get(2, 0) > 0, "the first pages have moved")
     os.kill(command.pid, signal.SIGINT)
     done = command.wait()
