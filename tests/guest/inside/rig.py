@@ -333,7 +333,7 @@ def free(node: int) -> int:
 
 
 @contextmanager
-def setting(path: str, value: object) -> Iterator[None]:
+def setting(path: str | Path, value: object) -> Iterator[None]:
     """A file of /proc/sys or /sys with another value for a while."""
     file = Path(path)
     before = file.read_text().strip()
@@ -347,28 +347,29 @@ def setting(path: str, value: object) -> Iterator[None]:
 @contextmanager
 def huge_pages(node: int, count: int) -> Iterator[None]:
     """A pool of that many 2 MiB pages on a node. They are gone from its free memory at once: a balloon, too."""
-    with setting(f"/sys/devices/system/node/node{node}/hugepages/hugepages-2048kB/nr_hugepages", count):
+    with setting(_pool(node), count):
         yield
+
+
+def _pool(node: int) -> Path:
+    return Path(f"/sys/devices/system/node/node{node}/hugepages/hugepages-2048kB/nr_hugepages")
 
 
 @contextmanager
 def nearly_full(node: int, spare: int) -> Iterator[None]:
-    """For a while the node has about that many bytes free beyond what the kernel keeps: huge pages take most, a file in
-    memory the rest. The page cache is dropped first, or it would make room."""
-    Path("/proc/sys/vm/drop_caches").write_text("1")
-    spare += read_topology(LiveKernel()).low_watermarks[node] * PAGE
+    """For a while the node has about that many bytes free beyond what the kernel keeps: huge pages take the rest.
+
+    First they take all there is: only then is the page cache gone, and what the CPUs keep in lists of their own. Those
+    may hold 30 MiB a CPU, which no count of free memory has; for a while they are short."""
+    topology = read_topology(LiveKernel())
     with (
-        huge_pages(node, (free(node) - spare) // (2 * MiB)),
-        mounted("tmpfs", f"mpol=bind:{node}", Path("/run/balloon")) as balloon,
+        setting("/proc/sys/vm/percpu_pagelist_high_fraction", 1_000_000),
+        huge_pages(node, topology.node(node).total // (2 * MiB)),
     ):
-        with open(balloon / "air", "wb") as air:
-            while free(node) > spare + MiB:
-                air.write(bytes(MiB))
-                air.flush()
-        try:
-            yield
-        finally:
-            (balloon / "air").unlink()
+        spare += topology.low_watermarks[node] * PAGE
+        pool = int(_pool(node).read_text())
+        _pool(node).write_text(str(pool - max(0, spare - free(node)) // (2 * MiB)))
+        yield
 
 
 @contextmanager
