@@ -1,8 +1,8 @@
-"""Checks of the kernel, its features and the caller's permissions: what each means and how to fix it."""
+"""Checks of the kernel, its features and the caller's permissions: what each means and how to fix it. One file a subject."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from backend.doctor.check import Check, State
 from backend.doctor.container import container_checks
@@ -13,6 +13,7 @@ from backend.doctor.tools import tool_checks
 from backend.errors import NumatuiError
 from backend.facts import release
 from backend.kernel import Kernel
+from backend.text import printable
 from backend.topology import Topology, read_topology
 
 __all__ = ["Check", "State", "examine"]
@@ -20,21 +21,39 @@ __all__ = ["Check", "State", "examine"]
 
 def examine(kernel: Kernel) -> list[Check]:
     """All checks, in the order in which they matter. Never raises. What this kernel cannot tell is left out."""
-    return list(_checks(kernel))
+    out = list(_guarded("kernel", _release(kernel)))
+    topology = _topology(kernel)
+    if isinstance(topology, Check):
+        out.append(topology)
+        topology = None
+    else:
+        out += _guarded("nodes", node_checks(kernel, topology))
+    out += _guarded("permission", permission_checks(kernel))
+    if kernel.source == "live":
+        out += _guarded("container", container_checks(kernel))
+    out += _guarded("memory", memory_checks(kernel, topology))
+    if kernel.source == "live":
+        out += _guarded("tools", tool_checks(kernel, topology))
+    return out
 
 
-def _checks(kernel: Kernel) -> Iterator[Check]:
+def _release(kernel: Kernel) -> Iterator[Check]:
     yield Check("kernel", "ok", release(kernel) or "unknown")
-    topology: Topology | None = None
+
+
+def _topology(kernel: Kernel) -> Topology | Check:
     try:
-        topology = read_topology(kernel)
+        return read_topology(kernel)
     except NumatuiError as exc:
-        yield Check("nodes", "problem", exc.what, exc.fix)
-    if topology is not None:
-        yield from node_checks(kernel, topology)
-    yield from permission_checks(kernel)
-    if kernel.source == "live":
-        yield from container_checks(kernel)
-    yield from memory_checks(kernel, topology)
-    if kernel.source == "live":
-        yield from tool_checks(kernel, topology)
+        return Check("nodes", "problem", exc.what, exc.fix)
+    except (OSError, ValueError, RuntimeError) as exc:
+        return Check("nodes", "problem", f"the nodes cannot be read ({printable(str(exc), 120)})")
+
+
+def _guarded(subject: str, checks: Iterable[Check]) -> Iterator[Check]:
+    """These checks; where a kernel breaks the seam's promise (a recording whose links lead in a circle is a RuntimeError
+    before Python 3.13), one that says so instead of those that are left of the subject."""
+    try:
+        yield from checks
+    except (NumatuiError, OSError, ValueError, RuntimeError) as exc:
+        yield Check(subject, "note", f"could not be looked at ({printable(str(exc), 120)})")

@@ -1,69 +1,96 @@
-"""Whether this runs in a container or a user namespace, and which cgroups there are (user_namespaces(7), cgroups(7))."""
+"""Whether this runs in a container or a user namespace, and which cgroups there are (user_namespaces(7), cgroups(7),
+https://systemd.io/CONTAINER_INTERFACE for /run/systemd/container)."""
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 
-from backend.cgroups import find_hierarchies, hierarchy_of
+from backend.cgroups import Hierarchy, find_hierarchies
 from backend.doctor.check import Check
 from backend.errors import NumatuiError
 from backend.facts import read_or_nothing
 from backend.kernel import Kernel
+from backend.text import printable
 
-_MARKS = ("/.dockerenv", "/run/.containerenv")
+_MARKS = ("/.dockerenv", "/run/.containerenv", "/run/systemd/container")
+_CONTROLLERS = ("cpuset", "memory")
 
 
 def container_checks(kernel: Kernel) -> Iterator[Check]:
-    """Never raises."""
-    if not identity_map(read_or_nothing(kernel, "/proc/self/uid_map")):
+    """Raises nothing but what breaks the seam's promises."""
+    if in_user_namespace(kernel):
         yield Check(
             "namespace",
             "note",
             "this is a user namespace: root in it is not root of the machine, and processes outside cannot be moved",
             "run numatui outside of it",
         )
-    if any(_there(kernel, mark) for mark in _MARKS):
+    marks = [mark for mark in _MARKS if _there(kernel, mark)]
+    if marks:
         yield Check(
             "container",
             "note",
-            "this is a container: processes of the host are not seen",
+            f"this is a container ({marks[0]}): processes of the host are not seen",
             "run numatui on the host, or share its pid namespace",
         )
+    else:
+        yield Check("container", "ok", "nothing says that this is a container")
     yield _cgroups(kernel)
 
 
+def in_user_namespace(kernel: Kernel) -> bool:
+    """Whether the caller's user ids are not the machine's. No where that is not told."""
+    return not identity_map(read_or_nothing(kernel, "/proc/self/uid_map"))
+
+
 def identity_map(raw: bytes) -> bool:
-    """Whether uid_map maps all users to themselves; so it does where it cannot be read."""
+    """Whether uid_map maps all users to themselves; so it does where it is empty. Never raises."""
     lines = [line.split() for line in raw.split(b"\n") if line.strip()]
     return not lines or lines == [[b"0", b"0", b"4294967295"]]
 
 
 def _cgroups(kernel: Kernel) -> Check:
     try:
-        versions = sorted({one.version for one in find_hierarchies(kernel)})
-        if not versions:
-            return Check("cgroups", "note", "no cgroups are mounted: cgroups and cpuset cannot be used")
-        lacking: list[str] = []
-        for controller in ("cpuset", "memory"):
-            try:
-                hierarchy_of(kernel, controller)
-            except NumatuiError:
-                lacking.append(controller)
-    except (NumatuiError, OSError) as exc:
-        return Check("cgroups", "note", f"cgroups cannot be read ({exc})")
+        found = find_hierarchies(kernel)
+    except NumatuiError as exc:
+        return Check("cgroups", "note", f"{exc.what}: cgroups and cpuset cannot be used", exc.fix)
+    versions = "cgroup " + " and ".join(sorted({one.version for one in found}))
+    lacking = [name for name in _CONTROLLERS if not any(name in one.controllers for one in found)]
     if lacking:
         return Check(
             "cgroups",
             "note",
-            f"cgroup {' and '.join(versions)} without the controller {' and '.join(lacking)}",
-            "v2: echo '+cpuset +memory' > /sys/fs/cgroup/cgroup.subtree_control",
+            f"{versions} without the controller {' and '.join(lacking)}",
+            f"look at /proc/cgroups, and for cgroup_disable={lacking[0]} in /proc/cmdline",
         )
-    return Check("cgroups", "ok", f"cgroup {' and '.join(versions)} with cpuset and memory")
+    for one in found:
+        off = [name for name in _CONTROLLERS if name in one.controllers and not _is_on(kernel, one, name)]
+        if off:
+            return Check(
+                "cgroups",
+                "note",
+                f"{versions}: {' and '.join(off)} not switched on for the cgroups below {printable(one.mount, 80)}",
+                f"echo '{' '.join('+' + name for name in off)}' > {printable(one.mount, 80)}/cgroup.subtree_control",
+            )
+    return Check("cgroups", "ok", f"{versions} with cpuset and memory")
+
+
+def _is_on(kernel: Kernel, hierarchy: Hierarchy, controller: str) -> bool:
+    """Whether the cgroups below the root have the controller; so they have with v1, and where it is not told."""
+    if hierarchy.version == "v1":
+        return True
+    try:
+        on = kernel.read(f"{hierarchy.mount}/cgroup.subtree_control").split()
+    except OSError:
+        return True
+    return controller.encode() in on
 
 
 def _there(kernel: Kernel, path: str) -> bool:
+    """Whether there is such a file, also one that may not be read."""
     try:
         kernel.read(path, 0, 0)
-    except OSError:
-        return False
+    except OSError as exc:
+        return exc.errno in (errno.EACCES, errno.EPERM, errno.ELOOP)
     return True

@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from backend.doctor.check import Check
 from backend.facts import read_fact
 from backend.kernel import Kernel
+from backend.nodeset import NodeSet
 from backend.pressure import PRESSING, memory_pressure
 from backend.topology import Topology, parse_meminfo
 
+_NUMBER = re.compile(r"[0-9]{1,9}")
+_THP = {
+    "always": "wherever they fit; they move whole",
+    "madvise": "where programs ask for them; they move whole",
+    "never": "none: all pages are small, or of hugetlb pools",
+}
+
 
 def memory_checks(kernel: Kernel, topology: Topology | None) -> Iterator[Check]:
-    """Never raises."""
-    yield _balancing(read_fact(kernel, "/proc/sys/kernel/numa_balancing"))
+    """Raises nothing but what breaks the seam's promises."""
+    balancing = read_fact(kernel, "/proc/sys/kernel/numa_balancing")
+    if balancing or kernel.source != "replay":
+        yield _balancing(balancing)
     reclaim = read_fact(kernel, "/proc/sys/vm/zone_reclaim_mode")
-    if reclaim not in ("", "0"):
+    if reclaim == "0":
+        yield Check("zone_reclaim", "ok", "off: a full node borrows before it drops its cache")
+    elif reclaim:
         yield Check(
             "zone_reclaim",
             "note",
@@ -23,15 +36,10 @@ def memory_checks(kernel: Kernel, topology: Topology | None) -> Iterator[Check]:
             "sysctl vm.zone_reclaim_mode=0 unless that is meant",
         )
     if setting := chosen(read_fact(kernel, "/sys/kernel/mm/transparent_hugepage/enabled")):
-        yield Check("thp", "ok", f"transparent huge pages: {setting}")
-    for node in topology.nodes if topology else ():
-        for pool in node.huge_pools:
-            if pool.total:
-                yield Check(
-                    "hugetlb",
-                    "ok",
-                    f"node {node.id}: {pool.free} of {pool.total} huge pages of {pool.size >> 20} MiB are free",
-                )
+        meaning = _THP.get(setting, "which numatui does not know")
+        yield Check("thp", "ok", f"transparent huge pages: {setting}, {meaning}")
+    if topology is not None:
+        yield from _huge_pools(topology)
     yield from _swap(kernel)
     pressure = memory_pressure(kernel)
     if pressure is not None:
@@ -54,10 +62,15 @@ def chosen(text: str) -> str:
 
 
 def _balancing(mode: str) -> Check:
+    """Nothing in the file: a kernel without it, which has none."""
     if mode in ("", "0"):
         return Check("balancing", "ok", "off: pages stay where they are put")
     fix = "sysctl kernel.numa_balancing=0 while you place by hand"
-    if mode.isdigit() and not int(mode[:9]) & 1:
+    if not _NUMBER.fullmatch(mode):
+        return Check(
+            "balancing", "note", f"kernel.numa_balancing is {mode[:20]}, which numatui does not know", fix
+        )
+    if not int(mode) & 1:
         return Check(
             "balancing", "note", "memory tiering is on: hot pages of slow tiers move up by themselves", fix
         )
@@ -69,18 +82,69 @@ def _balancing(mode: str) -> Check:
     )
 
 
-def _swap(kernel: Kernel) -> Iterator[Check]:
+def _huge_pools(topology: Topology) -> Iterator[Check]:
+    """One finding a page size, of the nodes that have some."""
+    for size in sorted({pool.size for node in topology.nodes for pool in node.huge_pools if pool.total}):
+        pools = {node.id: pool for node in topology.nodes for pool in node.huge_pools if pool.size == size}
+        text = f"huge pages of {_unit(size)}, free: " + ", ".join(
+            f"node {node}: {pool.free} of {pool.total}" for node, pool in pools.items() if pool.total
+        )
+        empty = NodeSet(node for node in topology.memory_ids if node not in pools or not pools[node].free)
+        if empty and len(topology.memory_ids) > 1:
+            yield Check(
+                "hugetlb",
+                "note",
+                f"{text}; on node {empty} none is free: those that move there need free memory in one piece",
+                f"echo N > /sys/devices/system/node/nodeX/hugepages/hugepages-{size >> 10}kB/nr_hugepages",
+            )
+        else:
+            yield Check("hugetlb", "ok", text)
+
+
+def _unit(size: int) -> str:
+    for shift, unit in ((30, "GiB"), (20, "MiB")):
+        if size >= 1 << shift:
+            return f"{size >> shift} {unit}"
+    return f"{size >> 10} KiB"
+
+
+def parse_swaps(raw: bytes) -> tuple[int, int]:
+    """/proc/swaps: (bytes, bytes of them in use) of all areas. Names may hold anything but a newline. Never raises."""
+    total = used = 0
+    for line in raw.split(b"\n")[1:]:
+        words = line.rsplit(None, 3)
+        if len(words) == 4 and all(word.isdigit() and len(word) < 16 for word in words[1:3]):
+            total += int(words[1]) * 1024
+            used += int(words[2]) * 1024
+    return total, used
+
+
+def _read_swap(kernel: Kernel) -> tuple[int, int] | None:
+    """Bytes of swap, and of those in use: of /proc/meminfo, else of /proc/swaps; None where neither tells."""
     try:
         memory = parse_meminfo(kernel.read("/proc/meminfo"))
+        return memory["SwapTotal"], max(0, memory["SwapTotal"] - memory["SwapFree"])
+    except (OSError, KeyError):
+        pass
+    try:
+        return parse_swaps(kernel.read("/proc/swaps"))
     except OSError:
+        return None
+
+
+def _swap(kernel: Kernel) -> Iterator[Check]:
+    swap = _read_swap(kernel)
+    if swap is None:
         return
-    total, free = memory.get("SwapTotal", 0), memory.get("SwapFree", 0)
-    if total and total - free > total // 20:
+    total, used = swap
+    if used > total // 20:
         yield Check(
             "swap",
             "note",
-            f"{(total - free) >> 20} of {total >> 20} MiB of swap are in use: such pages come back where they are touched",
+            f"{used >> 20} of {total >> 20} MiB of swap are in use: such pages come back where they are touched",
             "swapoff and swapon bring them back while you place by hand, if there is room",
         )
     elif total:
         yield Check("swap", "ok", f"{total >> 20} MiB, hardly used")
+    else:
+        yield Check("swap", "ok", "none: all pages are in memory, where they can be moved")

@@ -12,10 +12,12 @@ from backend.tiers import read_tiers
 from backend.topology import Topology
 
 _DEMOTION = "/sys/kernel/mm/numa/demotion_enabled"
+_MOST_WARNINGS = 8
+"""A table of distances that is wrong throughout would fill the screen."""
 
 
 def node_checks(kernel: Kernel, topology: Topology) -> Iterator[Check]:
-    """Never raises."""
+    """Raises nothing but what breaks the seam's promises."""
     count = len(topology.memory_ids)
     if count > 1:
         yield Check("nodes", "ok", f"{count} nodes with memory: {topology.memory_ids}")
@@ -26,8 +28,10 @@ def node_checks(kernel: Kernel, topology: Topology) -> Iterator[Check]:
             "one node with memory: there is nowhere to move pages to",
             "numatui --demo shows an emulated machine with more",
         )
-    for warning in topology.warnings:
+    for warning in topology.warnings[:_MOST_WARNINGS]:
         yield Check("firmware", "note", warning)
+    if (more := len(topology.warnings) - _MOST_WARNINGS) > 0:
+        yield Check("firmware", "note", f"and {more} more of the kind")
     cpuless = [node.id for node in topology.nodes if not node.cpus]
     if cpuless:
         yield Check(
@@ -44,10 +48,15 @@ def node_checks(kernel: Kernel, topology: Topology) -> Iterator[Check]:
             "note",
             "memory tiers, the fastest first: " + "; ".join(f"node {nodes}" for nodes in by_tier.values()),
         )
-        if read_fact(kernel, _DEMOTION) in ("1", "true"):
-            yield Check(
-                "demotion",
-                "note",
-                "demotion is on: the kernel moves cold pages to slower tiers by itself",
-                f"echo 0 > {_DEMOTION} while you place by hand",
-            )
+    elif tiers:
+        yield Check("tiers", "ok", "all memory is of one tier")
+    demotion = read_fact(kernel, _DEMOTION)
+    if demotion in ("1", "true"):
+        yield Check(
+            "demotion",
+            "note",
+            "demotion is on: the kernel moves cold pages to slower tiers by itself",
+            f"echo 0 > {_DEMOTION} while you place by hand",
+        )
+    elif demotion in ("0", "false"):
+        yield Check("demotion", "ok", "off: cold pages stay in their tier")

@@ -7,11 +7,14 @@ import re
 from collections.abc import Iterator
 
 from backend.doctor.check import Check, State
+from backend.doctor.container import in_user_namespace
 from backend.kernel import Call, Kernel
 from backend.process import pids
 
-_CAPABILITIES = re.compile(rb"^CapEff:\s*([0-9a-f]{1,16})$", re.MULTILINE)
-_FILTERED = re.compile(rb"^Seccomp:\s*[12]$", re.MULTILINE)
+_CAPABILITIES = re.compile(rb"^CapEff:[ \t]*([0-9a-fA-F]{1,16})$", re.MULTILINE)
+_SECCOMP = re.compile(rb"^Seccomp:[ \t]*([012])$", re.MULTILINE)
+_HIDEPID = re.compile(rb"^\S+ /proc proc (?:\S+,)?hidepid=([a-z0-9]{1,12})(?:,\S*)? ", re.MULTILINE)
+_CALLS: tuple[Call, ...] = ("move_pages", "migrate_pages", "mbind", "get_mempolicy")
 CAPABILITIES = {
     21: (
         "CAP_SYS_ADMIN",
@@ -20,11 +23,11 @@ CAPABILITIES = {
     23: ("CAP_SYS_NICE", "pages that others map (--all) and other users' processes cannot be moved"),
     19: ("CAP_SYS_PTRACE", "the placement of other users' processes cannot be read"),
 }
-"""Number → name, and what it means to lack it."""
+"""Number (include/uapi/linux/capability.h) → name, and what it means to lack it."""
 
 
 def permission_checks(kernel: Kernel) -> Iterator[Check]:
-    """Never raises."""
+    """Raises nothing but what breaks the seam's promises."""
     uid, privileged = kernel.credentials()
     if kernel.source == "replay":
         yield Check("permission", "note", "a recording can be looked at but not changed")
@@ -53,29 +56,80 @@ def permission_checks(kernel: Kernel) -> Iterator[Check]:
         )
         yield Check(call, "ok" if capability.available else serious, capability.why or "there")
     if kernel.source == "live":
-        yield from _own_status(kernel)
+        yield from _own_status(kernel, uid)
     yield _processes(kernel, privileged)
 
 
-def _own_status(kernel: Kernel) -> Iterator[Check]:
+def parse_capabilities(status: bytes) -> int | None:
+    """The effective capabilities in /proc/PID/status, a bit each; None where they are not told. Never raises."""
+    match = _CAPABILITIES.search(status)
+    return int(match[1], 16) if match else None
+
+
+def parse_seccomp(status: bytes) -> int | None:
+    """The mode in /proc/PID/status: 0 none, 1 strict, 2 filter; None where it is not told. Never raises."""
+    match = _SECCOMP.search(status)
+    return int(match[1]) if match else None
+
+
+def parse_hidepid(mounts: bytes) -> str:
+    """How /proc is mounted, from /proc/self/mounts: the value of hidepid (`1`, `invisible` …), of the mount that lies on top;
+    empty where there is none. Never raises."""
+    found = [line for line in mounts.split(b"\n") if line.split(b" ")[1:3] == [b"/proc", b"proc"]]
+    match = _HIDEPID.match(found[-1]) if found else None
+    return match[1].decode("ascii") if match and match[1] not in (b"0", b"off") else ""
+
+
+def _own_status(kernel: Kernel, uid: int) -> Iterator[Check]:
     try:
         status = kernel.read("/proc/self/status")
     except OSError:
         return
-    if match := _CAPABILITIES.search(status):
-        has = int(match[1], 16)
-        lacking = [(name, lack) for bit, (name, lack) in CAPABILITIES.items() if not has >> bit & 1]
-        if not lacking:
-            yield Check("capabilities", "ok", ", ".join(name for name, _ in CAPABILITIES.values()))
-        for name, lack in lacking:
-            yield Check("capabilities", "note", f"no {name}: {lack}", "run numatui as root")
-    if _FILTERED.search(status):
+    has = parse_capabilities(status)
+    if has is not None:
+        yield from _capabilities(has, uid, in_user_namespace(kernel))
+    mode = parse_seccomp(status)
+    if mode is None:
+        return
+    if not mode:
+        yield Check("seccomp", "ok", "no filter of system calls")
+        return
+    can = kernel.capabilities()
+    refused = [call for call in _CALLS if not can[call].available]
+    if refused:
         yield Check(
             "seccomp",
             "note",
-            "a seccomp profile filters system calls (a container's): some may be refused",
-            "run numatui outside the container",
+            f"system calls are filtered (a container's profile), and {', '.join(refused)} refused",
+            "add CAP_SYS_NICE to the container, allow the calls in its profile, or run numatui outside of it",
         )
+    else:
+        yield Check(
+            "seccomp", "ok", "system calls are filtered, but those that numatui makes are let through"
+        )
+
+
+def _capabilities(has: int, uid: int, in_namespace: bool) -> Iterator[Check]:
+    lacking = [(name, lack) for bit, (name, lack) in CAPABILITIES.items() if not has >> bit & 1]
+    for name, lack in lacking:
+        yield Check(
+            "capabilities",
+            "note",
+            f"no {name}: {lack}",
+            "run numatui as root" if uid else f"start it with {name} (--cap-add of a container), or outside",
+        )
+    if lacking:
+        return
+    names = ", ".join(name for name, _ in CAPABILITIES.values())
+    if in_namespace:
+        yield Check(
+            "capabilities",
+            "note",
+            f"{names}, but of a user namespace: over what lies outside of it they give no rights",
+            "run numatui outside of it",
+        )
+    else:
+        yield Check("capabilities", "ok", names)
 
 
 def _forbidden(kernel: Kernel) -> bool:
@@ -96,11 +150,32 @@ def _processes(kernel: Kernel, privileged: bool) -> Check:
             f"/proc cannot be listed ({exc.strerror})",
             "mount it: mount -t proc proc /proc",
         )
-    if kernel.source == "live" and not privileged and 1 not in seen:
+    if kernel.source != "live":
+        return Check("processes", "ok", f"{len(seen)} can be seen")
+    hidepid = _hidepid(kernel)
+    if not privileged and (1 not in seen or _closed(kernel)):
+        how = "those of other users" if 1 not in seen else "what those of other users do"
         return Check(
             "processes",
             "note",
-            f"{len(seen)} are shown: /proc hides those of other users (hidepid)",
+            f"{len(seen)} are shown: /proc hides {how} ({f'hidepid={hidepid}' if hidepid else 'hidepid'})",
             "run numatui as root, or mount /proc without hidepid",
         )
-    return Check("processes", "ok", f"{len(seen)} can be seen")
+    hidden = f"; others see only their own (hidepid={hidepid})" if hidepid else ""
+    return Check("processes", "ok", f"{len(seen)} can be seen{hidden}")
+
+
+def _hidepid(kernel: Kernel) -> str:
+    try:
+        return parse_hidepid(kernel.read("/proc/self/mounts"))
+    except OSError:
+        return ""
+
+
+def _closed(kernel: Kernel) -> bool:
+    """Whether even the name of init is not told: what anybody may read without hidepid=1."""
+    try:
+        kernel.read("/proc/1/stat", 0, 64)
+    except OSError as exc:
+        return exc.errno in (errno.EACCES, errno.EPERM)
+    return False

@@ -1,7 +1,9 @@
-"""What numatui itself works with: pagemap, PAGEMAP_SCAN, kpageflags, the journal, what bench measured."""
+"""What numatui itself works with: pagemap, PAGEMAP_SCAN, kpageflags, the journal, what bench measured
+(Documentation/admin-guide/mm/pagemap.rst)."""
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import stat
@@ -9,15 +11,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from backend.doctor.check import Check
+from backend.errors import describe_oserror
 from backend.journal import state_dir
 from backend.kernel import Kernel
 from backend.rates import load_rates, machine_of, rates_path
 from backend.topology import Topology
 
+_PRESENT = 1 << 63
+_FRAME = (1 << 55) - 1
+_LITTLE = 4 << 20
+"""Bytes free on the disk of the journal below which it may get full during one job."""
+
 
 def tool_checks(kernel: Kernel, topology: Topology | None) -> Iterator[Check]:
-    """Never raises, and makes nothing."""
+    """Makes nothing. Raises nothing but what breaks the seam's promises."""
     yield _frames(kernel)
+    yield _flags(kernel)
     yield _scan(kernel)
     yield journal_check(state_dir())
     if topology is not None and len(topology.memory_ids) > 1:
@@ -32,17 +41,48 @@ def tool_checks(kernel: Kernel, topology: Topology | None) -> Iterator[Check]:
             )
 
 
+def tells_frame(entry: bytes) -> bool:
+    """Whether an entry of pagemap (8 bytes) of a page that is present names its frame. Never raises."""
+    value = int.from_bytes(entry, "little") if len(entry) == 8 else 0
+    return bool(value & _PRESENT and value & _FRAME)
+
+
 def _frames(kernel: Kernel) -> Check:
+    """Asked of a page of this process that was just written, so that it is present."""
+    own = ctypes.create_string_buffer(b"written")
+    page = ctypes.addressof(own) // kernel.page_size
     try:
-        kernel.read("/proc/kpageflags", 0, 8)
-    except OSError:
+        told = tells_frame(kernel.read("/proc/self/pagemap", page * 8, 8))
+    except OSError as exc:
         return Check(
             "frames",
             "note",
-            "frames and their flags are hidden: large processes are estimated from samples",
-            "run numatui as root, outside of a container",
+            f"there is no pagemap to read ({describe_oserror(exc)}): large processes are estimated from samples",
+            "it needs CONFIG_PROC_PAGE_MONITOR",
+        )
+    if not told:
+        return Check(
+            "frames",
+            "note",
+            "pagemap hides frames: large processes are estimated from samples",
+            "run numatui as root (CAP_SYS_ADMIN), outside of a container",
         )
     return Check("frames", "ok", "pages are found by their frames: exact, and nobody is held up")
+
+
+def _flags(kernel: Kernel) -> Check:
+    try:
+        there = len(kernel.read("/proc/kpageflags", 0, 8)) == 8
+    except OSError:
+        there = False
+    if not there:
+        return Check(
+            "kpageflags",
+            "note",
+            "the flags of frames are hidden: huge pages and the zero page are not told from others",
+            "run numatui as root, outside of a container",
+        )
+    return Check("kpageflags", "ok", "huge pages and the zero page are told from others")
 
 
 def _scan(kernel: Kernel) -> Check:
@@ -55,27 +95,58 @@ def _scan(kernel: Kernel) -> Check:
                 "note",
                 "no PAGEMAP_SCAN (Linux 6.7 has it): terabytes of empty mappings take seconds to look at",
             )
+        return Check(
+            "pagemap_scan",
+            "note",
+            f"PAGEMAP_SCAN is refused ({describe_oserror(exc)}): terabytes of empty mappings take seconds to look at",
+            "run numatui outside of a container",
+        )
     return Check("pagemap_scan", "ok", "empty parts of mappings are skipped")
 
 
 def journal_check(folder: Path) -> Check:
-    """Whether a journal can be written there, without writing any."""
-    place = folder
-    while not place.exists() and place != place.parent:
-        place = place.parent
+    """Whether a journal can be written there, and is private, without writing any. Never raises."""
+    elsewhere = "set XDG_STATE_HOME to a folder of yours"
     try:
-        facts = os.lstat(folder) if folder.exists() else None
-    except OSError:
-        facts = None
+        facts = _facts(folder)
+        place = folder
+        while (held_by := _facts(place)) is None and place != place.parent:
+            place = place.parent
+        room = os.statvfs(place)
+    except (OSError, ValueError) as exc:
+        why = describe_oserror(exc) if isinstance(exc, OSError) else str(exc)
+        return Check(
+            "journal", "problem", f"{folder} cannot be entered ({why}): nothing can be moved", elsewhere
+        )
     if facts is not None and (not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.geteuid()):
         return Check(
             "journal", "problem", f"{folder} is not a folder of yours: nothing can be moved", "remove it"
         )
-    if not os.access(place, os.W_OK | os.X_OK):
+    is_folder = held_by is not None and (stat.S_ISDIR(held_by.st_mode) or place.is_dir())
+    if not is_folder or not os.access(place, os.W_OK | os.X_OK):
+        return Check(
+            "journal", "problem", f"no journal can be written in {folder}: nothing can be moved", elsewhere
+        )
+    if room.f_bavail * room.f_frsize < _LITTLE:
         return Check(
             "journal",
             "problem",
-            f"no journal can be written in {folder}: nothing can be moved",
-            "set XDG_STATE_HOME to a folder of yours",
+            f"the disk of {folder} is full: nothing is moved when the journal cannot grow",
+            f"make room, or {elsewhere}",
+        )
+    if facts is not None and facts.st_mode & 0o077:
+        return Check(
+            "journal",
+            "note",
+            f"others may look into {folder}: the next job closes it to them",
+            f"chmod 700 {folder}",
         )
     return Check("journal", "ok", f"in {folder}")
+
+
+def _facts(path: Path) -> os.stat_result | None:
+    """None where there is nothing, not even a link. Raises OSError, ValueError (a name that cannot be one)."""
+    try:
+        return os.lstat(path)
+    except FileNotFoundError:
+        return None
