@@ -110,7 +110,7 @@ def journal_check(folder: Path) -> Check:
     try:
         facts = _facts(folder)
         place = folder
-        while (held_by := _facts(place)) is None and place != place.parent:
+        while _facts(place) is None and place != place.parent:
             place = place.parent
         room = os.statvfs(place)
     except (OSError, ValueError) as exc:
@@ -122,8 +122,7 @@ def journal_check(folder: Path) -> Check:
         return Check(
             "journal", "problem", f"{folder} is not a folder of yours: nothing can be moved", "remove it"
         )
-    is_folder = held_by is not None and (stat.S_ISDIR(held_by.st_mode) or place.is_dir())
-    if not is_folder or not os.access(place, os.W_OK | os.X_OK):
+    if not os.access(place, os.W_OK | os.X_OK):
         return Check(
             "journal", "problem", f"no journal can be written in {folder}: nothing can be moved", elsewhere
         )
