@@ -58,7 +58,7 @@ class Shown:
 
 def large_from(kernel: Kernel) -> int:
     """From how many base pages on a process is large. Never in a demo or a recording: nobody waits there."""
-    return LARGE * 4096 // kernel.page_size if kernel.source == "live" else NEVER
+    return LARGE if kernel.source == "live" else NEVER
 
 
 def by_numa_maps(kernel: Kernel, pid: int) -> Located:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from backend.plan_warnings import Warning
 
 Method = Literal["auto", "move_pages", "migrate_pages"]
+Basis = Literal["measured", "similar", "assumed"]
 METHODS: tuple[Method, ...] = ("auto", "move_pages", "migrate_pages")
 ASSUMED_RATE = 1 << 30
 """Bytes per second that a move is taken to reach where nothing was measured on this machine."""
@@ -80,8 +81,8 @@ class Room:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The whole of it. `rates`: bytes a second by (source, target), as measured here; where one is missing, an assumed one is
-    reckoned with."""
+    """The whole of it. `rates`: bytes a second by (source, target), `measured`: which of them were measured here and not
+    between other nodes; where one is missing, an assumed one is reckoned with."""
 
     sources: NodeSet
     targets: NodeSet
@@ -91,6 +92,7 @@ class Plan:
     processes: tuple[ProcessPlan, ...]
     room: tuple[Room, ...]
     rates: Mapping[tuple[int, int], int]
+    measured: frozenset[tuple[int, int]] = frozenset()
     usual_stall: float = ASSUMED_STALL
     warnings: tuple[Warning, ...] = ()
 
@@ -114,10 +116,12 @@ class Plan:
         return self.bytes / self.seconds if self.bytes else ASSUMED_RATE
 
     @property
-    def rate_measured(self) -> bool:
-        """Whether all of the estimate is from what was measured here."""
-        steps = [move for process in self.processes for move in process.moves]
-        return bool(steps) and all((move.source, move.target) in self.rates for move in steps)
+    def rate_basis(self) -> Basis:
+        """What the estimate rests on, the least of it: measurements between these nodes, between others, or none."""
+        steps = {(move.source, move.target) for process in self.processes for move in process.moves}
+        if not steps or not steps <= self.rates.keys():
+            return "assumed"
+        return "measured" if steps <= self.measured else "similar"
 
     @property
     def stall(self) -> float:
@@ -189,6 +193,7 @@ def make_plan(
         plans,
         room,
         conditions.rates,
+        conditions.measured,
         conditions.stall or ASSUMED_STALL,
     )
     warnings = warnings_of(plan, subjects, topology, conditions, move_all=move_all, sharers=sharers or {})

@@ -15,6 +15,7 @@ from backend.errors import NumatuiError
 from backend.facts import release
 from backend.journal import make_private
 from backend.kernel import Kernel
+from backend.nodeset import NodeSet
 from backend.outcome import Called
 from backend.plan import Method
 from backend.topology import Topology
@@ -101,6 +102,21 @@ def best_rates(rates: Sequence[Rate], method: Method) -> dict[tuple[int, int], i
     for one in rates:
         if one.method == wanted and not one.huge:
             out[one.source, one.target] = max(one.rate, out.get((one.source, one.target), 0))
+    return out
+
+
+def likely_rates(best: dict[tuple[int, int], int], topology: Topology) -> dict[tuple[int, int], int]:
+    """For every way between nodes with memory: what was measured there, else the slowest that was measured over the same
+    distance, else over the next shorter or longer one. Nothing where nothing was measured."""
+    by_distance: dict[int, int] = {}
+    for (source, target), rate in best.items():
+        distance = topology.distance(source, target)
+        by_distance[distance] = min(rate, by_distance.get(distance, rate))
+    ids = topology.memory_ids if best else NodeSet()
+    out = dict(best)
+    for source, target in ((a, b) for a in ids for b in ids if a != b and (a, b) not in best):
+        distance = topology.distance(source, target)
+        out[source, target] = by_distance[min(by_distance, key=lambda other: (abs(other - distance), -other))]
     return out
 
 

@@ -129,7 +129,10 @@ class _Folder:
         self.name = found.name
 
     def _resolve(self, path: str) -> Path:
-        full = (self.root / path.lstrip("/")).resolve()
+        try:
+            full = (self.root / path.lstrip("/")).resolve()
+        except (OSError, RuntimeError) as exc:  # links in a circle: RuntimeError up to Python 3.12
+            raise os_error(errno.ELOOP, path) from exc
         if full != self.root and self.root not in full.parents:
             raise _enoent(path)
         return full

@@ -29,3 +29,7 @@ def duration(seconds: float) -> str:
 def exact(text: str) -> str:
     """A name for JSON: whole, with undecodable bytes as `\\xff` (JSON itself escapes control characters)."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+BASIS = {"measured": "as measured here", "similar": "as measured between other nodes", "assumed": "assumed"}
+"""What a plan's time rests on, in words."""

@@ -13,6 +13,7 @@ from backend.prepare import prepare
 from backend.remap import Rule, landings, remap
 from numatui.cli import output
 from numatui.cli.source import kernel_of
+from numatui.format import BASIS
 
 From = Annotated[
     str, typer.Option("--from", metavar="SET", help="Source nodes: 0, 0-1,3, all, !2, +0-1 (relative).")
@@ -107,7 +108,7 @@ def document(plan: Plan) -> dict[str, Any]:
         "bytes": plan.bytes,
         "pages": plan.pages,
         "seconds": round(plan.seconds, 3),
-        "rate_measured": plan.rate_measured,
+        "rate_basis": plan.rate_basis,
         "stall_seconds": round(plan.stall, 4),
         "processes": [
             {
@@ -158,7 +159,7 @@ def print_plan(plan: Plan) -> None:
                 f"node {room.node}: {output.size(room.free)} free, {output.size(room.incoming)} come: {state}"
             )
     if plan.bytes:
-        basis = "measured here" if plan.rate_measured else "assumed rate"
+        basis = BASIS[plan.rate_basis]
         stall = output.duration(plan.stall)
         print(
             f"about {output.duration(plan.seconds)} ({output.size(plan.rate)}/s, {basis}), in which it waits {stall} at a time"

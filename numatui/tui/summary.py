@@ -12,7 +12,7 @@ from backend.plan import Plan, Subject
 from backend.process import Process
 from backend.text import printable
 from backend.topology import Topology
-from numatui.format import duration, size
+from numatui.format import BASIS, duration, size
 from numatui.tui import bars
 from numatui.tui.glyphs import Glyphs
 from numatui.tui.paint import Piece
@@ -36,7 +36,7 @@ def proposal(subjects: Sequence[Subject], topology: Topology) -> tuple[NodeSet, 
 
 def summary(plan: Plan, width: int, glyphs: Glyphs, plain: bool) -> list[Piece]:
     """Pages, bytes, time, each move, each warning with what to do about it, and where memory lies now and then."""
-    rate = f"{size(plan.rate)}/s, {'as measured here' if plan.rate_measured else 'assumed'}"
+    rate = f"{size(plan.rate)}/s, {BASIS[plan.rate_basis]}"
     pieces: list[Piece] = [
         (" Moves ", "dim"), (size(plan.bytes) if plan.bytes else "nothing", "bold"),
         (f"  {plan.pages:,} pages", ""), (f"  in about {duration(plan.seconds)}" if plan.bytes else "", ""),

@@ -150,16 +150,18 @@ def test_who_else_maps_what_moves_is_named_and_made_harmless() -> None:
 def test_the_estimate_is_by_the_rates_measured_for_each_way() -> None:
     subject = Subject(process(3), Placement((vma({0: 1000, 1: 500}),)))
     rates = {(0, 2): 4096 * 100, (1, 3): 4096 * 1000}
-    made = plan(subject, [0, 1], [2, 3], conditions=Conditions(rates=rates))
+    conditions = Conditions(rates=rates, measured=frozenset(rates))
+    made = plan(subject, [0, 1], [2, 3], conditions=conditions)
     assert made.seconds == 10.5
-    assert made.rate_measured
+    assert made.rate_basis == "measured"
+    assert plan(subject, [0, 1], [2, 3], conditions=Conditions(rates=rates)).rate_basis == "similar"
     assert made.stall < 0.1
     assert (
         plan(subject, [0, 1], [2, 3], conditions=Conditions(rates=rates), method="migrate_pages").stall
         == 10.5
     )
     some = plan(subject, [0, 1], [2, 3], conditions=Conditions(rates={(0, 2): 4096 * 100}))
-    assert not some.rate_measured
+    assert some.rate_basis == "assumed"
     assert 10 < some.seconds < 10.5
 
 

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from backend.bench import Way, pairs, ways
 from backend.errors import NumatuiError
-from backend.nodeset import NodeSet
-from backend.rates import Rate, best_rates, load_rates, save_rates, worst_stall
+from backend.nodeset import CpuSet, NodeSet
+from backend.rates import Rate, best_rates, likely_rates, load_rates, save_rates, worst_stall
+from backend.topology import Node, Topology
 from numatui.cli.bench import advice
 
 FAST = Rate(0, 1, False, "move_pages", 2, 1 << 24, 900, 3_000_000)
@@ -103,3 +104,26 @@ def test_the_advice_is_what_the_figures_say() -> None:
         "one worker is enough: more of them bring nothing here"
     ]
     assert advice([HUGE]) == []
+
+
+class TestLikely:
+    """What is reckoned with between nodes that were not measured."""
+
+    def line(self, count: int) -> Topology:
+        """Nodes in a row: 10, 20, 30 … apart."""
+        nodes = [
+            Node(a, CpuSet([a]), {"MemTotal": 1 << 30}, {b: 10 + 10 * abs(a - b) for b in range(count)})
+            for a in range(count)
+        ]
+        return Topology(tuple(nodes), {a: a for a in range(count)}, CpuSet(), {})
+
+    def test_the_slowest_over_the_same_distance_else_over_the_nearest(self) -> None:
+        best = {(0, 1): 900, (1, 0): 800, (0, 2): 500}
+        likely = likely_rates(best, self.line(5))
+        assert {pair: likely[pair] for pair in best} == best
+        assert likely[2, 1] == likely[1, 2] == 800
+        assert likely[2, 0] == likely[3, 1] == 500
+        assert likely[0, 4] == likely[0, 3] == 500
+
+    def test_nothing_measured_is_nothing_known(self) -> None:
+        assert likely_rates({}, self.line(3)) == {}

@@ -61,6 +61,16 @@ def test_links_do_not_lead_out_of_a_folder(tmp_path: Path) -> None:
             kernel.read(path)
 
 
+def test_links_in_a_circle_are_files_that_cannot_be_read(tmp_path: Path) -> None:
+    tree = two_nodes(tmp_path)
+    (tree / "proc/a").symlink_to("b")
+    (tree / "proc/b").symlink_to("a")
+    kernel = RecordedKernel(tree)
+    for read in (kernel.read, kernel.listdir):
+        with pytest.raises(OSError, match="symbolic links"):
+            read("/proc/a")
+
+
 def test_a_fifo_does_not_hang(tmp_path: Path) -> None:
     tree = two_nodes(tmp_path)
     os.mkfifo(tree / "proc/fifo")
