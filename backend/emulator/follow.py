@@ -146,13 +146,8 @@ class Stage:
 
     def leave(self) -> None:
         """Follow the page no longer."""
-
-        def act() -> Came:
-            if self.machine.tracer is self.follower:
-                self.machine.tracer = None
-            return "nothing"
-
-        self.around(act)
+        if self.machine.tracer is self.follower:
+            self.machine.tracer = None
 
 
 def open_stage(description: Description, page: str) -> tuple[Stage, Built]:
