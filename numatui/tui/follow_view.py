@@ -63,7 +63,12 @@ def words(moment: Moment, width: int) -> list[Piece]:
         (f"  by {printable(row.who, 40)}" if row.who else "", "dim"),
     ]  # fmt: skip
     if told.patch and moment.patches:
-        pieces += [("  patch ", "dim"), (str(told.patch), "accent"), (f" {PATCHES[told.patch]}", "dim")]
+        patch: list[Piece] = [
+            ("  patch ", "dim"),
+            (str(told.patch), "accent"),
+            (f" {PATCHES[told.patch]}", "dim"),
+        ]
+        pieces += [*([("\n", "")] if bars.length(pieces) + bars.length(patch) > width else []), *patch]
     for line in wrap(told.text, max(20, width - 2)):
         pieces.append((f"\n {printable(line, 400)}", ""))
     return pieces
@@ -122,7 +127,7 @@ def _box(
     if frame is None and most > 2:
         body = [[]] * (2 + most)
     lines += [[(f" {bar} ", edge), *bars.fitted(line, inner - 1), (f"{bar}", edge)] for line in body]
-    lines.append([(f" {marks.lines[9]}{flat * (width - 3)}{marks.lines[5]}", edge)])
+    lines.append([(f" {marks.lines[9]}{flat * (width - 4)}{marks.lines[5]}", edge)])
     return lines
 
 

@@ -106,7 +106,9 @@ class ScenariosScreen(Screen[str]):
             return
         pieces: list[Piece] = [(f" {printable(current.title, 200)}", "bold")]
         if current.file == self.current:
-            pieces.append(("  this is the machine you see now", "dim"))
+            pieces.append(("  is the machine you see now; Enter begins it anew", "dim"))
+        else:
+            pieces.append(("  Enter opens it in place of the present machine", "dim"))
         pieces.append((f"\n {printable(current.about, 1000)}", ""))
         self.query_one("#about", Static).update(Paint.of(self.app).text(pieces))
 

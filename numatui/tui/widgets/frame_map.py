@@ -36,8 +36,6 @@ class FrameMap(ScrollView, can_focus=True):
         Binding("pagedown,ctrl+f", "page(1)", "Page down", show=False),
         Binding("home,g", "jump(0)", "First cell", show=False),
         Binding("end,G", "jump(1)", "Last cell", show=False),
-        Binding("plus,equals_sign", "zoom(-1)", "Zoom in", show=False),
-        Binding("minus", "zoom(1)", "Zoom out", show=False),
     ]
 
     class Moved(Message):
