@@ -32,26 +32,23 @@ class Moment:
 
 
 def picture(moment: Moment, width: int, marks: Glyphs) -> list[Piece]:
-    """The picture, and below it the step in words. What has changed is marked with `+`, `-` or an arrow."""
+    """The picture, and the step in words: below it, or above where there is no room for boxes side by side. What has changed is
+    marked with `+`, `-` or an arrow."""
     left, right = _frames(moment)
-    if width >= _WIDE:
-        side = min(34, (width - 24) // 2)
-        columns = [
-            (side, _box(*left, moment, side, marks)),
-            (width - 2 * side, _middle(moment, width - 2 * side, marks)),
-            (side, _box(*right, moment, side, marks)),
+    if width < _WIDE:
+        lines = [
+            *_short(*left, moment, width, marks),
+            *_tables(moment, width),
+            *_short(*right, moment, width, marks),
         ]
-        pieces = _beside(columns, _BOX)
-    else:
-        pieces = []
-        for lines in (
-            _box(*left, moment, width, marks, 2),
-            _middle(moment, width, marks),
-            _box(*right, moment, width, marks, 2),
-        ):
-            for line in lines:
-                pieces += [*bars.fitted(line, width), ("\n", "")]
-    return [*pieces, *words(moment, width)]
+        return [*words(moment, width), ("\n", ""), *_stacked(lines, width)]
+    side = min(34, (width - 24) // 2)
+    columns = [
+        (side, _box(*left, moment, side, marks)),
+        (width - 2 * side, _middle(moment, marks)),
+        (side, _box(*right, moment, side, marks)),
+    ]
+    return [*_beside(columns, _BOX), *words(moment, width)]
 
 
 def words(moment: Moment, width: int) -> list[Piece]:
@@ -97,38 +94,51 @@ def _earlier(moment: Moment, frame: FrameState) -> FrameState | None:
 
 
 def _box(
-    title: str, frame: FrameState | None, moment: Moment, width: int, marks: Glyphs, most: int = 4
+    title: str, frame: FrameState | None, moment: Moment, width: int, marks: Glyphs
 ) -> list[list[Piece]]:
-    inner = width - 4
+    inner = width - 5
     flat, bar = marks.lines[12], marks.lines[3]
     edge = "dim" if frame is None else ""
-    lines: list[list[Piece]] = [
-        [(f" {marks.lines[10]}{flat} ", edge), (title, "bold" if frame else "dim"), (" ", "")]
+    top: list[Piece] = [(f" {marks.lines[10]}{flat} ", edge), (title, "bold" if frame else "dim"), (" ", "")]
+    top.append((flat * max(0, width - 2 - bars.length(top)) + marks.lines[6], edge))
+    body = _told(frame, moment, inner, marks)[: _BOX - 2]
+    body += [[] for _ in range(_BOX - 2 - len(body))]
+    return [
+        top,
+        *([(f" {bar} ", edge), *bars.fitted(line, inner), (bar, edge)] for line in body),
+        [(f" {marks.lines[9]}{flat * (width - 4)}{marks.lines[5]}", edge)],
     ]
-    lines[0].append((flat * max(0, width - 2 - bars.length(lines[0])) + marks.lines[6], edge))
-    body: list[list[Piece]] = []
-    if frame is not None:
-        was = _earlier(moment, frame)
-        body = [
-            [
-                ("pfn ", "dim"),
-                (str(frame.pfn), "bold"),
-                ("  node ", "dim"),
-                (str(frame.node), f"ink:{frame.node}"),
-            ],
-            [
-                *_number("references", was.refcount if was else None, frame.refcount, marks),
-                *_number("  mapped", was.mapcount if was else None, frame.mapcount, marks),
-            ],
-            *_flags(was.flags if was else (), frame.flags, inner, most),
-        ]
-    while len(body) < 2 + most and frame is not None and most > 2:
-        body.append([])
-    if frame is None and most > 2:
-        body = [[]] * (2 + most)
-    lines += [[(f" {bar} ", edge), *bars.fitted(line, inner - 1), (f"{bar}", edge)] for line in body]
-    lines.append([(f" {marks.lines[9]}{flat * (width - 4)}{marks.lines[5]}", edge)])
-    return lines
+
+
+def _short(
+    title: str, frame: FrameState | None, moment: Moment, width: int, marks: Glyphs
+) -> list[list[Piece]]:
+    """Without a box."""
+    body = _told(frame, moment, width - 3, marks)
+    return [
+        [(f" {title}  ", "bold" if frame else "dim"), *(body[0] if body else [])],
+        *([("   ", ""), *line] for line in body[1:]),
+    ]
+
+
+def _told(frame: FrameState | None, moment: Moment, width: int, marks: Glyphs) -> list[list[Piece]]:
+    """A frame in lines: which, its counts, its flags."""
+    if frame is None:
+        return []
+    was = _earlier(moment, frame)
+    return [
+        [
+            ("pfn ", "dim"),
+            (str(frame.pfn), "bold"),
+            ("  node ", "dim"),
+            (str(frame.node), f"ink:{frame.node}"),
+        ],
+        [
+            *_number("references", was.refcount if was else None, frame.refcount, marks),
+            *_number("  mapped", was.mapcount if was else None, frame.mapcount, marks),
+        ],
+        *_flags(was.flags if was else (), frame.flags, width),
+    ]
 
 
 def _number(name: str, was: int | None, now: int, marks: Glyphs) -> list[Piece]:
@@ -137,7 +147,7 @@ def _number(name: str, was: int | None, now: int, marks: Glyphs) -> list[Piece]:
     return [(f"{name} ", "dim"), (f"{was}{marks.arrow}{now}", "accent")]
 
 
-def _flags(was: Sequence[str], now: Sequence[str], width: int, most: int) -> list[list[Piece]]:
+def _flags(was: Sequence[str], now: Sequence[str], width: int) -> list[list[Piece]]:
     """Flags in lines: `+` those that are new, `-` those that have gone."""
     words: list[Piece] = [(f"+{flag} ", "accent") if flag not in was else (f"{flag} ", "") for flag in now]
     words += [(f"-{flag} ", "warn") for flag in was if flag not in now]
@@ -146,34 +156,50 @@ def _flags(was: Sequence[str], now: Sequence[str], width: int, most: int) -> lis
         if bars.length(lines[-1]) + len(word[0]) > width and lines[-1]:
             lines.append([])
         lines[-1].append(word)
-    return lines[:most]
+    return lines
 
 
-def _middle(moment: Moment, width: int, marks: Glyphs) -> list[list[Piece]]:
+def _tables(moment: Moment, width: int) -> list[list[Piece]]:
+    """The PTEs, the slot, and who waits: a line each."""
     row, before = moment.row, moment.before
     earlier = {(pid, name): pte for pid, name, pte in moment.ptes_before}
-    lines: list[list[Piece]] = [[("  PTEs", "dim")]]
+    lines: list[list[Piece]] = []
     for pid, name, pte in moment.ptes[:3]:
         changed = before is not None and earlier.get((pid, name)) != pte
-        sign = f"{marks.mark} " if changed else "  "
-        lines.append([(f" {sign}", "accent"), (f"{printable(name, 12)} ", "key")])
-        lines.append([("    ", ""), (pte, "accent" if changed else "bold")])
+        lines.append(
+            [
+                (" PTE ", "dim"),
+                (f"{printable(name, 12)} ", "key"),
+                ("+" * changed + pte, "accent" if changed else "bold"),
+            ]
+        )
     if len(moment.ptes) > 3:
-        lines.append([(f"   and {len(moment.ptes) - 3} more", "dim")])
+        lines.append([(f" and {len(moment.ptes) - 3} PTEs more", "dim")])
     changed = before is not None and before.slot != row.slot
     slot = "none" if row.slot is None else f"{row.slot[0]}, used {row.slot[1]}"
-    lines.append(
-        [
-            (f" {marks.mark if changed else ' '} ", "accent"),
-            ("swap slot ", "dim"),
-            (slot, "accent" if changed else "bold"),
-        ]
-    )
+    lines.append([(" swap slot ", "dim"), ("+" * changed + slot, "accent" if changed else "bold")])
     lines += [
-        [(f" {marks.mark} ", "accent"), ("waits: ", "dim"), (printable(one.partition(":")[0], 20), "far")]
+        [(" waits: ", "dim"), (printable(one.partition(":")[0], max(8, width - 9)), "far")]
         for one in row.waiting[:2]
     ]
     return lines
+
+
+def _middle(moment: Moment, marks: Glyphs) -> list[list[Piece]]:
+    """Between two boxes: an arrow where the page is on its way, and the tables, PTEs on two lines."""
+    lines: list[list[Piece]] = []
+    for line in _tables(moment, 24):
+        if line[0][0] == " PTE ":
+            lines += [line[:2], [("   ", ""), *line[2:]]]
+        else:
+            lines.append(line)
+    moving = moment.row.old is not None and moment.row.frame is not None
+    return [*lines, [], [(f"  {marks.away * 3}{marks.head}", "accent")]] if moving else lines
+
+
+def _stacked(lines: Sequence[list[Piece]], width: int) -> list[Piece]:
+    """Lines below each other."""
+    return [piece for line in lines for piece in (*bars.fitted(line, width), ("\n", ""))][:-1]
 
 
 def _beside(columns: Sequence[tuple[int, list[list[Piece]]]], height: int) -> list[Piece]:

@@ -196,7 +196,9 @@ class FollowScreen(Screen[None]):
     @work(thread=True, group="follow", exit_on_error=False)
     def _step(self, one_step: bool) -> None:
         try:
-            came = [one.stage.step() if one_step else one.stage.next_change() for one in self.followed]
+            came: list[Came] = [
+                one.stage.step() if one_step else one.stage.next_change() for one in self.followed
+            ]
             self.post_message(Stepped(came))
         except Exception as exc:
             self.post_message(Stepped([], problem_of(exc)))
