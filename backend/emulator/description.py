@@ -53,6 +53,7 @@ class Description:
     hugepages: dict[int, int] = field(default_factory=dict[int, int])
     cgroups: Version = "v2"
     cpusets: tuple[CpusetSpec, ...] = ()
+    about: str = ""
 
 
 @uncollected()
@@ -101,6 +102,7 @@ def parse_description(text: str, file: str = "scenario", name: str = "", profile
         filesystems=filesystems, writeback=machine.writeback, processes=processes, steps=steps,
         run=top["run"].seconds() if "run" in top else 0.0,
         hugepages=machine.hugepages, cgroups=machine.cgroups, cpusets=tuple(cpusets.specs.values()),
+        about=top["about"].text() if "about" in top else "",
     )  # fmt: skip
 
 

@@ -129,6 +129,11 @@ class EmulatedKernel:
                 raise RuntimeError("the emulated machine broke down") from self._broken
             return reading()
 
+    def look(self, reading: Callable[[Machine], T]) -> T:
+        """What `reading` finds out about the machine while nothing else happens to it. With time standing still it may also let
+        something happen, step by step."""
+        return self._locked(lambda: reading(self.machine))
+
     def capabilities(self) -> Capabilities:
         profile = self.machine.profile
         no_call = Capability(

@@ -129,17 +129,7 @@ class Tracer:
         return int(others[0]) if mapping and len(others) else pfn
 
     def _frame(self, pfn: int) -> FrameState | None:
-        if pfn < 0:
-            return None
-        frames = self.m.frames
-        flags = int(frames.flags[pfn])
-        return FrameState(
-            pfn,
-            int(frames.nid[pfn]),
-            tuple(name for value, name in FLAGS.items() if flags & value),
-            int(frames.refcount[pfn]),
-            int(frames.mapcount[pfn]),
-        )
+        return frame_state(self.m, pfn) if pfn >= 0 else None
 
     def _waiting(self, *pfns: int) -> tuple[str, ...]:
         return tuple(
@@ -152,6 +142,19 @@ class Tracer:
     def report(self) -> list[dict[str, Any]]:
         """The rows as plain data."""
         return [asdict(row) for row in self.rows]
+
+
+def frame_state(m: Machine, pfn: int) -> FrameState:
+    """A frame as it is now."""
+    frames = m.frames
+    flags = int(frames.flags[pfn])
+    return FrameState(
+        pfn,
+        int(frames.nid[pfn]),
+        tuple(name for value, name in FLAGS.items() if flags & value),
+        int(frames.refcount[pfn]),
+        int(frames.mapcount[pfn]),
+    )
 
 
 def _state(row: Row) -> tuple[object, ...]:

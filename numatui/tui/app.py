@@ -10,6 +10,7 @@ from textual.binding import Binding
 from backend.errors import NumatuiError
 from backend.kernel import Kernel
 from numatui import theming
+from numatui.tui.demo import DemoApp
 from numatui.tui.jobs import Job
 from numatui.tui.machine import simulated_time
 from numatui.tui.reading import SnapshotRead
@@ -18,12 +19,12 @@ from numatui.tui.screens.job import JobScreen
 from numatui.tui.screens.jobs import JobsScreen
 from numatui.tui.screens.processes import ProcessesScreen
 from numatui.tui.screens.question import Question
-from numatui.tui.state import INTERVALS, StatefulApp
+from numatui.tui.state import INTERVALS
 
 _HERE = Path(__file__).parent
 
 
-class NumatuiApp(StatefulApp):
+class NumatuiApp(DemoApp):
     """`notice`: said once at start, why it is this machine. `problem`: said too, what is wrong with the configuration.
     `own_themes`: a folder with themes besides the shipped ones."""
 
@@ -101,7 +102,7 @@ class NumatuiApp(StatefulApp):
         """Keys for simulated time are there only where there is one, those for jobs only when there are some."""
         if action == "speed":
             return simulated_time(self.kernel) is not None
-        return bool(self.jobs) if action == "jobs" else True
+        return bool(self.jobs) if action == "jobs" else super().check_action(action, parameters)
 
     def job_ended(self, job: Job) -> None:
         self.refresh_bindings()

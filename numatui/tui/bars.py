@@ -74,3 +74,12 @@ def sparkline(values: Sequence[float], width: int, glyphs: Glyphs) -> str:
 def length(pieces: Sequence[Piece]) -> int:
     """Cells that pieces take, of which each character takes one."""
     return sum(len(text) for text, _ in pieces)
+
+
+def fitted(pieces: Sequence[Piece], width: int) -> list[Piece]:
+    """Exactly `width` cells."""
+    out: list[Piece] = []
+    for text, role in pieces:
+        out.append((text[:width], role))
+        width -= len(out[-1][0])
+    return [*out, (" " * width, "")]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 
 from backend.errors import NumatuiError, UsageError
-from numatui import config
+from numatui import config, theming
 from numatui.tui.app import NumatuiApp
-from numatui.tui.machine import Choice, open_machine, simulated_time
+from numatui.tui.machine import Choice, Machine, open_machine, simulated_time
 
 
 def start(choice: Choice) -> int:
@@ -19,19 +19,38 @@ def start(choice: Choice) -> int:
             "numatui ps, nodes and the other commands do without; see --help",
         )
     machine = open_machine(choice)
-    clock = simulated_time(machine.kernel)
+    settings, problem = config.Config(), ""
+    try:
+        settings = config.load()
+    except NumatuiError as exc:
+        problem = str(exc)
+    interval, theme = settings.interval, settings.theme
+    while True:
+        app = NumatuiApp(machine.kernel, machine.notice, interval, theme, config.folder() / "themes", problem)
+        run(app)
+        if not app.next_scenario:
+            return app.return_code or 0
+        interval, theme, problem = app.interval, app.theme.removeprefix(theming.PREFIX), ""
+        machine = open_scenario_instead(app.next_scenario, machine)
+
+
+def run(app: NumatuiApp) -> None:
+    """The app from its start to its end, with its machine's time running."""
+    clock = simulated_time(app.kernel)
     if clock is not None:
         clock.start()
     try:
-        settings, problem = config.Config(), ""
-        try:
-            settings = config.load()
-        except NumatuiError as exc:
-            problem = str(exc)
-        themes = config.folder() / "themes"
-        app = NumatuiApp(machine.kernel, machine.notice, settings.interval, settings.theme, themes, problem)
         app.run()
-        return app.return_code or 0
     finally:
         if clock is not None:
             clock.stop()
+
+
+def open_scenario_instead(name: str, machine: Machine) -> Machine:
+    """The machine of a scenario in place of another; that one again, with a note why, where it cannot be opened."""
+    from backend.emulator.kernel import open_scenario
+
+    try:
+        return Machine(open_scenario(name))
+    except NumatuiError as exc:
+        return Machine(machine.kernel, str(exc))

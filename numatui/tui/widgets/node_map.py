@@ -115,10 +115,12 @@ class NodeMap(ScrollView, can_focus=True):
         if index >= len(self.nodes):
             return Strip([Segment("", base)]).adjust_cell_length(self.size.width, base)
         node = self.nodes[index]
-        segments = paint.segments(_fitted(self._source(node, left), left), base + self._cursor("from", index))
+        segments = paint.segments(
+            bars.fitted(self._source(node, left), left), base + self._cursor("from", index)
+        )
         segments += paint.segments([(" ", ""), *self._arrows[index], (" ", "")], base)
         segments += paint.segments(
-            _fitted(self._target(node, right), right), base + self._cursor("to", index)
+            bars.fitted(self._target(node, right), right), base + self._cursor("to", index)
         )
         return Strip(segments).adjust_cell_length(self.size.width, base)
 
@@ -215,12 +217,3 @@ class NodeMap(ScrollView, can_focus=True):
             self.cursor = index
             self.action_toggle()
         self.refresh()
-
-
-def _fitted(pieces: list[Piece], width: int) -> list[Piece]:
-    """Exactly `width` cells."""
-    out: list[Piece] = []
-    for text, role in pieces:
-        out.append((text[:width], role))
-        width -= len(out[-1][0])
-    return [*out, (" " * width, "")]
