@@ -58,7 +58,8 @@ class Stat:
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """One process as it was read. Names are as the kernel gives them: pass them through `printable` to show them."""
+    """One process as it was read. Names are as the kernel gives them: pass them through `printable` to show them.
+    `ticks`: CPU time of all its threads so far, in hundredths of a second."""
 
     identity: Identity
     ppid: int
@@ -75,6 +76,7 @@ class Process:
     mems_allowed: NodeSet | None
     cpuset: str
     is_kernel_thread: bool
+    ticks: int = 0
 
     @property
     def pid(self) -> int:
@@ -146,6 +148,7 @@ def read_process(kernel: Kernel, pid: int, stat: Stat | None = None) -> Process:
         mems_allowed=_optional_list(NodeSet, status.get("Mems_allowed_list")),
         cpuset=_cpuset(kernel, pid),
         is_kernel_thread=stat.is_kernel_thread,
+        ticks=stat.ticks,
     )
 
 
@@ -153,7 +156,7 @@ def bare_process(stat: Stat, page_size: int) -> Process:
     """A process of which only `stat` could be read."""
     return Process(
         stat.identity, stat.ppid, stat.comm, f"[{stat.comm}]", -1, "?", stat.state, stat.threads, stat.cpu,
-        stat.rss * page_size, 0, None, None, "?", stat.is_kernel_thread,
+        stat.rss * page_size, 0, None, None, "?", stat.is_kernel_thread, stat.ticks,
     )  # fmt: skip
 
 

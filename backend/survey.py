@@ -204,6 +204,7 @@ class Surveyor:
             threads=stat.threads,
             cpu=stat.cpu,
             rss=stat.rss * self._page_size,
+            ticks=stat.ticks,
         )
 
     def _running(self, stat: Stat, last: Running | None) -> Running:

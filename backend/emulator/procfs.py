@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -45,7 +45,7 @@ def read(m: Machine, caller: Caller, path: str, offset: int, size: int) -> bytes
         thread = next((one for one in task.threads if one.tid == int(match[2])), None) if task else None
         if task is None or thread is None or match[3] not in ("stat", "comm"):
             raise os_error(errno.ENOENT, path)
-        data = _stat(m, task, thread) if match[3] == "stat" else thread.name + b"\n"
+        data = _stat(m, task, thread, [thread]) if match[3] == "stat" else thread.name + b"\n"
         return _slice(data, offset, size)
     if match := _NODE.match(path):
         node = int(match[1])
@@ -128,14 +128,16 @@ def _read_process(
     return _slice(render(m, task), offset, size)
 
 
-def _stat(m: Machine, task: Task, thread: Thread) -> bytes:
+def _stat(m: Machine, task: Task, thread: Thread, threads: Sequence[Thread]) -> bytes:
+    """`threads`: whose CPU time counts, all of them in the file of the process (do_task_stat())."""
+    ticks = int(sum(one.ticks for one in threads))
     mm = task.mm
     size = sum(vma.pages for vma in mm.vmas) if mm else 0
     rss = mm.rss if mm else 0
     state = "R" if thread.rate else "S"
     flags = _PF_KTHREAD if mm is None else 0
     fields = [
-        state, task.ppid, task.pid, task.pid, 0, -1, flags, task.min_flt, 0, 0, 0, int(thread.ticks), 0, 0, 0, 20, 0,
+        state, task.ppid, task.pid, task.pid, 0, -1, flags, task.min_flt, 0, 0, 0, ticks, 0, 0, 0, 20, 0,
         len(task.threads), 0, task.start_time, size * m.page_size, rss, 18446744073709551615, *[0] * 12, 17, thread.cpu, *[0] * 13,
     ]  # fmt: skip
     return b"%d (%s) " % (thread.tid, thread.name) + " ".join(map(str, fields)).encode() + b"\n"
@@ -363,7 +365,7 @@ def _cpus(m: Machine) -> bytes:
 
 
 _PROCESS_FILES: dict[str, Callable[[Machine, Task], bytes]] = {
-    "stat": lambda m, task: _stat(m, task, task.leader),
+    "stat": lambda m, task: _stat(m, task, task.leader, task.threads),
     "status": _status,
     "statm": lambda m, task: (
         f"{sum(v.pages for v in task.mm.vmas) if task.mm else 0} {task.mm.rss if task.mm else 0} 0 0 0 0 0\n".encode()

@@ -1,0 +1,167 @@
+"""Which nodes of a process to move where, so that each page comes nearer by the one rule of `remap`. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import dataclass
+from itertools import combinations
+
+from backend.advice.advice import Surroundings
+from backend.advice.movable import Obstacle, movable
+from backend.advice.room import Room, arriving
+from backend.nodeset import NodeSet
+from backend.placement import Placement
+from backend.process import Process
+from backend.remap import Move, remap
+
+_LEAST_SHARE = 0.1
+"""A node where less of the time is spent is no target."""
+_MOST_PLACES = 4
+_MOST_TARGETS = 3
+_WORTH = 0.01
+"""A source with less than this share of the memory is not worth a move of its own."""
+_CLEARLY = 0.98
+"""More targets have to bring the cost at least this far down, compared with fewer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A process that may be given advice. `by_node`: bytes, as the placement has them."""
+
+    process: Process
+    placement: Placement
+    places: Mapping[int, float]
+
+    @property
+    def by_node(self) -> dict[int, int]:
+        return self.placement.bytes_by_node
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """`amounts`: bytes that are expected to move, by move. `after`: the mean cost of an access then."""
+
+    sources: NodeSet
+    targets: NodeSet
+    moves: tuple[Move, ...]
+    amounts: Mapping[Move, int]
+    after: float
+
+
+def targets_of(places: Mapping[int, float], world: Surroundings) -> list[int]:
+    """The nodes that memory should be on: where it runs, or what is nearest to there among the nodes with memory; the most
+    important first."""
+    memory = [*world.topology.memory_ids]
+    costs, out = world.costs, dict[int, float]()
+    for place, share in sorted(places.items(), key=lambda item: (-item[1], item[0]))[:_MOST_PLACES]:
+        if share >= _LEAST_SHARE and memory:
+            best = min(memory, key=lambda node: (costs.of(place, node), node != place, node))
+            out[best] = out.get(best, 0.0) + share
+    return [*out]
+
+
+def far_bytes(by_node: Mapping[int, int], places: Mapping[int, float], world: Surroundings) -> int:
+    """How much could be nearer: what is on nodes that cost more than the best of those it runs on."""
+    targets = targets_of(places, world)
+    if not targets:
+        return 0
+    best = min(world.costs.from_places(places, target) for target in targets)
+    return sum(
+        amount for node, amount in by_node.items() if world.costs.from_places(places, node) > best * 1.001
+    )
+
+
+def choose(one: Subject, world: Surroundings, room: Room, ignored: Container[Obstacle] = ()) -> Choice | None:
+    """The best there is: the fewest targets that bring the cost down as far. `ignored`: what is not to
+    be in the way. None where nothing would surely make the process faster."""
+    best: Choice | None = None
+    candidates = targets_of(one.places, world)
+    for count in range(1, min(len(candidates), _MOST_TARGETS) + 1):
+        found = [
+            choice
+            for targets in combinations(candidates, count)
+            if (choice := _for_targets(one, NodeSet(targets), world, room, ignored)) is not None
+        ]
+        for choice in found:
+            if best is None or choice.after < best.after * (
+                _CLEARLY if len(choice.targets) > len(best.targets) else 1
+            ):
+                best = choice
+    return best
+
+
+def _for_targets(
+    one: Subject,
+    targets: NodeSet,
+    world: Surroundings,
+    room: Room,
+    ignored: Container[Obstacle],
+) -> Choice | None:
+    """With exactly these targets: sources that should not move are taken away until the rest may, and fits."""
+    allowed = one.process.mems_allowed
+    if allowed is not None and "cpuset" not in ignored and not targets.issubset(allowed):
+        return None
+    by_node = one.by_node
+    amounts = {
+        target: movable(one.placement, target, ignored, world.moves_all and "shared" not in ignored)
+        for target in targets
+    }
+    least = max(world.page_size, sum(by_node.values()) * _WORTH)
+    sources = NodeSet(node for node, amount in by_node.items() if amount) & world.topology.ids - targets
+    moves: tuple[Move, ...] = ()
+    while sources:
+        moves = remap(sources, targets, world.rule)
+        wrong = [
+            move
+            for move in moves
+            if amounts[move.target].get(move.source, 0) < least
+            or not nearer(one, move, targets, world)
+            or ("slow-memory" not in ignored and _slower(move, world.conditions.tiers))
+        ]
+        if not wrong and "room" not in ignored:
+            wrong = _too_much(one, moves, world, room)
+        if not wrong:
+            break
+        sources -= NodeSet(
+            [_least_worth(wrong, one, world).source] if len(targets) > 1 else (m.source for m in wrong)
+        )
+    if not sources or NodeSet(move.target for move in moves) != targets:
+        return None
+    moving = {move: amounts[move.target][move.source] for move in moves}
+    after = dict(by_node)
+    for move, amount in moving.items():
+        after[move.source] -= amount
+        after[move.target] = after.get(move.target, 0) + amount
+    return Choice(sources, targets, moves, moving, world.costs.mean(one.places, after))
+
+
+def nearer(one: Subject, move: Move, targets: NodeSet, world: Surroundings) -> bool:
+    """Whether this move lowers the mean cost and makes the process faster, whichever of its pages it uses."""
+    costs, places = world.costs, one.places
+    if costs.from_places(places, move.target) >= costs.from_places(places, move.source):
+        return False
+    holding = [*(node for node, amount in one.by_node.items() if amount), *targets]
+    return costs.surely_nearer(places, move.source, move.target, holding)
+
+
+def _slower(move: Move, tiers: Mapping[int, int]) -> bool:
+    return move.source in tiers and move.target in tiers and tiers[move.target] > tiers[move.source]
+
+
+def _least_worth(moves: Iterable[Move], one: Subject, world: Surroundings) -> Move:
+    costs = world.costs
+    return min(
+        moves,
+        key=lambda move: (
+            costs.from_places(one.places, move.source) - costs.from_places(one.places, move.target),
+            move.source,
+        ),
+    )
+
+
+def _too_much(one: Subject, moves: Iterable[Move], world: Surroundings, room: Room) -> list[Move]:
+    """The move that brings least to a target for which more comes than there is room; none where all fits."""
+    for (target, size), amount in arriving(one, moves, world.page_size).items():
+        if amount > room.get((target, size), 0):
+            return [_least_worth((move for move in moves if move.target == target), one, world)]
+    return []

@@ -1,0 +1,141 @@
+"""Reading what advice is made from: the machine, and the mappings of those that may be given some."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from backend.access_cost import read_costs
+from backend.advice.advice import Advice, Limits, Surroundings
+from backend.advice.judging import advise, needs_a_look
+from backend.advice.observing import History, Observation
+from backend.conditions import read_conditions
+from backend.errors import NotFound, NotPermitted, ParseError
+from backend.facts import read_fact, release
+from backend.kernel import Kernel
+from backend.placement import Placement, read_placement
+from backend.plan import rule_of
+from backend.prepare import PlacementReader
+from backend.process import Identity, Process
+from backend.survey import Surveyor
+from backend.topology import Topology, read_topology
+
+READINGS = 6
+"""So many readings a watch has at most, and two at least."""
+_REST_NS = 10_000_000_000
+"""The mappings of a process are read again after this, or when its memory is elsewhere."""
+_CHANGED = 0.02
+
+
+def surroundings(kernel: Kernel, topology: Topology) -> Surroundings:
+    """The machine as it is now. Never raises."""
+    conditions = read_conditions(kernel, topology, "auto")
+    uid, privileged = kernel.credentials()
+    by_nodes = conditions.balancing or not kernel.capabilities()["move_pages"].available
+    uptime = read_fact(kernel, "/proc/uptime").split()
+    return Surroundings(
+        topology=topology,
+        costs=read_costs(topology),
+        conditions=conditions,
+        rule=rule_of(release(kernel)),
+        page_size=kernel.page_size,
+        uid=uid,
+        moves_all=privileged and by_nodes,
+        uptime=_number(uptime[0]) if uptime else None,
+        changing=kernel.source != "replay",
+    )
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text[:20])
+    except ValueError:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    placement: Placement
+    read_at: int
+    by_node: Mapping[int, int]
+
+
+class Adviser:
+    """Advice again and again; mappings of processes are kept for a while, so that large ones are not walked each time. `exact`:
+    large processes by numa_maps too, which tells their policies and holds them up."""
+
+    def __init__(self, kernel: Kernel, limits: Limits | None = None, exact: bool = False) -> None:
+        self.kernel = kernel
+        self.limits = limits or Limits()
+        self.exact = exact or kernel.source != "live"
+        self._kept: dict[Identity, _Kept] = {}
+
+    def advise(self, observations: Mapping[Identity, Observation], topology: Topology) -> list[Advice]:
+        """Of these processes. Raises OSError only where the kernel cannot be read at all."""
+        world = surroundings(self.kernel, topology)
+        reader = PlacementReader(self.kernel)
+        now = self.kernel.clock()
+        kept: dict[Identity, _Kept] = {}
+        for identity in needs_a_look(observations, world, self.limits):
+            row = observations[identity].row
+            one = self._kept.get(identity)
+            by_node = row.by_node or {}
+            if one is None or now - one.read_at > _REST_NS or _differ(one.by_node, by_node):
+                try:
+                    placement = (
+                        read_placement(self.kernel, identity.pid) if self.exact else reader.read(row.process)
+                    )
+                    one = _Kept(placement, now, by_node)
+                except (NotFound, NotPermitted, ParseError):
+                    continue
+            kept[identity] = one
+        self._kept = kept
+        placements = {identity: one.placement for identity, one in kept.items()}
+        return advise(observations, placements, world, self.limits)
+
+
+def _differ(before: Mapping[int, int], now: Mapping[int, int]) -> bool:
+    """Whether so much lies elsewhere that the mappings have to be read again."""
+    change = sum(abs(before.get(node, 0) - now.get(node, 0)) for node in {*before, *now})
+    return change > _CHANGED * sum(now.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """What was seen. `seconds`: for how long; `readings`: how often."""
+
+    topology: Topology
+    observations: Mapping[Identity, Observation]
+    seconds: float
+    readings: int
+
+
+def watch(
+    kernel: Kernel,
+    seconds: float,
+    wanted: Callable[[Process], bool],
+    on_reading: Callable[[float], None] = lambda share: None,
+) -> Watch:
+    """Look at processes several times within so many seconds, of simulated time in a demo; once at a recording, where none
+    passes. `on_reading` is told how far it has come, 0 to 1. Raises OSError, ParseError, NotSupported."""
+    topology = read_topology(kernel)
+    surveyor = Surveyor(kernel, topology)
+    history = History()
+    pauses = READINGS - 1 if kernel.source != "replay" and seconds > 0 else 0
+    begin = kernel.clock()
+    for number in range(pauses + 1):
+        if number:
+            due = begin + int(seconds * 1e9 * number / pauses)
+            kernel.pause(max(1, due - kernel.clock()))
+        if number == pauses:
+            surveyor.expire()
+            surveyor.topology = topology = read_topology(kernel)
+        history.add(kernel.clock(), surveyor.read(wanted))
+        on_reading((number + 1) / (pauses + 1))
+    return Watch(topology, history.observations, (kernel.clock() - begin) / 1e9, pauses + 1)
+
+
+def limits_for(seconds: float, least: int | None = None) -> Limits:
+    """For a watch of so many seconds: most of a short one must have been spent where the process runs."""
+    limits = replace(Limits(), settled=min(Limits().settled, seconds * 0.75))
+    return limits if least is None else replace(limits, least=least)

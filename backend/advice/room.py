@@ -1,0 +1,52 @@
+"""How much more a node may be given on advice: what is free without what must stay free."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+from backend.placement import Placement
+from backend.plan import huge_bytes
+from backend.remap import Move
+from backend.topology import Topology
+
+Room = Mapping[tuple[int, int], int]
+"""(node, 0) → bytes of ordinary memory; (node, size) → pages of its pool of hugetlb pages of that size."""
+RESERVED = 50
+"""A 50th of a node stays free beside the low watermark: for what its own processes allocate next."""
+
+
+class HasPlacement(Protocol):
+    @property
+    def placement(self) -> Placement: ...
+
+
+def room_of(topology: Topology, page_size: int) -> dict[tuple[int, int], int]:
+    """Of all nodes with memory, 0 where there is nothing to spare."""
+    out: dict[tuple[int, int], int] = {}
+    for node in topology.nodes:
+        if node.has_memory:
+            reserve = topology.low_watermarks.get(node.id, 0) * page_size + node.total // RESERVED
+            out[node.id, 0] = max(0, node.free - reserve)
+            out.update({(node.id, pool.size): pool.free for pool in node.huge_pools})
+    return out
+
+
+def arriving(one: HasPlacement, moves: Iterable[Move], page_size: int) -> dict[tuple[int, int], int]:
+    """What comes to the targets at most, as `Room` counts it: all that is on the sources."""
+    huge = huge_bytes(one.placement, page_size)
+    by_node = one.placement.bytes_by_node
+    out: dict[tuple[int, int], int] = {}
+    for move in moves:
+        ordinary = by_node.get(move.source, 0)
+        for size, where in huge.items():
+            if amount := where.get(move.source, 0):
+                out[move.target, size] = out.get((move.target, size), 0) + amount // size
+                ordinary -= amount
+        out[move.target, 0] = out.get((move.target, 0), 0) + ordinary
+    return out
+
+
+def fits(coming: Mapping[tuple[int, int], int], room: Room) -> bool:
+    """Whether there is room for all of it."""
+    return all(amount <= room.get(key, 0) for key, amount in coming.items())
