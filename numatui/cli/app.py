@@ -11,7 +11,21 @@ import typer
 
 from backend.errors import NumatuiError
 from numatui import __version__
-from numatui.cli import bench, cgroups, cpuset, doctor, emulate, jobs, migrate, nodes, plan, ps, show, undo
+from numatui.cli import (
+    advise,
+    bench,
+    cgroups,
+    cpuset,
+    doctor,
+    emulate,
+    jobs,
+    migrate,
+    nodes,
+    plan,
+    ps,
+    show,
+    undo,
+)
 from numatui.cli.source import Choice
 
 COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
@@ -22,6 +36,7 @@ COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
     "migrate": migrate.migrate,
     "jobs": jobs.jobs,
     "undo": undo.undo,
+    "advise": advise.advise,
     "cgroups": cgroups.cgroups,
     "cpuset": cpuset.cpuset,
     "emulate": emulate.emulate,

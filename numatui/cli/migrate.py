@@ -84,7 +84,7 @@ def migrate(
         confirm(plan.bytes, yes, also=bool(confinements))
         options = replace(options, cpusets=tuple((one.path, str(one.mems)) for one in confinements))
         _widen(kernel, confinements)
-        outcomes, errors = _run(kernel, plan, options, quiet=json)
+        outcomes, errors = carry_out(kernel, plan, options, quiet=json)
         said = _narrow(kernel, confinements, outcomes, errors)
     from numatui.cli.outcomes import exit_with, outcome_document, print_outcome
 
@@ -158,7 +158,7 @@ def _narrow(
     return said
 
 
-def _run(
+def carry_out(
     kernel: Kernel, plan: Plan, options: Options, quiet: bool
 ) -> tuple[list[Outcome], list[NumatuiError]]:
     """One process after the other; what one cannot be done for does not keep the others from it."""

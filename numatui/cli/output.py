@@ -44,9 +44,14 @@ def print_csv(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         writer.writerow([printable(value, 4096) if isinstance(value, str) else value for value in row])
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], flexible: int | None = None) -> None:
+def print_table(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    flexible: int | None = None,
+    below: Sequence[str] = (),
+) -> None:
     """Plain columns, as wide as their contents; a name that starts with `>` aligns its column to the right. On a terminal
-    the column `flexible` is cut to what is left."""
+    the column `flexible` is cut to what is left. `below`: a line that stands under each row."""
     names = [column.removeprefix(">") for column in columns]
     right = [column.startswith(">") for column in columns]
     cells = [names, *[[printable(cell, 4096) for cell in row] for row in rows]]
@@ -56,11 +61,13 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], flexible:
 
         room = shutil.get_terminal_size().columns - sum(widths) - 2 * (len(widths) - 1) + widths[flexible]
         widths[flexible] = max(8, min(widths[flexible], room))
-    for row in cells:
+    for number, row in enumerate(cells, -1):
         parts = [
             _fit(cell, width, to_right) for cell, width, to_right in zip(row, widths, right, strict=True)
         ]
         sys.stdout.write("  ".join(parts).rstrip() + "\n")
+        if 0 <= number < len(below):
+            sys.stdout.write(f"  {printable(below[number], 4096)}\n")
 
 
 def note(text: str) -> None:

@@ -48,7 +48,7 @@ def ps(
 
     def wanted(process: Process) -> bool:
         seen.update((process.user, str(process.uid)))
-        return _wanted(process, pattern or [], user)
+        return matches(process, pattern or [], user)
 
     rows = Surveyor(kernel, topology, large=NEVER if exact else None).read(wanted)
     if user is not None and user not in seen:
@@ -95,7 +95,8 @@ def parse_size(text: str) -> int:
     return int(float(match[1]) * 1024 ** " KMGTP".index(match[2].upper() or " "))
 
 
-def _wanted(process: Process, patterns: list[str], user: str | None) -> bool:
+def matches(process: Process, patterns: list[str], user: str | None) -> bool:
+    """Whether it is this user's, and has one of these pids or parts of names. This command itself has to be named by its pid."""
     if user is not None and user not in (process.user, str(process.uid)):
         return False
     return not patterns or any(

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from textual.app import App
 from textual.message import Message
 
+from backend.advice.observing import History, Observation
 from backend.errors import NumatuiError, describe_oserror
 from backend.facts import balancing, release
 from backend.kernel import Capabilities, Kernel
+from backend.process import Identity
 from backend.survey import Row, Surveyor
 from backend.topology import Topology, read_topology
 
@@ -30,13 +33,15 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One reading. `throughput`: operations a second by pid, where the kernel tells."""
+    """One reading. `throughput`: operations a second by pid, where the kernel tells; `observations`: what was seen of each
+    process up to now."""
 
     facts: Facts
     topology: Topology
     rows: tuple[Row, ...]
     throughput: dict[int, float] | None
     balancing: bool
+    observations: Mapping[Identity, Observation] = field(default_factory=dict)
 
 
 @dataclass
@@ -62,6 +67,7 @@ class Reader:
         self.app = app
         self._facts: Facts | None = None
         self._surveyor: Surveyor | None = None
+        self._history = History()
         self._wanted = threading.Event()
         self._ended = False
         self._anew = False
@@ -94,7 +100,10 @@ class Reader:
             self._anew = False
             self._surveyor.expire()
         rows = tuple(self._surveyor.read())
-        return Snapshot(self._facts, topology, rows, read_throughput(kernel), balancing(kernel))
+        observations = self._history.add(kernel.clock(), rows)
+        return Snapshot(
+            self._facts, topology, rows, read_throughput(kernel), balancing(kernel), observations
+        )
 
     def _run(self) -> None:
         while True:

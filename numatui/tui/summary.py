@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 
 from backend.kernel import Kernel
@@ -13,6 +12,7 @@ from backend.process import Process
 from backend.text import printable
 from backend.topology import Topology
 from numatui.format import BASIS, duration, size
+from numatui.shell import migrate_command
 from numatui.tui import bars
 from numatui.tui.glyphs import Glyphs
 from numatui.tui.paint import Piece
@@ -96,8 +96,5 @@ def before_after(
 
 def command_line(plan: Plan, kernel: Kernel, move_all: bool) -> str:
     """The command that does the same, on the same machine."""
-    machine = f" --{kernel.source} {shlex.quote(kernel.reference)}" if kernel.source != "live" else ""
-    pids = " ".join(str(one.process.pid) for one in plan.processes)
-    method = f" --method {plan.method}" if plan.method != "auto" else ""
-    every = " --all" if move_all else ""
-    return f"numatui{machine} migrate {pids} --from {plan.sources} --to {plan.targets}{method}{every}"
+    pids = [one.process.pid for one in plan.processes]
+    return migrate_command(kernel, pids, plan.sources, plan.targets, plan.method, move_all)

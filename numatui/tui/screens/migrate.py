@@ -42,7 +42,7 @@ class SubjectsRead(Message):
 
 
 class MigrateScreen(Screen[None]):
-    """For one process or several."""
+    """For one process or several. `sources`, `targets`: what to begin with, instead of what is proposed."""
 
     BINDINGS: ClassVar = [
         Binding("enter", "start", "Start", key_display="Enter"),
@@ -54,8 +54,14 @@ class MigrateScreen(Screen[None]):
         Binding("escape", "leave", "Back", key_display="Esc"),
     ]
 
-    def __init__(self, processes: Sequence[Process]) -> None:
+    def __init__(
+        self,
+        processes: Sequence[Process],
+        sources: NodeSet | None = None,
+        targets: NodeSet | None = None,
+    ) -> None:
         super().__init__()
+        self.given = (sources, targets) if sources and targets else None
         self.processes = list(processes)
         self.subjects: list[Subject] | None = None
         self.problems: list[str] = []
@@ -123,7 +129,7 @@ class MigrateScreen(Screen[None]):
         self.subjects, self.problems = event.subjects, event.problems
         snapshot = self.snapshot
         if first and snapshot is not None:
-            self.sources, self.targets = proposal(self.subjects, snapshot.topology)
+            self.sources, self.targets = self.given or proposal(self.subjects, snapshot.topology)
             self._write_sets()
         self._title()
         self._replan()

@@ -27,6 +27,7 @@ class ProcessesScreen(Screen[None]):
 
     BINDINGS: ClassVar = [
         Binding("m,f9", "migrate", "Migrate", key_display="m"),
+        Binding("a", "advice", "Advice"),
         Binding("slash,f4,f3", "filter", "Filter", key_display="/"),
         Binding("escape", "clear", "Clear filter and tags", show=False),
         Binding("n,f2", "nodes", "Show or hide the nodes", show=False),
@@ -83,6 +84,11 @@ class ProcessesScreen(Screen[None]):
             state_of(self).tell("no process to migrate", severity="warning")
             return
         self.app.push_screen(MigrateScreen([row.process for row in rows]))
+
+    def action_advice(self) -> None:
+        from numatui.tui.screens.advice import AdviceScreen
+
+        self.app.push_screen(AdviceScreen())
 
     def action_filter(self) -> None:
         self._edit(True)

@@ -1,0 +1,25 @@
+"""The commands that do from a shell what was done, or is advised, here."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable
+
+from backend.kernel import Kernel
+from backend.nodeset import NodeSet
+
+
+def migrate_command(
+    kernel: Kernel,
+    pids: Iterable[int],
+    sources: NodeSet,
+    targets: NodeSet,
+    method: str = "auto",
+    move_all: bool = False,
+) -> str:
+    """`numatui migrate …` on the same machine."""
+    machine = f" --{kernel.source} {shlex.quote(kernel.reference)}" if kernel.source != "live" else ""
+    chosen = f" --method {method}" if method != "auto" else ""
+    every = " --all" if move_all else ""
+    named = " ".join(map(str, pids))
+    return f"numatui{machine} migrate {named} --from {sources} --to {targets}{chosen}{every}"
