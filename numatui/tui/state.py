@@ -7,23 +7,29 @@ import time
 from pathlib import Path
 from typing import Any
 
+from textual import work
 from textual.app import App
 from textual.dom import DOMNode
 from textual.reactive import reactive
 
+from backend.journal import state_dir
 from backend.kernel import Kernel
 from backend.options import Options
 from backend.plan import Method, Plan
+from backend.process import Identity
 from backend.text import printable
 from numatui.tui.jobs import Job, JobEnded, JobProgress
+from numatui.tui.kept import Kept
 from numatui.tui.machine import other_speed, simulated_time
+from numatui.tui.moved import read_moved
 from numatui.tui.reading import Reader, ReadFailed, SnapshotRead
 
 INTERVALS = (0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 
 
 class StatefulApp(App[int]):
-    """Reads the kernel every `interval` seconds (0: only when asked) and runs jobs. Reactives: `snapshot` (the last
+    """Reads the kernel every `interval` seconds (0: only when asked) and runs jobs. `kept`: how it was left the last time.
+    `moved`: when numatui moved a process, as text. Reactives: `snapshot` (the last
     reading), `stalled` (seconds that a reading has been under way when it is late), `job_ticks` (counts whenever a
     job has come further), `speed` (of simulated time),
     `error` (why the last reading failed).
@@ -37,10 +43,13 @@ class StatefulApp(App[int]):
     speed: reactive[float] = reactive(1.0)
     error: reactive[str] = reactive("")
 
-    def __init__(self, kernel: Kernel, interval: float = 1.0) -> None:
+    def __init__(self, kernel: Kernel, kept: Kept | None = None, interval: float | None = None) -> None:
         super().__init__()
         self.kernel = kernel
+        self.kept = kept or Kept()
+        interval = self.kept.interval if interval is None else interval
         self.jobs: list[Job] = []
+        self.moved: dict[Identity, str] = {}
         self.set_reactive(StatefulApp.interval, interval)
         self._reader = Reader(kernel, self)
         self._asked_at: float | None = None
@@ -50,6 +59,7 @@ class StatefulApp(App[int]):
     def on_mount(self) -> None:
         self._reader.start()
         self.read_now()
+        self._read_moved()
         self.set_interval(0.125, self._tick)
 
     def on_unmount(self) -> None:
@@ -58,6 +68,18 @@ class StatefulApp(App[int]):
             job.cancel.set()
         if self._folder is not None and all(job.ended for job in self.jobs):
             self._folder.cleanup()
+
+    @work(thread=True, group="moved", exclusive=True, exit_on_error=False)
+    def _read_moved(self) -> None:
+        """From the journals; a demo has only those of its own."""
+        folder = self._job_folder()
+        if folder is not None or self.kernel.source == "live":
+            found = read_moved(self.kernel, folder or state_dir())
+            self.call_from_thread(setattr, self, "moved", found)
+
+    def _job_folder(self) -> Path | None:
+        """Where the journals of a demo's jobs are; they go with the app."""
+        return Path(self._folder.name) / "jobs" if self._folder is not None else None
 
     def read_now(self, anew: bool = False) -> None:
         """Ask for a reading, unless one is under way. `anew`: of all processes, also those that are looked at seldom; it then
@@ -91,14 +113,12 @@ class StatefulApp(App[int]):
 
     def start_job(self, plan: Plan, method: Method, move_all: bool) -> Job:
         """Carry out a plan in a worker. The journal of a demo goes to a folder that ends with the app."""
-        folder = None
         if self.kernel.source == "demo":
             self._folder = self._folder or tempfile.TemporaryDirectory(prefix="numatui-demo-")
-            folder = Path(self._folder.name) / "jobs"
         job = Job(
             self.kernel,
             plan,
-            Options(method=method, move_all=move_all, journal_dir=folder),
+            Options(method=method, move_all=move_all, journal_dir=self._job_folder()),
             len(self.jobs) + 1,
         )
         self.jobs.append(job)
@@ -113,6 +133,7 @@ class StatefulApp(App[int]):
 
     def on_job_ended(self, event: JobEnded) -> None:
         self.job_ticks += 1
+        self._read_moved()
         self.read_now(anew=True)
         self.job_ended(event.job)
 

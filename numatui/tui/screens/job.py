@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import ClassVar
 
 from textual.app import ComposeResult
-from textual.binding import Binding
 from textual.containers import VerticalScroll
 from textual.screen import Screen
 from textual.widgets import Footer, Static
@@ -16,6 +15,7 @@ from numatui.format import duration, percent, size
 from numatui.tui import bars
 from numatui.tui.glyphs import Glyphs, glyphs
 from numatui.tui.jobs import Job
+from numatui.tui.keys import key
 from numatui.tui.paint import Paint, Piece
 from numatui.tui.reading import Snapshot
 from numatui.tui.state import state_of
@@ -29,8 +29,8 @@ class JobScreen(Screen[None]):
     """Leaving it does not end the job."""
 
     BINDINGS: ClassVar = [
-        Binding("x", "cancel", "Cancel the job"),
-        Binding("escape,enter", "leave", "Back", key_display="Esc"),
+        key("x", "cancel", "Cancel the job", show=True),
+        key("escape,enter", "leave", "Back", show=True, display="Esc"),
     ]
 
     def __init__(self, job: Job) -> None:

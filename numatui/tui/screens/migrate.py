@@ -8,7 +8,6 @@ from typing import ClassVar
 
 from textual import on, work
 from textual.app import ComposeResult
-from textual.binding import Binding
 from textual.containers import Horizontal, VerticalScroll
 from textual.message import Message
 from textual.screen import Screen
@@ -24,6 +23,7 @@ from backend.process import Process, read_process
 from backend.text import printable
 from numatui.format import size
 from numatui.tui.glyphs import glyphs
+from numatui.tui.keys import key
 from numatui.tui.paint import Paint
 from numatui.tui.reading import Snapshot, problem_of
 from numatui.tui.screens.question import Question
@@ -45,13 +45,13 @@ class MigrateScreen(Screen[None]):
     """For one process or several."""
 
     BINDINGS: ClassVar = [
-        Binding("enter", "start", "Start", key_display="Enter"),
-        Binding("f", "edit('from')", "Type sources", show=False),
-        Binding("t", "edit('to')", "Type targets", show=False),
-        Binding("o", "method", "Method"),
-        Binding("a", "all", "Shared pages"),
-        Binding("x", "swap", "Exchange sources and targets", show=False),
-        Binding("escape", "leave", "Back", key_display="Esc"),
+        key("enter", "start", "Start", show=True, display="Enter"),
+        key("f", "edit('from')", "Type sources"),
+        key("t", "edit('to')", "Type targets"),
+        key("o", "method", "Method", show=True),
+        key("a", "all", "Shared pages", show=True),
+        key("x", "swap", "Exchange sources and targets"),
+        key("escape", "leave", "Back", show=True, display="Esc"),
     ]
 
     def __init__(self, processes: Sequence[Process]) -> None:

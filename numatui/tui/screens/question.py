@@ -6,19 +6,20 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from textual.app import ComposeResult
-from textual.binding import Binding
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Button, Static
+
+from numatui.tui.keys import key
 
 
 class Question(ModalScreen[bool]):
     """Answers True or False; Enter alone says no. `lines` may hold text from outside."""
 
     BINDINGS: ClassVar = [
-        Binding("y", "answer(True)", "Yes"),
-        Binding("n,escape,q", "answer(False)", "No"),
-        Binding("left,right", "app.focus_next", "Other answer", show=False),
+        key("y", "answer(True)", "Yes", show=True),
+        key("n,escape,q", "answer(False)", "No", show=True),
+        key("left,right", "app.focus_next", "Other answer"),
     ]
 
     def __init__(self, title: str, lines: Sequence[str], yes: str) -> None:
