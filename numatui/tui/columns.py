@@ -44,7 +44,7 @@ CHOICES = {
     "policy": "memory policy",
     "cpuset": "cpuset",
     "cgroup": "cgroup that its memory is charged to",
-    "moved": "who moved its memory, and when",
+    "moved": "when numatui moved its memory, and from where to where",
 }
 """The columns that can be chosen, in their order, with what they show. Mark, pid and command are always there."""
 DEFAULT = ("user", "cpu", "rss", "local", "nodes", "placement", "policy", "cpuset")
@@ -101,7 +101,7 @@ def process_columns(
         Column("policy", "POLICY", 10, lambda row, width: (printable(row.policy, width + 1), "dim" if row.policy == "default" else ""), rank=6, most=16, order=lambda row: row.policy),
         Column("cpuset", "CPUSET", 10, lambda row, width: (tail(printable(row.process.cpuset, 512), width), "dim" if row.process.cpuset == "/" else ""), rank=7, most=60, order=lambda row: row.process.cpuset),
         Column("cgroup", "CGROUP", 14, lambda row, width: (tail(printable(row.process.cgroup, 512), width), "dim" if row.process.cgroup == "/" else ""), rank=9, most=60, order=lambda row: row.process.cgroup),
-        Column("moved", "MOVED", 12, lambda row, width: printable(by_whom.get(row.process.identity, ""), width + 1), rank=9, most=24, order=lambda row: by_whom.get(row.process.identity)),
+        Column("moved", "MOVED", 16, lambda row, width: printable(by_whom.get(row.process.identity, ""), width + 1), rank=9, most=30, order=lambda row: by_whom.get(row.process.identity)),
     ]  # fmt: skip
     wanted = {*_PINNED, *chosen}
     return [

@@ -14,11 +14,11 @@ from textual.reactive import reactive
 
 from backend.journal import state_dir
 from backend.kernel import Kernel
-from backend.options import Options
-from backend.plan import Method, Plan
+from backend.plan import Plan
 from backend.process import Identity
 from backend.text import printable
-from numatui.tui.jobs import Job, JobEnded, JobProgress
+from numatui.tui.how import How
+from numatui.tui.jobs import Job, JobEnded, JobProgress, migration, undoing
 from numatui.tui.kept import Kept
 from numatui.tui.machine import other_speed, simulated_time
 from numatui.tui.moved import read_moved
@@ -29,10 +29,10 @@ INTERVALS = (0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 
 class StatefulApp(App[int]):
     """Reads the kernel every `interval` seconds (0: only when asked) and runs jobs. `kept`: how it was left the last time.
-    `moved`: when numatui moved a process, as text. Reactives: `snapshot` (the last
+    Reactives: `snapshot` (the last
     reading), `stalled` (seconds that a reading has been under way when it is late), `job_ticks` (counts whenever a
     job has come further), `speed` (of simulated time),
-    `error` (why the last reading failed).
+    `error` (why the last reading failed), `moved` (when numatui moved a process, as text).
     """
 
     snapshot = reactive[Any](None, always_update=True)
@@ -42,6 +42,7 @@ class StatefulApp(App[int]):
     job_ticks: reactive[int] = reactive(0)
     speed: reactive[float] = reactive(1.0)
     error: reactive[str] = reactive("")
+    moved: reactive[dict[Identity, str]] = reactive(dict[Identity, str])
 
     def __init__(self, kernel: Kernel, kept: Kept | None = None, interval: float | None = None) -> None:
         super().__init__()
@@ -49,7 +50,6 @@ class StatefulApp(App[int]):
         self.kept = kept or Kept()
         interval = self.kept.interval if interval is None else interval
         self.jobs: list[Job] = []
-        self.moved: dict[Identity, str] = {}
         self.set_reactive(StatefulApp.interval, interval)
         self._reader = Reader(kernel, self)
         self._asked_at: float | None = None
@@ -111,16 +111,18 @@ class StatefulApp(App[int]):
         """A notification. The text may hold names from outside: it is never read as markup."""
         self.notify(printable(text, 400), markup=False, **options)
 
-    def start_job(self, plan: Plan, method: Method, move_all: bool) -> Job:
+    def start_job(self, plan: Plan, how: How, command: str = "") -> Job:
         """Carry out a plan in a worker. The journal of a demo goes to a folder that ends with the app."""
         if self.kernel.source == "demo":
             self._folder = self._folder or tempfile.TemporaryDirectory(prefix="numatui-demo-")
-        job = Job(
-            self.kernel,
-            plan,
-            Options(method=method, move_all=move_all, journal_dir=self._job_folder()),
-            len(self.jobs) + 1,
-        )
+        options = how.options(self.kernel, self._job_folder())
+        return self._begin(migration(self.kernel, plan, options, len(self.jobs) + 1, command))
+
+    def start_undo(self, job: Job) -> Job:
+        """Take back in a worker what a job has moved."""
+        return self._begin(undoing(job, self._job_folder(), len(self.jobs) + 1))
+
+    def _begin(self, job: Job) -> Job:
         self.jobs.append(job)
         self.job_ticks += 1
         self.run_worker(

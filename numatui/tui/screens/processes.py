@@ -11,6 +11,7 @@ from textual.containers import Horizontal
 from textual.screen import Screen
 from textual.widgets import Footer, Input, Static
 
+from backend.process import Identity
 from backend.survey import Row
 from backend.text import printable
 from numatui.format import size
@@ -87,6 +88,7 @@ class ProcessesScreen(Screen[None]):
         table.focus()
         self.watch(self.app, "snapshot", self._show)
         self.watch(self.app, "error", self._status)
+        self.watch(self.app, "moved", self._show_moved)
 
     @property
     def table(self) -> ProcessTable:
@@ -112,7 +114,11 @@ class ProcessesScreen(Screen[None]):
 
     def _show(self, snapshot: Snapshot | None) -> None:
         if snapshot is not None:
-            self.table.update(snapshot.rows, snapshot.topology, state_of(self).moved)
+            self.table.update(snapshot.rows, snapshot.topology)
+
+    def _show_moved(self, moved: dict[Identity, str]) -> None:
+        self.table.moved = moved
+        self.table.arrange()
 
     def on_process_table_changed(self) -> None:
         self._keep()

@@ -67,11 +67,11 @@ class ProcessTable(Table[Row]):
     def key_of(self, row: Row) -> Hashable:
         return row.process.identity
 
-    def update(self, rows: tuple[Row, ...], topology: Topology, moved: Mapping[Identity, str]) -> None:
+    def update(self, rows: tuple[Row, ...], topology: Topology) -> None:
         """A new reading."""
         followed = self.listing.followed
         self.listing.read(rows)
-        self.topology, self.moved = topology, moved
+        self.topology = topology
         if followed is not None and self.listing.followed is None:
             self.post_message(self.FollowedGone(followed))
         self.arrange()
