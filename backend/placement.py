@@ -112,6 +112,22 @@ def weighted_local_share(by_node: Mapping[int, int], places: Mapping[int, float]
     return sum(by_node.get(node, 0) * share for node, share in places.items()) / total
 
 
+def distance_ratio(
+    by_node: Mapping[int, int], places: Mapping[int, float], distance: Callable[[int, int], int]
+) -> float | None:
+    """How far away memory is on average, in relation to that of the nodes themselves: 1.0 where all is local, 2.1 where all is
+    at distance 21. `distance(from, to)` as the SLIT has it. None where there is no memory or no place."""
+    total = sum(by_node.values())
+    if not total or not places:
+        return None
+    return sum(
+        amount * share * distance(place, node) / distance(place, place)
+        for place, share in places.items()
+        for node, amount in by_node.items()
+        if amount
+    ) / (total * sum(places.values()))
+
+
 def parse_numa_maps(raw: bytes, page_size: int = 4096) -> tuple[Vma, ...]:
     """All lines, in order. Unknown words are kept going past; raises ParseError for a line that has no address and
     policy or a count that is no number.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -39,18 +40,6 @@ def prepare(
     to_set = NodeSet.parse(targets, topology.ids, same=from_set)
     check_sets(from_set, to_set, topology.ids, topology.memory_ids)
     subjects = read_subjects(kernel, pids, tree=tree, cgroup=cgroup)
-    sharers: dict[int, list[tuple[int, str]]] = {}
-    if move_all:
-        from backend.sharers import find_sharers
-
-        for one in subjects:
-            shared = [
-                vma
-                for vma in one.placement.vmas
-                if vma.shared_bytes and any(vma.pages.get(n) for n in from_set)
-            ]
-            if shared:
-                sharers[one.process.pid] = find_sharers(kernel, one.process.pid, shared)
     return make_plan(
         subjects,
         from_set,
@@ -61,8 +50,24 @@ def prepare(
         page_size=kernel.page_size,
         move_all=move_all,
         conditions=read_conditions(kernel, topology, method),
-        sharers=sharers,
+        sharers=read_sharers(kernel, subjects, from_set) if move_all else {},
     )
+
+
+def read_sharers(
+    kernel: Kernel, subjects: Sequence[Subject], sources: NodeSet
+) -> dict[int, list[tuple[int, str]]]:
+    """By pid, who else maps pages of it that are on `sources`: (pid, name)."""
+    from backend.sharers import find_sharers
+
+    out: dict[int, list[tuple[int, str]]] = {}
+    for one in subjects:
+        shared = [
+            vma for vma in one.placement.vmas if vma.shared_bytes and any(vma.pages.get(n) for n in sources)
+        ]
+        if shared:
+            out[one.process.pid] = find_sharers(kernel, one.process.pid, shared)
+    return out
 
 
 def read_subjects(

@@ -15,6 +15,8 @@ from backend.text import decode, printable
 
 _GONE = (errno.ENOENT, errno.ESRCH)
 _STATUS = (b"\nUid:", b"\nVmSwap:", b"\nCpus_allowed_list:", b"\nMems_allowed_list:")
+HERTZ = 100
+"""Clock ticks a second, as all kernels tell them (USER_HZ)."""
 _SMALL = 1 << 15
 """More than any of the files about one process that are read in one go."""
 _PF_KTHREAD = 0x00200000
@@ -58,8 +60,8 @@ class Stat:
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """One process as it was read. Names are as the kernel gives them: pass them through `printable` to show them.
-    `ticks`: CPU time of all its threads so far, in hundredths of a second."""
+    """One process as it was read. Names are as the kernel gives them: pass them through `printable` to show them. `cgroup`: the
+    one whose memory it is charged to. `ticks`: of processor time, its own and the system's for it, `HERTZ` a second."""
 
     identity: Identity
     ppid: int
@@ -76,6 +78,7 @@ class Process:
     mems_allowed: NodeSet | None
     cpuset: str
     is_kernel_thread: bool
+    cgroup: str = "?"
     ticks: int = 0
 
     @property
@@ -132,6 +135,7 @@ def read_process(kernel: Kernel, pid: int, stat: Stat | None = None) -> Process:
     status = parse_status(_read_optional(kernel, f"/proc/{pid}/status", _SMALL))
     uid = _leading_int(status.get("Uid", ""))
     command = _read_optional(kernel, f"/proc/{pid}/cmdline").rstrip(b"\0").replace(b"\0", b" ")
+    cpuset, cgroup = _groups(kernel, pid)
     return Process(
         identity=stat.identity,
         ppid=stat.ppid,
@@ -146,8 +150,9 @@ def read_process(kernel: Kernel, pid: int, stat: Stat | None = None) -> Process:
         swap=max(0, _leading_int(status.get("VmSwap", ""))) * 1024,
         cpus_allowed=_optional_list(CpuSet, status.get("Cpus_allowed_list")),
         mems_allowed=_optional_list(NodeSet, status.get("Mems_allowed_list")),
-        cpuset=_cpuset(kernel, pid),
+        cpuset=cpuset,
         is_kernel_thread=stat.is_kernel_thread,
+        cgroup=cgroup,
         ticks=stat.ticks,
     )
 
@@ -156,7 +161,7 @@ def bare_process(stat: Stat, page_size: int) -> Process:
     """A process of which only `stat` could be read."""
     return Process(
         stat.identity, stat.ppid, stat.comm, f"[{stat.comm}]", -1, "?", stat.state, stat.threads, stat.cpu,
-        stat.rss * page_size, 0, None, None, "?", stat.is_kernel_thread, stat.ticks,
+        stat.rss * page_size, 0, None, None, "?", stat.is_kernel_thread, "?", stat.ticks,
     )  # fmt: skip
 
 
@@ -263,15 +268,17 @@ def _read_optional(kernel: Kernel, path: str, size: int = -1) -> bytes:
         return b""
 
 
-def _cpuset(kernel: Kernel, pid: int) -> str:
+def _groups(kernel: Kernel, pid: int) -> tuple[str, str]:
+    """Its cpuset, and the cgroup that its memory is charged to: v1's where it has that controller, else v2's."""
     own = decode(_read_optional(kernel, f"/proc/{pid}/cpuset", _SMALL)).rstrip("\n")
-    if own and own != "/":
-        return own
+    memory, unified = "", ""
     for line in _read_optional(kernel, f"/proc/{pid}/cgroup", _SMALL).split(b"\n"):
-        hierarchy, _, path = line.partition(b":")[2].partition(b":")
-        if hierarchy == b"" and path:
-            return decode(path)
-    return own or "/"
+        controllers, _, path = line.partition(b":")[2].partition(b":")
+        if b"memory" in controllers.split(b","):
+            memory = decode(path)
+        elif not controllers and path:
+            unified = decode(path)
+    return (own if own not in ("", "/") else unified or own or "/"), memory or unified or "/"
 
 
 def _leading_int(text: str) -> int:

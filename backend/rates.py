@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -18,10 +15,10 @@ from backend.kernel import Kernel
 from backend.nodeset import NodeSet
 from backend.outcome import Called
 from backend.plan import Method
+from backend.private_file import read_private, replace_private
 from backend.topology import Topology
 
 VERSION = 1
-_LARGEST = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,22 +56,8 @@ def save_rates(path: Path, machine: str, rates: Sequence[Rate]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         make_private(path.parent / "jobs")
-        fd, name = tempfile.mkstemp(dir=path.parent, prefix=".rates-")
-        try:
-            with os.fdopen(fd, "w") as file:
-                document = {
-                    "numatui-rates": VERSION,
-                    "machine": machine,
-                    "rates": [asdict(one) for one in rates],
-                }
-                json.dump(document, file)
-                file.flush()
-                os.fsync(fd)
-            os.replace(name, path)
-        except BaseException:
-            with suppress(OSError):
-                os.unlink(name)
-            raise
+        document = {"numatui-rates": VERSION, "machine": machine, "rates": [asdict(one) for one in rates]}
+        replace_private(path, json.dumps(document))
     except OSError as exc:
         raise NumatuiError(
             f"the measurements cannot be kept in {path} ({exc.strerror})",
@@ -85,9 +68,7 @@ def save_rates(path: Path, machine: str, rates: Sequence[Rate]) -> None:
 def load_rates(path: Path, machine: str) -> list[Rate]:
     """Those of this machine; none where there are none, or the file is not what it should be. Never raises."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(fd, "rb") as file:
-            document: Any = json.loads(file.read(_LARGEST))
+        document: Any = json.loads(read_private(path))
         if document["numatui-rates"] != VERSION or document["machine"] != machine:
             return []
         return [_rate(one) for one in document["rates"]]

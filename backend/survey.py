@@ -14,7 +14,7 @@ from backend.errors import NotFound, NotPermitted, ParseError
 from backend.kernel import Kernel
 from backend.locate import BUDGET_NS, Located, Locator, Way, by_numa_maps, large_from
 from backend.placement import weighted_local_share
-from backend.process import Identity, Process, Stat, bare_process, pids, read_process, read_stat
+from backend.process import HERTZ, Identity, Process, Stat, bare_process, pids, read_process, read_stat
 from backend.readers import Readers, reader_count
 from backend.running import MOST_THREADS, Running, read_running
 from backend.topology import Topology
@@ -27,6 +27,10 @@ REFRESH_NS = 1_000_000_000
 """What a refresh may spend on large processes, in each reader."""
 LEAST_NS = 10_000_000
 """What a large process gets when many share that."""
+LOAD_NS = 100_000_000
+"""A load is told of no shorter time."""
+SLOW = 8
+"""What changes seldom (user, command line, swap, cpuset, cgroup) is read anew once in so many refreshes."""
 ALL_THREADS = 4096
 """Threads that are read in one refresh, of all processes together."""
 
@@ -40,7 +44,8 @@ class Row:
     is within in 95 of 100 cases, empty where they are exact; `hidden`: bytes of it that NUMA balancing hides.
 
     `runs_on`: node → share of the time its threads ran since the last reading (at the first: of the threads), told by
-    all but `threads_left_out` of its threads. `node`: where its main thread last ran."""
+    all but `threads_left_out` of its threads. `node`: where its main thread last ran. `load`: the CPUs it kept busy since the
+    last reading (1.5: one and a half); None at the first."""
 
     process: Process
     by_node: dict[int, int] | None
@@ -52,6 +57,7 @@ class Row:
     hidden: int = 0
     runs_on: dict[int, float] = field(default_factory=dict[int, float])
     threads_left_out: int = 0
+    load: float | None = None
 
     @property
     def local(self) -> float | None:
@@ -75,7 +81,8 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What is kept of a process by identity. `read_at`, `due`: when it was looked at, and when it will be again."""
+    """What is kept of a process by identity. `read_at`, `due`: when its memory was looked at, and when it will be again.
+    `since`: (ticks, when), what `load` is counted from."""
 
     process: Process
     running: Running
@@ -83,6 +90,8 @@ class _Known:
     read_at: int = 0
     due: int = 0
     large: bool = False
+    since: tuple[int, int] | None = None
+    load: float | None = None
 
 
 class Surveyor:
@@ -105,12 +114,14 @@ class Surveyor:
         self.locator = Locator(kernel, topology)
         self._known: dict[Identity, _Known] = {}
         self._refreshes = 0
+        self._all_anew = False
         self._threads_left = 0
         self._lock = threading.Lock()
         self._page_size = kernel.page_size
 
     def expire(self) -> None:
-        """Whatever is known of large processes is old: the next reading looks at all of them."""
+        """Whatever is known is old: the next reading looks at all of all processes."""
+        self._all_anew = True
         self._known = {key: replace(one, due=0) for key, one in self._known.items()}
 
     def read(self, wanted: Callable[[Process], bool] = lambda _: True) -> list[Row]:
@@ -133,8 +144,17 @@ class Surveyor:
         found.update(self._left_behind(set(listed) - small.keys(), wanted))
         for pid in (pid for pid, one in looked.items() if one is None):
             del found[pid]
-        self._known = {one.process.identity: one for one, _ in found.values()}
-        return [self._row(one, now) for _, (one, shown) in sorted(found.items()) if shown]
+        self._all_anew = False
+        before = self._known
+        self._known = {
+            key: _timed(one, before.get(key), now)
+            for key, one in ((one.process.identity, one) for one, _ in found.values())
+        }
+        return [
+            self._row(self._known[one.process.identity], now)
+            for _, (one, shown) in sorted(found.items())
+            if shown
+        ]
 
     def _look(self, pid: int, now: int, wanted: Callable[[Process], bool]) -> tuple[_Known, bool] | None:
         """What is now known of a process, and whether it is wanted; a large one is left for later. None: not to be shown."""
@@ -192,7 +212,8 @@ class Surveyor:
         return out
 
     def _process(self, stat: Stat, known: Process | None) -> Process:
-        if known is None or known.comm != stat.comm or known.uid < 0:
+        due = self._all_anew or (stat.identity.pid + self._refreshes) % SLOW == 0
+        if known is None or known.comm != stat.comm or known.uid < 0 or due:
             return read_process(self.kernel, stat.identity.pid, stat)
         return self._updated(known, stat)
 
@@ -220,8 +241,21 @@ class Surveyor:
         located = one.located
         runs_on, left_out = one.running.shares, one.running.left_out
         if located is None:
-            return Row(one.process, None, node, "?", runs_on=runs_on, threads_left_out=left_out)
+            return Row(
+                one.process, None, node, "?", runs_on=runs_on, threads_left_out=left_out, load=one.load
+            )
         return Row(
             one.process, located.by_node, node, located.policy, located.way, max(0, now - one.read_at),
-            located.error, located.hidden, runs_on, left_out,
+            located.error, located.hidden, runs_on, left_out, one.load,
         )  # fmt: skip
+
+
+def _timed(one: _Known, before: _Known | None, now: int) -> _Known:
+    """With its load since it was last told."""
+    fresh = (one.process.ticks, now)
+    if before is None or before.since is None:
+        return replace(one, since=fresh)
+    ticks, then = before.since
+    if now - then < LOAD_NS:
+        return replace(one, since=before.since, load=before.load)
+    return replace(one, since=fresh, load=max(0, one.process.ticks - ticks) / HERTZ / ((now - then) / 1e9))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,10 +11,12 @@ from backend.errors import ParseError
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """`theme`: a theme's name, of those shipped or of the user's own. `interval`: seconds between readings."""
+    """`theme`: a theme's name, of those shipped or of the user's own. `interval`: seconds between readings. None: as it was left
+    the last time. `keys`: other keys for what is done, by its name in the help (`numatui.tui.keys`)."""
 
-    theme: str = "dark"
-    interval: float = 1.0
+    theme: str | None = None
+    interval: float | None = None
+    keys: dict[str, str] = field(default_factory=dict[str, str])
 
 
 def folder() -> Path:
@@ -39,19 +41,22 @@ def load(path: Path | None = None) -> Config:
         raise ParseError(
             f"{path} is not YAML ({' '.join(str(exc).split())})", "the defaults are used"
         ) from None
-    keys = [one.name for one in fields(Config)]
+    names = [one.name for one in fields(Config)]
     if raw is None:
         return Config()
     if not isinstance(raw, dict):
-        raise ParseError(f"{path} is not a configuration", f"its keys are {', '.join(keys)}")
+        raise ParseError(f"{path} is not a configuration", f"its keys are {', '.join(names)}")
     document = cast(dict[str, Any], raw)
     for key in document:
-        if key not in keys:
-            raise ParseError(f"{path}: there is no key {key}", f"the keys are {', '.join(keys)}")
+        if key not in names:
+            raise ParseError(f"{path}: there is no key {key}", f"the keys are {', '.join(names)}")
     config = Config(**document)
-    if not isinstance(config.theme, str):
+    if config.theme is not None and not isinstance(config.theme, str):
         raise ParseError(f"{path}: theme is not a name", "write it like theme: light")
-    if (
+    keys = cast(Any, config.keys)
+    if not isinstance(keys, dict) or not all(isinstance(one, str) for pair in keys.items() for one in pair):
+        raise ParseError(f"{path}: keys is not a list of names and keys", "write it like keys: {migrate: x}")
+    if config.interval is not None and (
         isinstance(config.interval, bool)
         or not isinstance(config.interval, int | float)
         or not 0.1 <= config.interval <= 3600

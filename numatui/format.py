@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from backend.errors import UsageError
+
 
 def size(amount: float) -> str:
     """Bytes for people: 812K, 7.1G; `.` for none."""
@@ -12,6 +14,16 @@ def size(amount: float) -> str:
             return f"{amount:.0f}{unit}" if amount >= 10 or unit == "B" else f"{amount:.1f}{unit}"
         amount /= 1024
     raise AssertionError
+
+
+def parse_size(text: str) -> int:
+    """`512`, `100M`, `2GiB` → bytes. Raises UsageError."""
+    import re
+
+    match = re.fullmatch(r"(\d{1,18}(?:\.\d{1,6})?)\s*([kKMGTP]?)(?:iB|B)?", text.strip())
+    if not match:
+        raise UsageError(f"'{text}' is not a size", "write it like 100M or 2GiB")
+    return int(float(match[1]) * 1024 ** " KMGTP".index(match[2].upper() or " "))
 
 
 def percent(share: float | None) -> str:

@@ -10,16 +10,9 @@ from backend.nodeset import NodeSet
 
 
 def migrate_command(
-    kernel: Kernel,
-    pids: Iterable[int],
-    sources: NodeSet,
-    targets: NodeSet,
-    method: str = "auto",
-    move_all: bool = False,
+    kernel: Kernel, pids: Iterable[int], sources: NodeSet, targets: NodeSet, flags: str = ""
 ) -> str:
-    """`numatui migrate …` on the same machine."""
+    """`numatui migrate …` on the same machine. `flags`: further options, as they are written."""
     machine = f" --{kernel.source} {shlex.quote(kernel.reference)}" if kernel.source != "live" else ""
-    chosen = f" --method {method}" if method != "auto" else ""
-    every = " --all" if move_all else ""
     named = " ".join(map(str, pids))
-    return f"numatui{machine} migrate {named} --from {sources} --to {targets}{chosen}{every}"
+    return f"numatui{machine} migrate {named} --from {sources} --to {targets} {flags}".rstrip()

@@ -11,8 +11,8 @@ from backend.nodeset import NodeSet
 from backend.topology import read_topology
 from numatui.cli import output
 from numatui.cli.progress import cancelled_by_signals
-from numatui.cli.ps import parse_size
 from numatui.cli.source import kernel_of
+from numatui.format import parse_size
 
 if TYPE_CHECKING:
     from backend.rates import Rate

@@ -12,8 +12,8 @@ from backend.errors import NotFound, NotSupported, UsageError
 from backend.kernel import Kernel
 from backend.nodeset import NodeSet
 from numatui.cli import output
-from numatui.cli.ps import parse_size
 from numatui.cli.source import kernel_of
+from numatui.format import parse_size
 
 if TYPE_CHECKING:
     from backend.cgroup_memory import CgroupMemory, Survey

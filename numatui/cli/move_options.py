@@ -12,7 +12,7 @@ import typer
 from backend.errors import UsageError
 from backend.kernel import Kernel
 from numatui.cli.plan import check_method
-from numatui.cli.ps import parse_size
+from numatui.format import parse_size
 
 if TYPE_CHECKING:
     from backend.options import Options

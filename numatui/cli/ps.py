@@ -14,6 +14,8 @@ from backend.survey import Row, Surveyor
 from backend.topology import read_topology
 from numatui.cli import output
 from numatui.cli.source import kernel_of
+from numatui.format import parse_size
+from numatui.process_tree import as_tree
 
 SORTS = ("pid", "rss", "local", "user", "command", "node")
 
@@ -59,7 +61,9 @@ def ps(
     ids = list(topology.memory_ids | topology.ids)
     depth: dict[int, int] = {}
     if tree:
-        rows, depth = _as_tree(rows)
+        branches = as_tree(rows, lambda row: row.process.pid, lambda row: row.process.ppid)
+        rows = [branch.row for branch in branches]
+        depth = {branch.row.process.pid: branch.depth for branch in branches}
     if json:
         output.print_json(
             "ps",
@@ -83,16 +87,6 @@ def ps(
         )  # fmt: skip
     else:
         _print(rows, ids, depth)
-
-
-def parse_size(text: str) -> int:
-    """`512`, `100M`, `2GiB` → bytes. Raises UsageError."""
-    import re
-
-    match = re.fullmatch(r"(\d{1,18}(?:\.\d{1,6})?)\s*([kKMGTP]?)(?:iB|B)?", text.strip())
-    if not match:
-        raise UsageError(f"'{text}' is not a size", "write it like 100M or 2GiB")
-    return int(float(match[1]) * 1024 ** " KMGTP".index(match[2].upper() or " "))
 
 
 def matches(process: Process, patterns: list[str], user: str | None) -> bool:
@@ -127,26 +121,6 @@ def _sorted(rows: list[Row], by: str, ids: Any) -> list[Row]:
     if by == "node":
         return sorted(rows, key=lambda row: -1 if row.node is None else row.node)
     return rows
-
-
-def _as_tree(rows: list[Row]) -> tuple[list[Row], dict[int, int]]:
-    """Children below their parents, in the order of `rows` among siblings; pid → depth."""
-    present = {row.process.pid for row in rows}
-    children: dict[int, list[Row]] = {}
-    for row in rows:
-        parent = row.process.ppid
-        children.setdefault(parent if parent in present and parent != row.process.pid else 0, []).append(row)
-    out: list[Row] = []
-    depth: dict[int, int] = {}
-    stack = [(row, 0) for row in reversed(children.get(0, []))]
-    while stack:
-        row, level = stack.pop()
-        if row.process.pid in depth:
-            continue
-        depth[row.process.pid] = level
-        out.append(row)
-        stack += [(child, level + 1) for child in reversed(children.get(row.process.pid, []))]
-    return out, depth
 
 
 def _document(row: Row) -> dict[str, Any]:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
 from textual.binding import Binding
+from textual.dom import DOMNode
 
 from backend.errors import NumatuiError
 from backend.kernel import Kernel
 from numatui import theming
 from numatui.tui.demo import DemoApp
 from numatui.tui.jobs import Job
+from numatui.tui.kept import Kept
+from numatui.tui.keys import all_names, key, keymap
 from numatui.tui.machine import simulated_time
 from numatui.tui.reading import SnapshotRead
 from numatui.tui.screens.help import HelpScreen
@@ -25,7 +30,7 @@ _HERE = Path(__file__).parent
 
 
 class NumatuiApp(DemoApp):
-    """`notice`: said once at start, why it is this machine. `problem`: said too, what is wrong with the configuration.
+    """`kept`: how it was left; `interval` and `theme` go before that. `keys`: the user's own. `notice`: said once at start, why it is this machine. `problem`: said too, what is wrong with the configuration.
     `own_themes`: a folder with themes besides the shipped ones."""
 
     TITLE = "numatui"
@@ -35,17 +40,18 @@ class NumatuiApp(DemoApp):
     ]
     ENABLE_COMMAND_PALETTE = True
     BINDINGS: ClassVar = [
-        Binding("J", "jobs", "Jobs"),
-        Binding("question_mark,f1", "help", "Help", key_display="?"),
-        Binding("q,f10", "quit", "Quit", key_display="q"),
-        Binding("ctrl+p", "command_palette", "Themes and other commands", show=False),
-        Binding("p", "pause", "Pause or go on refreshing", show=False),
-        Binding("r,f5", "reread", "Refresh now", show=False),
-        Binding("plus", "refresh(-1)", "Refresh more often", show=False),
-        Binding("minus", "refresh(1)", "Refresh less often", show=False),
-        Binding("right_square_bracket", "speed(1)", "Demo: time runs faster", show=False),
-        Binding("left_square_bracket", "speed(-1)", "Demo: time runs slower", show=False),
-        Binding("backslash", "speed(0)", "Demo: time stands still, or goes on", show=False),
+        key("J", "jobs", "Jobs", show=True),
+        key("question_mark,f1", "help", "Help", show=True, display="?"),
+        key("q,f10", "quit", "Quit", show=True, display="q"),
+        key("ctrl+p", "command_palette", "Themes and other commands"),
+        key("K", "kernel_threads", "Show or hide kernel threads"),
+        key("p,Z", "pause", "Pause or go on refreshing"),
+        key("r", "reread", "Refresh now"),
+        key("f8", "refresh(-1)", "Refresh more often"),
+        key("f7", "refresh(1)", "Refresh less often"),
+        key("right_square_bracket", "speed(1)", "Demo: time runs faster"),
+        key("left_square_bracket", "speed(-1)", "Demo: time runs slower"),
+        key("equals_sign", "speed(0)", "Demo: time stands still, or goes on"),
     ]
 
     def action_help_quit(self) -> None:
@@ -56,18 +62,23 @@ class NumatuiApp(DemoApp):
         self,
         kernel: Kernel,
         notice: str = "",
-        interval: float = 1.0,
-        theme: str = theming.DEFAULT,
+        kept: Kept | None = None,
+        interval: float | None = None,
+        theme: str | None = None,
         own_themes: Path | None = None,
         problem: str = "",
+        keys: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(kernel, interval)
+        super().__init__(kernel, kept, interval)
+        self.wanted_keys = keys or {}
+        self._clash_told = False
         self.notice = notice
         self.problem = problem
         self.warned = False
         for folder in (theming.shipped(), own_themes):
             if folder is not None:
                 self._add_themes(folder)
+        theme = theme or self.kept.theme
         wanted = theming.PREFIX + theme
         if wanted not in self.available_themes:
             self.problem = self.problem or f"there is no theme {theme}"
@@ -83,11 +94,32 @@ class NumatuiApp(DemoApp):
                 self.problem = self.problem or str(exc)
 
     def on_mount(self) -> None:
+        self._set_keys()
         self.push_screen(ProcessesScreen())
         if self.notice:
             self.tell(self.notice, title="Demo machine", timeout=8)
         if self.problem:
             self.tell(self.problem, severity="error")
+
+    def _set_keys(self) -> None:
+        """The user's own keys. What has the same key elsewhere keeps it; that is told."""
+        if not self.wanted_keys:
+            return
+        found, unknown = keymap(self.wanted_keys, all_names())
+        self.set_keymap(found)
+        if unknown:
+            self.problem = self.problem or f"config.yaml: keys: nothing is named {unknown[0]}"
+
+    def handle_bindings_clash(self, clashed_bindings: set[Binding], node: DOMNode) -> None:
+        if not self._clash_told:
+            self._clash_told = True
+            names = " and ".join(sorted({binding.id or binding.action for binding in clashed_bindings}))
+            self.tell(f"config.yaml: keys: {names} has lost its key to another", severity="warning")
+
+    def left(self) -> Kept:
+        """How the user leaves the screen."""
+        theme = self.theme.removeprefix(theming.PREFIX)
+        return replace(self.kept, theme=theme, interval=self.interval or self.kept.interval)
 
     def on_snapshot_read(self, event: SnapshotRead) -> None:
         """With the first reading, tell what the firmware says that cannot be true."""
@@ -132,7 +164,8 @@ class NumatuiApp(DemoApp):
 
     def action_help(self) -> None:
         if not isinstance(self.screen, HelpScreen):
-            self.push_screen(HelpScreen(list(self.screen.active_bindings.values())))
+            about = getattr(self.screen, "READING", ())
+            self.push_screen(HelpScreen(list(self.screen.active_bindings.values()), about))
 
     async def action_quit(self) -> None:
         running = [job for job in self.jobs if not job.ended]
@@ -149,6 +182,10 @@ class NumatuiApp(DemoApp):
             for job in self.jobs:
                 job.cancel.set()
             self.exit(0)
+
+    def action_kernel_threads(self) -> None:
+        self._reader.kernel_threads = not self._reader.kernel_threads
+        self.read_now(anew=True)
 
     def action_pause(self) -> None:
         self.paused = not self.paused

@@ -2,101 +2,120 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 
 from backend.process import Identity
 from backend.survey import Row
 from backend.text import printable
 from backend.topology import Topology
-from numatui.format import percent, size
+from numatui.format import size
 from numatui.tui import bars
+from numatui.tui.cells import (
+    cost_cell,
+    load_cell,
+    local_cell,
+    node_cell,
+    node_order,
+    pid_cell,
+    tail,
+    time_cell,
+    where,
+)
+from numatui.tui.filtering import cost, far_bytes
 from numatui.tui.glyphs import Glyphs
+from numatui.tui.listing import Listing
 from numatui.tui.paint import Piece
-from numatui.tui.widgets.table import Column
+from numatui.tui.widgets.table import Column, pad
 
-FAR, MIXED = 0.5, 0.8
-"""A local share below the first is marked as far away, below the second as mixed."""
-OLD = 10_000_000_000
-"""Numbers that are older, in nanoseconds, are dimmed."""
+CHOICES = {
+    "user": "user",
+    "state": "state: running, sleeping, waiting for a device (D), zombie",
+    "threads": "number of threads",
+    "cpu": "CPU it last ran on, and that CPU's node",
+    "load": "processor time since the last reading, in % of one CPU",
+    "time": "processor time since it began",
+    "rss": "resident memory",
+    "swap": "memory in swap",
+    "local": "share of its memory where it runs",
+    "cost": "how much farther its memory is than local memory",
+    "nodes": "memory on each node",
+    "placement": "where its memory lies, as a bar",
+    "policy": "memory policy",
+    "cpuset": "cpuset",
+    "cgroup": "cgroup that its memory is charged to",
+    "moved": "when numatui moved its memory, and from where to where",
+}
+"""The columns that can be chosen, in their order, with what they show. Mark, pid and command are always there."""
+DEFAULT = ("user", "cpu", "rss", "local", "nodes", "placement", "policy", "cpuset")
+_PINNED = ("mark", "pid", "command")
 
 
 def process_columns(
-    rows: Sequence[Row], topology: Topology, tagged: Collection[Identity], glyphs: Glyphs, plain: bool
+    listing: Listing,
+    topology: Topology,
+    glyphs: Glyphs,
+    plain: bool,
+    chosen: Collection[str] = DEFAULT,
+    moved: Mapping[Identity, str] | None = None,
 ) -> list[Column[Row]]:
-    """`tagged` is looked into whenever a row is drawn. `plain`: for screens without colours."""
+    """Those that are `chosen`, and that by which the table is sorted. The listing is looked into whenever a row is drawn.
+    `plain`: for screens without colours. `moved`: who moved a process."""
+    rows, tagged, by_whom = listing.rows, listing.tagged, moved or {}
 
     def mark(row: Row, _: int) -> Piece:
         return (glyphs.mark if row.process.identity in tagged else " ", "tag")
 
+    def command(row: Row, width: int) -> list[Piece]:
+        prefix = listing.prefix(row, glyphs)[:width]
+        name = pad(printable(row.process.command, width + 1), width - len(prefix), "left")
+        return [(prefix, "dim"), (name, "bold" if row.process.pid < 0 else "")]
+
     def bar(row: Row, width: int) -> list[Piece]:
         return bars.placement(row.by_node, row.node, width, glyphs, plain)
 
-    pid_width = max([5, *(len(str(row.process.pid)) for row in rows)])
-    user_width = min(12, max([4, *(len(row.process.user) for row in rows)]))
-    nodes = topology.memory_ids or topology.ids
+    pid_width = max(5, len(str(max((row.process.pid for row in rows), default=0))))
+    user_width = min(12, max([4, *map(len, {row.process.user for row in rows})]))
     about = any(row.sampled for row in rows)
-    cpu_width = max([5, *(len(where(row)) for row in rows)])
-    return [
+    last_cpu = max((row.process.cpu for row in rows), default=0)
+    cpu_width = max(5, len(f"{last_cpu}@{max(topology.ids, default=0)}"))
+    columns: list[Column[Row]] = [
         Column("mark", "", 1, mark),
-        Column("pid", "PID", pid_width, lambda row, _: str(row.process.pid), "right", order=lambda row: row.process.pid),
+        Column("pid", "PID", pid_width, pid_cell, "right", order=lambda row: row.process.pid),
         Column("user", "USER", user_width, lambda row, width: printable(row.process.user, width + 1), rank=4, order=lambda row: row.process.user),
-        Column("command", "COMMAND", 14, lambda row, width: printable(row.process.command, width + 1), good=24, most=34, order=lambda row: row.process.command.casefold()),
+        Column("command", "COMMAND", 14, command, good=24, most=40 if listing.tree else 34, order=lambda row: row.process.command.casefold()),
+        Column("state", "S", 1, lambda row, _: row.process.state[:1], rank=8, order=lambda row: row.process.state),
+        Column("threads", "THR", 4, lambda row, _: str(row.process.threads), "right", rank=8, order=lambda row: row.process.threads, descending=True),
         Column("cpu", "CPU@N", cpu_width, lambda row, _: where(row), "right", rank=2, order=lambda row: (-1 if row.node is None else row.node, row.process.cpu)),
+        Column("load", "CPU%", 5, load_cell, "right", rank=8, order=lambda row: row.load, descending=True),
+        Column("time", "TIME", 8, time_cell, "right", rank=9, order=lambda row: row.process.ticks, descending=True),
         Column("rss", "RSS", 5, lambda row, _: size(row.resident), "right", rank=1, order=lambda row: row.resident, descending=True),
+        Column("swap", "SWAP", 5, lambda row, _: size(row.process.swap), "right", rank=8, order=lambda row: row.process.swap, descending=True),
         Column("local", "LOCAL", 6 + about, local_cell, "right", rank=1, order=lambda row: row.local),
+        Column("cost", "COST", 5, lambda row, _: cost_cell(cost(row, topology)), "right", rank=8, order=lambda row: cost(row, topology), descending=True),
         *[
             Column(f"n{node}", f"N{node}", 5 + about, node_cell(node), "right", rank=5, order=node_order(node), descending=True)
-            for node in nodes
+            for node in topology.memory_ids or topology.ids
         ],
         Column("placement", "PLACEMENT", 12, bar, rank=3, most=32, order=far_bytes, descending=True),
         Column("policy", "POLICY", 10, lambda row, width: (printable(row.policy, width + 1), "dim" if row.policy == "default" else ""), rank=6, most=16, order=lambda row: row.policy),
         Column("cpuset", "CPUSET", 10, lambda row, width: (tail(printable(row.process.cpuset, 512), width), "dim" if row.process.cpuset == "/" else ""), rank=7, most=60, order=lambda row: row.process.cpuset),
+        Column("cgroup", "CGROUP", 14, lambda row, width: (tail(printable(row.process.cgroup, 512), width), "dim" if row.process.cgroup == "/" else ""), rank=9, most=60, order=lambda row: row.process.cgroup),
+        Column("moved", "MOVED", 16, lambda row, width: printable(by_whom.get(row.process.identity, ""), width + 1), rank=9, most=30, order=lambda row: by_whom.get(row.process.identity)),
     ]  # fmt: skip
+    wanted = {*_PINNED, *chosen}
+    return [
+        column if _choice(column.id) in wanted else _beside(column)
+        for column in columns
+        if _choice(column.id) in wanted or column.id == listing.sort
+    ]
 
 
-def where(row: Row) -> str:
-    """`71@2`: the CPU it last ran on, and that CPU's node."""
-    return f"{row.process.cpu}@{'?' if row.node is None else row.node}"
+def _choice(column: str) -> str:
+    """A node's column is chosen with those of the others."""
+    return "nodes" if column[0] == "n" and column[1:].isdigit() else column
 
 
-def far_bytes(row: Row) -> int | None:
-    """How much of its memory is not where it runs."""
-    if row.by_node is None or not row.places:
-        return None
-    return round(sum(row.by_node.values()) * (1 - (row.local if row.local is not None else 1)))
-
-
-def local_cell(row: Row, _: int) -> Piece:
-    """The local share; what is far away also has a `!`, what is estimated a `~`."""
-    share = row.local
-    if share is None:
-        return ("- ", "dim")
-    text = ("~" if row.sampled else "") + percent(share)
-    if row.age > OLD:
-        return (f"{text}{'!' if share < FAR else ' '}", "dim")
-    if share < FAR:
-        return (f"{text}!", "far")
-    return (f"{text} ", "warn" if share < MIXED else "")
-
-
-def node_cell(node: int) -> Callable[[Row, int], Piece]:
-    """What a process has on one node; bold where it runs, with a `~` where it is estimated, dim where it is old."""
-
-    def cell(row: Row, _: int) -> Piece:
-        if row.by_node is None:
-            return ("?", "dim")
-        amount = row.by_node.get(node, 0)
-        role = "dim" if not amount or row.age > OLD else f"ink:{node}" if row.node == node else ""
-        return (("~" if row.sampled and amount else "") + size(amount), role)
-
-    return cell
-
-
-def node_order(node: int) -> Callable[[Row], int | None]:
-    """Sorting by what lies on one node."""
-    return lambda row: None if row.by_node is None else row.by_node.get(node, 0)
-
-
-def tail(text: str, width: int) -> str:
-    """The end of a path that is too long: the part that tells one from another."""
-    return text if len(text) <= width else "…" + text[-(width - 1) :]
+def _beside(column: Column[Row]) -> Column[Row]:
+    """Not chosen, but the table is sorted by it."""
+    return replace(column, rank=1)

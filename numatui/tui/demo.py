@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 
 from textual import work
 from textual.app import SystemCommand
-from textual.binding import Binding
 from textual.screen import Screen
 
 from numatui.tui.emulated import emulated
+from numatui.tui.keys import key
 from numatui.tui.machine import simulated_time
 from numatui.tui.reading import problem_of
 from numatui.tui.state import StatefulApp
@@ -25,10 +25,10 @@ class DemoApp(StatefulApp):
     are needed: they bring the emulator along."""
 
     BINDINGS: ClassVar = [
-        Binding("z", "microscope", "Demo: the microscope", show=False),
-        Binding("ctrl+t", "tour", "Guided tour of the five benefits", show=False),
-        Binding("ctrl+o", "scenarios", "Demo: another scenario", show=False),
-        Binding("full_stop", "step", "Demo: time goes on by a tenth of a second", show=False),
+        key("z", "microscope", "Demo: the microscope"),
+        key("ctrl+t", "tour", "Guided tour of the five benefits"),
+        key("ctrl+o", "scenarios", "Demo: another scenario"),
+        key("full_stop", "step", "Demo: time goes on by a tenth of a second"),
     ]
     next_scenario = ""
 

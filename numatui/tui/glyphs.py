@@ -20,6 +20,7 @@ class Glyphs:
     down: str
     head: str
     arrow: str
+    more: str
     mark: str
     lines: dict[int, str]
 
@@ -34,6 +35,7 @@ UNICODE = Glyphs(
     down="▼",
     head="▶",
     arrow="→",
+    more="◂▸",
     mark="●",
     lines={3: "│", 12: "─", 5: "┘", 6: "┐", 9: "└", 10: "┌", 7: "┤", 11: "├", 13: "┴", 14: "┬", 15: "┼"},
 )
@@ -47,6 +49,7 @@ ASCII = Glyphs(
     down="v",
     head=">",
     arrow="->",
+    more="<>",
     mark="*",
     lines={3: "|", 12: "-", **dict.fromkeys((5, 6, 9, 10, 7, 11, 13, 14, 15), "+")},
 )

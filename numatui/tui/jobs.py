@@ -1,59 +1,83 @@
-"""Migrations that run beside the screen."""
+"""Migrations, and their undoing, that run beside the screen."""
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Literal
 
 from textual.message import Message
 
+from backend.brake import Brake
+from backend.journal import state_dir
 from backend.kernel import Kernel
 from backend.migrate import migrate_process
 from backend.options import Options
 from backend.outcome import Outcome, Progress, Reason
 from backend.plan import Plan
+from backend.process import Process
 from numatui.format import size
 from numatui.tui.reading import problem_of
 
-State = Literal["running", "done", "partly", "cancelled", "failed"]
+State = Literal["running", "paused", "done", "partly", "cancelled", "failed"]
+Work = Callable[[int, Callable[[Progress], None], Brake], Outcome]
 _REPORT_EVERY = 0.1
 _NOT_REACHED: tuple[Reason, ...] = ("cancelled", "stopped", "process-ended")
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What a job does to one process. `bytes`: how much is to move; `before`: bytes by node when that was planned."""
+
+    process: Process
+    bytes: int
+    before: Mapping[int, int]
+    runs_on: int | None = None
+
+
 @dataclass
 class Job:
-    """One plan being carried out, process after process. Written by its thread, read by the screen."""
+    """One thing after the other being carried out. Written by its thread, read by the screen. `work` does a part, by its number;
+    `command`: what does the same from a shell; `undoes`: what this takes back."""
 
     kernel: Kernel
-    plan: Plan
-    options: Options
+    parts: tuple[Part, ...]
+    what: str
+    method: str
+    work: Work
     number: int = 1
-    cancel: threading.Event = field(default_factory=threading.Event)
-    outcomes: list[Outcome] = field(default_factory=list)
-    errors: list[str] = field(default_factory=list)
+    command: str = ""
+    undoes: Job | None = None
+    undone_by: Job | None = None
+    outcomes: list[Outcome] = field(default_factory=list[Outcome])
+    errors: list[str] = field(default_factory=list[str])
     progress: Progress | None = None
     at: int = 0
     ended: bool = False
 
+    def __post_init__(self) -> None:
+        self.cancel = Brake(self.kernel.clock)
+
     @property
     def total(self) -> int:
-        return self.plan.bytes
+        return sum(one.bytes for one in self.parts)
 
     @property
     def done(self) -> int:
         """Bytes that were dealt with, moved or not."""
         if self.ended:
-            return self.total - sum(self.left.get(reason, 0) for reason in _NOT_REACHED) - self._never_begun
-        finished = sum(one.bytes for one in self.plan.processes[: self.at])
+            return max(
+                0, self.total - sum(self.left.get(reason, 0) for reason in _NOT_REACHED) - self._never_begun
+            )
+        finished = sum(one.bytes for one in self.parts[: self.at])
         return min(self.total, finished + (self.progress.done if self.progress else 0))
 
     @property
     def _never_begun(self) -> int:
         begun = {one.process.identity for one in self.outcomes}
-        return sum(one.bytes for one in self.plan.processes if one.process.identity not in begun)
+        return sum(one.bytes for one in self.parts if one.process.identity not in begun)
 
     @property
     def moved(self) -> int:
@@ -61,9 +85,9 @@ class Job:
 
     @property
     def elapsed(self) -> float:
-        """Seconds of the kernel's clock."""
+        """Seconds of the kernel's clock, without those in which it was held up."""
         now = self.progress.elapsed if self.progress else 0
-        return (sum(one.elapsed for one in self.outcomes) + now) / 1e9
+        return max(0, sum(one.elapsed for one in self.outcomes) + now - self.cancel.held_for) / 1e9
 
     @property
     def worst_call(self) -> float:
@@ -88,7 +112,7 @@ class Job:
     @property
     def state(self) -> State:
         if not self.ended:
-            return "running"
+            return "paused" if self.cancel.held else "running"
         if any(one.cancelled for one in self.outcomes) or (self.cancel.is_set() and self._never_begun):
             return "cancelled"
         if self.errors and not self.outcomes:
@@ -97,25 +121,22 @@ class Job:
 
     @property
     def title(self) -> str:
-        """`job 2: 4242, 4243  0→2 1→3`."""
-        pids = [str(one.process.pid) for one in self.plan.processes]
-        shown = ", ".join(pids[:3]) + (f" and {len(pids) - 3} more" if len(pids) > 3 else "")
-        return f"job {self.number}: {shown} from {self.plan.sources} to {self.plan.targets}"
+        """`job 2: 4242, 4243 from 0-1 to 2-3`."""
+        return f"job {self.number}: {self.what}"
+
+    @property
+    def can_be_undone(self) -> bool:
+        again = self.undone_by is None or (self.undone_by.ended and self.undone_by.state != "done")
+        return self.ended and self.undoes is None and again and self.moved > 0
 
     @property
     def summary(self) -> str:
         """One sentence for when it has ended."""
-        words = {
-            "done": "done",
-            "partly": "partly done",
-            "cancelled": "cancelled",
-            "failed": "failed",
-            "running": "running",
-        }
+        word = "partly done" if self.state == "partly" else self.state
         left = sum(self.left.values())
         rest = f", {size(left)} left where it was" if left else ""
         reason = f": {self.errors[0]}" if self.errors else ""
-        return f"{self.title}: {words[self.state]}, {size(self.moved) if self.moved else 'nothing'} moved{rest}{reason}"
+        return f"{self.title}: {word}, {size(self.moved) if self.moved else 'nothing'} moved{rest}{reason}"
 
     def run(self, tell: Callable[[Message], object]) -> None:
         """Carry it out, in the thread that calls. `tell` gets `JobProgress` a few times a second, then `JobEnded`."""
@@ -129,14 +150,12 @@ class Job:
                 tell(JobProgress(self))
 
         try:
-            for index, one in enumerate(self.plan.processes):
+            for index in range(len(self.parts)):
                 self.at = index
                 if self.cancel.is_set():
                     break
                 try:
-                    outcome = migrate_process(
-                        self.kernel, self.plan, one.process, self.options, show, self.cancel
-                    )
+                    outcome = self.work(index, show, self.cancel)
                     self.progress = None
                     self.outcomes.append(outcome)
                 except Exception as exc:
@@ -145,6 +164,48 @@ class Job:
         finally:
             self.ended = True
             tell(JobEnded(self))
+
+
+def migration(kernel: Kernel, plan: Plan, options: Options, number: int, command: str) -> Job:
+    """A plan to be carried out."""
+    processes = [one.process for one in plan.processes]
+
+    def work(index: int, show: Callable[[Progress], None], brake: Brake) -> Outcome:
+        return migrate_process(kernel, plan, processes[index], options, show, brake)
+
+    parts = tuple(Part(one.process, one.bytes, one.before, one.runs_on) for one in plan.processes)
+    what = f"{_pids(processes)} from {plan.sources} to {plan.targets}"
+    return Job(kernel, parts, what, plan.method, work, number, command)
+
+
+def undoing(job: Job, directory: Path | None, number: int) -> Job:
+    """To take back what a job has moved, the last process first. `directory`: where its journals are, None: the usual place."""
+    outcomes = [one for one in reversed(job.outcomes) if one.moved]
+    options = Options(journal_dir=directory)
+
+    def work(index: int, show: Callable[[Progress], None], brake: Brake) -> Outcome:
+        from backend.past_jobs import find_job
+        from backend.undo import undo_job
+
+        past = find_job(directory or state_dir(), outcomes[index].job)
+        return undo_job(job.kernel, past, options, show, brake)
+
+    parts = tuple(Part(one.process, one.moved, one.after) for one in outcomes)
+    command = undo_command(job) if directory is None else ""
+    what = f"{_pids([one.process for one in outcomes])}, taking back job {job.number}"
+    undo = Job(job.kernel, parts, what, "move_pages", work, number, command, undoes=job)
+    job.undone_by = undo
+    return undo
+
+
+def undo_command(job: Job) -> str:
+    """What takes a job back from a shell."""
+    return "; ".join(f"numatui undo {one.job}" for one in reversed(job.outcomes) if one.moved)
+
+
+def _pids(processes: list[Process]) -> str:
+    pids = [str(one.pid) for one in processes]
+    return ", ".join(pids[:3]) + (f" and {len(pids) - 3} more" if len(pids) > 3 else "")
 
 
 @dataclass

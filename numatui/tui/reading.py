@@ -71,6 +71,7 @@ class Reader:
         self._wanted = threading.Event()
         self._ended = False
         self._anew = False
+        self.kernel_threads = False
         self._thread = threading.Thread(target=self._run, name="numatui-reader", daemon=True)
 
     def start(self) -> None:
@@ -96,6 +97,7 @@ class Reader:
         if self._surveyor is None:
             self._surveyor = Surveyor(kernel, topology)
         self._surveyor.topology = topology
+        self._surveyor.kernel_threads = self.kernel_threads
         if self._anew:
             self._anew = False
             self._surveyor.expire()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 
 from backend.errors import NumatuiError, UsageError
-from numatui import config, theming
+from numatui import config
+from numatui.tui import kept
 from numatui.tui.app import NumatuiApp
 from numatui.tui.machine import Choice, Machine, open_machine, simulated_time
 
@@ -24,13 +25,27 @@ def start(choice: Choice) -> int:
         settings = config.load()
     except NumatuiError as exc:
         problem = str(exc)
-    interval, theme = settings.interval, settings.theme
+    path = kept.kept_path()
+    interval, theme, as_left = settings.interval, settings.theme, kept.load(path)
     while True:
-        app = NumatuiApp(machine.kernel, machine.notice, interval, theme, config.folder() / "themes", problem)
-        run(app)
+        app = NumatuiApp(
+            machine.kernel,
+            machine.notice,
+            as_left,
+            interval,
+            theme,
+            config.folder() / "themes",
+            problem,
+            settings.keys,
+        )
+        try:
+            run(app)
+        finally:
+            as_left = app.left()
+            kept.save(path, as_left)
         if not app.next_scenario:
             return app.return_code or 0
-        interval, theme, problem = app.interval, app.theme.removeprefix(theming.PREFIX), ""
+        interval, theme, problem = as_left.interval, as_left.theme, ""
         machine = open_scenario_instead(app.next_scenario, machine)
 
 

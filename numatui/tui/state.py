@@ -7,26 +7,32 @@ import time
 from pathlib import Path
 from typing import Any
 
+from textual import work
 from textual.app import App
 from textual.dom import DOMNode
 from textual.reactive import reactive
 
+from backend.journal import state_dir
 from backend.kernel import Kernel
-from backend.options import Options
-from backend.plan import Method, Plan
+from backend.plan import Plan
+from backend.process import Identity
 from backend.text import printable
-from numatui.tui.jobs import Job, JobEnded, JobProgress
+from numatui.tui.how import How
+from numatui.tui.jobs import Job, JobEnded, JobProgress, migration, undoing
+from numatui.tui.kept import Kept
 from numatui.tui.machine import other_speed, simulated_time
+from numatui.tui.moved import read_moved
 from numatui.tui.reading import Reader, ReadFailed, SnapshotRead
 
 INTERVALS = (0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 
 
 class StatefulApp(App[int]):
-    """Reads the kernel every `interval` seconds (0: only when asked) and runs jobs. Reactives: `snapshot` (the last
+    """Reads the kernel every `interval` seconds (0: only when asked) and runs jobs. `kept`: how it was left the last time.
+    Reactives: `snapshot` (the last
     reading), `stalled` (seconds that a reading has been under way when it is late), `job_ticks` (counts whenever a
     job has come further), `speed` (of simulated time),
-    `error` (why the last reading failed).
+    `error` (why the last reading failed), `moved` (when numatui moved a process, as text).
     """
 
     snapshot = reactive[Any](None, always_update=True)
@@ -36,10 +42,13 @@ class StatefulApp(App[int]):
     job_ticks: reactive[int] = reactive(0)
     speed: reactive[float] = reactive(1.0)
     error: reactive[str] = reactive("")
+    moved: reactive[dict[Identity, str]] = reactive(dict[Identity, str])
 
-    def __init__(self, kernel: Kernel, interval: float = 1.0) -> None:
+    def __init__(self, kernel: Kernel, kept: Kept | None = None, interval: float | None = None) -> None:
         super().__init__()
         self.kernel = kernel
+        self.kept = kept or Kept()
+        interval = self.kept.interval if interval is None else interval
         self.jobs: list[Job] = []
         self.set_reactive(StatefulApp.interval, interval)
         self._reader = Reader(kernel, self)
@@ -50,6 +59,7 @@ class StatefulApp(App[int]):
     def on_mount(self) -> None:
         self._reader.start()
         self.read_now()
+        self._read_moved()
         self.set_interval(0.125, self._tick)
 
     def on_unmount(self) -> None:
@@ -58,6 +68,18 @@ class StatefulApp(App[int]):
             job.cancel.set()
         if self._folder is not None and all(job.ended for job in self.jobs):
             self._folder.cleanup()
+
+    @work(thread=True, group="moved", exclusive=True, exit_on_error=False)
+    def _read_moved(self) -> None:
+        """From the journals; a demo has only those of its own."""
+        folder = self._job_folder()
+        if folder is not None or self.kernel.source == "live":
+            found = read_moved(self.kernel, folder or state_dir())
+            self.call_from_thread(setattr, self, "moved", found)
+
+    def _job_folder(self) -> Path | None:
+        """Where the journals of a demo's jobs are; they go with the app."""
+        return Path(self._folder.name) / "jobs" if self._folder is not None else None
 
     def read_now(self, anew: bool = False) -> None:
         """Ask for a reading, unless one is under way. `anew`: of all processes, also those that are looked at seldom; it then
@@ -89,18 +111,18 @@ class StatefulApp(App[int]):
         """A notification. The text may hold names from outside: it is never read as markup."""
         self.notify(printable(text, 400), markup=False, **options)
 
-    def start_job(self, plan: Plan, method: Method, move_all: bool) -> Job:
+    def start_job(self, plan: Plan, how: How, command: str = "") -> Job:
         """Carry out a plan in a worker. The journal of a demo goes to a folder that ends with the app."""
-        folder = None
         if self.kernel.source == "demo":
             self._folder = self._folder or tempfile.TemporaryDirectory(prefix="numatui-demo-")
-            folder = Path(self._folder.name) / "jobs"
-        job = Job(
-            self.kernel,
-            plan,
-            Options(method=method, move_all=move_all, journal_dir=folder),
-            len(self.jobs) + 1,
-        )
+        options = how.options(self.kernel, self._job_folder())
+        return self._begin(migration(self.kernel, plan, options, len(self.jobs) + 1, command))
+
+    def start_undo(self, job: Job) -> Job:
+        """Take back in a worker what a job has moved."""
+        return self._begin(undoing(job, self._job_folder(), len(self.jobs) + 1))
+
+    def _begin(self, job: Job) -> Job:
         self.jobs.append(job)
         self.job_ticks += 1
         self.run_worker(
@@ -113,6 +135,7 @@ class StatefulApp(App[int]):
 
     def on_job_ended(self, event: JobEnded) -> None:
         self.job_ticks += 1
+        self._read_moved()
         self.read_now(anew=True)
         self.job_ended(event.job)
 

@@ -15,6 +15,7 @@ from numatui.format import BASIS, duration, size
 from numatui.shell import migrate_command
 from numatui.tui import bars
 from numatui.tui.glyphs import Glyphs
+from numatui.tui.how import How
 from numatui.tui.paint import Piece
 
 
@@ -40,7 +41,8 @@ def summary(plan: Plan, width: int, glyphs: Glyphs, plain: bool) -> list[Piece]:
     pieces: list[Piece] = [
         (" Moves ", "dim"), (size(plan.bytes) if plan.bytes else "nothing", "bold"),
         (f"  {plan.pages:,} pages", ""), (f"  in about {duration(plan.seconds)}" if plan.bytes else "", ""),
-        (f"  ({rate})\n" if plan.bytes else "\n", "dim"),
+        (f"  ({rate})" if plan.bytes else "", "dim"),
+        (f"  stall {duration(plan.stall)}" if plan.bytes else "", "warn" if plan.stall > 0.5 else "dim"), ("\n", ""),
     ]  # fmt: skip
     by_move: dict[tuple[int, int], int] = {(move.source, move.target): 0 for move in plan.moves}
     for one in plan.processes:
@@ -94,7 +96,7 @@ def before_after(
     return [*pieces, ("\n", "")]
 
 
-def command_line(plan: Plan, kernel: Kernel, move_all: bool) -> str:
+def command_line(plan: Plan, kernel: Kernel, how: How) -> str:
     """The command that does the same, on the same machine."""
     pids = [one.process.pid for one in plan.processes]
-    return migrate_command(kernel, pids, plan.sources, plan.targets, plan.method, move_all)
+    return migrate_command(kernel, pids, plan.sources, plan.targets, how.flags)

@@ -18,7 +18,7 @@ def test_without_a_file_there_are_defaults(tmp_path: Path) -> None:
 def test_a_file_may_set_some(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text("theme: light\n")
-    assert config.load(path) == config.Config("light", 1.0)
+    assert config.load(path) == config.Config("light")
     path.write_text("")
     assert config.load(path) == config.Config()
 

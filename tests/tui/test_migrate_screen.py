@@ -288,7 +288,7 @@ async def test_the_journal_of_a_demo_goes_with_the_app() -> None:
         await choose(app, "train")
         await app.press("enter", "y")
         await app.until(lambda: app.app.jobs and app.app.jobs[0].ended)
-        folder = app.app.jobs[0].options.journal_dir
+        folder = app.app._job_folder()
         assert folder is not None
         assert list(folder.glob("*.jsonl"))
     assert not folder.exists()
@@ -339,6 +339,7 @@ async def test_what_is_moved_is_what_was_asked_even_if_the_plan_changed_meanwhil
     async with driving() as app:
         screen = await choose(app, "train")
         asked = screen.plan
+        assert asked is not None
         await app.press("enter")
         await app.screen(Question)
         screen.sources, screen.targets = NodeSet([0]), NodeSet([2])
@@ -346,4 +347,104 @@ async def test_what_is_moved_is_what_was_asked_even_if_the_plan_changed_meanwhil
         await app.press("y")
         await app.screen(JobScreen)
         await app.until(lambda: app.app.jobs[0].ended)
-        assert app.app.jobs[0].plan is asked
+        assert app.app.jobs[0].total == asked.bytes
+
+
+async def test_a_job_can_be_held_up_and_goes_on() -> None:
+    kernel = SlowKernel()
+    async with driving(kernel) as app:
+        await choose(app, "train")
+        await app.press("enter", "y")
+        await app.screen(JobScreen)
+        job = app.app.jobs[0]
+        kernel.gate.release(1)
+        await app.until(lambda: job.moved)
+        await app.press("p")
+        assert job.state == "paused"
+        assert "paused" in app.text()
+        kernel.gate.release(1)
+        moved = job.moved
+        await app.until(lambda: job.moved > moved or job.cancel._free.is_set() or kernel.gate._value == 0)
+        moved, calls = job.moved, kernel.calls
+        kernel.gate.release(100_000)
+        await app.read()
+        assert (job.moved, kernel.calls) == (moved, calls)
+        assert not job.ended
+        await app.press("p")
+        await app.until(lambda: job.ended)
+        assert job.state == "done"
+        assert job.moved == job.total
+
+
+async def test_a_job_that_is_held_up_can_be_cancelled() -> None:
+    kernel = SlowKernel()
+    async with driving(kernel) as app:
+        await choose(app, "train")
+        await app.press("enter", "y")
+        await app.screen(JobScreen)
+        job = app.app.jobs[0]
+        await app.press("p")
+        kernel.gate.release(100_000)
+        await app.press("x")
+        await app.until(lambda: job.ended)
+        assert job.state == "cancelled"
+
+
+async def test_a_job_is_taken_back_page_by_page() -> None:
+    kernel = FakeKernel()
+    async with driving(kernel, size=(200, 40)) as app:
+        before = kernel.processes[2100].counts().tolist()
+        await choose(app, "train")
+        await app.press("enter", "y")
+        await app.screen(JobScreen)
+        await app.until(lambda: app.app.jobs[0].ended)
+        assert kernel.processes[2100].counts().tolist() != before
+        await app.press("u")
+        await app.screen(Question)
+        await app.press("y")
+        await app.until(lambda: len(app.app.jobs) == 2 and app.app.jobs[1].ended)
+        undo = app.app.jobs[1]
+        assert undo.state == "done"
+        assert undo.moved == app.app.jobs[0].moved
+        assert kernel.processes[2100].counts().tolist() == before
+        await app.until(lambda: "taking back job 1" in app.text())
+        assert not app.app.jobs[0].can_be_undone
+        assert not undo.can_be_undone
+        await app.press("escape", "escape", "C", *["down"] * 15, "space", "enter")
+        await app.until(lambda: "taken back" in app.text())
+
+
+async def test_presets_set_both_sides() -> None:
+    async with driving() as app:
+        screen = await choose(app, "search.jar")
+        await app.press("p", "down", "enter")
+        await app.until(lambda: isinstance(app.app.screen, MigrateScreen))
+        assert str(screen.targets) == "2"
+        assert str(screen.sources) == "0-1,3"
+        await app.press("p", "down", "down", "enter")
+        await app.until(lambda: app.notifications())
+        assert "not as many nodes" in app.notifications()[0]
+
+
+async def test_the_command_can_be_copied() -> None:
+    async with driving() as app:
+        await choose(app, "train")
+        await app.press("b", "w", "r", "enter")
+        await app.screen(Question)
+        await app.press("c")
+        assert app.app.clipboard == (
+            "numatui --demo default migrate 2100 --from 1 --to 3 --budget 500ms --workers 1 --max-rate 64M"
+        )
+
+
+async def test_budget_workers_and_limit_are_those_of_the_job() -> None:
+    async with driving() as app:
+        screen = await choose(app, "train")
+        await app.press("b", "w", "w", "r", "r")
+        options = screen.how.options(app.app.kernel, None)
+        assert (options.budget, options.workers) == (500_000_000, 2)
+        assert options.limit is not None
+        assert options.limit.rate == 256 * MIB
+        assert "workers: 2" in app.text()
+        await app.pilot.click("#workers")
+        assert screen.how.workers == 4

@@ -123,3 +123,12 @@ class Hidepid(Refusing):
 def test_hidepid_is_named_as_the_reason() -> None:
     with pytest.raises(NotFound, match="hidepid"):
         read_stat(Hidepid(errno.ENOENT), 42)  # type: ignore[arg-type]
+
+
+def test_the_cgroup_is_the_one_that_memory_is_charged_to(tmp_path: Path) -> None:
+    files = process_files(7, b"x")
+    mixed = b"12:pids:/other\n5:cpu,memory:/charged\n0::/unified\n"
+    files = {path: mixed if path.endswith("/cgroup") else data for path, data in files.items()}
+    assert read_process(RecordedKernel(write(tmp_path, files)), 7).cgroup == "/charged"
+    plain = {path: b"0::/unified\n" if path.endswith("/cgroup") else data for path, data in files.items()}
+    assert read_process(RecordedKernel(write(tmp_path / "v2", plain)), 7).cgroup == "/unified"

@@ -18,7 +18,7 @@ from backend.locate import NEVER, Locator, large_from
 from backend.placement import LARGE
 from backend.process import read_process
 from backend.readers import Readers
-from backend.survey import REST_NS, Row, Surveyor
+from backend.survey import LOAD_NS, REST_NS, SLOW, Row, Surveyor
 from backend.topology import read_topology
 from tests.emulator.machines import machine, region
 from tests.unit.test_readers import jumping
@@ -289,3 +289,34 @@ def test_the_threads_of_all_processes_together_have_a_bound(monkeypatch: pytest.
     assert [row.threads_left_out for row in rows] == [0, 2, 3]
     assert sum("/task/" in path for path in kernel.files) == 6
     assert rows[2].runs_on == {0: 1.0}
+
+
+def test_what_changes_seldom_is_read_anew_after_a_while_or_when_asked() -> None:
+    m = scene()
+    kernel = Counting(EmulatedKernel(m))
+    reader, pid = surveyor(kernel), pid_of(m, "small")
+    reader.read()
+    before = kernel.count(pid, "status")
+    for _ in range(2 * SLOW):
+        reader.read()
+    assert kernel.count(pid, "status") == before + 2
+    reader.expire()
+    reader.read()
+    assert kernel.count(pid, "status") >= before + 3
+
+
+def test_the_load_is_the_processor_time_between_readings() -> None:
+    m = scene()
+    kernel = Counting(EmulatedKernel(m))
+    reader, task = surveyor(kernel), m.tasks[pid_of(m, "small")]
+    assert row_of(reader.read(), "small").load is None
+    task.leader.ticks += 30
+    kernel.time += 200_000_000
+    assert row_of(reader.read(), "small").load == pytest.approx(1.5)
+    task.leader.ticks += 5
+    kernel.time += LOAD_NS // 2
+    assert row_of(reader.read(), "small").load == pytest.approx(1.5)
+    kernel.time += LOAD_NS // 2
+    assert row_of(reader.read(), "small").load == pytest.approx(0.5)
+    kernel.time += 1_000_000_000
+    assert row_of(reader.read(), "small").load == 0

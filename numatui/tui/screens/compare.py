@@ -7,7 +7,6 @@ from typing import ClassVar
 
 from textual import work
 from textual.app import ComposeResult
-from textual.binding import Binding
 from textual.containers import VerticalScroll
 from textual.message import Message
 from textual.screen import Screen
@@ -17,6 +16,7 @@ from backend.emulator.tour import DIRECT, FIGURES, SWAP, Measured, measure_scena
 from backend.text import printable
 from numatui.tui.figures import figures, layouts
 from numatui.tui.glyphs import glyphs
+from numatui.tui.keys import key
 from numatui.tui.paint import Paint, Piece
 from numatui.tui.reading import problem_of
 from numatui.tui.widgets.header import Header
@@ -33,7 +33,7 @@ class ScenarioMeasured(Message):
 class CompareScreen(Screen[None]):
     """Runs the scenario on machines of its own."""
 
-    BINDINGS: ClassVar = [Binding("escape", "leave", "Back", key_display="Esc")]
+    BINDINGS: ClassVar = [key("escape", "leave", "Back", show=True, display="Esc")]
 
     def __init__(self, scenario: str) -> None:
         super().__init__()

@@ -8,7 +8,6 @@ from typing import ClassVar
 
 from textual import events, work
 from textual.app import ComposeResult
-from textual.binding import Binding
 from textual.containers import Horizontal, Vertical
 from textual.message import Message
 from textual.screen import Screen
@@ -19,6 +18,7 @@ from backend.emulator.trace import Row
 from backend.text import printable
 from numatui.tui.follow_view import Moment, picture
 from numatui.tui.glyphs import glyphs
+from numatui.tui.keys import key
 from numatui.tui.paint import Paint, Piece
 from numatui.tui.reading import problem_of
 from numatui.tui.state import state_of
@@ -134,14 +134,14 @@ class FollowScreen(Screen[None]):
     """The machines go on only when a key says so, or in slow motion. `may_migrate`: `m` begins a migration."""
 
     BINDINGS: ClassVar = [
-        Binding("n,enter", "on", "Next change", key_display="n"),
-        Binding("full_stop", "step", "One step", key_display="."),
-        Binding("space", "run", "Slow motion", key_display="Space"),
-        Binding("m", "migrate", "Migrate"),
-        Binding("right_square_bracket", "pace(1)", "Slow motion: faster", show=False),
-        Binding("left_square_bracket", "pace(-1)", "Slow motion: slower", show=False),
-        Binding("tab", "app.focus_next", "Other side", show=False),
-        Binding("escape", "leave", "Back", key_display="Esc"),
+        key("n,enter", "on", "Next change", show=True, display="n"),
+        key("full_stop", "step", "One step", show=True, display="."),
+        key("space", "run", "Slow motion", show=True, display="Space"),
+        key("m", "migrate", "Migrate", show=True),
+        key("right_square_bracket", "pace(1)", "Slow motion: faster"),
+        key("left_square_bracket", "pace(-1)", "Slow motion: slower"),
+        key("tab", "app.focus_next", "Other side"),
+        key("escape", "leave", "Back", show=True, display="Esc"),
     ]
 
     def __init__(self, followed: Sequence[Followed], may_migrate: bool = False) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import wrap
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -11,43 +12,59 @@ from textual.containers import Vertical, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from numatui.tui.glyphs import glyphs
+from numatui.tui.keys import key
 from numatui.tui.paint import Paint, Piece
 
 _NAMES = {
     "greater_than_sign": ">", "less_than_sign": "<", "slash": "/", "question_mark": "?", "plus": "+", "minus": "-",
-    "right_square_bracket": "]", "left_square_bracket": "[", "backslash": "\\", "escape": "Esc", "space": "Space",
-    "enter": "Enter", "pageup": "PgUp", "pagedown": "PgDn", "home": "Home", "end": "End", "up": "Up", "down": "Down", "left": "Left", "right": "Right", "tab": "Tab",
+    "right_square_bracket": "]", "equals_sign": "=", "number_sign": "#", "full_stop": ".", "left_square_bracket": "[", "backslash": "\\", "escape": "Esc", "space": "Space",
+    "enter": "Enter", "pageup": "PgUp", "pagedown": "PgDn", "home": "Home", "end": "End", "up": "Up", "down": "Down", "left": "Left", "right": "Right", "tab": "Tab", "shift+f3": "Shift-F3", "f15": "",
 }  # fmt: skip
 
 
+_MOVING = ("move(", "page(", "jump(", "scroll_columns(")
+_WIDE = 92
+"""Cells from which on keys stand in two columns."""
+
+
 class HelpScreen(ModalScreen[None]):
-    """The keys of the screen below, and how to read it."""
+    """The keys of the screen below, and what that screen tells about itself (`READING`: pairs of what and its meaning)."""
 
-    BINDINGS: ClassVar = [Binding("escape,q,question_mark,f1,enter", "dismiss", "Close")]
+    BINDINGS: ClassVar = [key("escape,q,question_mark,f1,enter", "dismiss", "Close")]
 
-    def __init__(self, bindings: Sequence[ActiveBinding]) -> None:
+    def __init__(self, bindings: Sequence[ActiveBinding], about: Sequence[tuple[str, str]] = ()) -> None:
         super().__init__()
-        self.bindings = bindings
+        self.bindings, self.about = bindings, about
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
-            yield Static("Reading the table, and the keys that work here", markup=False, classes="heading")
             with VerticalScroll():
                 yield Static(id="keys", markup=False)
+            yield Static("Esc closes, arrows scroll", markup=False, classes="hint")
 
     def on_mount(self) -> None:
-        paint, marks = Paint.of(self.app), glyphs()
-        pieces: list[Piece] = [
-            ("           CPU@N", "key"), ("  the CPU a process last ran on, and the node of that CPU\n", ""),
-            ("           LOCAL", "key"), ("  the share of its memory on that node; ", ""), ("!", "far"), (" marks less than half\n", ""),
-            ("       PLACEMENT", "key"), ("  where its memory lies: each segment begins with its node's number,\n", ""),
-            (" " * 18 + f"{marks.here * 3} runs through the one where the process runs\n\n", ""),
-        ]  # fmt: skip
-        for keys, description in key_lines(self.bindings):
-            pieces += [(f"{keys:>16}", "key"), (f"  {description}\n", "")]
-        self.query_one("#keys", Static).update(paint.text(pieces))
         self.query_one(VerticalScroll).focus()
+
+    def on_resize(self) -> None:
+        width = min(self.size.width * 9 // 10, 120) - 8
+        self.query_one("#keys", Static).update(Paint.of(self.app).text(self._pieces(width)))
+
+    def _pieces(self, width: int) -> list[Piece]:
+        keys = key_lines(self.bindings)
+        columns = 2 if width >= _WIDE else 1
+        pieces: list[Piece] = [("Keys\n", "bold")]
+        height = -(-len(keys) // columns)
+        each = width // columns
+        for line in range(height):
+            for names, text in keys[line::height]:
+                pieces += [(f"{names:>13}", "key"), (f"  {text}"[: each - 14].ljust(each - 13), "")]
+            pieces.append(("\n", ""))
+        if self.about:
+            pieces.append(("\nOn this screen\n", "bold"))
+        for what, meaning in self.about:
+            for number, part in enumerate(wrap(meaning, max(20, width - 16)) or [""]):
+                pieces += [((what if not number else "").rjust(13), "key"), (f"  {part}\n", "")]
+        return pieces
 
     async def action_dismiss(self, result: None = None) -> None:
         self.dismiss(result)
@@ -61,17 +78,21 @@ def _hidden(binding: Binding) -> bool:
 
 
 def key_lines(bindings: Sequence[ActiveBinding]) -> list[tuple[str, str]]:
-    """(keys, what they do), those that do the same on one line, in the order in which they were declared."""
+    """(keys, what they do), those that do the same on one line, in the order in which they were declared; moving about last."""
     found: dict[str, list[str]] = {}
+    moving: set[str] = set()
     for active in bindings:
         binding = active.binding
         if binding.description and active.enabled and not binding.system and not _hidden(binding):
             name = _NAMES.get(binding.key, binding.key)
             name = name.upper() if name[:1] == "f" and name[1:].isdigit() else name
             name = name.replace("ctrl+", "^")
-            if name not in found.setdefault(binding.description, []):
+            if binding.action.startswith(_MOVING):
+                moving.add(binding.description)
+            if name and name not in found.setdefault(binding.description, []):
                 found[binding.description].append(name)
-    return [
+    lines = [
         (" ".join(keys) if len(keys) < 6 else f"{keys[0]} to {keys[-1]}", description)
         for description, keys in found.items()
     ]
+    return [line for line in lines if line[1] not in moving] + [line for line in lines if line[1] in moving]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import ClassVar
 
 from textual.app import ComposeResult
-from textual.binding import Binding
 from textual.containers import VerticalScroll
 from textual.screen import Screen
 from textual.widgets import Footer, Static
@@ -15,22 +14,33 @@ from backend.text import printable
 from numatui.format import duration, percent, size
 from numatui.tui import bars
 from numatui.tui.glyphs import Glyphs, glyphs
-from numatui.tui.jobs import Job
+from numatui.tui.jobs import Job, undo_command
+from numatui.tui.keys import key
 from numatui.tui.paint import Paint, Piece
 from numatui.tui.reading import Snapshot
+from numatui.tui.screens.question import Question
 from numatui.tui.state import state_of
 from numatui.tui.summary import before_after
 from numatui.tui.widgets.header import Header
 
-_ROLES = {"running": "key", "done": "good", "partly": "warn", "cancelled": "warn", "failed": "far"}
+_ROLES = {
+    "running": "key",
+    "paused": "warn",
+    "done": "good",
+    "partly": "warn",
+    "cancelled": "warn",
+    "failed": "far",
+}
 
 
 class JobScreen(Screen[None]):
     """Leaving it does not end the job."""
 
     BINDINGS: ClassVar = [
-        Binding("x", "cancel", "Cancel the job"),
-        Binding("escape,enter", "leave", "Back", key_display="Esc"),
+        key("p,space", "hold", "Pause or go on", show=True, display="p"),
+        key("x", "cancel", "Cancel the job", show=True),
+        key("u", "undo", "Take it back", show=True),
+        key("escape,enter", "leave", "Back", show=True, display="Esc"),
     ]
 
     def __init__(self, job: Job) -> None:
@@ -61,7 +71,30 @@ class JobScreen(Screen[None]):
             self.refresh_bindings()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        return not self.job.ended if action == "cancel" else True
+        if action in ("cancel", "hold"):
+            return not self.job.ended
+        return self.job.can_be_undone if action == "undo" else True
+
+    def action_hold(self) -> None:
+        brake = self.job.cancel
+        if brake.held:
+            brake.release()
+        else:
+            brake.hold()
+            state_of(self).tell("Pausing: the call that is under way ends first.")
+        state_of(self).job_ticks += 1
+
+    def action_undo(self) -> None:
+        state, job = state_of(self), self.job
+        command = undo_command(job) if state.kernel.source == "live" else ""
+
+        def confirmed(yes: bool | None) -> None:
+            if yes and job.can_be_undone:
+                state.show_job(state.start_undo(job))
+
+        title = f"Move up to {size(job.moved)} back to where they came from?"
+        lines = ["only the pages that this job moved, as far as they are still where it put them"]
+        self.app.push_screen(Question(title, lines, "Take it back", command), confirmed)
 
     def action_cancel(self) -> None:
         self.job.cancel.set()
@@ -87,7 +120,7 @@ def report(job: Job, snapshot: Snapshot | None, width: int, glyphs: Glyphs, plai
         ("time", duration(job.elapsed)),
         *([("to go", duration(remaining))] if remaining else []),
         ("longest call", duration(job.worst_call)),
-        ("method", " ".join({one.method for one in job.outcomes}) or job.plan.method),
+        ("method", " ".join({one.method for one in job.outcomes}) or job.method),
     ]
     for name, value in facts:
         pieces += [(f" {name} ", "dim"), (f"{value}  ", "")]
@@ -100,7 +133,7 @@ def report(job: Job, snapshot: Snapshot | None, width: int, glyphs: Glyphs, plai
         pieces += [("\n ! ", "far"), (printable(error, 400) + "\n", "")]
     outcomes = {one.process.identity: one for one in job.outcomes}
     rows = {row.process.identity: row for row in snapshot.rows} if snapshot is not None else {}
-    for one in job.plan.processes:
+    for one in job.parts:
         identity = one.process.identity
         row, outcome = rows.get(identity), outcomes.get(identity)
         here = row.node if row is not None else one.runs_on

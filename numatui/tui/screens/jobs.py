@@ -6,7 +6,6 @@ from collections.abc import Hashable
 from typing import ClassVar
 
 from textual.app import ComposeResult
-from textual.binding import Binding
 from textual.screen import Screen
 from textual.widgets import Footer
 
@@ -14,6 +13,7 @@ from numatui.format import duration, percent, size
 from numatui.tui import bars
 from numatui.tui.glyphs import glyphs
 from numatui.tui.jobs import Job
+from numatui.tui.keys import key
 from numatui.tui.paint import Piece
 from numatui.tui.screens.job import JobScreen
 from numatui.tui.state import state_of
@@ -29,7 +29,7 @@ class _JobTable(Table[Job]):
 class JobsScreen(Screen[None]):
     """Enter opens one."""
 
-    BINDINGS: ClassVar = [Binding("escape", "leave", "Back", key_display="Esc")]
+    BINDINGS: ClassVar = [key("escape", "leave", "Back", show=True, display="Esc")]
 
     def compose(self) -> ComposeResult:
         yield Header()

@@ -19,6 +19,7 @@ from numatui.format import size
 from numatui.tui.emulated import Emulated
 from numatui.tui.frame_kinds import NAMES, ROLES, legend, letter
 from numatui.tui.glyphs import Glyphs, glyphs
+from numatui.tui.keys import key
 from numatui.tui.paint import Paint, Piece
 from numatui.tui.reading import problem_of
 from numatui.tui.screens.follow import Followed, FollowScreen
@@ -54,14 +55,14 @@ class MicroscopeScreen(Screen[None]):
     """Reads while simulated time runs; at most one reading is under way."""
 
     BINDINGS: ClassVar = [
-        Binding("plus,equals_sign", "zoom(-1)", "Zoom in", key_display="+"),
-        Binding("minus", "zoom(1)", "Zoom out", key_display="-"),
-        Binding("tab", "node(1)", "Next node", key_display="Tab 0-9"),
-        Binding("shift+tab", "node(-1)", "Node before", show=False),
+        key("plus,equals_sign", "zoom(-1)", "Zoom in", show=True, display="+"),
+        key("minus", "zoom(1)", "Zoom out", show=True, display="-"),
+        key("tab", "node(1)", "Next node", show=True, display="Tab 0-9"),
+        key("shift+tab", "node(-1)", "Node before"),
         *[Binding(str(digit), f"number({digit})", "Node by number", show=False) for digit in range(10)],
-        Binding("enter,f", "follow", "Follow the page", key_display="Enter"),
-        Binding("space", "app.speed(0)", "Time", key_display="Space"),
-        Binding("escape", "leave", "Back", key_display="Esc"),
+        key("enter,f", "follow", "Follow the page", show=True, display="Enter"),
+        key("space", "app.speed(0)", "Time", show=True, display="Space"),
+        key("escape", "leave", "Back", show=True, display="Esc"),
     ]
 
     def __init__(self, kernel: Emulated) -> None:

@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from textual import on, work
+from textual import work
 from textual.app import ComposeResult
-from textual.binding import Binding
 from textual.containers import Horizontal, VerticalScroll
 from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import Button, Footer, Input, Label, Static
 
-from backend.conditions import Conditions
+from backend.conditions import Conditions, read_conditions
 from backend.errors import NumatuiError
 from backend.nodeset import NodeSet
 from backend.placement import sum_by_node
-from backend.plan import METHODS, Method, Plan, Subject, make_plan, rule_of
-from backend.prepare import PlacementReader
+from backend.plan import Plan, Subject, make_plan, rule_of
+from backend.prepare import PlacementReader, read_sharers
 from backend.process import Process, read_process
 from backend.text import printable
 from numatui.format import size
 from numatui.tui.glyphs import glyphs
+from numatui.tui.how import How
+from numatui.tui.keys import key
 from numatui.tui.paint import Paint
+from numatui.tui.presets import presets
 from numatui.tui.reading import Snapshot, problem_of
+from numatui.tui.screens.chooser import Chooser
 from numatui.tui.screens.question import Question
 from numatui.tui.state import state_of
 from numatui.tui.summary import command_line, proposal, run_nodes, summary
@@ -35,40 +38,52 @@ from numatui.tui.widgets.node_map import NodeMap, Side
 
 @dataclass
 class SubjectsRead(Message):
-    """The placement of the selection, and one line for each process that could not be read."""
+    """The placement of the selection, one line for each process that could not be read, and what else matters. `sharers`: who
+    maps its pages too, by pid, where those are to move."""
 
     subjects: list[Subject]
     problems: list[str]
+    conditions: Conditions
+    sharers: dict[int, list[tuple[int, str]]]
 
 
 class MigrateScreen(Screen[None]):
-    """For one process or several. `sources`, `targets`: what to begin with, instead of what is proposed."""
+    """For one process or several. `sources`, `targets`: chosen already."""
 
     BINDINGS: ClassVar = [
-        Binding("enter", "start", "Start", key_display="Enter"),
-        Binding("f", "edit('from')", "Type sources", show=False),
-        Binding("t", "edit('to')", "Type targets", show=False),
-        Binding("o", "method", "Method"),
-        Binding("a", "all", "Shared pages"),
-        Binding("x", "swap", "Exchange sources and targets", show=False),
-        Binding("escape", "leave", "Back", key_display="Esc"),
+        key("enter", "start", "Start", show=True, display="Enter"),
+        key("f", "edit('from')", "Type sources"),
+        key("t", "edit('to')", "Type targets"),
+        key("p", "presets", "Presets", show=True),
+        key("o", "how('method')", "Method", show=True),
+        key("a", "how('move_all')", "Shared pages"),
+        key("b", "how('budget')", "Longest call"),
+        key("w", "how('workers')", "Workers"),
+        key("r", "how('max_rate')", "Most a second"),
+        key("x", "swap", "Exchange sources and targets"),
+        key("escape", "leave", "Back", show=True, display="Esc"),
     ]
 
+    READING: ClassVar = (
+        ("arrows", "as the kernel will move: the n-th source goes to the (n modulo number of targets)-th target"),
+        ("bars", "sources: what the selection has there; targets: how full the node is, and will be"),
+        ("call", "the longest that one call should take: the process waits that long at a time, a cancel too"),
+        ("shared", "pages that others map too stay, unless you say that they move (root)"),
+    )  # fmt: skip
+
     def __init__(
-        self,
-        processes: Sequence[Process],
-        sources: NodeSet | None = None,
-        targets: NodeSet | None = None,
+        self, processes: Sequence[Process], sources: NodeSet | None = None, targets: NodeSet | None = None
     ) -> None:
         super().__init__()
-        self.given = (sources, targets) if sources and targets else None
         self.processes = list(processes)
+        self.wanted = None if sources is None or targets is None else (sources, targets)
         self.subjects: list[Subject] | None = None
         self.problems: list[str] = []
         self.sources = NodeSet()
         self.targets = NodeSet()
-        self.method: Method = "auto"
-        self.move_all = False
+        self.how = How()
+        self.conditions = Conditions()
+        self.sharers: dict[int, list[tuple[int, str]]] = {}
         self.plan: Plan | None = None
         self._reading = False
         self._set_errors: dict[str, str] = {}
@@ -82,8 +97,9 @@ class MigrateScreen(Screen[None]):
             yield Input(id="from", compact=True, max_length=200, placeholder="0-1,3")
             yield Label("To")
             yield Input(id="to", compact=True, max_length=200, placeholder="all, !2, +0")
-            yield Button("", id="method", compact=True)
-            yield Button("", id="all", compact=True)
+        with Horizontal(id="how"):
+            for what, text in self.how.labels.items():
+                yield Button(text, id=what, compact=True)
         yield Static(id="error", markup=False)
         yield NodeMap(id="map")
         with VerticalScroll(id="below", can_focus=False):
@@ -106,7 +122,7 @@ class MigrateScreen(Screen[None]):
 
     @work(thread=True, group="subjects", exit_on_error=False)
     def _read(self) -> None:
-        kernel = state_of(self).kernel
+        kernel, snapshot = state_of(self).kernel, self.snapshot
         placements = PlacementReader(kernel)
         subjects: list[Subject] = []
         problems: list[str] = []
@@ -121,15 +137,25 @@ class MigrateScreen(Screen[None]):
                 problems.append(exc.what)
             except Exception as exc:
                 problems.append(f"{known.pid}: {problem_of(exc)}")
-        self.post_message(SubjectsRead(subjects, problems))
+        conditions = Conditions()
+        sharers: dict[int, list[tuple[int, str]]] = {}
+        try:
+            if snapshot is not None:
+                conditions = read_conditions(kernel, snapshot.topology, self.how.method)
+            if self.how.move_all:
+                sharers = read_sharers(kernel, subjects, self.sources)
+        except Exception as exc:
+            problems.append(problem_of(exc))
+        self.post_message(SubjectsRead(subjects, problems, conditions, sharers))
 
     def on_subjects_read(self, event: SubjectsRead) -> None:
         self._reading = False
         first = self.subjects is None
         self.subjects, self.problems = event.subjects, event.problems
+        self.conditions, self.sharers = event.conditions, event.sharers
         snapshot = self.snapshot
         if first and snapshot is not None:
-            self.sources, self.targets = self.given or proposal(self.subjects, snapshot.topology)
+            self.sources, self.targets = self.wanted or proposal(self.subjects, snapshot.topology)
             self._write_sets()
         self._title()
         self._replan()
@@ -148,11 +174,12 @@ class MigrateScreen(Screen[None]):
         self.query_one("#title", Static).update(Paint.of(self.app).text(pieces))
 
     def _conditions(self, snapshot: Snapshot) -> Conditions:
-        """What the snapshot tells; the rate of jobs that have ended stands for that of all moves."""
+        """Where nothing was measured, the best rate of the jobs that have ended stands for that of all moves."""
+        if self.conditions.rates:
+            return self.conditions
         best = int(max([0, *(job.rate for job in state_of(self).jobs if job.ended)]))
         ids = snapshot.topology.memory_ids
-        rates = {(a, b): best for a in ids for b in ids} if best else {}
-        return Conditions(snapshot.facts.privileged, snapshot.balancing, rates=rates)
+        return replace(self.conditions, rates={(a, b): best for a in ids for b in ids} if best else {})
 
     def _replan(self) -> None:
         snapshot, subjects = self.snapshot, self.subjects
@@ -170,10 +197,11 @@ class MigrateScreen(Screen[None]):
                     self.targets,
                     topology,
                     rule=rule_of(snapshot.facts.release),
-                    method=self.method,
+                    method=self.how.method,
                     page_size=state.kernel.page_size,
-                    move_all=self.move_all,
+                    move_all=self.how.move_all,
                     conditions=self._conditions(snapshot),
+                    sharers=self.sharers,
                 )
             except NumatuiError as exc:
                 error = exc.what
@@ -202,8 +230,8 @@ class MigrateScreen(Screen[None]):
         )
 
     def _label(self) -> None:
-        self.query_one("#method", Button).label = f"method: {self.method}"
-        self.query_one("#all", Button).label = "shared: move" if self.move_all else "shared: stay"
+        for what, text in self.how.labels.items():
+            self.query_one(f"#{what}", Button).label = text
 
     def _write_sets(self) -> None:
         self._set_errors.clear()
@@ -247,17 +275,38 @@ class MigrateScreen(Screen[None]):
     def on_input_submitted(self) -> None:
         self.query_one(NodeMap).focus()
 
-    @on(Button.Pressed, "#method")
-    def action_method(self) -> None:
-        self.method = METHODS[(METHODS.index(self.method) + 1) % len(METHODS)]
-        self._label()
-        self._replan()
+    def on_button_pressed(self, event: Button.Pressed) -> None:
+        self.action_how(str(event.button.id))
 
-    @on(Button.Pressed, "#all")
-    def action_all(self) -> None:
-        self.move_all = not self.move_all
+    def action_how(self, what: str) -> None:
+        """The next choice; what it changes is read again."""
+        self.how = self.how.other(what)
         self._label()
         self._replan()
+        if what in ("method", "move_all"):
+            self._snapshot(self.snapshot)
+
+    def action_presets(self) -> None:
+        if self.snapshot is None or self.subjects is None:
+            return
+        node_map = self.query_one(NodeMap)
+        node = node_map.nodes[node_map.cursor].id if node_map.nodes else 0
+        found = presets(self.subjects, self.snapshot.topology, node)
+
+        def chosen(number: str | None) -> None:
+            if number is None:
+                return
+            preset = found[int(number)]
+            if preset.why_not:
+                state_of(self).tell(f"{preset.title}: {preset.why_not}", severity="warning")
+                return
+            self.sources, self.targets = preset.sources, preset.targets
+            self._write_sets()
+            self._replan()
+
+        self.app.push_screen(
+            Chooser("Move", [(str(number), one.text) for number, one in enumerate(found)]), chosen
+        )
 
     def action_edit(self, side: Side) -> None:
         self.query_one(f"#{side}", Input).focus()
@@ -283,15 +332,13 @@ class MigrateScreen(Screen[None]):
         elif plan is None or not plan.bytes:
             state.tell("There is nothing to move between these nodes.", severity="warning")
         else:
-            command = command_line(plan, state.kernel, self.move_all)
+            how, command = self.how, command_line(plan, state.kernel, self.how)
             title = f"Move {size(plan.bytes)} while {'the process runs' if len(plan.processes) == 1 else 'the processes run'}?"
-            method, move_all = self.method, self.move_all
+            warned = [f"! {one.code}: {printable(one.text, 200)}" for one in plan.warnings]
 
             def confirmed(yes: bool | None) -> None:
                 """What was asked is what is done, whatever was read meanwhile."""
                 if yes:
-                    state.show_job(state.start_job(plan, method, move_all))
+                    state.show_job(state.start_job(plan, how, command))
 
-            self.app.push_screen(
-                Question(title, ["the same from a shell:", "", "  " + command], "Migrate"), confirmed
-            )
+            self.app.push_screen(Question(title, warned, "Migrate", command), confirmed)

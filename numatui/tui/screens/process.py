@@ -8,7 +8,6 @@ from typing import ClassVar
 
 from textual import work
 from textual.app import ComposeResult
-from textual.binding import Binding
 from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import Footer, Static
@@ -21,8 +20,9 @@ from backend.text import printable
 from backend.topology import Topology
 from numatui.format import duration, percent, size
 from numatui.tui import bars
-from numatui.tui.columns import tail
+from numatui.tui.cells import tail
 from numatui.tui.glyphs import Glyphs, glyphs
+from numatui.tui.keys import key
 from numatui.tui.paint import Paint, Piece
 from numatui.tui.reading import Snapshot, problem_of
 from numatui.tui.screens.migrate import MigrateScreen
@@ -59,10 +59,10 @@ class ProcessScreen(Screen[None]):
     """Read again with every reading of the app."""
 
     BINDINGS: ClassVar = [
-        Binding("m,f9", "migrate", "Migrate", key_display="m"),
-        Binding("e", "empty", "VMAs without pages"),
-        Binding("tab", "app.focus_next", "VMAs, threads", show=False),
-        Binding("escape", "leave", "Back", key_display="Esc"),
+        key("m,f9", "migrate", "Migrate", show=True, display="m"),
+        key("e", "empty", "VMAs without pages", show=True),
+        key("tab", "app.focus_next", "VMAs, threads"),
+        key("escape", "leave", "Back", show=True, display="Esc"),
     ]
 
     def __init__(self, process: Process) -> None:

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
+from textual import events
 from textual.app import ComposeResult
-from textual.binding import Binding
 from textual.containers import Horizontal
 from textual.screen import Screen
 from textual.widgets import Footer, Input, Static
 
+from backend.process import Identity
+from backend.survey import Row
 from backend.text import printable
+from numatui.format import size
+from numatui.tui.columns import CHOICES, DEFAULT
+from numatui.tui.filtering import with_word
+from numatui.tui.keys import key
+from numatui.tui.listing import SMALL
 from numatui.tui.paint import Paint, Piece
 from numatui.tui.reading import Snapshot
+from numatui.tui.screens.chooser import Chooser, SeveralChooser
 from numatui.tui.screens.migrate import MigrateScreen
 from numatui.tui.screens.process import ProcessScreen
 from numatui.tui.state import state_of
@@ -21,17 +30,43 @@ from numatui.tui.widgets.node_panel import NodePanel
 from numatui.tui.widgets.process_table import ProcessTable
 from numatui.tui.widgets.table import Table
 
+_HINTS = {
+    "filter": "text, user:web, node:2, on:2, cgroup:/db, local<50, rss>1G, swap>0, !not …",
+    "search": "text or filter: the cursor goes there; F3 to the next",
+}
+
 
 class ProcessesScreen(Screen[None]):
     """Starts everything else: process view, migration."""
 
     BINDINGS: ClassVar = [
-        Binding("m,f9", "migrate", "Migrate", key_display="m"),
-        Binding("a", "advice", "Advice"),
-        Binding("slash,f4,f3", "filter", "Filter", key_display="/"),
-        Binding("escape", "clear", "Clear filter and tags", show=False),
-        Binding("n,f2", "nodes", "Show or hide the nodes", show=False),
+        key("m,f9", "migrate", "Migrate", show=True, display="m"),
+        key("a", "advice", "Advice", show=True),
+        key("slash,backslash,f4", "edit('filter')", "Filter", show=True, display="/"),
+        key("f3", "search(1)", "Search: to the next"),
+        key("shift+f3,f15", "search(-1)", "Search: to the one before"),
+        key("u", "user", "Only one user's"),
+        key("f6,s", "choose_sort", "Choose what to sort by"),
+        key("C,f2", "choose_columns", "Choose the columns"),
+        key("number_sign", "panel", "Show or hide the nodes on top"),
+        key("escape", "clear", "Clear filter, tags, following"),
     ]
+
+    READING: ClassVar = (
+        ("CPU@N", "the CPU that a process last ran on, and the node of that CPU"),
+        ("LOCAL", "the share of its memory where it runs; ! marks less than half, ~ an estimate"),
+        ("PLACEMENT", "where its memory lies: each segment begins with its node's number, a line runs through the one where the process runs"),
+        ("filter", "words that all have to fit, in pid, user or command; ! before one turns it round, quotes keep spaces"),
+        ("", "user:web   cgroup:/db   cpuset:/db   policy:bind   state:D   pid:1,2"),
+        ("", "node:2 has memory there   on:0-1 runs there"),
+        ("", "local<50   rss>1G   far>100M   swap>0   threads>8   cpu>50   cost>1.5   n2>500M"),
+        ("digits", "go to the process with that pid"),
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.editing = ""
+        self.sought = ""
 
     def compose(self) -> ComposeResult:
         yield Header()
@@ -39,40 +74,80 @@ class ProcessesScreen(Screen[None]):
         with Horizontal(id="bar"):
             yield Static(id="status", markup=False)
             yield Static("/", id="slash", markup=False)
-            yield Input(placeholder="pid, user or command", id="filter", compact=True, max_length=200)
+            yield Input(id="filter", compact=True, max_length=400)
         yield ProcessTable(id="table")
         yield Footer(show_command_palette=False)
 
     def on_mount(self) -> None:
-        self._edit(False)
-        self.table.focus()
+        kept, table = state_of(self).kept, self.table
+        table.chosen_columns = kept.columns
+        listing = table.listing
+        listing.sort, listing.descending = kept.sort, kept.descending
+        listing.tree, listing.grouping, listing.hide_small = kept.tree, kept.grouping, kept.hide_small
+        self.query_one(NodePanel).display = kept.panel
+        self._edit("")
+        table.focus()
         self.watch(self.app, "snapshot", self._show)
         self.watch(self.app, "error", self._status)
+        self.watch(self.app, "moved", self._show_moved)
 
     @property
     def table(self) -> ProcessTable:
         return self.query_one(ProcessTable)
 
+    @property
+    def filter_text(self) -> str:
+        return self.table.listing.filter.text
+
+    def filter_by(self, text: str) -> None:
+        """Show only what this filter says."""
+        if self.editing == "filter":
+            self.query_one(Input).value = text
+        self.table.filter(text)
+
+    def _keep(self) -> None:
+        """How this screen is left, for the next time."""
+        listing, app = self.table.listing, state_of(self)
+        app.kept = replace(
+            app.kept, columns=self.table.chosen_columns, sort=listing.sort, descending=listing.descending, tree=listing.tree,
+            grouping=listing.grouping, hide_small=listing.hide_small, panel=self.query_one(NodePanel).display,
+        )  # fmt: skip
+
     def _show(self, snapshot: Snapshot | None) -> None:
         if snapshot is not None:
             self.table.update(snapshot.rows, snapshot.topology)
 
+    def _show_moved(self, moved: dict[Identity, str]) -> None:
+        self.table.moved = moved
+        self.table.arrange()
+
     def on_process_table_changed(self) -> None:
+        self._keep()
         self._status()
 
+    def on_process_table_followed_gone(self, event: ProcessTable.FollowedGone) -> None:
+        state_of(self).tell(f"process {event.identity.pid}, which you followed, has ended")
+
     def _status(self, *_: object) -> None:
-        listing, shown = self.table.listing, len(self.table.rows)
-        total = len(listing.rows)
+        listing = self.table.listing
+        total, text = len(listing.rows), listing.filter.text
         pieces: list[Piece] = [
-            (f" {shown} of {total}" if listing.pattern else f" {total}", "bold"),
+            (f" {listing.fitting} of {total}" if text else f" {total}", "bold"),
             (" processes", "dim"),
         ]
+        if listing.grouping:
+            pieces.append((f" by {listing.grouping}", ""))
+        if listing.small:
+            pieces.append((f"  {listing.small} below {size(SMALL)} hidden (H)", "warn"))
         if state_of(self).error:
             pieces = [(" " + printable(state_of(self).error, 400), "far")]
         if listing.tagged:
             pieces.append((f"  {len(listing.tagged)} tagged", "tag"))
-        if listing.pattern:
-            pieces += [("  filter ", "dim"), (listing.pattern, "accent"), ("  Esc clears", "dim")]
+        if listing.followed is not None:
+            pieces.append((f"  following {listing.followed.pid} (F)", "accent"))
+        if text:
+            pieces += [("  filter ", "dim"), (printable(text, 200), "accent"), ("  Esc clears", "dim")]
+        pieces += [(f"  {problem}", "warn") for problem in listing.filter.problems[:1]]
         self.query_one("#status", Static).update(Paint.of(self.app).text(pieces))
 
     def on_table_opened(self, event: Table.Opened) -> None:
@@ -85,37 +160,96 @@ class ProcessesScreen(Screen[None]):
             return
         self.app.push_screen(MigrateScreen([row.process for row in rows]))
 
-    def action_advice(self) -> None:
-        from numatui.tui.screens.advice import AdviceScreen
+    def action_edit(self, what: str) -> None:
+        self._edit(what)
 
-        self.app.push_screen(AdviceScreen())
+    def action_search(self, step: int) -> None:
+        """With nothing to look for yet: asks."""
+        if not self.sought:
+            self._edit("search")
+        elif not self.table.find(self.sought, step):
+            state_of(self).tell(f"nothing fits {self.sought}", severity="warning")
 
-    def action_filter(self) -> None:
-        self._edit(True)
+    def action_user(self) -> None:
+        users: dict[str, list[Row]] = {}
+        for row in self.table.listing.rows:
+            users.setdefault(row.process.user, []).append(row)
+        if users:
+            choices = [
+                (name, f"{printable(name, 32):<16} {len(rows):>5} processes  {size(sum(one.resident for one in rows)):>5}")
+                for name, rows in sorted(users.items())
+            ]  # fmt: skip
+            self.app.push_screen(Chooser("Processes of", [("", "all users"), *choices]), self._of_user)
+
+    def _of_user(self, user: str | None) -> None:
+        if user is not None:
+            self.filter_by(with_word(self.filter_text, "user", user))
+
+    def action_choose_sort(self) -> None:
+        columns = [(column.id, column.title) for column in self.table.sortable()]
+        choices = [(one, f"{title:<10} {CHOICES.get(one, '')}") for one, title in columns]
+        if choices:
+            self.app.push_screen(Chooser("Sort by", choices, self.table.listing.sort), self._sort)
+
+    def _sort(self, column: str | None) -> None:
+        if column is not None:
+            self.table.sort_by(column)
+
+    def action_choose_columns(self) -> None:
+        choices = [(one, f"{one:<10} {about}") for one, about in CHOICES.items()]
+        chosen = self.table.chosen_columns
+        self.app.push_screen(
+            SeveralChooser("Columns, where there is room", choices, chosen, DEFAULT), self._columns
+        )
+
+    def _columns(self, chosen: tuple[str, ...] | None) -> None:
+        if chosen is not None:
+            self.table.chosen_columns = chosen
+            self.table.arrange()
 
     def action_clear(self) -> None:
-        if self.query_one(Input).value:
-            self.query_one(Input).value = ""
-        elif not self.query_one(Input).has_focus:
-            self.table.action_untag()
-        self._edit(False)
+        """The last of it first: what is being typed, the filter, following, tags."""
+        table = self.table
+        if self.editing == "search":
+            self._edit("")
+        elif self.editing or self.filter_text:
+            self._edit("")
+            self.filter_by("")
+        elif table.listing.followed is not None:
+            table.action_follow()
+        else:
+            table.action_untag()
 
-    def action_nodes(self) -> None:
+    def action_panel(self) -> None:
         panel = self.query_one(NodePanel)
         panel.display = not panel.display
+        self._keep()
 
     def on_input_changed(self, event: Input.Changed) -> None:
-        self.table.filter(event.value)
+        if self.editing == "filter":
+            self.table.filter(event.value)
+        elif self.editing == "search":
+            self.sought = event.value
+            self.table.find(event.value)
 
     def on_input_submitted(self) -> None:
-        self._edit(False)
+        self._edit("")
 
-    def on_descendant_blur(self) -> None:
-        if not self.query_one(Input).has_focus:
-            self.query_one("#bar").remove_class("editing")
+    def on_descendant_blur(self, event: events.DescendantBlur) -> None:
+        if isinstance(event.widget, Input) and self.editing:
+            self._edit("", focus=False)
 
-    def _edit(self, editing: bool) -> None:
-        """Show the input line in place of the status, or the other way round."""
-        self.query_one("#bar").set_class(editing, "editing")
-        self.query_one(Input).can_focus = editing
-        (self.query_one(Input) if editing else self.table).focus()
+    def _edit(self, what: str, focus: bool = True) -> None:
+        """Show the input line for the `filter` or the `search` in place of the status, or (empty) the other way round."""
+        self.editing = what
+        field = self.query_one(Input)
+        self.query_one("#bar").set_class(bool(what), "editing")
+        field.can_focus = bool(what)
+        if what:
+            self.query_one("#slash", Static).update("/" if what == "filter" else "search")
+            with field.prevent(Input.Changed):
+                field.value = self.filter_text if what == "filter" else ""
+            field.placeholder = _HINTS[what]
+            field.cursor_position = len(field.value)
+        if focus:
+            (field if what else self.table).focus()

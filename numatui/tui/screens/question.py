@@ -6,36 +6,47 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from textual.app import ComposeResult
-from textual.binding import Binding
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Button, Static
 
+from numatui.tui.keys import key
+
 
 class Question(ModalScreen[bool]):
-    """Answers True or False; Enter alone says no. `lines` may hold text from outside."""
+    """Answers True or False; Enter alone says no. `lines` may hold text from outside. `command`: what does the same from a
+    shell; can be copied."""
 
     BINDINGS: ClassVar = [
-        Binding("y", "answer(True)", "Yes"),
-        Binding("n,escape,q", "answer(False)", "No"),
-        Binding("left,right", "app.focus_next", "Other answer", show=False),
+        key("y", "answer(True)", "Yes", show=True),
+        key("n,escape,q", "answer(False)", "No", show=True),
+        key("c", "copy", "Copy the command"),
+        key("left,right", "app.focus_next", "Other answer"),
     ]
 
-    def __init__(self, title: str, lines: Sequence[str], yes: str) -> None:
+    def __init__(self, title: str, lines: Sequence[str], yes: str, command: str = "") -> None:
         super().__init__()
-        self.heading, self.lines, self.yes = title, lines, yes
+        self.heading, self.lines, self.yes, self.command = title, lines, yes, command
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
             yield Static(self.heading, markup=False, classes="heading")
             with VerticalScroll(can_focus=False):
                 yield Static("\n".join(self.lines), markup=False)
+                if self.command:
+                    yield Static("the same from a shell (c copies it):", markup=False, classes="hint")
+                    yield Static("  " + self.command, id="command", markup=False)
             with Horizontal(classes="buttons"):
                 yield Button(self.yes + " (y)", variant="primary", id="yes", compact=True)
                 yield Button("No (n)", id="no", compact=True)
 
     def on_mount(self) -> None:
         self.query_one("#no").focus()
+
+    def action_copy(self) -> None:
+        if self.command:
+            self.app.copy_to_clipboard(self.command)
+            self.notify("Copied, if the terminal lets programs do that (OSC 52).", markup=False)
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
         self.dismiss(event.button.id == "yes")

@@ -8,7 +8,6 @@ from typing import ClassVar
 
 from textual import work
 from textual.app import ComposeResult
-from textual.binding import Binding
 from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import Footer, Static
@@ -16,6 +15,7 @@ from textual.widgets import Footer, Static
 from backend.emulator.scenarios import load, names
 from backend.text import printable
 from numatui.format import size
+from numatui.tui.keys import key
 from numatui.tui.paint import Paint, Piece
 from numatui.tui.reading import problem_of
 from numatui.tui.screens.compare import CompareScreen
@@ -63,9 +63,9 @@ class ScenariosScreen(Screen[str]):
     """Ends with the name of the one that was chosen, or None."""
 
     BINDINGS: ClassVar = [
-        Binding("enter", "open", "Open"),
-        Binding("c", "compare", "Compare direct and swap"),
-        Binding("escape", "leave", "Back", key_display="Esc"),
+        key("enter", "open", "Open", show=True),
+        key("c", "compare", "Compare direct and swap", show=True),
+        key("escape", "leave", "Back", show=True, display="Esc"),
     ]
 
     def __init__(self, current: str) -> None:

@@ -9,7 +9,6 @@ from typing import ClassVar
 
 from textual import work
 from textual.app import ComposeResult
-from textual.binding import Binding
 from textual.containers import VerticalScroll
 from textual.message import Message
 from textual.screen import Screen
@@ -22,6 +21,7 @@ from backend.emulator.scenarios import load
 from backend.emulator.tour import BENEFITS, DIRECT, SWAP, Benefit, Measured, measure
 from numatui.tui.figures import figures, layouts
 from numatui.tui.glyphs import glyphs
+from numatui.tui.keys import key
 from numatui.tui.paint import Paint, Piece
 from numatui.tui.reading import problem_of
 from numatui.tui.screens.follow import Followed, FollowScreen
@@ -52,10 +52,10 @@ class TourScreen(Screen[None]):
     """A page a benefit, and a last one. Nothing is known beforehand: each page runs its scenario when it is first shown."""
 
     BINDINGS: ClassVar = [
-        Binding("n,right,space", "page(1)", "Next", key_display="n"),
-        Binding("b,left,backspace", "page(-1)", "Back one", key_display="b"),
-        Binding("f,enter", "follow", "Follow one page through it", key_display="f"),
-        Binding("escape", "leave", "Leave", key_display="Esc"),
+        key("n,right,space", "page(1)", "Next", show=True, display="n"),
+        key("b,left,backspace", "page(-1)", "Back one", show=True, display="b"),
+        key("f,enter", "follow", "Follow one page through it", show=True, display="f"),
+        key("escape", "leave", "Leave", show=True, display="Esc"),
     ]
 
     def __init__(self) -> None:
@@ -109,7 +109,7 @@ class TourScreen(Screen[None]):
 
     def _last(self, width: int) -> list[Piece]:
         pieces: list[Piece] = [("\n Where to go on\n\n", "bold")]
-        for key, text in (
+        for keys, text in (
             (
                 "f",
                 "the race that patch 1 closes: a thread touches a page while it is being copied, step by step",
@@ -123,7 +123,7 @@ class TourScreen(Screen[None]):
         ):
             lines = wrap(text, max(20, min(width, 100) - 8))
             pieces += [
-                (f" {key:>4}", "key"),
+                (f" {keys:>4}", "key"),
                 (f"  {lines[0]}\n", ""),
                 *[(f"       {line}\n", "") for line in lines[1:]],
             ]

@@ -8,7 +8,6 @@ import numpy as np
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
-from textual.binding import Binding
 from textual.geometry import Size
 from textual.message import Message
 from textual.scroll_view import ScrollView
@@ -17,6 +16,7 @@ from textual.strip import Strip
 from backend.emulator.frame_map import Cells
 from numatui.tui.frame_kinds import ROLES, letter
 from numatui.tui.glyphs import glyphs
+from numatui.tui.keys import key
 from numatui.tui.paint import Paint
 
 MARGIN = 10
@@ -28,14 +28,14 @@ class FrameMap(ScrollView, can_focus=True):
     is elsewhere."""
 
     BINDINGS: ClassVar = [
-        Binding("left,h", "move(-1, 0)", "Cell before", show=False),
-        Binding("right,l", "move(1, 0)", "Cell after", show=False),
-        Binding("up,k", "move(0, -1)", "Row up", show=False),
-        Binding("down,j", "move(0, 1)", "Row down", show=False),
-        Binding("pageup,ctrl+b", "page(-1)", "Page up", show=False),
-        Binding("pagedown,ctrl+f", "page(1)", "Page down", show=False),
-        Binding("home,g", "jump(0)", "First cell", show=False),
-        Binding("end,G", "jump(1)", "Last cell", show=False),
+        key("left,h", "move(-1, 0)", "Cell before"),
+        key("right,l", "move(1, 0)", "Cell after"),
+        key("up,k", "move(0, -1)", "Row up"),
+        key("down,j", "move(0, 1)", "Row down"),
+        key("pageup,ctrl+b", "page(-1)", "Page up"),
+        key("pagedown,ctrl+f", "page(1)", "Page down"),
+        key("home,g", "jump(0)", "First cell"),
+        key("end,G", "jump(1)", "Last cell"),
     ]
 
     class Moved(Message):

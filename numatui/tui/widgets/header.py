@@ -7,7 +7,7 @@ from textual.widget import Widget
 
 from backend.text import printable
 from numatui.format import percent
-from numatui.tui.listing import overall_local
+from numatui.tui.groups import overall_local
 from numatui.tui.machine import simulated_time
 from numatui.tui.paint import Paint, Piece
 from numatui.tui.reading import Snapshot

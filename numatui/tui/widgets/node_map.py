@@ -20,6 +20,7 @@ from backend.topology import Node, Topology
 from numatui.format import size
 from numatui.tui import arrows, bars
 from numatui.tui.glyphs import glyphs
+from numatui.tui.keys import key
 from numatui.tui.paint import Paint, Piece
 
 Side = Literal["from", "to"]
@@ -29,11 +30,11 @@ class NodeMap(ScrollView, can_focus=True):
     """Only shows and asks: what is chosen is the screen's. Posts `Toggled`."""
 
     BINDINGS: ClassVar = [
-        Binding("up,k", "move(-1)", "Up", show=False),
-        Binding("down,j", "move(1)", "Down", show=False),
-        Binding("left,h", "side('from')", "Source nodes", show=False),
-        Binding("right,l", "side('to')", "Target nodes", show=False),
-        Binding("space", "toggle", "Choose node", key_display="Space 0-9"),
+        key("up,k", "move(-1)", "Up"),
+        key("down,j", "move(1)", "Down"),
+        key("left,h", "side('from')", "Source nodes"),
+        key("right,l", "side('to')", "Target nodes"),
+        key("space", "toggle", "Choose node", show=True, display="Space 0-9"),
         *[
             Binding(str(digit), f"digit({digit})", "Choose a node by its number", show=False)
             for digit in range(10)

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
 from textual import events
-from textual.binding import Binding
 from textual.geometry import Region, Size
 from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from numatui.tui.glyphs import glyphs
+from numatui.tui.keys import key
 from numatui.tui.paint import Paint, Piece
 
 R = TypeVar("R")
@@ -70,6 +70,28 @@ def fit(columns: Sequence[Column[R]], width: int) -> list[Slot[R]]:
         if column.most > column.width and free > 0:
             extra[column.id] = min(free, column.most - column.width)
             free -= extra[column.id]
+    return _placed(columns, extra)
+
+
+def scrolled(columns: Sequence[Column[R]], width: int, skip: int) -> list[Slot[R]]:
+    """Those that are always there, and of the others without the first `skip` as many as there is room for, in their order."""
+    rest = [column for column in columns if column.rank][skip:]
+    free = width - sum(column.width + GAP for column in columns if not column.rank) + GAP
+    shown = {column.id: 0 for column in columns if not column.rank}
+    for column in rest:
+        if column.width + GAP > free:
+            break
+        shown[column.id] = 0
+        free -= column.width + GAP
+    for column in columns:
+        if column.id in shown and column.most > column.width and free > 0:
+            shown[column.id] = min(free, column.most - column.width)
+            free -= shown[column.id]
+    return _placed(columns, shown)
+
+
+def _placed(columns: Sequence[Column[R]], extra: Mapping[str, int]) -> list[Slot[R]]:
+    """Side by side, each with so many cells more than the least."""
     slots: list[Slot[R]] = []
     x = 0
     for column in columns:
@@ -88,16 +110,19 @@ def pad(text: str, width: int, align: Literal["left", "right"]) -> str:
 
 
 class Table(ScrollView, Generic[R], can_focus=True):
-    """Rows below a heading line that stays; a cursor that stays on its row (by `key_of`) when rows change places."""
+    """Rows below a heading line that stays; a cursor that stays on its row (by `key_of`) when rows change places. `skip`: how
+    many of the columns that may be left out are left out on the left."""
 
     BINDINGS: ClassVar = [
-        Binding("up,k", "move(-1)", "Up", show=False),
-        Binding("down,j", "move(1)", "Down", show=False),
-        Binding("pageup,ctrl+b", "page(-1)", "Page up", show=False),
-        Binding("pagedown,ctrl+f", "page(1)", "Page down", show=False),
-        Binding("home,g", "jump(0)", "First row", show=False),
-        Binding("end,G", "jump(-1)", "Last row", show=False),
-        Binding("enter", "open", "Open", show=False),
+        key("up,k", "move(-1)", "Up"),
+        key("down,j", "move(1)", "Down"),
+        key("pageup,ctrl+b", "page(-1)", "Page up"),
+        key("pagedown,ctrl+f", "page(1)", "Page down"),
+        key("home,g", "jump(0)", "First row"),
+        key("end,G", "jump(-1)", "Last row"),
+        key("left", "scroll_columns(-1)", "Columns further left"),
+        key("right", "scroll_columns(1)", "Columns further right"),
+        key("enter", "open", "Open"),
     ]
 
     @dataclass
@@ -121,6 +146,7 @@ class Table(ScrollView, Generic[R], can_focus=True):
         self.rows: Sequence[R] = ()
         self.slots: list[Slot[R]] = []
         self.cursor = 0
+        self.skip = 0
         self.sorted_by: tuple[str, bool] | None = None
         self._glyphs = glyphs()
         self._paint: Paint | None = None
@@ -181,10 +207,21 @@ class Table(ScrollView, Generic[R], can_focus=True):
 
     def _fit(self) -> None:
         width = self.scrollable_content_region.width
-        self.slots = fit(self.columns, width)
+        self.skip = min(self.skip, self._most_skipped())
+        self.slots = scrolled(self.columns, width, self.skip) if self.skip else fit(self.columns, width)
         self.virtual_size = Size(width, len(self.rows) + 1)
         self._drawn.clear()
         self.refresh()
+
+    def _most_skipped(self) -> int:
+        """So many that the last column is just there."""
+        width, last = self.scrollable_content_region.width, next(reversed(self.columns), None)
+        moving = sum(1 for column in self.columns if column.rank)
+        for skip in range(1, moving):
+            slots = scrolled(self.columns, width, skip)
+            if slots and slots[-1].column is last:
+                return skip
+        return max(0, moving - 1)
 
     def _refresh_changed(self) -> None:
         for y in range(self.size.height):
@@ -239,7 +276,24 @@ class Table(ScrollView, Generic[R], can_focus=True):
                 sign = self._glyphs.down if self.sorted_by[1] else self._glyphs.up
                 title, role = (title[: slot.width - 1] + sign, "sorted")
             pieces.append((pad(title, slot.width, slot.column.align), role))
-        return pieces
+        return self._with_signs(pieces)
+
+    def _with_signs(self, pieces: list[Piece]) -> list[Piece]:
+        """At the end of the heading, where it is empty: whether there are columns on the left and on the right that are not
+        shown."""
+        hidden = len(self.columns) - len(self.slots)
+        if not hidden or not self.slots:
+            return pieces
+        used = self.slots[-1].x + self.slots[-1].width
+        signs = (
+            f"{self._glyphs.more[0] if self.skip else ''}{self._glyphs.more[1] if hidden > self.skip else ''}"
+        )
+        room = self.scrollable_content_region.width - used
+        (title, role), free = pieces[-1], len(pieces[-1][0]) - len(pieces[-1][0].rstrip())
+        if room + free <= len(signs):
+            return pieces
+        taken = max(0, len(signs) - room)
+        return [*pieces[:-1], (title[: len(title) - taken], role), (signs.rjust(room + taken), "key")]
 
     def _go(self, index: int) -> None:
         self.cursor = max(0, min(index, len(self.rows) - 1))
@@ -261,6 +315,11 @@ class Table(ScrollView, Generic[R], can_focus=True):
 
     def action_jump(self, index: int) -> None:
         self._go(index if index >= 0 else len(self.rows) + index)
+
+    def action_scroll_columns(self, step: int) -> None:
+        if any(column not in [slot.column for slot in self.slots] for column in self.columns) or self.skip:
+            self.skip = max(0, self.skip + step)
+            self._fit()
 
     def action_open(self) -> None:
         if self.current is not None:

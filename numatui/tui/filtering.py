@@ -1,0 +1,222 @@
+"""The language of the process filter: words that all have to fit. Pure.
+
+`postgres` looks in pid, user and command; `user:NAME` `node:SET` (has memory there) `on:SET` (runs there) `cgroup:PATH`
+`cpuset:PATH` `policy:TEXT` `state:LETTERS` `pid:N,N`; `local<50` `rss>1G` `far>100M` `swap>0` `threads>8` `cpu>50` `cost>1.5`
+`n2>500M`; `!` before a word turns it round; quotes keep spaces together.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from backend.errors import NumatuiError
+from backend.nodeset import NodeSet
+from backend.placement import distance_ratio
+from backend.survey import Row
+from backend.text import printable
+from backend.topology import Topology
+from numatui.format import parse_size
+
+Term = Callable[[Row], bool]
+Number = Callable[[Row], float | None]
+
+_WORD = re.compile(r'(?:"[^"]*"?|[^\s"])+')
+_COMPARISON = re.compile(r"([a-z]+)(\d*)(<=|>=|<|>|=)(.*)", re.IGNORECASE | re.DOTALL)
+_COMPARE: dict[str, Callable[[float, float], bool]] = {
+    "<": lambda a, b: a < b,
+    ">": lambda a, b: a > b,
+    "<=": lambda a, b: a <= b,
+    ">=": lambda a, b: a >= b,
+    "=": lambda a, b: a == b,
+}
+
+
+@dataclass(frozen=True)
+class Filter:
+    """`text` as it was typed; `problems`: words that say nothing, in words for the user. Those are left out."""
+
+    text: str = ""
+    terms: tuple[Term, ...] = ()
+    problems: tuple[str, ...] = ()
+
+    def fits(self, row: Row) -> bool:
+        return all(term(row) for term in self.terms)
+
+    @classmethod
+    def parse(cls, text: str, topology: Topology) -> Filter:
+        """Never raises: what is not understood is half typed."""
+        terms: list[Term] = []
+        problems: list[str] = []
+        for word in _WORD.findall(text):
+            plain = word.replace('"', "")
+            negated = plain.startswith("!") and len(plain) > 1
+            try:
+                term = _term(plain[negated:], topology)
+            except NumatuiError as exc:
+                problems.append(str(exc))
+                continue
+            terms.append(_turned(term) if negated else term)
+        return cls(text, tuple(terms), tuple(problems))
+
+
+def quoted(text: str) -> str:
+    """As one word of a filter."""
+    plain = text.replace('"', "")
+    return f'"{plain}"' if re.search(r"\s", plain) else plain
+
+
+def with_word(text: str, key: str, value: str) -> str:
+    """A filter with `key:value` in place of whatever it said about that key; without it where `value` is empty."""
+    words = [word for word in _WORD.findall(text) if not word.casefold().startswith(key + ":")]
+    return " ".join([*words, *([f"{key}:{quoted(value)}"] if value else [])])
+
+
+def _term(word: str, topology: Topology) -> Term:
+    key, colon, value = word.partition(":")
+    if colon and (make := _KEYS.get(key.casefold())):
+        return make(value, topology)
+    match = _COMPARISON.fullmatch(word)
+    if match is not None:
+        name, number, sign, value = match[1].casefold(), match[2], match[3], match[4]
+        if name == "n" and number:
+            return _compared(_on_node(int(number)), sign, _size(value, word))
+        if not number and name in _SIZES:
+            return _compared(_SIZES[name], sign, _size(value, word))
+        if not number and name in _SHARES:
+            return _compared(_SHARES[name], sign, _number(value.removesuffix("%"), word))
+        if not number and name == "threads":
+            return _compared(lambda row: row.process.threads, sign, _number(value, word))
+        if not number and name == "cost":
+            return _compared(lambda row: cost(row, topology), sign, _number(value.rstrip("x×"), word))
+    return _text(word)
+
+
+def cost(row: Row, topology: Topology) -> float | None:
+    """How much farther away its memory is than if all lay where it runs: 1.0 is all local."""
+    return distance_ratio(row.by_node, row.places, topology.distance) if row.by_node else None
+
+
+def far_bytes(row: Row) -> int | None:
+    """How much of its memory is not where it runs."""
+    if row.by_node is None or not row.places:
+        return None
+    share = row.local
+    return 0 if share is None else round(sum(row.by_node.values()) * (1 - share))
+
+
+def _text(word: str) -> Term:
+    wanted = word.casefold()
+    return lambda row: (
+        wanted in row.process.command.casefold()
+        or wanted in str(row.process.pid)
+        or wanted in row.process.user.casefold()
+    )
+
+
+def _turned(term: Term) -> Term:
+    return lambda row: not term(row)
+
+
+def _compared(value_of: Number, sign: str, wanted: float) -> Term:
+    compare = _COMPARE[sign]
+
+    def fits(row: Row) -> bool:
+        value = value_of(row)
+        return value is not None and compare(value, wanted)
+
+    return fits
+
+
+def _on_node(node: int) -> Number:
+    return lambda row: None if row.by_node is None else row.by_node.get(node, 0)
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else share * 100
+
+
+_SIZES: dict[str, Number] = {
+    "rss": lambda row: row.resident,
+    "far": far_bytes,
+    "swap": lambda row: row.process.swap,
+}
+_SHARES: dict[str, Number] = {
+    "local": lambda row: _percent(row.local),
+    "cpu": lambda row: _percent(row.load),
+}
+
+
+def _size(text: str, word: str) -> int:
+    try:
+        return parse_size(text)
+    except NumatuiError:
+        raise _unfinished(word, "a size: 100M, 2G") from None
+
+
+def _number(text: str, word: str) -> float:
+    if not re.fullmatch(r"\d{1,12}(\.\d{0,6})?", text):
+        raise _unfinished(word, "a number")
+    return float(text)
+
+
+def _unfinished(word: str, wanted: str) -> NumatuiError:
+    return NumatuiError(f"'{printable(word, 40)}' wants {wanted}")
+
+
+def _nodes(value: str, topology: Topology) -> NodeSet:
+    if not value:
+        raise _unfinished("node:", "node numbers: 0-1,3")
+    return NodeSet.parse(value, topology.ids)
+
+
+def _has_memory_on(value: str, topology: Topology) -> Term:
+    wanted = _nodes(value, topology)
+    return lambda row: any(amount and node in wanted for node, amount in (row.by_node or {}).items())
+
+
+def _runs_on(value: str, topology: Topology) -> Term:
+    wanted = _nodes(value, topology)
+    return lambda row: any(share and node in wanted for node, share in row.places.items())
+
+
+def _user(value: str, _: Topology) -> Term:
+    return lambda row: value in (row.process.user, str(row.process.uid)) or not value
+
+
+def _below(path_of: Callable[[Row], str]) -> Callable[[str, Topology], Term]:
+    """A path and all that is below it, or a part of a path."""
+
+    def make(value: str, _: Topology) -> Term:
+        if not value.startswith("/"):
+            return lambda row: value.casefold() in path_of(row).casefold()
+        path = value.rstrip("/")
+        return lambda row: path_of(row) == (path or "/") or path_of(row).startswith(path + "/")
+
+    return make
+
+
+def _policy(value: str, _: Topology) -> Term:
+    return lambda row: value.casefold() in row.policy.casefold()
+
+
+def _state(value: str, _: Topology) -> Term:
+    return lambda row: row.process.state in value.upper() or not value
+
+
+def _pids(value: str, _: Topology) -> Term:
+    wanted = set(value.split(","))
+    return lambda row: str(row.process.pid) in wanted
+
+
+_KEYS: dict[str, Callable[[str, Topology], Term]] = {
+    "user": _user,
+    "node": _has_memory_on,
+    "on": _runs_on,
+    "cgroup": _below(lambda row: row.process.cgroup),
+    "cpuset": _below(lambda row: row.process.cpuset),
+    "policy": _policy,
+    "state": _state,
+    "pid": _pids,
+}

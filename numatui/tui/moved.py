@@ -1,0 +1,33 @@
+"""When numatui moved the memory of a process, by its journals."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from backend.facts import boot_id
+from backend.kernel import Kernel
+from backend.past_jobs import PastJob, list_jobs
+from backend.process import Identity
+
+
+def read_moved(kernel: Kernel, directory: Path) -> dict[Identity, str]:
+    """Process → `14:03 0→2 1→3`, the last of what was done to it since boot. Never raises."""
+    return moved(list_jobs(directory)[0], boot_id(kernel))
+
+
+def moved(jobs: Iterable[PastJob], boot: str) -> dict[Identity, str]:
+    """`jobs`: the newest first. Those of another boot are of other processes."""
+    out: dict[Identity, str] = {}
+    for job in jobs:
+        if job.boot == boot and job.identity not in out:
+            out[job.identity] = f"{time.strftime('%H:%M', time.localtime(job.at))} {_what(job)}"
+    return out
+
+
+def _what(job: PastJob) -> str:
+    if job.undoes:
+        return "taken back"
+    arrows = " ".join(f"{move.source}→{move.target}" for move in job.moves[:3])
+    return arrows + (" …" if len(job.moves) > 3 else "")

@@ -1,0 +1,106 @@
+"""Choosing one or several of a list."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import ClassVar
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.screen import ModalScreen
+from textual.widgets import OptionList, Static
+from textual.widgets.option_list import Option
+
+from backend.text import printable
+from numatui.tui.keys import key
+
+Choice = tuple[str, str]
+"""What is answered, and what is shown for it; that may come from outside."""
+
+
+class Chooser(ModalScreen[str]):
+    """Answers with one of the choices, or None. `current`: where the cursor is at first."""
+
+    BINDINGS: ClassVar = [key("escape,q", "leave", "Leave as it is")]
+
+    def __init__(self, title: str, choices: Sequence[Choice], current: str = "") -> None:
+        super().__init__()
+        self.heading, self.choices, self.current = title, choices, current
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog"):
+            yield Static(self.heading, markup=False, classes="heading")
+            yield OptionList(*(Option(Text(printable(text, 120))) for _, text in self.choices), compact=True)
+
+    def on_mount(self) -> None:
+        options = self.query_one(OptionList)
+        answers = [answer for answer, _ in self.choices]
+        options.highlighted = answers.index(self.current) if self.current in answers else 0
+        options.focus()
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        self.dismiss(self.choices[event.option_index][0])
+
+    def action_leave(self) -> None:
+        self.dismiss(None)
+
+
+class SeveralChooser(ModalScreen[tuple[str, ...]]):
+    """Answers with those that were chosen, in the order of the choices, or None. `usual`: what `r` goes back to."""
+
+    BINDINGS: ClassVar = [
+        key("space", "turn", "Choose or not", show=True),
+        key("enter", "done", "Done", show=True, priority=True),
+        key("r", "usual", "As at first", show=True),
+        key("escape,q", "leave", "Leave as it is"),
+    ]
+
+    def __init__(
+        self, title: str, choices: Sequence[Choice], chosen: Collection[str], usual: Collection[str]
+    ) -> None:
+        super().__init__()
+        self.heading, self.choices, self.chosen, self.usual = title, choices, set(chosen), usual
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog"):
+            yield Static(self.heading, markup=False, classes="heading")
+            yield OptionList(*(Option(self._shown(one)) for one in self.choices), compact=True)
+            yield Static(
+                "Space chooses, Enter ends, r as at first, Esc leaves all as it is",
+                markup=False,
+                classes="hint",
+            )
+
+    def on_mount(self) -> None:
+        self.query_one(OptionList).highlighted = 0
+        self.query_one(OptionList).focus()
+
+    def _shown(self, choice: Choice) -> Text:
+        return Text(f"[{'x' if choice[0] in self.chosen else ' '}] {printable(choice[1], 120)}")
+
+    def _show(self) -> None:
+        options = self.query_one(OptionList)
+        for index, choice in enumerate(self.choices):
+            options.replace_option_prompt_at_index(index, self._shown(choice))
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        """A click."""
+        self.chosen ^= {self.choices[event.option_index][0]}
+        self._show()
+
+    def action_turn(self) -> None:
+        at = self.query_one(OptionList).highlighted
+        if at is not None:
+            self.chosen ^= {self.choices[at][0]}
+            self._show()
+
+    def action_usual(self) -> None:
+        self.chosen = set(self.usual)
+        self._show()
+
+    def action_done(self) -> None:
+        self.dismiss(tuple(answer for answer, _ in self.choices if answer in self.chosen))
+
+    def action_leave(self) -> None:
+        self.dismiss(None)
