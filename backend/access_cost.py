@@ -32,6 +32,13 @@ class AccessCosts:
         costs = (self.from_places(places, node) * amount for node, amount in by_node.items())
         return sum(costs) / total if total else 0.0
 
+    def ratio(self, places: Mapping[int, float], by_node: Mapping[int, int]) -> float | None:
+        """How many times more an access costs than if all memory lay where it is used; None where there is none, or no place."""
+        if not places or not any(by_node.values()):
+            return None
+        near = sum(share * self.of(here, here) for here, share in places.items())
+        return self.mean(places, by_node) / near if near else None
+
     def surely_nearer(
         self, places: Mapping[int, float], source: int, target: int, holding: Iterable[int]
     ) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
@@ -110,22 +110,6 @@ def weighted_local_share(by_node: Mapping[int, int], places: Mapping[int, float]
     if not total or not places:
         return None
     return sum(by_node.get(node, 0) * share for node, share in places.items()) / total
-
-
-def distance_ratio(
-    by_node: Mapping[int, int], places: Mapping[int, float], distance: Callable[[int, int], int]
-) -> float | None:
-    """How far away memory is on average, in relation to that of the nodes themselves: 1.0 where all is local, 2.1 where all is
-    at distance 21. `distance(from, to)` as the SLIT has it. None where there is no memory or no place."""
-    total = sum(by_node.values())
-    if not total or not places:
-        return None
-    return sum(
-        amount * share * distance(place, node) / distance(place, place)
-        for place, share in places.items()
-        for node, amount in by_node.items()
-        if amount
-    ) / (total * sum(places.values()))
 
 
 def parse_numa_maps(raw: bytes, page_size: int = 4096) -> tuple[Vma, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
+from backend.access_cost import read_costs
 from backend.process import Identity
 from backend.survey import Row
 from backend.text import printable
@@ -61,6 +62,7 @@ def process_columns(
 ) -> list[Column[Row]]:
     """Those that are `chosen`, and that by which the table is sorted. The listing is looked into whenever a row is drawn.
     `plain`: for screens without colours. `moved`: who moved a process."""
+    costs = read_costs(topology)
     rows, tagged, by_whom = listing.rows, listing.tagged, moved or {}
 
     def mark(row: Row, _: int) -> Piece:
@@ -92,7 +94,7 @@ def process_columns(
         Column("rss", "RSS", 5, lambda row, _: size(row.resident), "right", rank=1, order=lambda row: row.resident, descending=True),
         Column("swap", "SWAP", 5, lambda row, _: size(row.process.swap), "right", rank=8, order=lambda row: row.process.swap, descending=True),
         Column("local", "LOCAL", 6 + about, local_cell, "right", rank=1, order=lambda row: row.local),
-        Column("cost", "COST", 5, lambda row, _: cost_cell(cost(row, topology)), "right", rank=8, order=lambda row: cost(row, topology), descending=True),
+        Column("cost", "COST", 5, lambda row, _: cost_cell(cost(row, costs)), "right", rank=8, order=lambda row: cost(row, costs), descending=True),
         *[
             Column(f"n{node}", f"N{node}", 5 + about, node_cell(node), "right", rank=5, order=node_order(node), descending=True)
             for node in topology.memory_ids or topology.ids

@@ -11,9 +11,9 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from backend.access_cost import AccessCosts, read_costs
 from backend.errors import NumatuiError
 from backend.nodeset import NodeSet
-from backend.placement import distance_ratio
 from backend.survey import Row
 from backend.text import printable
 from backend.topology import Topology
@@ -89,13 +89,14 @@ def _term(word: str, topology: Topology) -> Term:
         if not number and name == "threads":
             return _compared(lambda row: row.process.threads, sign, _number(value, word))
         if not number and name == "cost":
-            return _compared(lambda row: cost(row, topology), sign, _number(value.rstrip("x×"), word))
+            costs = read_costs(topology)
+            return _compared(lambda row: cost(row, costs), sign, _number(value.rstrip("x×"), word))
     return _text(word)
 
 
-def cost(row: Row, topology: Topology) -> float | None:
-    """How much farther away its memory is than if all lay where it runs: 1.0 is all local."""
-    return distance_ratio(row.by_node, row.places, topology.distance) if row.by_node else None
+def cost(row: Row, costs: AccessCosts) -> float | None:
+    """How many times more an access costs than if all its memory lay where it runs: 1.0 is all local."""
+    return costs.ratio(row.places, row.by_node) if row.by_node else None
 
 
 def far_bytes(row: Row) -> int | None:

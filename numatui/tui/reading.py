@@ -103,9 +103,7 @@ class Reader:
             self._surveyor.expire()
         rows = tuple(self._surveyor.read())
         observations = self._history.add(kernel.clock(), rows)
-        return Snapshot(
-            self._facts, topology, rows, read_throughput(kernel), balancing(kernel), observations
-        )
+        return Snapshot(self._facts, topology, rows, read_throughput(kernel), balancing(kernel), observations)
 
     def _run(self) -> None:
         while True:
