@@ -62,6 +62,11 @@ class _Job(JobRun):
         self.held = HeldProcess(self.kernel, self.process)
         try:
             method = method_of(self.kernel, self.options)
+            if self.plan.within is not None and method != "move_pages":
+                raise NotSupported(
+                    "migrate_pages moves whole processes: one mapping can be moved by move_pages only",
+                    "leave out --vma, or --method",
+                )
             self.pages = source_pages(self.kernel, self.pid, self.check)
             before = self._located()
             self.progress = Progress(_on_sources(before, self.plan.moves))
@@ -95,8 +100,12 @@ class _Job(JobRun):
 
     def _located(self) -> Placement:
         """The placement with the ends of all mappings: read again once where a mapping changed between the two files."""
-        before = self.pages.placement(self.process.rss)
-        return self.pages.placement(self.process.rss) if self._unlocated(before) else before
+        before = self._placement()
+        return self._placement() if self._unlocated(before) else before
+
+    def _placement(self) -> Placement:
+        """Of what the plan is about."""
+        return self.pages.placement(self.process.rss).within(self.plan.within)
 
     def _unlocated(self, placement: Placement) -> int:
         return _on_sources(Placement(tuple(vma for vma in placement.vmas if not vma.end)), self.plan.moves)
@@ -128,12 +137,15 @@ class _Job(JobRun):
             self.workers = mover.most_workers
 
     def _may_fall_back(self) -> bool:
-        return self.options.method == "auto" and self.kernel.capabilities()["migrate_pages"].available
+        whole = self.plan.within is None
+        return (
+            whole and self.options.method == "auto" and self.kernel.capabilities()["migrate_pages"].available
+        )
 
     def _by_nodes(self, move: Move, hidden: int, explained: int) -> None:
         """What move_pages cannot see, or may not move to a node outside the cpuset, by migrate_pages; before the next move
         begins, which may fill the node that this one empties. `explained`: the bytes that had a reason before this move."""
-        before = self.pages.placement(self.process.rss)
+        before = self._placement()
         if hidden:
             self.progress.left["hidden"] -= hidden
         moved, now, not_moved = self._migrate_pages(
@@ -174,7 +186,7 @@ class _Job(JobRun):
                 self.held.check_program()
                 self.error = f"migrate_pages: {describe_oserror(exc)}"
         took = self.kernel.clock() - began
-        now = self.pages.placement(self.process.rss)
+        now = self._placement()
         for one in journaled:
             self._journal_left(*one)
         rest = remaining(before.bytes_by_node, now.bytes_by_node, moves)
@@ -225,7 +237,7 @@ class _Job(JobRun):
         appeared = swapped = 0
         try:
             self.held.check_program()
-            after = self.pages.placement(self.process.rss).bytes_by_node
+            after = self._placement().bytes_by_node
             swapped = read_process(self.kernel, self.pid).swap
         except (NotFound, NotPermitted) as exc:
             self.error = self.error or str(exc)

@@ -79,6 +79,13 @@ class Placement:
     def bytes_by_node(self) -> dict[int, int]:
         return sum_by_node(vma.bytes_by_node for vma in self.vmas)
 
+    def within(self, addresses: tuple[int, int] | None) -> Placement:
+        """Only the VMAs that begin in [start, end); all with None."""
+        if addresses is None:
+            return self
+        start, end = addresses
+        return Placement(tuple(vma for vma in self.vmas if start <= vma.start < end))
+
     @property
     def policies(self) -> dict[str, int]:
         """Policy text → bytes under it, the most first."""

@@ -82,7 +82,8 @@ class Room:
 @dataclass(frozen=True, slots=True)
 class Plan:
     """The whole of it. `rates`: bytes a second by (source, target), `measured`: which of them were measured here and not
-    between other nodes; where one is missing, an assumed one is reckoned with."""
+    between other nodes; where one is missing, an assumed one is reckoned with. `within`: only mappings that begin at
+    these addresses, [start, end)."""
 
     sources: NodeSet
     targets: NodeSet
@@ -95,6 +96,7 @@ class Plan:
     measured: frozenset[tuple[int, int]] = frozenset()
     usual_stall: float = ASSUMED_STALL
     warnings: tuple[Warning, ...] = ()
+    within: tuple[int, int] | None = None
 
     @property
     def bytes(self) -> int:
@@ -174,13 +176,15 @@ def make_plan(
     move_all: bool = False,
     conditions: Conditions | None = None,
     sharers: Mapping[int, Sequence[tuple[int, str]]] | None = None,
+    within: tuple[int, int] | None = None,
 ) -> Plan:
-    """`sharers`: by pid, the other processes that map its memory. Raises what `check_sets` raises. The moves follow `remap`,
+    """`sharers`: by pid, the other processes that map its memory. `within`: as `Plan` has it. Raises what `check_sets` raises. The moves follow `remap`,
     the one rule the kernel follows too."""
     from backend.plan_warnings import warnings_of
 
     check_sets(sources, targets, topology.ids, topology.memory_ids)
     conditions = conditions or Conditions()
+    subjects = [replace(one, placement=one.placement.within(within)) for one in subjects]
     moves = remap(sources, targets, rule)
     plans = tuple(_plan_process(subject, moves, topology, page_size) for subject in subjects)
     room = _room(plans, moves, topology, page_size)
@@ -195,6 +199,7 @@ def make_plan(
         conditions.rates,
         conditions.measured,
         conditions.stall or ASSUMED_STALL,
+        within=within,
     )
     warnings = warnings_of(plan, subjects, topology, conditions, move_all=move_all, sharers=sharers or {})
     return replace(plan, warnings=tuple(warnings))

@@ -7,10 +7,11 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from backend.conditions import read_conditions
-from backend.errors import NotFound, NotPermitted, NotSupported
+from backend.errors import NotFound, NotPermitted, NotSupported, UsageError
 from backend.facts import release
 from backend.kernel import Kernel
 from backend.nodeset import NodeSet
+from backend.one_mapping import find_mapping
 from backend.placement import Placement, read_gently
 from backend.plan import Method, Plan, Subject, check_sets, make_plan, rule_of
 from backend.process import Process, read_process, with_descendants
@@ -32,13 +33,20 @@ def prepare(
     rule: Rule | None = None,
     tree: bool = False,
     cgroup: str | None = None,
+    mapping: str | None = None,
 ) -> Plan:
     """`sources` and `targets` in libnuma's grammar. `tree`: with the children of `pids`; `cgroup`: with all processes in it
-    and below. Raises UsageError, NotFound, NotPermitted, NotSupported."""
+    and below; `mapping`: only this one of the one process (`one_mapping.find_mapping`). Raises UsageError, NotFound,
+    NotPermitted, NotSupported."""
     topology = read_topology(kernel)
     from_set = NodeSet.parse(sources, topology.ids)
     to_set = NodeSet.parse(targets, topology.ids, same=from_set)
     check_sets(from_set, to_set, topology.ids, topology.memory_ids)
+    within = None
+    if mapping is not None:
+        if len(pids) != 1 or tree or cgroup is not None:
+            raise UsageError("one mapping is one process's", "name one process by its pid")
+        within = find_mapping(kernel, pids[0], mapping)
     subjects = read_subjects(kernel, pids, tree=tree, cgroup=cgroup)
     return make_plan(
         subjects,
@@ -51,6 +59,7 @@ def prepare(
         move_all=move_all,
         conditions=read_conditions(kernel, topology, method),
         sharers=read_sharers(kernel, subjects, from_set) if move_all else {},
+        within=within,
     )
 
 

@@ -14,7 +14,7 @@ from backend.plan import Plan
 from backend.prepare import prepare
 from numatui.cli import output
 from numatui.cli.move_options import All, Budget, MaxRate, MethodName, Workers, Yes, options_of
-from numatui.cli.plan import Cgroup, From, To, Tree, document, print_plan
+from numatui.cli.plan import Cgroup, From, To, Tree, Vma, document, print_plan
 from numatui.cli.progress import ProgressBar, cancelled_by_signals, confirm
 from numatui.cli.source import kernel_of
 
@@ -31,6 +31,7 @@ def migrate(
     pids: Annotated[list[int] | None, typer.Argument(help="The processes.")] = None,
     tree: Tree = False,
     cgroup: Cgroup = None,
+    vma: Vma = None,
     method: MethodName = "auto",
     budget: Budget = "100ms",
     workers: Workers = "auto",
@@ -67,6 +68,7 @@ def migrate(
             move_all=move_all,
             tree=tree,
             cgroup=cgroup,
+            mapping=vma,
         )
         confinements: list[Confinement] = []
         if cpuset:

@@ -21,6 +21,12 @@ From = Annotated[
 To = Annotated[str, typer.Option("--to", metavar="SET", help="Target nodes, in the same grammar, or 'same'.")]
 Tree = Annotated[bool, typer.Option("--tree", help="Their children too, and theirs.")]
 Cgroup = Annotated[str | None, typer.Option(help="All processes of this cgroup and those below it.")]
+Vma = Annotated[
+    str | None,
+    typer.Option(
+        "--vma", help="Only this mapping of one process: an address in it, heap or stack (see show)."
+    ),
+]
 RULES: tuple[Rule, ...] = ("linux-6", "direct-v8")
 
 
@@ -33,6 +39,7 @@ def plan(
     ] = None,
     tree: Tree = False,
     cgroup: Cgroup = None,
+    vma: Vma = None,
     nodes: Annotated[
         str | None, typer.Option(help="The nodes there are, instead of asking a machine (0-3).")
     ] = None,
@@ -49,7 +56,7 @@ def plan(
     Example: numatui plan --from 0-1 --to 2-3 4242
     """
     if nodes is not None:
-        if pids or cgroup:
+        if pids or cgroup or vma:
             raise UsageError("--nodes and pids exclude each other", "leave --nodes out to plan for processes")
         _print_mapping(nodes, sources, targets, check_rule(rule) or "linux-6", json, csv)
         return
@@ -63,6 +70,7 @@ def plan(
         rule=check_rule(rule),
         tree=tree,
         cgroup=cgroup,
+        mapping=vma,
     )
     if json:
         output.print_json("plan", document(made))

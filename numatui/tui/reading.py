@@ -10,13 +10,15 @@ from typing import Any
 from textual.app import App
 from textual.message import Message
 
-from backend.advice.observing import History, Observation
+from backend.advice.observing import History as Observed
+from backend.advice.observing import Observation
 from backend.errors import NumatuiError, describe_oserror
 from backend.facts import balancing, release
 from backend.kernel import Capabilities, Kernel
 from backend.process import Identity
 from backend.survey import Row, Surveyor
 from backend.topology import Topology, read_topology
+from numatui.tui.history import History, Moment
 
 THROUGHPUT = "/proc/numatui/throughput"
 
@@ -34,14 +36,16 @@ class Facts:
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """One reading. `throughput`: operations a second by pid, where the kernel tells; `observations`: what was seen of each
-    process up to now."""
+    process up to now; `history`: where its memory lay; `at`: nanoseconds of the kernel's clock."""
 
     facts: Facts
     topology: Topology
     rows: tuple[Row, ...]
     throughput: dict[int, float] | None
     balancing: bool
-    observations: Mapping[Identity, Observation] = field(default_factory=dict)
+    observations: Mapping[Identity, Observation] = field(default_factory=dict[Identity, Observation])
+    history: Mapping[Identity, tuple[Moment, ...]] = field(default_factory=dict[Identity, tuple[Moment, ...]])
+    at: int = 0
 
 
 @dataclass
@@ -67,6 +71,7 @@ class Reader:
         self.app = app
         self._facts: Facts | None = None
         self._surveyor: Surveyor | None = None
+        self._seen = Observed()
         self._history = History()
         self._wanted = threading.Event()
         self._ended = False
@@ -102,8 +107,18 @@ class Reader:
             self._anew = False
             self._surveyor.expire()
         rows = tuple(self._surveyor.read())
-        observations = self._history.add(kernel.clock(), rows)
-        return Snapshot(self._facts, topology, rows, read_throughput(kernel), balancing(kernel), observations)
+        now = kernel.clock()
+        observations, history = self._seen.add(now, rows), self._history.add(now, rows)
+        return Snapshot(
+            self._facts,
+            topology,
+            rows,
+            read_throughput(kernel),
+            balancing(kernel),
+            observations,
+            history,
+            now,
+        )
 
     def _run(self) -> None:
         while True:

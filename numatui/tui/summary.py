@@ -99,4 +99,5 @@ def before_after(
 def command_line(plan: Plan, kernel: Kernel, how: How) -> str:
     """The command that does the same, on the same machine."""
     pids = [one.process.pid for one in plan.processes]
-    return migrate_command(kernel, pids, plan.sources, plan.targets, how.flags)
+    vma = f"--vma {plan.within[0]:x} " if plan.within is not None else ""
+    return migrate_command(kernel, pids, plan.sources, plan.targets, vma + how.flags)

@@ -14,41 +14,16 @@ from typing import Any
 import pytest
 
 from backend.emulator.scenarios import names
-from numatui.cli.app import run, with_optional_values
+from numatui.cli.app import with_optional_values
+from tests.cli.running import Cli, one_line
 from tests.unit.trees import process_files, two_nodes, write
 
 SMALL = ["--demo", "scheduler-moves"]
 
 
-class Cli:
-    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
-        self.capsys = capsys
-
-    def __call__(self, *arguments: str) -> tuple[int, str, str]:
-        """(exit code, stdout, stderr)."""
-        self.capsys.readouterr()
-        code = run(list(arguments))
-        captured = self.capsys.readouterr()
-        return code, captured.out, captured.err
-
-    def json(self, *arguments: str, code: int = 0) -> dict[str, Any]:
-        got, out, err = self(*arguments, "--json")
-        assert got == code, err
-        return json.loads(out)
-
-
-@pytest.fixture
-def cli(capsys: pytest.CaptureFixture[str], private_state: Path) -> Cli:
-    return Cli(capsys)
-
-
 @pytest.fixture
 def replay(tmp_path: Path) -> list[str]:
     return ["--replay", str(two_nodes(tmp_path / "tree"))]
-
-
-def one_line(err: str) -> bool:
-    return err.startswith("numatui: ") and err.count("\n") == 1 and err.rstrip("\n").isprintable()
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from textual.widgets import Button, Footer, Input, Label, Static
 from backend.conditions import Conditions, read_conditions
 from backend.errors import NumatuiError
 from backend.nodeset import NodeSet
-from backend.placement import sum_by_node
+from backend.placement import Vma, sum_by_node
 from backend.plan import Plan, Subject, make_plan, rule_of
 from backend.prepare import PlacementReader, read_sharers
 from backend.process import Process, read_process
@@ -48,7 +48,7 @@ class SubjectsRead(Message):
 
 
 class MigrateScreen(Screen[None]):
-    """For one process or several. `sources`, `targets`: chosen already."""
+    """For one process or several. `sources`, `targets`: chosen already. `vma`: only this mapping of the one process."""
 
     BINDINGS: ClassVar = [
         key("enter", "start", "Start", show=True, display="Enter"),
@@ -72,9 +72,15 @@ class MigrateScreen(Screen[None]):
     )  # fmt: skip
 
     def __init__(
-        self, processes: Sequence[Process], sources: NodeSet | None = None, targets: NodeSet | None = None
+        self,
+        processes: Sequence[Process],
+        sources: NodeSet | None = None,
+        targets: NodeSet | None = None,
+        vma: Vma | None = None,
     ) -> None:
         super().__init__()
+        self.vma = vma
+        self.within = (vma.start, vma.end or vma.start + 1) if vma is not None else None
         self.processes = list(processes)
         self.wanted = None if sources is None or targets is None else (sources, targets)
         self.subjects: list[Subject] | None = None
@@ -132,7 +138,7 @@ class MigrateScreen(Screen[None]):
                 if process.identity != known.identity:
                     problems.append(f"process {known.pid} has ended; another has its number now")
                     continue
-                subjects.append(Subject(process, placements.read(process)))
+                subjects.append(Subject(process, placements.read(process).within(self.within)))
             except NumatuiError as exc:
                 problems.append(exc.what)
             except Exception as exc:
@@ -171,6 +177,8 @@ class MigrateScreen(Screen[None]):
         else:
             name = f"{len(subjects)} processes: " + " ".join(str(one.process.pid) for one in subjects[:12])
         pieces = [(" Migrate ", "dim"), (name, "bold"), (f"  {size(total)}", "accent")]
+        if self.vma is not None:
+            pieces.insert(1, (f"{self.vma.kind} at {self.vma.start:x} of ", "accent"))
         self.query_one("#title", Static).update(Paint.of(self.app).text(pieces))
 
     def _conditions(self, snapshot: Snapshot) -> Conditions:
@@ -202,6 +210,7 @@ class MigrateScreen(Screen[None]):
                     move_all=self.how.move_all,
                     conditions=self._conditions(snapshot),
                     sharers=self.sharers,
+                    within=self.within,
                 )
             except NumatuiError as exc:
                 error = exc.what

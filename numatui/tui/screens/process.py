@@ -22,13 +22,20 @@ from numatui.format import duration, percent, size
 from numatui.tui import bars
 from numatui.tui.cells import tail
 from numatui.tui.glyphs import Glyphs, glyphs
+from numatui.tui.history import history_lines
 from numatui.tui.keys import key
 from numatui.tui.paint import Paint, Piece
 from numatui.tui.reading import Snapshot, problem_of
+from numatui.tui.screens.chooser import Chooser
 from numatui.tui.screens.migrate import MigrateScreen
 from numatui.tui.state import state_of
 from numatui.tui.widgets.header import Header
 from numatui.tui.widgets.table import Column, Table
+
+_TALL = 34
+"""Lines from which on threads and history have room side by side."""
+_HISTORY = 6
+"""Lines that the history takes at most."""
 
 
 @dataclass
@@ -60,7 +67,10 @@ class ProcessScreen(Screen[None]):
 
     BINDINGS: ClassVar = [
         key("m,f9", "migrate", "Migrate", show=True, display="m"),
-        key("e", "empty", "VMAs without pages", show=True),
+        key("v", "migrate_vma", "Migrate this VMA", show=True),
+        key("w", "sharers", "Shared with whom", show=True),
+        key("h", "history", "History, threads", show=True),
+        key("e", "empty", "VMAs without pages"),
         key("tab", "app.focus_next", "VMAs, threads"),
         key("escape", "leave", "Back", show=True, display="Esc"),
     ]
@@ -69,6 +79,7 @@ class ProcessScreen(Screen[None]):
         super().__init__()
         self.process = process
         self.with_empty = False
+        self.with_history = False
         self.last: ProcessRead | None = None
         self._reading = False
         self._due = self._read_at = 0
@@ -77,6 +88,7 @@ class ProcessScreen(Screen[None]):
         yield Header()
         yield Static(id="who", markup=False)
         yield VmaTable(id="vmas", empty="  no VMA has a resident page")
+        yield Static(id="history", markup=False)
         yield ThreadTable(id="threads")
         yield Footer(show_command_palette=False)
 
@@ -143,10 +155,24 @@ class ProcessScreen(Screen[None]):
         vmas = [vma for vma in placement.vmas if vma.pages or self.with_empty]
         here = topology.node_of_cpu.get(self.process.cpu)
         table, threads = self.query_one(VmaTable), self.query_one(ThreadTable)
-        table.show(vmas, vma_columns(topology, here, marks, plain, shown.way == "sampled"))
+        longest = max([10, *(len(vma.file) for vma in vmas)])
+        table.show(vmas, vma_columns(topology, here, marks, plain, shown.way == "sampled", min(48, longest)))
         rows = self.last.threads if self.last is not None else []
         threads.show(rows, None if threads.columns else thread_columns(topology))
         threads.styles.height = max(2, min(len(rows) + 1, self.size.height // 4))
+        self._show_history(snapshot)
+
+    def _show_history(self, snapshot: Snapshot) -> None:
+        """Where there is room for both, threads and history; else the one that was chosen."""
+        both = self.size.height >= _TALL
+        pane = self.query_one("#history", Static)
+        pane.display = both or self.with_history
+        self.query_one(ThreadTable).display = both or not self.with_history
+        lines = history_lines(
+            snapshot.history.get(self.process.identity, ()), snapshot.at, self.size.width, _HISTORY, glyphs()
+        )
+        pieces = [piece for line in lines for piece in (*line, ("\n", ""))]
+        pane.update(Paint.of(self.app).text(pieces[:-1]))
 
     def action_empty(self) -> None:
         self.with_empty = not self.with_empty
@@ -154,6 +180,49 @@ class ProcessScreen(Screen[None]):
 
     def action_migrate(self) -> None:
         self.app.push_screen(MigrateScreen([self.process]))
+
+    def action_migrate_vma(self) -> None:
+        vma = self.query_one(VmaTable).current
+        if vma is None or not vma.pages:
+            state_of(self).tell("this VMA has no pages to migrate", severity="warning")
+            return
+        self.app.push_screen(MigrateScreen([self.process], vma=vma))
+
+    def action_history(self) -> None:
+        self.with_history = not self.with_history
+        self._show()
+
+    def action_sharers(self) -> None:
+        vma = self.query_one(VmaTable).current
+        if vma is not None:
+            self._find_sharers(vma)
+
+    @work(thread=True, group="sharers", exclusive=True, exit_on_error=False)
+    def _find_sharers(self, vma: Vma) -> None:
+        """Reads the maps of all processes: only when asked."""
+        from backend.sharers import find_sharers
+
+        try:
+            found = find_sharers(state_of(self).kernel, self.process.pid, [vma])
+        except Exception as exc:
+            self.app.call_from_thread(state_of(self).tell, problem_of(exc), severity="error")
+            return
+        self.app.call_from_thread(self._show_sharers, vma, found)
+
+    def _show_sharers(self, vma: Vma, found: list[tuple[int, str]]) -> None:
+        name = f"{vma.kind} at {vma.start:x}"
+        if not found:
+            state_of(self).tell(f"nobody else maps the {name}, as far as you may see")
+            return
+        choices = [(str(pid), f"{pid:>8}  {name}") for pid, name in found]
+
+        def chosen(pid: str | None) -> None:
+            rows = state_of(self).snapshot.rows
+            row = next((one for one in rows if str(one.process.pid) == pid), None)
+            if row is not None:
+                self.app.push_screen(ProcessScreen(row.process))
+
+        self.app.push_screen(Chooser(f"The {name} is mapped by these too", choices), chosen)
 
     def action_leave(self) -> None:
         self.dismiss(None)
@@ -196,9 +265,10 @@ def how(shown: Shown, age: int) -> str:
 
 
 def vma_columns(
-    topology: Topology, here: int | None, glyphs: Glyphs, plain: bool, about: bool = False
+    topology: Topology, here: int | None, glyphs: Glyphs, plain: bool, about: bool = False, name: int = 48
 ) -> list[Column[Vma]]:
-    """The columns of the VMAs for a process that runs on `here`. `about`: the numbers are estimates."""
+    """The columns of the VMAs for a process that runs on `here`. `about`: the numbers are estimates; `name`: cells that the
+    longest name of a file takes."""
 
     def bar(vma: Vma, width: int) -> list[Piece]:
         return bars.placement(vma.bytes_by_node, here, width, glyphs, plain)
@@ -225,7 +295,7 @@ def vma_columns(
             for node in topology.memory_ids
         ],
         Column("placement", "PLACEMENT", 10, bar, rank=1, most=48),
-        Column("file", "FILE", 10, lambda vma, width: tail(printable(vma.file, 4096), width), most=48),
+        Column("file", "FILE", 10, lambda vma, width: tail(printable(vma.file, 4096), width), most=name),
     ]
 
 
