@@ -13,6 +13,8 @@ from rich.text import Text
 from textual.app import App
 from textual.color import Color, ColorParseError
 
+from numatui.tui.contrast import LEAST, readable, text_on
+
 Piece = tuple[str, str]
 """A text without control characters, and its role. Roles: "", "dim", "bold", "head", "sorted", "accent", "good",
 "warn", "far", "tag", "key", "live", "demo", "replay", and for nodes "node:3" (a block of its colour), "here:3" (the
@@ -21,6 +23,8 @@ same where the process runs), "ink:3" (text in its colour) and "fill:3" (full bl
 _FALLBACK_NODES = (
     "#4aa8e0", "#e8a33d", "#3dba8b", "#d987b5", "#e6d85c", "#8f8cf0", "#e0734a", "#a9b4c2",
 )  # fmt: skip
+_LINES = {"cursor": 0.26, "blurred": 0.1}
+"""How much of the primary colour is in the background of the line of the cursor."""
 
 
 @dataclass
@@ -73,22 +77,26 @@ class Paint:
             out.append(piece, self.style(role))
         return out
 
+    @property
+    def grounds(self) -> list[Color]:
+        """What text stands on: the screen, dialogues, the line of the cursor."""
+        background = self.color("background", "#10141a" if self.dark else "#fbfbf8")
+        surface = self.color("surface", "#171d26" if self.dark else "#f0f0ec")
+        return [background, surface, *(self._line(share) for share in _LINES.values())]
+
+    def _line(self, share: float) -> Color:
+        background = self.color("background", "#10141a" if self.dark else "#fbfbf8")
+        return background.blend(self.color("primary", "#6cb6ff"), share)
+
+    def _readable(self, color: Color, least: float = LEAST) -> Color:
+        return readable(color, self.grounds, self.dark, least)
+
     def _make(self, role: str) -> Style:
         kind, _, number = role.partition(":")
-        foreground = self.color("foreground", "#d5dbe5" if self.dark else "#1f2530")
+        foreground = self._readable(self.color("foreground", "#d5dbe5" if self.dark else "#1f2530"))
         background = self.color("background", "#10141a" if self.dark else "#fbfbf8")
         if number:
-            color = self.node(int(number))
-            if kind == "fill":
-                return Style(color=color.rich_color)
-            if kind == "ink":
-                if self.plain:
-                    return Style(color=foreground.rich_color, bold=True)
-                readable = color if self.dark else color.blend(Color.parse("#000000"), 0.45)
-                return Style(color=readable.rich_color, bold=True)
-            block = color if kind == "here" else color.blend(background, 0.12)
-            text = Color.parse("#101010" if block.brightness > 0.42 else "#ffffff")
-            return Style(color=text.rich_color, bgcolor=block.rich_color, bold=kind == "here")
+            return self._node_style(kind, self.node(int(number)), foreground, background)
         names = {
             "accent": ("accent", "#f0b44c"),
             "good": ("success", "#57c785"),
@@ -100,27 +108,30 @@ class Paint:
         if kind in names and self.plain:
             return Style(color=foreground.rich_color, bold=True)
         if kind in names:
-            return Style(
-                color=self.color(*names[kind]).rich_color, bold=kind in ("far", "tag", "key", "accent")
-            )
+            color = self._readable(self.color(*names[kind]))
+            return Style(color=color.rich_color, bold=kind in ("far", "tag", "key", "accent"))
         if kind in ("live", "demo", "replay"):
             shade = self.color({"live": "success", "demo": "primary", "replay": "warning"}[kind], "#6cb6ff")
-            return Style(color=background.rich_color, bgcolor=shade.rich_color, bold=True)
+            return Style(color=text_on(shade).rich_color, bgcolor=shade.rich_color, bold=True)
         if kind == "dim":
-            return Style(color=foreground.blend(background, 0.38).rich_color)
+            return Style(color=self._readable(foreground.blend(background, 0.38)).rich_color)
         if kind in ("head", "sorted"):
-            return Style(
-                color=(self.color("primary", "#6cb6ff") if kind == "sorted" else foreground).rich_color,
-                bgcolor=self.color("panel", "#202938").rich_color,
-                bold=True,
-            )
-        if kind in ("cursor", "blurred"):
-            share = 0.32 if kind == "cursor" else 0.12
-            return Style(
-                bgcolor=background.blend(self.color("primary", "#6cb6ff"), share).rich_color,
-                bold=kind == "cursor",
-            )
+            panel = self.color("panel", "#202938")
+            color = self.color("primary", "#6cb6ff") if kind == "sorted" else foreground
+            shown = readable(color, [panel], self.dark)
+            return Style(color=shown.rich_color, bgcolor=panel.rich_color, bold=True)
+        if kind in _LINES:
+            return Style(bgcolor=self._line(_LINES[kind]).rich_color, bold=kind == "cursor")
         return Style(bold=True) if kind == "bold" else Style()
+
+    def _node_style(self, kind: str, color: Color, foreground: Color, background: Color) -> Style:
+        if kind == "fill":
+            return Style(color=color.rich_color)
+        if kind == "ink":
+            shown = foreground if self.plain else self._readable(color)
+            return Style(color=shown.rich_color, bold=True)
+        block = color if kind == "here" else color.blend(background, 0.12)
+        return Style(color=text_on(block).rich_color, bgcolor=block.rich_color, bold=kind == "here")
 
 
 _paints: WeakKeyDictionary[App[Any], tuple[str, Paint]] = WeakKeyDictionary()
