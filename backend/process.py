@@ -34,7 +34,7 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Stat:
-    """The fields of /proc/PID/stat that are used. `rss` in pages, `cpu` the CPU it last ran on. `program`: where its code and
+    """The fields of /proc/PID/stat that are used. `rss` in pages, `cpu` the CPU it last ran on, `faults` minor and major. `program`: where its code and
     stack begin, which exec changes; small numbers where the kernel does not tell."""
 
     identity: Identity
@@ -47,6 +47,7 @@ class Stat:
     cpu: int
     ticks: int
     program: tuple[int, int] = (0, 0)
+    faults: int = 0
 
     @property
     def is_kernel_thread(self) -> bool:
@@ -104,6 +105,7 @@ def parse_stat(raw: bytes) -> Stat:
             cpu=int(fields[36]) if len(fields) > 36 else -1,
             ticks=int(fields[11]) + int(fields[12]),
             program=(int(fields[23]), int(fields[25])) if len(fields) > 25 else (0, 0),
+            faults=int(fields[7]) + int(fields[9]),
         )
     except (ValueError, IndexError) as exc:
         raise ParseError(f"/proc/PID/stat is not as proc(5) has it ({printable(str(exc), 80)})") from None

@@ -29,6 +29,9 @@ LEAST_NS = 10_000_000
 """What a large process gets when many share that."""
 LOAD_NS = 100_000_000
 """A load is told of no shorter time."""
+STILL_NS = 9_000_000_000
+"""A small process that has neither run nor faulted nor grown since is looked at again after this, or after `SLOW` refreshes:
+others may have moved it."""
 SLOW = 8
 """What changes seldom (user, command line, swap, cpuset, cgroup) is read anew once in so many refreshes."""
 ALL_THREADS = 4096
@@ -71,6 +74,7 @@ class Row:
 
     @property
     def resident(self) -> int:
+        """Bytes."""
         return sum(self.by_node.values()) if self.by_node else self.process.rss
 
     @property
@@ -82,7 +86,7 @@ class Row:
 @dataclass(frozen=True, slots=True)
 class _Known:
     """What is kept of a process by identity. `read_at`, `due`: when its memory was looked at, and when it will be again.
-    `since`: (ticks, when), what `load` is counted from."""
+    `since`: (ticks, when), what `load` is counted from. `looked_like`: what `stat` had when its memory was looked at."""
 
     process: Process
     running: Running
@@ -92,6 +96,7 @@ class _Known:
     large: bool = False
     since: tuple[int, int] | None = None
     load: float | None = None
+    looked_like: Stat | None = None
 
 
 class Surveyor:
@@ -132,7 +137,12 @@ class Surveyor:
         self._threads_left = ALL_THREADS
         self.locator.renew(self.topology)
         listed = pids(self.kernel)
-        small = self.readers.run(listed, lambda pid: self._look(pid, now, wanted))
+        small = self._still(listed, now, wanted) if self._known and self.readers.count else {}
+        small.update(
+            self.readers.run(
+                [pid for pid in listed if pid not in small], lambda pid: self._look(pid, now, wanted)
+            )
+        )
         found = {pid: one for pid, one in small.items() if one is not None}
         due = sorted((pid for pid, (one, shown) in found.items() if shown and one.large and one.due <= now),
                      key=lambda pid: found[pid][0].read_at)  # fmt: skip
@@ -156,6 +166,27 @@ class Surveyor:
             if shown
         ]
 
+    def _still(
+        self, listed: Iterable[int], now: int, wanted: Callable[[Process], bool]
+    ) -> dict[int, tuple[_Known, bool] | None]:
+        """What can be told of processes by `stat` alone, which never hangs: not worth another thread. Mostly this is most."""
+        out: dict[int, tuple[_Known, bool] | None] = {}
+        for pid in listed:
+            try:
+                stat = read_stat(self.kernel, pid)
+            except (NotFound, NotPermitted, ParseError):
+                out[pid] = None
+                continue
+            known = self._known.get(stat.identity)
+            if stat.is_kernel_thread and not self.kernel_threads:
+                out[pid] = None
+            elif known and self._is_still(known, stat, now):
+                process, running = self._updated(known.process, stat), self._running(stat, known.running)
+                same = process is known.process and running == known.running
+                kept = known if same else replace(known, process=process, running=running)
+                out[pid] = (kept, wanted(process))
+        return out
+
     def _look(self, pid: int, now: int, wanted: Callable[[Process], bool]) -> tuple[_Known, bool] | None:
         """What is now known of a process, and whether it is wanted; a large one is left for later. None: not to be shown."""
         try:
@@ -174,9 +205,24 @@ class Surveyor:
             if stat.rss > self.large:
                 last = known or _Known(process, running)
                 return replace(last, process=process, running=running, large=True), True
-            return _Known(process, running, by_numa_maps(self.kernel, pid), now), True
+            located = by_numa_maps(self.kernel, pid)
+            return _Known(process, running, located, now, looked_like=stat), True
         except (NotFound, NotPermitted, ParseError):
             return None
+
+    def _is_still(self, known: _Known, stat: Stat, now: int) -> bool:
+        """Whether what is known of its memory can be taken for what it is now. Only on a live machine, where looking takes time
+        from others."""
+        last = known.looked_like
+        return (
+            self.kernel.source == "live"
+            and not self._all_anew
+            and (stat.identity.pid + self._refreshes) % SLOW != 0
+            and last is not None
+            and (last.rss, last.faults, last.ticks, last.program)
+            == (stat.rss, stat.faults, stat.ticks, stat.program)
+            and now - known.read_at < STILL_NS
+        )
 
     def _look_gently(self, one: _Known, now: int, budget: int) -> _Known | None:
         """A large process, known anew; what was known stays where nothing can be told within the budget."""
@@ -218,13 +264,18 @@ class Surveyor:
         return self._updated(known, stat)
 
     def _updated(self, known: Process, stat: Stat) -> Process:
+        rss = stat.rss * self._page_size
+        if (known.ticks, known.cpu, known.state, known.threads, known.rss, known.ppid) == (
+            stat.ticks, stat.cpu, stat.state, stat.threads, rss, stat.ppid,
+        ):  # fmt: skip
+            return known
         return replace(
             known,
             ppid=stat.ppid,
             state=stat.state,
             threads=stat.threads,
             cpu=stat.cpu,
-            rss=stat.rss * self._page_size,
+            rss=rss,
             ticks=stat.ticks,
         )
 

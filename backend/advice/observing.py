@@ -30,12 +30,14 @@ class Seen:
 @dataclass(frozen=True, slots=True)
 class Observation:
     """One process. `row`: its last reading; `first`: when it was first seen (ns); `seen`: the readings since it has run
-    where it runs now, oldest first; `hops`: how often it went to other nodes meanwhile."""
+    where it runs now, oldest first; `hops`: how often it went to other nodes meanwhile; `steady`: whether `seen` are all at the very
+    same places."""
 
     row: Row
     first: int
     seen: tuple[Seen, ...]
     hops: int = 0
+    steady: bool = True
 
     @property
     def watched(self) -> float:
@@ -95,13 +97,14 @@ def _continued(before: Observation | None, row: Row, at: int) -> Observation:
     now = Seen(at, row.process.ticks, row.places, None if row.sampled else row.by_node)
     if before is None:
         return Observation(row, at, (now,))
+    steady = before.steady and before.seen[-1].places == now.places
     counted_only = len(before.seen) == 1 and not before.hops and row.process.threads > 1
-    if not counted_only and apart(before.places, now.places) > SAME_PLACE:
+    if not steady and not counted_only and apart(before.places, now.places) > SAME_PLACE:
         return Observation(row, before.first, (now,), before.hops + 1)
     seen = (*before.seen, now)
     if len(seen) > MOST_KEPT:
         seen = (seen[0], *seen[2:])
-    return Observation(row, before.first, seen, before.hops)
+    return Observation(row, before.first, seen, before.hops, steady)
 
 
 def apart(one: Mapping[int, float], other: Mapping[int, float]) -> float:

@@ -63,7 +63,7 @@ def process_columns(
     """Those that are `chosen`, and that by which the table is sorted. The listing is looked into whenever a row is drawn.
     `plain`: for screens without colours. `moved`: who moved a process."""
     costs = read_costs(topology)
-    rows, tagged, by_whom = listing.rows, listing.tagged, moved or {}
+    tagged, by_whom = listing.tagged, moved or {}
 
     def mark(row: Row, _: int) -> Piece:
         return (glyphs.mark if row.process.identity in tagged else " ", "tag")
@@ -76,11 +76,9 @@ def process_columns(
     def bar(row: Row, width: int) -> list[Piece]:
         return bars.placement(row.by_node, row.node, width, glyphs, plain)
 
-    pid_width = max(5, len(str(max((row.process.pid for row in rows), default=0))))
-    user_width = min(12, max([4, *map(len, {row.process.user for row in rows})]))
-    about = any(row.sampled for row in rows)
-    last_cpu = max((row.process.cpu for row in rows), default=0)
-    cpu_width = max(5, len(f"{last_cpu}@{max(topology.ids, default=0)}"))
+    extent = listing.extent
+    pid_width, user_width, about = max(5, extent.pid), min(12, max(4, extent.user)), extent.sampled
+    cpu_width = max(5, len(f"{extent.cpu}@{max(topology.ids, default=0)}"))
     columns: list[Column[Row]] = [
         Column("mark", "", 1, mark),
         Column("pid", "PID", pid_width, pid_cell, "right", order=lambda row: row.process.pid),

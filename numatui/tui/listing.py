@@ -9,6 +9,7 @@ from typing import Any
 from backend.process import Identity
 from backend.survey import Row
 from numatui.process_tree import Branch, as_tree
+from numatui.tui.extent import Extent, extent_of
 from numatui.tui.filtering import Filter
 from numatui.tui.glyphs import Glyphs
 from numatui.tui.groups import Grouping, GroupRow, as_groups
@@ -24,6 +25,7 @@ class Listing:
     rows whose fold is not as it is at first (trees are open, groups closed). `followed`: the process that the cursor stays on."""
 
     rows: Sequence[Row] = ()
+    extent: Extent = field(default_factory=lambda: extent_of(()))
     filter: Filter = field(default_factory=Filter)
     sort: str = "rss"
     descending: bool = True
@@ -43,9 +45,12 @@ class Listing:
         """Whether there is anything to open and close."""
         return self.tree or bool(self.grouping)
 
-    def read(self, rows: Sequence[Row]) -> None:
+    def read(self, rows: Sequence[Row], extent: Extent | None = None) -> None:
         """A new reading: what was kept of processes that have gone is forgotten."""
         self.rows = rows
+        self.extent = extent or extent_of(rows)
+        if not (self.tagged or self.turned or self.followed):
+            return
         there = {row.process.identity for row in rows}
         self.tagged &= there
         self.turned = {one for one in self.turned if one.pid < 0 or one in there}
@@ -99,11 +104,13 @@ class Listing:
     def _sorted(self, rows: list[Row], order: Order | None) -> list[Row]:
         if order is None:
             return rows
-        valued = [(order(row), row) for row in rows]
-        having = sorted(
-            (one for one in valued if one[0] is not None), key=lambda one: one[0], reverse=self.descending
-        )
-        return [row for _, row in having] + [row for value, row in valued if value is None]
+        values = [order(row) for row in rows]
+        having = [place for place, value in enumerate(values) if value is not None]
+        having.sort(key=values.__getitem__, reverse=self.descending)
+        out = [rows[place] for place in having]
+        if len(out) < len(rows):
+            out += [row for value, row in zip(values, rows, strict=True) if value is None]
+        return out
 
     def _with_ancestors(self, rows: list[Row]) -> list[Row]:
         """What was filtered out but has a child that was not, back again."""

@@ -18,6 +18,8 @@ from backend.kernel import Capabilities, Kernel
 from backend.process import Identity
 from backend.survey import Row, Surveyor
 from backend.topology import Topology, read_topology
+from numatui.tui.extent import Extent, extent_of
+from numatui.tui.groups import overall_local
 from numatui.tui.history import History, Moment
 
 THROUGHPUT = "/proc/numatui/throughput"
@@ -36,7 +38,8 @@ class Facts:
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """One reading. `throughput`: operations a second by pid, where the kernel tells; `observations`: what was seen of each
-    process up to now; `history`: where its memory lay; `at`: nanoseconds of the kernel's clock."""
+    process up to now; `history`: where its memory lay; `at`: nanoseconds of the kernel's clock; `local`:
+    the share of all memory that lies where its process runs; `extent`: how wide the rows are."""
 
     facts: Facts
     topology: Topology
@@ -46,6 +49,8 @@ class Snapshot:
     observations: Mapping[Identity, Observation] = field(default_factory=dict[Identity, Observation])
     history: Mapping[Identity, tuple[Moment, ...]] = field(default_factory=dict[Identity, tuple[Moment, ...]])
     at: int = 0
+    local: float | None = None
+    extent: Extent | None = None
 
 
 @dataclass
@@ -118,6 +123,8 @@ class Reader:
             observations,
             history,
             now,
+            overall_local(rows),
+            extent_of(rows),
         )
 
     def _run(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import tempfile
 import time
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 from textual import work
 from textual.app import App
 from textual.dom import DOMNode
-from textual.reactive import reactive
+from textual.reactive import var
 
 from backend.journal import state_dir
 from backend.kernel import Kernel
@@ -24,6 +25,8 @@ from numatui.tui.machine import other_speed, simulated_time
 from numatui.tui.moved import read_moved
 from numatui.tui.reading import Reader, ReadFailed, SnapshotRead
 
+_COLLECT_AFTER = (20_000, 20, 100)
+"""Objects, and collections of the generation before, after which the garbage collector looks."""
 INTERVALS = (0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 
 
@@ -35,14 +38,14 @@ class StatefulApp(App[int]):
     `error` (why the last reading failed), `moved` (when numatui moved a process, as text).
     """
 
-    snapshot = reactive[Any](None, always_update=True)
-    interval: reactive[float] = reactive(1.0)
-    paused: reactive[bool] = reactive(False)
-    stalled: reactive[int] = reactive(0)
-    job_ticks: reactive[int] = reactive(0)
-    speed: reactive[float] = reactive(1.0)
-    error: reactive[str] = reactive("")
-    moved: reactive[dict[Identity, str]] = reactive(dict[Identity, str])
+    snapshot = var[Any](None, always_update=True)
+    interval: var[float] = var(1.0)
+    paused: var[bool] = var(False)
+    stalled: var[int] = var(0)
+    job_ticks: var[int] = var(0)
+    speed: var[float] = var(1.0)
+    error: var[str] = var("")
+    moved: var[dict[Identity, str]] = var(dict[Identity, str])
 
     def __init__(self, kernel: Kernel, kept: Kept | None = None, interval: float | None = None) -> None:
         super().__init__()
@@ -97,9 +100,14 @@ class StatefulApp(App[int]):
             self.read_now()
 
     def on_snapshot_read(self, event: SnapshotRead) -> None:
+        """With the first one all that stays is there (code, an emulated machine): the garbage collector, which would hold the
+        screen up for a tenth of a second whenever it goes through all of it, need not look at that again."""
         self._asked_at, self._read_at, self.stalled = None, time.monotonic(), 0
         self.error = ""
+        first = self.snapshot is None
         self.snapshot = event.snapshot
+        if first:
+            self.call_after_refresh(_collect_seldom)
 
     def on_read_failed(self, event: ReadFailed) -> None:
         self._asked_at, self._read_at, self.stalled = None, time.monotonic(), 0
@@ -156,6 +164,11 @@ class StatefulApp(App[int]):
         else:
             clock.speed = 0.0 if clock.speed else self.speed or 1.0
             self.mutate_reactive(StatefulApp.speed)
+
+
+def _collect_seldom() -> None:
+    gc.freeze()
+    gc.set_threshold(*_COLLECT_AFTER)
 
 
 def state_of(node: DOMNode) -> StatefulApp:

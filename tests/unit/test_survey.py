@@ -18,7 +18,7 @@ from backend.locate import NEVER, Locator, large_from
 from backend.placement import LARGE
 from backend.process import read_process
 from backend.readers import Readers
-from backend.survey import LOAD_NS, REST_NS, SLOW, Row, Surveyor
+from backend.survey import LOAD_NS, REST_NS, SLOW, STILL_NS, Row, Surveyor
 from backend.topology import read_topology
 from tests.emulator.machines import machine, region
 from tests.unit.test_readers import jumping
@@ -320,3 +320,41 @@ def test_the_load_is_the_processor_time_between_readings() -> None:
     assert row_of(reader.read(), "small").load == pytest.approx(0.5)
     kernel.time += 1_000_000_000
     assert row_of(reader.read(), "small").load == 0
+
+
+def still_scene() -> tuple[Machine, Counting, Surveyor, int]:
+    m = scene()
+    kernel = Counting(EmulatedKernel(m), "live")
+    reader = Surveyor(kernel, read_topology(kernel), readers=Readers(2))  # type: ignore[arg-type]
+    reader.read()
+    return m, kernel, reader, pid_of(m, "small")
+
+
+def test_the_memory_of_a_process_that_rests_is_not_read_at_every_refresh() -> None:
+    _, kernel, reader, pid = still_scene()
+    before = kernel.count(pid, "numa_maps")
+    rows = [row_of(reader.read(), "small") for _ in range(2 * SLOW)]
+    assert kernel.count(pid, "numa_maps") == before + 2
+    assert all(row.by_node == {1: 10 * PAGE} for row in rows)
+
+
+@pytest.mark.parametrize("what", ["ran", "faulted", "grew", "asked", "time"])
+def test_it_is_read_when_it_may_have_changed(what: str) -> None:
+    m, kernel, reader, pid = still_scene()
+    while (pid + reader._refreshes + 1) % SLOW == 0:
+        reader.read()
+    task = m.tasks[pid]
+    if what == "ran":
+        task.leader.ticks += 5
+    elif what == "faulted":
+        task.min_flt += 1
+    elif what == "grew":
+        region(m, task, {2: 3})
+    elif what == "asked":
+        reader.expire()
+    else:
+        kernel.time += STILL_NS
+    before = kernel.count(pid, "numa_maps")
+    row = row_of(reader.read(), "small")
+    assert kernel.count(pid, "numa_maps") == before + 1
+    assert row.by_node == ({1: 10 * PAGE, 2: 3 * PAGE} if what == "grew" else {1: 10 * PAGE})

@@ -115,7 +115,7 @@ class ProcessesScreen(Screen[None]):
 
     def _show(self, snapshot: Snapshot | None) -> None:
         if snapshot is not None:
-            self.table.update(snapshot.rows, snapshot.topology)
+            self.table.update(snapshot.rows, snapshot.topology, snapshot.extent)
 
     def _show_moved(self, moved: dict[Identity, str]) -> None:
         self.table.moved = moved
@@ -148,7 +148,7 @@ class ProcessesScreen(Screen[None]):
         if text:
             pieces += [("  filter ", "dim"), (printable(text, 200), "accent"), ("  Esc clears", "dim")]
         pieces += [(f"  {problem}", "warn") for problem in listing.filter.problems[:1]]
-        self.query_one("#status", Static).update(Paint.of(self.app).text(pieces))
+        self.query_one("#status", Static).update(Paint.of(self.app).text(pieces), layout=False)
 
     def on_table_opened(self, event: Table.Opened) -> None:
         self.app.push_screen(ProcessScreen(event.row.process))

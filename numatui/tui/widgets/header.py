@@ -7,7 +7,6 @@ from textual.widget import Widget
 
 from backend.text import printable
 from numatui.format import percent
-from numatui.tui.groups import overall_local
 from numatui.tui.machine import simulated_time
 from numatui.tui.paint import Paint, Piece
 from numatui.tui.reading import Snapshot
@@ -75,7 +74,7 @@ class Header(Widget):
             share = sum(job.done for job in running) / total if total else 0.0
             groups.append([(f"  {_count(len(running), 'job')} {percent(share)}", "accent")])
         if app.snapshot is not None:
-            share = overall_local(app.snapshot.rows)
+            share = app.snapshot.local
             groups.append(
                 [
                     ("  local ", "dim"),

@@ -12,6 +12,7 @@ from backend.process import Identity
 from backend.survey import Row
 from backend.topology import Topology
 from numatui.tui.columns import DEFAULT, process_columns
+from numatui.tui.extent import Extent
 from numatui.tui.filtering import Filter
 from numatui.tui.groups import GROUPINGS, GroupRow
 from numatui.tui.keys import key
@@ -67,10 +68,10 @@ class ProcessTable(Table[Row]):
     def key_of(self, row: Row) -> Hashable:
         return row.process.identity
 
-    def update(self, rows: tuple[Row, ...], topology: Topology) -> None:
+    def update(self, rows: tuple[Row, ...], topology: Topology, extent: Extent | None = None) -> None:
         """A new reading."""
         followed = self.listing.followed
-        self.listing.read(rows)
+        self.listing.read(rows, extent)
         self.topology = topology
         if followed is not None and self.listing.followed is None:
             self.post_message(self.FollowedGone(followed))

@@ -179,7 +179,7 @@ class Table(ScrollView, Generic[R], can_focus=True):
         if columns is not None and columns != self.columns:
             self.columns = columns
             self._fit()
-        where = next((index for index, row in enumerate(rows) if self.key_of(row) == key), None)
+        where = self._index_of(key)
         moved = where is not None and where != self.cursor
         self.cursor = max(0, min(self.cursor if where is None else where, len(rows) - 1))
         if anew:
@@ -187,6 +187,14 @@ class Table(ScrollView, Generic[R], can_focus=True):
         if moved:
             self._reveal()
         self._refresh_changed()
+
+    def _index_of(self, key: Hashable) -> int | None:
+        """Where the row with this key is now; most often where it was."""
+        if self.cursor < len(self.rows) and self.key_of(self.rows[self.cursor]) == key:
+            return self.cursor
+        keys = [self.key_of(row) for row in self.rows]
+        same = next((index for index, one in enumerate(keys) if one is key), None)
+        return same if same is not None else keys.index(key) if key in keys else None
 
     def on_mount(self) -> None:
         self.app.theme_changed_signal.subscribe(self, self._repaint)
