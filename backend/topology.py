@@ -15,6 +15,7 @@ from backend.text import decode, printable
 NODE_DIR = "/sys/devices/system/node"
 _NODE_NAME = re.compile(r"node([0-9]{1,5})\Z")
 _MEMINFO_LINE = re.compile(rb"^(?:Node\s+\d+\s+)?([A-Za-z][\w()]*):\s+(\d{1,19})( kB)?", re.MULTILINE)
+_MARKS = (b"min", b"low", b"high")
 _COUNTER_LINE = re.compile(rb"^([A-Za-z_]\w*)\s+(\d{1,20})\s*$", re.MULTILINE)
 
 Access = Literal["read_latency", "write_latency", "read_bandwidth", "write_bandwidth"]
@@ -61,14 +62,26 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True)
+class Watermarks:
+    """Of a node, in pages, the sums of its zones: below `low` the kernel reclaims in the background until `high`, below `min`
+    whoever allocates has to."""
+
+    min: int = 0
+    low: int = 0
+    high: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Topology:
-    """All online nodes in ascending order. `warnings`: what the firmware or the tree says that cannot be true."""
+    """All online nodes in ascending order. `low_watermarks`: pages by node; allocations that must succeed on one node stop at
+    these. `warnings`: what the firmware or the tree says that cannot be true."""
 
     nodes: tuple[Node, ...]
     node_of_cpu: dict[int, int]
     offline_cpus: CpuSet
     low_watermarks: dict[int, int]
     warnings: tuple[str, ...] = ()
+    watermarks: dict[int, Watermarks] = field(default_factory=lambda: dict[int, Watermarks]())
 
     @property
     def ids(self) -> NodeSet:
@@ -120,13 +133,9 @@ def read_topology(kernel: Kernel) -> Topology:
     present_cpus = _read_list(kernel, "/sys/devices/system/cpu/present", CpuSet, warnings)
     online_cpus = _read_list(kernel, "/sys/devices/system/cpu/online", CpuSet, warnings)
     offline = (present_cpus or CpuSet()) - online_cpus if online_cpus else CpuSet()
-    return Topology(
-        nodes,
-        node_of_cpu,
-        offline,
-        parse_low_watermarks(read_or_nothing(kernel, "/proc/zoneinfo")),
-        tuple(warnings),
-    )
+    marks = parse_watermarks(read_or_nothing(kernel, "/proc/zoneinfo"))
+    low = {node: one.low for node, one in marks.items() if one.low}
+    return Topology(nodes, node_of_cpu, offline, low, tuple(warnings), marks)
 
 
 def read_node_ids(kernel: Kernel) -> NodeSet:
@@ -158,10 +167,9 @@ def parse_distances(raw: bytes) -> list[int]:
     return [int(word) for word in words]
 
 
-def parse_low_watermarks(zoneinfo: bytes) -> dict[int, int]:
-    """/proc/zoneinfo → node id → the sum of its zones' low watermarks, in pages. Allocations that must succeed on one
-    node stop at these."""
-    out: dict[int, int] = {}
+def parse_watermarks(zoneinfo: bytes) -> dict[int, Watermarks]:
+    """/proc/zoneinfo → node id → its watermarks. Never raises."""
+    out: dict[int, dict[str, int]] = {}
     node: int | None = None
     for line in zoneinfo.split(b"\n"):
         words = line.split()
@@ -172,9 +180,10 @@ def parse_low_watermarks(zoneinfo: bytes) -> dict[int, int]:
             and words[1].rstrip(b",").isdigit()
         ):
             node = int(words[1].rstrip(b",")[:6])
-        elif node is not None and len(words) == 2 and words[0] == b"low" and words[1].isdigit():
-            out[node] = out.get(node, 0) + int(words[1][:18])
-    return out
+        elif node is not None and len(words) == 2 and words[0] in _MARKS and words[1].isdigit():
+            sums, name = out.setdefault(node, {}), words[0].decode("ascii")
+            sums[name] = sums.get(name, 0) + int(words[1][:18])
+    return {node: Watermarks(**sums) for node, sums in out.items()}
 
 
 S = TypeVar("S", NodeSet, CpuSet)

@@ -26,6 +26,15 @@ def parse_size(text: str) -> int:
     return int(float(match[1]) * 1024 ** " KMGTP".index(match[2].upper() or " "))
 
 
+def count(number: float) -> str:
+    """`812`, `1.2M`: thousands by letters."""
+    for unit in ("", "k", "M", "G"):
+        if number < 1000 or unit == "G":
+            return f"{number:.0f}{unit}" if not unit or number >= 100 else f"{number:.1f}{unit}"
+        number /= 1000
+    raise AssertionError
+
+
 def percent(share: float | None) -> str:
     """`91%`, or `-` where there is nothing to be a share of."""
     return "-" if share is None else f"{share * 100:.0f}%"

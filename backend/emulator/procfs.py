@@ -296,6 +296,13 @@ def _node_vmstat(m: Machine, node: int) -> bytes:
     return _counters(values)
 
 
+def _vmstat(m: Machine) -> bytes:
+    """Counters that this kernel has are there from the beginning."""
+    names = ["pgmigrate_success", "pgmigrate_fail"] if m.profile.rule == "linux-6" else []
+    names += ["numa_pages_migrated"] if m.profile.numa_balancing else []
+    return _counters({**dict.fromkeys(names, 0), **m.counters})
+
+
 def _counters(values: dict[str, int]) -> bytes:
     return "".join(f"{key} {value}\n" for key, value in values.items()).encode()
 
@@ -388,7 +395,7 @@ _NODE_FILES: dict[str, Callable[[Machine, int], bytes]] = {
 _MACHINE_FILES: dict[str, Callable[[Machine], bytes]] = {
     "/proc/meminfo": _meminfo,
     "/proc/cpuinfo": sysfs_cpu.cpuinfo,
-    "/proc/vmstat": lambda m: _counters(m.counters),
+    "/proc/vmstat": _vmstat,
     "/proc/zoneinfo": _zoneinfo,
     "/proc/stat": _proc_stat,
     "/proc/swaps": _swaps,

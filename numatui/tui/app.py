@@ -22,6 +22,7 @@ from numatui.tui.reading import SnapshotRead
 from numatui.tui.screens.help import HelpScreen
 from numatui.tui.screens.job import JobScreen
 from numatui.tui.screens.jobs import JobsScreen
+from numatui.tui.screens.nodes import NodesScreen
 from numatui.tui.screens.processes import ProcessesScreen
 from numatui.tui.screens.question import Question
 from numatui.tui.state import INTERVALS
@@ -41,6 +42,7 @@ class NumatuiApp(DemoApp):
     ENABLE_COMMAND_PALETTE = True
     BINDINGS: ClassVar = [
         key("J", "jobs", "Jobs", show=True),
+        key("n", "nodes", "Nodes", show=True),
         key("question_mark,f1", "help", "Help", show=True, display="?"),
         key("q,f10", "quit", "Quit", show=True, display="q"),
         key("ctrl+p", "command_palette", "Themes and other commands"),
@@ -161,6 +163,10 @@ class NumatuiApp(DemoApp):
             self.push_screen(JobScreen(self.jobs[0]))
         else:
             self.push_screen(JobsScreen())
+
+    def action_nodes(self) -> None:
+        if not any(isinstance(one, NodesScreen) for one in self.screen_stack):
+            self.push_screen(NodesScreen())
 
     def action_help(self) -> None:
         if not isinstance(self.screen, HelpScreen):

@@ -18,7 +18,8 @@ from numatui.tui.contrast import LEAST, readable, text_on
 Piece = tuple[str, str]
 """A text without control characters, and its role. Roles: "", "dim", "bold", "head", "sorted", "accent", "good",
 "warn", "far", "tag", "key", "live", "demo", "replay", and for nodes "node:3" (a block of its colour), "here:3" (the
-same where the process runs), "ink:3" (text in its colour) and "fill:3" (full blocks in its colour)."""
+same where the process runs), "ink:3" (text in its colour) and "fill:3" (full blocks in its colour). "kind:2": a block, one of
+several kinds; "heat:0" to "heat:9": a block, from near to far."""
 
 _FALLBACK_NODES = (
     "#4aa8e0", "#e8a33d", "#3dba8b", "#d987b5", "#e6d85c", "#8f8cf0", "#e0734a", "#a9b4c2",
@@ -95,6 +96,9 @@ class Paint:
         kind, _, number = role.partition(":")
         foreground = self._readable(self.color("foreground", "#d5dbe5" if self.dark else "#1f2530"))
         background = self.color("background", "#10141a" if self.dark else "#fbfbf8")
+        if kind == "heat":
+            near, far = self.color("panel", "#202938"), self.color("error", "#ff7b72")
+            return _block(near.blend(far, int(number) / 9 * 0.85))
         if number:
             return self._node_style(kind, self.node(int(number)), foreground, background)
         names = {
@@ -125,6 +129,8 @@ class Paint:
         return Style(bold=True) if kind == "bold" else Style()
 
     def _node_style(self, kind: str, color: Color, foreground: Color, background: Color) -> Style:
+        if kind == "kind":
+            return _block(color.blend(background, 0.35))
         if kind == "fill":
             return Style(color=color.rich_color)
         if kind == "ink":
@@ -132,6 +138,10 @@ class Paint:
             return Style(color=shown.rich_color, bold=True)
         block = color if kind == "here" else color.blend(background, 0.12)
         return Style(color=text_on(block).rich_color, bgcolor=block.rich_color, bold=kind == "here")
+
+
+def _block(color: Color) -> Style:
+    return Style(color=text_on(color).rich_color, bgcolor=color.rich_color)
 
 
 _paints: WeakKeyDictionary[App[Any], tuple[str, Paint]] = WeakKeyDictionary()

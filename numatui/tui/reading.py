@@ -10,6 +10,7 @@ from typing import Any
 from textual.app import App
 from textual.message import Message
 
+from backend.activity import Activity, Meter
 from backend.advice.observing import History as Observed
 from backend.advice.observing import Observation
 from backend.errors import NumatuiError, describe_oserror
@@ -39,7 +40,8 @@ class Facts:
 class Snapshot:
     """One reading. `throughput`: operations a second by pid, where the kernel tells; `observations`: what was seen of each
     process up to now; `history`: where its memory lay; `at`: nanoseconds of the kernel's clock; `local`:
-    the share of all memory that lies where its process runs; `extent`: how wide the rows are."""
+    the share of all memory that lies where its process runs; `activity`: of the nodes; `extent`:
+    how wide the rows are."""
 
     facts: Facts
     topology: Topology
@@ -50,6 +52,7 @@ class Snapshot:
     history: Mapping[Identity, tuple[Moment, ...]] = field(default_factory=dict[Identity, tuple[Moment, ...]])
     at: int = 0
     local: float | None = None
+    activity: Activity = field(default_factory=Activity)
     extent: Extent | None = None
 
 
@@ -77,6 +80,7 @@ class Reader:
         self._facts: Facts | None = None
         self._surveyor: Surveyor | None = None
         self._seen = Observed()
+        self._meter = Meter()
         self._history = History()
         self._wanted = threading.Event()
         self._ended = False
@@ -124,6 +128,7 @@ class Reader:
             history,
             now,
             overall_local(rows),
+            self._meter.read(kernel, topology, now),
             extent_of(rows),
         )
 

@@ -23,6 +23,7 @@ from numatui.tui.jobs import Job, JobEnded, JobProgress, migration, undoing
 from numatui.tui.kept import Kept
 from numatui.tui.machine import other_speed, simulated_time
 from numatui.tui.moved import read_moved
+from numatui.tui.node_history import NodeHistory
 from numatui.tui.reading import Reader, ReadFailed, SnapshotRead
 
 _COLLECT_AFTER = (20_000, 20, 100)
@@ -53,6 +54,7 @@ class StatefulApp(App[int]):
         self.kept = kept or Kept()
         interval = self.kept.interval if interval is None else interval
         self.jobs: list[Job] = []
+        self.node_history = NodeHistory()
         self.set_reactive(StatefulApp.interval, interval)
         self._reader = Reader(kernel, self)
         self._asked_at: float | None = None
@@ -105,6 +107,7 @@ class StatefulApp(App[int]):
         self._asked_at, self._read_at, self.stalled = None, time.monotonic(), 0
         self.error = ""
         first = self.snapshot is None
+        self.node_history.add(event.snapshot.topology, event.snapshot.activity)
         self.snapshot = event.snapshot
         if first:
             self.call_after_refresh(_collect_seldom)

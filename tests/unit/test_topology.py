@@ -16,8 +16,8 @@ from backend.recording import RecordedKernel
 from backend.topology import (
     parse_counters,
     parse_distances,
-    parse_low_watermarks,
     parse_meminfo,
+    parse_watermarks,
     read_topology,
 )
 from tests.conftest import SHARED
@@ -145,6 +145,6 @@ def test_the_hardware_of_this_machine_agrees_with_lscpu_and_psutil() -> None:
 def test_any_bytes_give_facts_or_a_parse_error(raw: bytes) -> None:
     assert isinstance(parse_meminfo(raw), dict)
     assert isinstance(parse_counters(raw), dict)
-    assert isinstance(parse_low_watermarks(raw), dict)
+    assert isinstance(parse_watermarks(raw), dict)
     with contextlib.suppress(ParseError):
         assert isinstance(parse_distances(raw), list)

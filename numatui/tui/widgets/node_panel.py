@@ -11,7 +11,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from backend.topology import Node, Topology
-from numatui.format import size
+from numatui.format import count, size
 from numatui.tui import bars
 from numatui.tui.glyphs import Glyphs, glyphs
 from numatui.tui.paint import Paint, Piece
@@ -114,12 +114,3 @@ def work_line(history: Sequence[float], width: int, glyphs: Glyphs) -> list[Piec
 
 def _cpus(node: Node) -> str:
     return f"cpus {node.cpus}" if node.cpus else "no CPUs"
-
-
-def count(number: float) -> str:
-    """`812`, `1.2M`: thousands by letters."""
-    for unit in ("", "k", "M", "G"):
-        if number < 1000 or unit == "G":
-            return f"{number:.0f}{unit}" if not unit or number >= 100 else f"{number:.1f}{unit}"
-        number /= 1000
-    raise AssertionError

@@ -1,0 +1,46 @@
+"""How nodes did over the last readings. Pure."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+
+from backend.activity import Activity
+from backend.topology import Topology
+
+MOST = 120
+"""Readings that are kept."""
+SERIES = {
+    "free": "free memory",
+    "cpu": "CPU load",
+    "miss": "allocated here, meant for others",
+}
+"""What is kept of a node, with what it is called."""
+
+
+class NodeHistory:
+    """node → series → its values, the oldest first: bytes, shares, pages a second. `moved`: pages migrated a second, of the whole
+    machine: the kernel does not tell by node."""
+
+    def __init__(self) -> None:
+        self._values: dict[int, dict[str, deque[float]]] = {}
+        self.moved = deque[float](maxlen=MOST)
+
+    def add(self, topology: Topology, activity: Activity) -> None:
+        """One more reading. Nodes that have gone are forgotten."""
+        kept: dict[int, dict[str, deque[float]]] = {}
+        for node in topology.nodes:
+            series = self._values.get(node.id) or {name: deque[float](maxlen=MOST) for name in SERIES}
+            rates = activity.rates.get(node.id, {})
+            series["free"].append(float(node.free))
+            if node.id in activity.busy:
+                series["cpu"].append(activity.busy[node.id])
+            if rates:
+                series["miss"].append(rates.get("numa_miss", 0.0))
+            kept[node.id] = series
+        self._values = kept
+        if activity.machine:
+            self.moved.append(activity.machine.get("pgmigrate_success", 0.0))
+
+    def of(self, node: int) -> Mapping[str, deque[float]]:
+        return self._values.get(node, {})

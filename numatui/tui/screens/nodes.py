@@ -1,0 +1,204 @@
+"""The nodes: memory, load, allocations, distances; the processes of one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from textual import work
+from textual.app import ComposeResult
+from textual.containers import Horizontal, VerticalScroll
+from textual.message import Message
+from textual.screen import Screen
+from textual.widgets import Footer, Static
+
+from backend.pressure import memory_pressure
+from backend.rates import best_rates, load_rates, machine_of, rates_path
+from backend.tiers import read_tiers
+from numatui.tui.glyphs import glyphs
+from numatui.tui.keys import key
+from numatui.tui.node_detail import machine_line, node_detail
+from numatui.tui.node_table import NodeRow, node_columns, node_rows
+from numatui.tui.paint import Paint
+from numatui.tui.reading import Snapshot, problem_of
+from numatui.tui.screens.processes import ProcessesScreen
+from numatui.tui.state import state_of
+from numatui.tui.widgets.header import Header
+from numatui.tui.widgets.matrix import Matrix
+from numatui.tui.widgets.table import Table
+
+_WIDE = 110
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What is read only for this screen. `rates`: (source, target) → bytes a second, as `numatui bench` measured."""
+
+    tiers: dict[int, int] = field(default_factory=dict[int, int])
+    pressure: float | None = None
+    rates: dict[tuple[int, int], int] = field(default_factory=dict[tuple[int, int], int])
+
+
+@dataclass
+class BesideRead(Message):
+    """It was read."""
+
+    beside: Beside
+
+
+class NodeTable(Table[NodeRow]):
+    """Posts `Moved` when the cursor is on another node."""
+
+    class Moved(Message):
+        """Another node is to be told about."""
+
+    BINDINGS: ClassVar = [key("enter", "open", "Processes with memory there", show=True, display="Enter")]
+
+    def _go(self, index: int) -> None:
+        super()._go(index)
+        self.post_message(self.Moved())
+
+    def key_of(self, row: NodeRow) -> Hashable:
+        return row.node.id
+
+
+class NodesScreen(Screen[None]):
+    """Everything but `Beside` comes with the app's readings."""
+
+    BINDINGS: ClassVar = [
+        key("x", "running", "Processes running there", show=True),
+        key("d", "other_pane", "Distances", show=True),
+        key("b", "measured", "Distances, or as measured"),
+        key("escape,n,q", "leave", "Back", show=True, display="Esc"),
+    ]
+    READING: ClassVar = (
+        ("MEMORY", "what it is used for: a anonymous, f files, s shared or kernel objects, h hugetlb, k kernel, o other, then free"),
+        ("FREE", "! marks less than one and a half times the low watermark"),
+        ("HIT/s", "pages allocated here as meant, a second; MISS/s here but meant for another node, OUT/s meant for here but elsewhere"),
+        ("OTHER/s", "allocated here by processes that run on other nodes"),
+        ("distances", "rows: from the CPUs of, columns: to the memory of; shaded from near to far"),
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.beside = Beside()
+        self.rows: list[NodeRow] = []
+        self.matrix_only = False
+        self.as_measured = False
+
+    def compose(self) -> ComposeResult:
+        yield Header()
+        yield NodeTable(id="table")
+        yield Static(id="machine", markup=False)
+        with Horizontal():
+            with VerticalScroll(can_focus=False, id="about"):
+                yield Static(id="detail", markup=False)
+            yield Matrix(id="matrix")
+        yield Footer(show_command_palette=False)
+
+    def on_mount(self) -> None:
+        self.query_one(NodeTable).focus()
+        self.watch(self.app, "snapshot", self._snapshot)
+
+    def on_resize(self) -> None:
+        self._show()
+
+    def _snapshot(self, snapshot: Snapshot | None) -> None:
+        if snapshot is not None:
+            self._read(snapshot)
+            self._show()
+
+    @work(thread=True, group="nodes", exclusive=True, exit_on_error=False)
+    def _read(self, snapshot: Snapshot) -> None:
+        kernel = state_of(self).kernel
+        try:
+            live = kernel.source == "live"
+            rates = load_rates(rates_path(), machine_of(kernel, snapshot.topology)) if live else []
+            beside = Beside(read_tiers(kernel), memory_pressure(kernel), best_rates(rates, "auto"))
+        except Exception as exc:
+            self.app.call_from_thread(state_of(self).tell, problem_of(exc), severity="error")
+            return
+        self.post_message(BesideRead(beside))
+
+    def on_beside_read(self, event: BesideRead) -> None:
+        if event.beside != self.beside:
+            self.beside = event.beside
+            self._show()
+
+    def on_node_table_moved(self) -> None:
+        self._show_one()
+
+    def on_table_opened(self) -> None:
+        self._filter("node")
+
+    def _show(self) -> None:
+        state = state_of(self)
+        snapshot: Snapshot | None = state.snapshot
+        if snapshot is None:
+            return
+        activity = snapshot.activity
+        self.rows = node_rows(
+            snapshot.topology,
+            dict(activity.busy),
+            {node: dict(rates) for node, rates in activity.rates.items()},
+            self.beside.tiers,
+            state.kernel.page_size,
+        )
+        table = self.query_one(NodeTable)
+        columns = node_columns(glyphs(), self.rows)
+        table.show(self.rows, None if len(columns) == len(table.columns) else columns)
+        table.styles.height = min(len(self.rows) + 1, max(4, self.size.height // 3))
+        line = machine_line(activity.machine, self.beside.pressure, snapshot.balancing)
+        self.query_one("#machine", Static).update(Paint.of(self.app).text(line))
+        self._show_one()
+
+    def _show_one(self) -> None:
+        """The node under the cursor, and the distances, side by side where there is room."""
+        row, state = self.query_one(NodeTable).current, state_of(self)
+        if row is None or state.snapshot is None:
+            return
+        both = self.size.width >= _WIDE
+        about, matrix = self.query_one("#about"), self.query_one(Matrix)
+        about.display, matrix.display = both or not self.matrix_only, both or self.matrix_only
+        room = self.size.width - (self.size.width // 2 if both else 2)
+        pieces = node_detail(row, state.node_history.of(row.node.id), room, glyphs())
+        self.query_one("#detail", Static).update(Paint.of(self.app).text(pieces))
+        topology = state.snapshot.topology
+        ids = list(topology.ids)
+        if self.as_measured and self.beside.rates:
+            numbers = {pair: rate / 2**20 for pair, rate in self.beside.rates.items()}
+            matrix.show(
+                "MiB/s of migration, as measured (b: distances)",
+                ids,
+                numbers,
+                row.node.id,
+                more_is_worse=False,
+            )
+        else:
+            distances = {(a, b): float(topology.distance(a, b)) for a in ids for b in ids}
+            more = " (b: as measured)" if self.beside.rates else ""
+            matrix.show(f"distances, as the firmware tells{more}", ids, distances, row.node.id)
+
+    def action_other_pane(self) -> None:
+        self.matrix_only = not self.matrix_only
+        self._show_one()
+
+    def action_measured(self) -> None:
+        if not self.beside.rates:
+            state_of(self).tell("Nothing was measured here yet: numatui bench does that.")
+        self.as_measured = not self.as_measured
+        self._show_one()
+
+    def action_running(self) -> None:
+        self._filter("on")
+
+    def _filter(self, word: str) -> None:
+        row = self.query_one(NodeTable).current
+        main = next((one for one in self.app.screen_stack if isinstance(one, ProcessesScreen)), None)
+        if row is not None and main is not None:
+            main.filter_by(f"{word}:{row.node.id}")
+            self.dismiss(None)
+
+    def action_leave(self) -> None:
+        self.dismiss(None)
