@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable
 
+from backend.advice.advice import Advice
 from backend.kernel import Kernel
 from backend.nodeset import NodeSet
 
@@ -16,3 +17,9 @@ def migrate_command(
     machine = f" --{kernel.source} {shlex.quote(kernel.reference)}" if kernel.source != "live" else ""
     named = " ".join(map(str, pids))
     return f"numatui{machine} migrate {named} --from {sources} --to {targets} {flags}".rstrip()
+
+
+def advised_command(kernel: Kernel, advice: Advice) -> str:
+    """The command that follows advice; empty where there is nothing to follow."""
+    one = advice.proposal
+    return migrate_command(kernel, [advice.process.pid], one.sources, one.targets) if one else ""

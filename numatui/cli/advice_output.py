@@ -13,7 +13,7 @@ from backend.advice.reasons import summary_of
 from backend.kernel import Kernel
 from numatui.cli import output
 from numatui.format import BASIS
-from numatui.shell import migrate_command
+from numatui.shell import advised_command
 
 _WIDE = 150
 """Columns of a terminal from which on the command stands beside its advice, not below."""
@@ -22,12 +22,6 @@ GAIN = {
     "latency": "by the latencies that the firmware tells (HMAT)",
 }
 """What a gain rests on, in words."""
-
-
-def command_of(kernel: Kernel, advice: Advice) -> str:
-    """The command that follows it; empty where there is nothing to follow."""
-    one = advice.proposal
-    return migrate_command(kernel, [advice.process.pid], one.sources, one.targets) if one else ""
 
 
 def document(kernel: Kernel, advice: Advice) -> dict[str, Any]:
@@ -66,7 +60,7 @@ def _proposal(kernel: Kernel, advice: Advice, one: Proposal) -> dict[str, Any]:
         "payback_seconds": None if one.payback is None else round(one.payback, 3),
         "confidence": one.confidence,
         "doubts": [{"code": doubt.code, "text": output.exact(doubt.text)} for doubt in one.doubts],
-        "command_line": output.exact(command_of(kernel, advice)),
+        "command_line": output.exact(advised_command(kernel, advice)),
     }  # fmt: skip
 
 
@@ -77,7 +71,7 @@ def print_advice_csv(kernel: Kernel, items: Sequence[Advice]) -> None:
          "stall_seconds", "payback_seconds", "confidence", "reasons", "command_line"],
         [
             [one.process.pid, one.process.user, one.process.command, *_csv_move(one.proposal, one.far),
-             " ".join(reason.code for reason in one.reasons), command_of(kernel, one)]
+             " ".join(reason.code for reason in one.reasons), advised_command(kernel, one)]
             for one in items
         ],
     )  # fmt: skip
@@ -99,7 +93,7 @@ def print_advice(kernel: Kernel, items: Sequence[Advice], with_reasons: bool) ->
     if advised:
         columns = [">PID", "USER", "COMMAND", "MOVE", ">SIZE", ">GAIN", ">TIME", ">PAYS IN", "SURE"]
         rows = [_row(advice, one) for advice, one in advised]
-        commands = [command_of(kernel, advice) for advice, _ in advised]
+        commands = [advised_command(kernel, advice) for advice, _ in advised]
         if sys.stdout.isatty() and shutil.get_terminal_size().columns >= _WIDE:
             rows = [[*row, command] for row, command in zip(rows, commands, strict=True)]
             output.print_table([*columns, "DO IT WITH"], rows, flexible=2)

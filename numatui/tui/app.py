@@ -42,6 +42,7 @@ class NumatuiApp(DemoApp):
     ENABLE_COMMAND_PALETTE = True
     BINDINGS: ClassVar = [
         key("J", "jobs", "Jobs", show=True),
+        key("a", "advice", "Advice", show=True),
         key("n", "nodes", "Nodes", show=True),
         key("question_mark,f1", "help", "Help", show=True, display="?"),
         key("q,f10", "quit", "Quit", show=True, display="q"),
@@ -163,6 +164,12 @@ class NumatuiApp(DemoApp):
             self.push_screen(JobScreen(self.jobs[0]))
         else:
             self.push_screen(JobsScreen())
+
+    def action_advice(self) -> None:
+        from numatui.tui.screens.advice import AdviceScreen
+
+        if not any(isinstance(one, AdviceScreen) for one in self.screen_stack):
+            self.push_screen(AdviceScreen())
 
     def action_nodes(self) -> None:
         if not any(isinstance(one, NodesScreen) for one in self.screen_stack):

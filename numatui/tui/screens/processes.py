@@ -41,7 +41,6 @@ class ProcessesScreen(Screen[None]):
 
     BINDINGS: ClassVar = [
         key("m,f9", "migrate", "Migrate", show=True, display="m"),
-        key("a", "advice", "Advice", show=True),
         key("slash,backslash,f4", "edit('filter')", "Filter", show=True, display="/"),
         key("f3", "search(1)", "Search: to the next"),
         key("shift+f3,f15", "search(-1)", "Search: to the one before"),

@@ -1,0 +1,231 @@
+"""Advice: whose memory should be moved where, what that brings, and why not for the others."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from textual import work
+from textual.app import ComposeResult
+from textual.containers import VerticalScroll
+from textual.message import Message
+from textual.screen import Screen
+from textual.widgets import Footer, Static
+
+from backend.advice.advice import Advice
+from backend.advice.gathering import Adviser
+from backend.advice.reasons import summary_of
+from backend.kernel import Kernel
+from backend.text import printable
+from numatui.format import BASIS, duration, size
+from numatui.shell import advised_command
+from numatui.tui import bars
+from numatui.tui.glyphs import glyphs
+from numatui.tui.keys import key
+from numatui.tui.paint import Paint, Piece
+from numatui.tui.reading import Snapshot, problem_of
+from numatui.tui.screens.migrate import MigrateScreen
+from numatui.tui.state import state_of
+from numatui.tui.widgets.header import Header
+from numatui.tui.widgets.table import Column, Table
+
+_ROLES = {"high": "good", "medium": "warn", "low": "far"}
+
+
+@dataclass
+class Advised(Message):
+    """What is advised now, the most worth while first, and those that are not."""
+
+    items: list[Advice]
+
+
+class AdviceTable(Table[Advice]):
+    """Posts `Moved` when the cursor is on another line."""
+
+    BINDINGS: ClassVar = [key("enter,m,f9", "open", "Do it", show=True, display="Enter")]
+
+    class Moved(Message):
+        """Another process is to be told about."""
+
+    def _go(self, index: int) -> None:
+        super()._go(index)
+        self.post_message(self.Moved())
+
+    def key_of(self, row: Advice) -> Hashable:
+        return row.process.identity
+
+
+class AdviceScreen(Screen[None]):
+    """Judges anew with every reading of the app, in a thread: it looks at the mappings of those that may be advised."""
+
+    BINDINGS: ClassVar = [
+        key("A", "declined", "Those not advised too", show=True),
+        key("y", "copy", "Copy the command", show=True),
+        key("escape,a,q", "leave", "Back", show=True, display="Esc"),
+    ]
+    READING: ClassVar = (
+        ("GAIN", "how many times less an access costs on average, if the process uses all its memory alike"),
+        ("PAYS IN", "after so long the time that moving takes has been won back at the earliest"),
+        ("SURE", "high, medium, low: what lessens it stands below"),
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.items: list[Advice] = []
+        self.with_declined = False
+        self._adviser: Adviser | None = None
+        self._busy = False
+        self._done = False
+
+    def compose(self) -> ComposeResult:
+        yield Header()
+        yield Static(id="state", markup=False)
+        yield AdviceTable(id="table")
+        with VerticalScroll(can_focus=False, id="below"):
+            yield Static(id="detail", markup=False)
+        yield Footer(show_command_palette=False)
+
+    def on_mount(self) -> None:
+        self.query_one(AdviceTable).focus()
+        self.watch(self.app, "snapshot", self._snapshot)
+
+    def on_resize(self) -> None:
+        self._show()
+
+    def _snapshot(self, snapshot: Snapshot | None) -> None:
+        if snapshot is not None and not self._busy:
+            self._busy = True
+            self._advise(snapshot)
+
+    @work(thread=True, group="advice", exit_on_error=False)
+    def _advise(self, snapshot: Snapshot) -> None:
+        state = state_of(self)
+        try:
+            self._adviser = self._adviser or Adviser(state.kernel)
+            self.post_message(Advised(self._adviser.advise(snapshot.observations, snapshot.topology)))
+        except Exception as exc:
+            self._busy = False
+            self.app.call_from_thread(state.tell, problem_of(exc), severity="error")
+
+    def on_advised(self, event: Advised) -> None:
+        self._busy, self._done = False, True
+        self.items = event.items
+        self._show()
+
+    def _show(self) -> None:
+        advised = [one for one in self.items if one.proposal is not None]
+        shown = self.items if self.with_declined else advised
+        table = self.query_one(AdviceTable)
+        table.empty = "  nothing to move (A says why not)" if self._done else "  looking …"
+        table.show(shown, advice_columns(self.app.no_color, self.with_declined))
+        table.styles.height = max(4, self.size.height // 2)
+        self.query_one("#state", Static).update(Paint.of(self.app).text(self._state(len(advised))))
+        self._show_one()
+
+    def _state(self, advised: int) -> list[Piece]:
+        if not self._done:
+            return [(" looking at the mappings of those that may be advised …", "dim")]
+        young = sum(1 for one in self.items if any(reason.code == "young" for reason in one.reasons))
+        pieces: list[Piece] = [
+            (f" {advised}", "bold"),
+            (f" of {len(self.items)} processes would be faster elsewhere", ""),
+        ]
+        if young:
+            pieces.append((f"  {young} are still being watched", "warn"))
+        return pieces
+
+    def _show_one(self) -> None:
+        row = self.query_one(AdviceTable).current
+        pieces = [] if row is None else advice_detail(row, state_of(self).kernel, self.size.width - 2)
+        self.query_one("#detail", Static).update(Paint.of(self.app).text(pieces))
+
+    def on_advice_table_moved(self) -> None:
+        self._show_one()
+
+    def on_table_opened(self, event: Table.Opened) -> None:
+        one: Advice = event.row
+        if one.proposal is None:
+            state_of(self).tell("Nothing is advised for this one: the reasons stand below.")
+        else:
+            self.app.push_screen(MigrateScreen([one.process], one.proposal.sources, one.proposal.targets))
+
+    def action_declined(self) -> None:
+        self.with_declined = not self.with_declined
+        self._show()
+
+    def action_copy(self) -> None:
+        row = self.query_one(AdviceTable).current
+        if row is not None and (command := advised_command(state_of(self).kernel, row)):
+            self.app.copy_to_clipboard(command)
+            state_of(self).tell("Copied, if the terminal lets programs do that (OSC 52).")
+
+    def action_leave(self) -> None:
+        self.dismiss(None)
+
+
+def advice_columns(plain: bool, reasons: bool) -> Sequence[Column[Advice]]:
+    """`reasons`: also of those that are not advised."""
+    marks = glyphs()
+
+    def bar(row: Advice, width: int) -> list[Piece]:
+        here = max(row.places, key=lambda node: row.places[node]) if row.places else None
+        return bars.placement(row.by_node, here, width, marks, plain)
+
+    def moves(row: Advice, _: int) -> Piece:
+        if row.proposal is None:
+            return (row.reasons[0].code if row.reasons else "", "dim")
+        return (f"{row.proposal.sources}{marks.arrow}{row.proposal.targets}", "bold")
+
+    def gain(row: Advice, _: int) -> str:
+        return f"{row.proposal.ratio:.2f}x" if row.proposal else ""
+
+    def cost(row: Advice, _: int) -> str:
+        return duration(row.proposal.seconds) if row.proposal else ""
+
+    def payback(row: Advice, _: int) -> str:
+        value = row.proposal.payback if row.proposal else None
+        return "" if value is None else duration(value)
+
+    def sure(row: Advice, _: int) -> Piece:
+        return (row.proposal.confidence, _ROLES[row.proposal.confidence]) if row.proposal else ("", "")
+
+    return [
+        Column("pid", "PID", 7, lambda row, _: str(row.process.pid), "right"),
+        Column("user", "USER", 8, lambda row, width: printable(row.process.user, width + 1), rank=4),
+        Column(
+            "command", "COMMAND", 14, lambda row, width: printable(row.process.command, width + 1), most=40
+        ),
+        Column("moves", "MOVE OR WHY NOT" if reasons else "MOVE", 15 if reasons else 8, moves),
+        Column(
+            "size", "SIZE", 5, lambda row, _: size(row.proposal.bytes if row.proposal else row.far), "right"
+        ),
+        Column("gain", "GAIN", 6, gain, "right"),
+        Column("time", "TIME", 7, cost, "right", rank=1),
+        Column("payback", "PAYS IN", 7, payback, "right", rank=2),
+        Column("sure", "SURE", 6, sure, rank=1),
+        Column("placement", "PLACEMENT", 12, bar, rank=3, most=30),
+    ]
+
+
+def advice_detail(advice: Advice, kernel: Kernel, width: int) -> list[Piece]:
+    """Why, at what cost, what is doubtful, the command; or why not."""
+    pieces: list[Piece] = [
+        (f" {advice.process.pid} ", "bold"),
+        (printable(advice.process.command, max(10, width - 12)) + "\n", ""),
+    ]
+    one = advice.proposal
+    if one is None:
+        for reason in advice.reasons:
+            pieces += [(f" {reason.code}  ", "warn"), (printable(reason.text, 400) + "\n", "")]
+        return pieces
+    pieces += [
+        (f" {printable(summary_of(advice), 400)}\n", ""),
+        (
+            f" moving takes about {duration(one.seconds)} ({BASIS[one.rate_basis]}), it waits {duration(one.stall)} at a time\n",
+            "dim",
+        ),
+    ]
+    for doubt in one.doubts:
+        pieces += [(f" {doubt.code}  ", "warn"), (printable(doubt.text, 400) + "\n", "")]
+    return [*pieces, ("\n " + printable(advised_command(kernel, advice), 400), "accent")]
