@@ -44,6 +44,7 @@ class NumatuiApp(DemoApp):
         key("J", "jobs", "Jobs", show=True),
         key("a", "advice", "Advice", show=True),
         key("n", "nodes", "Nodes", show=True),
+        key("l", "log", "Log"),
         key("question_mark,f1", "help", "Help", show=True, display="?"),
         key("q,f10", "quit", "Quit", show=True, display="q"),
         key("ctrl+p", "command_palette", "Themes and other commands"),
@@ -164,6 +165,12 @@ class NumatuiApp(DemoApp):
             self.push_screen(JobScreen(self.jobs[0]))
         else:
             self.push_screen(JobsScreen())
+
+    def action_log(self) -> None:
+        from numatui.tui.screens.log import LogScreen
+
+        if not any(isinstance(one, LogScreen) for one in self.screen_stack):
+            self.push_screen(LogScreen())
 
     def action_advice(self) -> None:
         from numatui.tui.screens.advice import AdviceScreen

@@ -16,9 +16,11 @@ from backend.kernel import Kernel
 from backend.migrate import migrate_process
 from backend.options import Options
 from backend.outcome import Outcome, Progress, Reason
+from backend.past_jobs import PastJob
 from backend.plan import Plan
 from backend.process import Process
 from numatui.format import size
+from numatui.tui.actions import Action
 from numatui.tui.reading import problem_of
 
 State = Literal["running", "paused", "done", "partly", "cancelled", "failed"]
@@ -40,7 +42,7 @@ class Part:
 @dataclass
 class Job:
     """One thing after the other being carried out. Written by its thread, read by the screen. `work` does a part, by its number;
-    `command`: what does the same from a shell; `undoes`: what this takes back."""
+    `command`: what does the same from a shell; `takes_back`: whether it undoes another; `action`: its line in the log."""
 
     kernel: Kernel
     parts: tuple[Part, ...]
@@ -49,8 +51,9 @@ class Job:
     work: Work
     number: int = 1
     command: str = ""
-    undoes: Job | None = None
+    takes_back: bool = False
     undone_by: Job | None = None
+    action: Action | None = None
     outcomes: list[Outcome] = field(default_factory=list[Outcome])
     errors: list[str] = field(default_factory=list[str])
     progress: Progress | None = None
@@ -127,7 +130,7 @@ class Job:
     @property
     def can_be_undone(self) -> bool:
         again = self.undone_by is None or (self.undone_by.ended and self.undone_by.state != "done")
-        return self.ended and self.undoes is None and again and self.moved > 0
+        return self.ended and not self.takes_back and again and self.moved > 0
 
     @property
     def summary(self) -> str:
@@ -193,9 +196,24 @@ def undoing(job: Job, directory: Path | None, number: int) -> Job:
     parts = tuple(Part(one.process, one.moved, one.after) for one in outcomes)
     command = undo_command(job) if directory is None else ""
     what = f"{_pids([one.process for one in outcomes])}, taking back job {job.number}"
-    undo = Job(job.kernel, parts, what, "move_pages", work, number, command, undoes=job)
+    undo = Job(job.kernel, parts, what, "move_pages", work, number, command, takes_back=True)
     job.undone_by = undo
     return undo
+
+
+def undoing_past(kernel: Kernel, past: PastJob, process: Process, directory: Path | None, number: int) -> Job:
+    """To take back what a job of another session has moved. `process`: the one that it moved."""
+
+    def work(_: int, show: Callable[[Progress], None], brake: Brake) -> Outcome:
+        from backend.undo import undo_job
+
+        return undo_job(kernel, past, Options(journal_dir=directory), show, brake)
+
+    parts = (Part(process, past.moved, {}),)
+    what = f"{process.pid}, taking back {past.job}"
+    job = Job(kernel, parts, what, "move_pages", work, number, f"numatui undo {past.job}", True)
+    job.undone_by = job
+    return job
 
 
 def undo_command(job: Job) -> str:

@@ -13,13 +13,16 @@ from textual.app import App
 from textual.dom import DOMNode
 from textual.reactive import var
 
+from backend.errors import NotFound
 from backend.journal import state_dir
 from backend.kernel import Kernel
+from backend.past_jobs import PastJob
 from backend.plan import Plan
 from backend.process import Identity
 from backend.text import printable
+from numatui.tui.actions import Actions
 from numatui.tui.how import How
-from numatui.tui.jobs import Job, JobEnded, JobProgress, migration, undoing
+from numatui.tui.jobs import Job, JobEnded, JobProgress, migration, undoing, undoing_past
 from numatui.tui.kept import Kept
 from numatui.tui.machine import other_speed, simulated_time
 from numatui.tui.moved import read_moved
@@ -55,6 +58,7 @@ class StatefulApp(App[int]):
         interval = self.kept.interval if interval is None else interval
         self.jobs: list[Job] = []
         self.node_history = NodeHistory()
+        self.actions = Actions()
         self.set_reactive(StatefulApp.interval, interval)
         self._reader = Reader(kernel, self)
         self._asked_at: float | None = None
@@ -133,8 +137,17 @@ class StatefulApp(App[int]):
         """Take back in a worker what a job has moved."""
         return self._begin(undoing(job, self._job_folder(), len(self.jobs) + 1))
 
+    def start_past_undo(self, past: PastJob) -> Job:
+        """Take back in a worker what a job of another session has moved. Raises NotFound when its process has ended."""
+        rows = self.snapshot.rows if self.snapshot is not None else ()
+        process = next((row.process for row in rows if row.process.identity == past.identity), None)
+        if process is None:
+            raise NotFound(f"process {past.identity.pid} has ended", "nothing is left of what was moved")
+        return self._begin(undoing_past(self.kernel, past, process, self._job_folder(), len(self.jobs) + 1))
+
     def _begin(self, job: Job) -> Job:
         self.jobs.append(job)
+        job.action = self.actions.record(job.title, job.command)
         self.job_ticks += 1
         self.run_worker(
             lambda: job.run(self.post_message), name=job.title, group="jobs", thread=True, exit_on_error=False
@@ -145,6 +158,8 @@ class StatefulApp(App[int]):
         self.job_ticks += 1
 
     def on_job_ended(self, event: JobEnded) -> None:
+        if event.job.action is not None:
+            event.job.action.result = event.job.summary.partition(": ")[2]
         self.job_ticks += 1
         self._read_moved()
         self.read_now(anew=True)

@@ -1,0 +1,171 @@
+"""All that was done: in this session, and before by the journals."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from textual import work
+from textual.app import ComposeResult
+from textual.message import Message
+from textual.screen import Screen
+from textual.widgets import Footer, Static
+
+from backend.errors import NumatuiError
+from backend.journal import state_dir
+from backend.past_jobs import PastJob, list_jobs
+from backend.text import printable
+from numatui.format import size
+from numatui.tui.actions import Action
+from numatui.tui.keys import key
+from numatui.tui.paint import Paint, Piece
+from numatui.tui.screens.question import Question
+from numatui.tui.state import state_of
+from numatui.tui.widgets.header import Header
+from numatui.tui.widgets.table import Column, Table
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A line. `past`: the journal that it is of, for jobs of other sessions."""
+
+    at: float
+    what: str
+    result: str
+    command: str
+    past: PastJob | None = None
+
+
+@dataclass
+class PastRead(Message):
+    """The jobs of the journals."""
+
+    jobs: list[PastJob]
+
+
+class LogTable(Table[Entry]):
+    """Posts `Moved` when the cursor is on another line."""
+
+    class Moved(Message):
+        """Another line is to be told about."""
+
+    def _go(self, index: int) -> None:
+        super()._go(index)
+        self.post_message(self.Moved())
+
+    def key_of(self, row: Entry) -> Hashable:
+        return (row.at, row.what)
+
+
+class LogScreen(Screen[None]):
+    """The newest first."""
+
+    BINDINGS: ClassVar = [
+        key("y", "copy", "Copy the command", show=True),
+        key("u", "undo", "Take an earlier job back", show=True),
+        key("escape,l,q", "leave", "Back", show=True, display="Esc"),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.past: list[PastJob] = []
+
+    def compose(self) -> ComposeResult:
+        yield Header()
+        yield LogTable(id="log", empty="  nothing was done yet")
+        yield Static(id="detail", markup=False)
+        yield Footer(show_command_palette=False)
+
+    def on_mount(self) -> None:
+        self.query_one(LogTable).focus()
+        self.watch(self.app, "job_ticks", self._show)
+        if state_of(self).kernel.source == "live":
+            self._read()
+
+    @work(thread=True, group="log", exclusive=True, exit_on_error=False)
+    def _read(self) -> None:
+        self.post_message(PastRead(list_jobs(state_dir())[0]))
+
+    def on_past_read(self, event: PastRead) -> None:
+        self.past = event.jobs
+        self._show()
+
+    def _show(self, *_: object) -> None:
+        state = state_of(self)
+        own = {outcome.job for job in state.jobs for outcome in job.outcomes}
+        entries = [entry_of(action) for action in state.actions.all]
+        entries += [past_entry(job) for job in self.past if job.job not in own and job.state != "running"]
+        entries.sort(key=lambda one: -one.at)
+        table = self.query_one(LogTable)
+        table.show(entries, None if table.columns else log_columns())
+        self._show_one()
+
+    def on_log_table_moved(self) -> None:
+        self._show_one()
+
+    def _show_one(self) -> None:
+        row = self.query_one(LogTable).current
+        pieces: list[Piece] = []
+        if row is not None:
+            pieces = [
+                (f" {row.what}\n", "bold"),
+                (f" {row.result or 'under way'}\n", ""),
+                (f" {row.command}", "accent"),
+            ]
+        self.query_one("#detail", Static).update(Paint.of(self.app).text(pieces))
+
+    def action_copy(self) -> None:
+        row = self.query_one(LogTable).current
+        if row is not None and row.command:
+            self.app.copy_to_clipboard(row.command)
+            state_of(self).tell("Copied, if the terminal lets programs do that (OSC 52).")
+
+    def action_undo(self) -> None:
+        row, state = self.query_one(LogTable).current, state_of(self)
+        if row is None or row.past is None:
+            state.tell("Only jobs of other sessions are taken back here; those of this one: J, then u.")
+            return
+        past = row.past
+
+        def confirmed(yes: bool | None) -> None:
+            if not yes:
+                return
+            try:
+                state.show_job(state.start_past_undo(past))
+            except NumatuiError as exc:
+                state.tell(str(exc), severity="error")
+
+        title = f"Move up to {size(past.moved)} back to where they came from?"
+        self.app.push_screen(
+            Question(title, [row.what], "Take it back", f"numatui undo {past.job}"), confirmed
+        )
+
+    def action_leave(self) -> None:
+        self.dismiss(None)
+
+
+def entry_of(action: Action) -> Entry:
+    """Of this session. Text from outside is made harmless."""
+    return Entry(
+        action.at, printable(action.title, 300), printable(action.result, 400), printable(action.command, 600)
+    )
+
+
+def past_entry(job: PastJob) -> Entry:
+    """Of another session."""
+    moves = " ".join(f"{move.source}→{move.target}" for move in job.moves)
+    state = "undone" if job.undone_by else job.state
+    what = f"{'taken back: ' if job.undoes else ''}{job.identity.pid} {printable(job.command, 60)} {moves}"
+    again = f"numatui undo {job.job}" if not job.undone_by and not job.undoes else ""
+    return Entry(job.at, what, f"{state}, {size(job.moved)} moved", again, job)
+
+
+def log_columns() -> Sequence[Column[Entry]]:
+    return [
+        Column("at", "WHEN", 16, lambda row, _: time.strftime("%Y-%m-%d %H:%M", time.localtime(row.at))),
+        Column("session", "", 7, lambda row, _: ("" if row.past is None else "earlier", "dim"), rank=2),
+        Column("what", "WHAT", 20, lambda row, _: row.what, most=70),
+        Column("result", "RESULT", 16, lambda row, _: row.result or "under way", rank=1, most=70),
+    ]
