@@ -44,6 +44,7 @@ class NumatuiApp(DemoApp):
         key("J", "jobs", "Jobs", show=True),
         key("a", "advice", "Advice", show=True),
         key("n", "nodes", "Nodes", show=True),
+        key("c", "cgroups", "Cgroups", show=True),
         key("l", "log", "Log"),
         key("question_mark,f1", "help", "Help", show=True, display="?"),
         key("q,f10", "quit", "Quit", show=True, display="q"),
@@ -165,6 +166,12 @@ class NumatuiApp(DemoApp):
             self.push_screen(JobScreen(self.jobs[0]))
         else:
             self.push_screen(JobsScreen())
+
+    def action_cgroups(self) -> None:
+        from numatui.tui.screens.cgroups import CgroupsScreen
+
+        if not any(isinstance(one, CgroupsScreen) for one in self.screen_stack):
+            self.push_screen(CgroupsScreen())
 
     def action_log(self) -> None:
         from numatui.tui.screens.log import LogScreen
