@@ -19,6 +19,7 @@ from numatui.cli import (
     doctor,
     emulate,
     jobs,
+    keys,
     migrate,
     nodes,
     plan,
@@ -41,6 +42,7 @@ COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
     "cpuset": cpuset.cpuset,
     "emulate": emulate.emulate,
     "bench": bench.bench,
+    "keys": keys.keys,
     "doctor": doctor.doctor,
 }
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
@@ -50,6 +53,7 @@ class NumatuiApp(DemoApp):
         key("q,f10", "quit", "Quit", show=True, display="q"),
         key("ctrl+p", "command_palette", "Themes and other commands"),
         key("K", "kernel_threads", "Show or hide kernel threads"),
+        key("ctrl+z", "suspend_process", "Back to the shell for now (fg returns)"),
         key("p,Z", "pause", "Pause or go on refreshing"),
         key("r", "reread", "Refresh now"),
         key("f8", "refresh(-1)", "Refresh more often"),
@@ -100,11 +104,20 @@ class NumatuiApp(DemoApp):
 
     def on_mount(self) -> None:
         self._set_keys()
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            with suppress(NotImplementedError, RuntimeError, ValueError):
+                asyncio.get_running_loop().add_signal_handler(number, self._end_well, number)
         self.push_screen(ProcessesScreen())
         if self.notice:
             self.tell(self.notice, title="Demo machine", timeout=8)
         if self.problem:
             self.tell(self.problem, severity="error")
+
+    def _end_well(self, number: int) -> None:
+        """A signal that ends the program: the terminal is put back as it was, jobs end after the call that is under way."""
+        for job in self.jobs:
+            job.cancel.set()
+        self.exit(128 + number)
 
     def _set_keys(self) -> None:
         """The user's own keys. What has the same key elsewhere keeps it; that is told."""

@@ -14,20 +14,35 @@ def key(
     keys: str, action: str, text: str, show: bool = False, display: str | None = None, priority: bool = False
 ) -> Binding:
     """A binding whose name is its action: `sort('rss')` is `sort-rss`. `show`: in the line at the bottom, as `display`."""
-    name = name_of(action)
-    _names.add(name)
-    return Binding(keys, action, text, show=show, key_display=display, id=name, priority=priority)
+    binding = Binding(
+        keys, action, text, show=show, key_display=display, id=name_of(action), priority=priority
+    )
+    _bindings.append(binding)
+    return binding
 
 
-_names: set[str] = set()
+_bindings: list[Binding] = []
+
+
+def all_bindings() -> list[tuple[str, str, str]]:
+    """(name, keys, what they do) of all keys of all screens, each once, by name."""
+    _import_all()
+    found = {(str(one.id), one.key, one.description) for one in _bindings}
+    return sorted(found)
 
 
 def all_names() -> set[str]:
     """Of all keys of all screens."""
+    _import_all()
+    return {str(one.id) for one in _bindings}
+
+
+def _import_all() -> None:
+    """Keys are known when their screen is."""
+    importlib.import_module("numatui.tui.app")
     for package in ("numatui.tui.screens", "numatui.tui.widgets"):
         for module in pkgutil.iter_modules(importlib.import_module(package).__path__, package + "."):
             importlib.import_module(module.name)
-    return set(_names)
 
 
 def name_of(action: str) -> str:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from textual import work
-from textual.app import App
 from textual.dom import DOMNode
 from textual.reactive import var
 
@@ -24,6 +23,7 @@ from numatui.tui.actions import Actions
 from numatui.tui.how import How
 from numatui.tui.jobs import Job, JobEnded, JobProgress, migration, undoing, undoing_past
 from numatui.tui.kept import Kept
+from numatui.tui.key_order import KeyOrderApp
 from numatui.tui.machine import other_speed, simulated_time
 from numatui.tui.moved import read_moved
 from numatui.tui.node_history import NodeHistory
@@ -34,7 +34,7 @@ _COLLECT_AFTER = (20_000, 20, 100)
 INTERVALS = (0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 
 
-class StatefulApp(App[int]):
+class StatefulApp(KeyOrderApp):
     """Reads the kernel every `interval` seconds (0: only when asked) and runs jobs. `kept`: how it was left the last time.
     Reactives: `snapshot` (the last
     reading), `stalled` (seconds that a reading has been under way when it is late), `job_ticks` (counts whenever a

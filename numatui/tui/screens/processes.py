@@ -48,6 +48,7 @@ class ProcessesScreen(Screen[None]):
         key("f6,s", "choose_sort", "Choose what to sort by"),
         key("C,f2", "choose_columns", "Choose the columns"),
         key("number_sign", "panel", "Show or hide the nodes on top"),
+        key("enter", "edited", "End typing", priority=True),
         key("escape", "clear", "Clear filter, tags, following"),
     ]
 
@@ -231,7 +232,11 @@ class ProcessesScreen(Screen[None]):
             self.sought = event.value
             self.table.find(event.value)
 
-    def on_input_submitted(self) -> None:
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        return bool(self.editing) if action == "edited" else True
+
+    def action_edited(self) -> None:
+        """Before anything else that is typed."""
         self._edit("")
 
     def on_descendant_blur(self, event: events.DescendantBlur) -> None:
@@ -251,4 +256,4 @@ class ProcessesScreen(Screen[None]):
             field.placeholder = _HINTS[what]
             field.cursor_position = len(field.value)
         if focus:
-            (field if what else self.table).focus()
+            self.set_focus(field if what else self.table)

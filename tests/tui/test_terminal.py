@@ -1,0 +1,121 @@
+"""In a real terminal: it starts, works, and leaves the terminal as it was, however it ends."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.skipif(shutil.which("tmux") is None, reason="needs tmux")
+PATIENCE = 60.0
+
+
+class Terminal:
+    """A shell in tmux."""
+
+    def __init__(self, folder: Path, size: tuple[int, int]) -> None:
+        self.name = f"numatui-test-{os.getpid()}-{time.monotonic_ns()}"
+        root = Path(__file__).parents[2]
+        environment = {
+            **os.environ, "PYTHONPATH": str(root), "XDG_STATE_HOME": str(folder), "XDG_CONFIG_HOME": str(folder),
+            "TERM": "xterm-256color",
+        }  # fmt: skip
+        width, height = size
+        self.tmux(
+            "-f", "/dev/null", "-u", "new-session", "-d", "-x", str(width), "-y", str(height), "env PS1='ready> ' bash --norc --noprofile -i",
+            env=environment,
+        )  # fmt: skip
+        self.until(lambda: "ready>" in self.text())
+
+    def tmux(self, *words: str, env: dict[str, str] | None = None) -> str:
+        done = subprocess.run(
+            ["tmux", "-L", self.name, *words], capture_output=True, text=True, check=True, env=env
+        )
+        return done.stdout
+
+    def text(self) -> str:
+        return self.tmux("capture-pane", "-p")
+
+    def keys(self, *keys: str) -> None:
+        self.tmux("send-keys", *keys)
+
+    def until(self, condition: Callable[[], object]) -> None:
+        end = time.monotonic() + PATIENCE
+        while not condition():
+            assert time.monotonic() < end, self.text()
+            time.sleep(0.05)
+
+    def start(self, *arguments: str) -> int:
+        """numatui, and its pid."""
+        self.keys(f"{sys.executable} -m numatui {' '.join(arguments)}", "Enter")
+        self.until(lambda: "processes" in self.text() and "COMMAND" in self.text())
+        shell = int(self.tmux("display-message", "-p", "#{pane_pid}"))
+        children = Path(f"/proc/{shell}/task/{shell}/children").read_text().split()
+        return int(children[-1])
+
+    def restored(self) -> None:
+        """The shell has its terminal back: it echoes, and the screen is the one from before."""
+        self.until(lambda: self.text().rstrip().endswith("ready>"))
+        self.keys("echo the-$((40 + 2)); stty -a | grep -o ' -\\?echo '", "Enter")
+        self.until(lambda: "the-42" in self.text())
+        self.until(lambda: " echo" in self.text().partition("the-42")[2])
+        assert "-echo" not in self.text().rpartition("the-42")[2]
+        assert "COMMAND" not in self.text()
+
+    def close(self) -> None:
+        subprocess.run(["tmux", "-L", self.name, "kill-server"], capture_output=True, check=False)
+
+
+@pytest.fixture(params=[(80, 24), (160, 50)], ids=["80x24", "160x50"])
+def terminal(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Terminal]:
+    one = Terminal(tmp_path, request.param)
+    yield one
+    one.close()
+
+
+def test_migrates_in_the_demo_and_quits(terminal: Terminal) -> None:
+    terminal.start("--demo")
+    terminal.keys("/", *"spark", "Enter", "m")
+    terminal.until(lambda: "Migrate" in terminal.text() and "pages" in terminal.text())
+    terminal.keys("Enter")
+    terminal.until(lambda: "the same from a shell" in terminal.text())
+    terminal.keys("y")
+    terminal.until(lambda: "Job 1" in terminal.text() and "done" in terminal.text())
+    terminal.keys("q")
+    terminal.restored()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_it_and_the_terminal_is_as_it_was(terminal: Terminal, number: signal.Signals) -> None:
+    pid = terminal.start("--demo")
+    os.kill(pid, number)
+    terminal.restored()
+    terminal.keys("clear", "Enter")
+    assert not Path(f"/proc/{pid}").exists()
+
+
+def test_stops_for_the_shell_and_comes_back(terminal: Terminal) -> None:
+    terminal.start("--demo")
+    terminal.keys("C-z")
+    terminal.until(lambda: "Stopped" in terminal.text() or "ready>" in terminal.text())
+    terminal.keys("fg", "Enter")
+    terminal.until(lambda: "COMMAND" in terminal.text() and "processes" in terminal.text())
+    terminal.keys("q")
+    terminal.restored()
+
+
+def test_closing_the_window_ends_it(tmp_path: Path) -> None:
+    one = Terminal(tmp_path, (80, 24))
+    pid = one.start("--demo")
+    one.close()
+    end = time.monotonic() + PATIENCE
+    while Path(f"/proc/{pid}").exists():
+        assert time.monotonic() < end, "it goes on without a terminal"
+        time.sleep(0.05)
