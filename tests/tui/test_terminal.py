@@ -80,14 +80,23 @@ def terminal(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Termina
     one.close()
 
 
-def test_migrates_in_the_demo_and_quits(terminal: Terminal) -> None:
+def test_migrates_in_the_demo_takes_it_back_and_quits(terminal: Terminal) -> None:
+    """As somebody new would, by what the screen says at the bottom."""
     terminal.start("--demo")
+    assert "m Migrate" in terminal.text()
     terminal.keys("/", *"spark", "Enter", "m")
     terminal.until(lambda: "Migrate" in terminal.text() and "pages" in terminal.text())
     terminal.keys("Enter")
     terminal.until(lambda: "the same from a shell" in terminal.text())
     terminal.keys("y")
     terminal.until(lambda: "Job 1" in terminal.text() and "done" in terminal.text())
+    assert "u Take it back" in terminal.text()
+    terminal.keys("u")
+    terminal.until(lambda: "back to where they came from?" in terminal.text())
+    terminal.keys("y")
+    terminal.until(lambda: "taking back job 1  done" in terminal.text())
+    assert "before" in terminal.text()
+    assert "after" in terminal.text()
     terminal.keys("q")
     terminal.restored()
 
