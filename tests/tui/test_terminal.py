@@ -90,7 +90,7 @@ def test_migrates_in_the_demo_takes_it_back_and_quits(terminal: Terminal) -> Non
     terminal.until(lambda: "the same from a shell" in terminal.text())
     terminal.keys("y")
     terminal.until(lambda: "Job 1" in terminal.text() and "done" in terminal.text())
-    assert "u Take it back" in terminal.text()
+    terminal.until(lambda: "u Take it back" in terminal.text())
     terminal.keys("u")
     terminal.until(lambda: "back to where they came from?" in terminal.text())
     terminal.keys("y")
