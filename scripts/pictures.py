@@ -33,7 +33,7 @@ async def settled(app: NumatuiApp, pilot: Pilot[int]) -> None:
 
 async def make() -> list[Path]:
     kernel = open_scenario()
-    app = NumatuiApp(kernel, interval=3600)
+    app = NumatuiApp(kernel, interval=0)
     made: list[Path] = []
     async with app.run_test(size=(WIDTH, HEIGHT)) as pilot:
 
@@ -48,6 +48,19 @@ async def make() -> list[Path]:
             if second == 1:
                 picture("before")
         picture("main")
+        for key, name in (("n", "nodes"), ("a", "advice")):
+            await pilot.press(key)
+            await settled(app, pilot)
+            await app.workers.wait_for_complete()
+            await pilot.pause()
+            picture(name)
+            await pilot.press("escape")
+        await pilot.press(*"6", "enter")
+        await settled(app, pilot)
+        await app.workers.wait_for_complete()
+        picture("process")
+        await pilot.press("escape")
+        await pilot.pause()
         assert isinstance(app.screen, ProcessesScreen)
         await pilot.press("m")
         await pilot.pause()
