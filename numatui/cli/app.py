@@ -89,6 +89,9 @@ def numatui(
             "--replay", metavar="PATH", help="A recorded machine: a folder or tarball with proc/ and sys/."
         ),
     ] = None,
+    ascii: Annotated[
+        bool, typer.Option("--ascii", help="The terminal UI with ASCII characters only (or NUMATUI_ASCII=1).")
+    ] = False,
     _: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
@@ -101,6 +104,8 @@ def numatui(
     """
     choice = Choice.of(live, demo, replay)
     context.obj = choice
+    if ascii:
+        os.environ["NUMATUI_ASCII"] = "1"
     if context.invoked_subcommand is None:
         from numatui.tui.start import start
 

@@ -11,6 +11,7 @@ from textual.pilot import Pilot
 
 from numatui.tui.app import NumatuiApp
 from numatui.tui.screens.migrate import MigrateScreen
+from numatui.tui.screens.process import ProcessScreen
 
 SIZES = [(80, 24), (160, 50)]
 Compare = Callable[..., bool]
@@ -58,6 +59,50 @@ def test_main_screen(snap_compare: Compare, size: tuple[int, int]) -> None:
 @pytest.mark.parametrize("size", SIZES, ids=["80x24", "160x50"])
 def test_migrate_screen(snap_compare: Compare, size: tuple[int, int]) -> None:
     assert snap_compare(app_under_test(), terminal_size=size, run_before=after(migrate))
+
+
+async def job(pilot: Pilot[Any]) -> None:
+    await pilot.press("slash", *"train", "enter", "m")
+    app, screen = pilot.app, pilot.app.screen
+    assert isinstance(app, NumatuiApp)
+    assert isinstance(screen, MigrateScreen)
+    while screen.plan is None:
+        await pilot.pause(0.01)
+    await pilot.press("enter", "y")
+    while not app.jobs or not app.jobs[0].ended:
+        await pilot.pause(0.01)
+
+
+async def one_process(pilot: Pilot[Any]) -> None:
+    await pilot.press(*"1200", "enter")
+    screen = pilot.app.screen
+    assert isinstance(screen, ProcessScreen)
+    while screen.last is None:
+        await pilot.pause(0.01)
+
+
+def pressing(*keys: str) -> Callable[[Pilot[Any]], Awaitable[None]]:
+    async def steps(pilot: Pilot[Any]) -> None:
+        await pilot.press(*keys)
+        await pilot.app.workers.wait_for_complete()
+
+    return steps
+
+
+SCREENS = {
+    "job": job,
+    "process": one_process,
+    "nodes": pressing("n"),
+    "help": pressing("question_mark"),
+    "columns": pressing("f2"),
+    "groups": pressing("v", "enter"),
+}
+
+
+@pytest.mark.parametrize("size", [*SIZES, (200, 60)], ids=["80x24", "160x50", "200x60"])
+@pytest.mark.parametrize("name", list(SCREENS))
+def test_other_screens(snap_compare: Compare, name: str, size: tuple[int, int]) -> None:
+    assert snap_compare(app_under_test(), terminal_size=size, run_before=after(SCREENS[name]))
 
 
 def test_main_screen_light(snap_compare: Compare) -> None:
