@@ -17,6 +17,7 @@ from backend.errors import NumatuiError
 from backend.kernel import Kernel
 from numatui import theming
 from numatui.tui.demo import DemoApp
+from numatui.tui.glyphs import ascii_only
 from numatui.tui.jobs import Job
 from numatui.tui.kept import Kept
 from numatui.tui.keys import all_names, key, keymap
@@ -104,6 +105,7 @@ class NumatuiApp(DemoApp):
 
     def on_mount(self) -> None:
         self._set_keys()
+        self.set_class(ascii_only(), "-ascii")
         for number in (signal.SIGTERM, signal.SIGHUP):
             with suppress(NotImplementedError, RuntimeError, ValueError):
                 asyncio.get_running_loop().add_signal_handler(number, self._end_well, number)

@@ -55,6 +55,19 @@ ASCII = Glyphs(
 )
 
 
+_STAND_INS = str.maketrans("…→×µ", ".>xu")
+
+
+def ascii_only() -> bool:
+    """When NUMATUI_ASCII is set to anything but 0."""
+    return os.environ.get("NUMATUI_ASCII", "0") not in ("", "0")
+
+
 def glyphs() -> Glyphs:
-    """ASCII when NUMATUI_ASCII is set to anything but 0."""
-    return ASCII if os.environ.get("NUMATUI_ASCII", "0") not in ("", "0") else UNICODE
+    """For the terminal that is there."""
+    return ASCII if ascii_only() else UNICODE
+
+
+def shown(text: str) -> str:
+    """Text with stand-ins for our own special characters, where only ASCII is wanted."""
+    return text if text.isascii() or not ascii_only() else text.translate(_STAND_INS)

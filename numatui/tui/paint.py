@@ -14,6 +14,7 @@ from textual.app import App
 from textual.color import Color, ColorParseError
 
 from numatui.tui.contrast import LEAST, readable, text_on
+from numatui.tui.glyphs import shown
 
 Piece = tuple[str, str]
 """A text without control characters, and its role. Roles: "", "dim", "bold", "head", "sorted", "accent", "good",
@@ -69,13 +70,13 @@ class Paint:
     def segments(self, pieces: Iterable[Piece], base: Style | None = None) -> list[Segment]:
         """Pieces to show, over the style of their line."""
         base = base or Style()
-        return [Segment(text, base + self.style(role)) for text, role in pieces]
+        return [Segment(shown(text), base + self.style(role)) for text, role in pieces]
 
     def text(self, pieces: Iterable[Piece]) -> Text:
         """Pieces as rich text: never read as markup."""
         out = Text(no_wrap=False, end="")
         for piece, role in pieces:
-            out.append(piece, self.style(role))
+            out.append(shown(piece), self.style(role))
         return out
 
     @property

@@ -157,3 +157,18 @@ class _Throughput:
 @given(st.binary(max_size=200))
 def test_throughput_of_any_form_is_read_or_left_out(raw: bytes) -> None:
     assert read_throughput(_Throughput(raw)) is not None  # type: ignore[arg-type]
+
+
+async def test_with_ascii_only_nothing_else_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    from driver import driving
+
+    monkeypatch.setenv("NUMATUI_ASCII", "1")
+    async with driving(size=(100, 30)) as app:
+        await app.press("right", "t")
+        assert app.text().isascii()
+        await app.press("t", "v", "enter", "f2")
+        scrollbars = str.maketrans("▁▂▃▄▅▆▇█", "########")
+        assert app.text().translate(scrollbars).isascii()
+        await app.press("escape", "slash", *"train", "enter", "m")
+        await app.until(lambda: "pages" in app.text())
+        assert app.text().translate(scrollbars).isascii()
