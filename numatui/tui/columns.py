@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import replace
 
 from backend.access_cost import read_costs
-from backend.process import Identity
 from backend.survey import Row
 from backend.text import printable
 from backend.topology import Topology
@@ -58,15 +57,16 @@ def process_columns(
     glyphs: Glyphs,
     plain: bool,
     chosen: Collection[str] = DEFAULT,
-    moved: Mapping[Identity, str] | None = None,
 ) -> list[Column[Row]]:
     """Those that are `chosen`, and that by which the table is sorted. The listing is looked into whenever a row is drawn.
-    `plain`: for screens without colours. `moved`: who moved a process."""
+    `plain`: for screens without colours."""
     costs = read_costs(topology)
-    tagged, by_whom = listing.tagged, moved or {}
 
     def mark(row: Row, _: int) -> Piece:
-        return (glyphs.mark if row.process.identity in tagged else " ", "tag")
+        return (glyphs.mark if listing.is_tagged(row) else " ", "tag")
+
+    def by_whom(row: Row) -> str | None:
+        return listing.moved.get(row.process.identity)
 
     def command(row: Row, width: int) -> list[Piece]:
         prefix = listing.prefix(row, glyphs)[:width]
@@ -101,7 +101,7 @@ def process_columns(
         Column("policy", "POLICY", 10, lambda row, width: (printable(row.policy, width + 1), "dim" if row.policy == "default" else ""), rank=6, most=16, order=lambda row: row.policy),
         Column("cpuset", "CPUSET", 10, lambda row, width: (tail(printable(row.process.cpuset, 512), width), "dim" if row.process.cpuset == "/" else ""), rank=7, most=60, order=lambda row: row.process.cpuset),
         Column("cgroup", "CGROUP", 14, lambda row, width: (tail(printable(row.process.cgroup, 512), width), "dim" if row.process.cgroup == "/" else ""), rank=9, most=60, order=lambda row: row.process.cgroup),
-        Column("moved", "MOVED", 16, lambda row, width: printable(by_whom.get(row.process.identity, ""), width + 1), rank=9, most=30, order=lambda row: by_whom.get(row.process.identity)),
+        Column("moved", "MOVED", 16, lambda row, width: printable(by_whom(row) or "", width + 1), rank=9, most=30, order=by_whom),
     ]  # fmt: skip
     wanted = {*_PINNED, *chosen}
     return [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,7 +22,8 @@ Order = Callable[[Row], Any]
 @dataclass
 class Listing:
     """`tree`: children below their parents. `grouping`: summed up instead. `hide_small`: without those below `SMALL`. `turned`:
-    rows whose fold is not as it is at first (trees are open, groups closed). `followed`: the process that the cursor stays on."""
+    rows whose fold is not as it is at first (trees are open, groups closed). `followed`: the process that the cursor stays on. `moved`: when
+    numatui moved a process, as text."""
 
     rows: Sequence[Row] = ()
     extent: Extent = field(default_factory=lambda: extent_of(()))
@@ -35,6 +36,7 @@ class Listing:
     tagged: set[Identity] = field(default_factory=set[Identity])
     turned: set[Identity] = field(default_factory=set[Identity])
     followed: Identity | None = None
+    moved: Mapping[Identity, str] = field(default_factory=dict[Identity, str])
     branches: dict[Identity, Branch[Row]] = field(default_factory=dict[Identity, Branch[Row]])
     small: int = 0
     fitting: int = 0
@@ -76,6 +78,10 @@ class Listing:
         """Tag a process or all of a group, or take the tags away."""
         some = {one.process.identity for one in members_of(row)}
         self.tagged = self.tagged - some if some <= self.tagged else self.tagged | some
+
+    def is_tagged(self, row: Row) -> bool:
+        """A group: when all that it stands for are."""
+        return bool(self.tagged) and all(one.process.identity in self.tagged for one in members_of(row))
 
     def fold(self, row: Row, close: bool) -> bool:
         """Open or close what hangs below a row; False where there was nothing to do."""

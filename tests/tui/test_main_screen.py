@@ -171,8 +171,10 @@ async def test_tags_with_space_and_goes_on() -> None:
         assert {one.pid for one in app.table.listing.tagged} == {first, second}
         assert app.table.cursor == 2
         assert "2 tagged" in app.text()
+        assert sum(line.startswith("●") for line in app.lines()) == 2
         await app.press("escape")
         assert not app.table.listing.tagged
+        assert "●" not in app.text()
 
 
 async def test_mouse_click_moves_the_cursor_and_a_double_click_opens() -> None:

@@ -394,6 +394,7 @@ async def test_a_job_is_taken_back_page_by_page() -> None:
     kernel = FakeKernel()
     async with driving(kernel, size=(200, 40)) as app:
         before = kernel.processes[2100].counts().tolist()
+        await app.press("C", *["down"] * 15, "space", "enter")
         await choose(app, "train")
         await app.press("enter", "y")
         await app.screen(JobScreen)
@@ -410,7 +411,7 @@ async def test_a_job_is_taken_back_page_by_page() -> None:
         await app.until(lambda: "taking back job 1" in app.text())
         assert not app.app.jobs[0].can_be_undone
         assert not undo.can_be_undone
-        await app.press("escape", "escape", "C", *["down"] * 15, "space", "enter")
+        await app.press("escape", "escape")
         await app.until(lambda: "taken back" in app.text())
 
 

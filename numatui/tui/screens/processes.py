@@ -118,7 +118,7 @@ class ProcessesScreen(Screen[None]):
             self.table.update(snapshot.rows, snapshot.topology, snapshot.extent)
 
     def _show_moved(self, moved: dict[Identity, str]) -> None:
-        self.table.moved = moved
+        self.table.listing.moved = moved
         self.table.arrange()
 
     def on_process_table_changed(self) -> None:

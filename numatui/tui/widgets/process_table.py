@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable
 from typing import ClassVar
 
 from textual import events
@@ -62,7 +62,6 @@ class ProcessTable(Table[Row]):
         self.listing = Listing()
         self.topology: Topology | None = None
         self.chosen_columns: tuple[str, ...] = DEFAULT
-        self.moved: Mapping[Identity, str] = {}
         self._typed = ""
 
     def key_of(self, row: Row) -> Hashable:
@@ -93,7 +92,7 @@ class ProcessTable(Table[Row]):
             return
         listing = self.listing
         columns = process_columns(
-            listing, self.topology, self._glyphs, self.app.no_color, self.chosen_columns, self.moved
+            listing, self.topology, self._glyphs, self.app.no_color, self.chosen_columns
         )
         order = next((column.order for column in columns if column.id == listing.sort), None)
         self.sorted_by = (listing.sort, listing.descending)
