@@ -3,7 +3,7 @@ and cgroup-v1/cpusets.rst."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -176,6 +176,21 @@ def pids_in(kernel: Kernel, tree: CpusetTree, path: str) -> list[int] | None:
 def parent_path(path: str) -> str:
     """`/a` of `/a/b`; `/` of `/a` and of `/`."""
     return path.rpartition("/")[0] or "/"
+
+
+def above(path: str) -> str:
+    """As `parent_path`; nothing above the root."""
+    return "" if path == "/" else parent_path(path)
+
+
+def with_ancestors(paths: Iterable[str]) -> set[str]:
+    """These paths and all above them."""
+    out: set[str] = set()
+    for path in paths:
+        while path not in out:
+            out.add(path)
+            path = parent_path(path)
+    return out
 
 
 def _is_called(one: Cpuset, name: str) -> bool:

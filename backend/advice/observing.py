@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from backend.process import Identity
+from backend.process import HERTZ, Identity
 from backend.survey import Row
 
 MOST_KEPT = 16
 """Readings of a process that are kept; of more, the oldest and the newest."""
 SAME_PLACE = 0.25
 """It runs elsewhere when more than this share of its time went to other nodes than before."""
-TICKS = 100
-"""Clock ticks a second, as /proc tells them (USER_HZ)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +65,7 @@ class Observation:
         """How many CPUs it kept busy since then; None where no time has passed."""
         if not self.settled:
             return None
-        return max(0, self.seen[-1].ticks - self.seen[0].ticks) / TICKS / self.settled
+        return max(0, self.seen[-1].ticks - self.seen[0].ticks) / HERTZ / self.settled
 
     def followed(self, near: Iterable[int]) -> int:
         """Bytes that came to these nodes since then, beside what is new; 0 where that cannot be told."""

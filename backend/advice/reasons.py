@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from backend.advice.advice import Advice, Doubt, Limits, Proposal, Reason, Surroundings
 from backend.advice.choosing import Subject, far_bytes, targets_of
 from backend.advice.movable import Obstacle, interleaved, looks_interleaved, on_purpose
-from backend.advice.observing import TICKS, Observation
+from backend.advice.observing import Observation
 from backend.advice.room import Room
 from backend.nodeset import NodeSet
+from backend.process import HERTZ
 from backend.text import printable
 
 
@@ -115,7 +116,7 @@ def age_of(observation: Observation, world: Surroundings) -> float | None:
     """Seconds since the process began; None where that cannot be told."""
     if world.uptime is None:
         return None
-    return max(0.0, world.uptime - observation.row.process.identity.start_time / TICKS)
+    return max(0.0, world.uptime - observation.row.process.identity.start_time / HERTZ)
 
 
 def of_obstacles(

@@ -14,6 +14,7 @@ from backend.nodeset import NodeSet
 from numatui.cli import output
 from numatui.cli.source import kernel_of
 from numatui.format import parse_size
+from numatui.process_tree import as_tree
 
 if TYPE_CHECKING:
     from backend.cgroup_memory import CgroupMemory, Survey
@@ -59,6 +60,7 @@ def cgroups(
     """
     from backend.cgroup_memory import survey
     from backend.cgroup_names import label
+    from backend.cpuset_tree import above, with_ancestors
 
     kernel = kernel_of(context)
     least = parse_size(minimum)
@@ -77,7 +79,7 @@ def cgroups(
             raise NotFound(
                 f"no cgroup matches {' '.join(pattern)}", "numatui cgroups without a pattern lists all"
             )
-        context_of = _ancestors(matching)
+        context_of = with_ancestors(one.directory.path for one in matching)
         listed = matching
     else:
         listed = shown
@@ -85,7 +87,11 @@ def cgroups(
         rows = sorted(listed, key=order)
     else:
         kept = {one.directory.path for one in listed} | context_of
-        rows = _as_tree([one for one in found.cgroups if one.directory.path in kept], order)
+        some = sorted((one for one in found.cgroups if one.directory.path in kept), key=order)
+        rows = [
+            branch.row
+            for branch in as_tree(some, lambda one: one.directory.path, lambda one: above(one.directory.path))
+        ]
     if json:
         output.print_json(
             "cgroups",
@@ -143,35 +149,6 @@ def _matches(one: CgroupMemory, label: Label, patterns: list[str]) -> bool:
     """By the path, by what it is shown as, or by a container's id."""
     texts = (one.directory.path.lower(), label.text.lower(), label.id)
     return any(pattern.lower() in text for pattern in patterns for text in texts)
-
-
-def _ancestors(cgroups: list[CgroupMemory]) -> set[str]:
-    from backend.cpuset_tree import parent_path
-
-    out: set[str] = set()
-    for one in cgroups:
-        path = one.directory.path
-        while path not in out:
-            out.add(path)
-            path = parent_path(path)
-    return out
-
-
-def _as_tree(cgroups: list[CgroupMemory], order: Callable[[CgroupMemory], Any]) -> list[CgroupMemory]:
-    """Children below their parents, siblings in order."""
-    from backend.cpuset_tree import parent_path
-
-    children: dict[str, list[CgroupMemory]] = {}
-    for one in cgroups:
-        if one.directory.path != "/":
-            children.setdefault(parent_path(one.directory.path), []).append(one)
-    out: list[CgroupMemory] = []
-    pending = [one for one in cgroups if one.directory.path == "/"]
-    while pending:
-        one = pending.pop()
-        out.append(one)
-        pending += sorted(children.get(one.directory.path, []), key=order)[::-1]
-    return out
 
 
 def _amount(by_node: dict[int, int]) -> int:

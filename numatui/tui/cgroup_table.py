@@ -8,7 +8,7 @@ from typing import Any
 
 from backend.cgroup_memory import CgroupMemory
 from backend.cgroup_names import Label
-from backend.cpuset_tree import Cpuset, parent_path
+from backend.cpuset_tree import Cpuset, above, with_ancestors
 from backend.nodeset import NodeSet
 from backend.text import printable
 from numatui.format import size
@@ -60,19 +60,15 @@ def cgroup_branches(
     """As a tree. `closed`: paths below which nothing is shown; `wanted`: text in the path or name, with what is above."""
     text = wanted.casefold()
     if text:
-        kept: set[str] = set()
-        for row in rows:
-            if text in row.path.casefold() or text in row.label.text.casefold():
-                path = row.path
-                while path not in kept:
-                    kept.add(path)
-                    path = parent_path(path)
+        kept = with_ancestors(
+            row.path for row in rows if text in row.path.casefold() or text in row.label.text.casefold()
+        )
         rows = [row for row in rows if row.path in kept]
     ordered = sorted(rows, key=ORDERS[order])
     return as_tree(
         ordered,
         lambda row: row.path,
-        lambda row: parent_path(row.path) if row.path != "/" else "",
+        lambda row: above(row.path),
         lambda row: row.path in closed and not text,
     )
 
