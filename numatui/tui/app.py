@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+import threading
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -32,6 +35,8 @@ from numatui.tui.screens.question import Question
 from numatui.tui.state import INTERVALS
 
 _HERE = Path(__file__).parent
+_GRACE = 3.0
+"""Seconds that jobs, and then the screen, have to end after a signal."""
 
 
 class NumatuiApp(DemoApp):
@@ -119,7 +124,17 @@ class NumatuiApp(DemoApp):
         """A signal that ends the program: the terminal is put back as it was, jobs end after the call that is under way."""
         for job in self.jobs:
             job.cancel.set()
+        threading.Thread(target=self._end_anyway, args=(128 + number,), daemon=True).start()
         self.exit(128 + number)
+
+    def _end_anyway(self, code: int) -> None:
+        """Textual waits for a terminal that is gone to take what it wrote: not for ever. What a job was about to do is in its
+        journal."""
+        end = time.monotonic() + _GRACE
+        while time.monotonic() < end and any(not job.ended for job in self.jobs):
+            time.sleep(0.05)
+        time.sleep(_GRACE)
+        os._exit(code)
 
     def _set_keys(self) -> None:
         """The user's own keys. What has the same key elsewhere keeps it; that is told."""
