@@ -73,16 +73,19 @@ def cgroup_branches(
     )
 
 
+def lead_of(branch: Branch[CgroupRow] | None) -> str:
+    """What stands before a cgroup's name: how deep it is, and the sign that opens or closes it."""
+    sign = "+ " if branch and branch.folded else "- " if branch and branch.children else "  "
+    return "  " * min(branch.depth if branch else 0, 20) + sign
+
+
 def cgroup_columns(
     branches: Mapping[str, Branch[CgroupRow]], nodes: NodeSet, glyphs: Glyphs, plain: bool
 ) -> list[Column[CgroupRow]]:
     """`branches` is looked into whenever a row is drawn."""
 
     def name(row: CgroupRow, width: int) -> list[Piece]:
-        branch = branches.get(row.path)
-        depth = min(branch.depth if branch else 0, 20)
-        sign = "+ " if branch and branch.folded else "- " if branch and branch.children else "  "
-        lead = ("  " * depth + sign)[:width]
+        lead = lead_of(branches.get(row.path))[:width]
         return [(lead, "dim"), (pad(printable(row.label.text, width + 1), width - len(lead), "left"), "")]
 
     def amount(node: int) -> Callable[[CgroupRow, int], Piece]:
@@ -106,7 +109,7 @@ def cgroup_columns(
 
     return [
         Column("name", "CGROUP", 22, name, most=60),
-        Column("memory", "MEMORY", 6, lambda row, _: size(row.total), "right"),
+        Column("memory", "MEMORY", 7, lambda row, _: size(row.total), "right"),
         *[Column(f"n{node}", f"N{node}", 6, amount(node), "right", rank=4) for node in nodes],
         Column("placement", "PLACEMENT", 12, lambda row, width: bars.placement(row.by_node, None, width, glyphs, plain), rank=2, most=30),
         Column("mems", "MEMS", 8, mems, rank=1, most=14),

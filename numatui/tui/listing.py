@@ -83,6 +83,11 @@ class Listing:
         """A group: when all that it stands for are."""
         return bool(self.tagged) and all(one.process.identity in self.tagged for one in members_of(row))
 
+    def hangs_below(self, row: Row) -> bool:
+        """Whether there is something to open or close."""
+        branch = self.branches.get(row.process.identity)
+        return branch is not None and bool(branch.children)
+
     def fold(self, row: Row, close: bool) -> bool:
         """Open or close what hangs below a row; False where there was nothing to do."""
         identity = row.process.identity

@@ -77,7 +77,7 @@ async def test_those_that_are_not_advised_say_why_not() -> None:
 async def test_before_it_was_watched_long_enough_it_says_so() -> None:
     async with driving(open_scenario()) as app:
         await advised(app, seconds=0)
-        assert "still being watched" in app.text()
+        assert "still watched" in app.text()
         assert "nothing to move" in app.text()
 
 

@@ -95,6 +95,10 @@ async def test_shows_memory_by_node_and_cpusets_as_a_tree() -> None:
         assert len(screen.query_one(CgroupTable).rows) == 1
         await app.press("plus")
         assert len(screen.query_one(CgroupTable).rows) == 3
+        for shown in (1, 3):
+            await app.pilot.click(CgroupTable, offset=(0, 1))
+            await app.pilot.pause()
+            assert len(screen.query_one(CgroupTable).rows) == shown
         await app.press("slash", *"righ", "enter")
         assert [row.path for row in screen.query_one(CgroupTable).rows] == ["/", "/right"]
 

@@ -8,8 +8,15 @@ import pytest
 from driver import Driver, driving
 from fake_kernel import FakeKernel, process
 
+from numatui.tui.screens.advice import AdviceScreen
+from numatui.tui.screens.cgroups import CgroupsScreen
+from numatui.tui.screens.cpuset_change import CpusetChangeScreen
+from numatui.tui.screens.log import LogScreen
 from numatui.tui.screens.migrate import MigrateScreen
+from numatui.tui.screens.nodes import NodesScreen
 from numatui.tui.screens.process import ProcessScreen
+from numatui.tui.screens.processes import ProcessesScreen
+from tests.emulator.cpuset_machine import Admin
 
 NAMES = {
     "newline": "a\nb\r\n\tc",
@@ -66,6 +73,41 @@ async def test_names_are_shown_harmlessly_on_every_screen(kind: str) -> None:
         await app.until(lambda: app.app.jobs and app.app.jobs[0].ended)
         check(app, 160)
         await app.press("escape")
+        check(app, 160)
+        for key, kind_of_screen in (("n", NodesScreen), ("a", AdviceScreen), ("l", LogScreen)):
+            await app.press(key)
+            await app.screen(kind_of_screen)
+            await app.app.workers.wait_for_complete()
+            await app.pilot.pause()
+            check(app, 160)
+            await app.press("escape")
+            await app.screen(ProcessesScreen)
+        await app.press("v", "enter")
+        check(app, 160)
+
+
+@pytest.mark.parametrize("kind", list(NAMES))
+async def test_names_of_cgroups_are_shown_harmlessly(kind: str) -> None:
+    name = NAMES[kind].replace("\x00", "").replace("/", "").replace("\n", "")[:200] or "x"
+    machine = Admin(nodes=4, pages=4096)
+    machine.create(name, "0-1")
+    machine.write(name, "cgroup.procs", str(machine.m.spawn("inside", cpu=0).pid))
+    async with driving(machine.kernel, size=(160, 40)) as app:
+        check(app, 160)
+        await app.press("c")
+        await app.screen(CgroupsScreen)
+        screen = app.app.screen
+        assert isinstance(screen, CgroupsScreen)
+        await app.until(lambda: screen.rows)
+        assert len(screen.rows) == 2
+        check(app, 160)
+        await app.press("end", "s")
+        await app.screen(CpusetChangeScreen)
+        await app.app.workers.wait_for_complete()
+        await app.pilot.pause()
+        check(app, 160)
+        await app.press("escape", "enter")
+        await app.screen(ProcessesScreen)
         check(app, 160)
 
 

@@ -186,6 +186,13 @@ async def test_mouse_click_moves_the_cursor_and_a_double_click_opens() -> None:
         await app.screen(ProcessScreen)
 
 
+async def test_the_scroll_bar_covers_no_column() -> None:
+    async with driving(FakeKernel(many(60)), size=(80, 24)) as app:
+        last = app.table.slots[-1]
+        assert app.table.show_vertical_scrollbar
+        assert last.x + last.width <= app.table.scrollable_content_region.width < 80
+
+
 async def test_only_visible_rows_are_made() -> None:
     async with driving(FakeKernel(many(3000)), size=(120, 40)) as app:
         made = []

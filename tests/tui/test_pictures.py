@@ -12,6 +12,8 @@ from textual.pilot import Pilot
 from numatui.tui.app import NumatuiApp
 from numatui.tui.screens.migrate import MigrateScreen
 from numatui.tui.screens.process import ProcessScreen
+from tests.emulator.cpuset_machine import Admin
+from tests.emulator.machines import region
 
 SIZES = [(80, 24), (160, 50)]
 Compare = Callable[..., bool]
@@ -96,6 +98,7 @@ SCREENS = {
     "help": pressing("question_mark"),
     "columns": pressing("f2"),
     "groups": pressing("v", "enter"),
+    "advice": pressing("a"),
 }
 
 
@@ -103,6 +106,18 @@ SCREENS = {
 @pytest.mark.parametrize("name", list(SCREENS))
 def test_other_screens(snap_compare: Compare, name: str, size: tuple[int, int]) -> None:
     assert snap_compare(app_under_test(), terminal_size=size, run_before=after(SCREENS[name]))
+
+
+@pytest.mark.parametrize("size", [*SIZES, (60, 15)], ids=["80x24", "160x50", "60x15"])
+def test_cgroups(snap_compare: Compare, size: tuple[int, int]) -> None:
+    machine = Admin(nodes=4, pages=4096)
+    for name, mems in (("db", "0-1"), ("db/primary", "0"), ("web", "2-3")):
+        machine.create(name, mems)
+        task = machine.m.spawn(f"in-{name}", cpu=0)
+        machine.write(name, "cgroup.procs", str(task.pid))
+        region(machine.m, task, {0: 300, 1: 200, 3: 100})
+    app = NumatuiApp(machine.kernel, interval=0)
+    assert snap_compare(app, terminal_size=size, run_before=after(pressing("c")))
 
 
 def test_main_screen_light(snap_compare: Compare) -> None:

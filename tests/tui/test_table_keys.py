@@ -53,6 +53,24 @@ async def test_a_user_is_chosen_from_those_there_are_and_all_again() -> None:
         await app.until(lambda: len(app.pids) == 21)
 
 
+async def test_a_click_on_its_sign_opens_a_group_and_closes_it() -> None:
+    async with driving() as app:
+        await app.press("v")
+        groups = len(app.table.rows)
+        group = app.table.rows[0]
+        assert isinstance(group, GroupRow)
+        sign = next(slot.x for slot in app.table.slots if slot.column.id == "command")
+        await app.pilot.click(app.table, offset=(sign, 1))
+        await app.pilot.pause()
+        assert len(app.table.rows) == groups + len(group.members)
+        await app.pilot.click(app.table, offset=(sign + 10, 1))
+        await app.pilot.pause()
+        assert len(app.table.rows) == groups + len(group.members)
+        await app.pilot.click(app.table, offset=(sign, 1))
+        await app.pilot.pause()
+        assert len(app.table.rows) == groups
+
+
 async def test_a_group_is_migrated_as_its_members() -> None:
     async with driving() as app:
         await app.press("v")

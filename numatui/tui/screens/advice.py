@@ -129,10 +129,10 @@ class AdviceScreen(Screen[None]):
         young = sum(1 for one in self.items if any(reason.code == "young" for reason in one.reasons))
         pieces: list[Piece] = [
             (f" {advised}", "bold"),
-            (f" of {len(self.items)} processes would be faster elsewhere", ""),
+            (f" of {len(self.items)} processes would be faster with their memory moved", ""),
         ]
         if young:
-            pieces.append((f"  {young} are still being watched", "warn"))
+            pieces.append((f"  {young} still watched", "warn"))
         return pieces
 
     def _show_one(self) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
+from types import MappingProxyType
 from typing import ClassVar
 
 from textual import work
@@ -22,7 +23,8 @@ from backend.errors import NotFound, NotSupported, NumatuiError
 from backend.kernel import Kernel
 from backend.process import Process
 from backend.text import printable
-from numatui.tui.cgroup_table import ORDERS, CgroupRow, cgroup_branches, cgroup_columns
+from numatui.process_tree import Branch
+from numatui.tui.cgroup_table import ORDERS, CgroupRow, cgroup_branches, cgroup_columns, lead_of
 from numatui.tui.filtering import quoted
 from numatui.tui.glyphs import glyphs
 from numatui.tui.keys import key
@@ -45,12 +47,17 @@ class CgroupsRead(Message):
 
 
 class CgroupTable(Table[CgroupRow]):
-    """Opens and closes."""
+    """A tree that opens and closes. `branches`: those that are shown, by path."""
 
-    BINDINGS: ClassVar = [key("enter", "open", "Its processes", show=True, display="Enter")]
+    BINDINGS: ClassVar = [key("enter", "open", "Processes", show=True, display="Enter")]
+    branches: Mapping[str, Branch[CgroupRow]] = MappingProxyType({})
 
     def key_of(self, row: CgroupRow) -> Hashable:
         return row.path
+
+    def sign_of(self, row: CgroupRow) -> tuple[str, int]:
+        branch = self.branches.get(row.path)
+        return "name", len(lead_of(branch)) if branch and branch.children else 0
 
 
 class CgroupsScreen(Screen[None]):
@@ -58,8 +65,8 @@ class CgroupsScreen(Screen[None]):
 
     BINDINGS: ClassVar = [
         key("m", "migrate", "Migrate", show=True),
-        key("s", "set_mems", "Set nodes", show=True),
-        key("t", "attach", "Attach the tagged", show=True),
+        key("s", "set_mems", "Nodes", show=True),
+        key("t", "attach", "Attach tagged", show=True),
         key("plus", "fold(False)", "Open"),
         key("minus", "fold(True)", "Close"),
         key("greater_than_sign,f6", "order", "Sort", show=True, display=">"),
@@ -116,7 +123,7 @@ class CgroupsScreen(Screen[None]):
     def _show(self) -> None:
         state, table = state_of(self), self.query_one(CgroupTable)
         branches = cgroup_branches(self.rows, self.order, self.closed, self.wanted)
-        by_path = {branch.row.path: branch for branch in branches}
+        table.branches = by_path = {branch.row.path: branch for branch in branches}
         nodes = state.snapshot.topology.memory_ids if state.snapshot is not None else None
         columns: list[Column[CgroupRow]] = (
             cgroup_columns(by_path, nodes, glyphs(), self.app.no_color) if nodes is not None else []
@@ -156,8 +163,14 @@ class CgroupsScreen(Screen[None]):
     def action_fold(self, close: bool) -> None:
         row = self.current
         if row is not None:
-            (self.closed.add if close else self.closed.discard)(row.path)
-            self._show()
+            self._fold(row, close)
+
+    def on_table_sign_clicked(self, event: Table.SignClicked) -> None:
+        self._fold(event.row, event.row.path not in self.closed)
+
+    def _fold(self, row: CgroupRow, close: bool) -> None:
+        (self.closed.add if close else self.closed.discard)(row.path)
+        self._show()
 
     def action_order(self) -> None:
         names = list(ORDERS)

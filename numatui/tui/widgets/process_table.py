@@ -67,6 +67,9 @@ class ProcessTable(Table[Row]):
     def key_of(self, row: Row) -> Hashable:
         return row.process.identity
 
+    def sign_of(self, row: Row) -> tuple[str, int]:
+        return "command", len(self.listing.prefix(row, self._glyphs)) if self.listing.hangs_below(row) else 0
+
     def update(self, rows: tuple[Row, ...], topology: Topology, extent: Extent | None = None) -> None:
         """A new reading."""
         followed = self.listing.followed
@@ -178,11 +181,15 @@ class ProcessTable(Table[Row]):
 
     def action_open(self) -> None:
         """A group opens and closes."""
-        branch = self.listing.branches.get(self.current.process.identity) if self.current else None
-        if isinstance(self.current, GroupRow) and branch is not None:
-            self.action_fold(not branch.folded)
+        if isinstance(self.current, GroupRow):
+            self._turn(self.current)
         else:
             super().action_open()
+
+    def _turn(self, row: Row) -> None:
+        """Open what is closed, close what is open."""
+        if self.listing.fold(row, close=False) or self.listing.fold(row, close=True):
+            self.arrange()
 
     def _go(self, index: int) -> None:
         """Whoever moves the cursor does not follow any more."""
@@ -215,6 +222,10 @@ class ProcessTable(Table[Row]):
         where = next((at for at, row in enumerate(self.rows) if row.process.pid == pid), None)
         if where is not None:
             self._go(where)
+
+    def on_table_sign_clicked(self, event: Table.SignClicked) -> None:
+        event.stop()
+        self._turn(event.row)
 
     def on_table_head_clicked(self, event: Table.HeadClicked) -> None:
         event.stop()

@@ -139,6 +139,13 @@ class Table(ScrollView, Generic[R], can_focus=True):
         table: Table[Any]
         column: str
 
+    @dataclass
+    class SignClicked(Message):
+        """The sign that opens and closes what hangs below a row was clicked."""
+
+        table: Table[Any]
+        row: Any
+
     def __init__(self, *, id: str | None = None, empty: str = "") -> None:
         super().__init__(id=id)
         self.empty = empty
@@ -171,6 +178,11 @@ class Table(ScrollView, Generic[R], can_focus=True):
         """The role of a whole line."""
         return ""
 
+    def sign_of(self, row: R) -> tuple[str, int]:
+        """The column with the sign that opens and closes what hangs below a row, and how many cells from the column's beginning
+        are part of it: 0 where nothing hangs there."""
+        return "", 0
+
     def show(self, rows: Sequence[R], columns: Sequence[Column[R]] | None = None) -> None:
         """Other rows (and columns). The cursor follows its row; if that has gone it stays at its height."""
         key = self.key_of(self.current) if self.current is not None else None
@@ -200,6 +212,9 @@ class Table(ScrollView, Generic[R], can_focus=True):
         self.app.theme_changed_signal.subscribe(self, self._repaint)
 
     def on_resize(self) -> None:
+        self._fit()
+
+    def watch_show_vertical_scrollbar(self) -> None:
         self._fit()
 
     def on_focus(self) -> None:
@@ -343,5 +358,8 @@ class Table(ScrollView, Generic[R], can_focus=True):
         index = event.y - 1 + self.scroll_offset.y
         if index < len(self.rows):
             self._go(index)
-            if event.chain == 2:
+            column, cells = self.sign_of(self.rows[index])
+            if any(slot.column.id == column and 0 <= event.x - slot.x < cells for slot in self.slots):
+                self.post_message(self.SignClicked(self, self.rows[index]))
+            elif event.chain == 2:
                 self.action_open()
