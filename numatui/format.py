@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 from backend.errors import UsageError
+
+_NANOSECONDS = {"us": 1e3, "µs": 1e3, "ms": 1e6, "s": 1e9, "m": 60e9, "min": 60e9, "h": 3600e9}
 
 
 def size(amount: float) -> str:
@@ -24,6 +28,14 @@ def parse_size(text: str) -> int:
     if not match:
         raise UsageError(f"'{text}' is not a size", "write it like 100M or 2GiB")
     return int(float(match[1]) * 1024 ** " KMGTP".index(match[2].upper() or " "))
+
+
+def parse_duration(text: str) -> int:
+    """`5ms`, `200us`, `1s`, `2m`, `1h` → nanoseconds. Raises UsageError."""
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,6})?)\s*(us|µs|ms|s|m|min|h)", text.strip())
+    if not match or float(match[1]) == 0:
+        raise UsageError(f"'{text}' is not a time", "write it like 5ms, 10s or 2m")
+    return int(float(match[1]) * _NANOSECONDS[match[2]])
 
 
 def count(number: float) -> str:

@@ -100,21 +100,22 @@ class Frames:
             out[self.state == state] = kind
         return out
 
-    def cells(self, shift: int) -> Cells:
-        """Cells of 2**`shift` frames: each shows the kind that most of its frames are, or the highest that is passing."""
-        kinds = self.kinds()
-        counts = np.bincount(kinds, minlength=KINDS)
-        if shift == 0:
-            return Cells(self.first, 0, kinds, counts)
-        number = -(-len(kinds) >> shift)
-        starts = np.arange(0, len(kinds), 1 << shift)
-        most, share = np.zeros(number, np.uint8), np.zeros(number, np.int64)
-        for kind in np.nonzero(counts)[0].tolist():
-            here = np.add.reduceat(kinds == kind, starts, dtype=np.int64)
-            better = here > (0 if kind >= PASSING else share)
-            most[better] = kind
-            share[better] = here[better]
-        return Cells(self.first, shift, most, counts)
+
+def cells(first: int, kinds: NDArray[np.uint8], shift: int) -> Cells:
+    """Cells of 2**`shift` frames, from the `Kind` of each frame from `first` on: a cell shows the kind that most of its frames
+    are, or the highest that is passing."""
+    counts = np.bincount(kinds, minlength=KINDS)
+    if shift == 0:
+        return Cells(first, 0, kinds, counts)
+    number = -(-len(kinds) >> shift)
+    starts = np.arange(0, len(kinds), 1 << shift)
+    most, share = np.zeros(number, np.uint8), np.zeros(number, np.int64)
+    for kind in np.nonzero(counts)[0].tolist():
+        here = np.add.reduceat(kinds == kind, starts, dtype=np.int64)
+        better = here > (0 if kind >= PASSING else share)
+        most[better] = kind
+        share[better] = here[better]
+    return Cells(first, shift, most, counts)
 
 
 def detail(m: Machine, pfn: int, most: int = 4) -> FrameDetail:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from backend.emulator import cgroupfs, kpageflags, sysfs_cpu, sysfs_hugepages, sysfs_memory
+from backend.emulator import cgroupfs, kpageflags, proc_numatui, sysfs_cpu, sysfs_hugepages, sysfs_memory
 from backend.emulator.filesystem import AddressSpace
 from backend.emulator.mm import PTE_PRESENT, PTE_SHIFT, PTE_SWAP, PTE_ZERO, VM
 from backend.emulator.permissions import Cap, may_access
@@ -59,7 +59,7 @@ def read(m: Machine, caller: Caller, path: str, offset: int, size: int) -> bytes
         return kpageflags.read(m, offset, size)
     if cgroupfs.owns(path):
         return _slice(cgroupfs.read(m, path), offset, size)
-    for place in (sysfs_cpu, sysfs_memory, sysfs_hugepages):
+    for place in (sysfs_cpu, sysfs_memory, sysfs_hugepages, proc_numatui):
         if (data := place.read(m, path)) is not None:
             return _slice(data, offset, size)
     render_machine = _MACHINE_FILES.get(path)
@@ -73,11 +73,11 @@ def listdir(m: Machine, path: str) -> list[str]:
     path = path.rstrip("/") or "/"
     if cgroupfs.owns(path):
         return cgroupfs.listdir(m, path)
-    for place in (sysfs_memory, sysfs_hugepages):
+    for place in (sysfs_memory, sysfs_hugepages, proc_numatui):
         if (names := place.listdir(m, path)) is not None:
             return names
     if path == "/proc":
-        return [*map(str, m.tasks), *_children("/proc")]
+        return [*map(str, m.tasks), "numatui", *_children("/proc")]
     if path == "/sys/devices/system/node":
         return [*(f"node{node}" for node in m.nodes), *_children(path)]
     if match := _NODE.match(path):
@@ -350,15 +350,6 @@ def _swaps(m: Machine) -> bytes:
     return f"Filename Type Size Used Priority\n{area}".encode()
 
 
-def _throughput(m: Machine) -> bytes:
-    """pid and accesses per second of each task: what no real kernel can tell."""
-    return "".join(
-        f"{task.pid} {sum(thread.rate for thread in task.threads):.0f}\n"
-        for task in m.tasks.values()
-        if task.mm is not None
-    ).encode()
-
-
 def _passwd(m: Machine) -> bytes:
     return "".join(f"{name}:x:{uid}:{uid}::/:/bin/false\n" for uid, name in sorted(m.users.items())).encode()
 
@@ -404,7 +395,6 @@ _MACHINE_FILES: dict[str, Callable[[Machine], bytes]] = {
     "/proc/sys/kernel/osrelease": lambda m: f"{m.profile.release}\n".encode(),
     "/proc/sys/kernel/numa_balancing": lambda m: b"%d\n" % m.balancing.on,
     "/proc/sys/vm/zone_reclaim_mode": lambda m: b"0\n",
-    "/proc/numatui/throughput": _throughput,
     "/etc/passwd": _passwd,
     "/sys/devices/system/node/online": lambda m: _list(m.node_ids),
     "/sys/devices/system/node/possible": lambda m: _list(m.node_ids),

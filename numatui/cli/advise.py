@@ -12,10 +12,10 @@ from backend.errors import NotFound, NotSupported, NumatuiError, UsageError
 from backend.kernel import Kernel
 from backend.process import Process
 from numatui.cli import output
-from numatui.cli.move_options import Budget, MaxRate, Workers, Yes, options_of, parse_duration
+from numatui.cli.move_options import Budget, MaxRate, Workers, Yes, options_of
 from numatui.cli.ps import matches
 from numatui.cli.source import kernel_of
-from numatui.format import parse_size
+from numatui.format import parse_duration, parse_size
 
 if TYPE_CHECKING:
     from backend.advice.advice import Advice, Confidence

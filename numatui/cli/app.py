@@ -24,6 +24,7 @@ from numatui.cli import (
     nodes,
     plan,
     ps,
+    record,
     show,
     undo,
 )
@@ -41,6 +42,8 @@ COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
     "cgroups": cgroups.cgroups,
     "cpuset": cpuset.cpuset,
     "emulate": emulate.emulate,
+    "record": record.record,
+    "replay": record.replay,
     "bench": bench.bench,
     "keys": keys.keys,
     "doctor": doctor.doctor,

@@ -12,7 +12,7 @@ import typer
 from backend.errors import UsageError
 from backend.kernel import Kernel
 from numatui.cli.plan import check_method
-from numatui.format import parse_size
+from numatui.format import parse_duration, parse_size
 
 if TYPE_CHECKING:
     from backend.options import Options
@@ -59,13 +59,3 @@ def parse_workers(text: str) -> int | None:
     if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= _MOST_WORKERS):
         raise UsageError(f"'{text}' is not a number of workers", f"write auto, or 1 to {_MOST_WORKERS}")
     return int(text)
-
-
-def parse_duration(text: str) -> int:
-    """`5ms`, `200us`, `1s` → nanoseconds. Raises UsageError."""
-    import re
-
-    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,6})?)\s*(us|µs|ms|s)", text.strip())
-    if not match or float(match[1]) == 0:
-        raise UsageError(f"'{text}' is not a time", "write it like 5ms")
-    return int(float(match[1]) * {"us": 1e3, "µs": 1e3, "ms": 1e6, "s": 1e9}[match[2]])

@@ -36,7 +36,7 @@ class Choice:
 
             return open_scenario(self.argument)
         if self.which == "replay":
-            from backend.recording import RecordedKernel
+            from backend.recording.kernel import RecordedKernel
 
             return RecordedKernel(self.argument)
         from backend.live.kernel import LiveKernel

@@ -19,13 +19,13 @@ from textual.dom import DOMNode
 from backend.errors import NumatuiError
 from backend.kernel import Kernel
 from numatui import theming
-from numatui.tui.demo import DemoApp
 from numatui.tui.glyphs import ascii_only
 from numatui.tui.jobs import Job
 from numatui.tui.kept import Kept
 from numatui.tui.keys import all_names, key, keymap
 from numatui.tui.machine import simulated_time
 from numatui.tui.reading import SnapshotRead
+from numatui.tui.replaying import ReplayApp
 from numatui.tui.screens.help import HelpScreen
 from numatui.tui.screens.job import JobScreen
 from numatui.tui.screens.jobs import JobsScreen
@@ -39,7 +39,7 @@ _GRACE = 3.0
 """Seconds that jobs, and then the screen, have to end after a signal."""
 
 
-class NumatuiApp(DemoApp):
+class NumatuiApp(ReplayApp):
     """`kept`: how it was left; `interval` and `theme` go before that. `keys`: the user's own. `notice`: said once at start, why it is this machine. `problem`: said too, what is wrong with the configuration.
     `own_themes`: a folder with themes besides the shipped ones."""
 
@@ -64,9 +64,9 @@ class NumatuiApp(DemoApp):
         key("r", "reread", "Refresh now"),
         key("f8", "refresh(-1)", "Refresh more often"),
         key("f7", "refresh(1)", "Refresh less often"),
-        key("right_square_bracket", "speed(1)", "Demo: time runs faster"),
-        key("left_square_bracket", "speed(-1)", "Demo: time runs slower"),
-        key("equals_sign", "speed(0)", "Demo: time stands still, or goes on"),
+        key("right_square_bracket", "speed(1)", "Demo, recording: time runs faster"),
+        key("left_square_bracket", "speed(-1)", "Demo, recording: time runs slower"),
+        key("equals_sign", "speed(0)", "Demo, recording: time stands still, or goes on"),
     ]
 
     def action_help_quit(self) -> None:
@@ -116,7 +116,8 @@ class NumatuiApp(DemoApp):
                 asyncio.get_running_loop().add_signal_handler(number, self._end_well, number)
         self.push_screen(ProcessesScreen())
         if self.notice:
-            self.tell(self.notice, title="Demo machine", timeout=8)
+            title = "Demo machine" if self.kernel.source == "demo" else "Recording"
+            self.tell(self.notice, title=title, timeout=8)
         if self.problem:
             self.tell(self.problem, severity="error")
 

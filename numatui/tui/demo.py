@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, ClassVar
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual import work
 from textual.app import SystemCommand
@@ -15,9 +16,12 @@ from numatui.tui.machine import simulated_time
 from numatui.tui.reading import problem_of
 from numatui.tui.state import StatefulApp
 
+if TYPE_CHECKING:
+    from numatui.tui.frame_source import FrameSource
+
 STEP = 0.1
 """Simulated seconds that a step takes."""
-_ACTIONS = ("microscope", "scenarios", "step")
+_ACTIONS = ("scenarios", "step")
 
 
 class DemoApp(StatefulApp):
@@ -25,14 +29,26 @@ class DemoApp(StatefulApp):
     are needed: they bring the emulator along."""
 
     BINDINGS: ClassVar = [
-        key("z", "microscope", "Demo: the microscope"),
+        key("z", "microscope", "Demo and its recordings: the microscope"),
         key("ctrl+t", "tour", "Guided tour of the five benefits"),
-        key("ctrl+o", "scenarios", "Demo: another scenario"),
-        key("full_stop", "step", "Demo: time goes on by a tenth of a second"),
+        key("ctrl+o", "scenarios", "Demo: another scenario; recording: another sample"),
+        key("full_stop", "step", "Demo: a tenth of a second on; recording: a sample on"),
     ]
     next_scenario = ""
 
+    @cached_property
+    def _has_frames(self) -> bool:
+        """Whether the microscope has something to look at."""
+        return self.kernel.source == "demo" or (self.kernel.source == "replay" and self._frames() is not None)
+
+    def _frames(self) -> FrameSource | None:
+        from numatui.tui.frame_source import frame_source
+
+        return frame_source(self.kernel)
+
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "microscope":
+            return self._has_frames
         if action in _ACTIONS:
             return emulated(self.kernel) is not None
         return super().check_action(action, parameters)
@@ -44,10 +60,11 @@ class DemoApp(StatefulApp):
             "The five benefits of direct migration, measured on emulated machines",
             self.action_tour,
         )
-        if emulated(self.kernel) is not None:
+        if self._has_frames:
             yield SystemCommand(
                 "Microscope", "The frames of a node as a map; follow one page", self.action_microscope
             )
+        if emulated(self.kernel) is not None:
             yield SystemCommand(
                 "Scenarios",
                 "Another demo machine, or direct and swap migration compared",
@@ -61,9 +78,9 @@ class DemoApp(StatefulApp):
     def action_microscope(self) -> None:
         from numatui.tui.screens.microscope import MicroscopeScreen
 
-        kernel = emulated(self.kernel)
-        if kernel is not None and not self._shows(MicroscopeScreen):
-            self.push_screen(MicroscopeScreen(kernel))
+        source = self._frames()
+        if source is not None and not self._shows(MicroscopeScreen):
+            self.push_screen(MicroscopeScreen(source))
 
     def action_tour(self) -> None:
         from numatui.tui.screens.tour import TourScreen

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
 from backend.errors import NumatuiError
 from backend.kernel import Kernel
 from backend.live.kernel import LiveKernel, memory_nodes
+from backend.recording.manifest import Sample
 
+CUT_OFF = "This recording was cut off: what came after its last whole sample is not there."
 SPEEDS = (0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0)
 
 
@@ -37,6 +40,29 @@ class SimulatedTime(Protocol):
         ...
 
 
+@runtime_checkable
+class Playback(SimulatedTime, Protocol):
+    """What a recording has besides: `backend.recording.kernel.RecordedKernel`."""
+
+    @property
+    def samples(self) -> Sequence[Sample]:
+        """In the order of their times."""
+        ...
+
+    @property
+    def at(self) -> int:
+        """Which one is read."""
+        ...
+
+    def seek(self, number: int) -> None:
+        """Have `settle` go to one."""
+        ...
+
+    def settle(self) -> None:
+        """Go to the one whose time has come; called before all of a reading is read."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Machine:
     """An open kernel, and what to tell about why it was this one."""
@@ -47,7 +73,12 @@ class Machine:
 
 def simulated_time(kernel: Kernel) -> SimulatedTime | None:
     """The kernel's own time, where it has one."""
-    return kernel if isinstance(kernel, SimulatedTime) else None
+    return kernel if isinstance(kernel, SimulatedTime) and kernel.capabilities()["time"].available else None
+
+
+def playback(kernel: Kernel) -> Playback | None:
+    """The recording, where the kernel is one with several samples."""
+    return kernel if isinstance(kernel, Playback) and len(kernel.samples) > 1 else None
 
 
 def open_machine(choice: Choice) -> Machine:
@@ -56,7 +87,8 @@ def open_machine(choice: Choice) -> Machine:
     Raises NotSupported, NotFound, ParseError.
     """
     if choice.which is not None:
-        return Machine(choice.open())
+        kernel = choice.open()
+        return Machine(kernel, CUT_OFF if getattr(kernel, "cut_off", False) else "")
     why = _why_not_here()
     if not why:
         return Machine(choice.open())

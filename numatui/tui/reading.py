@@ -22,6 +22,7 @@ from backend.topology import Topology, read_topology
 from numatui.tui.extent import Extent, extent_of
 from numatui.tui.groups import overall_local
 from numatui.tui.history import History, Moment
+from numatui.tui.machine import Playback
 
 THROUGHPUT = "/proc/numatui/throughput"
 
@@ -82,6 +83,7 @@ class Reader:
         self._seen = Observed()
         self._meter = Meter()
         self._history = History()
+        self._last = 0
         self._wanted = threading.Event()
         self._ended = False
         self._anew = False
@@ -104,6 +106,12 @@ class Reader:
     def read(self) -> Snapshot:
         """Raises NumatuiError, OSError."""
         kernel = self.kernel
+        if isinstance(kernel, Playback):
+            kernel.settle()
+            if kernel.clock() < self._last:
+                self._forget()
+            self._anew = self._anew or kernel.clock() != self._last
+            self._last = kernel.clock()
         if self._facts is None:
             uid, privileged = kernel.credentials()
             self._facts = Facts(release(kernel), uid, privileged, kernel.capabilities())
@@ -131,6 +139,11 @@ class Reader:
             self._meter.read(kernel, topology, now),
             extent_of(rows),
         )
+
+    def _forget(self) -> None:
+        """What was seen later than now, when a recording has gone back."""
+        self._surveyor = None
+        self._seen, self._meter, self._history = Observed(), Meter(), History()
 
     def _run(self) -> None:
         while True:

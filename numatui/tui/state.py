@@ -111,6 +111,8 @@ class StatefulApp(KeyOrderApp):
         self._asked_at, self._read_at, self.stalled = None, time.monotonic(), 0
         self.error = ""
         first = self.snapshot is None
+        if not first and event.snapshot.at < self.snapshot.at:
+            self.node_history = NodeHistory()
         self.node_history.add(event.snapshot.topology, event.snapshot.activity)
         self.snapshot = event.snapshot
         if first:

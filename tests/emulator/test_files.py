@@ -14,7 +14,7 @@ from backend.emulator.procfs import listdir
 from backend.emulator.syscalls import Caller
 from backend.placement import parse_totals, read_placement
 from backend.process import read_process, read_threads
-from backend.recording import RecordedKernel
+from backend.recording.kernel import RecordedKernel
 from backend.survey import Surveyor
 from backend.topology import read_topology
 from tests.emulator.machines import machine, region

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.emulator.frame_map import KINDS, PASSING, Frames, Kind, detail, mapper
+from backend.emulator.frame_map import KINDS, PASSING, Cells, Frames, Kind, cells, detail, mapper
 from backend.emulator.machine import Machine
 from backend.emulator.page import PG, State
 from backend.emulator.run import build, finish
@@ -34,16 +34,20 @@ def some_frames(draw: st.DrawFn) -> Frames:
     )
 
 
+def cells_of(frames: Frames, shift: int) -> Cells:
+    return cells(frames.first, frames.kinds(), shift)
+
+
 @given(some_frames(), st.integers(0, 10))
 def test_a_cell_shows_what_one_of_its_frames_is_and_nothing_is_lost_by_zooming(
     frames: Frames, shift: int
 ) -> None:
     kinds = frames.kinds()
-    cells = frames.cells(shift)
-    assert cells.counts.sum() == len(kinds)
-    assert (cells.counts == frames.cells(0).counts).all()
-    assert len(cells.kinds) == -(-len(kinds) // (1 << shift))
-    for number, shown in enumerate(cells.kinds.tolist()):
+    seen = cells_of(frames, shift)
+    assert seen.counts.sum() == len(kinds)
+    assert (seen.counts == cells_of(frames, 0).counts).all()
+    assert len(seen.kinds) == -(-len(kinds) // (1 << shift))
+    for number, shown in enumerate(seen.kinds.tolist()):
         mine = kinds[number << shift : (number + 1) << shift]
         assert shown in mine
         if (mine >= PASSING).any():
@@ -54,7 +58,7 @@ def test_a_cell_shows_what_one_of_its_frames_is_and_nothing_is_lost_by_zooming(
 
 def whole(m: Machine, node: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     zone = m.frames.zones[node]
-    return Frames.of(m, zone.start, zone.pages).cells(5).counts
+    return cells_of(Frames.of(m, zone.start, zone.pages), 5).counts
 
 
 @pytest.mark.parametrize("name", [name for name in names() if name != "numa-balancing"])

@@ -111,10 +111,10 @@ def test_other_screens(snap_compare: Compare, name: str, size: tuple[int, int]) 
 @pytest.mark.parametrize("size", [*SIZES, (60, 15)], ids=["80x24", "160x50", "60x15"])
 def test_cgroups(snap_compare: Compare, size: tuple[int, int]) -> None:
     machine = Admin(nodes=4, pages=4096)
-    for name, mems in (("db", "0-1"), ("db/primary", "0"), ("web", "2-3")):
-        machine.create(name, mems)
+    for name, mems, parent in (("db", "0-1", ""), ("primary", "0", "db"), ("web", "2-3", "")):
+        machine.create(name, mems, parent)
         task = machine.m.spawn(f"in-{name}", cpu=0)
-        machine.write(name, "cgroup.procs", str(task.pid))
+        machine.write(f"{parent}/{name}", "cgroup.procs", str(task.pid))
         region(machine.m, task, {0: 300, 1: 200, 3: 100})
     app = NumatuiApp(machine.kernel, interval=0)
     assert snap_compare(app, terminal_size=size, run_before=after(pressing("c")))

@@ -24,7 +24,7 @@ from backend.cgroups import (
     walk,
 )  # fmt: skip
 from backend.errors import NotFound, NotPermitted, NotSupported, ParseError, UsageError, os_error
-from backend.recording import RecordedKernel
+from backend.recording.kernel import RecordedKernel
 from tests.unit.trees import write
 
 V2_STAT = "anon N0=8192 N1=4096\nfile N0=4096 N1=0\nkernel_stack N0=100 N1=0\nanon_thp N0=0 N1=0\nshmem N0=4096 N1=0\n"

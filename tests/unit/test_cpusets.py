@@ -20,7 +20,7 @@ from backend.errors import NotFound, NotPermitted, NotSupported, NumatuiError, U
 from backend.kernel import Mode
 from backend.nodeset import CpuSet, NodeSet
 from backend.process import read_process
-from backend.recording import RecordedKernel
+from backend.recording.kernel import RecordedKernel
 from tests.emulator.cpuset_machine import Admin
 from tests.emulator.machines import nodes_of, region
 from tests.unit.trees import node_files, process_files, write

@@ -22,7 +22,7 @@ from backend.emulator.kernel import EmulatedKernel
 from backend.kernel import Call, Capabilities, Capability
 from backend.nodeset import CpuSet
 from backend.rates import Rate, machine_of, rates_path, save_rates
-from backend.recording import RecordedKernel
+from backend.recording.kernel import RecordedKernel
 from backend.topology import read_topology
 from tests.emulator.machines import machine
 from tests.unit.trees import node_files, two_nodes, write

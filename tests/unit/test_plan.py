@@ -17,7 +17,7 @@ from backend.plan import Plan, Subject, expected_after, make_plan, remaining, ru
 from backend.plan_warnings import policy_agrees
 from backend.pressure import memory_pressure
 from backend.process import Identity, Process
-from backend.recording import RecordedKernel
+from backend.recording.kernel import RecordedKernel
 from backend.remap import Move, landing, remap
 from backend.tiers import read_tiers
 from backend.topology import HugePool, Node, Topology

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from backend.errors import NotFound, NotPermitted, ParseError
 from backend.process import Identity, parse_stat, parse_status, read_process, read_stat
-from backend.recording import RecordedKernel
+from backend.recording.kernel import RecordedKernel
 from backend.survey import Surveyor
 from backend.text import printable
 from backend.topology import read_topology

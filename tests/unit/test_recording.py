@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from backend import recording
 from backend.errors import NotFound, NumatuiError, ParseError
 from backend.kernel import Kernel
-from backend.recording import RecordedKernel
+from backend.recording import trees as recording
+from backend.recording.kernel import RecordedKernel
 from backend.topology import read_topology
 from tests.unit.trees import two_nodes, write
 

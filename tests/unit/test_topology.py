@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backend.errors import NotSupported, ParseError
-from backend.recording import RecordedKernel
+from backend.recording.kernel import RecordedKernel
 from backend.topology import (
     parse_counters,
     parse_distances,

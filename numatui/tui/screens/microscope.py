@@ -13,11 +13,12 @@ from textual.screen import Screen
 from textual.widgets import Footer, Static
 
 from backend.emulator.follow import Stage
-from backend.emulator.frame_map import Cells, FrameDetail, Frames, detail, mapper
+from backend.emulator.frame_map import FrameDetail, mapper
 from backend.text import printable
 from numatui.format import size
-from numatui.tui.emulated import Emulated
+from numatui.tui.emulated import emulated
 from numatui.tui.frame_kinds import NAMES, ROLES, legend, letter
+from numatui.tui.frame_source import FrameSource, Seen
 from numatui.tui.glyphs import Glyphs, glyphs
 from numatui.tui.keys import key
 from numatui.tui.paint import Paint, Piece
@@ -35,11 +36,9 @@ REFRESH = 0.25
 
 @dataclass
 class FramesSeen(Message):
-    """What was read: the visible cells, and the frame under the cursor where a cell is one frame."""
+    """What was read."""
 
-    cells: Cells
-    cursor: FrameDetail | None
-    now: float
+    seen: Seen
 
 
 @dataclass
@@ -65,13 +64,12 @@ class MicroscopeScreen(Screen[None]):
         key("escape", "leave", "Back", show=True, display="Esc"),
     ]
 
-    def __init__(self, kernel: Emulated) -> None:
+    def __init__(self, source: FrameSource) -> None:
         super().__init__()
-        self.kernel = kernel
-        self.zones = kernel.machine.frames.zones
-        self.nodes = [node for node, zone in self.zones.items() if zone.pages]
+        self.source = source
+        self.nodes = [node for node, (_, pages) in source.zones.items() if pages]
         self.current = self.nodes[0]
-        self.seen: FramesSeen | None = None
+        self.seen: Seen | None = None
         self._busy = self._due = False
 
     def compose(self) -> ComposeResult:
@@ -92,14 +90,12 @@ class MicroscopeScreen(Screen[None]):
         self.call_after_refresh(self._choose, self.current)
 
     def _tick(self) -> None:
-        if self.is_current and (
-            self.kernel.speed or self.seen is None or self.seen.now != self.kernel.machine.now
-        ):
+        if self.is_current and (self.seen is None or self.source.changed(self.seen)):
             self._ask()
 
     def _choose(self, node: int) -> None:
         self.current = node
-        self.map.node(self.zones[node].start, self.zones[node].pages)
+        self.map.node(*self.source.zones[node])
 
     def on_frame_map_moved(self) -> None:
         self._title()
@@ -115,29 +111,25 @@ class MicroscopeScreen(Screen[None]):
 
     @work(thread=True, group="microscope", exit_on_error=False)
     def _look(self, visible: tuple[int, int], shift: int, pfn: int) -> None:
-        def look(m: Machine) -> tuple[Frames, FrameDetail | None, float]:
-            return Frames.of(m, *visible), detail(m, pfn) if pfn >= 0 else None, m.now
-
         try:
-            frames, cursor, now = self.kernel.look(look)
-            self.post_message(FramesSeen(frames.cells(shift), cursor, now))
+            self.post_message(FramesSeen(self.source.look(visible, shift, pfn)))
         except Exception as exc:
             self.post_message(FollowReady(None, problem=problem_of(exc)))
 
     def on_frames_seen(self, event: FramesSeen) -> None:
-        self.seen, self._busy = event, False
-        self.map.show(event.cells)
+        self.seen, self._busy = event.seen, False
+        self.map.show(event.seen.cells)
         self._title()
         paint, marks = Paint.of(self.app), glyphs()
         self.query_one("#legend", Static).update(
-            paint.text(legend(event.cells.counts.tolist(), self.size.width, marks))
+            paint.text(legend(event.seen.cells.counts.tolist(), self.size.width, marks))
         )
-        self.query_one("#detail", Static).update(paint.text(self._detail(event, marks)))
+        self.query_one("#detail", Static).update(paint.text(self._detail(event.seen, marks)))
         if self._due:
             self._ask()
 
     def _title(self) -> None:
-        frames, page = self.map, self.kernel.machine.page_size
+        frames, page = self.map, self.source.page_size
         per_cell = 1 << frames.shift
         pieces: list[Piece] = [
             (f" Node {self.current}", "bold"),
@@ -148,7 +140,7 @@ class MicroscopeScreen(Screen[None]):
             pieces.append((f"  at {self.seen.now:.3f} s", "dim"))
         self.query_one("#title", Static).update(Paint.of(self.app).text(pieces))
 
-    def _detail(self, event: FramesSeen, marks: Glyphs) -> list[Piece]:
+    def _detail(self, event: Seen, marks: Glyphs) -> list[Piece]:
         first, count = self.map.cell
         if event.cursor is not None and event.cursor.state.pfn == first:
             return describe(event.cursor, marks)
@@ -157,8 +149,8 @@ class MicroscopeScreen(Screen[None]):
             return []
         kind = int(event.cells.kinds[at])
         return [
-            (f" pfn {first} to {first + count - 1}  ", "bold"), (letter(kind, marks), ROLES[kind]), (f" {NAMES[kind]}", ""),  # type: ignore[index]
-            ("  zoom in with + to see each frame\n\n", "dim"),
+            (f" pfn {first} to {first + count - 1}  " if count > 1 else f" pfn {first}  ", "bold"), (letter(kind, marks), ROLES[kind]), (f" {NAMES[kind]}", ""),  # type: ignore[index]
+            ("  zoom in with + to see each frame\n\n" if count > 1 else "  a recording tells no more of it\n\n", "dim"),
         ]  # fmt: skip
 
     def action_zoom(self, step: int) -> None:
@@ -182,7 +174,13 @@ class MicroscopeScreen(Screen[None]):
 
     @work(thread=True, group="follow", exit_on_error=False)
     def _follow(self, first: int, count: int) -> None:
-        kernel, speed = self.kernel, self.kernel.speed
+        kernel = emulated(state_of(self).kernel)
+        if kernel is None:
+            self.post_message(
+                FollowReady(None, problem="a page of a recording cannot be followed: it does not move")
+            )
+            return
+        speed = kernel.speed
 
         def begin(m: Machine) -> Stage | None:
             found = mapper(m, first, count)
@@ -203,10 +201,11 @@ class MicroscopeScreen(Screen[None]):
             self._busy = False
             state_of(self).tell(event.problem, severity="warning")
             return
-        kernel = self.kernel
+        kernel = emulated(state_of(self).kernel)
 
         def left(_: None) -> None:
-            kernel.speed = event.speed
+            if kernel is not None:
+                kernel.speed = event.speed
             state_of(self).refresh_bindings()
 
         name = printable(event.stage.follower.task.name.decode("utf-8", "surrogateescape"), 30)

@@ -7,7 +7,7 @@ from textual.widget import Widget
 
 from backend.text import printable
 from numatui.format import percent
-from numatui.tui.machine import simulated_time
+from numatui.tui.machine import playback, simulated_time
 from numatui.tui.paint import Paint, Piece
 from numatui.tui.reading import Snapshot
 from numatui.tui.state import state_of
@@ -64,6 +64,9 @@ class Header(Widget):
             groups.append([("refresh paused", "warn")])
         elif app.interval:
             groups.append([(f"every {app.interval:g} s", "dim")])
+        recording = playback(app.kernel)
+        if recording is not None:
+            groups.append([(f"  sample {recording.at + 1}/{len(recording.samples)}", "bold")])
         if time is not None:
             groups.append(
                 [("  time stands still", "warn") if not time.speed else (f"  time {time.speed:g}x", "dim")]

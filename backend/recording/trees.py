@@ -1,4 +1,4 @@
-"""A recorded machine: a folder or tarball with proc/ and sys/, as hwloc-gather-topology writes it. Read-only."""
+"""The files of a recording: below a folder, or in a tarball. Nothing outside of it is ever read, and nothing is unpacked."""
 
 from __future__ import annotations
 
@@ -7,109 +7,37 @@ import os
 import stat
 import tarfile
 import zlib
-from array import array
+from collections.abc import Iterator
 from lzma import LZMAError
 from pathlib import Path
 from typing import Protocol
 
-from backend.errors import NotFound, ParseError, os_error
-from backend.kernel import Call, Capabilities, Capability, Source
+from backend.errors import ParseError, os_error
 
 MAX_FILE = 256 << 20
 MAX_TOTAL = 2 << 30
 MAX_FILES = 2_000_000
 """A tarball that unpacks to more than these is refused: nobody records that much."""
 
-_READ_ONLY = Capability(False, "a recording can be looked at but not changed")
 
+class Tree(Protocol):
+    """`name`: of the folder with proc/ and sys/; `cut_off`: it ends where it should not, what came before is there."""
 
-class _Tree(Protocol):
     name: str
+    cut_off: bool
 
     def read(self, path: str) -> bytes: ...
 
     def listdir(self, path: str) -> list[str]: ...
 
-
-class RecordedKernel:
-    """The kernel as it was when the tree was written."""
-
-    source: Source = "replay"
-
-    def __init__(self, path: str | Path) -> None:
-        """Raises NotFound, ParseError: not there, not readable, or not a folder or tarball with proc/ and sys/."""
-        path = Path(path)
-        try:
-            self._tree: _Tree = _Folder(path) if path.is_dir() else _Tarball(path)
-        except OSError as exc:
-            raise NotFound(
-                f"the recording {path} cannot be read ({exc.strerror or exc})",
-                "name a folder or tarball with proc/ and sys/",
-            ) from None
-        self.name = path.name
-        self.reference = str(path)
-        self.page_size = 4096
-
-    def capabilities(self) -> Capabilities:
-        calls: tuple[Call, ...] = (
-            "migrate_pages", "move_pages", "move_all", "mbind", "set_mempolicy", "get_mempolicy", "write", "pidfd", "time",
-        )  # fmt: skip
-        return {"read": Capability(True), **dict.fromkeys(calls, _READ_ONLY)}
-
-    def read(self, path: str, offset: int = 0, size: int = -1) -> bytes:
-        data = self._tree.read(path)
-        return data[offset:] if size < 0 else data[offset : offset + size]
-
-    def listdir(self, path: str) -> list[str]:
-        return self._tree.listdir(path)
-
-    def write(self, path: str, data: bytes) -> None:
-        raise os_error(errno.EROFS)
-
-    def username(self, uid: int) -> str:
-        return str(uid)
-
-    def clock(self) -> int:
-        return 0
-
-    def pause(self, nanoseconds: int) -> None:
-        return
-
-    def credentials(self) -> tuple[int, bool]:
-        return 0, False
-
-    def pidfd_open(self, pid: int) -> int:
-        raise _enosys()
-
-    def pidfd_alive(self, fd: int) -> bool:
-        raise _enosys()
-
-    def pidfd_close(self, fd: int) -> None:
-        return
-
-    def migrate_pages(self, pid: int, maxnode: int, old: bytes, new: bytes) -> int:
-        raise _enosys()
-
-    def move_pages(
-        self, pid: int, pages: array[int], nodes: array[int] | None, status: array[int], flags: int
-    ) -> int:
-        raise _enosys()
-
-    def pagemap_scan(self, pid: int, start: int, end: int, count: int) -> tuple[int, bytes]:
-        raise _enosys()
-
-    def mbind(self, address: int, length: int, mode: int, mask: bytes, maxnode: int, flags: int) -> int:
-        raise _enosys()
-
-    def set_mempolicy(self, mode: int, mask: bytes, maxnode: int) -> int:
-        raise _enosys()
-
-    def get_mempolicy(self, maxnode: int, address: int, flags: int) -> tuple[int, bytes]:
-        raise _enosys()
+    def below(self, path: str) -> Iterator[str]:
+        """The paths of all files below a folder, from there on."""
+        ...
 
 
-def _enosys() -> OSError:
-    return os_error(errno.ENOSYS)
+def open_tree(path: Path) -> Tree:
+    """Raises ParseError where it is not a folder or tarball with proc/ or sys/; OSError."""
+    return _Folder(path) if path.is_dir() else _Tarball(path)
 
 
 def _enoent(path: str) -> OSError:
@@ -127,6 +55,7 @@ class _Folder:
             raise ParseError(f"{root} is not a recording", "it has neither proc/ nor sys/")
         self.root = found.resolve()
         self.name = found.name
+        self.cut_off = False
 
     def _resolve(self, path: str) -> Path:
         try:
@@ -151,6 +80,12 @@ class _Folder:
     def listdir(self, path: str) -> list[str]:
         return os.listdir(self._resolve(path))
 
+    def below(self, path: str) -> Iterator[str]:
+        top = self._resolve(path)
+        for folder, _, names in os.walk(top):
+            inside = folder[len(str(top)) :]
+            yield from (f"{inside}/{name}" for name in names)
+
 
 class _Tarball:
     """A tarball read whole into memory: nothing is unpacked to disk, so nothing in it can escape."""
@@ -158,6 +93,7 @@ class _Tarball:
     def __init__(self, path: Path) -> None:
         self._files: dict[str, bytes] = {}
         self._dirs: dict[str, dict[str, None]] = {}
+        self.cut_off = False
         links: dict[str, str] = {}
         total = count = 0
         try:
@@ -181,10 +117,12 @@ class _Tarball:
                     if not member.isdir():
                         self._enter(name)
         except (tarfile.TarError, EOFError, ValueError, zlib.error, LZMAError) as exc:
-            raise ParseError(
-                f"{path} is not a tarball ({str(exc).splitlines()[0] if str(exc) else 'empty'})",
-                "a recording is a folder or tarball with proc/ and sys/",
-            ) from None
+            self.cut_off = any(name.endswith("/sample.json") for name in self._files)
+            if not self.cut_off:
+                raise ParseError(
+                    f"{path} is not a tarball ({str(exc).splitlines()[0] if str(exc) else 'empty'})",
+                    "a recording is a folder or tarball with proc/ and sys/",
+                ) from None
         for link, target in links.items():
             if target in self._files:
                 self._files[link] = self._files[target]
@@ -221,3 +159,7 @@ class _Tarball:
             return list(self._dirs[full])
         except KeyError:
             raise _enoent(path) from None
+
+    def below(self, path: str) -> Iterator[str]:
+        top = f"{self._root}{os.path.normpath(path)}"
+        yield from (name[len(top) :] for name in self._files if name.startswith(top + "/"))

@@ -1,0 +1,135 @@
+"""What is recorded of a machine: its files by pattern, those of each process, those of each cgroup."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+
+from backend.cgroups import Hierarchy, find_hierarchies, read_file, walk
+from backend.errors import NumatuiError
+from backend.kernel import Kernel
+
+ONCE = (
+    "/proc/cpuinfo", "/proc/filesystems", "/proc/version",
+    "/proc/sys/kernel/osrelease", "/proc/sys/kernel/hostname",
+    "/sys/devices/system/cpu/cpu[0-9]*/topology/*",
+    "/sys/devices/system/cpu/cpu[0-9]*/cache/index*/*",
+    "/sys/devices/system/memory/block_size_bytes",
+)  # fmt: skip
+"""What stays as it is while a machine runs: in the first sample only."""
+ALWAYS = (
+    "/proc/meminfo", "/proc/stat", "/proc/vmstat", "/proc/zoneinfo", "/proc/buddyinfo", "/proc/uptime", "/proc/loadavg",
+    "/proc/swaps", "/proc/self/mounts", "/proc/cgroups", "/proc/pressure/*",
+    "/proc/sys/kernel/numa_balancing", "/proc/sys/vm/zone_reclaim_mode", "/proc/sys/vm/overcommit_memory",
+    "/proc/numatui/*", "/proc/numatui/frames/*",
+    "/sys/devices/system/node/*",
+    "/sys/devices/system/node/node[0-9]*/*",
+    "/sys/devices/system/node/node[0-9]*/hugepages/*/*",
+    "/sys/devices/system/node/node[0-9]*/access[0-9]/*/*",
+    "/sys/devices/system/node/node[0-9]*/memory_side_cache/index*/*",
+    "/sys/devices/system/cpu/*",
+    "/sys/devices/system/cpu/cpu[0-9]*/online",
+    "/sys/devices/virtual/memory_tiering/*/nodelist",
+    "/sys/kernel/mm/hugepages/*/*", "/sys/kernel/mm/transparent_hugepage/*", "/sys/kernel/mm/numa/*",
+)  # fmt: skip
+"""What changes, or may."""
+PROCESS = ("stat", "status", "cmdline", "comm", "cgroup", "cpuset", "maps", "numa_maps")
+"""Of each process. numa_maps costs the process a wait for its memory map (see docs/performance.md)."""
+THREAD = ("stat", "comm")
+_CGROUP = ("cgroup.", "cpuset.", "memory.", "pids.", "cpu.", "tasks", "mems", "cpus")
+_NOT_CGROUP = (
+    "cgroup.kill",
+    "cgroup.event_control",
+    "memory.reclaim",
+    "memory.pressure_level",
+    "memory.force_empty",
+)
+MAX_FILE = 64 << 20
+"""Bytes: what is larger is left out."""
+
+
+def lasting_files(kernel: Kernel) -> Iterator[tuple[str, bytes]]:
+    """Path and contents of what stays as it is."""
+    for pattern in ONCE:
+        for path in _matching(kernel, pattern):
+            yield from _read(kernel, path)
+
+
+def files(kernel: Kernel) -> Iterator[tuple[str, bytes]]:
+    """Path and contents of all else, as it is now; files that vanish or are refused meanwhile are left out. Some may come
+    twice. Raises OSError where /proc cannot be listed."""
+    for pattern in ALWAYS:
+        for path in _matching(kernel, pattern):
+            yield from _read(kernel, path)
+    yield from _processes(kernel)
+    yield from _cgroups(kernel)
+
+
+def hierarchies(kernel: Kernel) -> list[Hierarchy]:
+    """Those that are mounted; none where there are none."""
+    try:
+        return find_hierarchies(kernel)
+    except NumatuiError:
+        return []
+
+
+def harmless(name: str) -> bool:
+    """A name that stays in its folder when it becomes a file's."""
+    return name not in ("", ".", "..") and not {"/", "\0"} & set(name)
+
+
+def _matching(kernel: Kernel, pattern: str) -> Iterator[str]:
+    paths = [""]
+    for part in pattern.strip("/").split("/"):
+        if not set(part) & set("*["):
+            paths = [f"{path}/{part}" for path in paths]
+            continue
+        paths = [
+            f"{path}/{name}"
+            for path in paths
+            for name in sorted(_list(kernel, path))
+            if harmless(name) and fnmatchcase(name, part)
+        ]
+    yield from paths
+
+
+def _list(kernel: Kernel, path: str) -> list[str]:
+    try:
+        return kernel.listdir(path)
+    except OSError:
+        return []
+
+
+def _read(kernel: Kernel, path: str) -> Iterator[tuple[str, bytes]]:
+    try:
+        data = kernel.read(path, 0, MAX_FILE + 1)
+    except OSError:
+        return
+    if len(data) <= MAX_FILE:
+        yield path, data
+
+
+def _processes(kernel: Kernel) -> Iterator[tuple[str, bytes]]:
+    for name in kernel.listdir("/proc"):
+        if not (name.isascii() and name.isdigit()):
+            continue
+        for file in PROCESS:
+            yield from _read(kernel, f"/proc/{name}/{file}")
+        for tid in _list(kernel, f"/proc/{name}/task"):
+            if tid.isascii() and tid.isdigit():
+                for file in THREAD:
+                    yield from _read(kernel, f"/proc/{name}/task/{tid}/{file}")
+
+
+def _cgroups(kernel: Kernel) -> Iterator[tuple[str, bytes]]:
+    for hierarchy in hierarchies(kernel):
+        try:
+            for one in walk(kernel, hierarchy):
+                for name in sorted(one.names):
+                    if not name.startswith(_CGROUP) or name in _NOT_CGROUP or not harmless(name):
+                        continue
+                    data = read_file(kernel, hierarchy, one, name)
+                    if data is not None:
+                        yield f"{hierarchy.directory(one.path)}/{name}", data
+        except NumatuiError:
+            continue

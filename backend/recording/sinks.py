@@ -1,0 +1,110 @@
+"""Where a recording is written: a tarball, compressed or not, or a folder. Private to who writes it, and never over something."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import tarfile
+import time
+from pathlib import Path
+from typing import IO, Protocol
+
+from backend.errors import UsageError
+
+_EXCLUSIVE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Sink(Protocol):
+    """`put`: one file, once; `flush`: what was put survives the end of this process; `written`: bytes on the disk so far."""
+
+    def put(self, path: str, data: bytes) -> None: ...
+
+    def flush(self) -> None: ...
+
+    @property
+    def written(self) -> int: ...
+
+    def close(self) -> None: ...
+
+
+def open_sink(path: Path, name: str) -> Sink:
+    """By its ending: .tar.gz, .tgz, .tar, or without one a folder. `name`: the folder in the tarball. Raises UsageError for
+    something that is there already, and for endings of other formats; OSError."""
+    ending = "".join(path.suffixes[-2:]).lower()
+    if ending.endswith((".tar.gz", ".tgz")):
+        return _Tarball(path, name, compress=True)
+    if ending.endswith(".tar"):
+        return _Tarball(path, name, compress=False)
+    if ending.endswith((".bz2", ".xz", ".zip", ".zst", ".gz", ".txz", ".tbz", ".json", ".csv")):
+        raise UsageError(
+            f"a recording cannot be written as {path.suffix}",
+            "name it .tar.gz or .tar, or a folder without an ending",
+        )
+    return Folder(path)
+
+
+class Folder:
+    """Folders 0700, files 0600. Raises UsageError where there is something in it."""
+
+    def __init__(self, path: Path) -> None:
+        if path.is_symlink() or (path.exists() and (not path.is_dir() or any(path.iterdir()))):
+            raise UsageError(f"the folder {path} is not empty", "name one that is new or empty")
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._root = path
+        self._known = {path}
+        self.written = 0
+
+    def put(self, path: str, data: bytes) -> None:
+        to = self._root / path.lstrip("/")
+        for folder in reversed(to.parents):
+            if folder not in self._known and self._root in folder.parents:
+                folder.mkdir(mode=0o700, exist_ok=True)
+                self._known.add(folder)
+        with os.fdopen(os.open(to, _EXCLUSIVE, 0o600), "wb") as handle:
+            handle.write(data)
+        self.written += len(data)
+
+    def flush(self) -> None:
+        return
+
+    def close(self) -> None:
+        return
+
+
+class _Tarball:
+    """Written from the beginning to the end; after each `flush` all before it can be read, whatever happens then."""
+
+    def __init__(self, path: Path, name: str, compress: bool) -> None:
+        try:
+            self._raw: IO[bytes] = os.fdopen(os.open(path, _EXCLUSIVE, 0o600), "wb")
+        except FileExistsError:
+            raise UsageError(
+                f"{path} is there already", "name another file, or remove that one first"
+            ) from None
+        self._gzip = gzip.GzipFile("", "wb", 6, self._raw) if compress else None
+        self._tar = tarfile.open(fileobj=self._gzip or self._raw, mode="w", format=tarfile.PAX_FORMAT)  # noqa: SIM115
+        self._name = name
+        self._end = 0
+        self._time = int(time.time())
+
+    def put(self, path: str, data: bytes) -> None:
+        info = tarfile.TarInfo(f"{self._name}/{path.lstrip('/')}")
+        info.size, info.mode, info.mtime = len(data), 0o600, self._time
+        self._tar.addfile(info, io.BytesIO(data))
+
+    def flush(self) -> None:
+        if self._gzip is not None:
+            self._gzip.flush()
+        self._raw.flush()
+
+    @property
+    def written(self) -> int:
+        return self._end if self._raw.closed else self._raw.tell()
+
+    def close(self) -> None:
+        self._tar.close()
+        if self._gzip is not None:
+            self._gzip.close()
+        self._end = self._raw.tell()
+        self._raw.close()

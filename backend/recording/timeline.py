@@ -1,0 +1,123 @@
+"""The files of a recording as they were at each of its samples, which hold only what was not as before."""
+
+from __future__ import annotations
+
+import errno
+import os
+from bisect import bisect_right
+from collections.abc import Iterator
+from itertools import pairwise
+
+from backend.errors import ParseError, os_error
+from backend.recording.manifest import MAX_SAMPLES, SAMPLES, Sample, parse_sample
+from backend.recording.trees import Tree
+
+_NEVER = -1
+
+
+class Timeline:
+    """`samples`: in the order in which they were taken; a recording from elsewhere has one. Raises ParseError.
+
+    A path is there at a sample when it, or something below it, was written later than it (or a folder above it) had gone.
+    """
+
+    def __init__(self, tree: Tree) -> None:
+        self._tree = tree
+        self.samples = _samples(tree) or (Sample(0, 0.0),)
+        self._written: dict[str, list[int]] = {}
+        self._gone: dict[str, list[int]] = {}
+        self._names: dict[str, set[str]] = {}
+        for number, sample in enumerate(self.samples[1:], 1):
+            for path in tree.below(f"{SAMPLES}/{sample.folder}/files"):
+                self._enter(path, number)
+            for path in sample.gone:
+                self._gone.setdefault(path, []).append(number)
+
+    def _enter(self, path: str, number: int) -> None:
+        while path:
+            numbers = self._written.setdefault(path, [])
+            if numbers and numbers[-1] == number:
+                return
+            numbers.append(number)
+            above, _, name = path.rpartition("/")
+            self._names.setdefault(above, set()).add(name)
+            path = above
+
+    def read(self, path: str, number: int) -> bytes:
+        """A file at a sample. OSError ENOENT."""
+        path = os.path.normpath(path)
+        written = _last(self._written.get(path), number)
+        if written < self._last_gone(path, number):
+            raise os_error(errno.ENOENT, path)
+        if written == _NEVER:
+            return self._tree.read(path)
+        return self._tree.read(f"{SAMPLES}/{self.samples[written].folder}/files{path}")
+
+    def listdir(self, path: str, number: int) -> list[str]:
+        """The names in a folder at a sample. OSError ENOENT."""
+        path = os.path.normpath(path)
+        if not self._written and not self._gone:
+            return self._tree.listdir(path)
+        gone = self._last_gone(path, number)
+        names = list(self._at_first(path))
+        if not names and _last(self._written.get(path), number) == _NEVER:
+            raise os_error(errno.ENOENT, path)
+        there = set(names)
+        names += [name for name in self._names.get(path, ()) if name not in there]
+        found = [
+            name
+            for name in names
+            if self._is_there(f"{path.rstrip('/')}/{name}", number, gone, name in there)
+        ]
+        if not found and gone > _last(self._written.get(path), number):
+            raise os_error(errno.ENOENT, path)
+        return found
+
+    def _is_there(self, path: str, number: int, gone_above: int, at_first: bool) -> bool:
+        written = _last(self._written.get(path), number)
+        if written == _NEVER and not at_first:
+            return False
+        return written >= max(gone_above, _last(self._gone.get(path), number))
+
+    def _at_first(self, path: str) -> list[str]:
+        try:
+            return self._tree.listdir(path)
+        except OSError:
+            return []
+
+    def _last_gone(self, path: str, number: int) -> int:
+        """When it, or a folder above it, had last gone."""
+        latest = _NEVER
+        while self._gone and path not in ("", "/"):
+            latest = max(latest, _last(self._gone.get(path), number))
+            path = path.rpartition("/")[0]
+        return latest
+
+
+def _last(numbers: list[int] | None, number: int) -> int:
+    """The last of them that is not after `number`."""
+    at = bisect_right(numbers, number) if numbers else 0
+    return numbers[at - 1] if numbers and at else _NEVER
+
+
+def _samples(tree: Tree) -> tuple[Sample, ...]:
+    try:
+        folders = sorted(name for name in tree.listdir(SAMPLES) if name.isascii() and name.isdigit())
+    except OSError:
+        return ()
+    if len(folders) > MAX_SAMPLES:
+        raise ParseError(f"the recording has more than {MAX_SAMPLES} samples", "")
+    out = tuple(_whole(tree, folders))
+    if any(later.at < earlier.at for earlier, later in pairwise(out)):
+        raise ParseError("the samples of the recording are not in the order of their times", "it is damaged")
+    return out
+
+
+def _whole(tree: Tree, folders: list[str]) -> Iterator[Sample]:
+    """Up to the first that was not ended."""
+    for folder in folders:
+        try:
+            raw = tree.read(f"{SAMPLES}/{folder}/sample.json")
+        except OSError:
+            return
+        yield parse_sample(raw, folder)
