@@ -11,7 +11,7 @@ from pathlib import Path
 from backend.errors import NotFound, os_error
 from backend.kernel import Call, Capabilities, Capability, Source
 from backend.recording.manifest import MANIFEST, Manifest, Sample, parse_manifest
-from backend.recording.timeline import Timeline
+from backend.recording.timeline import Events, Timeline
 from backend.recording.trees import open_tree
 
 _READ_ONLY = Capability(False, "a recording can be looked at but not changed")
@@ -54,6 +54,11 @@ class RecordedKernel:
     def samples(self) -> tuple[Sample, ...]:
         """At least one."""
         return self._timeline.samples
+
+    @property
+    def events(self) -> list[Events]:
+        """What had happened since the sample before, for each."""
+        return self._timeline.events
 
     @property
     def at(self) -> int:

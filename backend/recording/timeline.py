@@ -6,6 +6,7 @@ import errno
 import os
 from bisect import bisect_right
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import pairwise
 
 from backend.errors import ParseError, os_error
@@ -15,8 +16,16 @@ from backend.recording.trees import Tree
 _NEVER = -1
 
 
+@dataclass(frozen=True, slots=True)
+class Events:
+    """Processes that had begun and ended since the sample before."""
+
+    began: int = 0
+    ended: int = 0
+
+
 class Timeline:
-    """`samples`: in the order in which they were taken; a recording from elsewhere has one. Raises ParseError.
+    """`events`: for each sample. `samples`: in the order in which they were taken; a recording from elsewhere has one. Raises ParseError.
 
     A path is there at a sample when it, or something below it, was written later than it (or a folder above it) had gone.
     """
@@ -27,11 +36,21 @@ class Timeline:
         self._written: dict[str, list[int]] = {}
         self._gone: dict[str, list[int]] = {}
         self._names: dict[str, set[str]] = {}
+        self.events: list[Events] = [Events()]
+        alive = {name for name in self._at_first("/proc") if name.isdigit()}
         for number, sample in enumerate(self.samples[1:], 1):
-            for path in tree.below(f"{SAMPLES}/{sample.folder}/files"):
-                self._enter(path, number)
+            ended = {path[6:] for path in sample.gone if path.startswith("/proc/") and path[6:].isdigit()}
+            alive -= ended
             for path in sample.gone:
                 self._gone.setdefault(path, []).append(number)
+            began: set[str] = set()
+            for path in tree.below(f"{SAMPLES}/{sample.folder}/files"):
+                self._enter(path, number)
+                if path.endswith("/stat") and path.count("/") == 3 and path[6:-5].isdigit():
+                    began.add(path[6:-5])
+            began -= alive
+            alive |= began
+            self.events.append(Events(len(began), len(ended)))
 
     def _enter(self, path: str, number: int) -> None:
         while path:

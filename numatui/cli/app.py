@@ -92,6 +92,13 @@ def numatui(
             "--replay", metavar="PATH", help="A recorded machine: a folder or tarball with proc/ and sys/."
         ),
     ] = None,
+    at: Annotated[
+        str,
+        typer.Option(
+            metavar="PLACE",
+            help="Where in the recording: the number of a sample, a time (90s), or last. Default: its beginning.",
+        ),
+    ] = "",
     ascii: Annotated[
         bool, typer.Option("--ascii", help="The terminal UI with ASCII characters only (or NUMATUI_ASCII=1).")
     ] = False,
@@ -105,7 +112,7 @@ def numatui(
 
     Example: numatui --demo ps
     """
-    choice = Choice.of(live, demo, replay)
+    choice = Choice.of(live, demo, replay, at)
     context.obj = choice
     if ascii:
         os.environ["NUMATUI_ASCII"] = "1"
@@ -133,7 +140,7 @@ def with_optional_values(arguments: list[str]) -> list[str]:
             out.append(word)
             if not word.startswith("-") or word in ("--help", "-h"):
                 return out + rest
-            if word in ("--replay",) and rest:
+            if word in ("--replay", "--at") and rest:
                 out.append(rest.pop(0))
     return out
 

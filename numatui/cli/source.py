@@ -3,30 +3,39 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 import typer
 
 from backend.errors import NotSupported, UsageError
 from backend.kernel import Kernel
 
+if TYPE_CHECKING:
+    from backend.recording.kernel import RecordedKernel
+
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """`which` is None when the user did not say: commands take live, the TUI falls back to the demo by itself."""
+    """`which` is None when the user did not say: commands take live, the TUI falls back to the demo by itself. `at`: where a
+    recording begins."""
 
     which: Literal["live", "demo", "replay"] | None
     argument: str = ""
+    at: str = ""
 
     @classmethod
-    def of(cls, live: bool, demo: str | None, replay: str | None) -> Self:
+    def of(cls, live: bool, demo: str | None, replay: str | None, at: str = "") -> Self:
         """Raises UsageError when more than one is given."""
         if live + (demo is not None) + (replay is not None) > 1:
             raise UsageError("--live, --demo and --replay exclude each other", "give one of them")
         if demo is not None:
+            if at:
+                raise UsageError("--at is a place in a recording", "a demo begins at its beginning")
             return cls("demo", demo)
         if replay is not None:
-            return cls("replay", replay)
+            return cls("replay", replay, at)
+        if at:
+            raise UsageError("--at is a place in a recording", "give --replay PATH too")
         return cls("live" if live else None)
 
     def open(self) -> Kernel:
@@ -38,10 +47,30 @@ class Choice:
         if self.which == "replay":
             from backend.recording.kernel import RecordedKernel
 
-            return RecordedKernel(self.argument)
+            recording = RecordedKernel(self.argument)
+            if self.at:
+                recording.seek(place_in(recording, self.at))
+                recording.settle()
+            return recording
         from backend.live.kernel import LiveKernel
 
         return LiveKernel()
+
+
+def place_in(recording: RecordedKernel, text: str) -> int:
+    """`12` (the twelfth sample), `last`, or a time from its beginning (`90s`, `2m`): the last sample up to then. Raises
+    UsageError."""
+    from numatui.format import parse_duration
+
+    count = len(recording.samples)
+    if text == "last":
+        return count - 1
+    if text.isascii() and text.isdigit():
+        if not 1 <= int(text[:12]) <= count:
+            raise UsageError(f"the recording has no sample {text[:12]}", f"it has 1 to {count}")
+        return int(text) - 1
+    time = parse_duration(text)
+    return max(number for number, sample in enumerate(recording.samples) if sample.at <= max(time, 0))
 
 
 def kernel_of(context: typer.Context) -> Kernel:

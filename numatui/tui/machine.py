@@ -11,6 +11,7 @@ from backend.errors import NumatuiError
 from backend.kernel import Kernel
 from backend.live.kernel import LiveKernel, memory_nodes
 from backend.recording.manifest import Sample
+from backend.recording.timeline import Events
 
 CUT_OFF = "This recording was cut off: what came after its last whole sample is not there."
 SPEEDS = (0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0)
@@ -47,6 +48,11 @@ class Playback(SimulatedTime, Protocol):
     @property
     def samples(self) -> Sequence[Sample]:
         """In the order of their times."""
+        ...
+
+    @property
+    def events(self) -> Sequence[Events]:
+        """What had happened since the sample before, for each."""
         ...
 
     @property

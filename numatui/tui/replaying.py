@@ -10,7 +10,7 @@ from textual.app import SystemCommand
 from textual.screen import Screen
 
 from backend.recording.manifest import Sample
-from numatui.format import duration
+from backend.recording.timeline import Events
 from numatui.tui.demo import DemoApp
 from numatui.tui.keys import key
 from numatui.tui.machine import playback
@@ -53,7 +53,8 @@ class ReplayApp(DemoApp):
         if recording is None:
             super().action_scenarios()
             return
-        choices = [(str(number), told(sample, number)) for number, sample in enumerate(recording.samples)]
+        told_of = zip(recording.samples, recording.events, strict=True)
+        choices = [(str(number), told(number, *one)) for number, one in enumerate(told_of)]
         self.push_screen(Chooser("Samples", choices, str(recording.at)), self._chosen_sample)
 
     def _chosen_sample(self, answer: str | None) -> None:
@@ -82,7 +83,10 @@ class ReplayApp(DemoApp):
         super().set_speed(step)
 
 
-def told(sample: Sample, number: int) -> str:
-    """A sample in a list."""
-    at = duration(sample.at / 1e9)
-    return f"{number + 1:>5}   {at:>8}   {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(sample.wall))}"
+def told(number: int, sample: Sample, events: Events) -> str:
+    """A sample in a list: its number, time, and what had happened."""
+    minutes, seconds = divmod(sample.at / 1e9, 60)
+    wall = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(sample.wall))
+    counts = ((events.began, "began"), (events.ended, "ended"))
+    happened = ", ".join(f"{count} {what}" for count, what in counts if count)
+    return f"{number + 1:>5}  {minutes:>4.0f}:{seconds:04.1f}  {wall}  {happened}".rstrip()

@@ -72,6 +72,9 @@ def test_every_sample_is_the_machine_as_it_was(tmp_path: Path, ending: str) -> N
     sink.close()
     replayed = RecordedKernel(tmp_path / f"r{ending}")
     assert len(replayed.samples) == len(was)
+    for before, after, events in zip(was, was[1:], replayed.events[1:], strict=False):
+        assert events.began == len(set(after[1]) - set(before[1]))
+        assert events.ended == len(set(before[1]) - set(after[1]))
     for number in (*range(len(was)), *reversed(range(len(was)))):
         replayed.seek(number)
         replayed.settle()

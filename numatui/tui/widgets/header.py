@@ -66,8 +66,9 @@ class Header(Widget):
             groups.append([(f"every {app.interval:g} s", "dim")])
         recording = playback(app.kernel)
         if recording is not None:
-            groups.append([(f"  sample {recording.at + 1}/{len(recording.samples)}", "bold")])
-        if time is not None:
+            pace = f"  {recording.speed:g}x" if recording.speed else "  stands still"
+            groups.append([(f"  sample {recording.at + 1}/{len(recording.samples)}", "bold"), (pace, "dim")])
+        elif time is not None:
             groups.append(
                 [("  time stands still", "warn") if not time.speed else (f"  time {time.speed:g}x", "dim")]
             )

@@ -1,0 +1,142 @@
+"""record, --replay and --at on the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from backend.recording.kernel import RecordedKernel
+from tests.cli.running import Cli, one_line
+
+
+def test_a_recording_is_read_as_the_machine_was(cli: Cli, tmp_path: Path) -> None:
+    path = str(tmp_path / "r.tar.gz")
+    report = cli.json("--demo", "record", path, "--for", "12s", "--interval", "2s")
+    assert report["schema"] == "numatui/record/1"
+    assert (report["samples"], report["ended"]) == (7, "done")
+    assert report["bytes"] == os.path.getsize(path)
+    first = cli.json("--replay", path, "ps")["processes"]
+    demo = cli.json("--demo", "ps")["processes"]
+    assert first == demo
+    last = cli.json("--replay", path, "--at", "last", "ps")["processes"]
+    assert last != first
+    assert cli.json("--replay", path, "--at", "7", "ps")["processes"] == last
+    assert cli.json("--replay", path, "--at", "1m", "ps")["processes"] == last
+    assert cli.json("--replay", path, "--at", "1s", "ps")["processes"] == first
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--at", "1", "ps"), "give --replay"),
+        (("--demo", "--at", "1", "ps"), "demo begins"),
+        (("--demo", "record", "x.zip"), "cannot be written as .zip"),
+        (("--demo", "record", "--for", "soon"), "not a time"),
+        (("--demo", "record", "--max-size", "1k"), "too small"),
+        (("--replay", "nothing.tar", "ps"), "cannot be read"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_one_line(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], says: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, err = cli(*arguments)
+    assert code != 0
+    assert not out
+    assert one_line(err)
+    assert says in err
+    assert not list(tmp_path.iterdir())
+
+
+def test_places_that_are_not_there_are_refused(cli: Cli, tmp_path: Path) -> None:
+    path = str(tmp_path / "r.tar")
+    cli.json("--demo", "record", path, "--for", "once")
+    for place in ("0", "2", "-1", "x", "99999999999999999999"):
+        code, _, err = cli("--replay", path, "--at", place, "ps")
+        assert code == 2
+        assert one_line(err)
+    code, _, err = cli("--replay", path, "record", str(tmp_path / "again.tar"))
+    assert code == 5
+    assert one_line(err)
+
+
+def test_a_recording_stays_below_its_size(cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "r.tar"
+    report = cli.json("--demo", "record", str(path), "--for", "10m", "--max-size", "5M")
+    assert report["ended"] == "size"
+    assert path.stat().st_size <= 5 << 20
+    assert len(RecordedKernel(path).samples) == report["samples"] > 1
+
+
+def test_a_recording_is_named_after_its_machine(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    report = cli.json("--demo", "scheduler-moves", "record", "--for", "once")
+    assert report["file"].startswith("numatui-scheduler-moves-")
+    assert [one.name for one in tmp_path.iterdir()] == [report["file"]]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_whatever_ends_it_the_samples_taken_are_kept(tmp_path: Path, number: signal.Signals) -> None:
+    path = tmp_path / "r.tar.gz"
+    child = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "numatui",
+            "--live",
+            "record",
+            str(path),
+            "--for",
+            "10m",
+            "-i",
+            "50ms",
+            "--json",
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+    def samples() -> int:
+        try:
+            return len(RecordedKernel(path).samples)
+        except Exception:
+            return 0
+
+    end = time.monotonic() + 60
+    while samples() < 3:
+        assert child.poll() is None, child.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    child.send_signal(number)
+    out, err = child.communicate(timeout=60)
+    replayed = RecordedKernel(path)
+    assert len(replayed.samples) >= 3
+    assert str(os.getpid()) in replayed.listdir("/proc")
+    if number == signal.SIGKILL:
+        assert replayed.cut_off
+    else:
+        assert child.returncode == 0, err
+        assert json.loads(out)["ended"] == "stopped"
+        assert json.loads(out)["samples"] == len(replayed.samples)
+
+
+def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
+    done = subprocess.run(
+        ["sh", "-c", f"ulimit -f 8; exec {sys.executable} -m numatui --demo record r.tar --for 10s"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.getcwd()},
+    )
+    assert done.returncode == 1
+    assert one_line(done.stderr)
+    assert "large" in done.stderr
