@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from backend.errors import NumatuiError, UsageError
@@ -55,10 +56,15 @@ def run(app: NumatuiApp) -> None:
     if clock is not None:
         clock.start()
     try:
-        app.run()
+        app.run(mouse=not in_screen())
     finally:
         if clock is not None:
             clock.stop()
+
+
+def in_screen() -> bool:
+    """Inside of GNU screen, which holds Escape back until the next key where a program has asked for the mouse (4.9)."""
+    return "STY" in os.environ
 
 
 def open_scenario_instead(name: str, machine: Machine) -> Machine:

@@ -128,3 +128,16 @@ def test_closing_the_window_ends_it(tmp_path: Path) -> None:
     while Path(f"/proc/{pid}").exists():
         assert time.monotonic() < end, "it goes on without a terminal"
         time.sleep(0.05)
+
+
+@pytest.mark.parametrize(("screen", "asked"), [("", "1"), ("STY=1.pts-0.host ", "0")])
+def test_inside_of_screen_it_leaves_the_mouse_alone(tmp_path: Path, screen: str, asked: str) -> None:
+    one = Terminal(tmp_path, (80, 24))
+    try:
+        one.keys(f"{screen}{sys.executable} -m numatui --demo", "Enter")
+        one.until(lambda: "COMMAND" in one.text())
+        assert one.tmux("display-message", "-p", "#{mouse_any_flag}").strip() == asked
+        one.keys("q")
+        one.restored()
+    finally:
+        one.close()
