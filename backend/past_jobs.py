@@ -91,6 +91,33 @@ def list_jobs(directory: Path) -> tuple[list[PastJob], list[str]]:
     return jobs, problems
 
 
+Known = dict[Path, tuple[int, JobState]]
+"""Journals as they were: their sizes and how their jobs stood."""
+
+
+def changed_jobs(directory: Path, known: Known) -> list[PastJob]:
+    """The jobs that are not as they were at the last call, the oldest first. `known`: what it remembers from call to call, in the
+    beginning nothing. What cannot be read is left out. Never raises."""
+    out: list[PastJob] = []
+    try:
+        paths = sorted(directory.glob("*.jsonl"))
+    except OSError:
+        return []
+    for path in paths:
+        before = known.get(path)
+        try:
+            size = path.stat().st_size
+            if before is not None and before[0] == size and before[1] != "running":
+                continue
+            job = read_job(path)
+        except (NumatuiError, OSError):
+            continue
+        known[path] = (size, job.state)
+        if known[path] != before:
+            out.append(job)
+    return sorted(out, key=lambda one: one.at)
+
+
 def find_job(directory: Path, name: str | None) -> PastJob:
     """The job of this name, or the newest that moved something and was not taken back. Raises NotFound, ParseError."""
     if name is not None:

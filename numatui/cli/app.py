@@ -25,6 +25,7 @@ from numatui.cli import (
     plan,
     ps,
     record,
+    schema,
     show,
     undo,
 )
@@ -47,6 +48,7 @@ COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
     "bench": bench.bench,
     "keys": keys.keys,
     "doctor": doctor.doctor,
+    "schema": schema.schema,
 }
 
 ClickException: Any = typer.BadParameter.__mro__[2]

@@ -121,6 +121,7 @@ def set_mems(
     dry_run: DryRun = False,
     yes: Yes = False,
     json: output.Json = False,
+    csv: output.Csv = False,
 ) -> None:
     """Set the nodes that a cpuset may use. Its processes' pages move with it, and so do their memory policies.
 
@@ -132,7 +133,13 @@ def set_mems(
     kernel = kernel_of(context)
     wanted = NodeSet.parse(mems, read_topology(kernel).ids)
     _carry_out(
-        kernel, foretell_mems(kernel, name, wanted, memory_migrate), "cpuset-set-mems", dry_run, yes, json
+        kernel,
+        foretell_mems(kernel, name, wanted, memory_migrate),
+        "cpuset-set-mems",
+        dry_run,
+        yes,
+        json,
+        csv,
     )
 
 
@@ -145,6 +152,7 @@ def attach(
     dry_run: DryRun = False,
     yes: Yes = False,
     json: output.Json = False,
+    csv: output.Csv = False,
 ) -> None:
     """Put processes into a cpuset. Their pages move to its nodes, and their memory policies follow.
 
@@ -154,21 +162,25 @@ def attach(
 
     kernel = kernel_of(context)
     _carry_out(
-        kernel, foretell_attach(kernel, name, pids, memory_migrate), "cpuset-attach", dry_run, yes, json
+        kernel, foretell_attach(kernel, name, pids, memory_migrate), "cpuset-attach", dry_run, yes, json, csv
     )
 
 
-def _carry_out(kernel: Kernel, change: Change, schema: str, dry_run: bool, yes: bool, json: bool) -> None:
+def _carry_out(
+    kernel: Kernel, change: Change, schema: str, dry_run: bool, yes: bool, json: bool, csv: bool
+) -> None:
     """Say what will move, ask, do it, say what has moved."""
     from backend.cpusets import apply
 
     if kernel.source == "replay" and not dry_run:
         raise NotSupported("a recording cannot be changed", "--dry-run says what would move")
-    if not json:
+    if not (json or csv):
         _print_change(change)
     if dry_run:
         if json:
             output.print_json(schema, {"plan": _change_document(change), "outcome": None})
+        elif csv:
+            output.print_csv_of(_change_document(change)["processes"])
         return
     if not yes:
         if not sys.stdin.isatty():
@@ -180,6 +192,8 @@ def _carry_out(kernel: Kernel, change: Change, schema: str, dry_run: bool, yes: 
     result = apply(kernel, change)
     if json:
         output.print_json(schema, {"plan": _change_document(change), "outcome": _result_document(result)})
+    elif csv:
+        output.print_csv_of(_result_document(result)["processes"])
     else:
         _print_result(result)
     for one in result.errors:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from backend.doctor.check import Check
 
 
-def doctor(context: typer.Context, json: output.Json = False) -> None:
+def doctor(context: typer.Context, json: output.Json = False, csv: output.Csv = False) -> None:
     """Check kernel, permissions and features, and say how to fix what is missing.
 
     Example: numatui doctor
@@ -25,23 +25,16 @@ def doctor(context: typer.Context, json: output.Json = False) -> None:
 
     kernel = kernel_of(context)
     checks = examine(kernel)
+    documents = [
+        {"name": c.name, "state": c.state, "text": output.exact(c.text), "fix": output.exact(c.fix)}
+        for c in checks
+    ]
     if json:
         output.print_json(
-            "doctor",
-            {
-                "source": kernel.source,
-                "host": output.exact(kernel.name),
-                "checks": [
-                    {
-                        "name": c.name,
-                        "state": c.state,
-                        "text": output.exact(c.text),
-                        "fix": output.exact(c.fix),
-                    }
-                    for c in checks
-                ],
-            },
+            "doctor", {"source": kernel.source, "host": output.exact(kernel.name), "checks": documents}
         )
+    elif csv:
+        output.print_csv_of(documents)
     elif sys.stdout.isatty():
         _print_wrapped(checks, shutil.get_terminal_size().columns)
     else:

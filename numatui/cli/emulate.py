@@ -30,6 +30,7 @@ def emulate(
         ),
     ] = "",
     json: output.Json = False,
+    csv: output.Csv = False,
 ) -> None:
     """Run a scenario and report the outcome of every step, placements, counters and simulated times.
 
@@ -41,11 +42,14 @@ def emulate(
     if compare:
         if trace or seed is not None:
             raise UsageError("--compare runs the scenario as it is", "leave --trace and --seed out")
-        _compare(file, compare, json)
+        _compare(file, compare, json, csv)
         return
     report = run_scenario(load(file), seed=seed, trace=trace)
     if json:
         output.print_json("emulate", report)
+        return
+    if csv:
+        output.print_csv_of(report["trace"] if trace else report["steps"])
         return
     if trace:
         print_trace(report["trace"])
@@ -53,7 +57,7 @@ def emulate(
     _print(report)
 
 
-def _compare(file: str, names: str, json: bool) -> None:
+def _compare(file: str, names: str, json: bool, csv: bool) -> None:
     from backend.emulator.compare import compare
     from backend.emulator.profile import PROFILES
     from backend.emulator.scenarios import load
@@ -65,6 +69,9 @@ def _compare(file: str, names: str, json: bool) -> None:
     report = compare(lambda profile: load(file, profile), list(dict.fromkeys(profiles)))
     if json:
         output.print_json("compare", report)
+        return
+    if csv:
+        output.print_csv_of([{"profile": name, **figures} for name, figures in report["profiles"].items()])
         return
     print_comparison(report["profiles"])
 

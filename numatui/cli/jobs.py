@@ -3,18 +3,35 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from backend.errors import UsageError
+from backend.kernel import Kernel
 from numatui.cli import output
+from numatui.cli.progress import cancelled_by_signals
 from numatui.cli.source import live_kernel_of
+from numatui.cli.watching import ticks
 
+_POLL = 300_000_000
 if TYPE_CHECKING:
     from backend.past_jobs import PastJob
 
 
-def jobs(context: typer.Context, json: output.Json = False, csv: output.Csv = False) -> None:
+def jobs(
+    context: typer.Context,
+    follow: Annotated[
+        bool,
+        typer.Option(
+            "--follow",
+            help="What is under way, and from then on whatever begins, goes on or ends, a line each; Ctrl-C ends it.",
+        ),
+    ] = False,
+    json: output.Json = False,
+    csv: output.Csv = False,
+) -> None:
     """List migrations, the newest first: who was moved, how it ended, what can be taken back.
 
     Example: numatui jobs
@@ -22,7 +39,14 @@ def jobs(context: typer.Context, json: output.Json = False, csv: output.Csv = Fa
     from backend.journal import state_dir
     from backend.past_jobs import list_jobs
 
-    live_kernel_of(context, "jobs")
+    kernel = live_kernel_of(context, "jobs")
+    if follow:
+        if csv:
+            raise UsageError(
+                "--follow and --csv exclude each other", "--follow --json prints a document a line"
+            )
+        _follow(kernel, state_dir(), json)
+        return
     found, problems = list_jobs(state_dir())
     if json:
         output.print_json("jobs", {"jobs": [_document(one) for one in found], "problems": problems})
@@ -55,6 +79,27 @@ def jobs(context: typer.Context, json: output.Json = False, csv: output.Csv = Fa
         print("no jobs yet")
     for one in problems:
         output.note(one)
+
+
+def _follow(kernel: Kernel, folder: Path, json: bool) -> None:
+    """Journals are read again when they have changed."""
+    from backend.past_jobs import Known, changed_jobs
+
+    known: Known = {}
+    first = True
+    with cancelled_by_signals() as cancel:
+        for _ in ticks(kernel, _POLL, 0, cancel):
+            for job in changed_jobs(folder, known):
+                if first and job.state != "running":
+                    continue
+                if json:
+                    output.print_json("job", _document(job), line=True)
+                else:
+                    print(
+                        f"{time.strftime('%H:%M:%S')}  {job.job}  {job.identity.pid} {output.printable(job.command, 40)}  "
+                        f"{_arrows(job)}  {output.size(job.moved)}  {state_of(job)}"
+                    )
+            first = False
 
 
 def state_of(job: PastJob) -> str:

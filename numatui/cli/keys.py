@@ -5,7 +5,7 @@ from __future__ import annotations
 from numatui.cli import output
 
 
-def keys(json: output.Json = False) -> None:
+def keys(json: output.Json = False, csv: output.Csv = False) -> None:
     """List the keys of the terminal UI with the names by which `keys:` in config.yaml gives them others.
 
     Example: numatui keys
@@ -13,9 +13,10 @@ def keys(json: output.Json = False) -> None:
     from numatui.tui.keys import all_bindings
 
     found = all_bindings()
+    documents = [{"name": name, "keys": keys, "does": does} for name, keys, does in found]
     if json:
-        output.print_json(
-            "keys", {"keys": [{"name": name, "keys": keys, "does": does} for name, keys, does in found]}
-        )
+        output.print_json("keys", {"keys": documents})
+    elif csv:
+        output.print_csv_of(documents)
     else:
         output.print_table(["NAME", "KEYS", "DOES"], [list(one) for one in found])

@@ -14,7 +14,7 @@ from backend.plan import Plan
 from backend.prepare import prepare
 from numatui.cli import output
 from numatui.cli.move_options import All, Budget, MaxRate, MethodName, Workers, Yes, options_of
-from numatui.cli.plan import Cgroup, From, To, Tree, Vma, document, print_plan
+from numatui.cli.plan import Cgroup, From, To, Tree, Vma, document, print_plan, print_plan_csv
 from numatui.cli.progress import ProgressBar, cancelled_by_signals, confirm
 from numatui.cli.source import kernel_of
 
@@ -47,6 +47,7 @@ def migrate(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
     yes: Yes = False,
     json: output.Json = False,
+    csv: output.Csv = False,
 ) -> None:
     """Move pages between nodes while the process runs. Reads the placement again and says what moved and what did not.
 
@@ -75,18 +76,20 @@ def migrate(
             confinements = _confinements(kernel, plan)
             settled = [one for one in plan.warnings if one.code not in ("policy", "cpuset")]
             plan = replace(plan, warnings=tuple(settled))
-        if not json:
+        if not (json or csv):
             print_plan(plan)
             for one in confinements:
                 output.note(f"cpuset: {_concerned(one)}")
         if dry_run:
             if json:
                 output.print_json("plan", {**document(plan), **_cpusets_document(confinements)})
+            elif csv:
+                print_plan_csv(plan)
             return
         confirm(plan.bytes, yes, also=bool(confinements))
         options = replace(options, cpusets=tuple((one.path, str(one.mems)) for one in confinements))
         _widen(kernel, confinements)
-        outcomes, errors = carry_out(kernel, plan, options, quiet=json)
+        outcomes, errors = carry_out(kernel, plan, options, quiet=json or csv)
         said = _narrow(kernel, confinements, outcomes, errors)
     from numatui.cli.outcomes import exit_with, outcome_document, print_outcome
 
@@ -102,6 +105,8 @@ def migrate(
                 **_cpusets_document(confinements),
             },
         )
+    elif csv:
+        output.print_csv_of([outcome_document(one) for one in outcomes])
     else:
         for one in outcomes:
             print_outcome(one)

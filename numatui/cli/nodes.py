@@ -2,31 +2,44 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import typer
 
+from backend.activity import Activity, Meter
+from backend.kernel import Kernel
 from backend.topology import Node, Topology, read_topology
 from numatui.cli import output
+from numatui.cli.progress import cancelled_by_signals
 from numatui.cli.source import kernel_of
+from numatui.cli.watching import Count, Watch, interval_of, ticks
+
+_RATES = ("numa_hit", "numa_miss", "numa_foreign", "other_node")
+"""Of numastat: allocated where wanted; here though wanted elsewhere; elsewhere though wanted here; here by a CPU of another node."""
 
 
-def nodes(context: typer.Context, json: output.Json = False, csv: output.Csv = False) -> None:
+def nodes(
+    context: typer.Context,
+    watch: Watch = None,
+    count: Count = 0,
+    json: output.Json = False,
+    csv: output.Csv = False,
+) -> None:
     """List the nodes: memory, CPUs, distances, allocation counters, latency and bandwidth.
 
-    Example: numatui nodes --json
+    With --watch what happens on them: CPU load, free memory, pages allocated and migrated a second.
+
+    Example: numatui nodes --watch 1
     """
+    interval = interval_of(watch, count)
     kernel = kernel_of(context)
     topology = read_topology(kernel)
+    if interval is not None:
+        _watch(kernel, interval, count, json, csv)
+        return
     if json:
-        output.print_json(
-            "nodes",
-            {
-                "source": kernel.source, "host": output.exact(kernel.name), "page_size": kernel.page_size,
-                "nodes": [_document(node, topology) for node in topology.nodes],
-                "offline_cpus": list(topology.offline_cpus), "warnings": list(topology.warnings),
-            },
-        )  # fmt: skip
+        output.print_json("nodes", _whole(kernel, topology))
         return
     columns = ["node", "cpus", "total", "free", "file", "anon", "huge"]
     values = [
@@ -38,6 +51,74 @@ def nodes(context: typer.Context, json: output.Json = False, csv: output.Csv = F
         output.print_csv(columns, values)
         return
     _print(topology, columns, values)
+
+
+def _whole(kernel: Kernel, topology: Topology) -> dict[str, Any]:
+    return {
+        "source": kernel.source, "host": output.exact(kernel.name), "page_size": kernel.page_size,
+        "nodes": [_document(node, topology) for node in topology.nodes],
+        "offline_cpus": list(topology.offline_cpus), "warnings": list(topology.warnings),
+    }  # fmt: skip
+
+
+def _watch(kernel: Kernel, interval: int, count: int, json: bool, csv: bool) -> None:
+    """The first reading is what the next is compared with; nothing is printed of it."""
+    meter, number = Meter(), 0
+    with cancelled_by_signals() as cancel:
+        for at in ticks(kernel, interval, count + 1 if count else 0, cancel):
+            topology = read_topology(kernel)
+            activity = meter.read(kernel, topology, kernel.clock())
+            if number:
+                _print_activity(kernel, topology, activity, at, number == 1, json, csv)
+            number += 1
+
+
+def _print_activity(
+    kernel: Kernel, topology: Topology, activity: Activity, at: float, first: bool, json: bool, csv: bool
+) -> None:
+    if json:
+        more = {
+            "at": at,
+            "busy": {str(node): share for node, share in activity.busy.items()},
+            "rates": {str(node): dict(rates) for node, rates in activity.rates.items()},
+            "machine_rates": dict(activity.machine),
+        }
+        output.print_json("nodes", {**_whole(kernel, topology), **more}, line=True)
+        return
+    rows: list[list[Any]] = []
+    for node in topology.nodes:
+        rates = activity.rates.get(node.id, {})
+        rows.append(
+            [
+                round(at, 3),
+                node.id,
+                activity.busy.get(node.id),
+                node.free,
+                *[rates.get(name) for name in _RATES],
+            ]
+        )
+    if csv:
+        output.print_csv(
+            ["at", "node", "busy", "free", *[f"{name}_pages_per_second" for name in _RATES]],
+            [["" if value is None else value for value in row] for row in rows],
+            heading=first,
+        )
+        return
+    moved = activity.machine.get("pgmigrate_success", 0.0)
+    heads = [">AT", ">NODE", ">CPU", ">FREE", ">HIT/s", ">MISS/s", ">FOREIGN/s", ">OTHER/s"]
+    output.print_table(
+        heads,
+        [
+            [f"{row[0]:.1f}", str(row[1]), output.percent(row[2]), output.size(row[3]), *map(_rate, row[4:])]
+            for row in rows
+        ],
+    )
+    bytes_moved = f", {output.size(moved * kernel.page_size)}/s" if moved else ""
+    sys.stdout.write(f"    migrated {_rate(moved)} pages/s{bytes_moved}\n\n")
+
+
+def _rate(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0f}" if value >= 10 or not value else f"{value:.1f}"
 
 
 def _document(node: Node, topology: Topology) -> dict[str, Any]:

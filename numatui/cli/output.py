@@ -21,6 +21,7 @@ __all__ = [
     "note",
     "percent",
     "print_csv",
+    "print_csv_of",
     "print_json",
     "print_table",
     "printable",
@@ -31,17 +32,42 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Csv = Annotated[bool, typer.Option("--csv", help="Print comma-separated values.")]
 
 
-def print_json(schema: str, document: dict[str, Any]) -> None:
-    """One document, ASCII only, so that nothing in it can reach a terminal as an escape."""
-    json.dump({"schema": f"numatui/{schema}/1", **document}, sys.stdout, indent=1, default=str)
+def print_json(schema: str, document: dict[str, Any], line: bool = False) -> None:
+    """One document (numatui/schemas has the schema), ASCII only, so that nothing in it can reach a terminal as an escape.
+    `line`: on one line."""
+    json.dump(
+        {"schema": f"numatui/{schema}/1", **document}, sys.stdout, indent=None if line else 1, default=str
+    )
     sys.stdout.write("\n")
 
 
-def print_csv(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+def print_csv(columns: Sequence[str], rows: Sequence[Sequence[object]], heading: bool = True) -> None:
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(columns)
+    if heading:
+        writer.writerow(columns)
     for row in rows:
         writer.writerow([printable(value, 4096) if isinstance(value, str) else value for value in row])
+
+
+def print_csv_of(documents: Sequence[dict[str, Any]]) -> None:
+    """Documents as rows: what is inside of another gets both names (`before.0`), lists are words. Columns: all that there are."""
+    flat = [_flat(one) for one in documents]
+    columns = list(dict.fromkeys(name for one in flat for name in one))
+    print_csv(columns, [[one.get(name, "") for name in columns] for one in flat])
+
+
+def _flat(document: dict[str, Any], before: str = "") -> dict[str, object]:
+    out: dict[str, object] = {}
+    for name, value in document.items():
+        if isinstance(value, dict):
+            out |= _flat(value, f"{before}{name}.")
+        elif isinstance(value, list | tuple):
+            out[before + name] = " ".join(
+                " ".join(map(str, one.values())) if isinstance(one, dict) else str(one) for one in value
+            )
+        else:
+            out[before + name] = "" if value is None else value
+    return out
 
 
 def print_table(

@@ -75,16 +75,21 @@ def plan(
     if json:
         output.print_json("plan", document(made))
     elif csv:
-        output.print_csv(
-            ["pid", "from", "to", "pages", "bytes"],
-            [
-                [one.process.pid, move.source, move.target, move.pages, move.bytes]
-                for one in made.processes
-                for move in one.moves
-            ],
-        )
+        print_plan_csv(made)
     else:
         print_plan(made)
+
+
+def print_plan_csv(plan: Plan) -> None:
+    """A row for each process and pair of nodes."""
+    output.print_csv(
+        ["pid", "from", "to", "pages", "bytes"],
+        [
+            [one.process.pid, move.source, move.target, move.pages, move.bytes]
+            for one in plan.processes
+            for move in one.moves
+        ],
+    )
 
 
 def check_method(text: str) -> Method:

@@ -8,12 +8,15 @@ from typing import Annotated, Any
 import typer
 
 from backend.errors import NotFound, UsageError
+from backend.kernel import Kernel
 from backend.locate import NEVER
 from backend.process import Process
 from backend.survey import Row, Surveyor
-from backend.topology import read_topology
+from backend.topology import Topology, read_topology
 from numatui.cli import output
+from numatui.cli.progress import cancelled_by_signals
 from numatui.cli.source import kernel_of
+from numatui.cli.watching import Count, Watch, begin_block, interval_of, ticks
 from numatui.format import parse_size
 from numatui.process_tree import as_tree
 
@@ -36,6 +39,8 @@ def ps(
     exact: Annotated[
         bool, typer.Option("--exact", help="Read numa_maps of large processes too, which holds them up.")
     ] = False,
+    watch: Watch = None,
+    count: Count = 0,
     json: output.Json = False,
     csv: output.Csv = False,
 ) -> None:
@@ -43,21 +48,49 @@ def ps(
 
     Example: numatui ps --sort local postgres
     """
+    interval = interval_of(watch, count)
     kernel = kernel_of(context)
-    topology = read_topology(kernel)
+    surveyor = Surveyor(kernel, read_topology(kernel), large=NEVER if exact else None)
     least = parse_size(minimum)
-    seen: set[str] = set()
 
-    def wanted(process: Process) -> bool:
-        seen.update((process.user, str(process.uid)))
-        return matches(process, pattern or [], user)
+    def read(first: bool) -> list[Row]:
+        seen: set[str] = set()
 
-    rows = Surveyor(kernel, topology, large=NEVER if exact else None).read(wanted)
-    if user is not None and user not in seen:
-        raise NotFound(f"no process belongs to the user '{user}'", "numatui ps lists those there are")
-    rows = _sorted([row for row in rows if row.resident >= least], sort, topology.ids)
-    if pattern and not rows:
-        raise NotFound(f"no process matches {' '.join(pattern)}", "numatui ps without a pattern lists all")
+        def wanted(process: Process) -> bool:
+            seen.update((process.user, str(process.uid)))
+            return matches(process, pattern or [], user)
+
+        rows = surveyor.read(wanted)
+        if first and user is not None and user not in seen:
+            raise NotFound(f"no process belongs to the user '{user}'", "numatui ps lists those there are")
+        rows = _sorted([row for row in rows if row.resident >= least], sort, surveyor.topology.ids)
+        if first and pattern and not rows:
+            raise NotFound(
+                f"no process matches {' '.join(pattern)}", "numatui ps without a pattern lists all"
+            )
+        return rows
+
+    if interval is None:
+        _show(kernel, surveyor.topology, read(True), tree, json, csv)
+        return
+    with cancelled_by_signals() as cancel:
+        first = True
+        for at in ticks(kernel, interval, count, cancel):
+            surveyor.topology = read_topology(kernel)
+            _show(kernel, surveyor.topology, read(first), tree, json, csv, at)
+            first = False
+
+
+def _show(
+    kernel: Kernel,
+    topology: Topology,
+    rows: list[Row],
+    tree: bool,
+    json: bool,
+    csv: bool,
+    at: float | None = None,
+) -> None:
+    """`at`: seconds since the first of several."""
     ids = list(topology.memory_ids | topology.ids)
     depth: dict[int, int] = {}
     if tree:
@@ -69,24 +102,28 @@ def ps(
             "ps",
             {
                 "source": kernel.source, "host": output.exact(kernel.name), "page_size": kernel.page_size, "nodes": ids,
-                "processes": [_document(row) for row in rows],
+                "processes": [_document(row) for row in rows], **({} if at is None else {"at": at}),
             },
+            line=at is not None,
         )  # fmt: skip
     elif csv:
         output.print_csv(
-            ["pid", "user", "command", "cpu", "node", "rss", "local", "policy", "cpuset", "way", "age_seconds",
+            [*([] if at is None else ["at"]), "pid", "user", "command", "cpu", "node", "rss", "local", "policy", "cpuset", "way", "age_seconds",
              *[f"node{n}" for n in ids], *[f"error{n}" for n in ids]],
             [
-                [row.process.pid, row.process.user, row.process.command, row.process.cpu, row.node, row.resident,
+                [*([] if at is None else [round(at, 3)]), row.process.pid, row.process.user, row.process.command, row.process.cpu, row.node, row.resident,
                  "" if row.local is None else round(row.local, 4), row.policy, row.process.cpuset,
                  row.way, round(row.age / 1e9, 3),
                  *[row.by_node.get(n, 0) if row.by_node is not None else "" for n in ids],
                  *[row.error.get(n, 0) if row.by_node is not None else "" for n in ids]]
                 for row in rows
             ],
+            heading=not at,
         )  # fmt: skip
     else:
-        _print(rows, ids, depth)
+        if at is not None:
+            begin_block(at)
+        _print(rows, ids, depth, quiet=at is not None)
 
 
 def matches(process: Process, patterns: list[str], user: str | None) -> bool:
@@ -152,7 +189,7 @@ def _document(row: Row) -> dict[str, Any]:
     }
 
 
-def _print(rows: list[Row], ids: list[int], depth: dict[int, int]) -> None:
+def _print(rows: list[Row], ids: list[int], depth: dict[int, int], quiet: bool = False) -> None:
     columns: list[str] = [
         ">PID", "USER", "COMMAND", ">CPU@N", ">RSS", ">LOCAL",
         *[f">N{node}" for node in ids], "POLICY", "CPUSET",
@@ -171,7 +208,7 @@ def _print(rows: list[Row], ids: list[int], depth: dict[int, int]) -> None:
             _about(row, output.percent(row.local)), *amounts, row.policy, process.cpuset,
         ])  # fmt: skip
     output.print_table(columns, cells, flexible=2)
-    for text in notes(rows):
+    for text in [] if quiet else notes(rows):
         output.note(text)
 
 

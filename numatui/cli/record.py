@@ -48,6 +48,7 @@ def record(
         str, typer.Option("--max-size", help="Stop before the file is larger than this.")
     ] = "256M",
     json: output.Json = False,
+    csv: output.Csv = False,
 ) -> None:
     """Record this machine (or a demo) over time: samples of its files in /proc and /sys, each with what has changed.
 
@@ -75,7 +76,7 @@ def record(
         finally:
             with suppress(OSError):
                 sink.close()
-    _report(path, kernel, taken, why, sink.written, json)
+    _report(path, kernel, taken, why, sink.written, json, csv)
 
 
 def replay(
@@ -110,7 +111,9 @@ def _take(
             return taken, "stopped"
 
 
-def _report(path: Path, kernel: Kernel, taken: list[Taken], why: str, written: int, json: bool) -> None:
+def _report(
+    path: Path, kernel: Kernel, taken: list[Taken], why: str, written: int, json: bool, csv: bool
+) -> None:
     later = taken[1:]
     document = {
         "file": output.exact(str(path)),
@@ -122,6 +125,9 @@ def _report(path: Path, kernel: Kernel, taken: list[Taken], why: str, written: i
     }
     if json:
         output.print_json("record", document)
+        return
+    if csv:
+        output.print_csv_of([document])
         return
     end = {
         "done": "",

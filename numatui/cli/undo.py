@@ -25,6 +25,7 @@ def undo(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
     yes: Yes = False,
     json: output.Json = False,
+    csv: output.Csv = False,
 ) -> None:
     """Move the pages that a job moved, and only those, back to where they came from. Also after a job was interrupted.
 
@@ -39,7 +40,7 @@ def undo(
     past = find_job(state_dir(), job)
     check_undo(kernel, past)
     amount = sum(chunk.pages * chunk.page_size for chunk in past.chunks)
-    if not json:
+    if not (json or csv):
         moves = " ".join(f"{move.target}→{move.source}" for move in reversed(past.moves))
         print(
             f"job {past.job} ({state_of(past)}) of process {past.identity.pid} "
@@ -53,14 +54,18 @@ def undo(
     if dry_run:
         if json:
             output.print_json("undo", {"undoes": past.job, "bytes": amount, "outcome": None})
+        elif csv:
+            output.print_csv_of([{"undoes": past.job, "bytes": amount}])
         return
     confirm(amount, yes, "Take back up to")
     with ExitStack() as stack, cancelled_by_signals() as cancel:
         options = options_of(kernel, stack, "auto", budget, workers, max_rate, move_all=False)
-        with ProgressBar(past.identity.pid, json) as show:
+        with ProgressBar(past.identity.pid, json or csv) as show:
             outcome = undo_job(kernel, past, options, show, cancel)
     if json:
         output.print_json("undo", {"undoes": past.job, "bytes": amount, "outcome": outcome_document(outcome)})
+    elif csv:
+        output.print_csv_of([outcome_document(outcome)])
     else:
         print_outcome(outcome)
     exit_with([outcome], [])

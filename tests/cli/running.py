@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from numatui.cli.app import run
+from tests.schemas import check
 
 
 class Cli:
@@ -24,7 +25,7 @@ class Cli:
     def json(self, *arguments: str, code: int = 0) -> dict[str, Any]:
         got, out, err = self(*arguments, "--json")
         assert got == code, err
-        return json.loads(out)
+        return check(json.loads(out))
 
 
 def one_line(err: str) -> bool:

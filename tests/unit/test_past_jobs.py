@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from backend import past_jobs
 from backend.errors import NotFound, NumatuiError, ParseError
 from backend.journal import Journal, append_line
-from backend.past_jobs import PastJob, find_job, list_jobs, mark_undone, prune, read_job
+from backend.past_jobs import PastJob, changed_jobs, find_job, list_jobs, mark_undone, prune, read_job
 from backend.remap import Move
 
 HEAD: dict[str, Any] = {
@@ -69,6 +69,25 @@ def test_what_is_written_is_what_is_read(folder: Path) -> None:
     )  # fmt: skip
     assert (two.move, two.page_size, two.moved, two.left, two.shared) == (Move(1, 3), 2 << 20, 2, [], True)
     assert (job.state, job.moved, job.error, job.undoes, job.undone_by) == ("partly", 4206592, "oh", "", "")
+
+
+def test_following_tells_each_change_once(folder: Path) -> None:
+    known: past_jobs.Known = {}
+    assert changed_jobs(folder, known) == []
+    journal = begin(folder)
+    other = begin(folder)
+
+    def told() -> list[tuple[str, str]]:
+        return [(one.job, one.state) for one in changed_jobs(folder, known)]
+
+    assert told() == [(journal.job, "running"), (other.job, "running")]
+    assert told() == []
+    journal.after(journal.before(Move(0, 2), 4096, [(4096, 3)]), 3)
+    assert told() == [(journal.job, "running")]
+    journal.end("done", moved=3 * 4096)
+    os.close(other._fd)
+    assert told() == [(journal.job, "done"), (other.job, "interrupted")]
+    assert told() == []
 
 
 def test_the_newest_comes_first_also_of_those_that_began_in_one_second(folder: Path) -> None:

@@ -28,6 +28,7 @@ from backend.nodeset import NodeSet
 from backend.placement import Vma, read_placement
 from backend.topology import read_topology
 from numatui.cli.app import run
+from tests.schemas import check
 
 for _module in (
     "platformdirs",
@@ -68,7 +69,7 @@ class Result:
     def json(self) -> dict[str, Any]:
         """Its document; a failure shows what there was instead."""
         assert self.out.startswith("{"), f"no JSON: {self}"
-        return json.loads(self.out)
+        return check(json.loads(self.out))
 
     def refused(self, code: int, *words: str) -> str:
         """Asserts that it ended with this code and one line on stderr that has these words; returns the line."""
