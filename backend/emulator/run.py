@@ -30,8 +30,8 @@ from backend.emulator.task import Task
 from backend.emulator.trace import Tracer, find_page
 from backend.emulator.workload import run_thread
 from backend.emulator.writeback import flusher
-from backend.emulator.yaml_reader import MAX_SECONDS
 from backend.errors import UsageError, errno_name, os_error
+from backend.yaml_reader import MAX_SECONDS
 
 
 @dataclass(frozen=True, slots=True)

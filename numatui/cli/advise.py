@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from backend.advice.advice import Advice, Confidence
     from backend.options import Options
     from backend.outcome import Outcome
-    from backend.plan import Plan
 
 _LONGEST = 3600
 
@@ -156,6 +155,7 @@ def _apply(
     kernel: Kernel, chosen: list[Advice], unsure: int, options: Options, yes: bool, quiet: bool
 ) -> tuple[list[Outcome], list[NumatuiError]]:
     """One after the other, each planned anew: what has changed since it was advised is not done."""
+    from backend.advice.applying import plan_of
     from numatui.cli.migrate import carry_out
     from numatui.cli.progress import confirm
 
@@ -166,7 +166,7 @@ def _apply(
     errors: list[NumatuiError] = []
     for one in chosen:
         try:
-            plan = _plan_again(kernel, one)
+            plan = plan_of(kernel, one)
         except NumatuiError as exc:
             errors.append(exc)
             continue
@@ -176,26 +176,3 @@ def _apply(
         if any(outcome.cancelled for outcome in done):
             break
     return outcomes, errors
-
-
-def _plan_again(kernel: Kernel, advice: Advice) -> Plan:
-    """Raises NotFound, NotPermitted; NumatuiError where the advice does not hold any more."""
-    from backend.prepare import prepare
-
-    proposal, process = advice.proposal, advice.process
-    assert proposal is not None
-    plan = prepare(kernel, [process.pid], str(proposal.sources), str(proposal.targets))
-    now = plan.processes[0]
-    if now.process.identity != process.identity:
-        raise NotFound(
-            f"process {process.pid} has ended and another has its number now",
-            "nothing was done to it: look at numatui ps",
-        )
-    if now.process.threads == 1 and now.runs_on is not None and now.runs_on not in advice.places:
-        raise NumatuiError(
-            f"{process.pid} runs on node {now.runs_on} now: its memory was left where it is",
-            "watch it longer (--observe)",
-        )
-    if any(not room.enough for room in plan.room):
-        raise NumatuiError(f"there is no room any more for the memory of {process.pid}", "advise again")
-    return plan

@@ -28,6 +28,7 @@ from numatui.cli import (
     schema,
     show,
     undo,
+    watch,
 )
 from numatui.cli.source import Choice
 
@@ -40,6 +41,7 @@ COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
     "jobs": jobs.jobs,
     "undo": undo.undo,
     "advise": advise.advise,
+    "watch": watch.watch,
     "cgroups": cgroups.cgroups,
     "cpuset": cpuset.cpuset,
     "emulate": emulate.emulate,

@@ -75,7 +75,7 @@ def test_following_tells_each_change_once(folder: Path) -> None:
     known: past_jobs.Known = {}
     assert changed_jobs(folder, known) == []
     journal = begin(folder)
-    other = begin(folder)
+    other = begin(folder, pid=77)
 
     def told() -> list[tuple[str, str]]:
         return [(one.job, one.state) for one in changed_jobs(folder, known)]

@@ -18,13 +18,13 @@ from backend.text import printable
 T = TypeVar("T")
 MAX_BYTES = 8 << 20
 MAX_SECONDS = 86_400.0
-"""No time in a scenario is longer: a day."""
+"""No time is longer: a day."""
 _MAX_SIZE = 1 << 60
 
 _LOADER: type[yaml.BaseLoader] = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 _SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,6})?)\s*([KMGTP]?)(?:iB|B)?\Z")
-_TIME = re.compile(r"(\d{1,12}(?:\.\d{1,9})?)\s*(s|ms|us|µs|ns|min)?\Z")
-_SCALE = {None: 1.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9, "min": 60.0}
+_TIME = re.compile(r"(\d{1,12}(?:\.\d{1,9})?)\s*(s|ms|us|µs|ns|min|h)?\Z")
+_SCALE = {None: 1.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9, "min": 60.0, "h": 3600.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +109,7 @@ class Value:
             self.fail(f"'{printable(self.text(), 40)}' is not a time", "write it like 1s or 500ms")
         seconds = float(match[1]) * _SCALE[match[2]]
         if seconds > MAX_SECONDS:
-            self.fail(
-                f"'{printable(self.text(), 40)}' is more than a day", "nothing in a scenario takes longer"
-            )
+            self.fail(f"'{printable(self.text(), 40)}' is more than a day", "nothing here takes longer")
         return seconds
 
     def period(self) -> float:
@@ -162,7 +160,7 @@ def uncollected() -> Generator[None, None, None]:
 def parse_yaml(text: str, file: str) -> Value:
     """The document's root. Raises ParseError: not YAML, too large, anchors or aliases, nested too deeply, empty."""
     if len(text) > MAX_BYTES:
-        raise ParseError(f"{file}: larger than {MAX_BYTES >> 20} MiB", "a scenario is a small file")
+        raise ParseError(f"{file}: larger than {MAX_BYTES >> 20} MiB", "no such file is that large")
     try:
         for event in _events(text):
             if getattr(event, "anchor", None) is not None:
@@ -180,7 +178,7 @@ def parse_yaml(text: str, file: str) -> Value:
     except RecursionError:
         raise ParseError(f"{file}: nested too deeply") from None
     if root is None:
-        raise ParseError(f"{file}: the file is empty", "a scenario has at least a machine")
+        raise ParseError(f"{file}: the file is empty")
     return Value(file, "", root)
 
 

@@ -1,0 +1,30 @@
+"""From advice to a plan, made anew: what has changed since it was given is not done."""
+
+from __future__ import annotations
+
+from backend.advice.advice import Advice
+from backend.errors import NotFound, NumatuiError
+from backend.kernel import Kernel
+from backend.plan import Plan
+from backend.prepare import prepare
+
+
+def plan_of(kernel: Kernel, advice: Advice) -> Plan:
+    """Of one process with a proposal. Raises NotFound, NotPermitted; NumatuiError where the advice does not hold any more."""
+    proposal, process = advice.proposal, advice.process
+    assert proposal is not None
+    plan = prepare(kernel, [process.pid], str(proposal.sources), str(proposal.targets))
+    now = plan.processes[0]
+    if now.process.identity != process.identity:
+        raise NotFound(
+            f"process {process.pid} has ended and another has its number now",
+            "nothing was done to it: look at numatui ps",
+        )
+    if now.process.threads == 1 and now.runs_on is not None and now.runs_on not in advice.places:
+        raise NumatuiError(
+            f"{process.pid} runs on node {now.runs_on} now: its memory was left where it is",
+            "watch it longer (--observe)",
+        )
+    if any(not room.enough for room in plan.room):
+        raise NumatuiError(f"there is no room any more for the memory of {process.pid}", "advise again")
+    return plan

@@ -1,0 +1,90 @@
+"""The audit log of the automatic mover: a JSON document a line, private, only ever appended to."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from backend.errors import NumatuiError
+from backend.journal import append_line
+from backend.mover.mover import Decision
+from backend.text import printable
+
+SCHEMA = "numatui/watch/1"
+MAX_BYTES = 16 << 20
+"""Then it becomes `watch.jsonl.1`, in place of the one before."""
+_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class AuditLog:
+    """Held by one mover at a time. Raises NumatuiError: somebody else holds it, or it cannot be written."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "watch.jsonl"
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock = os.open(folder / "watch.lock", _FLAGS, 0o600)
+            self._fd = self._open()
+        except OSError as exc:
+            raise NumatuiError(
+                f"the audit log {self.path} cannot be written ({exc.strerror})", "nothing is moved without it"
+            ) from None
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise NumatuiError(
+                "another numatui watch is at work here", "two would undo each other's work: stop one of them"
+            ) from None
+
+    def _open(self) -> int:
+        return os.open(self.path, _FLAGS, 0o600)
+
+    def write(self, record: dict[str, Any]) -> None:
+        """Raises NumatuiError where it cannot be written: then nothing more is to be moved."""
+        try:
+            if os.fstat(self._fd).st_size > MAX_BYTES:
+                os.replace(self.path, self.path.with_suffix(".jsonl.1"))
+                os.close(self._fd)
+                self._fd = self._open()
+            append_line(self._fd, record, sync=record.get("event") == "moved")
+        except OSError as exc:
+            raise NumatuiError(
+                f"the audit log {self.path} cannot be written ({exc.strerror})", "nothing is moved without it"
+            ) from None
+
+    def close(self) -> None:
+        os.close(self._fd)
+        os.close(self._lock)
+
+
+def event(name: str, **more: Any) -> dict[str, Any]:
+    """Something that concerns no single process: started, loaded, stopped, ended, trouble."""
+    return {"schema": SCHEMA, "at": round(time.time(), 3), "event": name, **more}
+
+
+def record_of(decision: Decision, wall: float) -> dict[str, Any]:
+    """A decision as a document."""
+    proposal, process, outcome = decision.proposal, decision.process, decision.outcome
+    return {
+        "schema": SCHEMA,
+        "at": round(wall, 3),
+        "event": decision.action,
+        "pid": process.pid,
+        "start_time": process.identity.start_time,
+        "user": printable(process.user, 64),
+        "command": printable(process.command, 200),
+        "from": list(proposal.sources),
+        "to": list(proposal.targets),
+        "bytes": proposal.bytes,
+        "gain": round(proposal.ratio, 4),
+        "confidence": proposal.confidence,
+        "why": decision.code or None,
+        "text": decision.text,
+        "job": outcome.job if outcome is not None else None,
+        "moved": outcome.moved if outcome is not None else None,
+        "seconds": outcome.elapsed / 1e9 if outcome is not None else None,
+        "worst_call_seconds": outcome.worst_call / 1e9 if outcome is not None else None,
+    }

@@ -1,0 +1,172 @@
+"""One round after the other: read, advise, decide by the policy, move (or only say so)."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from backend.advice.advice import CONFIDENCES, Advice, Limits, Proposal
+from backend.advice.applying import plan_of
+from backend.advice.gathering import Adviser
+from backend.advice.observing import History
+from backend.errors import NumatuiError
+from backend.kernel import Kernel
+from backend.migrate import migrate_process
+from backend.mover.ledger import Ledger
+from backend.mover.policy import Policy
+from backend.options import Options
+from backend.outcome import Outcome
+from backend.pressure import memory_pressure
+from backend.process import Process
+from backend.rate_limit import RateLimit
+from backend.survey import Surveyor
+from backend.topology import read_topology
+
+Action = Literal["moved", "would-move", "held", "failed"]
+HoldCode = Literal[
+    "confidence", "gain", "readings", "cooldown", "round", "hour", "quiet", "pressure", "stopped", "ended",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What was done about one process that is advised to be moved. `code`, `text`: why not, where it was held or failed;
+    `outcome`: what came of a move."""
+
+    process: Process
+    proposal: Proposal
+    action: Action
+    code: HoldCode | Literal["", "error"] = ""
+    text: str = ""
+    outcome: Outcome | None = None
+
+
+class Mover:
+    """`dry`: says what it would do, and goes on as if it had. `cancel` ends a move after the call that is under way.
+    `stopped`: why nothing is moved any more; empty while it goes on."""
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        policy: Policy,
+        dry: bool = True,
+        cancel: threading.Event | None = None,
+        journal_dir: Path | None = None,
+    ) -> None:
+        self.kernel, self.dry = kernel, dry
+        self.cancel = cancel or threading.Event()
+        self.journal_dir = journal_dir
+        self.ledger = Ledger()
+        self._history = History()
+        self._surveyor = Surveyor(kernel, read_topology(kernel))
+        self.load(policy)
+
+    def load(self, policy: Policy) -> None:
+        """Another policy from now on; what is remembered of processes stays. Ends a stop."""
+        self.policy = policy
+        self.stopped = ""
+        self._errors = 0
+        limits = Limits(
+            least=policy.min_size,
+            settled=policy.settle,
+            ratio=policy.min_gain,
+            ratio_spread=max(policy.min_gain, Limits().ratio_spread),
+        )
+        self._adviser = Adviser(self.kernel, limits)
+        self._limit = RateLimit(self.kernel, policy.max_rate)
+
+    def round(self, wall: float) -> list[Decision]:
+        """One reading and what follows from it. `wall`: seconds since 1970. Raises NumatuiError, OSError where the kernel cannot
+        be read."""
+        kernel, policy = self.kernel, self.policy
+        topology = self._surveyor.topology = read_topology(kernel)
+        self._surveyor.expire()
+        rows = self._surveyor.read(policy.may_move)
+        observations = self._history.add(kernel.clock(), rows)
+        advised = [one for one in self._adviser.advise(observations, topology) if one.proposal is not None]
+        self.ledger.reading(advised, observations.keys())
+        why_none = self._why_none(wall)
+        out: list[Decision] = []
+        done = 0
+        for one in advised:
+            proposal = one.proposal
+            assert proposal is not None
+            if self.cancel.is_set():
+                break
+            code, text = why_none or self._why_not(one, proposal, done)
+            if code:
+                out.append(Decision(one.process, proposal, "held", code, text))
+                continue
+            done += 1
+            out.append(self._pretend(one, proposal) if self.dry else self._move(one, proposal))
+            why_none = self._why_none(wall)
+        return out
+
+    def _why_none(self, wall: float) -> tuple[HoldCode, str] | None:
+        """Why nobody at all is moved now."""
+        if self.stopped:
+            return "stopped", self.stopped
+        if self.policy.is_quiet(wall):
+            return "quiet", "these are quiet hours"
+        pressure = memory_pressure(self.kernel)
+        if pressure is not None and pressure >= self.policy.stop_pressure:
+            return "pressure", f"tasks wait for memory {pressure:.0%} of the time"
+        return None
+
+    def _why_not(self, one: Advice, proposal: Proposal, done: int) -> tuple[HoldCode | Literal[""], str]:
+        policy, now = self.policy, self.kernel.clock() / 1e9
+        if CONFIDENCES.index(proposal.confidence) < CONFIDENCES.index(policy.confidence):
+            doubts = "; ".join(doubt.text for doubt in proposal.doubts)
+            return "confidence", f"its confidence is {proposal.confidence}: {doubts}"
+        if proposal.ratio < policy.min_gain:
+            return "gain", f"an access would cost {proposal.ratio:.2f} times less, below {policy.min_gain:g}"
+        if rest := self.ledger.resting(one.process.identity, now):
+            return "cooldown", f"it rests for {rest:.0f} s more"
+        streak = self.ledger.streak(one.process.identity)
+        if streak < policy.readings:
+            return "readings", f"advised {streak} times of {policy.readings} in a row"
+        if done >= policy.max_per_round:
+            return "round", f"{done} were moved in this round"
+        if self.ledger.moved_lately(now) + proposal.bytes > policy.max_per_hour:
+            return "hour", "it would be more than may be moved in an hour"
+        return "", ""
+
+    def _pretend(self, one: Advice, proposal: Proposal) -> Decision:
+        self._tried(one, proposal.bytes)
+        return Decision(one.process, proposal, "would-move")
+
+    def _move(self, one: Advice, proposal: Proposal) -> Decision:
+        policy = self.policy
+        options = Options(
+            budget=int(policy.max_stall * 1e9),
+            workers=policy.workers,
+            limit=self._limit,
+            journal_dir=self.journal_dir,
+        )
+        try:
+            plan = plan_of(self.kernel, one)
+            outcome = migrate_process(
+                self.kernel, plan, plan.processes[0].process, options, cancel=self.cancel
+            )
+        except NumatuiError as exc:
+            self._tried(one, 0)
+            self._failed()
+            return Decision(one.process, proposal, "failed", "error", str(exc))
+        self._tried(one, outcome.moved)
+        if outcome.error or not outcome.moved:
+            self._failed()
+            text = outcome.error or "nothing could be moved"
+            return Decision(one.process, proposal, "failed", "error", text, outcome)
+        self._errors = 0
+        return Decision(one.process, proposal, "moved", outcome=outcome)
+
+    def _tried(self, one: Advice, moved: int) -> None:
+        self.ledger.tried(one.process.identity, self.kernel.clock() / 1e9, self.policy.cooldown, moved)
+
+    def _failed(self) -> None:
+        """A process that has just ended is none of it: that is told by its own error before anything is called."""
+        self._errors += 1
+        if self._errors >= self.policy.stop_errors:
+            self.stopped = f"{self._errors} moves in a row failed: SIGHUP, or a new start, goes on"

@@ -1,0 +1,204 @@
+"""The policy of the automatic mover: a YAML file that says whom it may move, when, how much, and when to stop."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from backend.advice.advice import CONFIDENCES, Confidence
+from backend.errors import NotFound, NotPermitted, ParseError
+from backend.process import Process
+from backend.yaml_reader import Value, parse_yaml
+
+_MOST_BYTES = 1 << 20
+_HOURS = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Processes that have all of it: `user` by name or uid; `command` and `cgroup` as shell patterns, the command's of its name or
+    of the whole command line. Empty: any."""
+
+    user: str = ""
+    command: str = ""
+    cgroup: str = ""
+
+    def fits(self, process: Process) -> bool:
+        if self.user and self.user not in (process.user, str(process.uid)):
+            return False
+        if self.command and not any(
+            fnmatchcase(text, self.command) for text in (process.comm, process.command)
+        ):
+            return False
+        return not self.cgroup or fnmatchcase(process.cgroup, self.cgroup)
+
+
+@dataclass(frozen=True, slots=True)
+class Hours:
+    """Minutes of the day, from and to; past midnight where `to` is before `since`."""
+
+    since: int
+    to: int
+
+    def include(self, minute: int) -> bool:
+        if self.since <= self.to:
+            return self.since <= minute < self.to
+        return minute >= self.since or minute < self.to
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Times in seconds, sizes in bytes.
+
+    `interval`: between two readings. `settle`: for how long a process must have run where it runs. `confidence`, `min_gain`,
+    `min_size`: the least of the advice. `readings`: so many in a row must advise the same targets. `cooldown`: a process that was
+    moved, or could not be, rests so long; twice as long each time that it comes up again soon after. `max_per_round`: processes;
+    `max_per_hour`: bytes; `max_rate`: bytes a second, 0 no limit; `max_stall`: the longest call; `workers`: threads. `quiet`: hours in
+    which nothing is moved. `allow`, `deny`: whom; all where `allow` is empty; `deny` goes before it. `stop_errors`: so many
+    failures in a row end all moving until the policy is loaded again; `stop_pressure`: the share of time in which tasks wait
+    for memory from which on nothing is moved.
+    """
+
+    interval: float = 10.0
+    settle: float = 30.0
+    confidence: Confidence = "medium"
+    min_gain: float = 1.1
+    min_size: int = 16 << 20
+    readings: int = 3
+    cooldown: float = 600.0
+    max_per_round: int = 4
+    max_per_hour: int = 16 << 30
+    max_rate: int = 256 << 20
+    max_stall: float = 0.02
+    workers: int = 1
+    quiet: tuple[Hours, ...] = ()
+    allow: tuple[Rule, ...] = ()
+    deny: tuple[Rule, ...] = ()
+    stop_errors: int = 3
+    stop_pressure: float = 0.1
+
+    def may_move(self, process: Process) -> bool:
+        if any(rule.fits(process) for rule in self.deny):
+            return False
+        return not self.allow or any(rule.fits(process) for rule in self.allow)
+
+    def is_quiet(self, wall: float) -> bool:
+        """`wall`: seconds since 1970; hours are those of the local time."""
+        now = time.localtime(wall)
+        return any(hours.include(now.tm_hour * 60 + now.tm_min) for hours in self.quiet)
+
+
+KEYS = (*(one.name for one in fields(Policy) if not one.name.startswith("stop_")), "stop")
+
+
+def load_policy(path: Path) -> Policy:
+    """Raises NotFound, ParseError; NotPermitted for root where somebody else could change the file."""
+    try:
+        with path.open("rb") as file:
+            found = os.fstat(file.fileno())
+            if not stat.S_ISREG(found.st_mode):
+                raise ParseError(f"the policy {path} is not a file", "name a YAML file")
+            if os.geteuid() == 0 and (found.st_uid != 0 or found.st_mode & 0o022):
+                raise NotPermitted(
+                    f"others than root can change the policy {path}", f"chown root {path}; chmod go-w {path}"
+                )
+            raw = file.read(_MOST_BYTES + 1)
+    except OSError as exc:
+        raise NotFound(f"the policy {path} cannot be read ({exc.strerror})") from None
+    if len(raw) > _MOST_BYTES:
+        raise ParseError(f"the policy {path} is larger than 1 MiB", "a policy is a small file")
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError:
+        raise ParseError(f"the policy {path} is not UTF-8 text") from None
+    return parse_policy(text, str(path))
+
+
+def parse_policy(text: str, file: str = "policy") -> Policy:
+    """Raises ParseError, which names file, line and key."""
+    found = parse_yaml(text, file).mapping(KEYS)
+    usual = Policy()
+
+    def get(name: str) -> Value | None:
+        return found.get(name)
+
+    def seconds(name: str, least: float) -> float:
+        value = get(name)
+        if value is None:
+            return getattr(usual, name)
+        amount = value.seconds()
+        return amount if amount >= least else value.fail(f"must be at least {least:g}s")
+
+    def whole(name: str, low: int, high: int) -> int:
+        value = get(name)
+        return getattr(usual, name) if value is None else value.integer(low, high)
+
+    def size(name: str) -> int:
+        value = get(name)
+        return getattr(usual, name) if value is None else value.size()
+
+    stop = found["stop"].mapping(("errors", "pressure")) if "stop" in found else {}
+    return Policy(
+        interval=seconds("interval", 0.1),
+        settle=seconds("settle", 0.0),
+        confidence=_confidence(get("confidence")),
+        min_gain=_gain(get("min_gain")),
+        min_size=size("min_size"),
+        readings=whole("readings", 1, 1000),
+        cooldown=seconds("cooldown", 0.0),
+        max_per_round=whole("max_per_round", 1, 100_000),
+        max_per_hour=size("max_per_hour"),
+        max_rate=size("max_rate"),
+        max_stall=seconds("max_stall", 0.0001),
+        workers=whole("workers", 1, 64),
+        quiet=tuple(_hours(one) for one in _list(get("quiet"))),
+        allow=tuple(_rule(one) for one in _list(get("allow"))),
+        deny=tuple(_rule(one) for one in _list(get("deny"))),
+        stop_errors=stop["errors"].integer(1, 1000) if "errors" in stop else usual.stop_errors,
+        stop_pressure=stop["pressure"].share() if "pressure" in stop else usual.stop_pressure,
+    )
+
+
+def _list(value: Value | None) -> Iterable[Value]:
+    return () if value is None else value.items()
+
+
+def _confidence(value: Value | None) -> Confidence:
+    if value is None:
+        return Policy().confidence
+    text = value.text()
+    found: list[Confidence] = [one for one in CONFIDENCES if one == text]
+    return found[0] if found else value.fail(f"must be one of {', '.join(CONFIDENCES)}")
+
+
+def _gain(value: Value | None) -> float:
+    if value is None:
+        return Policy().min_gain
+    if not re.fullmatch(r"\d{1,3}(?:\.\d{1,4})?", value.text()) or float(value.text()) < 1:
+        value.fail("must be a number from 1 on", "1.2: an access has to cost 1.2 times less afterwards")
+    return float(value.text())
+
+
+def _hours(value: Value) -> Hours:
+    match = _HOURS.match(value.text())
+    if match is None:
+        value.fail("is not a span of hours", "write it like 08:00-18:30, in quotes")
+    since, to = int(match[1]) * 60 + int(match[2]), int(match[3]) * 60 + int(match[4])
+    return (
+        Hours(since, to)
+        if since != to
+        else value.fail("begins when it ends", "leave it out, or write 00:00-23:59")
+    )
+
+
+def _rule(value: Value) -> Rule:
+    found = value.mapping(("user", "command", "cgroup"))
+    if not found:
+        value.fail("is empty", 'give a user, command or cgroup; `command: "*"` stands for all')
+    return Rule(**{name: one.text(1024) for name, one in found.items()})
