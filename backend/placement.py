@@ -188,8 +188,9 @@ def read_gently(
     with_maps: bool = False,
 ) -> Placement:
     """`read_placement`, but page by page for a process with many resident bytes, where the kernel shows frames: it is then not
-    held up. `frame_nodes` is asked only then. Raises NotFound, NotPermitted, ParseError."""
-    if resident < LARGE * kernel.page_size:
+    held up. `frame_nodes` is asked only then. In a demo and a recording nobody is. Raises NotFound,
+    NotPermitted, ParseError."""
+    if kernel.source != "live" or resident < LARGE * kernel.page_size:
         return read_placement(kernel, pid, with_maps)
     from backend.placement_walk import gentle_placement
 

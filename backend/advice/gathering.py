@@ -42,7 +42,7 @@ def surroundings(kernel: Kernel, topology: Topology) -> Surroundings:
         uid=uid,
         moves_all=privileged and by_nodes,
         uptime=_number(uptime[0]) if uptime else None,
-        changing=kernel.source != "replay",
+        changing=kernel.capabilities()["time"].available,
     )
 
 
@@ -116,12 +116,12 @@ def watch(
     wanted: Callable[[Process], bool],
     on_reading: Callable[[float], None] = lambda share: None,
 ) -> Watch:
-    """Look at processes several times within so many seconds, of simulated time in a demo; once at a recording, where none
-    passes. `on_reading` is told how far it has come, 0 to 1. Raises OSError, ParseError, NotSupported."""
+    """Look at processes several times within so many seconds, of simulated time in a demo, of its samples in a recording;
+    once where there is one sample. `on_reading` is told how far it has come, 0 to 1. Raises OSError, ParseError, NotSupported."""
     topology = read_topology(kernel)
     surveyor = Surveyor(kernel, topology)
     history = History()
-    pauses = READINGS - 1 if kernel.source != "replay" and seconds > 0 else 0
+    pauses = READINGS - 1 if kernel.capabilities()["time"].available and seconds > 0 else 0
     begin = kernel.clock()
     for number in range(pauses + 1):
         if number:

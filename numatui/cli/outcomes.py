@@ -39,6 +39,9 @@ def print_outcome(outcome: Outcome) -> None:
     """For people: what moved, before and after, and the reasons of what did not."""
     nodes = sorted({*outcome.before, *outcome.after})
     pid = outcome.process.pid
+    if not (outcome.moved or outcome.left or outcome.error or outcome.cancelled or outcome.appeared):
+        print(f"{pid}: nothing to move")
+        return
     state = "cancelled, " if outcome.cancelled else ""
     seconds = outcome.elapsed / 1e9
     rate = f", {output.size(outcome.moved / seconds)}/s" if seconds > 0 and outcome.moved else ""

@@ -80,6 +80,7 @@ def record(
 
 
 def replay(
+    context: typer.Context,
     file: Annotated[str, typer.Argument(help="A folder or tarball with proc/ and sys/.")],
 ) -> None:
     """Look at a recording in the terminal UI: the same as numatui --replay FILE.
@@ -88,6 +89,11 @@ def replay(
     """
     from numatui.tui.start import start
 
+    chosen = context.find_object(Choice)
+    if chosen is not None and chosen.which is not None:
+        raise UsageError(
+            f"replay looks at {file}, --{chosen.which} at something else", "leave one of them out"
+        )
     raise typer.Exit(start(Choice("replay", file)))
 
 

@@ -70,6 +70,9 @@ def place_in(recording: RecordedKernel, text: str) -> int:
             raise UsageError(f"the recording has no sample {text[:12]}", f"it has 1 to {count}")
         return int(text) - 1
     time = parse_duration(text)
+    last = recording.samples[-1].at
+    if time > last + int(recording.manifest.interval * 1e9):
+        raise UsageError(f"the recording has ended by {text}", f"it is {last / 1e9:.0f} s long")
     return max(number for number, sample in enumerate(recording.samples) if sample.at <= max(time, 0))
 
 

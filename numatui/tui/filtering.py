@@ -91,6 +91,10 @@ def _term(word: str, topology: Topology) -> Term:
         if not number and name == "cost":
             costs = read_costs(topology)
             return _compared(lambda row: cost(row, costs), sign, _number(value.rstrip("x×"), word))
+        if sign != "=":
+            raise NumatuiError(
+                f"'{printable(word, 40)}': there is no {name}; {', '.join(_COMPARED)} are compared"
+            )
     return _text(word)
 
 
@@ -143,6 +147,7 @@ _SIZES: dict[str, Number] = {
     "far": far_bytes,
     "swap": lambda row: row.process.swap,
 }
+_COMPARED = ("local", "rss", "far", "swap", "threads", "cpu", "cost", "n2")
 _SHARES: dict[str, Number] = {
     "local": lambda row: _percent(row.local),
     "cpu": lambda row: _percent(row.load),

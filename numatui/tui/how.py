@@ -57,11 +57,11 @@ class How:
     def labels(self) -> dict[str, str]:
         """What each is, for people."""
         return {
-            "method": f"method: {self.method}",
-            "move_all": "shared: move" if self.move_all else "shared: stay",
-            "budget": f"call: {duration(self.budget / 1e9)}",
-            "workers": f"workers: {self.workers or 'auto'}",
-            "max_rate": f"limit: {size(self.max_rate)}/s" if self.max_rate else "limit: none",
+            "method": f"method {self.method}",
+            "move_all": "shared move" if self.move_all else "shared stay",
+            "budget": f"call {duration(self.budget / 1e9)}",
+            "workers": f"workers {self.workers or 'auto'}",
+            "max_rate": f"limit {size(self.max_rate)}/s" if self.max_rate else "no limit",
         }
 
     @property

@@ -11,6 +11,7 @@ from typing import Any
 from textual import work
 from textual.dom import DOMNode
 from textual.reactive import var
+from textual.screen import Screen
 
 from backend.errors import NotFound
 from backend.journal import state_dir
@@ -172,6 +173,11 @@ class StatefulApp(KeyOrderApp):
 
     def show_job(self, job: Job) -> None:
         """Let the user see a job that was just started."""
+
+    def back_to(self, screen: Screen[Any]) -> None:
+        """Leave all screens above one of those that are open."""
+        while self.screen is not screen and screen in self.screen_stack:
+            self.pop_screen()
 
     def set_speed(self, step: int) -> None:
         """Simulated time: faster, slower, or (0) stand still and go on."""

@@ -28,8 +28,15 @@ def test_a_recording_is_read_as_the_machine_was(cli: Cli, tmp_path: Path) -> Non
     last = cli.json("--replay", path, "--at", "last", "ps")["processes"]
     assert last != first
     assert cli.json("--replay", path, "--at", "7", "ps")["processes"] == last
-    assert cli.json("--replay", path, "--at", "1m", "ps")["processes"] == last
+    assert cli.json("--replay", path, "--at", "13s", "ps")["processes"] == last
+    assert cli("--replay", path, "--at", "1m", "ps")[0] == 2
     assert cli.json("--replay", path, "--at", "1s", "ps")["processes"] == first
+    advice = cli.json("--replay", path, "advise", "--all")
+    assert advice["readings"] > 1
+    assert any(one["advice"] for one in advice["processes"])
+    pid = max(first, key=lambda one: one["rss"])["pid"]
+    plan = cli.json("--replay", path, "plan", str(pid), "--from", "all", "--to", "3")
+    assert plan["bytes"] == cli.json("--demo", "plan", str(pid), "--from", "all", "--to", "3")["bytes"] > 0
 
 
 @pytest.mark.parametrize(

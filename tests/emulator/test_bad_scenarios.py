@@ -52,7 +52,7 @@ def outcomes(text: str) -> list[Any]:
         (MACHINE + PROCESS + steps("offline: {node: 2}"), 8, "offline.node", "no node 2"),
         (MACHINE + PROCESS + "steps:\n  - {at: 2min, exit: {task: a}}\n  - {at: 119s, exit: {task: a}}\n", 9, "steps[1]", "before the step above"),
         (MACHINE + PROCESS + "steps:\n  - {at: -1s, exit: {task: a}}\n", 8, "at", "not a time"),
-        (MACHINE + PROCESS + "steps:\n  - {at: 1h, exit: {task: a}}\n", 8, "at", "not a time"),
+        (MACHINE + PROCESS + "steps:\n  - {at: 1x, exit: {task: a}}\n", 8, "at", "not a time"),
         (MACHINE + PROCESS + "steps:\n  - {at: 2000min, exit: {task: a}}\n", 8, "at", "more than a day"),
         (MACHINE + BUSY + "run: 999999999999min\n", 7, "run", "more than a day"),
         (MACHINE + "  balance: 1ns\n", 5, "machine.balance", "too often"),

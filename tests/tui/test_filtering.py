@@ -112,3 +112,13 @@ def test_a_word_set_by_a_choice_finds_that_and_only_once(name: str) -> None:
     assert wanted.fits(row)
     assert len(wanted.terms) == 1
     assert with_word(text, "user", "") == "x"
+
+
+@pytest.mark.parametrize("text", ["foo>3", "locl<50", "foo<5 bar"])
+def test_names_that_are_not_compared_are_told(text: str) -> None:
+    found = Filter.parse(text, TOPOLOGY)
+    assert "there is no" in found.problems[0]
+
+
+def test_text_with_an_equals_sign_is_text() -> None:
+    assert not Filter.parse("--shard=3", TOPOLOGY).problems

@@ -9,6 +9,7 @@ from fake_kernel import MIB, FakeKernel
 from textual.widgets import Input
 
 from backend.nodeset import NodeSet
+from backend.plan import METHODS
 from backend.remap import remap
 from numatui.tui.screens.job import JobScreen
 from numatui.tui.screens.jobs import JobsScreen
@@ -446,6 +447,17 @@ async def test_budget_workers_and_limit_are_those_of_the_job() -> None:
         assert (options.budget, options.workers) == (500_000_000, 2)
         assert options.limit is not None
         assert options.limit.rate == 256 * MIB
-        assert "workers: 2" in app.text()
+        assert "workers 2" in app.text()
         await app.pilot.click("#workers")
         assert screen.how.workers == 4
+
+
+async def test_what_was_chosen_is_written_out_whatever_it_is() -> None:
+    async with driving(size=(80, 24)) as app:
+        screen = await choose(app, "train")
+        for _ in METHODS:
+            await app.press("o", "r", "b", "w")
+            await app.pilot.pause()
+            line = next(line for line in app.lines() if " method " in line)
+            for label in screen.how.labels.values():
+                assert label in line

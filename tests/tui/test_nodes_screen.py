@@ -15,6 +15,7 @@ from numatui.tui.bars import length
 from numatui.tui.glyphs import UNICODE
 from numatui.tui.node_detail import node_detail
 from numatui.tui.node_table import NodeRow, kinds_bar, kinds_of
+from numatui.tui.screens.advice import AdviceScreen
 from numatui.tui.screens.nodes import NodesScreen
 from numatui.tui.screens.processes import ProcessesScreen
 from numatui.tui.widgets.matrix import Matrix, heat_of
@@ -123,3 +124,15 @@ async def test_nodes_without_cpus_and_tiers(monkeypatch: pytest.MonkeyPatch) -> 
         await app.screen(NodesScreen)
         await app.until(lambda: "TIER" in app.text())
         assert "no CPU" in app.text()
+
+
+async def test_the_processes_of_a_node_are_shown_wherever_the_nodes_were_opened_from() -> None:
+    async with driving() as app:
+        await app.press("a")
+        await app.screen(AdviceScreen)
+        await app.press("n")
+        await app.screen(NodesScreen)
+        await app.press("enter")
+        await app.screen(ProcessesScreen)
+        assert "node:0" in app.text()
+        assert len(app.app.screen_stack) == 2

@@ -11,7 +11,7 @@ from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 from textual.message import Message
 from textual.screen import Screen
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from backend.advice.advice import Advice
 from backend.advice.gathering import Adviser
@@ -27,6 +27,7 @@ from numatui.tui.paint import Paint, Piece
 from numatui.tui.reading import Snapshot, problem_of
 from numatui.tui.screens.migrate import MigrateScreen
 from numatui.tui.state import state_of
+from numatui.tui.widgets.footer import KeyFooter
 from numatui.tui.widgets.header import Header
 from numatui.tui.widgets.table import Column, Table
 
@@ -84,7 +85,7 @@ class AdviceScreen(Screen[None]):
         yield AdviceTable(id="table")
         with VerticalScroll(can_focus=False, id="below"):
             yield Static(id="detail", markup=False)
-        yield Footer(show_command_palette=False)
+        yield KeyFooter()
 
     def on_mount(self) -> None:
         self.query_one(AdviceTable).focus()

@@ -13,7 +13,7 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.message import Message
 from textual.screen import Screen
-from textual.widgets import Footer, Input, Static
+from textual.widgets import Input, Static
 
 from backend.cgroup_memory import survey
 from backend.cgroup_names import label
@@ -34,6 +34,7 @@ from numatui.tui.screens.cpuset_change import CpusetChangeScreen
 from numatui.tui.screens.migrate import MigrateScreen
 from numatui.tui.screens.processes import ProcessesScreen
 from numatui.tui.state import state_of
+from numatui.tui.widgets.footer import KeyFooter
 from numatui.tui.widgets.header import Header
 from numatui.tui.widgets.table import Column, Table
 
@@ -95,7 +96,7 @@ class CgroupsScreen(Screen[None]):
             yield Static(id="status", markup=False)
             yield Input(id="filter", compact=True, max_length=200, placeholder="part of a name or path")
         yield CgroupTable(id="cgroups", empty="  reading …")
-        yield Footer(show_command_palette=False)
+        yield KeyFooter()
 
     def on_mount(self) -> None:
         self.query_one(Input).display = False
@@ -136,7 +137,7 @@ class CgroupsScreen(Screen[None]):
         table.show([branch.row for branch in branches], columns)
         pieces: list[Piece] = [
             (f" {len(self.rows)}", "bold"),
-            (" cgroups", "dim"),
+            (" cgroup" if len(self.rows) == 1 else " cgroups", "dim"),
             (f"  by {self.order}", "dim"),
         ]
         if self.wanted:
@@ -158,7 +159,7 @@ class CgroupsScreen(Screen[None]):
     def on_table_opened(self, event: Table.Opened) -> None:
         if self.main is not None:
             self.main.filter_by(f"cgroup:{quoted(event.row.path)}")
-            self.dismiss(None)
+            state_of(self).back_to(self.main)
 
     def action_fold(self, close: bool) -> None:
         row = self.current

@@ -10,7 +10,7 @@ from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 from textual.message import Message
 from textual.screen import Screen
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from backend.emulator.tour import DIRECT, FIGURES, SWAP, Measured, measure_scenario
 from backend.text import printable
@@ -19,6 +19,7 @@ from numatui.tui.glyphs import glyphs
 from numatui.tui.keys import key
 from numatui.tui.paint import Paint, Piece
 from numatui.tui.reading import problem_of
+from numatui.tui.widgets.footer import KeyFooter
 from numatui.tui.widgets.header import Header
 
 
@@ -44,7 +45,7 @@ class CompareScreen(Screen[None]):
         yield Header()
         with VerticalScroll():
             yield Static(id="comparison", markup=False)
-        yield Footer(show_command_palette=False)
+        yield KeyFooter()
 
     def on_mount(self) -> None:
         self.query_one(VerticalScroll).focus()

@@ -68,7 +68,9 @@ class CpusetChangeScreen(ModalScreen[bool]):
             yield Static(f"{what} {printable(self.path, 200)}", markup=False, classes="heading")
             if not self.processes:
                 nodes = list(state_of(self).snapshot.topology.memory_ids)
-                yield Input(self._mems, id="mems", compact=True, max_length=200, placeholder="0-1,3  all  !2")
+                yield Input(
+                    self._mems, id="mems", compact=True, max_length=200, placeholder="nodes, as 0-1,3"
+                )
                 if len(nodes) <= _MOST_BUTTONS:
                     with Horizontal(classes="buttons"):
                         for node in nodes:

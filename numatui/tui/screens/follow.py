@@ -11,7 +11,7 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.message import Message
 from textual.screen import Screen
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from backend.emulator.follow import Came, Stage
 from backend.emulator.trace import Row
@@ -22,6 +22,7 @@ from numatui.tui.keys import key
 from numatui.tui.paint import Paint, Piece
 from numatui.tui.reading import problem_of
 from numatui.tui.state import state_of
+from numatui.tui.widgets.footer import KeyFooter
 from numatui.tui.widgets.header import Header
 from numatui.tui.widgets.table import Column, Table
 
@@ -160,7 +161,7 @@ class FollowScreen(Screen[None]):
         with Horizontal():
             for number, one in enumerate(self.followed):
                 yield FollowPane(one, classes="second" if number else "")
-        yield Footer(show_command_palette=False)
+        yield KeyFooter()
 
     @property
     def panes(self) -> list[FollowPane]:

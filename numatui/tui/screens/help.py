@@ -9,6 +9,7 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.binding import ActiveBinding, Binding
 from textual.containers import Vertical, VerticalScroll
+from textual.keys import format_key
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
@@ -16,9 +17,8 @@ from numatui.tui.keys import key
 from numatui.tui.paint import Paint, Piece
 
 _NAMES = {
-    "greater_than_sign": ">", "less_than_sign": "<", "slash": "/", "question_mark": "?", "plus": "+", "minus": "-",
-    "right_square_bracket": "]", "equals_sign": "=", "number_sign": "#", "full_stop": ".", "left_square_bracket": "[", "backslash": "\\", "escape": "Esc", "space": "Space",
-    "enter": "Enter", "pageup": "PgUp", "pagedown": "PgDn", "home": "Home", "end": "End", "up": "Up", "down": "Down", "left": "Left", "right": "Right", "tab": "Tab", "shift+f3": "Shift-F3", "f15": "",
+    "escape": "Esc", "space": "Space",
+    "enter": "Enter", "pageup": "PgUp", "pagedown": "PgDn", "home": "Home", "end": "End", "up": "Up", "down": "Down", "left": "Left", "right": "Right", "tab": "Tab", "shift+f3": "Shift-F3", "f15": " ",
 }  # fmt: skip
 
 
@@ -84,12 +84,12 @@ def key_lines(bindings: Sequence[ActiveBinding]) -> list[tuple[str, str]]:
     for active in bindings:
         binding = active.binding
         if binding.description and active.enabled and not binding.system and not _hidden(binding):
-            name = _NAMES.get(binding.key, binding.key)
+            name = _NAMES.get(binding.key) or format_key(binding.key)
             name = name.upper() if name[:1] == "f" and name[1:].isdigit() else name
             name = name.replace("ctrl+", "^")
             if binding.action.startswith(_MOVING):
                 moving.add(binding.description)
-            if name and name not in found.setdefault(binding.description, []):
+            if name.strip() and name not in found.setdefault(binding.description, []):
                 found[binding.description].append(name)
     lines = [
         (" ".join(keys) if len(keys) < 6 else f"{keys[0]} to {keys[-1]}", description)

@@ -7,7 +7,7 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 from textual.screen import Screen
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from backend.outcome import REASONS
 from backend.text import printable
@@ -21,6 +21,7 @@ from numatui.tui.reading import Snapshot
 from numatui.tui.screens.question import Question
 from numatui.tui.state import state_of
 from numatui.tui.summary import before_after
+from numatui.tui.widgets.footer import KeyFooter
 from numatui.tui.widgets.header import Header
 
 _ROLES = {
@@ -52,7 +53,7 @@ class JobScreen(Screen[None]):
         yield Header()
         with VerticalScroll():
             yield Static(id="job", markup=False)
-        yield Footer(show_command_palette=False)
+        yield KeyFooter()
 
     def on_mount(self) -> None:
         self.query_one(VerticalScroll).focus()

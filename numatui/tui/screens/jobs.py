@@ -7,7 +7,6 @@ from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.screen import Screen
-from textual.widgets import Footer
 
 from numatui.format import duration, percent, size
 from numatui.tui import bars
@@ -17,6 +16,7 @@ from numatui.tui.keys import key
 from numatui.tui.paint import Piece
 from numatui.tui.screens.job import JobScreen
 from numatui.tui.state import state_of
+from numatui.tui.widgets.footer import KeyFooter
 from numatui.tui.widgets.header import Header
 from numatui.tui.widgets.table import Column, Table
 
@@ -34,7 +34,7 @@ class JobsScreen(Screen[None]):
     def compose(self) -> ComposeResult:
         yield Header()
         yield _JobTable(id="jobs", empty="  nothing has been migrated yet")
-        yield Footer(show_command_palette=False)
+        yield KeyFooter()
 
     def on_mount(self) -> None:
         self.query_one(_JobTable).focus()

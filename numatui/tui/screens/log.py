@@ -11,7 +11,7 @@ from textual import work
 from textual.app import ComposeResult
 from textual.message import Message
 from textual.screen import Screen
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from backend.errors import NumatuiError
 from backend.journal import state_dir
@@ -21,21 +21,24 @@ from numatui.format import size
 from numatui.tui.actions import Action
 from numatui.tui.keys import key
 from numatui.tui.paint import Paint, Piece
+from numatui.tui.screens.job import JobScreen
 from numatui.tui.screens.question import Question
 from numatui.tui.state import state_of
+from numatui.tui.widgets.footer import KeyFooter
 from numatui.tui.widgets.header import Header
 from numatui.tui.widgets.table import Column, Table
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A line. `past`: the journal that it is of, for jobs of other sessions."""
+    """A line. `past`: the journal that it is of, for jobs of other sessions; `action`: what was done in this one."""
 
     at: float
     what: str
     result: str
     command: str
     past: PastJob | None = None
+    action: Action | None = None
 
 
 @dataclass
@@ -64,7 +67,7 @@ class LogScreen(Screen[None]):
 
     BINDINGS: ClassVar = [
         key("y", "copy", "Copy the command", show=True),
-        key("u", "undo", "Take an earlier job back", show=True),
+        key("u", "undo", "Take back", show=True),
         key("escape,l,q", "leave", "Back", show=True, display="Esc"),
     ]
 
@@ -76,7 +79,7 @@ class LogScreen(Screen[None]):
         yield Header()
         yield LogTable(id="log", empty="  nothing was done yet")
         yield Static(id="detail", markup=False)
-        yield Footer(show_command_palette=False)
+        yield KeyFooter()
 
     def on_mount(self) -> None:
         self.query_one(LogTable).focus()
@@ -124,8 +127,12 @@ class LogScreen(Screen[None]):
 
     def action_undo(self) -> None:
         row, state = self.query_one(LogTable).current, state_of(self)
+        own = next((job for job in state.jobs if row is not None and job.action is row.action), None)
+        if own is not None:
+            self.app.push_screen(JobScreen(own))
+            return
         if row is None or row.past is None:
-            state.tell("Only jobs of other sessions are taken back here; those of this one: J, then u.")
+            state.tell("There is nothing to take back.")
             return
         past = row.past
 
@@ -149,7 +156,11 @@ class LogScreen(Screen[None]):
 def entry_of(action: Action) -> Entry:
     """Of this session. Text from outside is made harmless."""
     return Entry(
-        action.at, printable(action.title, 300), printable(action.result, 400), printable(action.command, 600)
+        action.at,
+        printable(action.title, 300),
+        printable(action.result, 400),
+        printable(action.command, 600),
+        action=action,
     )
 
 

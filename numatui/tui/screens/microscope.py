@@ -10,7 +10,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.message import Message
 from textual.screen import Screen
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from backend.emulator.follow import Stage
 from backend.emulator.frame_map import FrameDetail, mapper
@@ -25,6 +25,7 @@ from numatui.tui.paint import Paint, Piece
 from numatui.tui.reading import problem_of
 from numatui.tui.screens.follow import Followed, FollowScreen
 from numatui.tui.state import state_of
+from numatui.tui.widgets.footer import KeyFooter
 from numatui.tui.widgets.frame_map import FrameMap
 from numatui.tui.widgets.header import Header
 
@@ -72,13 +73,16 @@ class MicroscopeScreen(Screen[None]):
         self.seen: Seen | None = None
         self._busy = self._due = False
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        return emulated(state_of(self).kernel) is not None if action == "follow" else True
+
     def compose(self) -> ComposeResult:
         yield Header()
         yield Static(id="title", markup=False)
         yield FrameMap(id="frames")
         yield Static(id="detail", markup=False)
         yield Static(id="legend", markup=False)
-        yield Footer(show_command_palette=False)
+        yield KeyFooter()
 
     @property
     def map(self) -> FrameMap:

@@ -11,7 +11,7 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal, VerticalScroll
 from textual.message import Message
 from textual.screen import Screen
-from textual.widgets import Button, Footer, Input, Label, Static
+from textual.widgets import Button, Input, Label, Static
 
 from backend.conditions import Conditions, read_conditions
 from backend.errors import NumatuiError
@@ -32,6 +32,7 @@ from numatui.tui.screens.chooser import Chooser
 from numatui.tui.screens.question import Question
 from numatui.tui.state import state_of
 from numatui.tui.summary import command_line, proposal, run_nodes, summary
+from numatui.tui.widgets.footer import KeyFooter
 from numatui.tui.widgets.header import Header
 from numatui.tui.widgets.node_map import NodeMap, Side
 
@@ -100,9 +101,9 @@ class MigrateScreen(Screen[None]):
         yield Static(id="title", markup=False)
         with Horizontal(id="sets"):
             yield Label("From")
-            yield Input(id="from", compact=True, max_length=200, placeholder="0-1,3")
+            yield Input(id="from", compact=True, max_length=200, placeholder="nodes, as 0-1,3")
             yield Label("To")
-            yield Input(id="to", compact=True, max_length=200, placeholder="all, !2, +0")
+            yield Input(id="to", compact=True, max_length=200, placeholder="nodes, as 2 or !0")
         with Horizontal(id="how"):
             for what, text in self.how.labels.items():
                 yield Button(text, id=what, compact=True)
@@ -110,7 +111,7 @@ class MigrateScreen(Screen[None]):
         yield NodeMap(id="map")
         with VerticalScroll(id="below", can_focus=False):
             yield Static(id="summary", markup=False)
-        yield Footer(show_command_palette=False)
+        yield KeyFooter()
 
     def on_mount(self) -> None:
         self.query_one(NodeMap).focus()
@@ -240,7 +241,9 @@ class MigrateScreen(Screen[None]):
 
     def _label(self) -> None:
         for what, text in self.how.labels.items():
-            self.query_one(f"#{what}", Button).label = text
+            button = self.query_one(f"#{what}", Button)
+            button.label = text
+            button.refresh(layout=True)
 
     def _write_sets(self) -> None:
         self._set_errors.clear()

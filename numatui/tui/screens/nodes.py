@@ -11,7 +11,7 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal, VerticalScroll
 from textual.message import Message
 from textual.screen import Screen
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from backend.pressure import memory_pressure
 from backend.rates import best_rates, load_rates, machine_of, rates_path
@@ -24,6 +24,7 @@ from numatui.tui.paint import Paint
 from numatui.tui.reading import Snapshot, problem_of
 from numatui.tui.screens.processes import ProcessesScreen
 from numatui.tui.state import state_of
+from numatui.tui.widgets.footer import KeyFooter
 from numatui.tui.widgets.header import Header
 from numatui.tui.widgets.matrix import Matrix
 from numatui.tui.widgets.table import Table
@@ -95,7 +96,7 @@ class NodesScreen(Screen[None]):
             with VerticalScroll(can_focus=False, id="about"):
                 yield Static(id="detail", markup=False)
             yield Matrix(id="matrix")
-        yield Footer(show_command_palette=False)
+        yield KeyFooter()
 
     def on_mount(self) -> None:
         self.query_one(NodeTable).focus()
@@ -198,7 +199,7 @@ class NodesScreen(Screen[None]):
         main = next((one for one in self.app.screen_stack if isinstance(one, ProcessesScreen)), None)
         if row is not None and main is not None:
             main.filter_by(f"{word}:{row.node.id}")
-            self.dismiss(None)
+            state_of(self).back_to(main)
 
     def action_leave(self) -> None:
         self.dismiss(None)

@@ -10,7 +10,7 @@ from textual import work
 from textual.app import ComposeResult
 from textual.message import Message
 from textual.screen import Screen
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from backend.locate import Locator, Shown, large_from
 from backend.placement import Placement, Vma, read_placement, weighted_local_share
@@ -29,6 +29,7 @@ from numatui.tui.reading import Snapshot, problem_of
 from numatui.tui.screens.chooser import Chooser
 from numatui.tui.screens.migrate import MigrateScreen
 from numatui.tui.state import state_of
+from numatui.tui.widgets.footer import KeyFooter
 from numatui.tui.widgets.header import Header
 from numatui.tui.widgets.table import Column, Table
 
@@ -90,7 +91,7 @@ class ProcessScreen(Screen[None]):
         yield VmaTable(id="vmas", empty="  no VMA has a resident page")
         yield Static(id="history", markup=False)
         yield ThreadTable(id="threads")
-        yield Footer(show_command_palette=False)
+        yield KeyFooter()
 
     def on_mount(self) -> None:
         self.query_one(VmaTable).focus()

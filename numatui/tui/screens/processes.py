@@ -9,7 +9,7 @@ from textual import events
 from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.screen import Screen
-from textual.widgets import Footer, Input, Static
+from textual.widgets import Input, Static
 
 from backend.process import Identity
 from backend.survey import Row
@@ -25,6 +25,7 @@ from numatui.tui.screens.chooser import Chooser, SeveralChooser
 from numatui.tui.screens.migrate import MigrateScreen
 from numatui.tui.screens.process import ProcessScreen
 from numatui.tui.state import state_of
+from numatui.tui.widgets.footer import KeyFooter
 from numatui.tui.widgets.header import Header
 from numatui.tui.widgets.node_panel import NodePanel
 from numatui.tui.widgets.process_table import ProcessTable
@@ -76,7 +77,7 @@ class ProcessesScreen(Screen[None]):
             yield Static("/", id="slash", markup=False)
             yield Input(id="filter", compact=True, max_length=400)
         yield ProcessTable(id="table")
-        yield Footer(show_command_palette=False)
+        yield KeyFooter()
 
     def on_mount(self) -> None:
         kept, table = state_of(self).kept, self.table
@@ -133,7 +134,7 @@ class ProcessesScreen(Screen[None]):
         total, text = len(listing.rows), listing.filter.text
         pieces: list[Piece] = [
             (f" {listing.fitting} of {total}" if text else f" {total}", "bold"),
-            (" processes", "dim"),
+            (" process" if total == 1 else " processes", "dim"),
         ]
         if listing.grouping:
             pieces.append((f" by {listing.grouping}", ""))

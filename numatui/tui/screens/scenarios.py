@@ -10,7 +10,7 @@ from textual import work
 from textual.app import ComposeResult
 from textual.message import Message
 from textual.screen import Screen
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from backend.emulator.scenarios import load, names
 from backend.text import printable
@@ -20,6 +20,7 @@ from numatui.tui.paint import Paint, Piece
 from numatui.tui.reading import problem_of
 from numatui.tui.screens.compare import CompareScreen
 from numatui.tui.state import state_of
+from numatui.tui.widgets.footer import KeyFooter
 from numatui.tui.widgets.header import Header
 from numatui.tui.widgets.table import Column, Table
 
@@ -76,7 +77,7 @@ class ScenariosScreen(Screen[str]):
         yield Header()
         yield ScenarioTable(id="scenarios", empty="  reading …")
         yield Static(id="about", markup=False)
-        yield Footer(show_command_palette=False)
+        yield KeyFooter()
 
     @property
     def table(self) -> ScenarioTable:

@@ -12,7 +12,7 @@ from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 from textual.message import Message
 from textual.screen import Screen
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from backend.emulator.description import Description
 from backend.emulator.explain import PATCHES
@@ -26,6 +26,7 @@ from numatui.tui.paint import Paint, Piece
 from numatui.tui.reading import problem_of
 from numatui.tui.screens.follow import Followed, FollowScreen
 from numatui.tui.state import state_of
+from numatui.tui.widgets.footer import KeyFooter
 from numatui.tui.widgets.header import Header
 
 _END = len(BENEFITS)
@@ -68,7 +69,7 @@ class TourScreen(Screen[None]):
         yield Header()
         with VerticalScroll():
             yield Static(id="page", markup=False)
-        yield Footer(show_command_palette=False)
+        yield KeyFooter()
 
     def on_mount(self) -> None:
         self.query_one(VerticalScroll).focus()

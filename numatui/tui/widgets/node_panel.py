@@ -40,6 +40,8 @@ class NodePanel(ScrollView):
     def _show(self, snapshot: Snapshot | None) -> None:
         if snapshot is None:
             return
+        if self.snapshot is not None and snapshot.at < self.snapshot.at:
+            self.history.clear()
         self.snapshot = snapshot
         work = sum((snapshot.throughput or {}).values())
         if work or self.history:
