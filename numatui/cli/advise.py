@@ -11,7 +11,7 @@ import typer
 from backend.errors import NotFound, NotSupported, NumatuiError, UsageError
 from backend.kernel import Kernel
 from backend.process import Process
-from numatui.cli import output
+from numatui.cli import completing, output
 from numatui.cli.move_options import Budget, MaxRate, Workers, Yes, options_of
 from numatui.cli.ps import matches
 from numatui.cli.source import kernel_of
@@ -28,7 +28,10 @@ _LONGEST = 3600
 def advise(
     context: typer.Context,
     pattern: Annotated[
-        list[str] | None, typer.Argument(help="Pids, or parts of names or commands (any of them).")
+        list[str] | None,
+        typer.Argument(
+            help="Pids, or parts of names or commands (any of them).", autocompletion=completing.pids
+        ),
     ] = None,
     observe: Annotated[
         str, typer.Option(help="How long to watch them first (5s): simulated time in a demo.")
@@ -36,7 +39,9 @@ def advise(
     minimum: Annotated[
         str, typer.Option("--min", help="Only where at least this much memory is far away (100M, 2G).")
     ] = "4M",
-    user: Annotated[str | None, typer.Option(help="Only this user's (name or uid).")] = None,
+    user: Annotated[
+        str | None, typer.Option(help="Only this user's (name or uid).", autocompletion=completing.users)
+    ] = None,
     everything: Annotated[
         bool, typer.Option("--all", help="Also those that are not advised to be moved, and why not.")
     ] = False,

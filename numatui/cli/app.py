@@ -15,11 +15,14 @@ from numatui.cli import (
     advise,
     bench,
     cgroups,
+    completing,
+    completion,
     cpuset,
     doctor,
     emulate,
     jobs,
     keys,
+    manual,
     migrate,
     nodes,
     plan,
@@ -51,6 +54,8 @@ COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
     "keys": keys.keys,
     "doctor": doctor.doctor,
     "schema": schema.schema,
+    "completion": completion.completion,
+    "man": manual.man,
 }
 
 ClickException: Any = typer.BadParameter.__mro__[2]
@@ -88,6 +93,7 @@ def numatui(
             "--demo",
             metavar="[SCENARIO]",
             help="An emulated machine: a shipped scenario's name, or a YAML file.",
+            autocompletion=completing.scenarios_or_commands,
         ),
     ] = None,
     replay: Annotated[
@@ -153,6 +159,7 @@ def run(arguments: list[str]) -> int:
     """Run the command line and return the exit code. Never a traceback for what a user or the machine can cause."""
     try:
         if "_NUMATUI_COMPLETE" in os.environ:
+            completing.prepare_environment(with_optional_values)
             return int(app(args=arguments, prog_name="numatui", standalone_mode=False) or 0)
         command = typer.main.get_command(app)
         with command.make_context("numatui", with_optional_values(arguments)) as context:
@@ -163,6 +170,8 @@ def run(arguments: list[str]) -> int:
         return _fail(str(exc), exc.exit_code)
     except typer.Exit as exc:
         return exc.exit_code
+    except SystemExit as exc:  # completion ends so
+        return exc.code if isinstance(exc.code, int) else 0
     except (typer.Abort, KeyboardInterrupt):
         return _fail("interrupted: nothing more is done", 130)
     except ClickException as exc:

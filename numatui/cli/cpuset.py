@@ -10,7 +10,7 @@ import typer
 from backend.errors import NotFound, NotSupported, UsageError
 from backend.kernel import Kernel
 from backend.nodeset import NodeSet
-from numatui.cli import output
+from numatui.cli import completing, output
 from numatui.cli.source import kernel_of
 
 if TYPE_CHECKING:
@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 cpuset = typer.Typer(help="List cpusets, set their mems, attach processes.", no_args_is_help=False)
 
 Name = Annotated[
-    str, typer.Argument(metavar="CGROUP", help="Its path (/a/b), or the name of a unit or container.")
+    str,
+    typer.Argument(
+        metavar="CGROUP",
+        help="Its path (/a/b), or the name of a unit or container.",
+        autocompletion=completing.cgroups,
+    ),
 ]
 MemoryMigrate = Annotated[
     bool | None,
@@ -115,7 +120,12 @@ def set_mems(
     context: typer.Context,
     name: Name,
     mems: Annotated[
-        str, typer.Argument(metavar="SET", help="Nodes: 0-1,3, all, !2; '' has v2 take what is above.")
+        str,
+        typer.Argument(
+            metavar="SET",
+            help="Nodes: 0-1,3, all, !2; '' has v2 take what is above.",
+            autocompletion=completing.nodesets,
+        ),
     ],
     memory_migrate: MemoryMigrate = None,
     dry_run: DryRun = False,
@@ -147,7 +157,7 @@ def set_mems(
 def attach(
     context: typer.Context,
     name: Name,
-    pids: Annotated[list[int], typer.Argument(help="The processes.")],
+    pids: Annotated[list[int], typer.Argument(help="The processes.", autocompletion=completing.pids)],
     memory_migrate: MemoryMigrate = None,
     dry_run: DryRun = False,
     yes: Yes = False,

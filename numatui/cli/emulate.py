@@ -7,12 +7,17 @@ from typing import Annotated, Any
 import typer
 
 from backend.errors import UsageError
-from numatui.cli import output
+from numatui.cli import completing, output
 from numatui.cli.emulate_tables import print_comparison, print_trace
 
 
 def emulate(
-    file: Annotated[str, typer.Argument(help="A scenario: a YAML file, or a shipped scenario's name.")],
+    file: Annotated[
+        str,
+        typer.Argument(
+            help="A scenario: a YAML file, or a shipped scenario's name.", autocompletion=completing.scenarios
+        ),
+    ],
     seed: Annotated[
         int | None, typer.Option(help="Seed of every random choice, instead of the file's.")
     ] = None,

@@ -12,7 +12,7 @@ from backend.errors import Interrupted, NotSupported, NumatuiError, UsageError
 from backend.kernel import Kernel
 from backend.plan import Plan
 from backend.prepare import prepare
-from numatui.cli import output
+from numatui.cli import completing, output
 from numatui.cli.move_options import All, Budget, MaxRate, MethodName, Workers, Yes, options_of
 from numatui.cli.plan import Cgroup, From, To, Tree, Vma, document, print_plan, print_plan_csv
 from numatui.cli.progress import ProgressBar, cancelled_by_signals, confirm
@@ -28,7 +28,9 @@ def migrate(
     context: typer.Context,
     sources: From,
     targets: To,
-    pids: Annotated[list[int] | None, typer.Argument(help="The processes.")] = None,
+    pids: Annotated[
+        list[int] | None, typer.Argument(help="The processes.", autocompletion=completing.pids)
+    ] = None,
     tree: Tree = False,
     cgroup: Cgroup = None,
     vma: Vma = None,

@@ -11,13 +11,21 @@ import typer
 
 from backend.errors import UsageError
 from backend.kernel import Kernel
+from numatui.cli import completing
 from numatui.cli.plan import check_method
 from numatui.format import parse_duration, parse_size
 
 if TYPE_CHECKING:
     from backend.options import Options
 
-MethodName = Annotated[str, typer.Option("--method", help="auto, move_pages or migrate_pages.")]
+MethodName = Annotated[
+    str,
+    typer.Option(
+        "--method",
+        help="auto, move_pages or migrate_pages.",
+        autocompletion=completing.one_of("auto", "move_pages", "migrate_pages"),
+    ),
+]
 Budget = Annotated[
     str, typer.Option(help="The longest that one call should take (20ms): a cancel waits that long.")
 ]

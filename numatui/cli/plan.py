@@ -11,16 +11,33 @@ from backend.nodeset import NodeSet
 from backend.plan import METHODS, Method, Plan, check_sets
 from backend.prepare import prepare
 from backend.remap import Rule, landings, remap
-from numatui.cli import output
+from numatui.cli import completing, output
 from numatui.cli.source import kernel_of
 from numatui.format import BASIS
 
 From = Annotated[
-    str, typer.Option("--from", metavar="SET", help="Source nodes: 0, 0-1,3, all, !2, +0-1 (relative).")
+    str,
+    typer.Option(
+        "--from",
+        metavar="SET",
+        help="Source nodes: 0, 0-1,3, all, !2, +0-1 (relative).",
+        autocompletion=completing.nodesets,
+    ),
 ]
-To = Annotated[str, typer.Option("--to", metavar="SET", help="Target nodes, in the same grammar, or 'same'.")]
+To = Annotated[
+    str,
+    typer.Option(
+        "--to",
+        metavar="SET",
+        help="Target nodes, in the same grammar, or 'same'.",
+        autocompletion=completing.nodesets,
+    ),
+]
 Tree = Annotated[bool, typer.Option("--tree", help="Their children too, and theirs.")]
-Cgroup = Annotated[str | None, typer.Option(help="All processes of this cgroup and those below it.")]
+Cgroup = Annotated[
+    str | None,
+    typer.Option(help="All processes of this cgroup and those below it.", autocompletion=completing.cgroups),
+]
 Vma = Annotated[
     str | None,
     typer.Option(
@@ -35,7 +52,10 @@ def plan(
     sources: From,
     targets: To,
     pids: Annotated[
-        list[int] | None, typer.Argument(help="Processes. Without any: only the mapping of nodes.")
+        list[int] | None,
+        typer.Argument(
+            help="Processes. Without any: only the mapping of nodes.", autocompletion=completing.pids
+        ),
     ] = None,
     tree: Tree = False,
     cgroup: Cgroup = None,

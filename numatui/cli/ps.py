@@ -13,7 +13,7 @@ from backend.locate import NEVER
 from backend.process import Process
 from backend.survey import Row, Surveyor
 from backend.topology import Topology, read_topology
-from numatui.cli import output
+from numatui.cli import completing, output
 from numatui.cli.progress import cancelled_by_signals
 from numatui.cli.source import kernel_of
 from numatui.cli.watching import Count, Watch, begin_block, interval_of, ticks
@@ -26,12 +26,21 @@ SORTS = ("pid", "rss", "local", "user", "command", "node")
 def ps(
     context: typer.Context,
     pattern: Annotated[
-        list[str] | None, typer.Argument(help="Pids, or parts of names or commands (any of them).")
+        list[str] | None,
+        typer.Argument(
+            help="Pids, or parts of names or commands (any of them).", autocompletion=completing.pids
+        ),
     ] = None,
     sort: Annotated[
-        str, typer.Option(help="pid, rss, local, user, command, node, or N and a node's number.")
+        str,
+        typer.Option(
+            help="pid, rss, local, user, command, node, or N and a node's number.",
+            autocompletion=completing.one_of(*SORTS),
+        ),
     ] = "rss",
-    user: Annotated[str | None, typer.Option(help="Only this user's (name or uid).")] = None,
+    user: Annotated[
+        str | None, typer.Option(help="Only this user's (name or uid).", autocompletion=completing.users)
+    ] = None,
     minimum: Annotated[
         str, typer.Option("--min", help="Only with at least this much memory (100M, 2G).")
     ] = "0",

@@ -16,7 +16,11 @@ COMMON = "common"
 
 def schema(
     name: Annotated[
-        str | None, typer.Argument(help="ps, nodes, migrate, …; without a name all are listed.")
+        str | None,
+        typer.Argument(
+            help="ps, nodes, migrate, …; without a name all are listed.",
+            autocompletion=lambda ctx, incomplete: [one for one in names() if one.startswith(incomplete)],
+        ),
     ] = None,
 ) -> None:
     """Print the JSON Schema of a command's documents, complete in itself. The number at the end of a document's `schema` changes

@@ -12,13 +12,13 @@ from backend.locate import Locator, Shown, large_from
 from backend.placement import PAGE_NS, Vma, read_placement
 from backend.process import Process, read_process, read_threads
 from backend.topology import Topology, read_topology
-from numatui.cli import output
+from numatui.cli import completing, output
 from numatui.cli.source import kernel_of
 
 
 def show(
     context: typer.Context,
-    pid: Annotated[int, typer.Argument(help="The process.")],
+    pid: Annotated[int, typer.Argument(help="The process.", autocompletion=completing.pids)],
     all_vmas: Annotated[bool, typer.Option("--all", help="Also VMAs with no resident page.")] = False,
     exact: Annotated[
         bool,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from numatui.cli import output
+from numatui.cli import completing, output
 from numatui.cli.jobs import state_of
 from numatui.cli.move_options import Budget, MaxRate, Workers, Yes, options_of
 from numatui.cli.progress import ProgressBar, cancelled_by_signals, confirm
@@ -17,7 +17,10 @@ from numatui.cli.source import live_kernel_of
 def undo(
     context: typer.Context,
     job: Annotated[
-        str | None, typer.Argument(help="A job of numatui jobs; the newest that moved something.")
+        str | None,
+        typer.Argument(
+            help="A job of numatui jobs; the newest that moved something.", autocompletion=completing.jobs
+        ),
     ] = None,
     budget: Budget = "100ms",
     workers: Workers = "auto",

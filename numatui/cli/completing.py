@@ -1,0 +1,164 @@
+"""What the shell offers at Tab. Names of processes are anybody's, and shells evaluate what completions print: everything here that
+comes from outside is reduced to harmless characters, or left out."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+
+import typer
+
+from backend.kernel import Kernel
+from numatui.cli.source import Choice
+
+_HARMFUL = re.compile(r"[^A-Za-z0-9 _./@+=,-]")
+_PLAIN = re.compile(r"[A-Za-z0-9_./@+=,-]{1,200}\Z")
+_MOST = 2000
+
+Offer = str | tuple[str, str]
+Completer = Callable[[typer.Context, str], list[Offer]]
+
+
+def _completer(offers: Callable[[Kernel], Iterable[Offer]]) -> Completer:
+    """Of the kernel that the options before the command choose; nothing where it cannot be had."""
+
+    def complete(context: typer.Context, incomplete: str) -> list[Offer]:
+        out: list[Offer] = []
+        with suppress(Exception):
+            for offer in offers(_kernel(context)):
+                value = offer if isinstance(offer, str) else offer[0]
+                if value.startswith(incomplete) and _PLAIN.match(value):
+                    out.append(offer)
+                if len(out) >= _MOST:
+                    break
+        return out
+
+    return complete
+
+
+def _kernel(context: typer.Context) -> Kernel:
+    told = context.find_root().params
+    return Choice.of(
+        bool(told.get("live")), told.get("demo"), told.get("replay"), told.get("at") or ""
+    ).open()
+
+
+def harmless(name: str) -> str:
+    """A name as it may stand beside an offer."""
+    return _HARMFUL.sub("?", name)[:60].strip() or "?"
+
+
+@_completer
+def pids(kernel: Kernel) -> Iterator[Offer]:
+    from backend.process import pids as all_pids
+    from backend.process import read_process
+
+    for pid in all_pids(kernel):
+        with suppress(Exception):
+            process = read_process(kernel, pid)
+            if not process.is_kernel_thread:
+                yield str(pid), harmless(process.command or process.comm)
+
+
+@_completer
+def nodesets(kernel: Kernel) -> Iterator[Offer]:
+    from backend.topology import read_topology
+
+    topology = read_topology(kernel)
+    for node in topology.nodes:
+        yield str(node.id), f"{node.free >> 20} MiB free of {node.total >> 20}"
+    yield "all", f"nodes {topology.ids}"
+    yield "same", "for --to: the same as --from"
+
+
+@_completer
+def cgroups(kernel: Kernel) -> Iterator[Offer]:
+    from backend.cgroups import find_hierarchies, walk
+
+    seen: set[str] = set()
+    for hierarchy in find_hierarchies(kernel):
+        for one in walk(kernel, hierarchy):
+            if one.path not in seen:
+                seen.add(one.path)
+                yield one.path
+
+
+@_completer
+def users(kernel: Kernel) -> Iterator[Offer]:
+    from backend.process import pids as all_pids
+    from backend.process import read_process
+
+    seen: set[str] = set()
+    for pid in all_pids(kernel):
+        with suppress(Exception):
+            name = read_process(kernel, pid).user
+            if name not in seen:
+                seen.add(name)
+                yield name
+
+
+def jobs(context: typer.Context, incomplete: str) -> list[Offer]:
+    """The newest first."""
+    from backend.journal import state_dir
+    from backend.past_jobs import list_jobs
+
+    return [
+        (one.job, harmless(f"{one.identity.pid} {one.command}"))
+        for one in list_jobs(state_dir())[0]
+        if one.job.startswith(incomplete) and _PLAIN.match(one.job)
+    ]
+
+
+def scenarios(context: typer.Context, incomplete: str) -> list[Offer]:
+    from backend.emulator.scenarios import names
+
+    return [name for name in names() if name.startswith(incomplete)]
+
+
+def scenarios_or_commands(context: typer.Context, incomplete: str) -> list[Offer]:
+    """After --demo, which may stand alone."""
+    from numatui.cli.app import COMMANDS
+
+    return [*scenarios(context, incomplete), *[name for name in COMMANDS if name.startswith(incomplete)]]
+
+
+def one_of(*words: str) -> Completer:
+    """Of a few words."""
+    return lambda ctx, incomplete: [word for word in words if word.startswith(incomplete)]
+
+
+def prepare_environment(rewrite: Callable[[list[str]], list[str]]) -> None:
+    """The words of the command line, which the shell's completion script hands over, with what `rewrite` puts between those that
+    are complete: click has to see what the program would."""
+    if "COMP_WORDS" in os.environ:
+        words = _split(os.environ["COMP_WORDS"])
+        at = int(os.environ.get("COMP_CWORD") or 0) if os.environ.get("COMP_CWORD", "0").isdigit() else 0
+        before, rest = words[1:at], words[at:]
+        new = _rewritten(before, rewrite)
+        os.environ["COMP_WORDS"] = shlex.join([*words[:1], *new, *rest])
+        os.environ["COMP_CWORD"] = str(at + len(new) - len(before))
+    elif text := os.environ.get("_TYPER_COMPLETE_ARGS"):
+        words = _split(text)
+        last = [] if text.endswith(" ") or len(words) < 2 else [words.pop()]
+        new = shlex.join([*words[:1], *_rewritten(words[1:], rewrite), *last])
+        os.environ["_TYPER_COMPLETE_ARGS"] = new + ("" if last else " ")
+
+
+def _rewritten(words: list[str], rewrite: Callable[[list[str]], list[str]]) -> list[str]:
+    """What comes next may be the value of the last word."""
+    return words if words[-1:] == ["--demo"] else rewrite(words)
+
+
+def _split(text: str) -> list[str]:
+    """Also where a quote is still open."""
+    lexer = shlex.shlex(text, posix=True)
+    lexer.whitespace_split, lexer.commenters = True, ""
+    out: list[str] = []
+    try:
+        out += iter(lexer)
+    except ValueError:
+        out.append(lexer.token)
+    return out

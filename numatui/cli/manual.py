@@ -1,0 +1,124 @@
+"""`numatui man`: the manual page, made from what --help prints."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import typer
+
+from numatui import __version__
+
+EXIT_CODES = {
+    0: "Done.",
+    1: "Some pages could not be moved (their reasons are in the output), or another error.",
+    2: "Usage: a malformed set, an unknown option, nobody there to confirm.",
+    3: "No permission.",
+    4: "No such process, node, scenario, schema or recording.",
+    5: "Not supported by this kernel, machine or recording.",
+    130: "Interrupted; what had moved stays moved and is said.",
+}
+_FILES = {
+    "$XDG_STATE_HOME/numatui/jobs/": "The journals of migrations, which numatui jobs and numatui undo read.",
+    "$XDG_STATE_HOME/numatui/watch.jsonl": "The audit log of numatui watch.",
+    "$XDG_STATE_HOME/numatui/rates.json": "What numatui bench has measured.",
+    "$XDG_STATE_HOME/numatui/tui.json": "How the terminal UI was left.",
+    "$XDG_CONFIG_HOME/numatui/config.yaml": "Theme, interval and keys of the terminal UI.",
+    "$XDG_CONFIG_HOME/numatui/themes/": "Themes of one's own.",
+}
+_ENVIRONMENT = {
+    "NO_COLOR": "Without colours.",
+    "NUMATUI_ASCII": "As --ascii.",
+    "XDG_STATE_HOME, XDG_CONFIG_HOME": "Where files are kept; ~/.local/state and ~/.config where not set.",
+}
+
+
+def man() -> None:
+    """Print the manual page.
+
+    Example: numatui man | man -l -
+    """
+    from numatui.cli.app import app
+
+    print(page(typer.main.get_command(app)), end="")
+
+
+def page(command: Any) -> str:
+    """The whole page as roff (man(7)). `command`: click's."""
+    return "\n".join(_lines(command)) + "\n"
+
+
+def _lines(command: Any) -> Iterator[str]:
+    yield f'.TH NUMATUI 1 "" "numatui {__version__}" "User Commands"'
+    yield ".SH NAME"
+    yield _text("numatui - see where the memory of processes lies on a NUMA machine, and move it")
+    yield ".SH SYNOPSIS"
+    yield ".B numatui"
+    yield _text("[--live | --demo [SCENARIO] | --replay PATH [--at PLACE]] [COMMAND] [ARGUMENT]...")
+    yield ".SH DESCRIPTION"
+    yield from _paragraphs(command.help)
+    yield ".SH OPTIONS"
+    yield from _parameters(command)
+    yield ".SH COMMANDS"
+    for path, one in commands(command):
+        yield f".SS {_text('numatui ' + path)}"
+        yield f".B {_text(' '.join(['numatui', path, *_usage(one)]))}"
+        yield ".PP"
+        yield from _paragraphs(one.help)
+        yield from _parameters(one)
+    yield ".SH NODE SETS"
+    yield _text(
+        "libnuma's grammar: 0, 0,2, 0-3, 0-1,3, all, !1-2 (all others), +0-1 (counted through the nodes there are), and same as "
+        "a target."
+    )
+    for heading, entries in (
+        ("EXIT STATUS", {str(code): text for code, text in EXIT_CODES.items()}),
+        ("FILES", _FILES),
+        ("ENVIRONMENT", _ENVIRONMENT),
+    ):
+        yield f".SH {heading}"
+        for name, text in entries.items():
+            yield from (".TP", f".B {_text(name)}", _text(text))
+    yield ".SH SEE ALSO"
+    yield _text(
+        "numactl(8), numastat(8), migratepages(8), move_pages(2), migrate_pages(2), cpuset(7), numa(7), lstopo(1)"
+    )
+
+
+def commands(command: Any, before: str = "") -> Iterator[tuple[str, Any]]:
+    """(path, command) of all that can be called, in the order of --help."""
+    for name, one in command.commands.items():
+        path = f"{before}{name}"
+        if getattr(one, "commands", None):
+            yield from commands(one, path + " ")
+        else:
+            yield path, one
+
+
+def _usage(command: Any) -> list[str]:
+    context = type(command).context_class(command, info_name="")
+    return list(command.collect_usage_pieces(context))
+
+
+def _paragraphs(text: str | None) -> Iterator[str]:
+    for paragraph in (text or "").strip().split("\n\n"):
+        words = " ".join(paragraph.split())
+        yield from (".PP", _text(words))
+
+
+def _parameters(command: Any) -> Iterator[str]:
+    context = type(command).context_class(command, info_name="")
+    for parameter in command.get_params(context):
+        record = parameter.get_help_record(context)
+        if record is None:
+            continue
+        names, text = record
+        yield from (".TP", f".B {_text(names)}", _text(" ".join(text.split()) or "."))
+
+
+def _text(text: str) -> str:
+    """Escaped for roff: backslashes, dashes that are typed, and what would begin a request."""
+    escaped = re.sub(r"-(?=\S)", r"\\-", text.replace("\\", "\\e"))
+    escaped = "".join(char if char.isascii() else f"\\[u{ord(char):04X}]" for char in escaped)
+    return "\\&" + escaped if escaped.startswith((".", "'")) else escaped
