@@ -101,7 +101,9 @@ def end_journal(journal: Journal, outcome: Outcome) -> Outcome:
 
     how = "cancelled" if outcome.cancelled else "done" if outcome.complete else "partly"
     try:
-        journal.end(how, moved=outcome.moved, left=outcome.left, error=outcome.error)
+        journal.end(
+            how, moved=outcome.moved, left=outcome.left, error=outcome.error, worst_call=outcome.worst_call
+        )
     except NumatuiError as exc:
         return replace(outcome, error=outcome.error or str(exc))
     prune(journal.path.parent)

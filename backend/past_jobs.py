@@ -51,7 +51,8 @@ class JournaledChunk:
 @dataclass(frozen=True, slots=True)
 class PastJob:
     """One journal. `at`: seconds since 1970; `moved`: bytes, at least; `undoes`, `undone_by`: names of jobs;
-    `cpusets`: (path, mems before) of those that were changed with it."""
+    `cpusets`: (path, mems before) of those that were changed with it; `worst_call`: seconds of the longest call, 0 where it
+    is not told."""
 
     job: str
     path: Path
@@ -70,6 +71,7 @@ class PastJob:
     undoes: str = ""
     undone_by: str = ""
     cpusets: tuple[tuple[str, str], ...] = ()
+    worst_call: float = 0.0
 
 
 def list_jobs(directory: Path) -> tuple[list[PastJob], list[str]]:
@@ -250,6 +252,7 @@ def _job(path: Path, records: list[dict[str, Any]], running: bool) -> PastJob:
         moves=tuple(_move(a, b) for a, b in head["moves"]), state=state, chunks=tuple(chunks.values()),
         moved=_count(ended["moved"]) if "moved" in ended else sum((c.moved or 0) * c.page_size for c in chunks.values()),
         error=str(ended.get("error", "")), undoes=str(head.get("undoes", "")), undone_by=undone_by,
+        worst_call=_count(ended.get("worst_call", 0)) / 1e9,
         cpusets=tuple((str(path), str(mems)) for path, mems in head.get("cpusets", [])),
     )  # fmt: skip
 

@@ -1,0 +1,1 @@
+"""Metrics for Prometheus (`numatui exporter`); needs the extra `numatui[exporter]`."""
