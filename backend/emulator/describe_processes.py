@@ -43,7 +43,7 @@ class RegionSpec:
 
 @dataclass(frozen=True, slots=True)
 class ProcessSpec:
-    """A task. `cpus`: where each of its threads starts."""
+    """A task. `cpus`: where each of its threads starts; `pid`: the next by default."""
 
     name: str
     command: str
@@ -54,6 +54,7 @@ class ProcessSpec:
     cpuset: str = ""
     suid: int | None = None
     caps: frozenset[Cap] | None = None
+    pid: int | None = None
 
 
 def read_process(value: Value, machine: MachineReader) -> ProcessSpec:
@@ -61,6 +62,7 @@ def read_process(value: Value, machine: MachineReader) -> ProcessSpec:
         (
             "name",
             "command",
+            "pid",
             "uid",
             "suid",
             "caps",
@@ -91,6 +93,7 @@ def read_process(value: Value, machine: MachineReader) -> ProcessSpec:
         cpuset=keys["cpuset"].text(255) if "cpuset" in keys else "",
         suid=keys["suid"].integer(0, 1 << 31) if "suid" in keys else None,
         caps=caps(keys["caps"]) if "caps" in keys else None,
+        pid=keys["pid"].integer(3, 1 << 22) if "pid" in keys else None,
     )
 
 

@@ -85,9 +85,13 @@ def parse_description(text: str, file: str = "scenario", name: str = "", profile
         else ()
     )
     earlier: dict[str, ProcessSpec] = {}
+    pids: set[int | None] = set()
     for process, value in zip(processes, top["processes"].items() if processes else (), strict=True):
         if process.name in earlier:
             value.fail(f"there are two processes '{process.name}'", "give each its own name")
+        if process.pid is not None and process.pid in pids:
+            value.fail(f"there are two processes with the pid {process.pid}", "give each its own")
+        pids.add(process.pid)
         check_sharing(process, earlier, value)
         earlier[process.name] = process
     check_room(machine, processes, top.get("processes"))

@@ -200,6 +200,11 @@ class Machine:
         """Let simulated time pass."""
         self.env.run(until=self.env.now + seconds)
 
+    def number_from(self, pid: int) -> None:
+        """The next pids and thread ids are not below this one."""
+        following = next(self._pids)
+        self._pids = count(max(following, pid))
+
     def spawn(
         self, name: str | bytes, *, cpu: int, uid: int = 0, command: str | bytes = b"", threads: Sequence[int] = (),
         ppid: int = 1, policy: Mempolicy | None = None, kernel_thread: bool = False, pid: int | None = None,

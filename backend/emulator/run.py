@@ -91,6 +91,7 @@ def _build(description: Description, with_steps: bool, observer: Observer, watch
         cpusets[one.name] = m.cpusets.create(
             one.name, cpusets[one.parent], one.mems, one.cpus, one.memory_migrate
         )
+    m.number_from(max((spec.pid + 1 for spec in description.processes if spec.pid is not None), default=0))
     for spec in description.processes:
         _spawn(built, spec, cpusets[spec.cpuset])
     m.pagevecs.flush()
@@ -234,7 +235,7 @@ def _spawn(built: Built, spec: ProcessSpec, cpuset: Cpuset) -> None:
     m = built.machine
     task = m.spawn(
         spec.name, cpu=spec.cpus[0], uid=spec.uid, command=spec.command, threads=spec.cpus[1:], policy=spec.policy,
-        cpuset=cpuset, suid=spec.suid, caps=spec.caps,
+        cpuset=cpuset, suid=spec.suid, caps=spec.caps, pid=spec.pid,
     )  # fmt: skip
     regions = {
         region.name: map_region(m, task, region, _shared_object(built, region)) for region in spec.memory

@@ -13,11 +13,31 @@ from numatui.cli.emulate_tables import print_comparison, print_trace
 
 def emulate(
     file: Annotated[
-        str,
+        str | None,
         typer.Argument(
             help="A scenario: a YAML file, or a shipped scenario's name.", autocompletion=completing.scenarios
         ),
-    ],
+    ] = None,
+    from_live: Annotated[
+        bool,
+        typer.Option("--from-live", help="A copy of this machine instead: its nodes, processes, placement."),
+    ] = False,
+    from_: Annotated[
+        str | None, typer.Option("--from", metavar="PATH", help="A copy of a recorded machine instead.")
+    ] = None,
+    try_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--try",
+            metavar="STEP",
+            help="On the copy: a step as scenarios have it, 'migrate_pages: {task: db-42, from: 0, to: 1}', 'offline: {node: 1}'; "
+            "several in their order.",
+        ),
+    ] = None,
+    write: Annotated[
+        str,
+        typer.Option(metavar="FILE", help="Write the copy as a scenario, for --demo FILE and all commands."),
+    ] = "",
     seed: Annotated[
         int | None, typer.Option(help="Seed of every random choice, instead of the file's.")
     ] = None,
@@ -39,8 +59,24 @@ def emulate(
 ) -> None:
     """Run a scenario and report the outcome of every step, placements, counters and simulated times.
 
+    With --from-live or --from a copy of a machine is made, on which things can be tried first: what would move, how long that
+    takes, what becomes of throughput and free memory.
+
     Example: numatui emulate scheduler-moves
     """
+    if (file is not None) + from_live + (from_ is not None) != 1:
+        raise UsageError("one machine is emulated", "give a scenario, or --from-live, or --from PATH")
+    if file is None:
+        if compare or trace:
+            raise UsageError(
+                "--compare and --trace are for scenarios", "write the copy to a file first: --write"
+            )
+        from numatui.cli.what_if import kernel_to_copy, what_if
+
+        what_if(kernel_to_copy(from_live, from_), try_ or [], write, seed, json, csv)
+        return
+    if try_ or write:
+        raise UsageError("--try and --write are for copies", "write steps into the scenario instead")
     from backend.emulator.run import run_scenario
     from backend.emulator.scenarios import load
 
