@@ -94,7 +94,6 @@ class _Copier:
         self._taken: dict[int, int] = {}
         self._shared: dict[str, tuple[str, int]] = {}
         self._mems: dict[str, NodeSet] = {}
-        self._names: set[str] = set()
 
     def machine(self) -> dict[str, Any]:
         """After the processes: nodes are as large as what they have and what is free there."""
@@ -123,7 +122,7 @@ class _Copier:
             vmas = self._placements.read(process).vmas
         except NumatuiError:
             return None
-        name = self._name(process.comm, process.identity.pid)
+        name = task_name(process.comm, process.identity.pid)
         memory = self._memory(name, _regions(vmas))
         if not memory:
             return None
@@ -147,12 +146,6 @@ class _Copier:
             self._mems[cpuset] = allowed & memory_ids
             out["cpuset"] = cpuset
         return out
-
-    def _name(self, comm: str, pid: int) -> str:
-        """Of its own also in the fifteen letters that a kernel keeps."""
-        tail = f"-{pid}"
-        plain = re.sub(r"[^A-Za-z0-9_.+:]", "_", comm)[: 15 - len(tail)]
-        return f"{plain}{tail}"
 
     def _memory(self, owner: str, regions: Iterable[_Region]) -> list[dict[str, Any]]:
         out: list[dict[str, Any]] = []
@@ -203,6 +196,12 @@ class _Copier:
             one["name"] = f"shared-{_short(region.file)}-{node}"
         self._taken[node] = self._taken.get(node, 0) + count
         return one
+
+
+def task_name(comm: str, pid: int) -> str:
+    """By which a copy's steps know a process: of its own also in the fifteen letters that a kernel keeps."""
+    tail = f"-{pid}"
+    return re.sub(r"[^A-Za-z0-9_.+:]", "_", comm)[: 15 - len(tail)] + tail
 
 
 def _short(file: str) -> str:

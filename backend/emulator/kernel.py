@@ -7,7 +7,7 @@ import threading
 import time
 from array import array
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from backend.emulator import (
     cgroupfs,
@@ -28,6 +28,9 @@ from backend.errors import os_error
 from backend.kernel import Capabilities, Capability, Source
 from backend.nodeset import NodeSet
 from backend.text import decode
+
+if TYPE_CHECKING:
+    from backend.emulator.description import Description
 
 T = TypeVar("T")
 _SLICE = 0.05
@@ -238,10 +241,21 @@ def open_scenario(name: str = "default", caller: Caller | None = None) -> Emulat
 
     Raises NotFound, ParseError.
     """
-    from backend.emulator.run import build
     from backend.emulator.scenarios import load
 
-    description = load(name)
+    return _opened(load(name), caller, name)
+
+
+def open_text(text: str, name: str, caller: Caller | None = None) -> EmulatedKernel:
+    """The machine of a scenario that is no file yet; `name`: the file it would be. Raises ParseError."""
+    from backend.emulator.description import parse_description
+
+    return _opened(parse_description(text, name, name), caller, name)
+
+
+def _opened(description: Description, caller: Caller | None, name: str) -> EmulatedKernel:
+    from backend.emulator.run import build
+
     kernel = EmulatedKernel(build(description, with_steps=True).machine, caller, name)
     kernel.name = decode(description.name.encode("utf-8", "surrogateescape"))
     return kernel

@@ -102,7 +102,7 @@ def _list(kernel: Kernel, path: str) -> list[str]:
 
 def _read(kernel: Kernel, path: str) -> Iterator[tuple[str, bytes]]:
     try:
-        data = kernel.read(path, 0, MAX_FILE + 1)
+        data = kernel.read(path)
     except OSError:
         return
     if len(data) <= MAX_FILE:

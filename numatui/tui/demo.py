@@ -17,6 +17,7 @@ from numatui.tui.reading import problem_of
 from numatui.tui.state import StatefulApp
 
 if TYPE_CHECKING:
+    from backend.emulator.copying import Copy
     from numatui.tui.frame_source import FrameSource
 
 STEP = 0.1
@@ -25,16 +26,19 @@ _ACTIONS = ("scenarios", "step")
 
 
 class DemoApp(StatefulApp):
-    """`next_scenario`: what to open instead when the app has ended; empty to end for good. The screens are imported when they
+    """`next_scenario`, `next_copy`: what to open instead when the app has ended; a scenario's name, or one of a machine that was
+    copied; empty to end for good. The screens are imported when they
     are needed: they bring the emulator along."""
 
     BINDINGS: ClassVar = [
         key("z", "microscope", "Demo and its recordings: the microscope"),
         key("ctrl+t", "tour", "Guided tour of the five benefits"),
         key("ctrl+o", "scenarios", "Demo: another scenario; recording: another sample"),
+        key("e", "try_copy", "Try things on a copy of this machine"),
         key("full_stop", "step", "Demo: a tenth of a second on; recording: a sample on"),
     ]
     next_scenario = ""
+    next_copy: Copy | None = None
 
     @cached_property
     def _has_frames(self) -> bool:
@@ -55,6 +59,11 @@ class DemoApp(StatefulApp):
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         yield from super().get_system_commands(screen)
+        yield SystemCommand(
+            "Try it on a copy",
+            "This machine as an emulated one, on which a migration can be tried first",
+            self.action_try_copy,
+        )
         yield SystemCommand(
             "Guided tour",
             "The five benefits of direct migration, measured on emulated machines",
@@ -102,6 +111,29 @@ class DemoApp(StatefulApp):
             self.tell("A migration is running: let it end or cancel it (J) first.", severity="warning")
             return
         self.next_scenario = name
+        self.exit(0)
+
+    def action_try_copy(self) -> None:
+        """A copy of this machine in its place, on which everything can be tried; leaving it comes back here."""
+        if any(not job.ended for job in self.jobs):
+            self.tell("A migration is running: let it end or cancel it (J) first.", severity="warning")
+            return
+        self.tell("Copying the machine …")
+        self._make_copy()
+
+    @work(thread=True, group="copy", exclusive=True, exit_on_error=False)
+    def _make_copy(self) -> None:
+        from backend.emulator.copying import copy_of
+
+        try:
+            copy = copy_of(self.kernel)
+        except Exception as exc:
+            self.call_from_thread(self.tell, problem_of(exc), severity="error")
+            return
+        self.call_from_thread(self._open_copy, copy)
+
+    def _open_copy(self, copy: Copy) -> None:
+        self.next_copy = copy
         self.exit(0)
 
     def action_step(self) -> None:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from backend.errors import NumatuiError, UsageError
 from numatui import config
 from numatui.tui import kept
 from numatui.tui.app import NumatuiApp
 from numatui.tui.machine import Choice, Machine, open_machine, simulated_time
+
+if TYPE_CHECKING:
+    from backend.emulator.copying import Copy
 
 
 def start(choice: Choice) -> int:
@@ -27,6 +32,7 @@ def start(choice: Choice) -> int:
     except NumatuiError as exc:
         problem = str(exc)
     path = kept.kept_path()
+    copied: list[Machine] = []
     interval, theme, as_left = settings.interval, settings.theme, kept.load(path)
     while True:
         app = NumatuiApp(
@@ -44,10 +50,16 @@ def start(choice: Choice) -> int:
         finally:
             as_left = app.left()
             kept.save(path, as_left)
-        if not app.next_scenario:
-            return app.return_code or 0
         interval, theme, problem = as_left.interval, as_left.theme, ""
-        machine = open_scenario_instead(app.next_scenario, machine)
+        if app.next_copy is not None:
+            copied.append(replace(machine, notice=""))
+            machine = open_copy(app.next_copy, machine)
+        elif app.next_scenario:
+            machine = open_scenario_instead(app.next_scenario, machine)
+        elif copied and not app.return_code:
+            machine = copied.pop()
+        else:
+            return app.return_code or 0
 
 
 def run(app: NumatuiApp) -> None:
@@ -65,6 +77,21 @@ def run(app: NumatuiApp) -> None:
 def in_screen() -> bool:
     """Inside of GNU screen, which holds Escape back until the next key where a program has asked for the mouse (4.9)."""
     return "STY" in os.environ
+
+
+def open_copy(copy: Copy, machine: Machine) -> Machine:
+    """A copy in place of its machine; that one again, with a note why, where it cannot be opened."""
+    from backend.emulator.kernel import open_text
+
+    smaller = f", {copy.scale} times smaller" if copy.scale > 1 else ""
+    try:
+        return Machine(
+            open_text(copy.text, "copy.yaml"),
+            f"This is a copy with {copy.processes} processes{smaller}: try what you like; q goes back to the machine itself. "
+            "numatui emulate --from-live --write copy.yaml keeps one.",
+        )
+    except NumatuiError as exc:
+        return Machine(machine.kernel, str(exc))
 
 
 def open_scenario_instead(name: str, machine: Machine) -> Machine:

@@ -147,3 +147,13 @@ def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert one_line(done.stderr)
     assert "large" in done.stderr
+
+
+def test_files_that_the_kernel_hands_out_in_parts_are_recorded_whole(cli: Cli, tmp_path: Path) -> None:
+    """A read of a file of /proc gives a page or so at once, whatever was asked for."""
+    own = Path("/proc/self/maps").read_bytes()
+    assert len(own) > 8192
+    path = tmp_path / "r.tar"
+    cli.json("--live", "record", str(path), "--for", "once")
+    maps = RecordedKernel(path).read(f"/proc/{os.getpid()}/maps")
+    assert maps.count(b"\n") >= own.count(b"\n") - 20
