@@ -302,11 +302,10 @@ def _joined(chunks: list[Chunk]) -> Chunk:
     first = chunks[0]
     if len(chunks) == 1:
         return first
+    addresses = np.concatenate([one.addresses for one in chunks])
+    order = np.argsort(addresses, kind="stable")  # an undo comes to its chunks from the last to the first
     return Chunk(
-        first.move,
-        first.page_size,
-        np.concatenate([one.addresses for one in chunks]),
-        np.concatenate([one.led for one in chunks]),
+        first.move, first.page_size, addresses[order], np.concatenate([one.led for one in chunks])[order]
     )
 
 

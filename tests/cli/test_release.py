@@ -48,7 +48,8 @@ def test_the_wheel_has_every_file_of_the_packages(wheel: Path) -> None:
 def test_it_works_away_from_the_checkout(wheel: Path, tmp_path: Path) -> None:
     target = tmp_path / "site"
     subprocess.run(
-        [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(target), str(wheel)], check=True
+        [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(target), str(wheel)],
+        check=True,
     )
     environment = {**os.environ, "PYTHONPATH": str(target), "HOME": str(tmp_path)}
 
@@ -63,9 +64,16 @@ def test_it_works_away_from_the_checkout(wheel: Path, tmp_path: Path) -> None:
     assert numatui("--version") == f"numatui {__version__}\n"
     assert "mysqld" in numatui("--demo", "ps")
     assert "numatui/ps/1" in numatui("schema", "ps")
-    themes = "import numatui.theming as t; print(t.__file__, *sorted(p.stem for p in t.shipped().glob('*.yaml')))"
+    themes = (
+        "import numatui.theming as t; print(t.__file__, *sorted(p.stem for p in t.shipped().glob('*.yaml')))"
+    )
     done = subprocess.run(
-        [sys.executable, "-P", "-c", themes], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+        [sys.executable, "-P", "-c", themes],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     file, *names = done.stdout.split()
     assert file.startswith(str(target))
