@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from backend.errors import NumatuiError
-from backend.journal import append_line
+from backend.journal import append_line, make_private
 from backend.mover.mover import Decision
 from backend.text import printable
 
@@ -24,8 +24,8 @@ class AuditLog:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "watch.jsonl"
+        make_private(folder)
         try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock = os.open(folder / "watch.lock", _FLAGS, 0o600)
             self._fd = self._open()
         except OSError as exc:

@@ -155,3 +155,14 @@ def test_the_unit_starts_a_command_that_there_is(cli: Cli, policy: str) -> None:
     arguments = [policy if word.startswith("/etc") else word for word in command[1:] if word != "--live"]
     code, _, _ = cli("--demo", *arguments, "--rounds", "1")
     assert code == 0
+
+
+def test_a_folder_of_somebody_else_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with sudo that keeps HOME: whoever owns the folder could have root write elsewhere."""
+    folder = tmp_path / "state"
+    folder.mkdir()
+    real = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: real + 1)
+    with pytest.raises(audit.NumatuiError, match="not a folder of yours"):
+        audit.AuditLog(folder)
+    assert not list(folder.iterdir())
