@@ -8,7 +8,7 @@ import typer
 
 from backend.errors import UsageError
 from numatui.cli import completing, output
-from numatui.cli.emulate_tables import print_comparison, print_trace
+from numatui.cli.emulate_tables import print_comparison, print_steps, print_trace
 
 
 def emulate(
@@ -118,19 +118,7 @@ def _compare(file: str, names: str, json: bool, csv: bool) -> None:
 
 
 def _print(report: dict[str, Any]) -> None:
-    rows = [
-        [
-            f"{step['at']:.6f}",
-            step["call"],
-            step["task"] or "",
-            step["errno"] or ("" if step["result"] is None else str(step["result"])),
-            output.duration(step["seconds"]),
-            " ".join(f"{key} {value}" for key, value in step["arguments"].items()),
-        ]
-        for step in report["steps"]
-    ]
-    if rows:
-        output.print_table([">AT", "CALL", "TASK", "RESULT", ">TOOK", "WITH"], rows, flexible=5)
+    print_steps(report["steps"])
     nodes = [str(node["id"]) for node in report["nodes"]]
     cells: list[list[str]] = []
     for name, task in report["tasks"].items():

@@ -56,3 +56,23 @@ def _frame(frame: dict[str, Any] | None) -> str:
         return "."
     flags = ",".join(frame["flags"])
     return f"{frame['pfn']}@N{frame['node']} ref {frame['refcount']} map {frame['mapcount']} {flags}"
+
+
+def print_steps(steps: list[dict[str, Any]]) -> None:
+    """What each step returned and took; nothing where there are none."""
+    if steps:
+        output.print_table(
+            [">AT", "CALL", "TASK", "RESULT", ">TOOK", "WITH"],
+            [
+                [
+                    f"{step['at']:.6f}",
+                    step["call"],
+                    step["task"] or "",
+                    step["errno"] or ("" if step["result"] is None else str(step["result"])),
+                    output.duration(step["seconds"]),
+                    " ".join(f"{key} {value}" for key, value in step["arguments"].items()),
+                ]
+                for step in steps
+            ],
+            flexible=5,
+        )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from backend.errors import UsageError
 from backend.kernel import Kernel
 from numatui.cli import output
+from numatui.cli.emulate_tables import print_steps
 
 if TYPE_CHECKING:
     from backend.emulator.copying import Copy
@@ -130,21 +131,7 @@ def _tell(copy: Copy, kernel: Kernel) -> None:
 
 
 def _print(document: dict[str, Any]) -> None:
-    if document["steps"]:
-        output.print_table(
-            ["STEP", "TASK", "RESULT", ">TAKES", "WITH"],
-            [
-                [
-                    step["call"],
-                    step["task"] or "",
-                    step["errno"] or ("" if step["result"] is None else str(step["result"])),
-                    output.duration(step["seconds"]),
-                    " ".join(f"{key} {value}" for key, value in step["arguments"].items()),
-                ]
-                for step in document["steps"]
-            ],
-            flexible=4,
-        )
+    print_steps(document["steps"])
     changed = [one for one in document["processes"] if one["before"] != one["after"] or _other(one)]
     nodes = [str(node["id"]) for node in document["nodes"]]
     if not changed:

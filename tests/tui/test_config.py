@@ -9,6 +9,7 @@ from driver import driving
 
 from backend.errors import ParseError
 from numatui import config, theming
+from numatui.tui.keys import all_bindings
 
 
 def test_without_a_file_there_are_defaults(tmp_path: Path) -> None:
@@ -71,3 +72,17 @@ async def test_another_theme_repaints_everything() -> None:
         }
         dark = {"#10141a", "#202938"}
         assert not dark & {color.name for color in styles if color is not None}
+
+
+def test_the_documentation_is_right(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs/configuration.md").read_text()
+    config_text, theme_text = (part.partition("```")[0] for part in text.split("```yaml")[1:])
+    path = tmp_path / "mine.yaml"
+    path.write_text(theme_text)
+    assert theming.load(path).name == "numatui-mine"
+    path = tmp_path / "config.yaml"
+    path.write_text(config_text)
+    found = config.load(path)
+    assert found.theme == "dark"
+    assert set(found.keys) == {"migrate", "edit-filter"}
+    assert set(found.keys) <= {name for name, _, _ in all_bindings()}
