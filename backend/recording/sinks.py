@@ -103,8 +103,15 @@ class _Tarball:
         return self._end if self._raw.closed else self._raw.tell()
 
     def close(self) -> None:
-        self._tar.close()
-        if self._gzip is not None:
-            self._gzip.close()
-        self._end = self._raw.tell()
-        self._raw.close()
+        """All three, also where the disk is full: what is left open would complain when it is collected."""
+        failed: Exception | None = None
+        for one in (self._tar, self._gzip, self._raw):
+            try:
+                if one is self._raw:
+                    self._end = self._raw.tell()
+                if one is not None:
+                    one.close()
+            except (OSError, ValueError) as exc:
+                failed = failed or exc
+        if failed is not None:
+            raise failed

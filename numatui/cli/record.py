@@ -73,9 +73,11 @@ def record(
         try:
             recorder = Recorder(kernel, sink, every / 1e9 if duration else 0.0, anonymise)
             taken, why = _take(recorder, sink, duration, every, limit, cancel)
-        finally:
-            with suppress(OSError):
+        except BaseException:
+            with suppress(OSError, ValueError):
                 sink.close()
+            raise
+        sink.close()
     _report(path, kernel, taken, why, sink.written, json, csv)
 
 

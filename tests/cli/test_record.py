@@ -136,9 +136,10 @@ def test_whatever_ends_it_the_samples_taken_are_kept(tmp_path: Path, number: sig
         assert json.loads(out)["samples"] == len(replayed.samples)
 
 
-def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["r.tar", "r.tar.gz"])
+def test_a_full_disk_is_one_line(tmp_path: Path, name: str) -> None:
     done = subprocess.run(
-        ["sh", "-c", f"ulimit -f 8; exec {sys.executable} -m numatui --demo record r.tar --for 10s"],
+        ["sh", "-c", f"ulimit -f 8; exec {sys.executable} -m numatui --demo record {name} --for 10s"],
         cwd=tmp_path,
         capture_output=True,
         text=True,
