@@ -82,7 +82,6 @@ class Mover:
         be read."""
         kernel, policy = self.kernel, self.policy
         topology = self._surveyor.topology = read_topology(kernel)
-        self._surveyor.expire()
         rows = self._surveyor.read(policy.may_move)
         observations = self._history.add(kernel.clock(), rows)
         advised = [one for one in self._adviser.advise(observations, topology) if one.proposal is not None]

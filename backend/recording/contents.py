@@ -34,7 +34,7 @@ ALWAYS = (
 )  # fmt: skip
 """What changes, or may."""
 PROCESS = ("stat", "status", "cmdline", "comm", "cgroup", "cpuset", "maps", "numa_maps")
-"""Of each process. numa_maps costs the process a wait for its memory map (see docs/performance.md)."""
+"""Of each process. numa_maps costs the process a wait for its memory map."""
 THREAD = ("stat", "comm")
 _CGROUP = ("cgroup.", "cpuset.", "memory.", "pids.", "cpu.", "tasks", "mems", "cpus")
 _NOT_CGROUP = (

@@ -377,3 +377,15 @@ async def test_bars_can_be_read_without_colours(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("NO_COLOR", "1")
     async with driving() as app:
         assert any("1────" in line and "3" in line for line in app.lines() if "train.py" in line)
+
+
+async def test_while_a_filter_is_typed_the_footer_has_the_keys_that_end_it() -> None:
+    async with driving(size=(80, 24)) as app:
+        assert "? Help" in app.lines()[-1]
+        assert "Migrate" in app.lines()[-1]
+        await app.press("slash", *"jav")
+        await app.until(lambda: "Enter Done" in app.lines()[-1])
+        assert "Migrate" not in app.lines()[-1]
+        await app.press("enter")
+        await app.until(lambda: "Migrate" in app.lines()[-1])
+        assert len(app.pids) == 2
