@@ -34,7 +34,7 @@ class ProcessTable(Table[Row]):
         key("less_than_sign", "sort_next(-1)", "Sort by the column before"),
         key("I", "invert", "Invert the order"),
         key("M", "sort('rss')", "Sort by memory"),
-        key("P", "sort('load')", "Sort by processor time of the last moment"),
+        key("P", "sort('load')", "Sort by recent processor time"),
         key("T", "sort('time')", "Sort by processor time"),
         key("L", "sort('local')", "Sort by local share"),
         key("R", "sort('placement')", "Sort by remote memory"),
