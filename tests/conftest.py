@@ -6,6 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("numatui", deadline=None)
+settings.load_profile("numatui")
+"""How long an example takes is the machine's affair."""
 
 SHARED = Path(__file__).parents[2] / "shared"
 """Recorded machines that lie beside a development checkout; tests that use more than the repository has skip without."""
