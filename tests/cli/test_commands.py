@@ -332,3 +332,26 @@ def test_the_terminal_ui_without_a_terminal_is_one_line() -> None:
     assert done.returncode == 2
     assert one_line(done.stderr)
     assert not done.stdout
+
+
+@pytest.mark.parametrize("closed", [">&-", ">&- 2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize(
+    "arguments", ["--demo ps", "--demo nodes --json", "--demo ps --watch 1 --count 2 --csv"]
+)
+def test_closed_streams_are_no_trouble(closed: str, arguments: str) -> None:
+    done = subprocess.run(
+        ["sh", "-c", f"{sys.executable} -m numatui {arguments} {closed}"], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    "arguments", ["--demo ps", "--demo ps --json", "--demo nodes --watch 1 --json", "man", "schema ps"]
+)
+def test_a_full_device_is_one_line(arguments: str) -> None:
+    done = subprocess.run(
+        ["sh", "-c", f"{sys.executable} -m numatui {arguments} > /dev/full"], capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert one_line(done.stderr)
+    assert "No space left" in done.stderr
