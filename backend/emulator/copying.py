@@ -73,7 +73,7 @@ def copy_of(kernel: Kernel, name: str = "", most_frames: int = MOST_FRAMES) -> C
     copier = _Copier(kernel, topology, page, scale)
     processes = [one for row in rows[:MOST_PROCESSES] if (one := copier.process(row)) is not None]
     document = {
-        "name": name or f"copy of {printable(kernel.name, 60)}",
+        "name": (name or f"copy of {printable(kernel.name, 60)}") + (f", 1/{scale}" if scale > 1 else ""),
         "about": f"a copy of {printable(kernel.name, 60)}, {scale} times smaller"
         if scale > 1
         else f"a copy of {printable(kernel.name, 60)}",

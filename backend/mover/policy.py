@@ -17,6 +17,7 @@ from backend.process import Process
 from backend.yaml_reader import Value, parse_yaml
 
 _MOST_BYTES = 1 << 20
+_LONGEST_STALL = 1.0
 _HOURS = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)\Z")
 
 
@@ -155,10 +156,10 @@ def parse_policy(text: str, file: str = "policy") -> Policy:
         max_per_round=whole("max_per_round", 1, 100_000),
         max_per_hour=size("max_per_hour"),
         max_rate=size("max_rate"),
-        max_stall=seconds("max_stall", 0.0001),
+        max_stall=_stall(get("max_stall"), seconds("max_stall", 0.0001)),
         workers=whole("workers", 1, 64),
         quiet=tuple(_hours(one) for one in _list(get("quiet"))),
-        allow=tuple(_rule(one) for one in _list(get("allow"))),
+        allow=_allowed(get("allow")),
         deny=tuple(_rule(one) for one in _list(get("deny"))),
         stop_errors=stop["errors"].integer(1, 1000) if "errors" in stop else usual.stop_errors,
         stop_pressure=stop["pressure"].share() if "pressure" in stop else usual.stop_pressure,
@@ -167,6 +168,24 @@ def parse_policy(text: str, file: str = "policy") -> Policy:
 
 def _list(value: Value | None) -> Iterable[Value]:
     return () if value is None else value.items()
+
+
+def _stall(value: Value | None, stall: float) -> float:
+    return (
+        stall
+        if value is None or stall <= _LONGEST_STALL
+        else value.fail("is more than a second", "write it like 20ms")
+    )
+
+
+def _allowed(value: Value | None) -> tuple[Rule, ...]:
+    """An empty list looks like nobody, and would be everybody."""
+    rules = tuple(_rule(one) for one in _list(value))
+    return (
+        rules
+        if rules or value is None
+        else value.fail("is empty", "leave it out to allow all; deny goes before it")
+    )
 
 
 def _confidence(value: Value | None) -> Confidence:

@@ -9,9 +9,11 @@ import typer
 from backend.errors import UsageError
 from numatui.cli import completing, output
 from numatui.cli.emulate_tables import print_comparison, print_steps, print_trace
+from numatui.cli.source import Choice
 
 
 def emulate(
+    context: typer.Context,
     file: Annotated[
         str | None,
         typer.Argument(
@@ -25,12 +27,18 @@ def emulate(
     from_: Annotated[
         str | None, typer.Option("--from", metavar="PATH", help="A copy of a recorded machine instead.")
     ] = None,
+    at: Annotated[
+        str,
+        typer.Option(
+            "--at", metavar="PLACE", help="Where in the recording of --from: a sample's number, a time, last."
+        ),
+    ] = "",
     try_: Annotated[
         list[str] | None,
         typer.Option(
             "--try",
             metavar="STEP",
-            help="On the copy: a step as scenarios have it, 'migrate_pages: {task: db-42, from: 0, to: 1}', 'offline: {node: 1}'; "
+            help="On the copy: a step as scenarios have it, 'migrate_pages: {task: PID, from: 0, to: 1}', 'offline: {node: 1}'; "
             "several in their order.",
         ),
     ] = None,
@@ -67,16 +75,22 @@ def emulate(
     if (file is not None) + from_live + (from_ is not None) != 1:
         raise UsageError("one machine is emulated", "give a scenario, or --from-live, or --from PATH")
     if file is None:
+        choice = context.find_object(Choice)
+        if choice is not None and choice.which is not None:
+            raise UsageError(
+                f"emulate makes a machine of its own, --{choice.which} names another",
+                "leave it out; --from PATH --at PLACE copies a recorded one",
+            )
         if compare or trace:
             raise UsageError(
                 "--compare and --trace are for scenarios", "write the copy to a file first: --write"
             )
         from numatui.cli.what_if import kernel_to_copy, what_if
 
-        what_if(kernel_to_copy(from_live, from_), try_ or [], write, seed, json, csv)
+        what_if(kernel_to_copy(from_live, from_, at), try_ or [], write, seed, json, csv)
         return
-    if try_ or write:
-        raise UsageError("--try and --write are for copies", "write steps into the scenario instead")
+    if try_ or write or at:
+        raise UsageError("--try, --write and --at are for copies", "write steps into the scenario instead")
     from backend.emulator.run import run_scenario
     from backend.emulator.scenarios import load
 

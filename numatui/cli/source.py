@@ -48,6 +48,10 @@ class Choice:
             from backend.recording.kernel import RecordedKernel
 
             recording = RecordedKernel(self.argument)
+            if recording.cut_off:
+                from numatui.cli.output import note
+
+                note("this recording was cut off: what came after its last whole sample is not there")
             if self.at:
                 recording.seek(place_in(recording, self.at))
                 recording.settle()
@@ -69,7 +73,12 @@ def place_in(recording: RecordedKernel, text: str) -> int:
         if not 1 <= int(text[:12]) <= count:
             raise UsageError(f"the recording has no sample {text[:12]}", f"it has 1 to {count}")
         return int(text) - 1
-    time = parse_duration(text)
+    try:
+        time = parse_duration(text)
+    except UsageError:
+        raise UsageError(
+            f"'{text[:40]}' is no place in a recording", f"a sample (1 to {count}), a time (90s), or last"
+        ) from None
     last = recording.samples[-1].at
     if time > last + int(recording.manifest.interval * 1e9):
         raise UsageError(f"the recording has ended by {text}", f"it is {last / 1e9:.0f} s long")

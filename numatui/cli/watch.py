@@ -15,6 +15,7 @@ import typer
 
 from backend.errors import NotSupported, NumatuiError
 from backend.kernel import Kernel
+from backend.topology import read_topology
 from numatui.cli import output
 from numatui.cli.progress import cancelled_by_signals
 from numatui.cli.source import kernel_of
@@ -63,6 +64,11 @@ def watch(
         raise NotSupported("a recording cannot be changed", "numatui advise says what would be moved in it")
     if apply and not kernel.capabilities()["move_pages"].available:
         raise NotSupported(f"pages cannot be moved here: {kernel.capabilities()['move_pages'].why}")
+    if len(read_topology(kernel).memory_ids) < 2:
+        nowhere = "this machine has one node with memory: there is nowhere to move pages to"
+        if apply:
+            raise NotSupported(nowhere, "run it on a NUMA machine")
+        output.note(nowhere)
     from backend.journal import state_dir
     from backend.mover.audit import AuditLog, event
     from backend.mover.mover import Mover
@@ -81,7 +87,7 @@ def watch(
         try:
             _run(kernel, mover, said, policy, rounds, cancel, again)
         finally:
-            said.event(event("ended"))
+            said.event(event("ended", text=said.summary))
 
 
 def _run(
@@ -132,6 +138,15 @@ class _Said:
     def __init__(self, log: AuditLog, json: bool, verbose: bool) -> None:
         self._log, self._json, self._verbose = log, json, verbose
         self._held: dict[Any, str] = {}
+        self._counts: dict[str, int] = {}
+
+    @property
+    def summary(self) -> str:
+        """How many were moved, and who is held back at last, by reason."""
+        parts = [f"{count} {what}" for what, count in self._counts.items()]
+        codes = list(self._held.values())
+        held = ", ".join(f"{codes.count(code)} {code}" for code in dict.fromkeys(codes))
+        return "; ".join([*parts, *([f"held back: {held}"] if held else [])]) or "nothing was to be moved"
 
     def event(self, record: dict[str, Any]) -> None:
         self._log.write(record)
@@ -147,6 +162,9 @@ class _Said:
                 held[one.process.identity] = one.code
                 if self._held.get(one.process.identity) == one.code:
                     continue
+            else:
+                what = one.action.replace("-", " ")
+                self._counts[what] = self._counts.get(what, 0) + 1
             record = record_of(one, time.time())
             self._log.write(record)
             if one.action != "held" or self._verbose:
@@ -176,7 +194,28 @@ def _told(policy: Any) -> Iterator[tuple[str, str]]:
     from dataclasses import fields
 
     for one in fields(policy):
-        yield one.name, str(getattr(policy, one.name))
+        yield one.name, _shown(one.name, getattr(policy, one.name))
+
+
+def _shown(name: str, value: Any) -> str:
+    """In the notation of the file."""
+    if name in ("min_size", "max_per_hour", "max_rate"):
+        return output.size(value).replace(".0", "") if value else "no limit" if name == "max_rate" else "0"
+    if name in ("interval", "settle", "cooldown", "max_stall"):
+        return output.duration(value)
+    if name == "quiet":
+        spans = [
+            f"{one.since // 60:02}:{one.since % 60:02}-{one.to // 60:02}:{one.to % 60:02}" for one in value
+        ]
+        return " ".join(spans) or "never"
+    if name in ("allow", "deny"):
+        return "; ".join(map(_rule, value)) or ("everybody" if name == "allow" else "nobody")
+    return f"{value:.0%}" if name == "stop_pressure" else str(value)
+
+
+def _rule(rule: Any) -> str:
+    parts = (("user", rule.user), ("command", rule.command), ("cgroup", rule.cgroup))
+    return " and ".join(f"{key} {output.printable(text, 200)}" for key, text in parts if text)
 
 
 @contextmanager

@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 import os
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from backend.errors import UsageError
+from backend.errors import ParseError, UsageError
 from backend.kernel import Kernel
 from numatui.cli import output
 from numatui.cli.emulate_tables import print_steps
+from numatui.cli.source import Choice
 
 if TYPE_CHECKING:
     from backend.emulator.copying import Copy
 
+_FORM = "write it as in a scenario: 'migrate_pages: {task: PID, from: 0, to: 1}' or 'offline: {node: 1}'"
 _BEFORE, _BETWEEN, _AFTER = 2.0, 1.0, 3.0
 """Simulated seconds until the first step, from one to the next, and after the last, in which throughput is measured."""
 
 
-def kernel_to_copy(live: bool, path: str | None) -> Kernel:
-    """Raises NotSupported, NotFound, ParseError."""
-    if path is None or live:
-        from backend.live.kernel import LiveKernel
-
-        return LiveKernel()
-    from backend.recording.kernel import RecordedKernel
-
-    return RecordedKernel(path)
+def kernel_to_copy(live: bool, path: str | None, at: str = "") -> Kernel:
+    """Raises NotSupported, NotFound, ParseError, UsageError."""
+    if path is not None and not live:
+        return Choice("replay", path, at).open()
+    if at:
+        raise UsageError("--at is a place in a recording", "give --from PATH too")
+    return Choice("live").open()
 
 
 def write_copy(copy: Copy, path: Path) -> None:
@@ -45,7 +47,7 @@ def what_if(kernel: Kernel, tries: list[str], write: str, seed: int | None, json
 
     copy = copy_of(kernel)
     if write:
-        write_copy(copy, Path(write))
+        write_copy(with_steps(copy, tries) if tries else copy, Path(write))
         if not tries:
             _tell(copy, kernel)
             output.note(f"numatui --demo {output.printable(write)} opens it; all commands work on it")
@@ -54,10 +56,54 @@ def what_if(kernel: Kernel, tries: list[str], write: str, seed: int | None, json
     if json:
         output.print_json("what-if", {"of": output.exact(kernel.name), **document})
     elif csv:
-        output.print_csv_of(document["processes"])
+        _csv(document)
     else:
         _tell(copy, kernel)
         _print(document)
+
+
+def _csv(document: dict[str, Any]) -> None:
+    """The same columns whatever came of it."""
+    ids = [str(node["id"]) for node in document["nodes"]]
+    output.print_csv(
+        ["pid", "name", *[f"before{one}" for one in ids], *[f"after{one}" for one in ids], "throughput_before", "throughput_after"],
+        [
+            [
+                one["pid"], one["name"], *[one["before"].get(node, 0) for node in ids],
+                *[one["after"].get(node, 0) for node in ids], one["throughput_before"], one["throughput_after"],
+            ]
+            for one in document["processes"]
+        ],
+    )  # fmt: skip
+
+
+def with_steps(copy: Copy, tries: list[str]) -> Copy:
+    """The same scenario, in which the steps are done a second after each other. Raises UsageError."""
+    import yaml
+
+    scenario: dict[str, Any] = yaml.safe_load(copy.text)
+    names = {str(one["pid"]): one["name"] for one in scenario["processes"] if "pid" in one}
+    steps: list[dict[str, Any]] = []
+    for number, text in enumerate(tries):
+        try:
+            step = yaml.safe_load(text)
+        except yaml.YAMLError as exc:
+            raise UsageError(
+                f"--try {number + 1} is not YAML: {output.printable(str(getattr(exc, 'problem', exc)), 100)}",
+                _FORM,
+            ) from None
+        if not isinstance(step, dict):
+            raise UsageError(f"--try {number + 1}: '{output.printable(text, 80)}' is no step", _FORM)
+        for call, arguments in step.items():
+            if isinstance(arguments, dict) and str(arguments.get("task")) in names:
+                step[call] = {**arguments, "task": names[str(arguments["task"])]}
+        steps.append({"at": _BEFORE + number * _BETWEEN, **step})
+    document = {**scenario, "steps": steps, "run": _length(tries)}
+    return replace(copy, text=yaml.safe_dump(document, sort_keys=False, width=4096))
+
+
+def _length(tries: list[str]) -> str:
+    return f"{_BEFORE + len(tries) * _BETWEEN + _AFTER}s"
 
 
 def report(copy: Copy, tries: list[str], seed: int | None = None) -> dict[str, Any]:
@@ -68,24 +114,13 @@ def report(copy: Copy, tries: list[str], seed: int | None = None) -> dict[str, A
     from backend.emulator.description import parse_description
     from backend.emulator.run import run_scenario
 
+    try:
+        tried = parse_description(with_steps(copy, tries).text, "copy")
+    except ParseError as exc:
+        told = re.sub(r"^copy:\d+: steps\[(\d+)\]", lambda found: f"--try {int(found[1]) + 1}", exc.what)
+        raise UsageError(told, exc.fix) from None
     scenario: dict[str, Any] = yaml.safe_load(copy.text)
-    steps: list[dict[str, Any]] = []
-    for number, text in enumerate(tries):
-        try:
-            step = yaml.safe_load(text)
-        except yaml.YAMLError:
-            step = None
-        if not isinstance(step, dict):
-            raise UsageError(
-                f"'{output.printable(text, 80)}' is no step",
-                "write it as in a scenario: 'migrate_pages: {task: db-4242, from: 0, to: 1}'",
-            )
-        steps.append({"at": _BEFORE + number * _BETWEEN, **step})
-    length = f"{_BEFORE + len(tries) * _BETWEEN + _AFTER}s"
-    tried = parse_description(
-        yaml.safe_dump({**scenario, "steps": steps, "run": length}, sort_keys=False), "copy"
-    )
-    still = parse_description(yaml.safe_dump({**scenario, "run": length}, sort_keys=False), "copy")
+    still = parse_description(yaml.safe_dump({**scenario, "run": _length(tries)}, sort_keys=False), "copy")
     after, before = run_scenario(tried, seed=seed), run_scenario(still, seed=seed)
     page = after["page_size"]
     return {

@@ -56,7 +56,9 @@ def test_dry_by_default_and_moves_when_told(cli: Cli, policy: str) -> None:
 def test_a_policy_is_checked(cli: Cli, policy: str, tmp_path: Path) -> None:
     code, out, _ = cli("watch", "--policy", policy, "--check")
     assert code == 0
-    assert "interval        2.0" in out
+    assert re.search(r"interval +2.0 s", out)
+    assert re.search(r"allow +everybody", out)
+    assert "4M" in out
     for text, says in (("x: 1", "unknown key"), ("", "empty")):
         Path(policy).write_text(text)
         code, out, err = cli("--demo", "watch", "--policy", policy)
@@ -74,6 +76,26 @@ def test_recordings_and_machines_without_the_calls_are_refused(cli: Cli, policy:
     code, _, err = cli("--replay", path, "watch", "--policy", policy)
     assert code == 5
     assert one_line(err)
+
+
+def test_on_one_node_there_is_nothing_to_do(cli: Cli, policy: str, tmp_path: Path) -> None:
+    path = tmp_path / "one.yaml"
+    path.write_text("machine: {nodes: [{id: 0, memory: 64MiB, cpus: 0-1}]}")
+    code, _, err = cli("--demo", str(path), "watch", "--policy", policy, "--apply")
+    assert code == 5
+    assert one_line(err)
+    code, out, err = cli("--demo", str(path), "watch", "--policy", policy, "--rounds", "1")
+    assert code == 0
+    assert "nothing was to be moved" in out
+    assert "nowhere to move" in err
+
+
+def test_the_end_says_what_became_of_it(cli: Cli, policy: str) -> None:
+    out = cli("--demo", "watch", "--policy", policy, "--rounds", "10")[1]
+    assert re.search(r"ended: \d+ would move", out.splitlines()[-1])
+    Path(policy).write_text(QUICK[:-1] + ", quiet: ['00:00-12:00', '12:00-23:59', '23:59-00:00']}")
+    out = cli("--demo", "watch", "--policy", policy, "--rounds", "10")[1]
+    assert re.search(r"ended: held back: \d+ quiet", out.splitlines()[-1])
 
 
 def test_the_log_is_private_and_one_mover_has_it(tmp_path: Path) -> None:

@@ -31,6 +31,38 @@ def test_the_command(cli: Cli, tmp_path: Path) -> None:
     assert one_line(err)
 
 
+def test_another_sample_pids_as_tasks_and_steps_that_are_kept(cli: Cli, tmp_path: Path) -> None:
+    path, copy = str(tmp_path / "r.tar"), tmp_path / "copy.yaml"
+    cli.json("--demo", "record", path, "--for", "6s", "--interval", "2s")
+    step = "migrate_pages: {task: 11, from: 0-1, to: 2}"
+    named = cli.json("emulate", "--from", path, "--try", "migrate_pages: {task: mysqld-11, from: 0-1, to: 2}")
+    first, last = (
+        cli.json("emulate", "--from", path, "--try", step),
+        cli.json("emulate", "--from", path, "--at", "last", "--try", step),
+    )
+    assert first["processes"] == named["processes"]
+    assert first["processes"] != last["processes"]
+    assert cli("emulate", "--from", path, "--try", step, "--write", str(copy))[0] == 0
+    assert [one["call"] for one in cli.json("emulate", str(copy))["steps"]] == ["migrate_pages"]
+    for try_, says in (
+        ("offline: {node: 99}", "--try 1.offline.node"),
+        ("offline: {node: 1", "--try 1 is not YAML"),
+    ):
+        code, _, err = cli("emulate", "--from", path, "--try", try_)
+        assert code == 2
+        assert one_line(err)
+        assert says in err
+    for before in (["--replay", path], ["--demo"], ["--live"]):
+        code, _, err = cli(*before, "emulate", "--from-live")
+        assert code == 2
+        assert one_line(err)
+    heads = {
+        cli("emulate", "--from", path, "--try", one, "--csv")[1].splitlines()[0]
+        for one in (step, "offline: {node: 1}")
+    }
+    assert len(heads) == 1
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

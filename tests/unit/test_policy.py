@@ -65,6 +65,8 @@ stop: {errors: 5, pressure: 20%}
         ("quiet: ['08:00-08:00']", "begins when it ends"),
         ("quiet: ['24:00-01:00']", "span of hours"),
         ("allow: [{}]", "allow[0]: is empty"),
+        ("allow: []", "allow: is empty"),
+        ("max_stall: 20", "more than a second"),
         ("allow: [{usr: x}]", "unknown key"),
         ("deny: {user: x}", "must be a list"),
         ("stop: {pressure: 200%}", "not a share"),
