@@ -1,4 +1,4 @@
-"""`python -m numatui`, and the command itself."""
+"""`numatui` and `python -m numatui`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 
 
 def main() -> int:
-    """The exit code of the command line."""
+    """The exit code; see the README for what each means."""
     open_what_is_closed()
     from numatui.cli.app import run
 

@@ -1,8 +1,7 @@
 """A kernel as a scenario: the same nodes, processes and placement on an emulated machine, where things can be tried first.
 
 Nodes have as much free memory as they have there; what no process has to itself (the page cache, the kernel, programs and
-libraries) is left out of both. Memory that several processes share is that of the one that has most of it, and mapped by one
-more, so that it is as hard to move. Where the machine is larger than is comfortable to emulate, everything is smaller by the
+libraries) is left out of both. Memory that several processes share is that of the largest of them, and mapped by one more, so that it is as hard to move. Where the machine is larger than is comfortable to emulate, everything is smaller by the
 same factor. Which pages are used how often nobody knows: each process uses all that it has alike.
 """
 
@@ -30,30 +29,33 @@ MOST_FRAMES = 1 << 20
 MOST_PROCESSES = 2000
 _MOST_THREADS = 16
 _SAMPLES = 64
-_SHARED = ("shared", "shmem")
 
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """`text`: the scenario as YAML; `scale`: how many times smaller; `left_out`: processes that are not in it (smaller than a
+    """`document`: the scenario; `scale`: how many times smaller; `left_out`: processes that are not in it (smaller than a
     page there, not readable, or too many)."""
 
-    text: str
+    document: dict[str, Any]
     scale: int
     processes: int
     left_out: int
+
+    @property
+    def text(self) -> str:
+        """The scenario as YAML."""
+        return yaml.safe_dump(self.document, sort_keys=False, allow_unicode=False, width=4096)
 
 
 @dataclass(slots=True)
 class _Region:
     kind: str
     policy: str
-    page_size: int
     by_node: dict[int, int] = field(default_factory=dict[int, int])
     file: str = ""
 
 
-def copy_of(kernel: Kernel, name: str = "", most_frames: int = MOST_FRAMES) -> Copy:
+def copy_of(kernel: Kernel, most_frames: int = MOST_FRAMES) -> Copy:
     """Raises NotSupported where there is no node with memory and CPUs; NumatuiError, OSError where the kernel cannot be read."""
     topology = read_topology(kernel)
     if not topology.memory_ids or not any(node.cpus for node in topology.nodes):
@@ -72,18 +74,16 @@ def copy_of(kernel: Kernel, name: str = "", most_frames: int = MOST_FRAMES) -> C
         scale *= 2
     copier = _Copier(kernel, topology, page, scale)
     processes = [one for row in rows[:MOST_PROCESSES] if (one := copier.process(row)) is not None]
+    name = f"copy of {printable(kernel.name, 60)}"
     document = {
-        "name": (name or f"copy of {printable(kernel.name, 60)}") + (f", 1/{scale}" if scale > 1 else ""),
-        "about": f"a copy of {printable(kernel.name, 60)}, {scale} times smaller"
-        if scale > 1
-        else f"a copy of {printable(kernel.name, 60)}",
+        "name": name + (f", 1/{scale}" if scale > 1 else ""),
+        "about": f"a {name}" + (f", {scale} times smaller" if scale > 1 else ""),
         "machine": copier.machine(),
         "users": copier.users,
         "cpusets": copier.cpusets(),
         "processes": processes,
     }
-    text = yaml.safe_dump(document, sort_keys=False, allow_unicode=False, width=4096)
-    return Copy(text, scale, len(processes), len(rows) - len(processes))
+    return Copy(document, scale, len(processes), len(rows) - len(processes))
 
 
 class _Copier:
@@ -214,7 +214,7 @@ def _regions(vmas: Iterable[Vma]) -> list[_Region]:
     """Mappings that are alike together. Pages of files belong to nobody; those of private mappings that were written do."""
     found: dict[tuple[str, str, str], _Region] = {}
     for vma in vmas:
-        shared = vma.kind in _SHARED
+        shared = vma.kind == "shared"
         if vma.kind == "file":
             own = vma.counts.get("anon", 0)
             total = sum(vma.pages.values())
@@ -227,18 +227,10 @@ def _regions(vmas: Iterable[Vma]) -> list[_Region]:
             by_node = dict(vma.bytes_by_node)
         if not any(by_node.values()):
             continue
-        kind = (
-            "heap"
-            if vma.kind == "heap"
-            else "stack"
-            if vma.kind == "stack"
-            else "shmem"
-            if shared
-            else "anon"
-        )
+        kind = vma.kind if vma.kind in ("heap", "stack") else "shmem" if shared else "anon"
         file = (vma.file or f"{vma.start:x}") if shared else ""
         key = (kind, _policy(vma.policy), file)
-        region = found.setdefault(key, _Region(kind, key[1], vma.page_size, file=file))
+        region = found.setdefault(key, _Region(kind, key[1], file=file))
         for node, amount in by_node.items():
             region.by_node[node] = region.by_node.get(node, 0) + amount
     return list(found.values())

@@ -29,9 +29,7 @@ class AuditLog:
             self._lock = os.open(folder / "watch.lock", _FLAGS, 0o600)
             self._fd = self._open()
         except OSError as exc:
-            raise NumatuiError(
-                f"the audit log {self.path} cannot be written ({exc.strerror})", "nothing is moved without it"
-            ) from None
+            raise self._cannot_write(exc) from None
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -51,9 +49,12 @@ class AuditLog:
                 self._fd = self._open()
             append_line(self._fd, record, sync=record.get("event") == "moved")
         except OSError as exc:
-            raise NumatuiError(
-                f"the audit log {self.path} cannot be written ({exc.strerror})", "nothing is moved without it"
-            ) from None
+            raise self._cannot_write(exc) from None
+
+    def _cannot_write(self, exc: OSError) -> NumatuiError:
+        return NumatuiError(
+            f"the audit log {self.path} cannot be written ({exc.strerror})", "nothing is moved without it"
+        )
 
     def close(self) -> None:
         os.close(self._fd)

@@ -26,7 +26,7 @@ from backend.topology import read_topology
 
 Action = Literal["moved", "would-move", "held", "failed"]
 HoldCode = Literal[
-    "confidence", "gain", "readings", "cooldown", "round", "hour", "quiet", "pressure", "stopped", "ended",
+    "confidence", "gain", "readings", "cooldown", "round", "hour", "quiet", "pressure", "stopped",
 ]  # fmt: skip
 
 
@@ -165,7 +165,6 @@ class Mover:
         self.ledger.tried(one.process.identity, self.kernel.clock() / 1e9, self.policy.cooldown, moved)
 
     def _failed(self) -> None:
-        """A process that has just ended is none of it: that is told by its own error before anything is called."""
         self._errors += 1
         if self._errors >= self.policy.stop_errors:
             self.stopped = f"{self._errors} moves in a row failed: SIGHUP, or a new start, goes on"

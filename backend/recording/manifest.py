@@ -11,6 +11,7 @@ from backend.errors import ParseError
 SCHEMA = "numatui/recording/1"
 MANIFEST = "/numatui/manifest.json"
 SAMPLES = "/numatui/samples"
+CUT_OFF = "This recording was cut off: what came after its last whole sample is not there."
 MAX_SAMPLES = 1_000_000
 _PAGE_SIZES = tuple(1 << bits for bits in range(9, 31))
 

@@ -8,11 +8,15 @@ import re
 import shlex
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import typer
 
 from backend.kernel import Kernel
 from numatui.cli.source import Choice
+
+if TYPE_CHECKING:
+    from backend.process import Process
 
 _HARMFUL = re.compile(r"[^A-Za-z0-9 _./@+=,-]")
 _PLAIN = re.compile(r"[A-Za-z0-9_./@+=,-]{1,200}\Z")
@@ -51,16 +55,21 @@ def harmless(name: str) -> str:
     return _HARMFUL.sub("?", name)[:60].strip() or "?"
 
 
-@_completer
-def pids(kernel: Kernel) -> Iterator[Offer]:
+def _processes(kernel: Kernel) -> Iterator[Process]:
+    """Those that are still there when they are looked at."""
     from backend.process import pids as all_pids
     from backend.process import read_process
 
     for pid in all_pids(kernel):
         with suppress(Exception):
-            process = read_process(kernel, pid)
-            if not process.is_kernel_thread:
-                yield str(pid), harmless(process.command or process.comm)
+            yield read_process(kernel, pid)
+
+
+@_completer
+def pids(kernel: Kernel) -> Iterator[Offer]:
+    for process in _processes(kernel):
+        if not process.is_kernel_thread:
+            yield str(process.pid), harmless(process.command or process.comm)
 
 
 @_completer
@@ -88,16 +97,7 @@ def cgroups(kernel: Kernel) -> Iterator[Offer]:
 
 @_completer
 def users(kernel: Kernel) -> Iterator[Offer]:
-    from backend.process import pids as all_pids
-    from backend.process import read_process
-
-    seen: set[str] = set()
-    for pid in all_pids(kernel):
-        with suppress(Exception):
-            name = read_process(kernel, pid).user
-            if name not in seen:
-                seen.add(name)
-                yield name
+    yield from dict.fromkeys(process.user for process in _processes(kernel))
 
 
 def jobs(context: typer.Context, incomplete: str) -> list[Offer]:

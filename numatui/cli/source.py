@@ -48,10 +48,6 @@ class Choice:
             from backend.recording.kernel import RecordedKernel
 
             recording = RecordedKernel(self.argument)
-            if recording.cut_off:
-                from numatui.cli.output import note
-
-                note("this recording was cut off: what came after its last whole sample is not there")
             if self.at:
                 recording.seek(place_in(recording, self.at))
                 recording.settle()
@@ -87,8 +83,18 @@ def place_in(recording: RecordedKernel, text: str) -> int:
 
 def kernel_of(context: typer.Context) -> Kernel:
     """The kernel that the options before the command chose."""
-    choice = context.find_object(Choice) or Choice(None)
-    return choice.open()
+    return open_told(context.find_object(Choice) or Choice(None))
+
+
+def open_told(choice: Choice) -> Kernel:
+    """For commands: that a recording ends early is told beside the output. Raises what `Choice.open` raises."""
+    kernel = choice.open()
+    if getattr(kernel, "cut_off", False):
+        from backend.recording.manifest import CUT_OFF
+        from numatui.cli.output import note
+
+        note(CUT_OFF)
+    return kernel
 
 
 def live_kernel_of(context: typer.Context, command: str) -> Kernel:

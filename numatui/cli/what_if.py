@@ -12,7 +12,7 @@ from backend.errors import ParseError, UsageError
 from backend.kernel import Kernel
 from numatui.cli import output
 from numatui.cli.emulate_tables import print_steps
-from numatui.cli.source import Choice
+from numatui.cli.source import Choice, open_told
 
 if TYPE_CHECKING:
     from backend.emulator.copying import Copy
@@ -25,7 +25,7 @@ _BEFORE, _BETWEEN, _AFTER = 2.0, 1.0, 3.0
 def kernel_to_copy(live: bool, path: str | None, at: str = "") -> Kernel:
     """Raises NotSupported, NotFound, ParseError, UsageError."""
     if path is not None and not live:
-        return Choice("replay", path, at).open()
+        return open_told(Choice("replay", path, at))
     if at:
         raise UsageError("--at is a place in a recording", "give --from PATH too")
     return Choice("live").open()
@@ -81,8 +81,7 @@ def with_steps(copy: Copy, tries: list[str]) -> Copy:
     """The same scenario, in which the steps are done a second after each other. Raises UsageError."""
     import yaml
 
-    scenario: dict[str, Any] = yaml.safe_load(copy.text)
-    names = {str(one["pid"]): one["name"] for one in scenario["processes"] if "pid" in one}
+    names = {str(one["pid"]): one["name"] for one in copy.document["processes"] if "pid" in one}
     steps: list[dict[str, Any]] = []
     for number, text in enumerate(tries):
         try:
@@ -98,8 +97,7 @@ def with_steps(copy: Copy, tries: list[str]) -> Copy:
             if isinstance(arguments, dict) and str(arguments.get("task")) in names:
                 step[call] = {**arguments, "task": names[str(arguments["task"])]}
         steps.append({"at": _BEFORE + number * _BETWEEN, **step})
-    document = {**scenario, "steps": steps, "run": _length(tries)}
-    return replace(copy, text=yaml.safe_dump(document, sort_keys=False, width=4096))
+    return replace(copy, document={**copy.document, "steps": steps, "run": _length(tries)})
 
 
 def _length(tries: list[str]) -> str:
@@ -109,8 +107,6 @@ def _length(tries: list[str]) -> str:
 def report(copy: Copy, tries: list[str], seed: int | None = None) -> dict[str, Any]:
     """The copy with the steps and without, side by side. Sizes and times as the machine itself would have them. Raises UsageError,
     ParseError."""
-    import yaml
-
     from backend.emulator.description import parse_description
     from backend.emulator.run import run_scenario
 
@@ -119,8 +115,7 @@ def report(copy: Copy, tries: list[str], seed: int | None = None) -> dict[str, A
     except ParseError as exc:
         told = re.sub(r"^copy:\d+: steps\[(\d+)\]", lambda found: f"--try {int(found[1]) + 1}", exc.what)
         raise UsageError(told, exc.fix) from None
-    scenario: dict[str, Any] = yaml.safe_load(copy.text)
-    still = parse_description(yaml.safe_dump({**scenario, "run": _length(tries)}, sort_keys=False), "copy")
+    still = parse_description(replace(copy, document={**copy.document, "run": _length(tries)}).text, "copy")
     after, before = run_scenario(tried, seed=seed), run_scenario(still, seed=seed)
     page = after["page_size"]
     return {

@@ -5,15 +5,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from backend.errors import NumatuiError
 from backend.kernel import Kernel
 from backend.live.kernel import LiveKernel, memory_nodes
-from backend.recording.manifest import Sample
-from backend.recording.timeline import Events
+from backend.recording.manifest import CUT_OFF
 
-CUT_OFF = "This recording was cut off: what came after its last whole sample is not there."
+if TYPE_CHECKING:
+    from backend.recording.manifest import Sample
+    from backend.recording.timeline import Events
+
 SPEEDS = (0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0)
 
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.app import SystemCommand
 from textual.screen import Screen
 
-from backend.recording.manifest import Sample
-from backend.recording.timeline import Events
 from numatui.tui.demo import DemoApp
 from numatui.tui.keys import key
 from numatui.tui.machine import playback
 from numatui.tui.screens.chooser import Chooser
+
+if TYPE_CHECKING:
+    from backend.recording.manifest import Sample
+    from backend.recording.timeline import Events
 
 
 class ReplayApp(DemoApp):
