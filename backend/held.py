@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from backend.errors import NotFound, NotSupported
+import errno
+
+from backend.errors import NotFound, NotSupported, os_error
 from backend.kernel import Kernel
-from backend.process import Process, process_error, still_the_same
+from backend.process import UNTOLD, Process, process_error, still_the_same
 
 
 class NewProgram(NotFound):
@@ -43,8 +45,12 @@ class HeldProcess:
             )
 
     def check_program(self) -> None:
-        """Raises NotFound when it has ended, NewProgram after an exec."""
-        if still_the_same(self.kernel, self.process.identity).program != self.program:
+        """Raises NotFound when it has ended, NewProgram after an exec, NotPermitted when it may no longer be looked at: it
+        has become another user's, or does not want to be."""
+        program = still_the_same(self.kernel, self.process.identity).program
+        if program == UNTOLD != self.program:
+            raise process_error(self.kernel, self.pid, os_error(errno.EACCES))
+        if program != self.program:
             raise NewProgram(
                 f"process {self.pid} has started another program while its pages were moved",
                 "what had moved went with the old one: look at it with numatui show",

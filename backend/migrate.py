@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from backend.errors import NotFound, NotPermitted, NotSupported, NumatuiError, describe_oserror
+from backend.errors import NotFound, NotSupported, NumatuiError
 from backend.held import HeldProcess, NewProgram
 from backend.job_run import Cancelled, JobRun, end_journal, journal_head, method_of
 from backend.journal import Journal, Runs, state_dir
@@ -170,7 +170,7 @@ class _Job(JobRun):
     ) -> tuple[int, Placement, int | None]:
         """One migrate_pages(2), journaled ahead: (bytes that left, the placement after it, pages that the call said it
         did not move: None where it stopped for want of room)."""
-        from backend.page_calls import call_migrate_pages
+        from backend.page_calls import call_migrate_pages, refusal
 
         self.used.add("migrate_pages")
         journaled = [one for move in moves for one in self._journal_all(move, before)]
@@ -184,7 +184,7 @@ class _Job(JobRun):
                 raise process_error(self.kernel, self.pid, exc) from None
             if exc.errno != errno.ENOMEM:
                 self.held.check_program()
-                self.error = f"migrate_pages: {describe_oserror(exc)}"
+                self.error = refusal(self.kernel, "migrate_pages", exc, targets)
         took = self.kernel.clock() - began
         now = self._placement()
         for one in journaled:
@@ -239,13 +239,14 @@ class _Job(JobRun):
             self.held.check_program()
             after = self._placement().bytes_by_node
             swapped = read_process(self.kernel, self.pid).swap
-        except (NotFound, NotPermitted) as exc:
+        except NotFound as exc:
             self.error = self.error or str(exc)
             progress.left.clear()
             reason = "new-program" if isinstance(exc, NewProgram) else "process-ended"
             progress.leave(reason, progress.total - progress.moved)
         except NumatuiError as exc:
             self.error = self.error or str(exc)
+            progress.leave("stopped", progress.total - progress.moved - progress.explained)
         else:
             appeared = self._reconcile(before.bytes_by_node, after, cancelled)
         progress.elapsed = self.kernel.clock() - self.started
@@ -273,9 +274,11 @@ class _Job(JobRun):
         rest = remaining(before, after, self.plan.moves)
         if hidden := progress.left.get("hidden", 0):
             progress.left["hidden"] = max(0, min(hidden, rest - progress.explained + hidden))
-        if self.gave_up:
-            progress.leave("refused" if self.error else "no-room", rest - progress.explained)
         unreached = progress.total - progress.moved - progress.explained
+        if self.gave_up:
+            refused = max(0, min(rest - progress.explained, unreached))
+            progress.leave("refused" if self.error else "no-room", refused)
+            unreached -= refused
         if cancelled:
             progress.leave("cancelled", unreached)
         elif self.error and not self.gave_up:

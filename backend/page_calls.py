@@ -10,9 +10,11 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from backend.errors import NumatuiError, describe_oserror
 from backend.kernel import Kernel
 from backend.nodeset import NodeSet
 from backend.process import process_error
+from backend.topology import read_topology
 
 Statuses = NDArray[np.int32]
 
@@ -53,3 +55,16 @@ def call_migrate_pages(kernel: Kernel, pid: int, sources: NodeSet, targets: Node
     """One migrate_pages(2): the number of pages not moved. Raises OSError."""
     bits = max(len(sources.mask()), len(targets.mask())) * 8
     return kernel.migrate_pages(pid, sources.maxnode(bits), sources.mask(bits), targets.mask(bits))
+
+
+def refusal(kernel: Kernel, call: str, exc: OSError, targets: NodeSet) -> str:
+    """Why a whole call was refused. A target whose memory has been taken offline since the plan is ENODEV for move_pages,
+    EINVAL for migrate_pages, as much else is."""
+    if exc.errno in (errno.ENODEV, errno.EINVAL):
+        try:
+            gone = targets - read_topology(kernel).memory_ids
+        except NumatuiError:
+            gone = NodeSet()
+        if gone:
+            return f"{call}: node {gone} has no memory any more ({errno.errorcode[exc.errno]})"
+    return f"{call}: {describe_oserror(exc)}"

@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.crew import Crew, allowed_cpus
-from backend.errors import NumatuiError, describe_oserror
+from backend.errors import NumatuiError
 from backend.facts import balancing
 from backend.job_run import JobRun
 from backend.kernel import MoveFlag
+from backend.nodeset import NodeSet
 from backend.outcome import Reason
-from backend.page_calls import UNTOUCHED, Statuses, call_move_pages, query
+from backend.page_calls import UNTOUCHED, Statuses, call_move_pages, query, refusal
 from backend.pagemap import Addresses, PageMap, runs_of
 from backend.process import process_error
 from backend.remap import Move
@@ -252,7 +253,9 @@ class PageMover:
             self.check()
         if problem.errno in (errno.ESRCH, errno.EPERM):
             raise process_error(self.kernel, self.pid, problem)
-        return status, GaveUp(problem.errno or 0, f"move_pages: {describe_oserror(problem)}")
+        return status, GaveUp(
+            problem.errno or 0, refusal(self.kernel, "move_pages", problem, NodeSet([target]))
+        )
 
     def _leave(self, addresses: Addresses, status: Statuses, page_size: int) -> None:
         codes, counts = np.unique(status, return_counts=True)

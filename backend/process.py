@@ -32,10 +32,14 @@ class Identity:
     start_time: int
 
 
+UNTOLD = (0, 0)
+"""The program of a process that may not be looked at."""
+
+
 @dataclass(frozen=True, slots=True)
 class Stat:
     """The fields of /proc/PID/stat that are used. `rss` in pages, `cpu` the CPU it last ran on, `faults` minor and major. `program`: where its code and
-    stack begin, which exec changes; small numbers where the kernel does not tell."""
+    stack begin, which exec changes; UNTOLD to those who may not trace it (do_task_stat() in fs/proc/array.c), and where nobody is told."""
 
     identity: Identity
     comm: str
@@ -46,7 +50,7 @@ class Stat:
     rss: int
     cpu: int
     ticks: int
-    program: tuple[int, int] = (0, 0)
+    program: tuple[int, int] = UNTOLD
     faults: int = 0
 
     @property
@@ -104,11 +108,17 @@ def parse_stat(raw: bytes) -> Stat:
             rss=int(fields[21]),
             cpu=int(fields[36]) if len(fields) > 36 else -1,
             ticks=int(fields[11]) + int(fields[12]),
-            program=(int(fields[23]), int(fields[25])) if len(fields) > 25 else (0, 0),
+            program=_program(fields),
             faults=int(fields[7]) + int(fields[9]),
         )
     except (ValueError, IndexError) as exc:
         raise ParseError(f"/proc/PID/stat is not as proc(5) has it ({printable(str(exc), 80)})") from None
+
+
+def _program(fields: list[bytes]) -> tuple[int, int]:
+    """The stack begins at 0 for those who are not told; the code at 1 then, which is not where it is."""
+    stack = int(fields[25]) if len(fields) > 25 else 0
+    return (int(fields[23]), stack) if stack else UNTOLD
 
 
 def parse_status(raw: bytes) -> dict[str, str]:
@@ -242,7 +252,7 @@ def process_error(kernel: Kernel, pid: int, exc: OSError) -> NotFound | NotPermi
             f"the kernel does not let you look at or move process {pid}",
             "a container or security module forbids it even to you: run numatui outside"
             if privileged
-            else "it belongs to another user: run numatui as root or as its owner",
+            else "it belongs to another user, or lets nobody look at it: run numatui as root or as its owner",
         )
     return NotFound(f"process {pid} cannot be read ({exc.strerror or exc})", "look at it with numatui doctor")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -9,7 +10,7 @@ from itertools import groupby
 
 import numpy as np
 
-from backend.errors import NotFound, NotSupported, NumatuiError
+from backend.errors import NotFound, NotSupported, NumatuiError, os_error
 from backend.facts import boot_id
 from backend.held import HeldProcess, NewProgram
 from backend.job_run import Cancelled, JobRun, end_journal, journal_head, method_of
@@ -20,7 +21,7 @@ from backend.outcome import Outcome, Progress, Reason
 from backend.page_mover import Chunk, GaveUp, PageMover
 from backend.pagemap import ENTRIES, Addresses, addresses_of
 from backend.past_jobs import JournaledChunk, PastJob, mark_undone, read_job
-from backend.process import read_process
+from backend.process import UNTOLD, process_error, read_process
 from backend.remap import Move
 from backend.source_pages import source_pages
 from backend.text import printable
@@ -87,6 +88,8 @@ class _Undo(JobRun):
             )
         self.held = HeldProcess(self.kernel, process)
         try:
+            if self.held.program == UNTOLD != self.job.program:
+                raise process_error(self.kernel, process.pid, os_error(errno.EACCES))
             if self.held.program != self.job.program:
                 raise NotFound(
                     f"process {process.pid} has started another program since job {self.job.job}",

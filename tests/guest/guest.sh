@@ -3,7 +3,7 @@
 #
 #   guest.sh check                       say what is missing to do so, or nothing
 #   guest.sh build                       fetch the kernel and make the initramfs, once
-#   guest.sh run TOPOLOGY OUT CMD ARG…   TOPOLOGY: four | cpuless | memoryless
+#   guest.sh run TOPOLOGY OUT CMD ARG…   TOPOLOGY: four | uneven
 #
 # The guest's root is this machine's /, read-only, under an overlay in memory; what is written there is gone afterwards.
 # OUT appears in it as /mnt/out, writable, and keeps stdout, stderr, rc and the console. The command's exit code is ours;
@@ -97,8 +97,8 @@ exec $B switch_root /newroot /mnt/out/guest-init
 INIT
 }
 
-node() { # id [cpu]: a node of 1 GiB; without a CPU memory only
-  echo "-object memory-backend-ram,id=m$1,size=1G -numa node,nodeid=$1,memdev=m$1${2:+,cpus=$2}"
+node() { # id cpu: a node of 1 GiB
+  echo "-object memory-backend-ram,id=m$1,size=1G -numa node,nodeid=$1,memdev=m$1,cpus=$2"
 }
 
 distances() { # a:b:distance…
@@ -109,14 +109,15 @@ distances() { # a:b:distance…
   done
 }
 
+# uneven: a node without memory, and one without CPUs whose memory comes late and can go again, as CXL memory does.
 topology() {
   case $1 in
     four) echo "-smp 4 -m 4G $(node 0 0) $(node 1 1) $(node 2 2) $(node 3 3)" \
       "$(distances 0:1:16 0:2:22 0:3:28 1:2:28 1:3:22 2:3:16)" ;;
-    cpuless) echo "-smp 2 -m 3G $(node 0 0) $(node 1 1) $(node 2) $(distances 0:1:21 0:2:40 1:2:40)" ;;
-    memoryless) echo "-smp 3 -m 2G $(node 0 0) -numa node,nodeid=1,cpus=1 $(node 2 2)" \
-      "$(distances 0:1:20 0:2:20 1:2:20)" ;;
-    *) die 2 "there is no topology '$1': four, cpuless or memoryless" ;;
+    uneven) echo "-smp 3 -m 2G,slots=1,maxmem=4G $(node 0 0) -numa node,nodeid=1,cpus=1 $(node 2 2) -numa node,nodeid=3" \
+      "-object memory-backend-ram,id=m3,size=1G -device pc-dimm,memdev=m3,node=3" \
+      "$(distances 0:1:20 0:2:20 0:3:40 1:2:20 1:3:40 2:3:30)" ;;
+    *) die 2 "there is no topology '$1': four or uneven" ;;
   esac
 }
 

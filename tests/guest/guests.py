@@ -25,11 +25,11 @@ OUTSIDE_TOO = (
     "test_container.py",
 )
 """Tests that run on this machine as well: on the emulator, or with what every Linux has."""
-OWN_TOPOLOGY = {"test_cpuless.py": "cpuless", "test_memoryless.py": "memoryless"}
+OWN_TOPOLOGY: dict[str, str] = dict.fromkeys(("test_uneven.py", "test_hotplug.py", "test_chaos.py"), "uneven")
 """Tests of another machine than the one with four nodes."""
-TOPOLOGIES = {"four": 3, "cpuless": 1, "memoryless": 2}
-"""The machines of guest.sh, and the CPU of each on which pytest runs: what it reads is then cached on the last node, away
-from the nodes that the tests measure."""
+TOPOLOGIES = {"four": 3, "uneven": 2}
+"""The machines of guest.sh, and the CPU of each on which pytest runs: what it reads is then cached on the last node with
+one, away from the nodes that the tests measure."""
 
 Outcome = Literal["passed", "failed", "skipped"]
 

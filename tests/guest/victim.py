@@ -23,6 +23,7 @@ It needs nothing but Python, the C library and Linux on x86-64, and reads no fil
     merge PAGES NODE           so many pages with the same contents, for KSM → [address, bytes]
     sparse BYTES PAGES NODE    a mapping of that size in which single pages, far from each other, are on a node → its address
     unmap REGION               munmap(2)
+    set_dumpable BOOL          whether others of its user may look at it and move its pages
     exec                       become another program, which waits; it answers nothing any more
     exit
 
@@ -49,6 +50,7 @@ HUGE = 2 << 20
 SYS_VMSPLICE, SYS_MBIND, SYS_SET_MEMPOLICY = 278, 237, 238
 SYS_IO_URING_SETUP, SYS_IO_URING_REGISTER, IORING_REGISTER_BUFFERS = 425, 427, 0
 MPOL_DEFAULT, MPOL_BIND = 0, 2
+PR_SET_DUMPABLE = 4
 MADV_MERGEABLE = 12
 MADV_DONTNEED, MADV_HUGEPAGE, MADV_NOHUGEPAGE, MADV_PAGEOUT, MADV_POPULATE_READ = 4, 14, 15, 21, 22
 MAP_HUGETLB, MAP_NORESERVE = 0x40000, 0x4000
@@ -330,6 +332,9 @@ class Victim:
 
     def unmap(self, region: str) -> None:
         check(libc.munmap(*self.regions.pop(region)))
+
+    def set_dumpable(self, dumpable: bool) -> None:
+        check(libc.prctl(PR_SET_DUMPABLE, int(dumpable), 0, 0, 0))
 
     def exec(self) -> NoReturn:
         os.execv("/bin/sleep", ["sleep", "1000"])

@@ -21,7 +21,7 @@ from backend.options import Options
 from backend.outcome import Outcome
 from backend.past_jobs import PastJob, list_jobs, read_job
 from backend.placement import read_placement
-from backend.plan import Subject, make_plan, rule_of
+from backend.plan import Plan, Subject, make_plan, rule_of
 from backend.process import read_process
 from backend.topology import read_topology
 from backend.undo import undo_job
@@ -32,7 +32,8 @@ BOOT = "/proc/sys/kernel/random/boot_id"
 
 
 class Linux:
-    """An emulated kernel that also tells which start of the machine and which program this is, as Linux does."""
+    """An emulated kernel that also tells which start of the machine and which program this is, as Linux does; program 0: it
+    does not tell."""
 
     def __init__(self, kernel: EmulatedKernel) -> None:
         self._kernel = kernel
@@ -48,7 +49,7 @@ class Linux:
         if path.endswith("/stat"):
             head, _, tail = raw.rpartition(b")")
             fields = tail.split()
-            fields[23] = fields[25] = b"%d" % self.program
+            fields[23], fields[25] = b"%d" % (self.program or 1), b"%d" % self.program
             return head + b") " + b" ".join(fields) + b"\n"
         return raw
 
@@ -109,13 +110,19 @@ class Mover:
     def options(self, **options: Any) -> Options:
         return Options(journal_dir=self.folder, **options)
 
-    def move(self, sources: Sequence[int], targets: Sequence[int], **options: Any) -> Outcome:
+    def plan(self, sources: Sequence[int], targets: Sequence[int]) -> Plan:
         process = read_process(self.kernel, self.pid)
-        extra = {name: options.pop(name) for name in ("on_progress", "cancel") if name in options}
-        plan = make_plan(
+        return make_plan(
             [Subject(process, read_placement(self.kernel, self.pid))], NodeSet(sources), NodeSet(targets),
             read_topology(self.kernel), rule=rule_of(release(self.kernel)),
         )  # fmt: skip
+
+    def move(self, sources: Sequence[int], targets: Sequence[int], **options: Any) -> Outcome:
+        return self.carry_out(self.plan(sources, targets), **options)
+
+    def carry_out(self, plan: Plan, **options: Any) -> Outcome:
+        extra = {name: options.pop(name) for name in ("on_progress", "cancel") if name in options}
+        process = read_process(self.kernel, self.pid)
         return migrate_process(self.kernel, plan, process, self.options(**options), **extra)
 
     def undo(self, job: str | None = None, **options: Any) -> Outcome:

@@ -54,6 +54,8 @@ def machine() -> None:
     if not IN_GUEST:
         return
     Path("/proc/sys/kernel/numa_balancing").write_text("0")
+    if IN_GUEST == "uneven":
+        rig.set_online(3, True)
     for needed in (sys.executable, os.path.realpath(sys.executable), rig.VICTIM):
         for folder in Path(needed).parents:
             with contextlib.suppress(OSError):

@@ -373,6 +373,14 @@ def nearly_full(node: int, spare: int) -> Iterator[None]:
         yield
 
 
+def set_online(node: int, online: bool) -> None:
+    """Plug the memory of a node in or out, block by block; OSError when the kernel cannot empty one."""
+    for block in Path(f"/sys/devices/system/node/node{node}").glob("memory[0-9]*"):
+        state = block / "state"
+        if state.read_text().strip() == ("offline" if online else "online"):
+            state.write_text("online_movable" if online else "offline")
+
+
 @contextmanager
 def mounted(kind: str, options: str, where: Path) -> Iterator[Path]:
     """A filesystem mounted for a while."""
