@@ -16,6 +16,7 @@ from backend.emulator.mm import PTE_PRESENT, PTE_SHIFT, Indices, Vma
 from backend.emulator.placing import OutOfMemory, SegmentationFault
 from backend.emulator.run import Built, build, finish
 from backend.emulator.task import Task
+from backend.errors import UsageError
 from backend.nodeset import NodeSet
 from backend.remap import remap
 
@@ -33,8 +34,15 @@ class _Asked:
 
 def compare(describe: Callable[[str], Description], profiles: list[str]) -> dict[str, Any]:
     """Run the scenario under each profile (`describe` gives it for one), then touch every page that was to move. The five
-    benefits for each: see `benefits`."""
-    return {"profiles": {profile: benefits(describe(profile)) for profile in profiles}}
+    benefits for each: see `benefits`. Raises UsageError for a scenario without a step that moves something."""
+    described = {profile: describe(profile) for profile in profiles}
+    for description in described.values():
+        if not any(step.call in _MOVING for step in description.steps):
+            raise UsageError(
+                "nothing is moved by the steps of this scenario: there is nothing to compare",
+                f"give it a step like {', '.join(sorted(_MOVING))}",
+            )
+    return {"profiles": {profile: benefits(one) for profile, one in described.items()}}
 
 
 def benefits(description: Description) -> dict[str, Any]:

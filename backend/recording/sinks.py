@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from backend.errors import UsageError
-
-_EXCLUSIVE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+from backend.new_file import open_new
 
 
 class Sink(Protocol):
@@ -30,7 +29,7 @@ class Sink(Protocol):
 
 def open_sink(path: Path, name: str) -> Sink:
     """By its ending: .tar.gz, .tgz, .tar, or without one a folder. `name`: the folder in the tarball. Raises UsageError for
-    something that is there already, and for endings of other formats; OSError."""
+    something that is there already, and for endings of other formats; NotFound, OSError."""
     ending = "".join(path.suffixes[-2:]).lower()
     if ending.endswith((".tar.gz", ".tgz")):
         return _Tarball(path, name, compress=True)
@@ -61,7 +60,7 @@ class Folder:
             if folder not in self._known and self._root in folder.parents:
                 folder.mkdir(mode=0o700, exist_ok=True)
                 self._known.add(folder)
-        with os.fdopen(os.open(to, _EXCLUSIVE, 0o600), "wb") as handle:
+        with os.fdopen(open_new(to), "wb") as handle:
             handle.write(data)
         self.written += len(data)
 
@@ -76,12 +75,7 @@ class _Tarball:
     """Written from the beginning to the end; after each `flush` all before it can be read, whatever happens then."""
 
     def __init__(self, path: Path, name: str, compress: bool) -> None:
-        try:
-            self._raw: IO[bytes] = os.fdopen(os.open(path, _EXCLUSIVE, 0o600), "wb")
-        except FileExistsError:
-            raise UsageError(
-                f"{path} is there already", "name another file, or remove that one first"
-            ) from None
+        self._raw: IO[bytes] = os.fdopen(open_new(path), "wb")
         self._gzip = gzip.GzipFile("", "wb", 6, self._raw) if compress else None
         self._tar = tarfile.open(fileobj=self._gzip or self._raw, mode="w", format=tarfile.PAX_FORMAT)  # noqa: SIM115
         self._name = name

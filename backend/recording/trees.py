@@ -120,7 +120,7 @@ class _Tarball:
             self.cut_off = any(name.endswith("/sample.json") for name in self._files)
             if not self.cut_off:
                 raise ParseError(
-                    f"{path} is not a tarball ({str(exc).splitlines()[0] if str(exc) else 'empty'})",
+                    f"{path} is not a tarball ({_first_line(exc) or 'empty'})",
                     "a recording is a folder or tarball with proc/ and sys/",
                 ) from None
         for link, target in links.items():
@@ -163,3 +163,7 @@ class _Tarball:
     def below(self, path: str) -> Iterator[str]:
         top = f"{self._root}{os.path.normpath(path)}"
         yield from (name[len(top) :] for name in self._files if name.startswith(top + "/"))
+
+
+def _first_line(exc: Exception) -> str:
+    return str(exc).partition("\n")[0].rstrip(": ")

@@ -121,6 +121,8 @@ def _compare(file: str, names: str, json: bool, csv: bool) -> None:
     for name in profiles:
         if name not in PROFILES:
             raise UsageError(f"there is no profile '{name}'", f"choose from {', '.join(PROFILES)}")
+    if not profiles:
+        raise UsageError("--compare names no profile", f"choose from {', '.join(PROFILES)}")
     report = compare(lambda profile: load(file, profile), list(dict.fromkeys(profiles)))
     if json:
         output.print_json("compare", report)

@@ -22,7 +22,7 @@ _RATES = ("numa_hit", "numa_miss", "numa_foreign", "other_node")
 def nodes(
     context: typer.Context,
     watch: Watch = None,
-    count: Count = 0,
+    count: Count = None,
     json: output.Json = False,
     csv: output.Csv = False,
 ) -> None:
@@ -61,11 +61,11 @@ def _whole(kernel: Kernel, topology: Topology) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _watch(kernel: Kernel, interval: int, count: int, json: bool, csv: bool) -> None:
+def _watch(kernel: Kernel, interval: int, count: int | None, json: bool, csv: bool) -> None:
     """The first reading is what the next is compared with; nothing is printed of it."""
     meter, number = Meter(), 0
     with cancelled_by_signals() as cancel:
-        for at in ticks(kernel, interval, count + 1 if count else 0, cancel):
+        for at in ticks(kernel, interval, count + 1 if count else None, cancel):
             topology = read_topology(kernel)
             activity = meter.read(kernel, topology, kernel.clock())
             if number:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from backend.errors import UsageError
 from backend.text import printable
 from numatui.format import duration, exact, percent, size
 
@@ -28,8 +29,16 @@ __all__ = [
     "size",
 ]
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-Csv = Annotated[bool, typer.Option("--csv", help="Print comma-separated values.")]
+
+def _one_format(context: typer.Context, parameter: typer.CallbackParam, chosen: bool) -> bool:
+    """Raises UsageError for --json and --csv together."""
+    if chosen and context.meta.setdefault("numatui.format", parameter.name) != parameter.name:
+        raise UsageError("--json and --csv are two formats", "ask for one of them")
+    return chosen
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.", callback=_one_format)]
+Csv = Annotated[bool, typer.Option("--csv", help="Print comma-separated values.", callback=_one_format)]
 
 
 def print_json(schema: str, document: dict[str, Any], line: bool = False) -> None:

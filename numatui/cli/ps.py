@@ -49,7 +49,7 @@ def ps(
         bool, typer.Option("--exact", help="Read numa_maps of large processes too, which holds them up.")
     ] = False,
     watch: Watch = None,
-    count: Count = 0,
+    count: Count = None,
     json: output.Json = False,
     csv: output.Csv = False,
 ) -> None:
@@ -132,7 +132,9 @@ def _show(
     else:
         if at is not None:
             begin_block(at)
-        _print(rows, ids, depth, quiet=at is not None)
+        _print(rows, ids, depth)
+        for text in [] if at is not None else notes(rows, kernel.credentials()[1]):
+            output.note(text)
 
 
 def matches(process: Process, patterns: list[str], user: str | None) -> bool:
@@ -198,7 +200,7 @@ def _document(row: Row) -> dict[str, Any]:
     }
 
 
-def _print(rows: list[Row], ids: list[int], depth: dict[int, int], quiet: bool = False) -> None:
+def _print(rows: list[Row], ids: list[int], depth: dict[int, int]) -> None:
     columns: list[str] = [
         ">PID", "USER", "COMMAND", ">CPU@N", ">RSS", ">LOCAL",
         *[f">N{node}" for node in ids], "POLICY", "CPUSET",
@@ -217,12 +219,10 @@ def _print(rows: list[Row], ids: list[int], depth: dict[int, int], quiet: bool =
             _about(row, output.percent(row.local)), *amounts, row.policy, process.cpuset,
         ])  # fmt: skip
     output.print_table(columns, cells, flexible=2)
-    for text in [] if quiet else notes(rows):
-        output.note(text)
 
 
-def notes(rows: list[Row]) -> list[str]:
-    """What has to be said of the numbers: that some are estimates, old, missing."""
+def notes(rows: list[Row], all_seen: bool) -> list[str]:
+    """What has to be said of the numbers: that some are estimates, old, missing. `all_seen`: the caller may see every process."""
     out: list[str] = []
     sampled = [row for row in rows if row.sampled and row.by_node]
     if sampled:
@@ -236,8 +236,9 @@ def notes(rows: list[Row]) -> list[str]:
     if any(row.by_node is None and row.way == "sampled" for row in rows):
         out.append("? = NUMA balancing hides all pages that were looked at: --exact counts them")
     if any(row.by_node is None and row.way != "sampled" for row in rows):
+        others = "" if all_seen else "other users' processes: run as root to see their placement; or "
         out.append(
-            "? = other users' processes: run as root to see their placement; or the kernel did not answer"
+            f"? = {others}the kernel tells nothing of them: a sandbox keeps others out, or they have just ended"
         )
     if any(row.way in ("pagemap", "sampled") and row.policy == "?" for row in rows):
         out.append(

@@ -22,14 +22,14 @@ Watch = Annotated[
         help="Again and again, every so many seconds (1, 500ms); Ctrl-C ends it. With --json one document a line.",
     ),
 ]
-Count = Annotated[int, typer.Option(min=0, help="With --watch: end after so many. 0: never.")]
+Count = Annotated[int | None, typer.Option(min=1, help="With --watch: end after so many.")]
 _SHORTEST = 10_000_000
 
 
-def interval_of(watch: str | None, count: int) -> int | None:
+def interval_of(watch: str | None, count: int | None) -> int | None:
     """Nanoseconds between two readings; None where there is one only. Raises UsageError."""
     if watch is None:
-        if count:
+        if count is not None:
             raise UsageError("--count is for --watch", "leave it out, or give --watch INTERVAL")
         return None
     plain = watch.replace(".", "", 1).isdigit()
@@ -39,9 +39,9 @@ def interval_of(watch: str | None, count: int) -> int | None:
     return nanoseconds
 
 
-def ticks(kernel: Kernel, interval: int, count: int, cancel: threading.Event) -> Iterator[float]:
+def ticks(kernel: Kernel, interval: int, count: int | None, cancel: threading.Event) -> Iterator[float]:
     """The seconds of the kernel's clock since the first, each time that something is due; what was printed is sent off. Ends
-    after `count` (0: never), when `cancel` is set, and where time ends (a recording)."""
+    after `count` (None: never), when `cancel` is set, and where time ends (a recording)."""
     began = kernel.clock()
     number = 0
     while True:

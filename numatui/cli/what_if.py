@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from backend.errors import ParseError, UsageError
 from backend.kernel import Kernel
+from backend.new_file import open_new
 from numatui.cli import output
 from numatui.cli.emulate_tables import print_steps
 from numatui.cli.source import Choice, open_told
@@ -32,12 +33,8 @@ def kernel_to_copy(live: bool, path: str | None, at: str = "") -> Kernel:
 
 
 def write_copy(copy: Copy, path: Path) -> None:
-    """Private, and never over something. Raises UsageError, OSError."""
-    try:
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    except FileExistsError:
-        raise UsageError(f"{path} is there already", "name another file, or remove that one first") from None
-    with os.fdopen(fd, "w", encoding="utf-8") as file:
+    """Raises what `open_new` raises."""
+    with os.fdopen(open_new(path), "w", encoding="utf-8") as file:
         file.write(copy.text)
 
 

@@ -355,3 +355,17 @@ def test_a_full_device_is_one_line(arguments: str) -> None:
     assert done.returncode == 1
     assert one_line(done.stderr)
     assert "No space left" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["default", "--compare", "direct-v8"], "nothing is moved by the steps"),
+        (["direct-vs-swap", "--compare", ","], "names no profile"),
+    ],
+)
+def test_a_comparison_of_nothing_is_refused(cli: Cli, arguments: list[str], says: str) -> None:
+    code, out, err = cli("emulate", *arguments)
+    assert (code, out) == (2, "")
+    assert one_line(err)
+    assert says in err

@@ -101,11 +101,14 @@ def row(**how: Any) -> Row:
         ({"way": "sampled", "error": {0: 50}, "hidden": 9}, "NUMA balancing hides pages"),
         ({"way": "sampled", "by_node": None}, "hides all pages"),
         ({"by_node": None}, "run as root"),
+        ({"by_node": None, "all_seen": True}, "keeps others out"),
         ({"way": "pagemap", "policy": "?"}, "policies of large processes"),
         ({"threads_left_out": 3}, "1 with many threads"),
     ],
 )
 def test_notes_say_what_has_to_be_known_of_the_numbers(how: dict[str, Any], says: str) -> None:
-    said = "\n".join(notes([row(**how)]))
+    all_seen = how.pop("all_seen", False)
+    said = "\n".join(notes([row(**how)], all_seen))
+    assert "run as root" not in said or not all_seen
     assert says in said
     assert bool(says) == bool(said)

@@ -158,3 +158,11 @@ def test_files_that_the_kernel_hands_out_in_parts_are_recorded_whole(cli: Cli, t
     cli.json("--live", "record", str(path), "--for", "once")
     maps = RecordedKernel(path).read(f"/proc/{os.getpid()}/maps")
     assert maps.count(b"\n") >= own.count(b"\n") - 20
+
+
+@pytest.mark.parametrize("name", ["r.tar", "r.tar.gz"])
+def test_a_folder_that_is_not_there_is_named(cli: Cli, tmp_path: Path, name: str) -> None:
+    code, out, err = cli("--demo", "record", str(tmp_path / "nosuch" / name), "--for", "once")
+    assert (code, out) == (4, "")
+    assert one_line(err)
+    assert f"there is no folder {tmp_path / 'nosuch'}" in err

@@ -158,7 +158,7 @@ def test_watching_a_recording_ends_where_it_ends(
     assert [json.loads(line)["at"] for line in out.splitlines()] == [0, 1, 2, 3, 4, 5]
 
 
-@pytest.mark.parametrize("arguments", [["--watch", "0"], ["--watch", "x"], ["--watch", "1ms"], ["--count", "2"], ["--watch", "1", "--count", "-1"]])  # fmt: skip
+@pytest.mark.parametrize("arguments", [["--watch", "0"], ["--watch", "x"], ["--watch", "1ms"], ["--count", "2"], ["--watch", "1", "--count", "-1"], ["--watch", "1", "--count", "0"]])  # fmt: skip
 def test_intervals_that_are_none(cli: Cli, arguments: list[str]) -> None:
     for command in ("ps", "nodes"):
         code, out, err = cli("--demo", command, *arguments)
@@ -212,3 +212,12 @@ def test_a_reader_that_leaves_ends_it_silently() -> None:
     assert done.returncode == 0
     assert not done.stderr
     assert json.loads(done.stdout)["schema"] == "numatui/ps/1"
+
+
+@pytest.mark.parametrize("name", list(COMMANDS))
+@pytest.mark.parametrize("formats", [("--json", "--csv"), ("--csv", "--json")])
+def test_two_formats_at_once_are_refused(cli: Cli, name: str, formats: tuple[str, str]) -> None:
+    code, out, err = cli(*COMMANDS[name], *formats)
+    assert (code, out) == (2, "")
+    assert one_line(err)
+    assert "two formats" in err

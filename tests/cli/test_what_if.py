@@ -81,3 +81,10 @@ def test_mistakes_are_one_line(cli: Cli, arguments: list[str]) -> None:
 def test_this_machine_can_be_copied(cli: Cli) -> None:
     document = cli.json("emulate", "--from-live")
     assert document["nodes"]
+
+
+def test_a_copy_for_a_folder_that_is_not_there(cli: Cli, tmp_path: Path) -> None:
+    code, _, err = cli("emulate", "--from-live", "--write", str(tmp_path / "nosuch" / "copy.yaml"))
+    assert code == 4
+    assert one_line(err)
+    assert "make it first" in err
