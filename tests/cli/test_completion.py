@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -90,24 +91,73 @@ def test_half_typed_lines_are_no_errors(monkeypatch: pytest.MonkeyPatch) -> None
             prepare_environment(lambda words: words)
 
 
-@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
-def test_bash_itself(tmp_path: Path) -> None:
-    program = tmp_path / "numatui"
+@pytest.fixture
+def in_shell(tmp_path: Path) -> Callable[..., str]:
+    """Runs a script in a real shell, with numatui to be found in PATH: its output."""
+    program = tmp_path / "bin" / "numatui"
+    program.parent.mkdir()
     program.write_text(f'#!/bin/sh\nexec {sys.executable} -m numatui "$@"\n')
     program.chmod(0o755)
+
+    def run(command: list[str], script: str) -> str:
+        if shutil.which(command[0]) is None:
+            pytest.skip(f"needs {command[0]}")
+        done = subprocess.run(
+            [*command, "-c", script], capture_output=True, text=True, timeout=300, cwd=tmp_path, errors="replace",
+            env={
+                **os.environ, "PATH": f"{program.parent}:{os.environ['PATH']}", "PYTHONPATH": os.getcwd(), "HOME": str(tmp_path),
+                "TERM": "xterm",
+            },
+        )  # fmt: skip
+        assert not done.stderr
+        return done.stdout
+
+    return run
+
+
+def test_bash_itself(in_shell: Callable[..., str]) -> None:
     script = """
 eval "$(numatui completion bash)"
 COMP_WORDS=(numatui --demo show 1) COMP_CWORD=3
 _numatui_completion numatui
 printf '%s\\n' "${COMPREPLY[@]}"
 """
-    done = subprocess.run(
-        ["bash", "--norc", "-c", script],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHONPATH": os.getcwd()},
+    assert in_shell(["bash", "--norc"], script).split() == ["1", "11", "14", "15", "19"]
+
+
+def test_fish_itself(in_shell: Callable[..., str]) -> None:
+    script = 'numatui completion fish | source; complete -C "numatui --demo show 1"'
+    offers = dict(line.split("\t") for line in in_shell(["fish", "--no-config"], script).splitlines())
+    assert list(offers) == ["1", "11", "14", "15", "19"]
+    assert offers["11"].startswith("/usr/sbin/mysqld")
+
+
+ZSH = r"""
+zmodload zsh/zpty
+zpty z "PS1='>' zsh -f -i"
+zpty -w z 'autoload -Uz compinit && compinit -u -D; eval "$(numatui completion zsh)"; bindkey "^I" complete-word; echo REA""DY'
+zpty -r z out '*READY*'
+zpty -w -n z $'numatui --demo SCENARIO show LETTERS\t'
+zpty -r z out '*LAST*'
+print -r -- "$out"
+"""
+"""A real terminal in which a real zsh is asked, by one Tab."""
+
+
+def test_zsh_itself(in_shell: Callable[..., str]) -> None:
+    script = ZSH.replace("SCENARIO", "default").replace("LETTERS", "1").replace("LAST", "spark")
+    shown = in_shell(["zsh", "-f"], script)
+    assert re.findall(r"(\d+) +-- ", shown) == ["1", "11", "14", "15", "19"]
+    assert "mysqld" in shown
+
+
+def test_zsh_runs_nothing_that_a_process_is_called(in_shell: Callable[..., str], tmp_path: Path) -> None:
+    (tmp_path / "hostile.yaml").write_text(HOSTILE.replace("/tmp/owned", "owned"))
+    script = (
+        ZSH.replace("SCENARIO", "hostile.yaml").replace("LETTERS", "").replace("LAST", "touch owned? ?id")
     )
-    assert done.stdout.split() == ["1", "11", "14", "15", "19"], done.stderr
+    assert re.findall(r"(\d+) +-- ", in_shell(["zsh", "-f"], script)) == ["1", "3", "4"]
+    assert not (tmp_path / "owned").exists()
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
