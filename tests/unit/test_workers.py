@@ -92,7 +92,7 @@ def test_cancelling_stops_all_and_the_counts_add_up(workers: int, tmp_path: Path
     accounts(one, outcome, 900)
 
 
-def test_a_cancel_is_not_taken_for_want_of_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cancel_is_not_taken_for_want_of_room(tmp_path: Path) -> None:
     """One worker is told that there is no room while another finds that the job was cancelled."""
     one = Mover(tmp_path, [0] * 300)
     original, cancel = one.kernel.move_pages, threading.Event()
@@ -110,8 +110,8 @@ def test_a_cancel_is_not_taken_for_want_of_room(tmp_path: Path, monkeypatch: pyt
         return original(pid, pages, nodes, status, flags)
 
     one.kernel.move_pages = move_pages
-    with small_batches():
-        monkeypatch.setattr(page_mover, "_LARGEST", 8 * PAGE)
+    with small_batches(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(page_mover, "_LARGEST", 8 * PAGE)
         outcome = one.move([0], [2], workers=2, cancel=cancel)
     assert outcome.cancelled
     assert outcome.moved == 4 * PAGE
