@@ -25,11 +25,15 @@ class AuditLog:
     def __init__(self, folder: Path) -> None:
         self.path = folder / "watch.jsonl"
         make_private(folder)
+        self._lock = self._open(folder / "watch.lock")
         try:
-            self._lock = os.open(folder / "watch.lock", _FLAGS, 0o600)
-            self._fd = self._open()
-        except OSError as exc:
-            raise self._cannot_write(exc) from None
+            self._hold()
+            self._fd = self._open(self.path)
+        except BaseException:
+            os.close(self._lock)
+            raise
+
+    def _hold(self) -> None:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -37,16 +41,19 @@ class AuditLog:
                 "another numatui watch is at work here", "two would undo each other's work: stop one of them"
             ) from None
 
-    def _open(self) -> int:
-        return os.open(self.path, _FLAGS, 0o600)
+    def _open(self, path: Path) -> int:
+        try:
+            return os.open(path, _FLAGS, 0o600)
+        except OSError as exc:
+            raise self._cannot_write(exc) from None
 
     def write(self, record: dict[str, Any]) -> None:
         """Raises NumatuiError where it cannot be written: then nothing more is to be moved."""
         try:
             if os.fstat(self._fd).st_size > MAX_BYTES:
                 os.replace(self.path, self.path.with_suffix(".jsonl.1"))
-                os.close(self._fd)
-                self._fd = self._open()
+                old, self._fd = self._fd, self._open(self.path)
+                os.close(old)
             append_line(self._fd, record, sync=record.get("event") == "moved")
         except OSError as exc:
             raise self._cannot_write(exc) from None

@@ -26,7 +26,7 @@ from backend.topology import read_topology
 
 Action = Literal["moved", "would-move", "held", "failed"]
 HoldCode = Literal[
-    "confidence", "gain", "readings", "cooldown", "round", "hour", "quiet", "pressure", "stopped",
+    "confidence", "readings", "cooldown", "round", "hour", "quiet", "pressure", "stopped",
 ]  # fmt: skip
 
 
@@ -119,8 +119,6 @@ class Mover:
         if CONFIDENCES.index(proposal.confidence) < CONFIDENCES.index(policy.confidence):
             doubts = "; ".join(doubt.text for doubt in proposal.doubts)
             return "confidence", f"its confidence is {proposal.confidence}: {doubts}"
-        if proposal.ratio < policy.min_gain:
-            return "gain", f"an access would cost {proposal.ratio:.2f} times less, below {policy.min_gain:g}"
         if rest := self.ledger.resting(one.process.identity, now):
             return "cooldown", f"it rests for {rest:.0f} s more"
         streak = self.ledger.streak(one.process.identity)

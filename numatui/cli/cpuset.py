@@ -181,6 +181,7 @@ def _carry_out(
 ) -> None:
     """Say what will move, ask, do it, say what has moved."""
     from backend.cpusets import apply
+    from backend.topology import read_topology
 
     if kernel.source == "replay" and not dry_run:
         raise NotSupported("a recording cannot be changed", "--dry-run says what would move")
@@ -190,7 +191,7 @@ def _carry_out(
         if json:
             output.print_json(schema, {"plan": _change_document(change), "outcome": None})
         elif csv:
-            output.print_csv_of(_change_document(change)["processes"])
+            output.print_csv_of(_change_document(change)["processes"], read_topology(kernel).ids)
         return
     if not yes:
         if not sys.stdin.isatty():
@@ -203,7 +204,7 @@ def _carry_out(
     if json:
         output.print_json(schema, {"plan": _change_document(change), "outcome": _result_document(result)})
     elif csv:
-        output.print_csv_of(_result_document(result)["processes"])
+        output.print_csv_of(_result_document(result)["processes"], read_topology(kernel).ids)
     else:
         _print_result(result)
     for one in result.errors:

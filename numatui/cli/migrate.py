@@ -93,7 +93,7 @@ def migrate(
         _widen(kernel, confinements)
         outcomes, errors = carry_out(kernel, plan, options, quiet=json or csv)
         said = _narrow(kernel, confinements, outcomes, errors)
-    from numatui.cli.outcomes import exit_with, outcome_document, print_outcome
+    from numatui.cli.outcomes import exit_with, outcome_document, print_outcome, print_outcomes_csv
 
     if errors and not outcomes:
         raise errors[0]
@@ -108,7 +108,9 @@ def migrate(
             },
         )
     elif csv:
-        output.print_csv_of([outcome_document(one) for one in outcomes])
+        from backend.topology import read_topology
+
+        print_outcomes_csv(outcomes, read_topology(kernel).ids)
     else:
         for one in outcomes:
             print_outcome(one)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import typer
@@ -33,6 +33,14 @@ def outcome_document(outcome: Outcome) -> dict[str, Any]:
         "cancelled": outcome.cancelled,
         "error": outcome.error or None,
     }
+
+
+def print_outcomes_csv(outcomes: Sequence[Outcome], nodes: Iterable[int]) -> None:
+    """A row for each; the columns do not depend on what became of it."""
+    rows = [outcome_document(one) for one in outcomes]
+    for row in rows:
+        row["left"] = {reason: row["left"].get(reason, 0) for reason in REASONS}
+    output.print_csv_of(rows, nodes)
 
 
 def print_outcome(outcome: Outcome) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -58,11 +58,25 @@ def print_csv(columns: Sequence[str], rows: Sequence[Sequence[object]], heading:
         writer.writerow([printable(value, 4096) if isinstance(value, str) else value for value in row])
 
 
-def print_csv_of(documents: Sequence[dict[str, Any]]) -> None:
-    """Documents as rows: what is inside of another gets both names (`before.0`), lists are words. Columns: all that there are."""
-    flat = [_flat(one) for one in documents]
+def print_csv_of(documents: Sequence[dict[str, Any]], nodes: Iterable[int] = ()) -> None:
+    """Documents as rows: what is inside of another gets both names (`before.0`), lists are words. Columns: all that there are,
+    and of `before`, `after` and `left`, where they go by node, one for each of the nodes, whatever is on them."""
+    ids = [str(node) for node in nodes]
+    flat = [_flat(_by_node(one, ids) if ids else one) for one in documents]
     columns = list(dict.fromkeys(name for one in flat for name in one))
     print_csv(columns, [[one.get(name, "") for name in columns] for one in flat])
+
+
+def _by_node(document: dict[str, Any], ids: Sequence[str]) -> dict[str, Any]:
+    out = dict(document)
+    for name in _NODE_MAPS & document.keys():
+        amounts = document[name]
+        if not amounts or all(map(str.isdigit, amounts)):
+            out[name] = {node: "" if amounts is None else amounts.get(node, 0) for node in ids}
+    return out
+
+
+_NODE_MAPS = {"before", "after", "left"}
 
 
 def _flat(document: dict[str, Any], before: str = "") -> dict[str, object]:

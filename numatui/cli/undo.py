@@ -37,7 +37,7 @@ def undo(
     from backend.journal import state_dir
     from backend.past_jobs import find_job
     from backend.undo import check_undo, undo_job
-    from numatui.cli.outcomes import exit_with, outcome_document, print_outcome
+    from numatui.cli.outcomes import exit_with, outcome_document, print_outcome, print_outcomes_csv
 
     kernel = live_kernel_of(context, "undo")
     past = find_job(state_dir(), job)
@@ -68,7 +68,9 @@ def undo(
     if json:
         output.print_json("undo", {"undoes": past.job, "bytes": amount, "outcome": outcome_document(outcome)})
     elif csv:
-        output.print_csv_of([outcome_document(outcome)])
+        from backend.topology import read_topology
+
+        print_outcomes_csv([outcome], read_topology(kernel).ids)
     else:
         print_outcome(outcome)
     exit_with([outcome], [])

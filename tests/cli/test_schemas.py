@@ -221,3 +221,12 @@ def test_two_formats_at_once_are_refused(cli: Cli, name: str, formats: tuple[str
     assert (code, out) == (2, "")
     assert one_line(err)
     assert "two formats" in err
+
+
+def test_columns_do_not_depend_on_what_became_of_it(cli: Cli) -> None:
+    headings = {
+        cli("--demo", "migrate", pid, "--from", "0", "--to", target, "--yes", "--csv")[1].splitlines()[0]
+        for pid, target in (("11", "1"), ("11", "2-3"), ("6", "1"))
+    }
+    (heading,) = headings
+    assert {"left.no-room", "before.0", "before.3", "after.2"} <= {*heading.split(",")}

@@ -25,7 +25,7 @@ OUTSIDE_TOO = (
     "test_container.py",
 )
 """Tests that run on this machine as well: on the emulator, or with what every Linux has."""
-OWN_TOPOLOGY: dict[str, str] = dict.fromkeys(("test_uneven.py", "test_hotplug.py", "test_chaos.py"), "uneven")
+OWN_TOPOLOGY: dict[str, str] = dict.fromkeys(("test_uneven.py", "test_chaos.py", "test_systemd.py"), "uneven")
 """Tests of another machine than the one with four nodes."""
 TOPOLOGIES = {"four": 3, "uneven": 2}
 """The machines of guest.sh, and the CPU of each on which pytest runs: what it reads is then cached on the last node with
