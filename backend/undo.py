@@ -240,7 +240,16 @@ def _moved(chunk: JournaledChunk) -> Iterator[Addresses]:
             pending.append((start, some))
             start, pages, count = start + some * chunk.page_size, pages - some, count + some
             if count == ENTRIES:
-                yield np.setdiff1d(addresses_of(pending, chunk.page_size), left)
+                yield _without(addresses_of(pending, chunk.page_size), left)
                 pending, count = [], 0
     if pending:
-        yield np.setdiff1d(addresses_of(pending, chunk.page_size), left)
+        yield _without(addresses_of(pending, chunk.page_size), left)
+
+
+def _without(addresses: Addresses, left: Addresses) -> Addresses:
+    """Each once and ascending, whatever a journal says. As np.setdiff1d, which imports numpy.ma for it: as long as all of a small undo."""
+    ordered = np.sort(addresses)
+    again = np.zeros(len(ordered), np.bool_)
+    again[1:] = ordered[1:] == ordered[:-1]
+    ordered = ordered[~again]
+    return ordered[~np.isin(ordered, left, assume_unique=True)]

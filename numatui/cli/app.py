@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import cache
 from typing import Annotated, Any
 
 import typer
@@ -63,19 +64,6 @@ COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
 ClickException: Any = typer.BadParameter.__mro__[2]
 """Click's base of all usage errors: some releases of typer bring their own click, so it is taken from typer."""
 
-app = typer.Typer(
-    name="numatui",
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    no_args_is_help=False,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-)
-for _name, _command in COMMANDS.items():
-    if isinstance(_command, typer.Typer):
-        app.add_typer(_command, name=_name)
-    else:
-        app.command(_name)(_command)
-
 
 def _version(wanted: bool) -> None:
     if wanted:
@@ -83,7 +71,6 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback(invoke_without_command=True)
 def numatui(
     context: typer.Context,
     live: Annotated[
@@ -134,8 +121,43 @@ def numatui(
         raise typer.Exit(start(choice))
 
 
+def _app(names: Iterable[str]) -> typer.Typer:
+    made = typer.Typer(
+        name="numatui",
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        no_args_is_help=False,
+        add_completion=False,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    )
+    made.callback(invoke_without_command=True)(numatui)
+    for name in names:
+        command = COMMANDS[name]
+        if isinstance(command, typer.Typer):
+            made.add_typer(command, name=name)
+        else:
+            made.command(name)(command)
+    return made
+
+
+app = _app(COMMANDS)
+
+
+@cache
+def _with(word: str) -> Any:
+    """Click's commands: the one that is asked for alone, since typer takes longer to build them all than most of them take to
+    run; all of them where it is none of them, for help and for the error."""
+    return typer.main.get_command(_app([word]) if word in COMMANDS else app)
+
+
 def with_optional_values(arguments: list[str]) -> list[str]:
     """`--demo` may stand alone: then the default scenario is meant, and the next word is the command."""
+    before, rest = _split(arguments)
+    return before + rest
+
+
+def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """The options before the command, with a value for each that takes one; the command and what follows it."""
     out: list[str] = []
     rest = list(arguments)
     while rest:
@@ -149,12 +171,12 @@ def with_optional_values(arguments: list[str]) -> list[str]:
             )
             out += ["--demo", scenario]
         else:
-            out.append(word)
             if not word.startswith("-") or word in ("--help", "-h"):
-                return out + rest
+                return out, [word, *rest]
+            out.append(word)
             if word in ("--replay", "--at") and rest:
                 out.append(rest.pop(0))
-    return out
+    return out, []
 
 
 def run(arguments: list[str]) -> int:
@@ -162,9 +184,13 @@ def run(arguments: list[str]) -> int:
     try:
         if "_NUMATUI_COMPLETE" in os.environ:
             completing.prepare_environment(with_optional_values)
+            from typer._completion_classes import completion_init
+
+            completion_init()
             return int(app(args=arguments, prog_name="numatui", standalone_mode=False) or 0)
-        command = typer.main.get_command(app)
-        with command.make_context("numatui", with_optional_values(arguments)) as context:
+        before, rest = _split(arguments)
+        command = _with(rest[0] if rest else "")
+        with command.make_context("numatui", before + rest) as context:
             command.invoke(context)
         sys.stdout.flush()
         return 0

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backend import page_mover
+from backend import page_mover, undo
 from backend.emulator.fork import fork
 from backend.emulator.layout import populate
 from backend.errors import NumatuiError
@@ -358,3 +358,14 @@ def test_old_journals_go_when_a_job_ends(tmp_path: Path) -> None:
     assert len(left) == KEEP
     assert left[0] == "20000101-000007-1-a.jsonl"
     assert one.nodes == [2] * 5
+
+
+@pytest.mark.parametrize(
+    ("addresses", "left", "rest"),
+    [([], [], []), ([3, 1, 2, 2], [], [1, 2, 3]), ([1, 2, 3], [2, 2, 9], [1, 3]), ([5, 5], [5], [])],
+)
+def test_pages_that_had_not_moved_are_left_out(
+    addresses: list[int], left: list[int], rest: list[int]
+) -> None:
+    found = undo._without(np.array(addresses, np.uint64), np.array(left, np.uint64))
+    assert found.tolist() == rest

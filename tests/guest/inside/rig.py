@@ -32,6 +32,9 @@ from tests.schemas import check
 
 for _module in (
     "platformdirs",
+    "backend.cgroup_memory",
+    "backend.confinement",
+    "backend.migrate",
     "backend.placement_walk",
     "backend.undo",
     "numatui.cli.outcomes",
