@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 import threading
 from dataclasses import replace
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,16 +16,23 @@ from backend.emulator.kernel import EmulatedKernel, open_scenario
 from backend.emulator.scheduler import schedule
 from backend.mover.mover import Decision, Mover
 from backend.mover.policy import Policy, parse_policy
-from tests.emulator.movers import POLICY, Numad, OurMover, nothing, run
+from tests.emulator.movers import POLICY, Numad, OurMover, Run, nothing, run
 
 SECOND = 1_000_000_000
 FASTER = {"default": 1.15, "huge-pages": 1.5, "node-removal": 1.5}
 CALM = ["scheduler-moves", "tiers"]
 
 
+@cache
+def by_the_mover(name: str) -> Run:
+    """One run for all tests that look at it."""
+    with tempfile.TemporaryDirectory() as folder:
+        return run(name, OurMover(Path(folder)))
+
+
 @pytest.mark.parametrize("name", [*FASTER, *CALM])
-def test_it_brings_throughput_and_no_process_goes_to_and_fro(name: str, tmp_path: Path) -> None:
-    without, ours = run(name, nothing), run(name, OurMover(tmp_path))
+def test_it_brings_throughput_and_no_process_goes_to_and_fro(name: str) -> None:
+    without, ours = run(name, nothing), by_the_mover(name)
     assert ours.work >= without.work * FASTER.get(name, 0.999)
     assert max(ours.moves.values(), default=0) <= 1
     if name in CALM:
@@ -31,8 +40,8 @@ def test_it_brings_throughput_and_no_process_goes_to_and_fro(name: str, tmp_path
 
 
 @pytest.mark.parametrize("name", ["default", "scheduler-moves", "tiers"])
-def test_it_moves_less_than_numad_would_for_at_least_as_much(name: str, tmp_path: Path) -> None:
-    ours, numad = run(name, OurMover(tmp_path)), run(name, Numad())
+def test_it_moves_less_than_numad_would_for_at_least_as_much(name: str) -> None:
+    ours, numad = by_the_mover(name), run(name, Numad())
     assert ours.pages < numad.pages
     assert ours.work >= numad.work * 0.99
 

@@ -27,6 +27,8 @@ OUTSIDE_TOO = (
 """Tests that run on this machine as well: on the emulator, or with what every Linux has."""
 OWN_TOPOLOGY: dict[str, str] = dict.fromkeys(("test_uneven.py", "test_chaos.py", "test_systemd.py"), "uneven")
 """Tests of another machine than the one with four nodes."""
+CORE = ("test_moving.py", "test_engine_jobs.py", "test_refusals.py")
+"""What is moved, taken back and refused: all that runs where NUMATUI_GUEST_TESTS is `core`."""
 TOPOLOGIES = {"four": 3, "uneven": 2}
 """The machines of guest.sh, and the CPU of each on which pytest runs: what it reads is then cached on the last node with
 one, away from the nodes that the tests measure."""
@@ -54,10 +56,11 @@ class Boot:
 
 def files(topology: str) -> list[str]:
     """The test files that run in a guest, relative to the repository."""
+    core = os.environ.get("NUMATUI_GUEST_TESTS") == "core"
     return sorted(
         str(file.relative_to(REPOSITORY))
         for file in INSIDE.glob("test_*.py")
-        if OWN_TOPOLOGY.get(file.name, "four") == topology
+        if OWN_TOPOLOGY.get(file.name, "four") == topology and (not core or file.name in CORE)
     )
 
 
@@ -89,6 +92,8 @@ def guest_dir() -> Path:
 @cache
 def names(topology: str) -> tuple[str, ...]:
     """The tests that a guest will run, as `file::name`. Raises UsageError with pytest's words when that fails."""
+    if not files(topology):
+        return ()
     done = subprocess.run(
         inner_pytest(topology, "--collect-only"),
         cwd=REPOSITORY, capture_output=True, text=True,
