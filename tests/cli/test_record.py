@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from backend.recording.kernel import RecordedKernel
+from backend.recording.manifest import CUT_OFF
 from tests.cli.running import Cli, one_line
 
 
@@ -166,3 +167,15 @@ def test_a_folder_that_is_not_there_is_named(cli: Cli, tmp_path: Path, name: str
     assert (code, out) == (4, "")
     assert one_line(err)
     assert f"there is no folder {tmp_path / 'nosuch'}" in err
+
+
+def test_one_that_was_cut_off_is_told_once_beside_the_output(cli: Cli, tmp_path: Path) -> None:
+    whole, part = tmp_path / "whole.tar", tmp_path / "part.tar"
+    assert cli("--demo", "record", str(whole), "--for", "3s", "--interval", "1s")[0] == 0
+    raw = whole.read_bytes()
+    part.write_bytes(raw[: raw.rindex(b"/sample.json") + 512])
+    code, out, err = cli("--replay", str(part), "ps", "--json")
+    assert code == 0
+    assert json.loads(out)["processes"]
+    assert err == CUT_OFF + "\n"
+    assert CUT_OFF not in cli("--replay", str(whole), "ps", "--json")[2]
