@@ -48,13 +48,17 @@ class HeldProcess:
         """Raises NotFound when it has ended, NewProgram after an exec, NotPermitted when it may no longer be looked at: it
         has become another user's, or does not want to be."""
         program = still_the_same(self.kernel, self.process.identity).program
-        if program == UNTOLD != self.program:
-            raise process_error(self.kernel, self.pid, os_error(errno.EACCES))
+        self.check_told(program, self.program)
         if program != self.program:
             raise NewProgram(
                 f"process {self.pid} has started another program while its pages were moved",
                 "what had moved went with the old one: look at it with numatui show",
             )
+
+    def check_told(self, program: tuple[int, int], known: tuple[int, int]) -> None:
+        """Raises NotPermitted where the kernel does not tell the program, and has told it before."""
+        if program == UNTOLD != known:
+            raise process_error(self.kernel, self.pid, os_error(errno.EACCES))
 
     def close(self) -> None:
         """Let go of it."""

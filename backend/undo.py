@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -10,7 +9,7 @@ from itertools import groupby
 
 import numpy as np
 
-from backend.errors import NotFound, NotSupported, NumatuiError, os_error
+from backend.errors import NotFound, NotSupported, NumatuiError
 from backend.facts import boot_id
 from backend.held import HeldProcess, NewProgram
 from backend.job_run import Cancelled, JobRun, end_journal, journal_head, method_of
@@ -21,7 +20,7 @@ from backend.outcome import Outcome, Progress, Reason
 from backend.page_mover import Chunk, GaveUp, PageMover
 from backend.pagemap import ENTRIES, Addresses, addresses_of
 from backend.past_jobs import JournaledChunk, PastJob, mark_undone, read_job
-from backend.process import UNTOLD, process_error, read_process
+from backend.process import read_process
 from backend.remap import Move
 from backend.source_pages import source_pages
 from backend.text import printable
@@ -88,8 +87,7 @@ class _Undo(JobRun):
             )
         self.held = HeldProcess(self.kernel, process)
         try:
-            if self.held.program == UNTOLD != self.job.program:
-                raise process_error(self.kernel, process.pid, os_error(errno.EACCES))
+            self.held.check_told(self.held.program, self.job.program)
             if self.held.program != self.job.program:
                 raise NotFound(
                     f"process {process.pid} has started another program since job {self.job.job}",
@@ -247,7 +245,7 @@ def _moved(chunk: JournaledChunk) -> Iterator[Addresses]:
 
 
 def _without(addresses: Addresses, left: Addresses) -> Addresses:
-    """Each once and ascending, whatever a journal says. As np.setdiff1d, which imports numpy.ma for it: as long as all of a small undo."""
+    """Each once and ascending, whatever a journal says. np.setdiff1d would import numpy.ma for it, which takes as long as a small undo."""
     ordered = np.sort(addresses)
     again = np.zeros(len(ordered), np.bool_)
     again[1:] = ordered[1:] == ordered[:-1]
