@@ -16,15 +16,15 @@ from pathlib import Path
 
 import numpy  # noqa: F401
 
+from backend.job.migrate import migrate_process
+from backend.job.options import Options
+from backend.job.source_pages import source_pages
 from backend.live.kernel import LiveKernel
 from backend.live.stall_target import StallTarget, stall_target
-from backend.migrate import migrate_process
+from backend.machine.topology import read_topology
 from backend.nodeset import NodeSet
-from backend.options import Options
-from backend.plan import Subject, make_plan
-from backend.process import read_process
-from backend.source_pages import source_pages
-from backend.topology import read_topology
+from backend.plan.plan import Subject, make_plan
+from backend.process.process import read_process
 
 MIB = 1 << 20
 HOWS = ("migratepages", "1 worker", "2 workers", "auto")

@@ -22,10 +22,10 @@ import time
 from collections.abc import Callable
 
 from backend.live.kernel import LiveKernel
-from backend.locate import Locator
-from backend.process import Process, read_process
-from backend.survey import Row, Surveyor
-from backend.topology import Topology, read_topology
+from backend.machine.topology import Topology, read_topology
+from backend.placement.locate import Locator
+from backend.placement.survey import Row, Surveyor
+from backend.process.process import Process, read_process
 
 ROUNDS = 15
 MIB = 1 << 20

@@ -19,10 +19,10 @@ from backend.emulator.kernel import EmulatedKernel
 from backend.emulator.layout import populate
 from backend.emulator.machine import Machine, NodeSpec
 from backend.emulator.profile import PROFILES
+from backend.machine.topology import read_topology
 from backend.nodeset import CpuSet
-from backend.placement import parse_totals
-from backend.survey import Surveyor
-from backend.topology import read_topology
+from backend.placement.placement import parse_totals
+from backend.placement.survey import Surveyor
 
 NODES, PAGES, FILES = 4, 8, 100
 _TOTALS = re.compile(rb" N(\d+)=(\d+)(?=[ \n])|kernelpagesize_kB=(\d+)")

@@ -29,7 +29,7 @@ from backend.emulator.layout import populate
 from backend.emulator.machine import Machine, NodeSpec
 from backend.emulator.profile import PROFILES
 from backend.nodeset import CpuSet
-from backend.survey import Row
+from backend.placement.survey import Row
 from numatui.tui.app import NumatuiApp
 from numatui.tui.reading import SnapshotRead
 from numatui.tui.screens.processes import ProcessesScreen

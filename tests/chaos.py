@@ -19,12 +19,12 @@ from typing import Any
 
 import pytest
 
-from backend import journal
 from backend.emulator import hotplug
 from backend.emulator.audit import damaged_pages
 from backend.emulator.task import Task
 from backend.errors import NumatuiError, os_error
-from backend.past_jobs import list_jobs
+from backend.job import journal
+from backend.job.past_jobs import list_jobs
 from tests.emulator.invariants import check_at_rest
 from tests.emulator.machines import nodes_of, region
 from tests.unit.moving import Mover

@@ -13,27 +13,27 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from backend.activity import parse_cpu_times
-from backend.cgroup_memory import parse_numa_stat
-from backend.cgroups import parse_mounts, parse_pids, parse_proc_cgroup
+from backend.cgroup.cgroup_memory import parse_numa_stat
+from backend.cgroup.cgroups import parse_mounts, parse_pids, parse_proc_cgroup
 from backend.doctor.memory import parse_swaps
 from backend.emulator.description import parse_description
 from backend.emulator.proc_numatui import parse_zones
 from backend.emulator.scenarios import _HERE as SCENARIOS
 from backend.errors import NumatuiError
-from backend.journal import Journal
+from backend.files.text import decode
+from backend.job.journal import Journal
+from backend.job.past_jobs import read_job
+from backend.machine.activity import parse_cpu_times
+from backend.machine.topology import parse_counters, parse_meminfo, parse_watermarks
 from backend.mover.policy import parse_policy
 from backend.nodeset import CpuSet, NodeSet
-from backend.past_jobs import read_job
-from backend.placement import join_maps, parse_numa_maps, parse_totals
-from backend.placement_walk import parse_maps
-from backend.process import parse_stat, parse_status
+from backend.placement.placement import join_maps, parse_numa_maps, parse_totals
+from backend.placement.placement_walk import parse_maps
+from backend.plan.remap import Move
+from backend.process.process import parse_stat, parse_status
 from backend.recording.anonymise import Anonymiser
 from backend.recording.kernel import RecordedKernel
 from backend.recording.manifest import parse_manifest, parse_sample
-from backend.remap import Move
-from backend.text import decode
-from backend.topology import parse_counters, parse_meminfo, parse_watermarks
 from numatui.theming import load as load_theme
 from numatui.tui.filtering import Filter
 
@@ -164,7 +164,7 @@ PARSERS: dict[str, tuple[Callable[[bytes], Any], bytes]] = {
 def _topology(kept: list[Any] = []) -> Any:  # noqa: B006
     if not kept:
         from backend.emulator.kernel import open_scenario
-        from backend.topology import read_topology
+        from backend.machine.topology import read_topology
 
         kept.append(read_topology(open_scenario("scheduler-moves")))
     return kept[0]

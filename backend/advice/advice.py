@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from backend.access_cost import AccessCosts, CostBasis
-from backend.conditions import Conditions
+from backend.machine.access_cost import AccessCosts, CostBasis
+from backend.machine.topology import Topology
 from backend.nodeset import NodeSet
-from backend.plan import Basis, PlannedMove
-from backend.process import Process
-from backend.remap import Move, Rule
-from backend.topology import Topology
+from backend.plan.conditions import Conditions
+from backend.plan.plan import Basis, PlannedMove
+from backend.plan.remap import Move, Rule
+from backend.process.process import Process
 
 Confidence = Literal["high", "medium", "low"]
 CONFIDENCES: tuple[Confidence, ...] = ("low", "medium", "high")

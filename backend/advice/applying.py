@@ -5,8 +5,8 @@ from __future__ import annotations
 from backend.advice.advice import Advice
 from backend.errors import NotFound, NumatuiError
 from backend.kernel import Kernel
-from backend.plan import Plan
-from backend.prepare import prepare
+from backend.plan.plan import Plan
+from backend.plan.prepare import prepare
 
 
 def plan_of(kernel: Kernel, advice: Advice) -> Plan:

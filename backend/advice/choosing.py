@@ -10,9 +10,9 @@ from backend.advice.advice import Surroundings
 from backend.advice.movable import Obstacle, movable
 from backend.advice.room import Room, arriving
 from backend.nodeset import NodeSet
-from backend.placement import Placement
-from backend.process import Process
-from backend.remap import Move, remap
+from backend.placement.placement import Placement
+from backend.plan.remap import Move, remap
+from backend.process.process import Process
 
 _LEAST_SHARE = 0.1
 """A node where less of the time is spent is no target."""

@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from backend.access_cost import read_costs
 from backend.advice.advice import Advice, Limits, Surroundings
 from backend.advice.judging import advise, needs_a_look
 from backend.advice.observing import History, Observation
-from backend.conditions import read_conditions
 from backend.errors import NotFound, NotPermitted, ParseError
-from backend.facts import read_fact, release
 from backend.kernel import Kernel
-from backend.placement import Placement, read_placement
-from backend.plan import rule_of
-from backend.prepare import PlacementReader
-from backend.process import Identity, Process
-from backend.survey import Surveyor
-from backend.topology import Topology, read_topology
+from backend.machine.access_cost import read_costs
+from backend.machine.kernel_info import read_fact, release
+from backend.machine.topology import Topology, read_topology
+from backend.placement.placement import Placement, read_placement
+from backend.placement.survey import Surveyor
+from backend.plan.conditions import read_conditions
+from backend.plan.plan import rule_of
+from backend.plan.prepare import PlacementReader
+from backend.process.process import Identity, Process
 
 READINGS = 6
 """So many readings a watch has at most, and two at least."""

@@ -11,11 +11,11 @@ from backend.advice.choosing import Choice, Subject, choose, far_bytes, targets_
 from backend.advice.movable import OBSTACLES, Obstacle
 from backend.advice.observing import Observation
 from backend.advice.room import Room, arriving, fits, room_of
-from backend.placement import Placement
-from backend.plan import Subject as PlanSubject
-from backend.plan import make_plan
-from backend.pressure import PRESSING
-from backend.process import Identity
+from backend.machine.psi import PRESSING
+from backend.placement.placement import Placement
+from backend.plan.plan import Subject as PlanSubject
+from backend.plan.plan import make_plan
+from backend.process.process import Identity
 
 
 def needs_a_look(

@@ -6,8 +6,8 @@ from collections.abc import Container
 from typing import Literal
 
 from backend.nodeset import NodeSet
-from backend.placement import Placement, Vma
-from backend.plan_warnings import policy_agrees
+from backend.placement.placement import Placement, Vma
+from backend.plan.plan_warnings import policy_agrees
 
 Obstacle = Literal["room", "cpuset", "shared", "policy", "slow-memory"]
 """What can be in the way of a move. In this order it is asked whether it would be advised without one of them."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from backend.process import HERTZ, Identity
-from backend.survey import Row
+from backend.placement.survey import Row
+from backend.process.process import HERTZ, Identity
 
 MOST_KEPT = 16
 """Readings of a process that are kept; of more, the oldest and the newest."""

@@ -9,9 +9,9 @@ from backend.advice.choosing import Subject, far_bytes, targets_of
 from backend.advice.movable import Obstacle, interleaved, looks_interleaved, on_purpose
 from backend.advice.observing import Observation
 from backend.advice.room import Room
+from backend.files.text import printable
 from backend.nodeset import NodeSet
-from backend.process import HERTZ
-from backend.text import printable
+from backend.process.process import HERTZ
 
 
 def mib(amount: int) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
-from backend.placement import Placement
-from backend.plan import huge_bytes
-from backend.remap import Move
-from backend.topology import Topology
+from backend.machine.topology import Topology
+from backend.placement.placement import Placement
+from backend.plan.plan import huge_bytes
+from backend.plan.remap import Move
 
 Room = Mapping[tuple[int, int], int]
 """(node, 0) → bytes of ordinary memory; (node, size) → pages of its pool of hugetlb pages of that size."""

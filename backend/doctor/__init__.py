@@ -11,10 +11,10 @@ from backend.doctor.nodes import node_checks
 from backend.doctor.permissions import permission_checks
 from backend.doctor.tools import tool_checks
 from backend.errors import NumatuiError
-from backend.facts import release
+from backend.files.text import printable
 from backend.kernel import Kernel
-from backend.text import printable
-from backend.topology import Topology, read_topology
+from backend.machine.kernel_info import release
+from backend.machine.topology import Topology, read_topology
 
 __all__ = ["Check", "State", "examine"]
 

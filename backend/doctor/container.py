@@ -6,12 +6,12 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator
 
-from backend.cgroups import Hierarchy, find_hierarchies
+from backend.cgroup.cgroups import Hierarchy, find_hierarchies
 from backend.doctor.check import Check
 from backend.errors import NumatuiError
-from backend.facts import read_or_nothing
+from backend.files.text import printable
 from backend.kernel import Kernel
-from backend.text import printable
+from backend.machine.kernel_info import read_or_nothing
 
 _MARKS = ("/.dockerenv", "/run/.containerenv", "/run/systemd/container")
 _CONTROLLERS = ("cpuset", "memory")

@@ -6,11 +6,11 @@ import re
 from collections.abc import Iterator
 
 from backend.doctor.check import Check
-from backend.facts import read_fact
 from backend.kernel import Kernel
+from backend.machine.kernel_info import read_fact
+from backend.machine.psi import PRESSING, memory_pressure
+from backend.machine.topology import Topology, parse_meminfo
 from backend.nodeset import NodeSet
-from backend.pressure import PRESSING, memory_pressure
-from backend.topology import Topology, parse_meminfo
 
 _NUMBER = re.compile(r"[0-9]{1,9}")
 _THP = {

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from backend.doctor.check import Check
-from backend.facts import read_fact
 from backend.kernel import Kernel
+from backend.machine.kernel_info import read_fact
+from backend.machine.memory_tiers import read_tiers
+from backend.machine.topology import Topology
 from backend.nodeset import NodeSet
-from backend.tiers import read_tiers
-from backend.topology import Topology
 
 _DEMOTION = "/sys/kernel/mm/numa/demotion_enabled"
 _MOST_WARNINGS = 8

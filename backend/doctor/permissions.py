@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from backend.doctor.check import Check, State
 from backend.doctor.container import in_user_namespace
 from backend.kernel import Call, Kernel
-from backend.process import pids
+from backend.process.process import pids
 
 _CAPABILITIES = re.compile(rb"^CapEff:[ \t]*([0-9a-fA-F]{1,16})$", re.MULTILINE)
 _SECCOMP = re.compile(rb"^Seccomp:[ \t]*([012])$", re.MULTILINE)

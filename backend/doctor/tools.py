@@ -12,10 +12,10 @@ from pathlib import Path
 
 from backend.doctor.check import Check
 from backend.errors import describe_oserror
-from backend.journal import state_dir
+from backend.job.journal import state_dir
 from backend.kernel import Kernel
-from backend.rates import load_rates, machine_of, rates_path
-from backend.topology import Topology
+from backend.machine.topology import Topology
+from backend.plan.rates import load_rates, machine_of, rates_path
 
 _PRESENT = 1 << 63
 _FRAME = (1 << 55) - 1

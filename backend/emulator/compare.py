@@ -18,7 +18,7 @@ from backend.emulator.run import Built, build, finish
 from backend.emulator.task import Task
 from backend.errors import UsageError
 from backend.nodeset import NodeSet
-from backend.remap import remap
+from backend.plan.remap import remap
 
 
 @dataclass(slots=True)

@@ -16,13 +16,13 @@ import yaml
 
 from backend.emulator.mempolicy import parse as parse_policy
 from backend.errors import NotSupported, NumatuiError
+from backend.files.text import printable
 from backend.kernel import Kernel
+from backend.machine.topology import Topology, read_topology
 from backend.nodeset import NodeSet
-from backend.placement import Vma
-from backend.prepare import PlacementReader
-from backend.survey import Row, Surveyor
-from backend.text import printable
-from backend.topology import Topology, read_topology
+from backend.placement.placement import Vma
+from backend.placement.survey import Row, Surveyor
+from backend.plan.prepare import PlacementReader
 
 MOST_FRAMES = 1 << 20
 """Frames of a copy: 4 GiB of 4 KiB pages."""

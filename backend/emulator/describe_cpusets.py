@@ -15,7 +15,7 @@ from backend.nodeset import CpuSet, NodeSet
 if TYPE_CHECKING:
     from backend.emulator.describe_processes import ProcessSpec
     from backend.emulator.description import Step
-    from backend.yaml_reader import Value
+    from backend.files.yaml_reader import Value
 
 
 @dataclass(frozen=True, slots=True)

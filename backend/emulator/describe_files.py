@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from backend.emulator.filesystem import MAX_PAGES, FilesystemType, MigratePage
-from backend.yaml_reader import Value
+from backend.files.yaml_reader import Value
 
 _METHODS: tuple[MigratePage, ...] = ("buffer", "page", "none")
 

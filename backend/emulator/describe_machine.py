@@ -9,8 +9,8 @@ from backend.emulator.cpuset import Version
 from backend.emulator.describe_files import FileSpec
 from backend.emulator.machine import NodeSpec, Patches
 from backend.emulator.profile import PROFILES
+from backend.files.yaml_reader import Value
 from backend.nodeset import CpuSet, NodeSet
-from backend.yaml_reader import Value
 
 MAX_FRAMES = 1 << 28
 

@@ -11,9 +11,9 @@ from backend.emulator.describe_machine import MAX_FRAMES, MachineReader
 from backend.emulator.mempolicy import Mempolicy
 from backend.emulator.permissions import Cap
 from backend.emulator.workload import Access
+from backend.files.text import printable
+from backend.files.yaml_reader import Value, number_key
 from backend.nodeset import CpuSet
-from backend.text import printable
-from backend.yaml_reader import Value, number_key
 
 KINDS = ("anon", "heap", "stack", "file", "shared", "shmem", "hugetlb")
 _MARKS = ("mlocked", "io", "reserved", "huge")

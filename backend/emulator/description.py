@@ -13,7 +13,7 @@ from backend.emulator.describe_machine import MachineReader
 from backend.emulator.describe_processes import ProcessSpec, check_room, check_sharing, read_process
 from backend.emulator.machine import NodeSpec, Patches
 from backend.emulator.profile import Profile
-from backend.yaml_reader import Value, number_key, parse_yaml, uncollected
+from backend.files.yaml_reader import Value, number_key, parse_yaml, uncollected
 
 MAX_STEPS = 200_000
 

@@ -13,8 +13,8 @@ from backend.emulator.run import Built, build
 from backend.emulator.syscalls import Caller, migrate_pages
 from backend.emulator.trace import Row, Tracer, describe_pte, find_page
 from backend.errors import errno_name
+from backend.files.text import decode
 from backend.nodeset import NodeSet
-from backend.text import decode
 
 if TYPE_CHECKING:
     from backend.emulator.description import Description

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from backend.emulator.mm import PTE_PRESENT
 from backend.emulator.page import PG, State
 from backend.emulator.trace import FrameState, describe_pte, frame_state
-from backend.text import decode
+from backend.files.text import decode
 
 if TYPE_CHECKING:
     from backend.emulator.machine import Machine

@@ -25,9 +25,9 @@ from backend.emulator.placing import OutOfMemory, SegmentationFault
 from backend.emulator.syscalls import Caller
 from backend.emulator.task import Task
 from backend.errors import os_error
+from backend.files.text import decode
 from backend.kernel import Capabilities, Capability, Source
 from backend.nodeset import NodeSet
-from backend.text import decode
 
 if TYPE_CHECKING:
     from backend.emulator.description import Description

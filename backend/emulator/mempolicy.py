@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from backend.kernel import Mode, ModeFlag
 from backend.nodeset import NodeSet
-from backend.remap import node_remap
+from backend.plan.remap import node_remap
 
 NAMES = {
     Mode.DEFAULT: "default", Mode.PREFERRED: "prefer", Mode.BIND: "bind", Mode.INTERLEAVE: "interleave",

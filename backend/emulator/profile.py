@@ -8,7 +8,7 @@ from typing import Literal
 
 from backend.emulator.filesystem import TYPES_2_6, TYPES_6, FilesystemType
 from backend.emulator.permissions import LINUX_2_6_15, LINUX_6, Rights
-from backend.remap import Rule
+from backend.plan.remap import Rule
 
 ProfileName = Literal["linux-6", "direct-v8", "swap-2.6.15"]
 

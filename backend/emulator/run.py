@@ -31,7 +31,7 @@ from backend.emulator.trace import Tracer, find_page
 from backend.emulator.workload import run_thread
 from backend.emulator.writeback import flusher
 from backend.errors import UsageError, errno_name, os_error
-from backend.yaml_reader import MAX_SECONDS
+from backend.files.yaml_reader import MAX_SECONDS
 
 
 @dataclass(frozen=True, slots=True)

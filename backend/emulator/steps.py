@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from backend.emulator.describe_processes import ProcessSpec
     from backend.emulator.description import Step
     from backend.emulator.machine import Machine
-    from backend.yaml_reader import Value
+    from backend.files.yaml_reader import Value
 
 
 MAX_IO = 1 << 20

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from backend.errors import NumatuiError
-from backend.journal import append_line, make_private
+from backend.files.text import printable
+from backend.job.journal import append_line, make_private
 from backend.mover.mover import Decision
-from backend.text import printable
 
 SCHEMA = "numatui/watch/1"
 MAX_BYTES = 16 << 20

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from backend.advice.advice import Advice
 from backend.nodeset import NodeSet
-from backend.process import Identity
+from backend.process.process import Identity
 
 _HOUR = 3600.0
 _SOON = 10

@@ -12,17 +12,17 @@ from backend.advice.applying import plan_of
 from backend.advice.gathering import Adviser
 from backend.advice.observing import History
 from backend.errors import NumatuiError
+from backend.job.migrate import migrate_process
+from backend.job.options import Options
+from backend.job.outcome import Outcome
+from backend.job.rate_limit import RateLimit
 from backend.kernel import Kernel
-from backend.migrate import migrate_process
+from backend.machine.psi import memory_pressure
+from backend.machine.topology import read_topology
 from backend.mover.ledger import Ledger
 from backend.mover.policy import Policy
-from backend.options import Options
-from backend.outcome import Outcome
-from backend.pressure import memory_pressure
-from backend.process import Process
-from backend.rate_limit import RateLimit
-from backend.survey import Surveyor
-from backend.topology import read_topology
+from backend.placement.survey import Surveyor
+from backend.process.process import Process
 
 Action = Literal["moved", "would-move", "held", "failed"]
 HoldCode = Literal[

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from backend.advice.advice import CONFIDENCES, Confidence
 from backend.errors import NotFound, NotPermitted, ParseError
-from backend.process import Process
-from backend.yaml_reader import Value, parse_yaml
+from backend.files.yaml_reader import Value, parse_yaml
+from backend.process.process import Process
 
 _MOST_BYTES = 1 << 20
 _LONGEST_STALL = 1.0

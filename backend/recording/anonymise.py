@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 
-from backend.cgroups import Hierarchy, parse_mounts
+from backend.cgroup.cgroups import Hierarchy, parse_mounts
 from backend.recording.contents import ALWAYS, ONCE
 
 _PROCESS = re.compile(r"/proc/\d+/(?:task/\d+/)?(\w+)\Z")

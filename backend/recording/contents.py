@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 
-from backend.cgroups import Hierarchy, find_hierarchies, read_file, walk
+from backend.cgroup.cgroups import Hierarchy, find_hierarchies, read_file, walk
 from backend.errors import NumatuiError
 from backend.kernel import Kernel
 

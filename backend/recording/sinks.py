@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from backend.errors import UsageError
-from backend.new_file import open_new
+from backend.files.new_file import open_new
 
 
 class Sink(Protocol):

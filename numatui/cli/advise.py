@@ -10,7 +10,7 @@ import typer
 
 from backend.errors import NotFound, NotSupported, NumatuiError, UsageError
 from backend.kernel import Kernel
-from backend.process import Process
+from backend.process.process import Process
 from numatui.cli import completing, output
 from numatui.cli.move_options import Budget, MaxRate, Workers, Yes, options_of
 from numatui.cli.ps import matches
@@ -19,8 +19,8 @@ from numatui.format import parse_duration, parse_size
 
 if TYPE_CHECKING:
     from backend.advice.advice import Advice, Confidence
-    from backend.options import Options
-    from backend.outcome import Outcome
+    from backend.job.options import Options
+    from backend.job.outcome import Outcome
 
 _LONGEST = 3600
 

@@ -216,7 +216,7 @@ def run(arguments: list[str]) -> int:
 
 
 def _fail(message: str, code: int) -> int:
-    from backend.text import printable
+    from backend.files.text import printable
 
     sys.stderr.write(f"numatui: {printable(message, 2000)}\n")
     return code

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from backend.machine.topology import read_topology
 from backend.nodeset import NodeSet
-from backend.topology import read_topology
 from numatui.cli import output
 from numatui.cli.progress import cancelled_by_signals
 from numatui.cli.source import kernel_of
 from numatui.format import parse_size
 
 if TYPE_CHECKING:
-    from backend.rates import Rate
+    from backend.plan.rates import Rate
 
 
 def bench(
@@ -32,8 +32,8 @@ def bench(
 
     Example: numatui bench --from 0 --to 1
     """
-    from backend.bench import bench as measure
-    from backend.rates import machine_of, rates_path, save_rates
+    from backend.job.bench import bench as measure
+    from backend.plan.rates import machine_of, rates_path, save_rates
 
     kernel = kernel_of(context)
     topology = read_topology(kernel)

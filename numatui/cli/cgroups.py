@@ -17,8 +17,8 @@ from numatui.format import parse_size
 from numatui.process_tree import as_tree
 
 if TYPE_CHECKING:
-    from backend.cgroup_memory import CgroupMemory, Survey
-    from backend.cgroup_names import Label
+    from backend.cgroup.cgroup_memory import CgroupMemory, Survey
+    from backend.cgroup.cgroup_names import Label
 
 SORTS = ("memory", "name", "outside")
 KINDS: dict[str, tuple[str, ...]] = {
@@ -58,9 +58,9 @@ def cgroups(
 
     Example: numatui cgroups --min 100M --sort outside
     """
-    from backend.cgroup_memory import survey
-    from backend.cgroup_names import label
-    from backend.cpuset_tree import above, with_ancestors
+    from backend.cgroup.cgroup_memory import survey
+    from backend.cgroup.cgroup_names import label
+    from backend.cgroup.cpuset_tree import above, with_ancestors
 
     kernel = kernel_of(context)
     least = parse_size(minimum)
@@ -120,7 +120,7 @@ def cgroups(
 
 def _nodes(kernel: Kernel, found: Survey) -> NodeSet:
     """The nodes of the machine, and any other that a cgroup has memory on."""
-    from backend.topology import read_topology
+    from backend.machine.topology import read_topology
 
     there = NodeSet(node for one in found.cgroups for node, amount in one.by_node.items() if amount)
     try:

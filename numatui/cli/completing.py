@@ -16,7 +16,7 @@ from backend.kernel import Kernel
 from numatui.cli.source import Choice
 
 if TYPE_CHECKING:
-    from backend.process import Process
+    from backend.process.process import Process
 
 _HARMFUL = re.compile(r"[^A-Za-z0-9 _./@+=,-]")
 _PLAIN = re.compile(r"[A-Za-z0-9_./@+=,-]{1,200}\Z")
@@ -57,8 +57,8 @@ def harmless(name: str) -> str:
 
 def _processes(kernel: Kernel) -> Iterator[Process]:
     """Those that are still there when they are looked at."""
-    from backend.process import pids as all_pids
-    from backend.process import read_process
+    from backend.process.process import pids as all_pids
+    from backend.process.process import read_process
 
     for pid in all_pids(kernel):
         with suppress(Exception):
@@ -74,7 +74,7 @@ def pids(kernel: Kernel) -> Iterator[Offer]:
 
 @_completer
 def nodesets(kernel: Kernel) -> Iterator[Offer]:
-    from backend.topology import read_topology
+    from backend.machine.topology import read_topology
 
     topology = read_topology(kernel)
     for node in topology.nodes:
@@ -85,7 +85,7 @@ def nodesets(kernel: Kernel) -> Iterator[Offer]:
 
 @_completer
 def cgroups(kernel: Kernel) -> Iterator[Offer]:
-    from backend.cgroups import find_hierarchies, walk
+    from backend.cgroup.cgroups import find_hierarchies, walk
 
     seen: set[str] = set()
     for hierarchy in find_hierarchies(kernel):
@@ -102,8 +102,8 @@ def users(kernel: Kernel) -> Iterator[Offer]:
 
 def jobs(context: typer.Context, incomplete: str) -> list[Offer]:
     """The newest first."""
-    from backend.journal import state_dir
-    from backend.past_jobs import list_jobs
+    from backend.job.journal import state_dir
+    from backend.job.past_jobs import list_jobs
 
     return [
         (one.job, harmless(f"{one.identity.pid} {one.command}"))

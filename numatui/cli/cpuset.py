@@ -14,8 +14,8 @@ from numatui.cli import completing, output
 from numatui.cli.source import kernel_of
 
 if TYPE_CHECKING:
-    from backend.cpuset_tree import Cpuset
-    from backend.cpusets import Change, Foretold, Landed, Result
+    from backend.cgroup.cpuset_tree import Cpuset
+    from backend.cgroup.cpusets import Change, Foretold, Landed, Result
 
 cpuset = typer.Typer(help="List cpusets, set their mems, attach processes.", no_args_is_help=False)
 
@@ -54,8 +54,8 @@ def list_cpusets(
 
     Example: numatui cpuset list
     """
-    from backend.cgroup_names import label
-    from backend.cpuset_tree import pids_in, read_cpusets
+    from backend.cgroup.cgroup_names import label
+    from backend.cgroup.cpuset_tree import pids_in, read_cpusets
 
     kernel = kernel_of(context)
     tree = read_cpusets(kernel)
@@ -137,8 +137,8 @@ def set_mems(
 
     Example: numatui cpuset set-mems postgresql.service 2-3
     """
-    from backend.cpusets import foretell_mems
-    from backend.topology import read_topology
+    from backend.cgroup.cpusets import foretell_mems
+    from backend.machine.topology import read_topology
 
     kernel = kernel_of(context)
     wanted = NodeSet.parse(mems, read_topology(kernel).ids)
@@ -168,7 +168,7 @@ def attach(
 
     Example: numatui cpuset attach /batch 4242
     """
-    from backend.cpusets import foretell_attach
+    from backend.cgroup.cpusets import foretell_attach
 
     kernel = kernel_of(context)
     _carry_out(
@@ -180,8 +180,8 @@ def _carry_out(
     kernel: Kernel, change: Change, schema: str, dry_run: bool, yes: bool, json: bool, csv: bool
 ) -> None:
     """Say what will move, ask, do it, say what has moved."""
-    from backend.cpusets import apply
-    from backend.topology import read_topology
+    from backend.cgroup.cpusets import apply
+    from backend.machine.topology import read_topology
 
     if kernel.source == "replay" and not dry_run:
         raise NotSupported("a recording cannot be changed", "--dry-run says what would move")

@@ -17,7 +17,7 @@ from numatui.cli.watching import ticks
 
 _POLL = 300_000_000
 if TYPE_CHECKING:
-    from backend.past_jobs import PastJob
+    from backend.job.past_jobs import PastJob
 
 
 def jobs(
@@ -36,8 +36,8 @@ def jobs(
 
     Example: numatui jobs
     """
-    from backend.journal import state_dir
-    from backend.past_jobs import list_jobs
+    from backend.job.journal import state_dir
+    from backend.job.past_jobs import list_jobs
 
     kernel = live_kernel_of(context, "jobs")
     if follow:
@@ -83,7 +83,7 @@ def jobs(
 
 def _follow(kernel: Kernel, folder: Path, json: bool) -> None:
     """Journals are read again when they have changed."""
-    from backend.past_jobs import Known, changed_jobs
+    from backend.job.past_jobs import Known, changed_jobs
 
     known: Known = {}
     first = True

@@ -10,8 +10,8 @@ import typer
 
 from backend.errors import Interrupted, NotSupported, NumatuiError, UsageError
 from backend.kernel import Kernel
-from backend.plan import Plan
-from backend.prepare import prepare
+from backend.plan.plan import Plan
+from backend.plan.prepare import prepare
 from numatui.cli import completing, output
 from numatui.cli.move_options import All, Budget, MaxRate, MethodName, Workers, Yes, options_of
 from numatui.cli.plan import Cgroup, From, To, Tree, Vma, document, print_plan, print_plan_csv
@@ -19,9 +19,9 @@ from numatui.cli.progress import ProgressBar, cancelled_by_signals, confirm
 from numatui.cli.source import kernel_of
 
 if TYPE_CHECKING:
-    from backend.confinement import Confinement
-    from backend.options import Options
-    from backend.outcome import Outcome
+    from backend.cgroup.confinement import Confinement
+    from backend.job.options import Options
+    from backend.job.outcome import Outcome
 
 
 def migrate(
@@ -108,7 +108,7 @@ def migrate(
             },
         )
     elif csv:
-        from backend.topology import read_topology
+        from backend.machine.topology import read_topology
 
         print_outcomes_csv(outcomes, read_topology(kernel).ids)
     else:
@@ -120,7 +120,7 @@ def migrate(
 
 
 def _confinements(kernel: Kernel, plan: Plan) -> list[Confinement]:
-    from backend import confinement
+    from backend.cgroup import confinement
 
     processes = [one.process for one in plan.processes]
     return confinement.foretell(kernel, processes, plan.targets)
@@ -146,7 +146,7 @@ def _cpusets_document(confinements: list[Confinement]) -> dict[str, Any]:
 
 def _widen(kernel: Kernel, confinements: list[Confinement]) -> None:
     """The first step of confining."""
-    from backend import confinement
+    from backend.cgroup import confinement
 
     for one in confinements:
         confinement.widen(kernel, one)
@@ -156,7 +156,7 @@ def _narrow(
     kernel: Kernel, confinements: list[Confinement], outcomes: list[Outcome], errors: list[NumatuiError]
 ) -> list[str]:
     """The second step of confining, when the migration has come to its end. What there is to say of it."""
-    from backend import confinement
+    from backend.cgroup import confinement
 
     if errors or any(one.cancelled or one.error for one in outcomes):
         return [confinement.left_wide(one) for one in confinements]
@@ -173,7 +173,7 @@ def carry_out(
     kernel: Kernel, plan: Plan, options: Options, quiet: bool
 ) -> tuple[list[Outcome], list[NumatuiError]]:
     """One process after the other; what one cannot be done for does not keep the others from it."""
-    from backend.migrate import migrate_process
+    from backend.job.migrate import migrate_process
 
     outcomes: list[Outcome] = []
     errors: list[NumatuiError] = []

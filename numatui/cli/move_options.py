@@ -16,7 +16,7 @@ from numatui.cli.plan import check_method
 from numatui.format import parse_duration, parse_size
 
 if TYPE_CHECKING:
-    from backend.options import Options
+    from backend.job.options import Options
 
 MethodName = Annotated[
     str,
@@ -44,8 +44,8 @@ def options_of(
     kernel: Kernel, stack: ExitStack, method: str, budget: str, workers: str, max_rate: str, move_all: bool
 ) -> Options:
     """The options as the engine wants them. A demo's journal goes to a folder that `stack` removes. Raises UsageError."""
-    from backend.options import Options
-    from backend.rate_limit import RateLimit
+    from backend.job.options import Options
+    from backend.job.rate_limit import RateLimit
 
     folder = None
     if kernel.source == "demo":

@@ -7,9 +7,9 @@ from typing import Any
 
 import typer
 
-from backend.activity import Activity, Meter
 from backend.kernel import Kernel
-from backend.topology import Node, Topology, read_topology
+from backend.machine.activity import Activity, Meter
+from backend.machine.topology import Node, Topology, read_topology
 from numatui.cli import output
 from numatui.cli.progress import cancelled_by_signals
 from numatui.cli.source import kernel_of

@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 from backend.errors import NumatuiError
-from backend.outcome import REASONS, Outcome
+from backend.job.outcome import REASONS, Outcome
 from numatui.cli import output
 
 

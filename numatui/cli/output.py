@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from backend.errors import UsageError
-from backend.text import printable
+from backend.files.text import printable
 from numatui.format import duration, exact, percent, size
 
 __all__ = [

@@ -8,9 +8,9 @@ import typer
 
 from backend.errors import UsageError
 from backend.nodeset import NodeSet
-from backend.plan import METHODS, Method, Plan, check_sets
-from backend.prepare import prepare
-from backend.remap import Rule, landings, remap
+from backend.plan.plan import METHODS, Method, Plan, check_sets
+from backend.plan.prepare import prepare
+from backend.plan.remap import Rule, landings, remap
 from numatui.cli import completing, output
 from numatui.cli.source import kernel_of
 from numatui.format import BASIS

@@ -15,7 +15,7 @@ from backend.errors import UsageError
 from numatui.cli import output
 
 if TYPE_CHECKING:
-    from backend.outcome import Progress
+    from backend.job.outcome import Progress
 
 
 def confirm(amount: int, yes: bool, what: str = "Move", also: bool = False) -> None:

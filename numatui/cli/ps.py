@@ -9,10 +9,10 @@ import typer
 
 from backend.errors import NotFound, UsageError
 from backend.kernel import Kernel
-from backend.locate import NEVER
-from backend.process import Process
-from backend.survey import Row, Surveyor
-from backend.topology import Topology, read_topology
+from backend.machine.topology import Topology, read_topology
+from backend.placement.locate import NEVER
+from backend.placement.survey import Row, Surveyor
+from backend.process.process import Process
 from numatui.cli import completing, output
 from numatui.cli.progress import cancelled_by_signals
 from numatui.cli.source import kernel_of

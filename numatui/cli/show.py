@@ -8,10 +8,10 @@ import typer
 
 from backend.errors import NotSupported
 from backend.kernel import Kernel
-from backend.locate import Locator, Shown, large_from
-from backend.placement import PAGE_NS, Vma, read_placement
-from backend.process import Process, read_process, read_threads
-from backend.topology import Topology, read_topology
+from backend.machine.topology import Topology, read_topology
+from backend.placement.locate import Locator, Shown, large_from
+from backend.placement.placement import PAGE_NS, Vma, read_placement
+from backend.process.process import Process, read_process, read_threads
 from numatui.cli import completing, output
 from numatui.cli.source import kernel_of
 

@@ -34,9 +34,9 @@ def undo(
 
     Example: numatui undo
     """
-    from backend.journal import state_dir
-    from backend.past_jobs import find_job
-    from backend.undo import check_undo, undo_job
+    from backend.job.journal import state_dir
+    from backend.job.past_jobs import find_job
+    from backend.job.undo import check_undo, undo_job
     from numatui.cli.outcomes import exit_with, outcome_document, print_outcome, print_outcomes_csv
 
     kernel = live_kernel_of(context, "undo")
@@ -68,7 +68,7 @@ def undo(
     if json:
         output.print_json("undo", {"undoes": past.job, "bytes": amount, "outcome": outcome_document(outcome)})
     elif csv:
-        from backend.topology import read_topology
+        from backend.machine.topology import read_topology
 
         print_outcomes_csv([outcome], read_topology(kernel).ids)
     else:

@@ -15,7 +15,7 @@ import typer
 
 from backend.errors import NotSupported, NumatuiError
 from backend.kernel import Kernel
-from backend.topology import read_topology
+from backend.machine.topology import read_topology
 from numatui.cli import output
 from numatui.cli.progress import cancelled_by_signals
 from numatui.cli.source import kernel_of
@@ -69,7 +69,7 @@ def watch(
         if apply:
             raise NotSupported(nowhere, "run it on a NUMA machine")
         output.note(nowhere)
-    from backend.journal import state_dir
+    from backend.job.journal import state_dir
     from backend.mover.audit import AuditLog, event
     from backend.mover.mover import Mover
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from backend.errors import ParseError, UsageError
+from backend.files.new_file import open_new
 from backend.kernel import Kernel
-from backend.new_file import open_new
 from numatui.cli import output
 from numatui.cli.emulate_tables import print_steps
 from numatui.cli.source import Choice, open_told

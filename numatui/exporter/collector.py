@@ -13,17 +13,17 @@ from collections.abc import Callable, Iterable
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from backend.activity import MIGRATIONS, Meter
-from backend.cgroup_memory import survey
+from backend.cgroup.cgroup_memory import survey
 from backend.errors import NumatuiError
-from backend.facts import read_or_nothing
-from backend.journal import state_dir
+from backend.files.text import printable
+from backend.job.journal import state_dir
+from backend.job.past_jobs import list_jobs
 from backend.kernel import Kernel
-from backend.past_jobs import list_jobs
-from backend.pressure import memory_pressure
-from backend.survey import Row, Surveyor
-from backend.text import printable
-from backend.topology import Topology, parse_counters, read_topology
+from backend.machine.activity import MIGRATIONS, Meter
+from backend.machine.kernel_info import read_or_nothing
+from backend.machine.psi import memory_pressure
+from backend.machine.topology import Topology, parse_counters, read_topology
+from backend.placement.survey import Row, Surveyor
 
 PREFIX = "numatui_"
 _KINDS = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from backend.remap import Move
+from backend.plan.remap import Move
 from numatui.tui.glyphs import Glyphs
 from numatui.tui.paint import Piece
 

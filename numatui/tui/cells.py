@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from backend.process import HERTZ
-from backend.survey import Row
+from backend.placement.survey import Row
+from backend.process.process import HERTZ
 from numatui.format import percent, size
 from numatui.tui.groups import GroupRow
 from numatui.tui.paint import Piece

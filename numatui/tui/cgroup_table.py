@@ -6,11 +6,11 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from backend.cgroup_memory import CgroupMemory
-from backend.cgroup_names import Label
-from backend.cpuset_tree import Cpuset, above, with_ancestors
+from backend.cgroup.cgroup_memory import CgroupMemory
+from backend.cgroup.cgroup_names import Label
+from backend.cgroup.cpuset_tree import Cpuset, above, with_ancestors
+from backend.files.text import printable
 from backend.nodeset import NodeSet
-from backend.text import printable
 from numatui.format import size
 from numatui.process_tree import Branch, as_tree
 from numatui.tui import bars

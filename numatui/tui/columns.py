@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 
-from backend.access_cost import read_costs
-from backend.survey import Row
-from backend.text import printable
-from backend.topology import Topology
+from backend.files.text import printable
+from backend.machine.access_cost import read_costs
+from backend.machine.topology import Topology
+from backend.placement.survey import Row
 from numatui.format import size
 from numatui.tui import bars
 from numatui.tui.cells import (

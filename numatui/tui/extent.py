@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from backend.survey import Row
+from backend.placement.survey import Row
 
 
 @dataclass(frozen=True, slots=True)

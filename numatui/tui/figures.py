@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from backend.emulator.tour import FIGURES, Measured
-from backend.text import printable
+from backend.files.text import printable
 from numatui.format import duration
 from numatui.tui import bars
 from numatui.tui.glyphs import Glyphs

@@ -11,12 +11,12 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from backend.access_cost import AccessCosts, read_costs
 from backend.errors import NumatuiError
+from backend.files.text import printable
+from backend.machine.access_cost import AccessCosts, read_costs
+from backend.machine.topology import Topology
 from backend.nodeset import NodeSet
-from backend.survey import Row
-from backend.text import printable
-from backend.topology import Topology
+from backend.placement.survey import Row
 from numatui.format import parse_size
 
 Term = Callable[[Row], bool]

@@ -8,7 +8,7 @@ from textwrap import wrap
 
 from backend.emulator.explain import PATCHES, explain
 from backend.emulator.trace import FrameState, Row
-from backend.text import printable
+from backend.files.text import printable
 from numatui.tui import bars
 from numatui.tui.glyphs import Glyphs
 from numatui.tui.paint import Piece

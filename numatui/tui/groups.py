@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from backend.placement import sum_by_node
-from backend.process import Identity, Process
-from backend.survey import Row
+from backend.placement.placement import sum_by_node
+from backend.placement.survey import Row
+from backend.process.process import Identity, Process
 
 Grouping = Literal["", "user", "cgroup"]
 GROUPINGS: tuple[Grouping, ...] = ("", "user", "cgroup")

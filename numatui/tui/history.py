@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from backend.process import Identity
-from backend.survey import Row
+from backend.placement.survey import Row
+from backend.process.process import Identity
 from numatui.format import duration, size
 from numatui.tui.glyphs import Glyphs
 from numatui.tui.paint import Piece

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
+from backend.job.options import Options
+from backend.job.rate_limit import RateLimit
 from backend.kernel import Kernel
-from backend.options import Options
-from backend.plan import METHODS, Method
-from backend.rate_limit import RateLimit
+from backend.plan.plan import METHODS, Method
 from numatui.format import duration, size
 
 T = TypeVar("T")
@@ -22,7 +22,7 @@ RATES = (0, 64 << 20, 256 << 20, 1 << 30, 4 << 30)
 
 @dataclass(frozen=True, slots=True)
 class How:
-    """As `backend.options.Options` has it: `budget` in nanoseconds, `workers` None for as many as bring something, `max_rate` in
+    """As `backend.job.options.Options` has it: `budget` in nanoseconds, `workers` None for as many as bring something, `max_rate` in
     bytes a second, 0 for no limit."""
 
     method: Method = "auto"

@@ -10,15 +10,15 @@ from typing import Literal
 
 from textual.message import Message
 
-from backend.brake import Brake
-from backend.journal import state_dir
+from backend.job.journal import state_dir
+from backend.job.migrate import migrate_process
+from backend.job.options import Options
+from backend.job.outcome import Outcome, Progress, Reason
+from backend.job.past_jobs import PastJob
+from backend.job.pausable_cancel import Brake
 from backend.kernel import Kernel
-from backend.migrate import migrate_process
-from backend.options import Options
-from backend.outcome import Outcome, Progress, Reason
-from backend.past_jobs import PastJob
-from backend.plan import Plan
-from backend.process import Process
+from backend.plan.plan import Plan
+from backend.process.process import Process
 from numatui.format import size
 from numatui.tui.actions import Action
 from numatui.tui.reading import problem_of
@@ -187,8 +187,8 @@ def undoing(job: Job, directory: Path | None, number: int) -> Job:
     options = Options(journal_dir=directory)
 
     def work(index: int, show: Callable[[Progress], None], brake: Brake) -> Outcome:
-        from backend.past_jobs import find_job
-        from backend.undo import undo_job
+        from backend.job.past_jobs import find_job
+        from backend.job.undo import undo_job
 
         past = find_job(directory or state_dir(), outcomes[index].job)
         return undo_job(job.kernel, past, options, show, brake)
@@ -205,7 +205,7 @@ def undoing_past(kernel: Kernel, past: PastJob, process: Process, directory: Pat
     """To take back what a job of another session has moved. `process`: the one that it moved."""
 
     def work(_: int, show: Callable[[Progress], None], brake: Brake) -> Outcome:
-        from backend.undo import undo_job
+        from backend.job.undo import undo_job
 
         return undo_job(kernel, past, Options(journal_dir=directory), show, brake)
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from backend.errors import NumatuiError
-from backend.journal import make_private, state_dir
-from backend.private_file import read_private, replace_private
+from backend.files.private_file import read_private, replace_private
+from backend.job.journal import make_private, state_dir
 from numatui.theming import DEFAULT as DEFAULT_THEME
 from numatui.tui.columns import CHOICES, DEFAULT
 from numatui.tui.groups import GROUPINGS, Grouping

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from backend.process import Identity
-from backend.survey import Row
+from backend.placement.survey import Row
+from backend.process.process import Identity
 from numatui.process_tree import Branch, as_tree
 from numatui.tui.extent import Extent, extent_of
 from numatui.tui.filtering import Filter

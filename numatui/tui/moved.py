@@ -6,10 +6,10 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from backend.facts import boot_id
+from backend.job.past_jobs import PastJob, list_jobs
 from backend.kernel import Kernel
-from backend.past_jobs import PastJob, list_jobs
-from backend.process import Identity
+from backend.machine.kernel_info import boot_id
+from backend.process.process import Identity
 
 
 def read_moved(kernel: Kernel, directory: Path) -> dict[Identity, str]:

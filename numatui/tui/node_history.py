@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 
-from backend.activity import Activity
-from backend.topology import Topology
+from backend.machine.activity import Activity
+from backend.machine.topology import Topology
 
 MOST = 120
 """Readings that are kept."""

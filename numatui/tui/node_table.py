@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from backend.topology import Node, Topology, Watermarks
+from backend.machine.topology import Node, Topology, Watermarks
 from numatui.format import count, percent, size
 from numatui.tui.glyphs import Glyphs
 from numatui.tui.paint import Piece

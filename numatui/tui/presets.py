@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from backend.machine.topology import Topology
 from backend.nodeset import NodeSet
-from backend.placement import sum_by_node
-from backend.plan import Subject
-from backend.topology import Topology
+from backend.placement.placement import sum_by_node
+from backend.plan.plan import Subject
 from numatui.tui.summary import proposal, run_nodes
 
 

@@ -10,15 +10,15 @@ from typing import Any
 from textual.app import App
 from textual.message import Message
 
-from backend.activity import Activity, Meter
 from backend.advice.observing import History as Observed
 from backend.advice.observing import Observation
 from backend.errors import NumatuiError, describe_oserror
-from backend.facts import balancing, release
 from backend.kernel import Capabilities, Kernel
-from backend.process import Identity
-from backend.survey import Row, Surveyor
-from backend.topology import Topology, read_topology
+from backend.machine.activity import Activity, Meter
+from backend.machine.kernel_info import balancing, release
+from backend.machine.topology import Topology, read_topology
+from backend.placement.survey import Row, Surveyor
+from backend.process.process import Identity
 from numatui.tui.extent import Extent, extent_of
 from numatui.tui.groups import overall_local
 from numatui.tui.history import History, Moment

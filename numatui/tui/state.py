@@ -14,12 +14,12 @@ from textual.reactive import var
 from textual.screen import Screen
 
 from backend.errors import NotFound
-from backend.journal import state_dir
+from backend.files.text import printable
+from backend.job.journal import state_dir
+from backend.job.past_jobs import PastJob
 from backend.kernel import Kernel
-from backend.past_jobs import PastJob
-from backend.plan import Plan
-from backend.process import Identity
-from backend.text import printable
+from backend.plan.plan import Plan
+from backend.process.process import Identity
 from numatui.tui.actions import Actions
 from numatui.tui.how import How
 from numatui.tui.jobs import Job, JobEnded, JobProgress, migration, undoing, undoing_past

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from backend.files.text import printable
 from backend.kernel import Kernel
+from backend.machine.topology import Topology
 from backend.nodeset import NodeSet
-from backend.placement import sum_by_node
-from backend.plan import Plan, Subject
-from backend.process import Process
-from backend.text import printable
-from backend.topology import Topology
+from backend.placement.placement import sum_by_node
+from backend.plan.plan import Plan, Subject
+from backend.process.process import Process
 from numatui.format import BASIS, duration, size
 from numatui.shell import migrate_command
 from numatui.tui import bars

@@ -288,7 +288,7 @@ def test_live_commands_work_on_this_machine() -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
 def test_an_ordinary_user_is_refused_other_users_processes() -> None:
     code = (
-        "import os, sys; from numatui.cli import app; import backend.source_pages, backend.migrate, backend.live.kernel; "
+        "import os, sys; from numatui.cli import app; import backend.job.source_pages, backend.job.migrate, backend.live.kernel; "
         "app.run(['plan', '--nodes', '0-1', '--from', '0', '--to', '1']); "
         "os.setgroups([]); os.setgid(65534); os.setuid(65534); sys.exit(app.run(sys.argv[1:]))"
     )
@@ -300,17 +300,17 @@ def test_an_ordinary_user_is_refused_other_users_processes() -> None:
 def test_what_cannot_be_done_for_one_process_does_not_hide_what_was_done_for_another(
     cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import backend.migrate
+    import backend.job.migrate
     from backend.errors import NotFound
 
-    real = backend.migrate.migrate_process
+    real = backend.job.migrate.migrate_process
 
     def failing(kernel: Any, plan: Any, process: Any, *rest: Any) -> Any:
         if process.pid == 19:
             raise NotFound("there is no process 19")
         return real(kernel, plan, process, *rest)
 
-    monkeypatch.setattr(backend.migrate, "migrate_process", failing)
+    monkeypatch.setattr(backend.job.migrate, "migrate_process", failing)
     document = cli.json("--demo", "migrate", "19", "22", "--from", "1", "--to", "3", "--yes", code=4)
     assert [one["pid"] for one in document["outcomes"]] == [22]
     assert document["errors"] == ["there is no process 19"]

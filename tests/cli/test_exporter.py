@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from backend.emulator.kernel import open_scenario
 from backend.kernel import Kernel
-from backend.topology import read_topology
+from backend.machine.topology import read_topology
 from numatui.exporter.collector import NumatuiCollector
 from tests.cli.running import Cli, one_line
 from tests.emulator.cpuset_machine import Admin

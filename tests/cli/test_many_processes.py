@@ -11,7 +11,7 @@ from backend.emulator.fork import fork
 from backend.emulator.kernel import EmulatedKernel
 from backend.emulator.mm import Vma
 from backend.emulator.task import Task
-from backend.outcome import Progress
+from backend.job.outcome import Progress
 from numatui.cli.app import run
 from numatui.cli.source import Choice
 from tests.emulator.cpuset_machine import Admin
@@ -133,9 +133,9 @@ def test_a_dry_run_says_which_cpuset_would_change_and_changes_nothing(box: Machi
 def test_a_cancelled_migration_leaves_the_cpuset_wide_and_says_so(
     box: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import backend.migrate
+    import backend.job.migrate
 
-    real = backend.migrate.migrate_process
+    real = backend.job.migrate.migrate_process
 
     def cancelling(kernel: Any, plan: Any, process: Any, options: Any, show: Any, cancel: Any) -> Any:
         def stop(progress: Progress) -> None:
@@ -144,7 +144,7 @@ def test_a_cancelled_migration_leaves_the_cpuset_wide_and_says_so(
         cancel.set() if process.pid == box.child.pid else None
         return real(kernel, plan, process, options, stop, cancel)
 
-    monkeypatch.setattr(backend.migrate, "migrate_process", cancelling)
+    monkeypatch.setattr(backend.job.migrate, "migrate_process", cancelling)
     _, err = box.text("migrate", box.child.pid, "--from", "0-1", "--to", "2-3", "--yes", "--cpuset", code=130)
     assert "cpuset /A may use the nodes 0-3 now" in err
     (cpuset,) = [one for one in box("cpuset", "list")["cpusets"] if one["path"] == "/A"]
@@ -168,16 +168,16 @@ def test_pages_that_move_pages_may_not_move_out_of_the_cpuset_are_moved_by_migra
 def test_a_signal_between_two_processes_is_not_called_success(
     box: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import backend.migrate
+    import backend.job.migrate
 
-    real = backend.migrate.migrate_process
+    real = backend.job.migrate.migrate_process
 
     def signalled(kernel: Any, plan: Any, process: Any, options: Any, show: Any, cancel: Any) -> Any:
         outcome = real(kernel, plan, process, options, show, cancel)
         cancel.set()
         return outcome
 
-    monkeypatch.setattr(backend.migrate, "migrate_process", signalled)
+    monkeypatch.setattr(backend.job.migrate, "migrate_process", signalled)
     _, err = box.text(
         "migrate", box.inner.pid, box.outside.pid, "--from", "0-1", "--to", "1", "--yes", code=130
     )

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from backend.emulator.kernel import open_scenario
-from backend.process import read_process
-from backend.survey import Row
+from backend.placement.survey import Row
+from backend.process.process import read_process
 from numatui.cli.app import run
 from numatui.cli.ps import notes
 
@@ -21,9 +21,9 @@ SMALL = ["--demo", "scheduler-moves"]
 @pytest.fixture
 def sampled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Processes are large from 100 pages on, and frames are not shown."""
-    monkeypatch.setattr("backend.survey.large_from", lambda kernel: 100)
+    monkeypatch.setattr("backend.placement.survey.large_from", lambda kernel: 100)
     monkeypatch.setattr("numatui.cli.show.large_from", lambda kernel: 100)
-    monkeypatch.setattr("backend.locate.Locator._nodes_of_frames", lambda self: None)
+    monkeypatch.setattr("backend.placement.locate.Locator._nodes_of_frames", lambda self: None)
 
 
 def output(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[str, str]:

@@ -18,7 +18,7 @@ from backend.emulator.syscalls import Caller, caller_of
 from backend.emulator.task import Task
 from backend.kernel import Mode
 from backend.nodeset import NodeSet
-from backend.placement import parse_numa_maps
+from backend.placement.placement import parse_numa_maps
 from tests.emulator.machines import machine, nodes_of, region
 
 

@@ -18,7 +18,7 @@ from backend.emulator.mm import Vma
 from backend.emulator.syscalls import Caller
 from backend.emulator.task import Task
 from backend.nodeset import NodeSet
-from backend.placement import parse_numa_maps
+from backend.placement.placement import parse_numa_maps
 from tests.emulator.machines import machine, nodes_of, region
 
 PAGE = 4096

@@ -14,10 +14,10 @@ from backend.advice.advice import Advice
 from backend.advice.gathering import Adviser, limits_for, watch
 from backend.emulator.kernel import EmulatedKernel, open_scenario
 from backend.emulator.scenarios import names
-from backend.migrate import migrate_process
-from backend.options import Options
-from backend.prepare import prepare
-from backend.remap import remap
+from backend.job.migrate import migrate_process
+from backend.job.options import Options
+from backend.plan.prepare import prepare
+from backend.plan.remap import remap
 
 MIB = 1 << 20
 WATCHED, MEASURED = 8, 30

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from backend.emulator.copying import copy_of
 from backend.emulator.kernel import EmulatedKernel, open_scenario, open_text
 from backend.emulator.scenarios import names
+from backend.machine.topology import read_topology
 from backend.nodeset import NodeSet
-from backend.placement import read_placement
-from backend.prepare import prepare
-from backend.survey import Surveyor
-from backend.topology import read_topology
+from backend.placement.placement import read_placement
+from backend.placement.survey import Surveyor
+from backend.plan.prepare import prepare
 from numatui.cli.what_if import report, write_copy
 from tests.emulator.test_advice import scenario, tasks
 

@@ -25,7 +25,7 @@ from backend.emulator.scenarios import load
 from backend.emulator.syscalls import caller_of
 from backend.kernel import Mode
 from backend.nodeset import NodeSet
-from backend.remap import landing, node_remap, remap
+from backend.plan.remap import landing, node_remap, remap
 from tests.emulator.cpuset_machine import Admin, Victim, answer
 from tests.emulator.invariants import check_at_rest
 from tests.emulator.machines import nodes_of, region

@@ -12,11 +12,11 @@ from backend.emulator.kernel import EmulatedKernel, open_scenario
 from backend.emulator.machine import Machine
 from backend.emulator.procfs import listdir
 from backend.emulator.syscalls import Caller
-from backend.placement import parse_totals, read_placement
-from backend.process import read_process, read_threads
+from backend.machine.topology import read_topology
+from backend.placement.placement import parse_totals, read_placement
+from backend.placement.survey import Surveyor
+from backend.process.process import read_process, read_threads
 from backend.recording.kernel import RecordedKernel
-from backend.survey import Surveyor
-from backend.topology import read_topology
 from tests.emulator.machines import machine, region
 
 

@@ -13,8 +13,8 @@ from backend.emulator.hotplug import bad_page, offline, online
 from backend.emulator.kernel import EmulatedKernel
 from backend.emulator.page import State
 from backend.emulator.run import run_scenario
+from backend.machine.topology import read_topology
 from backend.nodeset import NodeSet
-from backend.topology import read_topology
 from tests.emulator.invariants import check, check_at_rest
 from tests.emulator.machines import machine, nodes_of, region
 

@@ -287,7 +287,7 @@ def test_under_pressure_transparent_huge_pages_are_split_and_swapped() -> None:
 
 
 def test_pools_are_seen_and_set_in_sysfs() -> None:
-    from backend.topology import read_topology
+    from backend.machine.topology import read_topology
 
     m, _, _ = mapped(VM.HUGETLB, 2)
     kernel = EmulatedKernel(m)

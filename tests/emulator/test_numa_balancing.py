@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backend.conditions import Conditions
 from backend.doctor import examine
 from backend.emulator.description import parse_description
 from backend.emulator.fault import access, touch
@@ -28,15 +27,16 @@ from backend.emulator.scheduler import schedule
 from backend.emulator.syscalls import Caller
 from backend.emulator.task import Task
 from backend.errors import ParseError
+from backend.job.migrate import migrate_process
+from backend.job.options import Options
+from backend.job.outcome import Outcome
 from backend.kernel import Mode
-from backend.migrate import migrate_process
+from backend.machine.topology import read_topology
 from backend.nodeset import NodeSet
-from backend.options import Options
-from backend.outcome import Outcome
-from backend.placement import parse_numa_maps, read_placement
-from backend.plan import Method, Subject, make_plan
-from backend.process import read_process
-from backend.topology import read_topology
+from backend.placement.placement import parse_numa_maps, read_placement
+from backend.plan.conditions import Conditions
+from backend.plan.plan import Method, Subject, make_plan
+from backend.process.process import read_process
 from numatui.cli.app import run
 from tests.emulator.invariants import check_at_rest
 from tests.emulator.machines import machine, nodes_of, region

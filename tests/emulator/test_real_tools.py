@@ -16,11 +16,11 @@ import pytest
 
 from backend.emulator.kernel import open_scenario
 from backend.errors import UsageError
+from backend.machine.topology import read_topology
 from backend.recording.contents import files
 from backend.recording.kernel import RecordedKernel
 from backend.recording.record import Recorder
 from backend.recording.sinks import Folder
-from backend.topology import read_topology
 from numatui.cli.app import run
 from tests.conftest import without
 

@@ -10,7 +10,7 @@ import pytest
 
 from backend.emulator.kernel import EmulatedKernel
 from backend.nodeset import NodeSet
-from backend.remap import landing, remap
+from backend.plan.remap import landing, remap
 from tests.emulator.invariants import check_at_rest
 from tests.emulator.machines import machine, nodes_of, region
 

@@ -15,7 +15,7 @@ from backend.emulator.mm import PTE_SWAP
 from backend.emulator.run import run_scenario
 from backend.emulator.syscalls import Caller
 from backend.nodeset import NodeSet
-from backend.placement import parse_numa_maps
+from backend.placement.placement import parse_numa_maps
 from tests.emulator.invariants import check, check_at_rest
 from tests.emulator.machines import machine, nodes_of, region
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from backend.kernel import Call, Capabilities, Capability, Source
 from backend.nodeset import NodeSet
-from backend.remap import remap
+from backend.plan.remap import remap
 
 MIB = 1 << 20
 PAGE = 4096

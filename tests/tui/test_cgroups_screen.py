@@ -12,7 +12,7 @@ from textual.widgets import Input
 from backend.emulator.kernel import EmulatedKernel
 from backend.emulator.syscalls import Caller
 from backend.nodeset import NodeSet
-from backend.placement import parse_totals
+from backend.placement.placement import parse_totals
 from numatui.tui.screens.cgroups import CgroupsScreen, CgroupTable
 from numatui.tui.screens.cpuset_change import CpusetChangeScreen
 from numatui.tui.screens.migrate import MigrateScreen

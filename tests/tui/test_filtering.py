@@ -9,8 +9,8 @@ from fake_kernel import FakeKernel
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.survey import Row, Surveyor
-from backend.topology import Topology, read_topology
+from backend.machine.topology import Topology, read_topology
+from backend.placement.survey import Row, Surveyor
 from numatui.tui.filtering import Filter, far_bytes, with_word
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.process import Identity
-from backend.survey import Row
+from backend.placement.survey import Row
+from backend.process.process import Identity
 from numatui.process_tree import as_tree
 from numatui.tui.filtering import Filter
 from numatui.tui.groups import GroupRow, as_groups, overall_local

@@ -10,9 +10,9 @@ import pytest
 from driver import Driver, driving
 from fake_kernel import FakeKernel
 
-from backend.past_jobs import PastJob
-from backend.process import Identity
-from backend.remap import Move
+from backend.job.past_jobs import PastJob
+from backend.plan.remap import Move
+from backend.process.process import Identity
 from numatui.tui.actions import MOST, Action, Actions
 from numatui.tui.screens.job import JobScreen
 from numatui.tui.screens.log import LogScreen, LogTable, entry_of, past_entry
@@ -53,7 +53,7 @@ async def test_a_job_of_an_earlier_session_is_taken_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    monkeypatch.setattr("backend.readers.PATIENCE", 3600.0)
+    monkeypatch.setattr("backend.placement.readers.PATIENCE", 3600.0)
     kernel = FakeKernel(source="live")
     before = kernel.processes[2100].counts().tolist()
     async with driving(kernel) as app:
@@ -80,7 +80,7 @@ async def test_a_job_of_an_earlier_session_is_taken_back(
 
 async def test_one_whose_process_has_ended_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    monkeypatch.setattr("backend.readers.PATIENCE", 3600.0)
+    monkeypatch.setattr("backend.placement.readers.PATIENCE", 3600.0)
     kernel = FakeKernel(source="live")
     async with driving(kernel) as app:
         await migrate(app)

@@ -25,7 +25,7 @@ async def test_shows_every_process_with_where_its_memory_lies() -> None:
 async def test_estimates_are_marked_and_policies_that_are_not_read_are_not_made_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("backend.readers.PATIENCE", 3600.0)
+    monkeypatch.setattr("backend.placement.readers.PATIENCE", 3600.0)
     async with driving(FakeKernel(source="live", privileged=False)) as app:
         line = next(line for line in app.lines() if "train.py" in line)
         assert "~4%!" in line

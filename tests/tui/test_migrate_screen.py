@@ -9,8 +9,8 @@ from fake_kernel import MIB, FakeKernel
 from textual.widgets import Input
 
 from backend.nodeset import NodeSet
-from backend.plan import METHODS
-from backend.remap import remap
+from backend.plan.plan import METHODS
+from backend.plan.remap import remap
 from numatui.tui.screens.job import JobScreen
 from numatui.tui.screens.jobs import JobsScreen
 from numatui.tui.screens.migrate import MigrateScreen

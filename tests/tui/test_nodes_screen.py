@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backend.emulator.kernel import open_scenario
+from backend.machine.topology import HugePool, Node, Watermarks
 from backend.nodeset import CpuSet
-from backend.topology import HugePool, Node, Watermarks
 from numatui.tui.bars import length
 from numatui.tui.glyphs import UNICODE
 from numatui.tui.node_detail import node_detail

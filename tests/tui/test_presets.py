@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from backend.machine.topology import Node, Topology
 from backend.nodeset import CpuSet
-from backend.placement import Placement, Vma, sum_by_node
-from backend.plan import Subject, make_plan
-from backend.topology import Node, Topology
+from backend.placement.placement import Placement, Vma, sum_by_node
+from backend.plan.plan import Subject, make_plan
 from numatui.cli.app import app as cli
 from numatui.cli.move_options import options_of
 from numatui.tui.how import BUDGETS, RATES, WORKERS, How

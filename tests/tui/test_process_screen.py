@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from backend.emulator.fork import fork
 from backend.emulator.kernel import open_scenario
-from backend.process import Identity
-from backend.survey import Row
+from backend.placement.survey import Row
+from backend.process.process import Identity
 from numatui.tui.glyphs import UNICODE
 from numatui.tui.history import MOST, History, Moment, history_lines, sampled
 from numatui.tui.screens.chooser import Chooser

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from backend.errors import NotFound, ParseError
 from backend.nodeset import NodeSet
-from backend.remap import Move, remap
+from backend.plan.remap import Move, remap
 from numatui import theming
 from numatui.tui import arrows, bars
 from numatui.tui.glyphs import ASCII, UNICODE

@@ -14,17 +14,17 @@ from backend.emulator.layout import populate
 from backend.emulator.machine import Machine
 from backend.emulator.mm import Vma
 from backend.emulator.task import Task
-from backend.facts import release
-from backend.migrate import migrate_process
+from backend.job.migrate import migrate_process
+from backend.job.options import Options
+from backend.job.outcome import Outcome
+from backend.job.past_jobs import PastJob, list_jobs, read_job
+from backend.job.undo import undo_job
+from backend.machine.kernel_info import release
+from backend.machine.topology import read_topology
 from backend.nodeset import NodeSet
-from backend.options import Options
-from backend.outcome import Outcome
-from backend.past_jobs import PastJob, list_jobs, read_job
-from backend.placement import read_placement
-from backend.plan import Plan, Subject, make_plan, rule_of
-from backend.process import read_process
-from backend.topology import read_topology
-from backend.undo import undo_job
+from backend.placement.placement import read_placement
+from backend.plan.plan import Plan, Subject, make_plan, rule_of
+from backend.process.process import read_process
 from tests.emulator.machines import machine, nodes_of, region
 
 PAGE = 4096

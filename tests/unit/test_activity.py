@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.activity import Meter, parse_cpu_times
 from backend.emulator.kernel import open_scenario
-from backend.topology import Watermarks, parse_watermarks, read_topology
+from backend.machine.activity import Meter, parse_cpu_times
+from backend.machine.topology import Watermarks, parse_watermarks, read_topology
 
 
 def test_cpu_times_are_those_of_the_file() -> None:

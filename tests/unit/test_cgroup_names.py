@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.cgroup_names import label, unescape_unit
+from backend.cgroup.cgroup_names import label, unescape_unit
 
 ID = "0123456789abcdef" * 4
 UID = "1234abcd-12ab-34cd-56ef-1234567890ab"

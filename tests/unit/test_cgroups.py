@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend import cgroups
-from backend.cgroup_memory import parse_numa_stat, survey
-from backend.cgroups import (
+from backend.cgroup import cgroups
+from backend.cgroup.cgroup_memory import parse_numa_stat, survey
+from backend.cgroup.cgroups import (
     Directory,
     check_path,
     find_hierarchies,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from backend.page_mover import Chunk, _gathered
-from backend.remap import Move
+from backend.job.page_mover import Chunk, _gathered
+from backend.plan.remap import Move
 from tests.chaos import KINDS, run
 
 ROUNDS = 15

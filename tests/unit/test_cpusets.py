@@ -11,15 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backend.cpuset_rules import write_file
-from backend.cpuset_tree import pids_in, read_cpusets
-from backend.cpusets import apply, confine, foretell_attach, foretell_mems, sharing
+from backend.cgroup.cpuset_rules import write_file
+from backend.cgroup.cpuset_tree import pids_in, read_cpusets
+from backend.cgroup.cpusets import apply, confine, foretell_attach, foretell_mems, sharing
 from backend.emulator.kernel import EmulatedKernel
 from backend.emulator.syscalls import Caller
 from backend.errors import NotFound, NotPermitted, NotSupported, NumatuiError, UsageError, os_error
 from backend.kernel import Mode
 from backend.nodeset import CpuSet, NodeSet
-from backend.process import read_process
+from backend.process.process import read_process
 from backend.recording.kernel import RecordedKernel
 from tests.emulator.cpuset_machine import Admin
 from tests.emulator.machines import nodes_of, region

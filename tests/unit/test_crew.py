@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from backend import crew
-from backend.crew import Crew, Gain
 from backend.emulator.kernel import EmulatedKernel
-from backend.rate_limit import RateLimit
+from backend.job import worker_pool as crew
+from backend.job.rate_limit import RateLimit
+from backend.job.worker_pool import Crew, Gain
 from tests.emulator.machines import machine
 
 PATIENCE = 20.0

@@ -20,10 +20,10 @@ from backend.doctor.permissions import parse_capabilities, parse_hidepid, parse_
 from backend.doctor.tools import journal_check, tells_frame
 from backend.emulator.kernel import EmulatedKernel
 from backend.kernel import Call, Capabilities, Capability
+from backend.machine.topology import read_topology
 from backend.nodeset import CpuSet
-from backend.rates import Rate, machine_of, rates_path, save_rates
+from backend.plan.rates import Rate, machine_of, rates_path, save_rates
 from backend.recording.kernel import RecordedKernel
-from backend.topology import read_topology
 from tests.emulator.machines import machine
 from tests.unit.trees import node_files, two_nodes, write
 

@@ -15,8 +15,8 @@ import pytest
 
 from backend.emulator.kernel import EmulatedKernel
 from backend.errors import NumatuiError
-from backend.outcome import Progress
-from backend.pagemap import runs_of
+from backend.job.outcome import Progress
+from backend.placement.pagemap import runs_of
 from tests.emulator.machines import machine, nodes_of, region
 from tests.unit.test_migrate import PAGE, move, two_by_hundred
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from backend.errors import NotPermitted
-from backend.outcome import Progress
+from backend.job.outcome import Progress
 from tests.unit.moving import Mover
 
 PAGES = 3000

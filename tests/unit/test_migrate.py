@@ -17,15 +17,15 @@ from backend.emulator.kernel import EmulatedKernel
 from backend.emulator.machine import Machine
 from backend.emulator.syscalls import Caller
 from backend.errors import NotFound, NotPermitted, NotSupported
-from backend.facts import release
-from backend.migrate import migrate_process
+from backend.job.migrate import migrate_process
+from backend.job.options import Options
+from backend.job.outcome import Outcome, Progress
+from backend.machine.kernel_info import release
+from backend.machine.topology import read_topology
 from backend.nodeset import NodeSet
-from backend.options import Options
-from backend.outcome import Outcome, Progress
-from backend.placement import read_placement
-from backend.plan import Plan, Subject, make_plan, rule_of
-from backend.process import Process, read_process
-from backend.topology import read_topology
+from backend.placement.placement import read_placement
+from backend.plan.plan import Plan, Subject, make_plan, rule_of
+from backend.process.process import Process, read_process
 from tests.emulator.invariants import check_at_rest
 from tests.emulator.machines import machine, nodes_of, region
 

@@ -20,9 +20,16 @@ from backend.emulator.fork import fork
 from backend.emulator.kernel import EmulatedKernel
 from backend.emulator.syscalls import Caller
 from backend.errors import ParseError
-from backend.frame_nodes import UNKNOWN, FrameNodes, Span, parse_block_size, parse_spans, read_frame_nodes
 from backend.live.kernel import LiveKernel
-from backend.pagemap import PageMap
+from backend.placement.frame_nodes import (
+    UNKNOWN,
+    FrameNodes,
+    Span,
+    parse_block_size,
+    parse_spans,
+    read_frame_nodes,
+)
+from backend.placement.pagemap import PageMap
 from tests.emulator.machines import machine, region
 
 PAGE = 4096

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from backend import past_jobs
 from backend.errors import NotFound, NumatuiError, ParseError
-from backend.journal import Journal, append_line
-from backend.past_jobs import PastJob, changed_jobs, find_job, list_jobs, mark_undone, prune, read_job
-from backend.remap import Move
+from backend.job import past_jobs
+from backend.job.journal import Journal, append_line
+from backend.job.past_jobs import PastJob, changed_jobs, find_job, list_jobs, mark_undone, prune, read_job
+from backend.plan.remap import Move
 
 HEAD: dict[str, Any] = {
     "source": "live", "boot": "b", "pid": 4242, "start_time": 7, "program": [1, 2], "command": "oltp",

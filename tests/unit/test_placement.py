@@ -15,10 +15,17 @@ from hypothesis import strategies as st
 
 from backend.errors import ParseError
 from backend.live.kernel import LiveKernel
-from backend.placement import Placement, join_maps, parse_numa_maps, parse_totals, read_placement, sum_by_node
-from backend.readers import Readers
-from backend.survey import Surveyor
-from backend.topology import read_topology
+from backend.machine.topology import read_topology
+from backend.placement.placement import (
+    Placement,
+    join_maps,
+    parse_numa_maps,
+    parse_totals,
+    read_placement,
+    sum_by_node,
+)
+from backend.placement.readers import Readers
+from backend.placement.survey import Surveyor
 from tests.conftest import without
 from tests.unit.trees import NUMA_MAPS
 

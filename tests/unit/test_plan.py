@@ -9,18 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.conditions import Conditions
 from backend.errors import NotFound, UsageError
+from backend.machine.memory_tiers import read_tiers
+from backend.machine.psi import memory_pressure
+from backend.machine.topology import HugePool, Node, Topology
 from backend.nodeset import CpuSet, NodeSet
-from backend.placement import Placement, Vma
-from backend.plan import Plan, Subject, expected_after, make_plan, remaining, rule_of
-from backend.plan_warnings import policy_agrees
-from backend.pressure import memory_pressure
-from backend.process import Identity, Process
+from backend.placement.placement import Placement, Vma
+from backend.plan.conditions import Conditions
+from backend.plan.plan import Plan, Subject, expected_after, make_plan, remaining, rule_of
+from backend.plan.plan_warnings import policy_agrees
+from backend.plan.remap import Move, landing, remap
+from backend.process.process import Identity, Process
 from backend.recording.kernel import RecordedKernel
-from backend.remap import Move, landing, remap
-from backend.tiers import read_tiers
-from backend.topology import HugePool, Node, Topology
 
 MIB = 1 << 20
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from backend.errors import NotFound, NotPermitted, NumatuiError, ParseError
 from backend.mover.ledger import Ledger
 from backend.mover.policy import KEYS, Hours, Policy, Rule, load_policy, parse_policy
-from backend.process import Identity, Process
+from backend.process.process import Identity, Process
 
 PROCESS = Process(
     identity=Identity(7, 1), ppid=1, comm="postgres", command="/usr/bin/postgres -D /db", uid=104, user="postgres",

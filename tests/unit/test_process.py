@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backend.errors import NotFound, NotPermitted, ParseError
-from backend.process import Identity, parse_stat, parse_status, read_process, read_stat
+from backend.files.text import printable
+from backend.machine.topology import read_topology
+from backend.placement.survey import Surveyor
+from backend.process.process import Identity, parse_stat, parse_status, read_process, read_stat
 from backend.recording.kernel import RecordedKernel
-from backend.survey import Surveyor
-from backend.text import printable
-from backend.topology import read_topology
 from tests.unit.trees import process_files, two_nodes, write
 
 HOSTILE = [

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.bench import Way, pairs, ways
 from backend.errors import NumatuiError
+from backend.job.bench import Way, pairs, ways
+from backend.machine.topology import Node, Topology
 from backend.nodeset import CpuSet, NodeSet
-from backend.rates import Rate, best_rates, likely_rates, load_rates, save_rates, worst_stall
-from backend.topology import Node, Topology
+from backend.plan.rates import Rate, best_rates, likely_rates, load_rates, save_rates, worst_stall
 from numatui.cli.bench import advice
 
 FAST = Rate(0, 1, False, "move_pages", 2, 1 << 24, 900, 3_000_000)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from backend.readers import Readers
+from backend.placement.readers import Readers
 
 
 def test_all_results_whatever_the_number_of_threads() -> None:

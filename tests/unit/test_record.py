@@ -17,14 +17,14 @@ from backend.emulator.kernel import EmulatedKernel, open_scenario
 from backend.emulator.layout import populate
 from backend.emulator.proc_numatui import FRAMES, ZONES, parse_zones
 from backend.errors import ParseError, UsageError
+from backend.machine.topology import read_topology
 from backend.nodeset import NodeSet
+from backend.placement.survey import Surveyor
 from backend.recording.contents import files
 from backend.recording.kernel import RecordedKernel
 from backend.recording.manifest import parse_manifest, parse_sample
 from backend.recording.record import Recorder
 from backend.recording.sinks import open_sink
-from backend.survey import Surveyor
-from backend.topology import read_topology
 from tests.emulator.cpuset_machine import Admin
 from tests.unit.trees import two_nodes
 

@@ -11,9 +11,9 @@ import pytest
 
 from backend.errors import NotFound, NumatuiError, ParseError
 from backend.kernel import Kernel
+from backend.machine.topology import read_topology
 from backend.recording import trees as recording
 from backend.recording.kernel import RecordedKernel
-from backend.topology import read_topology
 from tests.unit.trees import two_nodes, write
 
 

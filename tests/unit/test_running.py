@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.placement import weighted_local_share
-from backend.process import parse_stat
-from backend.running import Running, read_running
+from backend.placement.placement import weighted_local_share
+from backend.process.process import parse_stat
+from backend.process.running import Running, read_running
 
 NODE_OF_CPU = {cpu: cpu // 4 for cpu in range(16)}
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.frame_nodes import FrameNodes
-from backend.placement_walk import TooLarge
-from backend.sampling import Estimate, estimate, sample, wilson
-from backend.windows import sample_windows
+from backend.placement.frame_nodes import FrameNodes
+from backend.placement.placement_walk import TooLarge
+from backend.placement.sampling import Estimate, estimate, sample, wilson
+from backend.placement.window_sampling import sample_windows
 from tests.unit.laid_out import HIDDEN, HOLE, ZERO, LaidOut, mixed
 
 NODES = [0, 1, 2, 3]

@@ -14,12 +14,12 @@ from backend.emulator.fault import touch
 from backend.emulator.kernel import EmulatedKernel
 from backend.emulator.machine import Machine
 from backend.emulator.syscalls import Caller
-from backend.locate import NEVER, Locator, large_from
-from backend.placement import LARGE
-from backend.process import read_process
-from backend.readers import Readers
-from backend.survey import LOAD_NS, REST_NS, SLOW, STILL_NS, Row, Surveyor
-from backend.topology import read_topology
+from backend.machine.topology import read_topology
+from backend.placement.locate import NEVER, Locator, large_from
+from backend.placement.placement import LARGE
+from backend.placement.readers import Readers
+from backend.placement.survey import LOAD_NS, REST_NS, SLOW, STILL_NS, Row, Surveyor
+from backend.process.process import read_process
 from tests.emulator.machines import machine, region
 from tests.unit.test_readers import jumping
 
@@ -280,7 +280,7 @@ def test_threads_are_weighed_by_the_time_they_used() -> None:
 
 
 def test_the_threads_of_all_processes_together_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("backend.survey.ALL_THREADS", 6)
+    monkeypatch.setattr("backend.placement.survey.ALL_THREADS", 6)
     m = machine("linux-6", pages=1024)
     for name in ("first", "second", "third"):
         region(m, m.spawn(name, cpu=0, threads=(2, 2, 2)), {0: 1})

@@ -12,14 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backend.errors import NotSupported, ParseError
-from backend.recording.kernel import RecordedKernel
-from backend.topology import (
+from backend.machine.topology import (
     parse_counters,
     parse_distances,
     parse_meminfo,
     parse_watermarks,
     read_topology,
 )
+from backend.recording.kernel import RecordedKernel
 from tests.conftest import SHARED
 from tests.unit.trees import node_files, two_nodes, write
 

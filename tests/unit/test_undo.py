@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backend import page_mover, undo
 from backend.emulator.fork import fork
 from backend.emulator.layout import populate
 from backend.errors import NumatuiError
-from backend.journal import KEEP
-from backend.outcome import Progress
+from backend.job import page_mover, undo
+from backend.job.journal import KEEP
+from backend.job.outcome import Progress
 from tests.unit.moving import PAGE, Mover, check_journal
 
 MIXED = [0] * 30 + [1] * 20 + [2] * 10 + [3] * 5 + [0] * 7

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from backend import journal, page_mover
 from backend.errors import NumatuiError
-from backend.past_jobs import find_job
+from backend.job import journal, page_mover
+from backend.job.past_jobs import find_job
 from tests.unit.moving import PAGE, Mover
 
 MOVES = [([0], [1]), ([0, 1], [2, 3]), ([0, 1], [1, 2]), ([1, 2], [0, 1]), ([0, 1, 2], [3])]

@@ -16,8 +16,8 @@ import pytest
 from backend.emulator.layout import populate
 from backend.emulator.syscalls import Caller
 from backend.errors import NotFound, NotPermitted, NotSupported, NumatuiError
-from backend.journal import Journal
-from backend.outcome import Progress
+from backend.job.journal import Journal
+from backend.job.outcome import Progress
 from tests.unit.moving import Mover
 
 
@@ -109,7 +109,7 @@ def test_a_job_that_is_running(tmp_path: Path) -> None:
 
 def test_one_that_was_taken_back_while_it_was_asked_for(tmp_path: Path) -> None:
     """Two ask at the same time: the second has read the journal before the first was done."""
-    from backend.undo import undo_job
+    from backend.job.undo import undo_job
 
     one = moved(tmp_path)
     past = one.job()
@@ -187,7 +187,7 @@ class TestOneJobAtATime:
     def test_another_program_is_respected_until_it_ends(self, tmp_path: Path, how: str) -> None:
         one = Mover(tmp_path, [0] * 20)
         code = (
-            "import sys; from pathlib import Path; from backend.journal import Journal\n"
+            "import sys; from pathlib import Path; from backend.job.journal import Journal\n"
             f"journal = Journal(Path({str(one.folder)!r}), {{'pid': {one.pid}}})\n"
             "print('running', flush=True); sys.stdin.read(); journal.end('done', moved=0, left={})\n"
         )

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backend import page_mover
 from backend.emulator.layout import populate
-from backend.outcome import Progress
+from backend.job import page_mover
+from backend.job.outcome import Progress
 from tests.emulator.invariants import check_at_rest
 from tests.unit.moving import PAGE, Mover, check_journal
 from tests.unit.test_undo_interrupted import small_batches

@@ -15,7 +15,7 @@ from backend.emulator.mm import Mm
 from backend.emulator.page import Pfns
 from backend.emulator.page_lock import Events
 from backend.nodeset import NodeSet
-from backend.remap import Move, remap
+from backend.plan.remap import Move, remap
 
 if TYPE_CHECKING:
     from backend.emulator.machine import Machine

@@ -16,8 +16,8 @@ from textual.widgets import Static
 from backend.advice.advice import Advice
 from backend.advice.gathering import Adviser
 from backend.advice.reasons import summary_of
+from backend.files.text import printable
 from backend.kernel import Kernel
-from backend.text import printable
 from numatui.format import BASIS, duration, size
 from numatui.shell import advised_command
 from numatui.tui import bars

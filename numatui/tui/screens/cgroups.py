@@ -15,14 +15,14 @@ from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import Input, Static
 
-from backend.cgroup_memory import survey
-from backend.cgroup_names import label
-from backend.cgroups import find_hierarchies, members
-from backend.cpuset_tree import CpusetTree, pids_in, read_cpusets
+from backend.cgroup.cgroup_memory import survey
+from backend.cgroup.cgroup_names import label
+from backend.cgroup.cgroups import find_hierarchies, members
+from backend.cgroup.cpuset_tree import CpusetTree, pids_in, read_cpusets
 from backend.errors import NotFound, NotSupported, NumatuiError
+from backend.files.text import printable
 from backend.kernel import Kernel
-from backend.process import Process
-from backend.text import printable
+from backend.process.process import Process
 from numatui.process_tree import Branch
 from numatui.tui.cgroup_table import ORDERS, CgroupRow, cgroup_branches, cgroup_columns, lead_of
 from numatui.tui.filtering import quoted

@@ -12,7 +12,7 @@ from textual.screen import ModalScreen
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
-from backend.text import printable
+from backend.files.text import printable
 from numatui.tui.keys import key
 
 Choice = tuple[str, str]

@@ -13,7 +13,7 @@ from textual.screen import Screen
 from textual.widgets import Static
 
 from backend.emulator.tour import DIRECT, FIGURES, SWAP, Measured, measure_scenario
-from backend.text import printable
+from backend.files.text import printable
 from numatui.tui.figures import figures, layouts
 from numatui.tui.glyphs import glyphs
 from numatui.tui.keys import key

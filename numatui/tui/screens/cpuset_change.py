@@ -14,12 +14,12 @@ from textual.message import Message
 from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Static
 
-from backend.cpuset_tree import Cpuset
-from backend.cpusets import Change, Result, apply, foretell_attach, foretell_mems
+from backend.cgroup.cpuset_tree import Cpuset
+from backend.cgroup.cpusets import Change, Result, apply, foretell_attach, foretell_mems
 from backend.errors import NotFound, NumatuiError
+from backend.files.text import printable
 from backend.nodeset import NodeSet
-from backend.process import Process, still_the_same
-from backend.text import printable
+from backend.process.process import Process, still_the_same
 from numatui.format import size
 from numatui.shell import program
 from numatui.tui.keys import key

@@ -15,7 +15,7 @@ from textual.widgets import Static
 
 from backend.emulator.follow import Came, Stage
 from backend.emulator.trace import Row
-from backend.text import printable
+from backend.files.text import printable
 from numatui.tui.follow_view import Moment, picture
 from numatui.tui.glyphs import glyphs
 from numatui.tui.keys import key

@@ -9,8 +9,8 @@ from textual.containers import VerticalScroll
 from textual.screen import Screen
 from textual.widgets import Static
 
-from backend.outcome import REASONS
-from backend.text import printable
+from backend.files.text import printable
+from backend.job.outcome import REASONS
 from numatui.format import duration, percent, size
 from numatui.tui import bars
 from numatui.tui.glyphs import Glyphs, glyphs

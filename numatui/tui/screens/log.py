@@ -14,9 +14,9 @@ from textual.screen import Screen
 from textual.widgets import Static
 
 from backend.errors import NumatuiError
-from backend.journal import state_dir
-from backend.past_jobs import PastJob, list_jobs
-from backend.text import printable
+from backend.files.text import printable
+from backend.job.journal import state_dir
+from backend.job.past_jobs import PastJob, list_jobs
 from numatui.format import size
 from numatui.tui.actions import Action
 from numatui.tui.keys import key

@@ -14,7 +14,7 @@ from textual.widgets import Static
 
 from backend.emulator.follow import Stage
 from backend.emulator.frame_map import FrameDetail, mapper
-from backend.text import printable
+from backend.files.text import printable
 from numatui.format import size
 from numatui.tui.emulated import emulated
 from numatui.tui.frame_kinds import NAMES, ROLES, legend, letter

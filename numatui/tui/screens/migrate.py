@@ -13,14 +13,14 @@ from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import Button, Input, Label, Static
 
-from backend.conditions import Conditions, read_conditions
 from backend.errors import NumatuiError
+from backend.files.text import printable
 from backend.nodeset import NodeSet
-from backend.placement import Vma, sum_by_node
-from backend.plan import Plan, Subject, make_plan, rule_of
-from backend.prepare import PlacementReader, read_sharers
-from backend.process import Process, read_process
-from backend.text import printable
+from backend.placement.placement import Vma, sum_by_node
+from backend.plan.conditions import Conditions, read_conditions
+from backend.plan.plan import Plan, Subject, make_plan, rule_of
+from backend.plan.prepare import PlacementReader, read_sharers
+from backend.process.process import Process, read_process
 from numatui.format import size
 from numatui.tui.glyphs import glyphs
 from numatui.tui.how import How

@@ -13,9 +13,9 @@ from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import Static
 
-from backend.pressure import memory_pressure
-from backend.rates import best_rates, load_rates, machine_of, rates_path
-from backend.tiers import read_tiers
+from backend.machine.memory_tiers import read_tiers
+from backend.machine.psi import memory_pressure
+from backend.plan.rates import best_rates, load_rates, machine_of, rates_path
 from numatui.tui.glyphs import glyphs
 from numatui.tui.keys import key
 from numatui.tui.node_detail import machine_line, node_detail

@@ -12,12 +12,12 @@ from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import Static
 
-from backend.locate import Locator, Shown, large_from
-from backend.placement import Placement, Vma, read_placement, weighted_local_share
-from backend.process import Process, Stat, read_process, read_threads
-from backend.survey import REST_SHARE
-from backend.text import printable
-from backend.topology import Topology
+from backend.files.text import printable
+from backend.machine.topology import Topology
+from backend.placement.locate import Locator, Shown, large_from
+from backend.placement.placement import Placement, Vma, read_placement, weighted_local_share
+from backend.placement.survey import REST_SHARE
+from backend.process.process import Process, Stat, read_process, read_threads
 from numatui.format import duration, percent, size
 from numatui.tui import bars
 from numatui.tui.cells import tail
@@ -201,7 +201,7 @@ class ProcessScreen(Screen[None]):
     @work(thread=True, group="sharers", exclusive=True, exit_on_error=False)
     def _find_sharers(self, vma: Vma) -> None:
         """Reads the maps of all processes: only when asked."""
-        from backend.sharers import find_sharers
+        from backend.placement.sharers import find_sharers
 
         try:
             found = find_sharers(state_of(self).kernel, self.process.pid, [vma])

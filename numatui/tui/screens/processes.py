@@ -11,9 +11,9 @@ from textual.containers import Horizontal
 from textual.screen import Screen
 from textual.widgets import Input, Static
 
-from backend.process import Identity
-from backend.survey import Row
-from backend.text import printable
+from backend.files.text import printable
+from backend.placement.survey import Row
+from backend.process.process import Identity
 from numatui.format import size
 from numatui.tui.columns import CHOICES, DEFAULT
 from numatui.tui.filtering import with_word

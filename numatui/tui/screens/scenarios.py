@@ -13,7 +13,7 @@ from textual.screen import Screen
 from textual.widgets import Static
 
 from backend.emulator.scenarios import load, names
-from backend.text import printable
+from backend.files.text import printable
 from numatui.format import size
 from numatui.tui.keys import key
 from numatui.tui.paint import Paint, Piece

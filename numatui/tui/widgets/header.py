@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.text import Text
 from textual.widget import Widget
 
-from backend.text import printable
+from backend.files.text import printable
 from numatui.format import percent
 from numatui.tui.machine import playback, simulated_time
 from numatui.tui.paint import Paint, Piece

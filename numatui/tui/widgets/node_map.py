@@ -14,9 +14,9 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
+from backend.machine.topology import Node, Topology
 from backend.nodeset import NodeSet
-from backend.plan import Plan
-from backend.topology import Node, Topology
+from backend.plan.plan import Plan
 from numatui.format import size
 from numatui.tui import arrows, bars
 from numatui.tui.glyphs import glyphs

@@ -10,7 +10,7 @@ from textual.geometry import Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from backend.topology import Node, Topology
+from backend.machine.topology import Node, Topology
 from numatui.format import count, size
 from numatui.tui import bars
 from numatui.tui.glyphs import Glyphs, glyphs

@@ -8,9 +8,9 @@ from typing import ClassVar
 from textual import events
 from textual.message import Message
 
-from backend.process import Identity
-from backend.survey import Row
-from backend.topology import Topology
+from backend.machine.topology import Topology
+from backend.placement.survey import Row
+from backend.process.process import Identity
 from numatui.tui.columns import DEFAULT, process_columns
 from numatui.tui.extent import Extent
 from numatui.tui.filtering import Filter

@@ -13,7 +13,7 @@ import pytest
 from backend.kernel import Kernel
 from backend.live.kernel import LiveKernel
 from backend.nodeset import NodeSet
-from backend.placement import Vma as PlacedVma
+from backend.placement.placement import Vma as PlacedVma
 from tests.guest.inside import facilities
 from tests.guest.inside.emulated import SWAP, EmulatedBox
 from tests.guest.inside.rig import LinuxVictim, Result, nearly_full, numatui, region_vmas, vmstat

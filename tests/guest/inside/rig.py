@@ -24,19 +24,19 @@ from typing import IO, Any, NoReturn, Protocol
 
 from backend.kernel import Kernel
 from backend.live.kernel import LiveKernel
+from backend.machine.topology import read_topology
 from backend.nodeset import NodeSet
-from backend.placement import Vma, read_placement
-from backend.topology import read_topology
+from backend.placement.placement import Vma, read_placement
 from numatui.cli.app import run
 from tests.schemas import check
 
 for _module in (
     "platformdirs",
-    "backend.cgroup_memory",
-    "backend.confinement",
-    "backend.migrate",
-    "backend.placement_walk",
-    "backend.undo",
+    "backend.cgroup.cgroup_memory",
+    "backend.cgroup.confinement",
+    "backend.job.migrate",
+    "backend.placement.placement_walk",
+    "backend.job.undo",
     "numatui.cli.outcomes",
     "numatui.cli.undo",
 ):

@@ -12,15 +12,15 @@ from typing import Any
 import pytest
 
 from backend.errors import NotFound
+from backend.job.migrate import migrate_process
+from backend.job.options import Options
+from backend.job.outcome import Progress
 from backend.kernel import MoveFlag
-from backend.migrate import migrate_process
+from backend.machine.topology import read_topology
 from backend.nodeset import NodeSet
-from backend.options import Options
-from backend.outcome import Progress
-from backend.placement import read_placement
-from backend.plan import Method, Plan, Subject, make_plan
-from backend.process import Process, read_process
-from backend.topology import read_topology
+from backend.placement.placement import read_placement
+from backend.plan.plan import Method, Plan, Subject, make_plan
+from backend.process.process import Process, read_process
 from tests.guest.inside.boxes import Box, migrate_pages, query
 from tests.guest.inside.rig import PAGE, USER, MiB
 

@@ -9,7 +9,7 @@ import pytest
 
 from backend.kernel import Mode, ModeFlag
 from backend.nodeset import NodeSet
-from backend.process import read_process
+from backend.process.process import read_process
 from tests.guest.inside.boxes import Box, Victim, lines, migrate_pages, move
 
 REGIONS: dict[str, dict[str, Any]] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 
 from backend.kernel import Mode, ModeFlag, MoveFlag
-from backend.process import read_process
+from backend.process.process import read_process
 from tests.guest.inside.boxes import Box, lines, migrate_pages, move, query
 from tests.guest.inside.rig import PAGE, region_pages
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from backend.live.kernel import LiveKernel
-from backend.topology import read_topology
+from backend.machine.topology import read_topology
 from tests.guest.inside import facilities, rig
 from tests.guest.inside.rig import PAGE, LinuxVictim, MakeVictim, MiB, Numatui, numatui
 

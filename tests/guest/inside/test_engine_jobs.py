@@ -190,13 +190,13 @@ def test_a_process_with_its_children(victim: MakeVictim, tmp_path: Path) -> None
 def test_a_sparse_terabyte_costs_one_pass_over_it(victim: MakeVictim, tmp_path: Path) -> None:
     """Before PAGEMAP_SCAN (Linux 6.7) nothing tells where in a mapping its pages are: it is looked for once, and numa_maps,
     which skips holes, tells the rest."""
-    from backend.migrate import migrate_process
+    from backend.job.migrate import migrate_process
+    from backend.job.options import Options
+    from backend.machine.topology import read_topology
     from backend.nodeset import NodeSet
-    from backend.options import Options
-    from backend.placement import read_placement
-    from backend.plan import Subject, make_plan
-    from backend.process import read_process
-    from backend.topology import read_topology
+    from backend.placement.placement import read_placement
+    from backend.plan.plan import Subject, make_plan
+    from backend.process.process import read_process
 
     read: list[int] = []
 

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from backend import readers, survey
 from backend.live.kernel import LiveKernel
-from backend.locate import Located, Locator, by_numa_maps
-from backend.placement import LARGE
-from backend.process import Process, read_process
-from backend.sampling import estimate, sample
-from backend.topology import read_topology
+from backend.machine.topology import read_topology
+from backend.placement import readers, survey
+from backend.placement.locate import Located, Locator, by_numa_maps
+from backend.placement.placement import LARGE
+from backend.placement.sampling import estimate, sample
+from backend.process.process import Process, read_process
 from tests.guest.inside import rig
 from tests.guest.inside.rig import PAGE, MakeVictim, numatui
 

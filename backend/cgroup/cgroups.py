@@ -1,0 +1,277 @@
+"""Control groups: the hierarchies that are mounted, and the directories in them. /proc/self/mounts, cgroups(7),
+Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Literal
+
+from backend.errors import NotFound, NotPermitted, NotSupported, UsageError
+from backend.files.text import decode, printable
+from backend.kernel import Kernel
+from backend.placement.placement import unescape
+
+Version = Literal["v1", "v2"]
+ROOT = "/sys/fs/cgroup"
+MAX_CGROUPS = 65_536
+"""More are not read: the kernel has no more memory cgroups than that (MEM_CGROUP_ID_MAX), and a recording may have loops."""
+_MAX_PATH = 4096
+"""PATH_MAX: what lies deeper cannot be named in one system call."""
+_FORBIDDEN = (errno.EACCES, errno.EPERM)
+
+
+@dataclass(frozen=True, slots=True)
+class Hierarchy:
+    """A mounted tree of cgroups. `controllers`: v1: those it was mounted with; v2: those its root has
+    (cgroup.controllers). `prefix`: what the cpuset files start with, nothing where mounted with noprefix."""
+
+    version: Version
+    mount: str
+    controllers: frozenset[str]
+    prefix: str = "cpuset."
+
+    def directory(self, path: str) -> str:
+        """Where the files of a cgroup are. `path`: from the root of the hierarchy, `/` for the root itself."""
+        return f"{self.mount}{path.rstrip('/')}"
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """One cgroup. `path` from the root of its hierarchy; `depth` 0 for the root; `names`: the files and cgroups in it,
+    empty where it cannot be listed, and then `unread` says why."""
+
+    path: str
+    depth: int
+    names: frozenset[str]
+    unread: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.path.rpartition("/")[2]
+
+
+def parse_mounts(raw: bytes) -> list[tuple[str, str, frozenset[str]]]:
+    """/proc/self/mounts: the cgroup filesystems as (type, mount point, options). Other lines are left out, also those
+    that have no fields; never raises."""
+    out: list[tuple[str, str, frozenset[str]]] = []
+    for line in raw.split(b"\n"):
+        fields = line.split(b" ")
+        if len(fields) >= 4 and fields[2] in (b"cgroup", b"cgroup2", b"cpuset"):
+            options = frozenset(decode(fields[3]).split(","))
+            out.append((fields[2].decode("ascii"), decode(unescape(fields[1])).rstrip("/"), options))
+    return out
+
+
+def find_hierarchies(kernel: Kernel) -> list[Hierarchy]:
+    """The hierarchies there are, those below /sys/fs/cgroup first. Where no mounts can be read, as in a recording, they
+    are looked for below /sys/fs/cgroup. Raises NotSupported when there is none."""
+    mounts: list[tuple[str, str, frozenset[str]]] = []
+    for path in ("/proc/self/mounts", "/proc/mounts"):
+        with suppress(OSError):
+            mounts = parse_mounts(kernel.read(path))
+            break
+    found = [one for one in (_mounted(kernel, *mount) for mount in mounts) if one] or _probe(kernel)
+    if not found:
+        raise NotSupported(
+            f"no cgroups are mounted on {printable(kernel.name, 60) or 'this machine'}",
+            "mount -t cgroup2 none /sys/fs/cgroup mounts them"
+            if kernel.source == "live"
+            else "look at it with numatui ps",
+        )
+    return sorted(found, key=lambda one: not (one.mount + "/").startswith(ROOT + "/"))
+
+
+def hierarchy_of(kernel: Kernel, controller: str) -> Hierarchy:
+    """The hierarchy that has a controller (memory, cpuset). Raises NotSupported when none has."""
+    found = find_hierarchies(kernel)
+    for one in found:
+        if controller in one.controllers:
+            return one
+    versions = " and ".join(sorted({one.version for one in found}))
+    raise NotSupported(
+        f"the {controller} controller is in none of the mounted cgroup hierarchies ({versions})",
+        f"this kernel may lack it or have it off: look at /proc/cgroups and for cgroup_disable={controller} in /proc/cmdline"
+        if kernel.source == "live"
+        else "the emulated machine has it in cgroup v2 only"
+        if kernel.source == "demo"
+        else "the recording has no such files",
+    )
+
+
+def walk(kernel: Kernel, hierarchy: Hierarchy) -> Iterator[Directory]:
+    """All cgroups, parents before children, siblings by name; of any depth, without recursion. Those that vanish
+    meanwhile are left out. Raises NotFound, NotPermitted when the root itself cannot be listed, NotSupported for more
+    than MAX_CGROUPS."""
+    try:
+        names = frozenset(kernel.listdir(hierarchy.directory("/")))
+    except OSError as exc:
+        raise cgroup_error(kernel, "/", exc) from None
+    pending = [Directory("/", 0, names)]
+    count = 0
+    while pending:
+        one = pending.pop()
+        count += 1
+        if count > MAX_CGROUPS:
+            raise NotSupported(
+                f"there are more than {MAX_CGROUPS} cgroups below {printable(hierarchy.mount)}"
+            )
+        yield one
+        below = [_list(kernel, hierarchy, one, name) for name in sorted(one.names, reverse=True)]
+        pending += [child for child in below if child is not None]
+
+
+def read_file(kernel: Kernel, hierarchy: Hierarchy, directory: Directory, name: str) -> bytes | None:
+    """A file of a cgroup, or None where the cgroup has none, has vanished, or does not let it be read."""
+    if name not in directory.names:
+        return None
+    try:
+        return kernel.read(f"{hierarchy.directory(directory.path)}/{name}")
+    except OSError:
+        return None
+
+
+def members(kernel: Kernel, hierarchy: Hierarchy, path: str) -> list[int]:
+    """The processes that are directly in a cgroup, ascending; those that this pid namespace cannot name are left out, as
+    are those of a threaded cgroup (they are in the file of the cgroup whose threads they are). Raises NotFound,
+    NotPermitted."""
+    try:
+        raw = kernel.read(f"{hierarchy.directory(path)}/cgroup.procs")
+    except OSError as exc:
+        if exc.errno == errno.EOPNOTSUPP:
+            return []
+        raise cgroup_error(kernel, path, exc) from None
+    return parse_pids(raw)
+
+
+def parse_pids(raw: bytes) -> list[int]:
+    """cgroup.procs, tasks: one number a line, in no order, some twice, 0 for what cannot be named. Never raises."""
+    return sorted({int(word) for word in raw.split() if word.isdigit() and len(word) < 10 and int(word)})
+
+
+def parse_proc_cgroup(raw: bytes) -> list[tuple[frozenset[str], str]]:
+    """/proc/PID/cgroup: (controllers, path) a line; no controllers: cgroup v2. Never raises."""
+    out: list[tuple[frozenset[str], str]] = []
+    for line in raw.split(b"\n"):
+        fields = line.split(b":", 2)
+        if len(fields) == 3 and fields[2].startswith(b"/"):
+            controllers = frozenset(word for word in decode(fields[1]).split(",") if word)
+            out.append((controllers, decode(fields[2])))
+    return out
+
+
+def cgroup_of(kernel: Kernel, hierarchy: Hierarchy, pid: int, controller: str) -> str:
+    """The path of the cgroup that a process is in. Raises NotFound, also when it lies outside what is mounted here."""
+    try:
+        lines = parse_proc_cgroup(kernel.read(f"/proc/{pid}/cgroup"))
+    except OSError as exc:
+        from backend.process.process import process_error
+
+        raise process_error(kernel, pid, exc) from None
+    for controllers, path in lines:
+        wanted = controller in controllers if hierarchy.version == "v1" else not controllers
+        if not wanted:
+            continue
+        if path.endswith(" (deleted)"):
+            raise NotFound(f"the cgroup of process {pid} has been removed", "move the process into another")
+        if ".." not in path.split("/"):
+            return path
+    raise NotFound(
+        f"the cgroup of process {pid} is not below {printable(hierarchy.mount)}",
+        "it belongs to another cgroup namespace: run numatui outside of the container",
+    )
+
+
+def check_path(text: str, hierarchy: Hierarchy) -> str:
+    """A path that a user gave, without the mount point, without slashes at its ends. Raises UsageError for what cannot be
+    the path of a cgroup, and for what would lead out of the hierarchy."""
+    inside = text
+    if text == hierarchy.mount or text.startswith(hierarchy.mount + "/"):
+        inside = text[len(hierarchy.mount) :]
+    parts = [part for part in inside.split("/") if part]
+    if not text or "\0" in text or len(text) > _MAX_PATH:
+        raise UsageError(
+            f"'{printable(text, 60)}' is not the name of a cgroup", "numatui cpuset list has them"
+        )
+    if any(part in (".", "..") for part in parts):
+        raise UsageError(
+            f"'{printable(text, 60)}' leads out of where it starts",
+            "write the path from the root, without ..",
+        )
+    return "/" + "/".join(parts)
+
+
+def cgroup_error(kernel: Kernel, path: str, exc: OSError) -> NotFound | NotPermitted | NotSupported:
+    """What an errno on a cgroup's file means to a user."""
+    name = printable(path, 120)
+    if exc.errno in (errno.ENOENT, errno.ENODEV, errno.ENOTDIR):
+        return NotFound(f"there is no cgroup {name}", "it may have been removed meanwhile")
+    if exc.errno in _FORBIDDEN:
+        return NotPermitted(
+            f"the kernel does not let you at the cgroup {name}",
+            "run numatui as root, or have the cgroup delegated to you",
+        )
+    if exc.errno == errno.EROFS:
+        return NotSupported(
+            f"the cgroup {name} cannot be changed: its filesystem is read-only here",
+            "run numatui outside of the container" if kernel.source == "live" else "use --live or --demo",
+        )
+    return NotFound(f"the cgroup {name} cannot be read ({exc.strerror or exc})")
+
+
+def _mounted(kernel: Kernel, kind: str, mount: str, options: frozenset[str]) -> Hierarchy | None:
+    """A mounted hierarchy, unless it cannot be looked into: another one may lie over it."""
+    if kind == "cgroup2":
+        return _unified(kernel, mount)
+    try:
+        kernel.listdir(mount)
+    except OSError:
+        return None
+    if kind == "cpuset":
+        options |= {"cpuset", "noprefix"}
+    return Hierarchy("v1", mount, options, "" if "noprefix" in options else "cpuset.")
+
+
+def _unified(kernel: Kernel, mount: str) -> Hierarchy | None:
+    try:
+        controllers = decode(kernel.read(f"{mount}/cgroup.controllers")).split()
+    except OSError:
+        return None
+    return Hierarchy("v2", mount, frozenset(controllers))
+
+
+def _probe(kernel: Kernel) -> list[Hierarchy]:
+    """What lies below /sys/fs/cgroup as systemd mounts it: v2 there, or v1 in a folder a controller, with v2 in `unified`."""
+    whole = _unified(kernel, ROOT)
+    if whole is not None:
+        return [whole]
+    out: list[Hierarchy] = []
+    try:
+        names = sorted(kernel.listdir(ROOT))
+    except OSError:
+        return out
+    for name in names:
+        unified = _unified(kernel, f"{ROOT}/{name}")
+        if unified is not None:
+            out.append(unified)
+            continue
+        with suppress(OSError):
+            if "tasks" in kernel.listdir(f"{ROOT}/{name}"):
+                out.append(Hierarchy("v1", f"{ROOT}/{name}", frozenset(name.split(","))))
+    return out
+
+
+def _list(kernel: Kernel, hierarchy: Hierarchy, parent: Directory, name: str) -> Directory | None:
+    """The cgroup of this name, or None where it is a file, or nothing any more."""
+    path = f"{parent.path.rstrip('/')}/{name}"
+    full = hierarchy.directory(path)
+    if len(full.encode("utf-8", "surrogateescape")) >= _MAX_PATH:
+        return Directory(path, parent.depth + 1, frozenset(), "its path is longer than 4096 bytes")
+    try:
+        return Directory(path, parent.depth + 1, frozenset(kernel.listdir(full)))
+    except OSError as exc:
+        if exc.errno in _FORBIDDEN:
+            return Directory(path, parent.depth + 1, frozenset(), "no permission")
+        return None

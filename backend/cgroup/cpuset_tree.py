@@ -1,0 +1,202 @@
+"""Cpusets as they are: which nodes and CPUs each allows, and who is in it. cpuset(7), Documentation/admin-guide/cgroup-v2.rst
+and cgroup-v1/cpusets.rst."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from backend.cgroup.cgroup_names import label, unescape_unit
+from backend.cgroup.cgroups import Directory, Hierarchy, check_path, hierarchy_of, members, read_file, walk
+from backend.errors import NotFound, NotPermitted, NotSupported, ParseError, UsageError
+from backend.files.text import printable
+from backend.kernel import Kernel
+from backend.nodeset import CpuSet, NodeSet
+
+UNIT_SUFFIXES = (".service", ".slice", ".scope")
+"""Of the units of systemd that are cgroups."""
+_LEAST_ID = 6
+"""Digits of a container's id that are enough to name it, if only one starts so."""
+S = TypeVar("S", NodeSet, CpuSet)
+
+
+@dataclass(frozen=True, slots=True)
+class Cpuset:
+    """One cgroup as a cpuset. `mems`, `cpus`: as configured (v2: empty is what the parent has; the root has none there);
+    `effective_…`: what tasks may use. `own`: whether the cgroup is a cpuset at all; else the nearest above that is one
+    decides, and these are its values. `memory_migrate`: v1's flag, always true in v2. `controllers`: v2: what the
+    cgroups below can have (cgroup.subtree_control)."""
+
+    directory: Directory
+    own: bool
+    mems: NodeSet
+    cpus: CpuSet
+    effective_mems: NodeSet
+    effective_cpus: CpuSet
+    memory_migrate: bool = True
+    controllers: frozenset[str] = frozenset()
+
+    @property
+    def path(self) -> str:
+        return self.directory.path
+
+    @property
+    def parent(self) -> str:
+        """The path of the cgroup above; of the root the root."""
+        return parent_path(self.path)
+
+
+@dataclass(slots=True)
+class CpusetTree:
+    """All cgroups of the hierarchy that has the cpuset controller, by path, parents before children."""
+
+    hierarchy: Hierarchy
+    cpusets: dict[str, Cpuset] = field(default_factory=dict[str, Cpuset])
+    children: dict[str, list[Cpuset]] = field(default_factory=dict[str, list[Cpuset]])
+
+    def add(self, cpuset: Cpuset) -> None:
+        """One more, whose parent is there already."""
+        self.cpusets[cpuset.path] = cpuset
+        if cpuset.path != "/":
+            self.children.setdefault(cpuset.parent, []).append(cpuset)
+
+    def below(self, path: str) -> list[Cpuset]:
+        """The cgroup and all below it, parents first."""
+        return self._family(path, lambda _: True)
+
+    def deciding(self, path: str) -> Cpuset:
+        """The cpuset that confines the tasks of a cgroup: its own, or the nearest above. Raises NotFound."""
+        one = self.at(path)
+        while not one.own and one.path != "/":
+            one = self.at(one.parent)
+        return one
+
+    def at(self, path: str) -> Cpuset:
+        """Raises NotFound."""
+        if path not in self.cpusets:
+            raise NotFound(
+                f"there is no cgroup {printable(path, 120)}", "numatui cpuset list --all has those there are"
+            )
+        return self.cpusets[path]
+
+    def governed(self, path: str) -> list[Cpuset]:
+        """The cgroups whose tasks a cpuset confines: it and those below that are no cpusets of their own."""
+        return self._family(path, lambda one: not one.own)
+
+    def _family(self, path: str, wanted: Callable[[Cpuset], bool]) -> list[Cpuset]:
+        """The cgroup and those below it, parents first, as far as they are wanted."""
+        out: list[Cpuset] = []
+        pending = [self.at(path)]
+        while pending:
+            one = pending.pop()
+            out.append(one)
+            pending += [child for child in reversed(self.children.get(one.path, [])) if wanted(child)]
+        return out
+
+    def find(self, text: str) -> Cpuset:
+        """A cgroup by what a user calls it: its path, with the mount point or without; or a name that only one has: of a
+        unit (also without .service), or the start of a container's id. Raises UsageError, NotFound."""
+        path = check_path(text, self.hierarchy)
+        if path in self.cpusets:
+            return self.cpusets[path]
+        name = path[1:]
+        named = [] if "/" in name else [one for one in self.cpusets.values() if _is_called(one, name)]
+        if len(named) > 1:
+            there = ", ".join(printable(one.path, 80) for one in named[:3])
+            more = f" and {len(named) - 3} more" if len(named) > 3 else ""
+            raise UsageError(
+                f"{len(named)} cgroups are called {printable(name, 60)}: {there}{more}",
+                "give the path of one",
+            )
+        return named[0] if named else self.at(path)
+
+
+def read_cpusets(kernel: Kernel) -> CpusetTree:
+    """The whole tree. Raises NotSupported (no cgroups, no cpuset controller), NotPermitted."""
+    tree = CpusetTree(hierarchy_of(kernel, "cpuset"))
+    for directory in walk(kernel, tree.hierarchy):
+        above = tree.cpusets.get(parent_path(directory.path))
+        tree.add(read_cpuset(kernel, tree.hierarchy, directory, above))
+    return tree
+
+
+def read_cpuset(
+    kernel: Kernel, hierarchy: Hierarchy, directory: Directory, above: Cpuset | None = None
+) -> Cpuset:
+    """One cpuset; of a cgroup that has no cpuset files, what the one `above` has. Never raises."""
+
+    def ids(kind: type[S], which: str) -> S | None:
+        raw = read_file(kernel, hierarchy, directory, file_name(hierarchy, which))
+        try:
+            return None if raw is None else kind.parse_list(raw)
+        except ParseError:
+            return None
+
+    mems, cpus = ids(NodeSet, "mems"), ids(CpuSet, "cpus")
+    effective_mems, effective_cpus = ids(NodeSet, "effective_mems"), ids(CpuSet, "effective_cpus")
+    controllers = read_file(kernel, hierarchy, directory, "cgroup.subtree_control") or b""
+    migrate = read_file(kernel, hierarchy, directory, file_name(hierarchy, "memory_migrate"))
+    own = mems is not None or effective_mems is not None
+    if not own and above is not None:
+        effective_mems, effective_cpus = above.effective_mems, above.effective_cpus
+    return Cpuset(
+        directory,
+        own,
+        NodeSet() if mems is None else mems,
+        CpuSet() if cpus is None else cpus,
+        (mems or NodeSet()) if effective_mems is None else effective_mems,
+        (cpus or CpuSet()) if effective_cpus is None else effective_cpus,
+        hierarchy.version == "v2" or (migrate or b"0").strip() not in (b"", b"0"),
+        frozenset(controllers.decode("ascii", "replace").split()),
+    )
+
+
+def file_name(hierarchy: Hierarchy, which: str) -> str:
+    """The name of a cpuset's file (mems, cpus, effective_mems, effective_cpus, memory_migrate) in this version."""
+    if hierarchy.version == "v2" and which.startswith("effective_"):
+        return f"cpuset.{which.removeprefix('effective_')}.effective"
+    return f"{hierarchy.prefix}{which}"
+
+
+def pids_in(kernel: Kernel, tree: CpusetTree, path: str) -> list[int] | None:
+    """The processes that a cpuset confines, ascending: those in it and in the cgroups below that are no cpusets of their
+    own. None where it may not be asked."""
+    out: set[int] = set()
+    for one in tree.governed(path):
+        try:
+            out.update(members(kernel, tree.hierarchy, one.path))
+        except NotFound:
+            continue
+        except (NotPermitted, NotSupported):
+            return None
+    return sorted(out)
+
+
+def parent_path(path: str) -> str:
+    """`/a` of `/a/b`; `/` of `/a` and of `/`."""
+    return path.rpartition("/")[0] or "/"
+
+
+def above(path: str) -> str:
+    """As `parent_path`; nothing above the root."""
+    return "" if path == "/" else parent_path(path)
+
+
+def with_ancestors(paths: Iterable[str]) -> set[str]:
+    """These paths and all above them."""
+    out: set[str] = set()
+    for path in paths:
+        while path not in out:
+            out.add(path)
+            path = parent_path(path)
+    return out
+
+
+def _is_called(one: Cpuset, name: str) -> bool:
+    own = one.directory.name
+    plain = unescape_unit(own)
+    return (
+        name in (own, plain, *(plain.removesuffix(suffix) for suffix in UNIT_SUFFIXES))
+        or (len(name) >= _LEAST_ID and label(one.path).id.startswith(name))
+    )  # fmt: skip

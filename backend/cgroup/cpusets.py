@@ -1,0 +1,350 @@
+"""Change cpusets: what a change will move, the change, and what became of it.
+
+cgroup v2 moves pages at once when mems change or a process comes, v1 only where cpuset.memory_migrate is 1; both rewrite
+memory policies (kernel/cgroup/cpuset.c: update_nodemasks_hier(), cpuset_attach(), cpuset_migrate_mm()). Pages keep their
+relative positions by the rule of `backend.plan.remap`, those that other processes map too included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from backend.cgroup.cgroups import cgroup_of, members
+from backend.cgroup.cpuset_rules import check_mems, check_own, check_room_for_tasks, write_file
+from backend.cgroup.cpuset_tree import UNIT_SUFFIXES, Cpuset, CpusetTree, file_name, pids_in, read_cpusets
+from backend.errors import (
+    NotFound,
+    NotPermitted,
+    NotSupported,
+    NumatuiError,
+    ParseError,
+    UsageError,
+)  # fmt: skip
+from backend.files.text import printable
+from backend.kernel import Kernel
+from backend.machine.kernel_info import release
+from backend.machine.topology import Topology, read_topology
+from backend.nodeset import NodeSet
+from backend.placement.placement import read_placement, sum_by_node
+from backend.plan.plan import rule_of
+from backend.plan.remap import Move, landing, remap
+from backend.process.process import Process, read_process, still_the_same
+
+_NO_NODES = ("default", "local")
+
+
+@dataclass(frozen=True, slots=True)
+class Foretold:
+    """What a change does to one process. `old`, `new`: the nodes it may use before and after; `moves`: what the kernel
+    will do, in order, nothing where it moves no pages. `before`: bytes by node, None where they may not be read.
+    `policies`: those of its memory policies that name nodes: the kernel rewrites them."""
+
+    process: Process
+    cpuset: str
+    old: NodeSet
+    new: NodeSet
+    moves: tuple[Move, ...]
+    before: dict[int, int] | None
+    policies: tuple[str, ...] = ()
+
+    @property
+    def after(self) -> dict[int, int] | None:
+        """Bytes by node when all has moved."""
+        if self.before is None:
+            return None
+        return sum_by_node({landing(self.moves, node): amount} for node, amount in self.before.items())
+
+    @property
+    def ways(self) -> dict[tuple[int, int], int]:
+        """(from, to) → bytes, of those that move."""
+        ends = {node: (landing(self.moves, node), amount) for node, amount in (self.before or {}).items()}
+        return {(node, end): amount for node, (end, amount) in ends.items() if amount and end != node}
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """New mems for a cpuset (`mems`), or processes that come into it (`mems` is None). `memory_migrate`: what v1's flag
+    is set to first, None: left as it is. `effective`: the mems it will have then. `notes`: what else there is to know."""
+
+    path: str
+    version: str
+    mems: NodeSet | None
+    memory_migrate: bool | None
+    effective: NodeSet
+    processes: tuple[Foretold, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def bytes(self) -> int:
+        """How much moves at most: what several processes map is counted for each."""
+        return sum(sum(one.ways.values()) for one in self.processes)
+
+
+@dataclass(frozen=True, slots=True)
+class Landed:
+    """What became of one process: `foretold.before` and `after` are both read from the kernel, bytes by node (`after` is
+    None when it has ended or may not be read); `left`: node → bytes that were to leave it and have not."""
+
+    foretold: Foretold
+    after: dict[int, int] | None
+    left: dict[int, int]
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """`effective`: the cpuset's mems as the kernel says them afterwards. `errors`: processes that did not come."""
+
+    change: Change
+    effective: NodeSet
+    processes: tuple[Landed, ...]
+    errors: tuple[NumatuiError, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        return not self.errors and not any(one.left for one in self.processes)
+
+
+def foretell_mems(kernel: Kernel, name: str, mems: NodeSet, memory_migrate: bool | None = None) -> Change:
+    """What new mems will do. `name`: as `CpusetTree.find` takes it. Raises UsageError, NotFound (no such cgroup or node),
+    NotSupported (no cpuset there), NotPermitted: what the kernel would refuse, and what it would accept and ignore."""
+    tree, topology = read_cpusets(kernel), read_topology(kernel)
+    cpuset = tree.find(name)
+    check_own(tree, cpuset)
+    check_mems(tree, cpuset, mems, topology)
+    migrate = _migrates(tree, cpuset, memory_migrate)
+    effective: dict[str, NodeSet] = {}
+    affected: list[Foretold] = []
+    for one in tree.below(cpuset.path):
+        if not one.own:
+            continue
+        above = tree.deciding(one.parent)
+        have = effective.get(above.path, above.effective_mems)
+        wanted = mems if one is cpuset else one.mems
+        effective[one.path] = wanted & have or (have if tree.hierarchy.version == "v2" else wanted & have)
+        if effective[one.path] == one.effective_mems:
+            continue
+        old = _online(tree, one, {}, topology)
+        new = _online(tree, one, effective, topology)
+        for pid in pids_in(kernel, tree, one.path) or ():
+            with suppress(NotFound, ParseError):
+                affected.append(_foretell(kernel, pid, one, old, new, migrate))
+    return _change(tree, cpuset, mems, memory_migrate, effective[cpuset.path], affected, topology)
+
+
+def foretell_attach(
+    kernel: Kernel, name: str, pids: Sequence[int], memory_migrate: bool | None = None
+) -> Change:
+    """What happens to processes that come into a cpuset. Raises as `foretell_mems`."""
+    tree, topology = read_cpusets(kernel), read_topology(kernel)
+    cpuset = tree.find(name)
+    check_own(tree, cpuset)
+    check_room_for_tasks(tree, cpuset)
+    migrate = _migrates(tree, cpuset, memory_migrate)
+    new = _online(tree, cpuset, {}, topology)
+    coming: list[Foretold] = []
+    left: set[str] = set()
+    for pid in dict.fromkeys(pids):
+        path = cgroup_of(kernel, tree.hierarchy, pid, "cpuset")
+        old = _online(tree, tree.deciding(path), {}, topology)
+        process = read_process(kernel, pid)
+        if process.is_kernel_thread:
+            raise NotSupported(
+                f"{pid} is a kernel thread: it stays where the kernel put it", "choose a process"
+            )
+        coming.append(_foretell(kernel, pid, cpuset, old, new, migrate))
+        left |= {path} - {cpuset.path}
+    change = _change(tree, cpuset, None, memory_migrate, cpuset.effective_mems, coming, topology)
+    if left and tree.hierarchy.version == "v2":
+        text = f"in v2 that also leaves the other limits of {', '.join(printable(one, 80) for one in sorted(left))}; memory stays charged there"
+        change = replace(change, notes=(*change.notes, text))
+    return change
+
+
+def apply(kernel: Kernel, change: Change) -> Result:
+    """Do what was foretold, and read again. Processes that came in meanwhile are moved and reported too. Raises what
+    `foretell_mems` and `foretell_attach` raise, and NumatuiError when the kernel refuses."""
+    if change.mems is not None:
+        return set_mems(kernel, change.path, change.mems, change.memory_migrate)
+    tree = read_cpusets(kernel)
+    return _attach(kernel, tree, tree.at(change.path), change)
+
+
+def set_mems(kernel: Kernel, name: str, mems: NodeSet, memory_migrate: bool | None = None) -> Result:
+    """Give a cpuset new mems, and read again what became of its processes. Raises as `apply`."""
+    change = foretell_mems(kernel, name, mems, memory_migrate)
+    tree = read_cpusets(kernel)
+    cpuset = tree.at(change.path)
+    _set_flag(kernel, tree, cpuset, change)
+    write_file(kernel, tree, cpuset, file_name(tree.hierarchy, "mems"), f"{mems}\n")
+    landed = tuple(_landed(kernel, one) for one in change.processes)
+    return Result(change, read_cpusets(kernel).at(change.path).effective_mems, landed)
+
+
+@dataclass(frozen=True, slots=True)
+class Sharing:
+    """The cpuset that confines a process, and the other processes that a change of it concerns, ascending by pid.
+    `is_root`: it is the root, whose mems cannot be changed."""
+
+    path: str
+    mems: NodeSet
+    is_root: bool
+    others: tuple[Process, ...]
+
+
+def sharing(kernel: Kernel, process: Process) -> Sharing:
+    """Whom confining a process would confine too. Raises NotFound, NotSupported, NotPermitted."""
+    tree = read_cpusets(kernel)
+    cpuset = tree.deciding(cgroup_of(kernel, tree.hierarchy, process.pid, "cpuset"))
+    pids: set[int] = set()
+    for one in tree.below(cpuset.path):
+        with suppress(NotFound):
+            pids.update(members(kernel, tree.hierarchy, one.path))
+    others: list[Process] = []
+    for pid in sorted(pids - {process.pid}):
+        with suppress(NotFound, NotPermitted, ParseError):
+            other = read_process(kernel, pid)
+            if not other.is_kernel_thread:
+                others.append(other)
+    return Sharing(cpuset.path, cpuset.effective_mems, cpuset.path == "/", tuple(others))
+
+
+def confine(kernel: Kernel, process: Process, targets: NodeSet) -> Result:
+    """Give the cpuset that a process is in these mems, for all that are in it: see `sharing` first. Its new pages and its
+    policies follow, and pages on other nodes, as `foretell_mems` says. Raises as `apply`; UsageError for the root."""
+    tree = read_cpusets(kernel)
+    cpuset = tree.deciding(cgroup_of(kernel, tree.hierarchy, process.pid, "cpuset"))
+    still_the_same(kernel, process.identity)
+    return set_mems(kernel, cpuset.path, targets)
+
+
+def _attach(kernel: Kernel, tree: CpusetTree, cpuset: Cpuset, change: Change) -> Result:
+    """One process after the other: what one cannot be done for does not keep the others from it."""
+    _set_flag(kernel, tree, cpuset, change)
+    landed: list[Landed] = []
+    errors: list[NumatuiError] = []
+    name = "cgroup.procs" if "cgroup.procs" in cpuset.directory.names else "tasks"
+    for one in change.processes:
+        pid = one.process.pid
+        try:
+            before = _placed(kernel, pid)
+            still_the_same(kernel, one.process.identity)
+            write_file(kernel, tree, cpuset, name, f"{pid}\n", pid)
+        except NumatuiError as exc:
+            errors.append(exc)
+            continue
+        landed.append(_landed(kernel, replace(one, before=before)))
+        if cgroup_of(kernel, tree.hierarchy, pid, "cpuset") != cpuset.path:
+            errors.append(
+                NumatuiError(f"process {pid} is not in {printable(cpuset.path, 80)}", "something moved it on")
+            )
+    if errors and not landed:
+        raise errors[0]
+    return Result(change, read_cpusets(kernel).at(change.path).effective_mems, tuple(landed), tuple(errors))
+
+
+def _migrates(tree: CpusetTree, cpuset: Cpuset, memory_migrate: bool | None) -> bool:
+    """Whether pages will move. Raises UsageError for what v2 does not have."""
+    if tree.hierarchy.version == "v2" and memory_migrate is False:
+        raise UsageError("cgroup v2 always moves pages", "leave --no-memory-migrate out")
+    return cpuset.memory_migrate if memory_migrate is None else memory_migrate
+
+
+def _online(tree: CpusetTree, cpuset: Cpuset, effective: dict[str, NodeSet], topology: Topology) -> NodeSet:
+    """guarantee_online_mems(): the nodes with memory among its own; when there are none, among those of the nearest above
+    that has some. `effective`: what changes, by path."""
+    while True:
+        found = effective.get(cpuset.path, cpuset.effective_mems) & topology.memory_ids
+        if found or cpuset.path == "/":
+            return found or topology.memory_ids
+        cpuset = tree.at(cpuset.parent)
+
+
+def _foretell(
+    kernel: Kernel, pid: int, cpuset: Cpuset, old: NodeSet, new: NodeSet, migrate: bool
+) -> Foretold:
+    moves = remap(old, new, rule_of(release(kernel))) if migrate and old != new else ()
+    process = read_process(kernel, pid)
+    if process.is_kernel_thread:
+        raise NotFound(f"{pid} is a kernel thread")
+    try:
+        placement = read_placement(kernel, pid)
+    except NotPermitted:
+        return Foretold(process, cpuset.path, old, new, moves, None)
+    policies = tuple(one for one in placement.policies if one.partition("=")[0] not in _NO_NODES)
+    return Foretold(process, cpuset.path, old, new, moves, placement.bytes_by_node, policies)
+
+
+def _change(
+    tree: CpusetTree,
+    cpuset: Cpuset,
+    mems: NodeSet | None,
+    memory_migrate: bool | None,
+    effective: NodeSet,
+    processes: Iterable[Foretold],
+    topology: Topology,
+) -> Change:
+    change = Change(cpuset.path, tree.hierarchy.version, mems, memory_migrate, effective, tuple(processes))
+    notes: list[str] = []
+    changed = [one for one in change.processes if one.old != one.new]
+    if changed and not _migrates(tree, cpuset, memory_migrate):
+        notes.append("cpuset.memory_migrate is 0: pages stay where they are (--memory-migrate moves them)")
+    if any(one.before is None for one in changed):
+        notes.append("? = other users' processes: run as root to see what moves of them")
+    policies = sorted({policy for one in changed for policy in one.policies})
+    if policies:
+        more = f" and {len(policies) - 3} more" if len(policies) > 3 else ""
+        notes.append(
+            f"memory policies follow to the new nodes: {', '.join(map(printable, policies[:3]))}{more}"
+        )
+    unit = cpuset.directory.name
+    if mems and unit.endswith(UNIT_SUFFIXES) and tree.hierarchy.version == "v2":
+        notes.append(
+            f"systemd may write it again: systemctl set-property '{printable(unit, 300)}' AllowedMemoryNodes={mems} keeps it"
+        )
+    incoming: dict[int, int] = {}
+    for one in change.processes:
+        for (source, target), amount in one.ways.items():
+            incoming[target] = incoming.get(target, 0) + amount
+            incoming[source] = incoming.get(source, 0) - amount
+    notes += [
+        f"node {node.id} has less room than comes: what does not fit stays"
+        for node in topology.nodes
+        if incoming.get(node.id, 0) > node.free
+    ]
+    return replace(change, notes=tuple(notes))
+
+
+def _set_flag(kernel: Kernel, tree: CpusetTree, cpuset: Cpuset, change: Change) -> None:
+    """v1's memory_migrate, where it is to be another."""
+    if change.memory_migrate is not None and change.memory_migrate != cpuset.memory_migrate:
+        name = file_name(tree.hierarchy, "memory_migrate")
+        write_file(kernel, tree, cpuset, name, f"{int(change.memory_migrate)}\n")
+
+
+def _placed(kernel: Kernel, pid: int) -> dict[int, int] | None:
+    """Bytes by node, None where they may not be read. Raises NotFound."""
+    try:
+        return read_placement(kernel, pid).bytes_by_node
+    except NotPermitted:
+        return None
+
+
+def _landed(kernel: Kernel, foretold: Foretold) -> Landed:
+    """Read one process again."""
+    try:
+        after = _placed(kernel, foretold.process.pid)
+        still_the_same(kernel, foretold.process.identity)
+    except NumatuiError as exc:
+        return Landed(foretold, None, {}, exc.what)
+    meant = foretold.after
+    left: dict[int, int] = {}
+    for source, _ in foretold.ways if after is not None and meant is not None else ():
+        stayed = min(
+            (after or {}).get(source, 0) - (meant or {}).get(source, 0), (foretold.before or {})[source]
+        )
+        if stayed > 0:
+            left[source] = stayed
+    return Landed(foretold, after, left)

@@ -1,0 +1,67 @@
+"""A process that is held fast for a job: it can never be mistaken for another one, nor for another program in it."""
+
+from __future__ import annotations
+
+import errno
+
+from backend.errors import NotFound, NotSupported, os_error
+from backend.kernel import Kernel
+from backend.process.process import UNTOLD, Process, process_error, still_the_same
+
+
+class NewProgram(NotFound):
+    """The process has called exec: its memory is another program's."""
+
+
+class HeldProcess:
+    """Raises NotSupported for kernel threads, NotFound for what has ended, NotPermitted."""
+
+    def __init__(self, kernel: Kernel, process: Process) -> None:
+        self.kernel, self.process = kernel, process
+        self.pid = process.pid
+        if process.is_kernel_thread:
+            raise NotSupported(
+                f"{self.pid} is a kernel thread: it has no memory of its own", "choose a process"
+            )
+        self._fd = -1
+        if kernel.capabilities()["pidfd"].available:
+            try:
+                self._fd = kernel.pidfd_open(self.pid)
+            except OSError as exc:
+                raise process_error(kernel, self.pid, exc) from None
+        try:
+            self.program = still_the_same(kernel, process.identity).program
+        except BaseException:
+            self.close()
+            raise
+
+    def check(self) -> None:
+        """Right before every call: raises NotFound when it has ended. Its pid cannot be another's as long as it has not."""
+        if self._fd < 0:
+            self.check_program()
+        elif not self.kernel.pidfd_alive(self._fd):
+            raise NotFound(
+                f"process {self.pid} ended while its pages were moved", "what had moved went with it"
+            )
+
+    def check_program(self) -> None:
+        """Raises NotFound when it has ended, NewProgram after an exec, NotPermitted when it may no longer be looked at: it
+        has become another user's, or does not want to be."""
+        program = still_the_same(self.kernel, self.process.identity).program
+        self.check_told(program, self.program)
+        if program != self.program:
+            raise NewProgram(
+                f"process {self.pid} has started another program while its pages were moved",
+                "what had moved went with the old one: look at it with numatui show",
+            )
+
+    def check_told(self, program: tuple[int, int], known: tuple[int, int]) -> None:
+        """Raises NotPermitted where the kernel does not tell the program, and has told it before."""
+        if program == UNTOLD != known:
+            raise process_error(self.kernel, self.pid, os_error(errno.EACCES))
+
+    def close(self) -> None:
+        """Let go of it."""
+        if self._fd >= 0:
+            self.kernel.pidfd_close(self._fd)
+            self._fd = -1

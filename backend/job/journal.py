@@ -1,0 +1,199 @@
+"""The journal of a migration: written ahead and synced, private, so that an interrupted one can be taken back.
+
+One file a job, JSON lines: a head (who, what, how), a line for each chunk before its pages move (which pages are where
+now, as runs of addresses), one after it, and an end. The file is locked as long as its job runs: one that is neither
+locked nor has an end was interrupted.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import secrets
+import stat
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from backend.errors import NumatuiError
+from backend.plan.remap import Move
+
+Runs = list[tuple[int, int]]
+"""(first address, number of pages): pages of one size, one after the other."""
+VERSION = 2
+KEEP = 500
+"""So many ended jobs are kept, the newest."""
+
+
+def state_dir() -> Path:
+    """Where jobs are kept: `$XDG_STATE_HOME/numatui/jobs`, as platformdirs has it."""
+    from platformdirs import user_state_path
+
+    return user_state_path("numatui", appauthor=False) / "jobs"
+
+
+class Journal:
+    """One job's file. Opening it writes and syncs the head: when that fails, nothing has moved yet. Several threads may
+    write to it."""
+
+    def __init__(self, directory: Path, head: dict[str, Any]) -> None:
+        """Raises NumatuiError: directory not private, disk full, not writable; another job is at work on the process."""
+        make_private(directory)
+        self.job = (
+            f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{head.get('pid', 0)}-{secrets.token_hex(3)}"
+        )
+        self.path = directory / f"{self.job}.jsonl"
+        self._lock = threading.Lock()
+        self._chunks = 0
+        with _Turn(directory):
+            _refuse_second(directory, head)
+            try:
+                self._fd = os.open(
+                    self.path,
+                    os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC,
+                    0o600,
+                )
+            except OSError as exc:
+                raise _cannot_write(directory, exc) from None
+            try:
+                fcntl.flock(self._fd, fcntl.LOCK_EX)
+                self._append({"numatui-journal": VERSION, "job": self.job, "at": time.time(), **head})
+                sync_directory(directory)
+            except BaseException as exc:
+                os.close(self._fd)
+                with suppress(OSError):
+                    self.path.unlink(missing_ok=True)
+                if isinstance(exc, OSError):
+                    raise _cannot_write(directory, exc) from None
+                raise
+
+    def before(self, move: Move, page_size: int, runs: Runs, shared: bool = False) -> int:
+        """These pages are about to move, also those that others map if `shared`. On disk when this returns, with the
+        chunk's number."""
+        with self._lock:
+            self._chunks += 1
+            number = self._chunks
+            self._append(
+                {
+                    "chunk": number,
+                    "from": move.source,
+                    "to": move.target,
+                    "page_size": page_size,
+                    **({"shared": True} if shared else {}),
+                    "runs": runs,
+                }
+            )
+        return number
+
+    def after(self, chunk: int, moved: int, left: Runs | None = None) -> None:
+        """How many pages of the chunk moved, and which did not. Not synced: the next chunk's line takes it along."""
+        with self._lock:
+            self._append({"after": chunk, "moved": moved, **({"left": left} if left else {})}, sync=False)
+
+    def end(self, how: str, **facts: Any) -> None:
+        """`done`, `partly`, `cancelled`, `failed`."""
+        try:
+            with self._lock:
+                self._append({"end": how, "at": time.time(), **facts})
+        finally:
+            os.close(self._fd)
+
+    def _append(self, record: dict[str, Any], sync: bool = True) -> None:
+        """A line that could not be written whole is taken away again, or what follows could not be read."""
+        end = os.fstat(self._fd).st_size
+        try:
+            append_line(self._fd, record, sync)
+        except OSError as exc:
+            with suppress(OSError):
+                os.ftruncate(self._fd, end)
+            raise _cannot_write(self.path.parent, exc) from None
+
+
+def append_line(fd: int, record: dict[str, Any], sync: bool = True) -> None:
+    """One record, whole; on disk when this returns if `sync`. Raises OSError."""
+    line = (json.dumps(record, separators=(",", ":")) + "\n").encode()
+    while line:
+        line = line[os.write(fd, line) :]
+    if sync:
+        os.fdatasync(fd)
+
+
+def is_locked(fd: int) -> bool:
+    """Whether the job of this journal is at work."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as exc:
+        return exc.errno in (errno.EWOULDBLOCK, errno.EACCES)
+    fcntl.flock(fd, fcntl.LOCK_UN)
+    return False
+
+
+class _Turn:
+    """Held while a job begins, so that two that begin at once see each other."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def __enter__(self) -> None:
+        try:
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            self.fd = os.open(self.directory / ".lock", flags, 0o600)
+            fcntl.flock(self.fd, fcntl.LOCK_EX)
+        except OSError as exc:
+            raise _cannot_write(self.directory, exc) from None
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self.fd)
+
+
+def _refuse_second(directory: Path, head: dict[str, Any]) -> None:
+    """Raises NumatuiError when another job is at work on the same process."""
+    pid = str(head.get("pid", 0))
+    for path in directory.glob(f"*-{pid}-*.jsonl"):
+        if path.stem.split("-")[-2] != pid:
+            continue
+        with suppress(OSError):
+            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            try:
+                if is_locked(fd):
+                    raise NumatuiError(
+                        f"process {pid} is being moved already, by job {path.stem}",
+                        "wait until that has ended, or stop it: numatui jobs",
+                    )
+            finally:
+                os.close(fd)
+
+
+def make_private(directory: Path) -> None:
+    """A folder of the user's own that nobody else can enter. Raises NumatuiError."""
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(mode=0o700, exist_ok=True)
+        facts = os.lstat(directory)
+        if stat.S_ISDIR(facts.st_mode) and facts.st_uid == os.geteuid() and facts.st_mode & 0o077:
+            os.chmod(directory, 0o700)
+    except OSError as exc:
+        raise _cannot_write(directory, exc) from None
+    if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.geteuid():
+        raise NumatuiError(f"{directory} is not a folder of yours", "remove it: numatui makes its own")
+
+
+def sync_directory(directory: Path) -> None:
+    """The names in it are on disk when this returns."""
+    fd = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _cannot_write(directory: Path, exc: OSError) -> NumatuiError:
+    why = "the disk is full" if exc.errno in (errno.ENOSPC, errno.EDQUOT) else exc.strerror or str(exc)
+    return NumatuiError(
+        f"the journal in {directory} cannot be written ({why}): nothing more is moved",
+        "make room there, or set XDG_STATE_HOME to another folder",
+    )

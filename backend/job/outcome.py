@@ -1,0 +1,85 @@
+"""What became of a migration: how far it is, what moved, and the reason of everything that did not."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import Literal
+
+from backend.process.process import Process
+
+Reason = Literal[
+    "shared", "busy", "no-room", "gone", "hidden", "unmovable", "returned", "unlocated",
+    "process-ended", "new-program", "elsewhere", "cancelled", "stopped", "refused",
+]  # fmt: skip
+REASONS: dict[Reason, str] = {
+    "shared": "mapped by other processes too (--all moves them)",
+    "busy": "held by somebody: I/O, a pipe, a device",
+    "no-room": "no room on the target node",
+    "gone": "no longer there when their turn came: unmapped, swapped out, or moved by something else",
+    "hidden": "hidden from move_pages by NUMA balancing",
+    "unmovable": "the kernel cannot move them",
+    "returned": "on a source node again: something else moved them back",
+    "unlocated": "their mapping changed while it was read",
+    "process-ended": "the process ended meanwhile",
+    "new-program": "the process started another program meanwhile: its memory is new",
+    "elsewhere": "somewhere else by now: swapped out, unmapped, or moved on",
+    "cancelled": "not come to before it was cancelled",
+    "stopped": "not come to before the job stopped",
+    "refused": "the kernel refused",
+}
+Called = Literal["move_pages", "migrate_pages"]
+Used = Literal["move_pages", "migrate_pages", "move_pages+migrate_pages"]
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a job is. Bytes; nanoseconds of the kernel's clock. `left`: bytes by reason, so far. `workers`: threads that
+    make calls at the moment. Several of them write here, under `lock`."""
+
+    total: int
+    done: int = 0
+    moved: int = 0
+    elapsed: int = 0
+    worst_call: int = 0
+    workers: int = 1
+    left: dict[Reason, int] = field(default_factory=dict[Reason, int])
+    lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+
+    def leave(self, reason: Reason, amount: int) -> None:
+        """So many bytes do not move, for this reason."""
+        if amount > 0:
+            with self.lock:
+                self.left[reason] = self.left.get(reason, 0) + amount
+
+    @property
+    def explained(self) -> int:
+        """Bytes that have a reason."""
+        return sum(self.left.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one process's job. `moved` and `left` are bytes; `before` and `after` bytes by node, both read
+    from the kernel independently of what its calls answered (`after` is empty when the process has ended). `appeared`:
+    bytes that are new on source nodes since the start, allocated by the process meanwhile. `swapped`: bytes in swap, which
+    no call moves. `workers`: the most threads that made calls at a time."""
+
+    job: str
+    process: Process
+    method: Used
+    before: dict[int, int]
+    after: dict[int, int]
+    moved: int
+    left: dict[Reason, int]
+    elapsed: int
+    worst_call: int
+    cancelled: bool = False
+    error: str = ""
+    appeared: int = 0
+    swapped: int = 0
+    workers: int = 1
+
+    @property
+    def complete(self) -> bool:
+        return not self.left and not self.cancelled and not self.error

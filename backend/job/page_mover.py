@@ -1,0 +1,333 @@
+"""Moving pages by move_pages(2): chunk after chunk, each journaled ahead, in batches that keep to a time budget, by several
+workers side by side, until every page has moved or has a reason."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backend.errors import NumatuiError
+from backend.job.job_run import JobRun
+from backend.job.outcome import Reason
+from backend.job.page_calls import UNTOUCHED, Statuses, call_move_pages, query, refusal
+from backend.job.worker_pool import Crew, allowed_cpus
+from backend.kernel import MoveFlag
+from backend.machine.kernel_info import balancing
+from backend.nodeset import NodeSet
+from backend.placement.pagemap import Addresses, PageMap, runs_of
+from backend.plan.remap import Move
+from backend.process.process import process_error
+
+_HUGE = 2 << 20
+_SMALLEST, _FIRST, _LARGEST = 256 << 10, 4 << 20, 32 << 20
+"""Bytes of a batch."""
+_WINDOW = 16 << 20
+"""Bytes that one worker takes at a time."""
+_STUCK = 16
+"""Calls without progress on one batch after which all the rest of it counts as busy."""
+
+
+class GaveUp(Exception):
+    """The kernel gave up on a move: no room on the target (`errno` ENOMEM), or what the text says."""
+
+    def __init__(self, number: int, text: str = "") -> None:
+        super().__init__(text)
+        self.errno = number
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Pages of one size that are on the source node of a move now, ascending. `led`: which of them move along with one
+    before them, if they are what they look like: parts of a transparent huge page."""
+
+    move: Move
+    page_size: int
+    addresses: Addresses
+    led: NDArray[np.bool_]
+
+
+@dataclass(slots=True, eq=False)
+class _Journaled:
+    """A chunk that is on disk. `arrived`: which of its pages have moved; `windows`: parts that are still to be done;
+    `unsure`: calls of which it is not known what they did."""
+
+    chunk: Chunk
+    number: int
+    arrived: NDArray[np.bool_]
+    windows: int
+    unsure: int = 0
+
+
+class PageMover:
+    """The calls of one job. `run.check` is called right before every call, by any worker; `run.held.check_program` before
+    every chunk; `run.report` is told the nanoseconds of each call that moved something."""
+
+    def __init__(self, run: JobRun) -> None:
+        kernel, options = run.kernel, run.options
+        self.kernel, self.pid, self.options, self.limit = kernel, run.held.pid, options, run.limit
+        self.journal, self.progress, self.cancel = run.journal, run.progress, run.cancel
+        self.check, self.report, self.check_program = run.check, run.report, run.held.check_program
+        self.frames, self.balancing = run.pages.frames, balancing(kernel)
+        self.flags = int(MoveFlag.MOVE_ALL if options.move_all else MoveFlag.MOVE)
+        self.largest = self.limit.largest(_LARGEST)
+        self.batch = min(_FIRST, self.largest)
+        """Bytes."""
+        self.hidden = 0
+        """Bytes that NUMA balancing hid from the calls."""
+        self.most_workers = 1
+        self._open: list[_Journaled] = []
+        self._crew = Crew(self._window, self._workers(), allowed_cpus(kernel), kernel.clock)
+
+    def _workers(self) -> int | None:
+        """Threads only where calls really run side by side; else everything is done where it is asked for."""
+        if self.options.workers is not None:
+            return self.options.workers if self.options.workers > 1 or self.kernel.source == "live" else 0
+        return None if self.kernel.source == "live" else 0
+
+    def carry(self, chunks: Iterable[Chunk]) -> None:
+        """All pages of the chunks; returns when that is done. Raises GaveUp (no room on the target, or the call was
+        refused), NotFound, NotPermitted, what `check` raises; what had been begun is then finished."""
+        errors: list[BaseException] = []
+        try:
+            for chunk in _gathered(chunks):
+                self._chunk(chunk)
+        except BaseException as exc:
+            errors.append(exc)
+        while True:
+            try:
+                self._crew.drain()
+                break
+            except BaseException as exc:
+                errors.append(exc)
+        try:
+            for journaled in [*self._open]:
+                self._note(journaled)
+        except NumatuiError as exc:
+            errors.append(exc)
+        self._open.clear()
+        if errors:
+            raise next((one for one in errors if not isinstance(one, GaveUp)), errors[0])
+
+    def close(self) -> None:
+        """End the workers."""
+        self._crew.close()
+
+    def _chunk(self, chunk: Chunk) -> None:
+        """Neither a chunk nor a batch cuts a transparent huge page in two: the kernel moves it whole, so all of it has to
+        be asked for and journaled before."""
+        self.check()
+        self.check_program()
+        addresses, size = chunk.addresses, chunk.page_size
+        window = max(1, min(_WINDOW, self.largest) // size)
+        ends: list[int] = []
+        position = 0
+        while position < len(addresses):
+            position = end_of_window(addresses, position + window)
+            ends.append(position)
+        shared = self.flags == MoveFlag.MOVE_ALL
+        number = self.journal.before(chunk.move, size, runs_of(addresses, size), shared)
+        journaled = _Journaled(chunk, number, np.zeros(len(addresses), np.bool_), len(ends))
+        with self.progress.lock:
+            self._open.append(journaled)
+        for start, end in zip([0, *ends], ends, strict=False):
+            self._crew.give((journaled, start, end))
+
+    def _window(self, piece: tuple[_Journaled, int, int]) -> int:
+        journaled, position, end = piece
+        addresses, size = journaled.chunk.addresses, journaled.chunk.page_size
+        amount = (end - position) * size
+        try:
+            while position < end:
+                full = max(1, self.batch // size)
+                stop = min(end, end_of_window(addresses, position + full))
+                self._batch(journaled, position, stop, may_grow=stop - position >= full)
+                with self.progress.lock:
+                    self.progress.done += (stop - position) * size
+                position = stop
+        finally:
+            with self.progress.lock:
+                self.most_workers = max(self.most_workers, self._crew.workers)
+                journaled.windows -= 1
+                finished = journaled.windows == 0
+            if finished:
+                self._note(journaled)
+        return amount
+
+    def _note(self, journaled: _Journaled) -> None:
+        """Which pages of a chunk have moved and which have not, where that is known."""
+        with self.progress.lock:
+            if journaled not in self._open:
+                return
+            self._open.remove(journaled)
+        if not journaled.unsure:
+            gone = journaled.chunk.addresses[~journaled.arrived]
+            moved = len(journaled.arrived) - len(gone)
+            self.journal.after(journaled.number, moved, runs_of(gone, journaled.chunk.page_size))
+
+    def _batch(self, journaled: _Journaled, start: int, stop: int, may_grow: bool) -> None:
+        """Move pages until each has moved or has a reason. Those that are led are not asked for: they are looked for
+        afterwards. A call that gives up part-way leaves statuses untouched: then the kernel is asked where the pages are,
+        and those still on the source are tried again. A call without any progress gave up at its first page."""
+        move, page_size = journaled.chunk.move, journaled.chunk.page_size
+        at = np.arange(start, stop)
+        led = journaled.chunk.led[start:stop]
+        stuck = 0
+        while len(at):
+            wanted = journaled.chunk.addresses[at]
+            self.check()
+            with self.progress.lock:
+                journaled.unsure += 1
+            began = self.kernel.clock()
+            status, gave_up = self._move(wanted, led, move.target)
+            took = self.kernel.clock() - began
+            if led.any():
+                status[led] = self._found(wanted[led])
+            again = np.zeros(len(at), np.bool_)
+            if (status != move.target).any():
+                unknown = status == UNTOUCHED
+                if unknown.any():
+                    status[unknown] = self._where(wanted[unknown])
+                self._look_again(wanted, status, move.target)
+                again = (unknown | led) & (status == move.source)
+            arrived = status == move.target
+            journaled.arrived[at[arrived]] = True
+            amount = int(np.count_nonzero(arrived)) * page_size
+            with self.progress.lock:
+                journaled.unsure -= 1
+                self.progress.moved += amount
+                self.progress.workers = self._crew.workers
+            out = ~arrived & ~again
+            if out.any():
+                self._leave(wanted[out], status[out], page_size)
+            self.report(took)
+            if may_grow or took > self.options.budget:
+                self._adapt(took, len(at) * page_size)
+            self.limit.spend(amount, self.cancel)
+            if gave_up:
+                raise gave_up
+            if again.all():
+                stuck += 1
+                first = 1 if stuck < _STUCK else len(at)
+                self.progress.leave("busy", page_size * first)
+                at = at[first:]
+            else:
+                at = at[again]
+            led = np.zeros(len(at), np.bool_)
+
+    def _look_again(self, wanted: Addresses, status: Statuses, target: int) -> None:
+        """The second small page of a transparent huge page answers EBUSY because the first has taken the whole along
+        (do_pages_move() isolates it, then cannot isolate it again), that of a hugetlb page EACCES: those that are there
+        now have moved."""
+        for number in (errno.EBUSY, errno.EACCES):
+            doubtful = status == -number
+            if doubtful.any():
+                status[doubtful] = np.where(self._where(wanted[doubtful]) == target, target, -number)
+
+    def _where(self, addresses: Addresses) -> Statuses:
+        return query(self.kernel, self.pid, addresses, self.check)
+
+    def _found(self, led: Addresses) -> Statuses:
+        """Where pages are that moved with another, or did not, by their frames."""
+        try:
+            nodes = PageMap(self.kernel, self.pid, self.frames).nodes(led)
+        except OSError as exc:
+            raise process_error(self.kernel, self.pid, exc) from None
+        return self._where(led) if nodes is None else np.where(nodes < 0, np.int32(-errno.ENOENT), nodes)
+
+    def _move(
+        self, addresses: Addresses, led: NDArray[np.bool_], target: int
+    ) -> tuple[Statuses, GaveUp | None]:
+        """(statuses, why the kernel gave up, if it did)."""
+        asked = addresses[~led]
+        status = np.full(len(addresses), UNTOUCHED, np.int32)
+        status[~led], problem = call_move_pages(self.kernel, self.pid, asked, target, self.flags)
+        if problem is None:
+            return status, None
+        if problem.errno == errno.ENOMEM:
+            return status, GaveUp(errno.ENOMEM)
+        if problem.errno == errno.EINVAL:
+            self.check()
+        if problem.errno in (errno.ESRCH, errno.EPERM):
+            raise process_error(self.kernel, self.pid, problem)
+        return status, GaveUp(
+            problem.errno or 0, refusal(self.kernel, "move_pages", problem, NodeSet([target]))
+        )
+
+    def _leave(self, addresses: Addresses, status: Statuses, page_size: int) -> None:
+        codes, counts = np.unique(status, return_counts=True)
+        for code, count in zip(codes.tolist(), counts.tolist(), strict=True):
+            if code not in (-errno.ENOENT, -errno.EFAULT):
+                self.progress.leave(reason_of(code), count * page_size)
+                continue
+            hidden = self._hidden(addresses[status == code]) * page_size
+            self.progress.leave("hidden", hidden)
+            self.progress.leave("gone", count * page_size - hidden)
+            with self.progress.lock:
+                self.hidden += hidden
+
+    def _hidden(self, addresses: Addresses) -> int:
+        """How many of the pages that move_pages does not find are there all the same: those that wait for a hinting fault
+        of NUMA balancing (ENOENT, and EFAULT for transparent huge pages: no_page_table())."""
+        try:
+            return int(np.count_nonzero(PageMap(self.kernel, self.pid, None).resident(addresses)))
+        except OSError:
+            return len(addresses) if self.balancing else 0
+
+    def _adapt(self, took: int, amount: int) -> None:
+        if took > self.options.budget:
+            self.batch = max(min(_SMALLEST, self.largest), min(self.batch, amount) // 2)
+        elif took * 2 < self.options.budget:
+            self.batch = min(self.largest, self.batch * 2)
+
+
+def _gathered(chunks: Iterable[Chunk]) -> Iterator[Chunk]:
+    """The same pages, those of small mappings together."""
+    pending: list[Chunk] = []
+    count = 0
+    for chunk in chunks:
+        if pending and chunk.page_size != pending[0].page_size:
+            yield _joined(pending)
+            pending, count = [], 0
+        pending.append(chunk)
+        count += len(chunk.addresses)
+        if count * chunk.page_size >= _WINDOW:
+            yield _joined(pending)
+            pending, count = [], 0
+    if count:
+        yield _joined(pending)
+
+
+def _joined(chunks: list[Chunk]) -> Chunk:
+    first = chunks[0]
+    if len(chunks) == 1:
+        return first
+    addresses = np.concatenate([one.addresses for one in chunks])
+    order = np.argsort(addresses, kind="stable")  # an undo comes to its chunks from the last to the first
+    return Chunk(
+        first.move, first.page_size, addresses[order], np.concatenate([one.led for one in chunks])[order]
+    )
+
+
+def end_of_window(addresses: Addresses, end: int) -> int:
+    """The position from `end` on where no transparent huge page is cut in two."""
+    if end >= len(addresses):
+        return len(addresses)
+    last = int(addresses[end - 1]) | (_HUGE - 1)
+    return int(np.searchsorted(addresses, np.uint64(last), side="right"))
+
+
+def reason_of(code: int) -> Reason:
+    """What a status that is not the target node means (move_pages(2))."""
+    if code >= 0 or code in (UNTOUCHED, -errno.EBUSY, -errno.EAGAIN):
+        return "busy"
+    reasons: dict[int, Reason] = {
+        -errno.EACCES: "shared",
+        -errno.ENOMEM: "no-room",
+        -errno.EPERM: "refused",
+        -errno.ENODEV: "refused",
+    }
+    return reasons.get(code, "unmovable")

@@ -1,0 +1,106 @@
+"""Finding the pages of a process that are on a node: by their frames where the kernel tells them, else by asking it."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backend.errors import NotSupported
+from backend.job.page_calls import query
+from backend.job.page_mover import Chunk
+from backend.kernel import Kernel
+from backend.placement.frame_nodes import FrameNodes, read_frame_nodes
+from backend.placement.pagemap import ENTRIES, Addresses, PageMap
+from backend.placement.placement import Placement, Vma, read_gently
+from backend.plan.remap import Move
+from backend.process.process import process_error
+
+_WITHOUT_PAGEMAP = 1 << 40
+"""Bytes of address space that are walked page by page where pagemap cannot be read."""
+_NO_PAGEMAP = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.ENOSYS)
+
+
+@dataclass(slots=True)
+class SourcePages:
+    """One process's pages. `check`: raises when it is no longer the process that was meant. `hidden`: bytes that NUMA
+    balancing hid when the kernel was asked where they are."""
+
+    kernel: Kernel
+    pid: int
+    check: Callable[[], None]
+    frames: FrameNodes | None
+    hidden: int = 0
+
+    def placement(self, resident: int) -> Placement:
+        """The placement with the ends of mappings; page by page for large processes, where the kernel allows that.
+        Raises NotFound, NotPermitted, ParseError."""
+        return read_gently(self.kernel, self.pid, resident, lambda: self.frames, with_maps=True)
+
+    def on_node(self, vma: Vma, move: Move) -> Iterator[Chunk]:
+        """The pages of a mapping that are on the source of a move, a chunk at a time: base pages, or one address a page in
+        hugetlb mappings. Raises NotFound, NotPermitted, what `check` raises."""
+        try:
+            for addresses, led in self._resident(vma, move.source):
+                if len(addresses):
+                    yield Chunk(move, vma.page_size, addresses, led)
+        except OSError as exc:
+            raise process_error(self.kernel, self.pid, exc) from None
+
+    def _resident(self, vma: Vma, node: int) -> Iterator[tuple[Addresses, NDArray[np.bool_]]]:
+        pages = PageMap(self.kernel, self.pid, self.frames, find_led=True)
+        began = False
+        try:
+            for part in pages.walk(vma.start, vma.end):
+                began = True
+                addresses, nodes, led = part.addresses, part.nodes, part.led
+                if vma.page_size > self.kernel.page_size and len(addresses):
+                    size = np.uint64(vma.page_size)
+                    addresses, first = np.unique(addresses // size * size, return_index=True)
+                    nodes = nodes[first] if nodes is not None else None
+                    led = np.zeros(len(addresses), np.bool_)
+                if nodes is None or (nodes < 0).any():
+                    addresses = self._on(addresses, node)
+                    yield addresses, np.zeros(len(addresses), np.bool_)
+                else:
+                    yield addresses[nodes == node], led[nodes == node]
+        except OSError as exc:
+            if began or exc.errno not in _NO_PAGEMAP or vma.end - vma.start > _WITHOUT_PAGEMAP:
+                raise
+            step = ENTRIES * vma.page_size
+            for start in range(vma.start, vma.end, step):
+                every = np.arange(start, min(start + step, vma.end), vma.page_size, dtype=np.uint64)
+                addresses = self._on(every, node)
+                yield addresses, np.zeros(len(addresses), np.bool_)
+
+    def where(self, addresses: Addresses) -> NDArray[np.int32]:
+        """The nodes of ascending addresses; negative for those that are not resident or hidden. Raises NotFound,
+        NotPermitted, what `check` raises."""
+        try:
+            nodes = PageMap(self.kernel, self.pid, self.frames).nodes(addresses)
+        except OSError as exc:
+            if exc.errno not in _NO_PAGEMAP:
+                raise process_error(self.kernel, self.pid, exc) from None
+            nodes = None
+        return query(self.kernel, self.pid, addresses, self.check) if nodes is None else nodes
+
+    def _on(self, addresses: Addresses, node: int) -> Addresses:
+        self.check()
+        if not self.kernel.capabilities()["move_pages"].available:
+            raise NotSupported(
+                "where each page lies cannot be told here: there is no move_pages, and frames are shown to root only",
+                "run numatui as root",
+            )
+        where = query(self.kernel, self.pid, addresses, self.check)
+        self.hidden += (
+            int(np.count_nonzero((where == -errno.ENOENT) | (where == -errno.EFAULT))) * self.kernel.page_size
+        )
+        return addresses[where == node]
+
+
+def source_pages(kernel: Kernel, pid: int, check: Callable[[], None]) -> SourcePages:
+    """For one process of this kernel. Never raises."""
+    return SourcePages(kernel, pid, check, read_frame_nodes(kernel))

@@ -1,0 +1,38 @@
+"""What the running kernel says of itself: release, host name, NUMA balancing."""
+
+from __future__ import annotations
+
+from backend.files.text import decode
+from backend.kernel import Kernel
+
+
+def read_or_nothing(kernel: Kernel, path: str) -> bytes:
+    """A file's contents; nothing where it cannot be read."""
+    try:
+        return kernel.read(path)
+    except OSError:
+        return b""
+
+
+def read_fact(kernel: Kernel, path: str) -> str:
+    """A small text file, stripped; empty where it cannot be read."""
+    return decode(read_or_nothing(kernel, path)).strip()
+
+
+def release(kernel: Kernel) -> str:
+    """`6.1.0-56-amd64`: from /proc/sys/kernel/osrelease, else from /proc/version."""
+    text = read_fact(kernel, "/proc/sys/kernel/osrelease")
+    if text:
+        return text
+    words = read_fact(kernel, "/proc/version").split()
+    return words[2] if len(words) > 2 else ""
+
+
+def boot_id(kernel: Kernel) -> str:
+    """Different after every start of the machine; empty where it is not told."""
+    return read_fact(kernel, "/proc/sys/kernel/random/boot_id")
+
+
+def balancing(kernel: Kernel) -> bool:
+    """Whether automatic NUMA balancing is on (sysctl kernel.numa_balancing)."""
+    return read_fact(kernel, "/proc/sys/kernel/numa_balancing") not in ("", "0")

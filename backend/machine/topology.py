@@ -1,0 +1,284 @@
+"""The machine: its nodes, their CPUs, memory, distances. /sys/devices/system/node (Documentation/ABI/stable/sysfs-devices-node)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Literal, TypeVar
+
+from backend.errors import NotSupported, ParseError
+from backend.files.text import decode, printable
+from backend.kernel import Kernel
+from backend.machine.kernel_info import read_or_nothing
+from backend.nodeset import CpuSet, NodeSet
+
+NODE_DIR = "/sys/devices/system/node"
+_NODE_NAME = re.compile(r"node([0-9]{1,5})\Z")
+_MEMINFO_LINE = re.compile(rb"^(?:Node\s+\d+\s+)?([A-Za-z][\w()]*):\s+(\d{1,19})( kB)?", re.MULTILINE)
+_MARKS = (b"min", b"low", b"high")
+_COUNTER_LINE = re.compile(rb"^([A-Za-z_]\w*)\s+(\d{1,20})\s*$", re.MULTILINE)
+
+Access = Literal["read_latency", "write_latency", "read_bandwidth", "write_bandwidth"]
+ACCESSES: tuple[Access, ...] = ("read_latency", "write_latency", "read_bandwidth", "write_bandwidth")
+
+
+@dataclass(frozen=True, slots=True)
+class HugePool:
+    """A node's pool of hugetlb pages of one size (bytes)."""
+
+    size: int
+    total: int
+    free: int
+    surplus: int
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One node. `memory`: bytes by the kernel's names (MemTotal, MemFree, FilePages …; counts for HugePages_*).
+    `distances`: node id → SLIT distance. `access`: HMAT figures from the nearest initiator (ns, MiB/s), when the
+    firmware tells. `numastat`: allocation counters since boot, in pages.
+    """
+
+    id: int
+    cpus: CpuSet
+    memory: dict[str, int] = field(default_factory=dict[str, int])
+    distances: dict[int, int] = field(default_factory=dict[int, int])
+    numastat: dict[str, int] = field(default_factory=dict[str, int])
+    vmstat: dict[str, int] = field(default_factory=dict[str, int])
+    huge_pools: tuple[HugePool, ...] = ()
+    access: dict[Access, int] = field(default_factory=dict[Access, int])
+
+    @property
+    def total(self) -> int:
+        return self.memory.get("MemTotal", 0)
+
+    @property
+    def free(self) -> int:
+        return self.memory.get("MemFree", 0)
+
+    @property
+    def has_memory(self) -> bool:
+        return self.total > 0
+
+
+@dataclass(frozen=True, slots=True)
+class Watermarks:
+    """Of a node, in pages, the sums of its zones: below `low` the kernel reclaims in the background until `high`, below `min`
+    whoever allocates has to."""
+
+    min: int = 0
+    low: int = 0
+    high: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """All online nodes in ascending order. `low_watermarks`: pages by node; allocations that must succeed on one node stop at
+    these. `warnings`: what the firmware or the tree says that cannot be true."""
+
+    nodes: tuple[Node, ...]
+    node_of_cpu: dict[int, int]
+    offline_cpus: CpuSet
+    low_watermarks: dict[int, int]
+    warnings: tuple[str, ...] = ()
+    watermarks: dict[int, Watermarks] = field(default_factory=lambda: dict[int, Watermarks]())
+
+    @property
+    def ids(self) -> NodeSet:
+        return NodeSet(node.id for node in self.nodes)
+
+    @property
+    def memory_ids(self) -> NodeSet:
+        """The nodes that have memory: where pages can be."""
+        return NodeSet(node.id for node in self.nodes if node.has_memory)
+
+    def node(self, node_id: int) -> Node:
+        """KeyError when there is none."""
+        for node in self.nodes:
+            if node.id == node_id:
+                return node
+        raise KeyError(node_id)
+
+    def distance(self, a: int, b: int) -> int:
+        """The SLIT distance, 10 for the node itself where the firmware says nothing, 20 for others."""
+        for node in self.nodes:
+            if node.id == a and b in node.distances:
+                return node.distances[b]
+        return 10 if a == b else 20
+
+
+def read_topology(kernel: Kernel) -> Topology:
+    """Raises NotSupported where the kernel tells of no nodes at all. Missing or broken files are warnings."""
+    try:
+        names = kernel.listdir(NODE_DIR)
+    except OSError:
+        raise NotSupported(
+            "this kernel tells nothing of NUMA nodes (no /sys/devices/system/node)",
+            "it needs Linux with CONFIG_NUMA and /sys mounted; numatui --demo shows an emulated machine",
+        ) from None
+    warnings: list[str] = []
+    ids = _online(kernel, names, warnings)
+    if not ids:
+        raise NotSupported(
+            "there is no NUMA node in /sys/devices/system/node", "numatui --demo shows an emulated machine"
+        )
+    nodes = tuple(_read_node(kernel, node_id, ids, warnings) for node_id in ids)
+    _check_distances(nodes, warnings)
+    node_of_cpu: dict[int, int] = {}
+    claimed_twice = CpuSet()
+    for node in nodes:
+        claimed_twice |= CpuSet(cpu for cpu in node.cpus if node_of_cpu.setdefault(cpu, node.id) != node.id)
+    if claimed_twice:
+        warnings.append(f"several nodes claim the CPUs {claimed_twice}: where processes run cannot be told")
+    present_cpus = _read_list(kernel, "/sys/devices/system/cpu/present", CpuSet, warnings)
+    online_cpus = _read_list(kernel, "/sys/devices/system/cpu/online", CpuSet, warnings)
+    offline = (present_cpus or CpuSet()) - online_cpus if online_cpus else CpuSet()
+    marks = parse_watermarks(read_or_nothing(kernel, "/proc/zoneinfo"))
+    low = {node: one.low for node, one in marks.items() if one.low}
+    return Topology(nodes, node_of_cpu, offline, low, tuple(warnings), marks)
+
+
+def read_node_ids(kernel: Kernel) -> NodeSet:
+    """The online nodes, without reading anything else of them; empty where the kernel tells of none. Never raises."""
+    try:
+        return _online(kernel, kernel.listdir(NODE_DIR), [])
+    except OSError:
+        return NodeSet()
+
+
+def parse_meminfo(raw: bytes) -> dict[str, int]:
+    """/proc/meminfo or a node's: bytes where the file says kB, else counts. Unknown keys are kept, other lines left out."""
+    return {
+        key.decode("ascii"): int(value) * (1024 if unit else 1)
+        for key, value, unit in _MEMINFO_LINE.findall(raw)
+    }
+
+
+def parse_counters(raw: bytes) -> dict[str, int]:
+    """`name value` lines: numastat, vmstat. Other lines are left out."""
+    return {key.decode("ascii"): int(value) for key, value in _COUNTER_LINE.findall(raw)}
+
+
+def parse_distances(raw: bytes) -> list[int]:
+    """A node's `distance`: one number for each online node, in node order. Raises ParseError."""
+    words = raw.split()
+    if not all(word.isdigit() and len(word) < 10 for word in words):
+        raise ParseError(f"'{printable(decode(raw), 60)}' is not a list of distances")
+    return [int(word) for word in words]
+
+
+def parse_watermarks(zoneinfo: bytes) -> dict[int, Watermarks]:
+    """/proc/zoneinfo → node id → its watermarks. Never raises."""
+    out: dict[int, dict[str, int]] = {}
+    node: int | None = None
+    for line in zoneinfo.split(b"\n"):
+        words = line.split()
+        if (
+            len(words) >= 4
+            and words[0] == b"Node"
+            and words[2] == b"zone"
+            and words[1].rstrip(b",").isdigit()
+        ):
+            node = int(words[1].rstrip(b",")[:6])
+        elif node is not None and len(words) == 2 and words[0] in _MARKS and words[1].isdigit():
+            sums, name = out.setdefault(node, {}), words[0].decode("ascii")
+            sums[name] = sums.get(name, 0) + int(words[1][:18])
+    return {node: Watermarks(**sums) for node, sums in out.items()}
+
+
+S = TypeVar("S", NodeSet, CpuSet)
+
+
+def _read_list(kernel: Kernel, path: str, kind: type[S], warnings: list[str]) -> S:
+    try:
+        return kind.parse_list(read_or_nothing(kernel, path))
+    except ParseError as exc:
+        warnings.append(f"{path}: {exc.what}")
+        return kind()
+
+
+def _online(kernel: Kernel, names: list[str], warnings: list[str]) -> NodeSet:
+    present = NodeSet(int(match.group(1)) for name in names if (match := _NODE_NAME.match(name)))
+    online = _read_list(kernel, f"{NODE_DIR}/online", NodeSet, warnings)
+    return (present & online) if online else present
+
+
+def _read_node(kernel: Kernel, node_id: int, ids: NodeSet, warnings: list[str]) -> Node:
+    base = f"{NODE_DIR}/node{node_id}"
+    cpulist = read_or_nothing(kernel, f"{base}/cpulist")
+    try:
+        cpus = (
+            CpuSet.parse_list(cpulist)
+            if cpulist
+            else CpuSet.parse_hexmask(read_or_nothing(kernel, f"{base}/cpumap"))
+        )
+    except ParseError as exc:
+        warnings.append(f"node {node_id}: {exc.what}")
+        cpus = CpuSet()
+    try:
+        row = parse_distances(read_or_nothing(kernel, f"{base}/distance"))
+    except ParseError as exc:
+        warnings.append(f"node {node_id}: {exc.what}")
+        row = []
+    if row and len(row) != len(ids):
+        warnings.append(f"node {node_id} tells {len(row)} distances for {len(ids)} nodes")
+    access: dict[Access, int] = {}
+    for key in ACCESSES:
+        raw = read_or_nothing(kernel, f"{base}/access0/initiators/{key}").strip()
+        if raw.isdigit() and len(raw) < 19:
+            access[key] = int(raw)
+    return Node(
+        id=node_id,
+        cpus=cpus,
+        memory=parse_meminfo(read_or_nothing(kernel, f"{base}/meminfo")),
+        distances=dict(zip(ids, row, strict=False)),
+        numastat=parse_counters(read_or_nothing(kernel, f"{base}/numastat")),
+        vmstat=parse_counters(read_or_nothing(kernel, f"{base}/vmstat")),
+        huge_pools=_read_huge_pools(kernel, base),
+        access=access,
+    )
+
+
+def _read_huge_pools(kernel: Kernel, base: str) -> tuple[HugePool, ...]:
+    try:
+        names = kernel.listdir(f"{base}/hugepages")
+    except OSError:
+        return ()
+    pools: list[HugePool] = []
+    for name in names:
+        match = re.fullmatch(r"hugepages-([0-9]{1,12})kB", name)
+        if not match:
+            continue
+        counts = [
+            int(raw)
+            if (raw := read_or_nothing(kernel, f"{base}/hugepages/{name}/{key}").strip()).isdigit()
+            and len(raw) < 19
+            else 0
+            for key in ("nr_hugepages", "free_hugepages", "surplus_hugepages")
+        ]
+        pools.append(HugePool(int(match.group(1)) * 1024, *counts))
+    return tuple(sorted(pools, key=lambda pool: pool.size))
+
+
+def _check_distances(nodes: tuple[Node, ...], warnings: list[str]) -> None:
+    if len(nodes) < 2:
+        return
+    table = {(a.id, b): value for a in nodes for b, value in a.distances.items()}
+    if not table:
+        warnings.append("the firmware tells no distances")
+        return
+    if len(set(table.values())) == 1:
+        warnings.append(
+            f"the firmware tells the distance {next(iter(table.values()))} between all nodes, also from a node to itself"
+        )
+        return
+    for (a, b), value in sorted(table.items()):
+        back = table.get((b, a), value)
+        if a < b and value != back:
+            warnings.append(f"the distance {a} to {b} is {value}, but {b} to {a} is {back}")
+        if a == b and any(other < value for (x, y), other in table.items() if x == a and y != b):
+            warnings.append(f"node {a} is said to be farther from itself than from another node")
+        if value < 10:
+            warnings.append(
+                f"the distance {a} to {b} is {value}: less than 10, which means nearer than local"
+            )

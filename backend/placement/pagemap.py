@@ -1,0 +1,277 @@
+"""The pages of a process one by one: /proc/PID/pagemap (Documentation/admin-guide/mm/pagemap.rst), in chunks.
+
+Reading it never holds the process's memory map for more than 2 MiB of addresses. Which frame a page is in is told to
+CAP_SYS_ADMIN only.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backend.kernel import Kernel
+from backend.placement.frame_nodes import FrameNodes
+
+Addresses = NDArray[np.uint64]
+
+ENTRIES = 8192
+"""Entries that are looked at together: 32 MiB of 4 KiB pages."""
+AT_ONCE = 2048
+"""Entries of one read when it has to rest after it. The kernel lets go of the memory map after every 512, but takes it again at
+once: a process that waits to change it is woken, and comes too late, for up to 4 ms (RWSEM_WAIT_TIMEOUT)."""
+_PRESENT, _SWAPPED, _FILE, _EXCLUSIVE = (np.uint64(1 << bit) for bit in (63, 62, 61, 56))
+_FRAME = np.uint64((1 << 55) - 1)
+_HUGE = 512
+_KPF_HUGE, _KPF_THP, _KPF_ZERO_PAGE = (np.uint64(1 << bit) for bit in (17, 22, 24))
+_SCAN_FROM = 64 << 20
+"""Bytes of a mapping from which on the kernel is asked for the populated parts first."""
+_RANGES = 4096
+_FEW = 64
+"""So many frames of a chunk are looked up one by one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pages:
+    """Resident base pages of a part of a mapping. `addresses`: (n,) ascending; `nodes`: (n,) their nodes, -1 where not
+    known, or None where the kernel hides the frames from this caller; `shared`: (n,) whether more than one PTE maps the
+    page; `led`: (n,) whether it is part of a huge page that begins before it, where the kernel tells; `swapped`: how many
+    other pages there are in swap."""
+
+    addresses: Addresses
+    nodes: NDArray[np.int32] | None
+    shared: NDArray[np.bool_]
+    led: NDArray[np.bool_]
+    swapped: int
+
+
+def runs_of(addresses: Addresses, page_size: int) -> list[tuple[int, int]]:
+    """Ascending addresses of pages of one size as runs: (first address, number of pages)."""
+    if not len(addresses):
+        return []
+    starts = np.concatenate(([0], np.nonzero(np.diff(addresses) != page_size)[0] + 1))
+    counts = np.diff(np.append(starts, len(addresses)))
+    return list(zip(addresses[starts].tolist(), counts.tolist(), strict=True))
+
+
+def rest_for(kernel: Kernel) -> int:
+    """How long to rest between two looks at a process, in nanoseconds: as long as it takes to wake up, on a live machine."""
+    return 100_000 if kernel.source == "live" else 0
+
+
+def addresses_of(runs: list[tuple[int, int]], page_size: int) -> Addresses:
+    """What `runs_of` made runs of."""
+    parts = [np.arange(start, start + count * page_size, page_size, dtype=np.uint64) for start, count in runs]
+    return np.concatenate(parts) if parts else np.zeros(0, np.uint64)
+
+
+class PageMap:
+    """One process's pagemap. `frame_nodes`: where frames lie, None not to ask for frames; `find_led`: whether to look for
+    huge pages; `rest`: nanoseconds of rest after each read, so that the process gets at its memory map."""
+
+    def __init__(
+        self, kernel: Kernel, pid: int, frame_nodes: FrameNodes | None, find_led: bool = False, rest: int = 0
+    ) -> None:
+        self.rest = rest
+        self.kernel, self.pid, self.frame_nodes, self.find_led = kernel, pid, frame_nodes, find_led
+        self._scan = True
+        self._zero: set[int] = set()
+        self._not_zero: set[int] = set()
+
+    def walk(self, start: int, end: int) -> Iterator[Pages]:
+        """All resident pages from `start` to `end`, a chunk at a time; no chunk ends within a transparent huge page. The
+        zero page is left out, as numa_maps leaves it out. Raises OSError (ENOENT, ESRCH, EACCES …)."""
+        base = self.kernel.page_size
+        for low, high in self._populated(start // base, end // base):
+            for entry in [low, *range(low // ENTRIES * ENTRIES + ENTRIES, high, ENTRIES)]:
+                count = min(ENTRIES - entry % ENTRIES, high - entry)
+                pages = self._read(entry, count)
+                if len(pages.addresses) or pages.swapped:
+                    yield pages
+
+    def resident(self, addresses: Addresses) -> NDArray[np.bool_]:
+        """Which of these ascending addresses are resident now. Raises OSError."""
+        return (self._entries_of(addresses) & _PRESENT) != 0
+
+    def nodes(self, addresses: Addresses) -> NDArray[np.int32] | None:
+        """The nodes of these ascending addresses, -1 for those that are not resident; None where the kernel hides frames,
+        or does not tell where they lie. Raises OSError."""
+        entries = self._entries_of(addresses)
+        present = (entries & _PRESENT) != 0
+        frames = entries[present] & _FRAME
+        out = np.full(len(addresses), -1, np.int32)
+        if len(frames):
+            if self.frame_nodes is None or not frames.any():
+                return None
+            out[present] = self.frame_nodes.of(frames)
+            if (out[present] < 0).any():
+                return None
+        return out
+
+    def frames(self, addresses: Addresses) -> NDArray[np.uint64] | None:
+        """The frames of ascending addresses, 0 for those that are not resident; None where the kernel hides them. Raises
+        OSError."""
+        entries = self._entries_of(addresses)
+        present = (entries & _PRESENT) != 0
+        frames = np.where(present, entries & _FRAME, np.uint64(0))
+        return None if present.any() and not frames.any() else frames
+
+    def _entries_of(self, addresses: Addresses) -> NDArray[np.uint64]:
+        size = self.kernel.page_size
+        out = np.zeros(len(addresses), np.uint64)
+        position = 0
+        while position < len(addresses):
+            first = int(addresses[position]) // size
+            end = int(np.searchsorted(addresses, np.uint64((first + ENTRIES) * size)))
+            count = int(addresses[end - 1]) // size - first + 1
+            entries = self._raw(first, count)
+            if count > end - position:
+                entries = entries[(addresses[position:end] // np.uint64(size)).view(np.int64) - first]
+            out[position:end] = entries
+            position = end
+        return out
+
+    def together(self, ranges: list[tuple[int, int]]) -> list[Pages]:
+        """The pages of several small ranges (start, end) that lie close together, read at once: one a range, of no more
+        than `ENTRIES` entries from first to last. Raises OSError."""
+        base = self.kernel.page_size
+        first = ranges[0][0] // base
+        entries = self._raw(first, ranges[-1][1] // base - first)
+        bounds = np.array(ranges, np.int64) // base - first
+        inside = np.zeros(len(entries) + 1, np.int8)
+        np.add.at(inside, bounds[:, 0], 1)
+        np.add.at(inside, bounds[:, 1], -1)
+        at = np.nonzero(np.cumsum(inside[:-1]))[0]
+        pages = self._pages(entries[at], at.astype(np.uint64) + np.uint64(first))
+        cuts = np.searchsorted(pages.addresses, np.array(ranges, np.uint64)).tolist()
+        gone = (entries & _SWAPPED) != 0
+        return [
+            Pages(
+                pages.addresses[low:high],
+                pages.nodes[low:high] if pages.nodes is not None else None,
+                pages.shared[low:high],
+                pages.led[low:high],
+                int(np.count_nonzero(gone[start:end])),
+            )
+            for (low, high), (start, end) in zip(cuts, bounds.tolist(), strict=True)
+        ]
+
+    def _read(self, entry: int, count: int) -> Pages:
+        return self._pages(self._raw(entry, count), np.arange(entry, entry + count, dtype=np.uint64))
+
+    def _raw(self, entry: int, count: int) -> NDArray[np.uint64]:
+        """Entries; zeros beyond the end of what is told."""
+        parts: list[bytes] = []
+        step = AT_ONCE if self.rest else max(1, count)
+        for first in range(entry, entry + count, step):
+            size = min(step, entry + count - first) * 8
+            parts.append(self.kernel.read(f"/proc/{self.pid}/pagemap", first * 8, size))
+            if self.rest:
+                self.kernel.pause(self.rest)
+            if len(parts[-1]) < size:
+                break
+        raw = b"".join(parts)
+        if len(raw) == count * 8:
+            return np.frombuffer(raw, dtype=np.uint64)
+        entries = np.zeros(count, np.uint64)
+        entries[: len(raw) // 8] = np.frombuffer(raw[: len(raw) // 8 * 8], dtype=np.uint64)
+        return entries
+
+    def _pages(self, entries: NDArray[np.uint64], numbers: NDArray[np.uint64]) -> Pages:
+        present = (entries & _PRESENT) != 0
+        if present.all():
+            swapped = 0
+        else:
+            swapped = int(np.count_nonzero(entries & _SWAPPED))
+            entries, numbers = entries[present], numbers[present]
+        exclusive = (entries & _EXCLUSIVE) != 0
+        frames = entries & _FRAME
+        nodes: NDArray[np.int32] | None = None
+        if len(frames) and frames.any():
+            if not exclusive.all():
+                kept = ~self._zero_pages(entries, frames)
+                numbers, frames, exclusive = numbers[kept], frames[kept], exclusive[kept]
+            nodes = self.frame_nodes.of(frames) if self.frame_nodes is not None else None
+        led = self._led(numbers, frames) if self.find_led else np.zeros(len(frames), np.bool_)
+        return Pages(numbers * np.uint64(self.kernel.page_size), nodes, ~exclusive, led, swapped)
+
+    def _zero_pages(self, entries: NDArray[np.uint64], frames: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        """Which entries map the zero page, small or huge: it counts as nobody's. It is neither a file's nor exclusively
+        mapped, and turns up again and again; kpageflags tells it from pages merged by KSM."""
+        zero = np.zeros(len(frames), np.bool_)
+        candidates = np.nonzero((entries & (_FILE | _EXCLUSIVE)) == 0)[0]
+        if not len(candidates):
+            return zero
+        some = frames[candidates]
+        values, counts = np.unique(some, return_counts=True)
+        heads = values[(values % _HUGE == 0) & np.isin(values + np.uint64(_HUGE - 1), values)]
+        suspects = values if len(values) <= _FEW and not self._zero else values[counts > 1]
+        for frame in np.union1d(suspects, heads).tolist():
+            if frame not in self._zero and frame not in self._not_zero:
+                (self._zero if self._has(frame, _KPF_ZERO_PAGE) else self._not_zero).add(frame)
+        for frame in self._zero:
+            size = _HUGE if frame in heads.tolist() else 1
+            zero[candidates[(some >= frame) & (some < frame + size)]] = True
+        return zero
+
+    def _led(self, numbers: NDArray[np.uint64], frames: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        """All but the first page of huge pages: of as many pages as a page table has, one after the other both in the
+        address space and in memory, of which kpageflags says that they are one."""
+        size = self.kernel.page_size // 8
+        led = np.zeros(len(numbers), np.bool_)
+        if len(numbers) < size or not frames.any():
+            return led
+        heads = np.nonzero((numbers[: 1 - size] % size == 0) & (frames[: 1 - size] % size == 0))[0]
+        if len(heads):
+            breaks = np.zeros(len(numbers), np.int64)
+            breaks[1:] = np.cumsum((np.diff(numbers) != 1) | (np.diff(frames) != 1))
+            for head in heads[breaks[heads] == breaks[heads + size - 1]].tolist():
+                led[head + 1 : head + size] = self._has(int(frames[head]), _KPF_HUGE | _KPF_THP)
+        return led
+
+    def _has(self, frame: int, flags: np.uint64) -> bool:
+        """Whether kpageflags shows one of these flags; no where it is not to be read."""
+        try:
+            raw = self.kernel.read("/proc/kpageflags", frame * 8, 8)
+        except OSError:
+            return False
+        return len(raw) == 8 and bool(np.frombuffer(raw, np.uint64)[0] & flags)
+
+    def _populated(self, first: int, last: int) -> Iterator[tuple[int, int]]:
+        """The parts with pages, in entries: those that PAGEMAP_SCAN (Linux 6.7) finds, rounded to huge pages, or all."""
+        base = self.kernel.page_size
+        if first >= last:
+            return
+        if not self._scan or (last - first) * base < _SCAN_FROM:
+            yield first, last
+            return
+        position = first
+        pending: tuple[int, int] | None = None
+        while position < last:
+            try:
+                reached, raw = self.kernel.pagemap_scan(self.pid, position * base, last * base, _RANGES)
+            except OSError as exc:
+                if exc.errno in (errno.ESRCH, errno.ENOENT, errno.EACCES):
+                    raise
+                self._scan = False
+                break
+            for low, high, _ in np.frombuffer(raw, np.uint64).reshape(-1, 3).tolist():
+                low = max(first, low // base // _HUGE * _HUGE)
+                high = min(last, -(-high // (base * _HUGE)) * _HUGE)
+                if pending is not None and low <= pending[1]:
+                    pending = (pending[0], max(high, pending[1]))
+                else:
+                    if pending is not None:
+                        yield pending
+                    pending = (low, high)
+            if reached <= position * base:
+                break
+            position = reached // base
+        if position < last:
+            low = position if pending is None else min(position, pending[1])
+            pending = (pending[0], last) if pending is not None and low <= pending[1] else (low, last)
+        if pending is not None:
+            yield pending

@@ -1,0 +1,261 @@
+"""Where the pages of a process lie: /proc/PID/numa_maps (numa(7), mm/mempolicy.c show_numa_map) and /proc/PID/maps."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal
+
+from backend.errors import ParseError
+from backend.files.text import decode, printable
+from backend.kernel import Kernel
+from backend.process.process import process_error
+
+if TYPE_CHECKING:
+    from backend.placement.frame_nodes import FrameNodes
+
+Kind = Literal["heap", "stack", "anon", "file", "shared", "huge"]
+HOLD_NS = 1_000_000
+"""How long a process's memory map may be held for a look at it: less than the scheduler takes a CPU away for."""
+PAGE_NS = 40
+"""What numa_maps costs a page, on the slower ones of today's machines (10 to 40 ns)."""
+LARGE = HOLD_NS // PAGE_NS
+"""Base pages from which on a process is large: 98 MiB of 4 KiB pages."""
+_POLICIES_WITH_SPACE = (b"prefer (many)", b"weighted interleave")
+_ESCAPE = re.compile(rb"\\([0-7]{3})")
+SHARED_FILES = (b"/dev/zero", b"/SYSV", b"/dev/shm/", b"/memfd:", b"/anon_hugepage")
+_MAPS_LINE = re.compile(rb"^([0-9a-f]{1,16})-([0-9a-f]{1,16}) ([-r][-w][-x][-ps]) ", re.MULTILINE)
+_TOTALS = re.compile(rb" N(\d{1,5})=(\d{1,18})(?=[ \n])|kernelpagesize_kB=(\d{1,9})")
+
+_ON_NODE = re.compile(rb" N(\d{1,5})=(\d{1,18})(?=[ \n])")
+_PAGE_SIZE = b" kernelpagesize_kB="
+_DIGITS = re.compile(rb"(\d{1,9})\n")
+
+
+@dataclass(frozen=True, slots=True)
+class Vma:
+    """One line of numa_maps. Counts are in pages of `page_size` bytes; `end` is 0 where maps was not read.
+
+    `pages`: node id → pages there. `counts`: the other numbers by the kernel's names (anon, dirty, mapped, mapmax,
+    swapcache, active, writeback, and what newer kernels add).
+    """
+
+    start: int
+    policy: str
+    kind: Kind
+    file: str = ""
+    page_size: int = 4096
+    pages: dict[int, int] = field(default_factory=dict[int, int])
+    counts: dict[str, int] = field(default_factory=dict[str, int])
+    end: int = 0
+    writable: bool = True
+
+    @property
+    def bytes_by_node(self) -> dict[int, int]:
+        return {node: count * self.page_size for node, count in self.pages.items()}
+
+    @property
+    def mapmax(self) -> int:
+        """The most mappings that one of its pages has: more than 1 means shared with other processes."""
+        return self.counts.get("mapmax", 1)
+
+    @property
+    def shared_bytes(self) -> int:
+        """At most so much of it is mapped by other processes too: all, where numa_maps tells only that some page is."""
+        if "shared" in self.counts:
+            return self.counts["shared"] * self.page_size
+        return sum(self.pages.values()) * self.page_size if self.mapmax > 1 else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """The VMAs of one process in address order."""
+
+    vmas: tuple[Vma, ...]
+
+    @property
+    def bytes_by_node(self) -> dict[int, int]:
+        return sum_by_node(vma.bytes_by_node for vma in self.vmas)
+
+    def within(self, addresses: tuple[int, int] | None) -> Placement:
+        """Only the VMAs that begin in [start, end); all with None."""
+        if addresses is None:
+            return self
+        start, end = addresses
+        return Placement(tuple(vma for vma in self.vmas if start <= vma.start < end))
+
+    @property
+    def policies(self) -> dict[str, int]:
+        """Policy text → bytes under it, the most first."""
+        out: dict[str, int] = {}
+        for vma in self.vmas:
+            out[vma.policy] = out.get(vma.policy, 0) + sum(vma.bytes_by_node.values())
+        return dict(sorted(out.items(), key=lambda item: -item[1]))
+
+
+def sum_by_node(parts: Iterable[dict[int, int]]) -> dict[int, int]:
+    """Add up node → amount, ascending by node."""
+    out: dict[int, int] = {}
+    for part in parts:
+        for node, amount in part.items():
+            out[node] = out.get(node, 0) + amount
+    return dict(sorted(out.items()))
+
+
+def local_share(by_node: dict[int, int], node: int | None) -> float | None:
+    """The part of memory that lies on `node`, 0 to 1. None where there is no memory or no node."""
+    total = sum(by_node.values())
+    return by_node.get(node, 0) / total if total and node is not None else None
+
+
+def weighted_local_share(by_node: Mapping[int, int], places: Mapping[int, float]) -> float | None:
+    """The part of memory that is local, 0 to 1: what lies on each of the nodes where a process runs counts by the share of
+    its time there (`places`, together 1). None where there is no memory or no place."""
+    total = sum(by_node.values())
+    if not total or not places:
+        return None
+    return sum(by_node.get(node, 0) * share for node, share in places.items()) / total
+
+
+def parse_numa_maps(raw: bytes, page_size: int = 4096) -> tuple[Vma, ...]:
+    """All lines, in order. Unknown words are kept going past; raises ParseError for a line that has no address and
+    policy or a count that is no number.
+    """
+    return tuple(_parse_line(line, page_size) for line in raw.split(b"\n") if line)
+
+
+def parse_totals(raw: bytes, page_size: int = 4096) -> dict[int, int]:
+    """Only node → bytes over all lines: the fast way, one regular expression. Never raises."""
+    out: dict[int, int] = {}
+    scale = _one_page_size(raw, page_size)
+    if scale:
+        pairs = _ON_NODE.findall(raw + b"\n")
+        nodes = {node for node, _ in pairs}
+        for node in nodes:
+            counts = (
+                [count for other, count in pairs if other == node]
+                if len(nodes) > 1
+                else [c for _, c in pairs]
+            )
+            out[int(node)] = out.get(int(node), 0) + sum(map(int, counts)) * scale
+        return out
+    pending: list[tuple[int, int]] = []
+    for node, count, kilobytes in _TOTALS.findall(raw + b"\n"):
+        if kilobytes:
+            scale = int(kilobytes) * 1024
+            for number, pages in pending:
+                out[number] = out.get(number, 0) + pages * scale
+            pending.clear()
+        else:
+            pending.append((int(node), int(count)))
+    for number, pages in pending:
+        out[number] = out.get(number, 0) + pages * page_size
+    return out
+
+
+def _one_page_size(raw: bytes, page_size: int) -> int:
+    """Bytes of a page where all lines have pages of one size, else 0."""
+    _, found, rest = raw.partition(_PAGE_SIZE)
+    if not found:
+        return page_size
+    digits = _DIGITS.match(rest)
+    if digits is None or raw.count(_PAGE_SIZE + digits[0]) != raw.count(_PAGE_SIZE):
+        return 0
+    scale = int(digits[1]) * 1024
+    return scale if scale == page_size or b" N" not in raw.rpartition(_PAGE_SIZE)[2] else 0
+
+
+def read_placement(kernel: Kernel, pid: int, with_maps: bool = False) -> Placement:
+    """Raises NotFound, NotPermitted, ParseError. `with_maps` adds the end of each VMA and finer kinds,
+    where maps can be read too."""
+    try:
+        vmas = parse_numa_maps(kernel.read(f"/proc/{pid}/numa_maps"), kernel.page_size)
+    except OSError as exc:
+        raise process_error(kernel, pid, exc) from None
+    if with_maps:
+        with suppress(OSError):
+            vmas = join_maps(vmas, kernel.read(f"/proc/{pid}/maps"))
+    return Placement(vmas)
+
+
+def read_gently(
+    kernel: Kernel,
+    pid: int,
+    resident: int,
+    frame_nodes: Callable[[], FrameNodes | None],
+    with_maps: bool = False,
+) -> Placement:
+    """`read_placement`, but page by page for a process with many resident bytes, where the kernel shows frames: it is then not
+    held up. `frame_nodes` is asked only then. In a demo and a recording nobody is. Raises NotFound,
+    NotPermitted, ParseError."""
+    if kernel.source != "live" or resident < LARGE * kernel.page_size:
+        return read_placement(kernel, pid, with_maps)
+    from backend.placement.placement_walk import gentle_placement
+
+    return gentle_placement(kernel, pid, frame_nodes())
+
+
+def join_maps(vmas: tuple[Vma, ...], maps: bytes) -> tuple[Vma, ...]:
+    """Ends, writability and shared-ness from /proc/PID/maps. VMAs that are in one of the two only keep what they have."""
+    ends = {int(start, 16): (int(end, 16), perms) for start, end, perms in _MAPS_LINE.findall(maps)}
+    out: list[Vma] = []
+    for vma in vmas:
+        end, perms = ends.get(vma.start, (0, b"rw-p"))
+        kind: Kind = "shared" if perms[3:] == b"s" and vma.kind == "anon" else vma.kind
+        out.append(replace(vma, end=end, kind=kind, writable=perms[1:2] == b"w"))
+    return tuple(out)
+
+
+def unescape(raw: bytes) -> bytes:
+    """Undo seq_file's mangling: `\\040`, `\\011`, `\\012`, `\\134` and any other octal triple."""
+    return _ESCAPE.sub(lambda match: bytes([int(match.group(1), 8) & 0xFF]), raw)
+
+
+def _parse_line(line: bytes, page_size: int) -> Vma:
+    address, _, rest = line.partition(b" ")
+    policy = next((name for name in _POLICIES_WITH_SPACE if rest.startswith(name)), None)
+    if policy is None:
+        policy, _, rest = rest.partition(b" ")
+    else:
+        tail, _, rest = rest[len(policy) :].partition(b" ")
+        policy += tail
+    try:
+        start = int(address, 16)
+        if not policy or start < 0 or start >= 1 << 64:
+            raise ValueError
+    except ValueError:
+        raise ParseError(f"'{printable(decode(line), 60)}' is not a line of numa_maps") from None
+    file = b""
+    words: set[bytes] = set()
+    pages: dict[int, int] = {}
+    counts: dict[str, int] = {}
+    for word in rest.split():
+        key, equals, value = word.partition(b"=")
+        if not equals:
+            words.add(word)
+        elif key == b"file":
+            file = unescape(value)
+        elif value.isdigit() and len(value) < 19:
+            if key[:1] == b"N" and key[1:].isdigit() and len(key) <= 6:
+                pages[int(key[1:])] = int(value)
+            elif key == b"kernelpagesize_kB":
+                page_size = int(value) * 1024
+            else:
+                counts[printable(decode(key), 40)] = int(value)
+        elif key[:1] == b"N" and key[1:].isdigit():
+            raise ParseError(f"'{printable(decode(word), 60)}' in numa_maps is not a count of pages")
+    return Vma(start, decode(policy), _kind(words, file), decode(file), page_size, pages, counts)
+
+
+def _kind(words: set[bytes], file: bytes) -> Kind:
+    if b"huge" in words:
+        return "huge"
+    if b"heap" in words:
+        return "heap"
+    if b"stack" in words:
+        return "stack"
+    if file:
+        return "shared" if file.startswith(SHARED_FILES) else "file"
+    return "anon"

@@ -1,0 +1,157 @@
+"""Where the pages of a large process lie, without holding it up: /proc/PID/maps and /proc/PID/pagemap, page by page.
+
+numa_maps tells the same, but holds the process's memory map for as long as it takes to walk a whole mapping: seconds for
+a terabyte. Here it is held for 2 MiB at a time. Policies are not told this way.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from backend.files.text import decode
+from backend.kernel import Kernel
+from backend.placement.frame_nodes import FrameNodes
+from backend.placement.pagemap import ENTRIES, PageMap, Pages, rest_for
+from backend.placement.placement import SHARED_FILES, Kind, Placement, Vma, read_placement
+from backend.process.process import process_error
+
+_LINE = re.compile(
+    rb"^([0-9a-f]{1,16})-([0-9a-f]{1,16}) ([-r][-w][-x][-ps]) [0-9a-f]+ ([0-9a-f]+:[0-9a-f]+) (\d{1,20}) *(.*)$",
+    re.MULTILINE,
+)
+_UNMOVABLE = (b"[vvar", b"[vdso]", b"[vsyscall]", b"[uprobes]")
+"""Mappings that pagemap shows and numa_maps does not."""
+_SMALL = 2 << 20
+"""Bytes of a mapping, or between two, up to which they are read together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """One line of maps. `inode`: device and number of the file, number 0 for none; `name` as bytes: a path, `[heap]`,
+    nothing."""
+
+    start: int
+    end: int
+    perms: bytes
+    inode: tuple[bytes, int]
+    name: bytes
+
+    @property
+    def kind(self) -> Kind:
+        if self.name.startswith(b"/anon_hugepage"):
+            return "huge"
+        if self.name in (b"[heap]", b"[stack]"):
+            return "heap" if self.name == b"[heap]" else "stack"
+        if self.name[:1] == b"/":
+            return "shared" if self.name.startswith(SHARED_FILES) else "file"
+        return "shared" if self.perms[3:] == b"s" else "anon"
+
+    def vma(self, policy: str, pages: dict[int, int], counts: dict[str, int], page_size: int) -> Vma:
+        """The mapping with what is known of its pages."""
+        file = decode(self.name) if self.name[:1] == b"/" else ""
+        writable = self.perms[1:2] == b"w"
+        return Vma(self.start, policy, self.kind, file, page_size, pages, counts, self.end, writable)
+
+
+def parse_maps(raw: bytes) -> list[Mapping]:
+    """/proc/PID/maps. Lines that are none are left out; never raises."""
+    return [
+        Mapping(int(start, 16), int(end, 16), perms, (device, int(number)), name)
+        for start, end, perms, device, number, name in _LINE.findall(raw)
+        if not name.startswith(_UNMOVABLE)
+    ]
+
+
+def gentle_placement(kernel: Kernel, pid: int, frame_nodes: FrameNodes | None) -> Placement:
+    """Page by page where the kernel shows frames, else by numa_maps; with the ends of mappings. Raises NotFound, NotPermitted,
+    ParseError."""
+    walked = walk_placement(kernel, pid, frame_nodes) if frame_nodes is not None else None
+    return walked if walked is not None else read_placement(kernel, pid, with_maps=True)
+
+
+class TooLarge(Exception):
+    """There was no time to look at all."""
+
+
+def walk_totals(
+    kernel: Kernel, pid: int, frame_nodes: FrameNodes, go_on: Callable[[], bool] = lambda: True
+) -> dict[int, int] | None:
+    """Only node → bytes, ascending by node. None where the frames are hidden from this caller. Raises NotFound, NotPermitted;
+    TooLarge when `go_on` says no before the end."""
+    pages = PageMap(kernel, pid, frame_nodes, rest=rest_for(kernel))
+    counts = np.zeros(0, np.int64)
+    try:
+        for _, parts in walk_mappings(kernel, pid, pages):
+            for part in parts:
+                if not go_on():
+                    raise TooLarge
+                if part.nodes is None:
+                    if len(part.addresses):
+                        return None
+                    continue
+                here = np.bincount(part.nodes + 1, minlength=len(counts))
+                here[: len(counts)] += counts
+                counts = here
+    except OSError as exc:
+        raise process_error(kernel, pid, exc) from None
+    return {node: count * kernel.page_size for node, count in enumerate(counts[1:].tolist()) if count}
+
+
+def walk_placement(kernel: Kernel, pid: int, frame_nodes: FrameNodes) -> Placement | None:
+    """The placement, counted in base pages; `counts` has `shared` (pages that several PTEs map) and `swapped`. None where
+    the frames are hidden from this caller. Raises NotFound, NotPermitted."""
+    pages = PageMap(kernel, pid, frame_nodes, rest=rest_for(kernel))
+    vmas: list[Vma] = []
+    try:
+        for one, parts in walk_mappings(kernel, pid, pages):
+            by_node: dict[int, int] = {}
+            shared = swapped = 0
+            for part in parts:
+                swapped += part.swapped
+                if not len(part.addresses):
+                    continue
+                if part.nodes is None:
+                    return None
+                shared += int(np.count_nonzero(part.shared))
+                for node, count in enumerate(np.bincount(part.nodes + 1).tolist(), -1):
+                    if count:
+                        by_node[node] = by_node.get(node, 0) + count
+            if by_node or swapped:
+                by_node.pop(-1, None)
+                counts = {"shared": shared, "swapped": swapped}
+                vmas.append(one.vma("", dict(sorted(by_node.items())), counts, kernel.page_size))
+    except OSError as exc:
+        raise process_error(kernel, pid, exc) from None
+    return Placement(tuple(vmas))
+
+
+def walk_mappings(kernel: Kernel, pid: int, pages: PageMap) -> Iterator[tuple[Mapping, Iterable[Pages]]]:
+    """The mappings of a process with their pages, which must be gone through before the next. Small mappings that lie close
+    together are read at once. Raises OSError."""
+    for group in _groups(parse_maps(kernel.read(f"/proc/{pid}/maps")), ENTRIES * kernel.page_size):
+        ranges = [(one.start, one.end) for one in group]
+        if len(group) == 1:
+            yield group[0], pages.walk(*ranges[0])
+            continue
+        for one, part in zip(group, pages.together(ranges), strict=True):
+            yield one, [part]
+
+
+def _groups(mappings: list[Mapping], span: int) -> Iterator[list[Mapping]]:
+    """Small mappings that lie close together in groups of at most `span` bytes, large ones alone."""
+    group: list[Mapping] = []
+    for one in mappings:
+        small = one.end - one.start <= _SMALL
+        if group and (not small or one.start - group[-1].end > _SMALL or one.end - group[0].start > span):
+            yield group
+            group = []
+        if small:
+            group.append(one)
+        else:
+            yield [one]
+    if group:
+        yield group

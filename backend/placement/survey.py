@@ -1,0 +1,321 @@
+"""All processes with their pages per node, read again and again: what the process table and `ps` show.
+
+Small processes are looked at each time, large ones seldom and within a budget (`backend.placement.locate`); one that cannot be read
+keeps what was last known of it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+
+from backend.errors import NotFound, NotPermitted, ParseError
+from backend.kernel import Kernel
+from backend.machine.topology import Topology
+from backend.placement.locate import BUDGET_NS, Located, Locator, Way, by_numa_maps, large_from
+from backend.placement.placement import weighted_local_share
+from backend.placement.readers import Readers, reader_count
+from backend.process.process import (
+    HERTZ,
+    Identity,
+    Process,
+    Stat,
+    bare_process,
+    pids,
+    read_process,
+    read_stat,
+)
+from backend.process.running import MOST_THREADS, Running, read_running
+
+REST_NS = 2_000_000_000
+"""A large process is looked at again after this at the earliest,"""
+REST_SHARE = 20
+"""and for no more than this part of the time: after 20 times as long as the look at it took."""
+REFRESH_NS = 1_000_000_000
+"""What a refresh may spend on large processes, in each reader."""
+LEAST_NS = 10_000_000
+"""What a large process gets when many share that."""
+LOAD_NS = 100_000_000
+"""A load is told of no shorter time."""
+STILL_NS = 9_000_000_000
+"""A small process that has neither run nor faulted nor grown since is looked at again after this, or after `SLOW` refreshes:
+others may have moved it."""
+SLOW = 8
+"""What changes seldom (user, command line, swap, cpuset, cgroup) is read anew once in so many refreshes."""
+ALL_THREADS = 4096
+"""Threads that are read in one refresh, of all processes together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One process and where its memory lies. `by_node`: bytes, ascending by node; None where it cannot be told. `policy`: the
+    one policy of its VMAs, or the first that is not the default, with `+` when there are more; `?` where it is not told.
+
+    `way`: how the numbers were read, "" not at all. `age`: nanoseconds since then. `error`: bytes by node that a sampled number
+    is within in 95 of 100 cases, empty where they are exact; `hidden`: bytes of it that NUMA balancing hides.
+
+    `runs_on`: node → share of the time its threads ran since the last reading (at the first: of the threads), told by
+    all but `threads_left_out` of its threads. `node`: where its main thread last ran. `load`: the CPUs it kept busy since the
+    last reading (1.5: one and a half); None at the first."""
+
+    process: Process
+    by_node: dict[int, int] | None
+    node: int | None
+    policy: str
+    way: Way = ""
+    age: int = 0
+    error: dict[int, int] = field(default_factory=dict[int, int])
+    hidden: int = 0
+    runs_on: dict[int, float] = field(default_factory=dict[int, float])
+    threads_left_out: int = 0
+    load: float | None = None
+
+    @property
+    def local(self) -> float | None:
+        """The share of its memory on the nodes it runs on, each weighted by its share of the running time."""
+        return weighted_local_share(self.by_node, self.places) if self.by_node else None
+
+    @property
+    def places(self) -> dict[int, float]:
+        """`runs_on`, or the main thread's node where no more is known."""
+        return self.runs_on or ({} if self.node is None else {self.node: 1.0})
+
+    @property
+    def resident(self) -> int:
+        """Bytes."""
+        return sum(self.by_node.values()) if self.by_node else self.process.rss
+
+    @property
+    def sampled(self) -> bool:
+        """Whether its numbers have an error."""
+        return self.way == "sampled"
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What is kept of a process by identity. `read_at`, `due`: when its memory was looked at, and when it will be again.
+    `since`: (ticks, when), what `load` is counted from. `looked_like`: what `stat` had when its memory was looked at."""
+
+    process: Process
+    running: Running
+    located: Located | None = None
+    read_at: int = 0
+    due: int = 0
+    large: bool = False
+    since: tuple[int, int] | None = None
+    load: float | None = None
+    looked_like: Stat | None = None
+
+
+class Surveyor:
+    """Reads all processes; what changes slowly (name, user, command line) is kept by identity. On a live machine in several
+    threads; reads that hang there are left behind. `large`: base pages from which on a process is looked at gently."""
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        topology: Topology,
+        kernel_threads: bool = False,
+        large: int | None = None,
+        readers: Readers[int] | None = None,
+    ) -> None:
+        self.kernel = kernel
+        self.topology = topology
+        self.kernel_threads = kernel_threads
+        self.large = large_from(kernel) if large is None else large
+        self.readers: Readers[int] = readers or Readers(reader_count() if kernel.source == "live" else 0)
+        self.locator = Locator(kernel, topology)
+        self._known: dict[Identity, _Known] = {}
+        self._refreshes = 0
+        self._all_anew = False
+        self._threads_left = 0
+        self._lock = threading.Lock()
+        self._page_size = kernel.page_size
+
+    def expire(self) -> None:
+        """Whatever is known is old: the next reading looks at all of all processes."""
+        self._all_anew = True
+        self._known = {key: replace(one, due=0) for key, one in self._known.items()}
+
+    def read(self, wanted: Callable[[Process], bool] = lambda _: True) -> list[Row]:
+        """A row for each process that is `wanted` and still there, ascending by pid. `wanted` is called by one thread at a time.
+        Raises OSError, ParseError only where /proc itself cannot be listed."""
+        now = self.kernel.clock()
+        self._refreshes += 1
+        self._threads_left = ALL_THREADS
+        self.locator.renew(self.topology)
+        listed = pids(self.kernel)
+        small = self._still(listed, now, wanted) if self._known and self.readers.count else {}
+        small.update(
+            self.readers.run(
+                [pid for pid in listed if pid not in small], lambda pid: self._look(pid, now, wanted)
+            )
+        )
+        found = {pid: one for pid, one in small.items() if one is not None}
+        due = sorted((pid for pid, (one, shown) in found.items() if shown and one.large and one.due <= now),
+                     key=lambda pid: found[pid][0].read_at)  # fmt: skip
+        budget = max(LEAST_NS, min(BUDGET_NS, REFRESH_NS * max(1, self.readers.count) // max(1, len(due))))
+        if due:
+            self.locator.prepare()
+        looked = self.readers.run(due, lambda pid: self._look_gently(found[pid][0], now, budget))
+        found.update({pid: (one, True) for pid, one in looked.items() if one is not None})
+        found.update(self._left_behind(set(listed) - small.keys(), wanted))
+        for pid in (pid for pid, one in looked.items() if one is None):
+            del found[pid]
+        self._all_anew = False
+        before = self._known
+        self._known = {
+            key: _timed(one, before.get(key), now)
+            for key, one in ((one.process.identity, one) for one, _ in found.values())
+        }
+        return [
+            self._row(self._known[one.process.identity], now)
+            for _, (one, shown) in sorted(found.items())
+            if shown
+        ]
+
+    def _still(
+        self, listed: Iterable[int], now: int, wanted: Callable[[Process], bool]
+    ) -> dict[int, tuple[_Known, bool] | None]:
+        """What can be told of processes by `stat` alone, which never hangs: not worth another thread. Mostly this is most."""
+        out: dict[int, tuple[_Known, bool] | None] = {}
+        for pid in listed:
+            try:
+                stat = read_stat(self.kernel, pid)
+            except (NotFound, NotPermitted, ParseError):
+                out[pid] = None
+                continue
+            known = self._known.get(stat.identity)
+            if stat.is_kernel_thread and not self.kernel_threads:
+                out[pid] = None
+            elif known and self._is_still(known, stat, now):
+                process, running = self._updated(known.process, stat), self._running(stat, known.running)
+                same = process is known.process and running == known.running
+                kept = known if same else replace(known, process=process, running=running)
+                out[pid] = (kept, wanted(process))
+        return out
+
+    def _look(self, pid: int, now: int, wanted: Callable[[Process], bool]) -> tuple[_Known, bool] | None:
+        """What is now known of a process, and whether it is wanted; a large one is left for later. None: not to be shown."""
+        try:
+            stat = read_stat(self.kernel, pid)
+            if stat.is_kernel_thread and not self.kernel_threads:
+                return None
+            known = self._known.get(stat.identity)
+            process = self._process(stat, known.process if known else None)
+            with self._lock:
+                shown = wanted(process)
+            if not shown:
+                return (replace(known, process=process) if known else _Known(process, Running())), False
+            running = self._running(stat, known.running if known and known.located else None)
+            if process.is_kernel_thread:
+                return _Known(process, running, Located({}, "", ""), now), True
+            if stat.rss > self.large:
+                last = known or _Known(process, running)
+                return replace(last, process=process, running=running, large=True), True
+            located = by_numa_maps(self.kernel, pid)
+            return _Known(process, running, located, now, looked_like=stat), True
+        except (NotFound, NotPermitted, ParseError):
+            return None
+
+    def _is_still(self, known: _Known, stat: Stat, now: int) -> bool:
+        """Whether what is known of its memory can be taken for what it is now. Only on a live machine, where looking takes time
+        from others."""
+        last = known.looked_like
+        return (
+            self.kernel.source == "live"
+            and not self._all_anew
+            and (stat.identity.pid + self._refreshes) % SLOW != 0
+            and last is not None
+            and (last.rss, last.faults, last.ticks, last.program)
+            == (stat.rss, stat.faults, stat.ticks, stat.program)
+            and now - known.read_at < STILL_NS
+        )
+
+    def _look_gently(self, one: _Known, now: int, budget: int) -> _Known | None:
+        """A large process, known anew; what was known stays where nothing can be told within the budget."""
+        before = self.kernel.clock()
+        try:
+            located = self.locator.locate(one.process, self._refreshes, budget)
+        except NotFound:
+            return None
+        due = now + max(REST_NS, (self.kernel.clock() - before) * REST_SHARE)
+        last = one.located
+        if located.by_node is None and last is not None and last.by_node is not None:
+            return replace(one, due=due)
+        if located.policy == "?" and last is not None:
+            located = replace(located, policy=last.policy)
+        return replace(one, located=located, read_at=now, due=due)
+
+    def _left_behind(
+        self, hanging: Iterable[int], wanted: Callable[[Process], bool]
+    ) -> dict[int, tuple[_Known, bool]]:
+        """Processes whose reading does not come back, as they were last known; `stat` can always be read."""
+        out: dict[int, tuple[_Known, bool]] = {}
+        for pid in hanging:
+            try:
+                stat = read_stat(self.kernel, pid)
+            except (NotFound, NotPermitted, ParseError):
+                continue
+            known = self._known.get(stat.identity)
+            process = (
+                self._updated(known.process, stat) if known else bare_process(stat, self.kernel.page_size)
+            )
+            known = replace(known, process=process) if known else _Known(process, Running())
+            out[pid] = (known, wanted(process))
+        return out
+
+    def _process(self, stat: Stat, known: Process | None) -> Process:
+        due = self._all_anew or (stat.identity.pid + self._refreshes) % SLOW == 0
+        if known is None or known.comm != stat.comm or known.uid < 0 or due:
+            return read_process(self.kernel, stat.identity.pid, stat)
+        return self._updated(known, stat)
+
+    def _updated(self, known: Process, stat: Stat) -> Process:
+        rss = stat.rss * self._page_size
+        if (known.ticks, known.cpu, known.state, known.threads, known.rss, known.ppid) == (
+            stat.ticks, stat.cpu, stat.state, stat.threads, rss, stat.ppid,
+        ):  # fmt: skip
+            return known
+        return replace(
+            known,
+            ppid=stat.ppid,
+            state=stat.state,
+            threads=stat.threads,
+            cpu=stat.cpu,
+            rss=rss,
+            ticks=stat.ticks,
+        )
+
+    def _running(self, stat: Stat, last: Running | None) -> Running:
+        most = 1
+        if stat.threads > 1:
+            with self._lock:
+                most = min(MOST_THREADS, stat.threads, self._threads_left)
+                self._threads_left -= most
+        return read_running(self.kernel, stat, self.topology.node_of_cpu, last, most)
+
+    def _row(self, one: _Known, now: int) -> Row:
+        node = self.topology.node_of_cpu.get(one.process.cpu)
+        located = one.located
+        runs_on, left_out = one.running.shares, one.running.left_out
+        if located is None:
+            return Row(
+                one.process, None, node, "?", runs_on=runs_on, threads_left_out=left_out, load=one.load
+            )
+        return Row(
+            one.process, located.by_node, node, located.policy, located.way, max(0, now - one.read_at),
+            located.error, located.hidden, runs_on, left_out, one.load,
+        )  # fmt: skip
+
+
+def _timed(one: _Known, before: _Known | None, now: int) -> _Known:
+    """With its load since it was last told."""
+    fresh = (one.process.ticks, now)
+    if before is None or before.since is None:
+        return replace(one, since=fresh)
+    ticks, then = before.since
+    if now - then < LOAD_NS:
+        return replace(one, since=before.since, load=before.load)
+    return replace(one, since=fresh, load=max(0, one.process.ticks - ticks) / HERTZ / ((now - then) / 1e9))

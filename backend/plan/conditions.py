@@ -1,0 +1,50 @@
+"""What matters for a migration beside the nodes and the process: who asks, what the kernel does by itself, how it goes here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from backend.kernel import Kernel
+from backend.machine.kernel_info import balancing
+from backend.machine.memory_tiers import read_tiers
+from backend.machine.psi import memory_pressure
+from backend.machine.topology import Topology
+
+if TYPE_CHECKING:
+    from backend.plan.plan import Method
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """`privileged`: whether the caller may act on other users' processes; `balancing`: whether NUMA balancing is on;
+    `tiers`: node → tier, the smaller the faster; `pressure`: the share of time in which tasks waited for memory, None
+    where it is not told; `rates`: (source, target) → bytes a second; `measured`: which of them were measured here, and not
+    between other nodes; `stall`: seconds that move_pages was
+    seen to hold a process up, 0 where it was not measured."""
+
+    privileged: bool = False
+    balancing: bool = False
+    tiers: Mapping[int, int] = field(default_factory=dict[int, int])
+    pressure: float | None = None
+    rates: Mapping[tuple[int, int], int] = field(default_factory=dict[tuple[int, int], int])
+    measured: frozenset[tuple[int, int]] = frozenset()
+    stall: float = 0.0
+
+
+def read_conditions(kernel: Kernel, topology: Topology, method: Method) -> Conditions:
+    """As they are now; the rates of this method, where they were measured. Never raises."""
+    from backend.plan.rates import best_rates, likely_rates, load_rates, machine_of, rates_path, worst_stall
+
+    rates = load_rates(rates_path(), machine_of(kernel, topology)) if kernel.source == "live" else []
+    best = best_rates(rates, method)
+    return Conditions(
+        privileged=kernel.credentials()[1],
+        balancing=balancing(kernel),
+        tiers=read_tiers(kernel),
+        pressure=memory_pressure(kernel),
+        rates=likely_rates(best, topology),
+        measured=frozenset(best),
+        stall=worst_stall(rates) / 1e9,
+    )

@@ -1,0 +1,225 @@
+"""What there is to know before moving: each warning says what, and what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from backend.errors import UsageError
+from backend.files.text import printable
+from backend.machine.psi import PRESSING
+from backend.machine.topology import Topology
+from backend.nodeset import NodeSet
+from backend.placement.placement import Vma
+from backend.plan.conditions import Conditions
+from backend.plan.plan import Plan, ProcessPlan, Subject
+from backend.plan.remap import Move
+
+_NAMED = 3
+Sharers = Mapping[int, Sequence[tuple[int, str]]]
+
+Code = Literal[
+    "nothing-to-move",
+    "room",
+    "policy",
+    "cpuset",
+    "balancing",
+    "shared",
+    "shared-moves",
+    "swap",
+    "cpuless",
+    "farther",
+    "stall",
+    "huge-pool",
+    "tier",
+    "pressure",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Warning:
+    """Something to know before moving. `code` is stable, for scripts; `text` says what, `fix` what to do."""
+
+    code: Code
+    text: str
+    fix: str = ""
+
+
+def warnings_of(
+    plan: Plan,
+    subjects: Sequence[Subject],
+    topology: Topology,
+    conditions: Conditions,
+    *,
+    move_all: bool,
+    sharers: Sharers,
+) -> list[Warning]:
+    """All of them, those of the machine first, then process by process."""
+    out = [*_of_the_machine(plan, subjects, topology, conditions)]
+    for process_plan, subject in zip(plan.processes, subjects, strict=True):
+        out += _of_a_process(plan, process_plan, subject, topology, conditions, move_all, sharers)
+    return out
+
+
+def _of_the_machine(
+    plan: Plan, subjects: Sequence[Subject], topology: Topology, conditions: Conditions
+) -> Iterator[Warning]:
+    if subjects and not plan.bytes:
+        yield Warning(
+            "nothing-to-move",
+            f"no page lies on node {plan.sources}, or its nodes stay where they are",
+            "look at the placement with numatui show PID",
+        )
+    for room in plan.room:
+        if room.incoming and not room.enough:
+            short = max(1, (room.reserve - room.after) >> 20)
+            yield Warning(
+                "room",
+                f"node {room.node} is about {short} MiB short: the move will stop part-way",
+                "choose more targets, or free memory there first",
+            )
+        for size, wanted in room.huge_pages.items():
+            free = next((pool.free for pool in topology.node(room.node).huge_pools if pool.size == size), 0)
+            if wanted > free:
+                yield Warning(
+                    "huge-pool",
+                    f"{wanted} huge pages of {size >> 20} MiB come to node {room.node}, whose pool has {free} free: "
+                    "the others stay, or take pages that the kernel finds for them",
+                    f"enlarge the pool of node {room.node} first (nr_hugepages)",
+                )
+    if conditions.balancing:
+        yield Warning(
+            "balancing",
+            "NUMA balancing is on: it hides pages from move_pages and may move them back",
+            "sysctl kernel.numa_balancing=0 while you place by hand",
+        )
+    if plan.method == "migrate_pages" and plan.bytes:
+        yield Warning(
+            "stall",
+            f"migrate_pages holds the process's memory map for the whole call: about {plan.stall:.1f} s",
+            "the method move_pages moves in small batches",
+        )
+    if conditions.pressure is not None and conditions.pressure >= PRESSING and plan.bytes:
+        yield Warning(
+            "pressure",
+            f"tasks wait for memory {conditions.pressure:.0%} of the time: moving makes that worse",
+            "free memory first, or keep it slow with --max-rate",
+        )
+    cpuless = NodeSet(move.target for move in plan.moves if not topology.node(move.target).cpus)
+    if cpuless:
+        yield Warning(
+            "cpuless",
+            f"node {cpuless} has no CPUs: its memory is far for every process",
+            "meant for cold memory only",
+        )
+    tiers = conditions.tiers
+    slower = NodeSet(
+        move.target
+        for move in plan.moves
+        if move.source in tiers and move.target in tiers and tiers[move.target] > tiers[move.source]
+    )
+    if slower - cpuless:
+        yield Warning(
+            "tier",
+            f"node {slower} is slower memory (a lower tier) than where the pages come from",
+            "meant for cold memory only",
+        )
+
+
+def _of_a_process(
+    plan: Plan,
+    process_plan: ProcessPlan,
+    subject: Subject,
+    topology: Topology,
+    conditions: Conditions,
+    move_all: bool,
+    sharers: Sharers,
+) -> Iterator[Warning]:
+    pid = process_plan.process.pid
+    affected = [
+        vma for vma in subject.placement.vmas if any(vma.pages.get(move.source) for move in plan.moves)
+    ]
+    contrary = sorted({vma.policy for vma in affected if not policy_agrees(vma.policy, plan.targets)})
+    if contrary:
+        yield Warning(
+            "policy",
+            f"{pid}: the policy {', '.join(contrary[:3])} will put new pages elsewhere than node {plan.targets}",
+            "only the process itself, or its cpuset, can change its policy",
+        )
+    allowed = process_plan.process.mems_allowed
+    ends = NodeSet(move.target for move in process_plan.moves)
+    if allowed is not None and not ends.issubset(allowed):
+        yield Warning(
+            "cpuset",
+            f"{pid}: its cpuset allows node {allowed} only; new pages will not go to {ends - allowed}",
+            "--cpuset changes the mems of its cpuset as well",
+        )
+    shared = sum(min(vma.shared_bytes, _source_bytes(vma, plan.moves)) for vma in affected)
+    if shared and (move_all or (plan.method == "migrate_pages" and conditions.privileged)):
+        code: Code = "shared" if move_all else "shared-moves"
+        who = _named(sharers.get(pid, ()))
+        yield Warning(
+            code,
+            f"{pid}: up to {_mib(shared)} MiB are also mapped by other processes{who} and move for them too",
+            "leave out --all, or use the method move_pages",
+        )
+    elif shared:
+        yield Warning(
+            "shared",
+            f"{pid}: up to {_mib(shared)} MiB are also mapped by other processes and stay",
+            "--all moves them for everybody",
+        )
+    if process_plan.process.swap:
+        yield Warning(
+            "swap",
+            f"{pid}: {_mib(process_plan.process.swap)} MiB are in swap: they come back on the node where they are touched",
+            "nothing to do unless that is far away",
+        )
+    here = process_plan.runs_on
+    if here is not None and process_plan.moves:
+        old = _mean_distance(process_plan.before, here, topology)
+        new = _mean_distance(process_plan.after, here, topology)
+        if new > old:
+            yield Warning(
+                "farther",
+                f"{pid}: it runs on node {here}, and its memory would be farther from there than now",
+                "move it to where it runs, or move the task too",
+            )
+
+
+def _named(others: Sequence[tuple[int, str]]) -> str:
+    """` (17 worker, 18 worker and 3 more)`, or nothing."""
+    if not others:
+        return ""
+    names = ", ".join(f"{pid} {printable(name, 20)}" for pid, name in others[:_NAMED])
+    more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
+    return f" ({names}{more})"
+
+
+def policy_agrees(policy: str, targets: NodeSet) -> bool:
+    """Whether new pages under this policy (numa_maps text) can only go to `targets`, or anywhere near."""
+    name, colon, nodes = policy.rpartition(":")
+    if not colon:
+        return True
+    try:
+        return not name or bool(NodeSet.parse_list(nodes) & targets)
+    except UsageError:
+        return True
+
+
+def _mib(amount: int) -> int:
+    return max(1, amount >> 20)
+
+
+def _source_bytes(vma: Vma, moves: Sequence[Move]) -> int:
+    return sum(vma.pages.get(move.source, 0) for move in moves) * vma.page_size
+
+
+def _mean_distance(by_node: dict[int, int], here: int, topology: Topology) -> float:
+    total = sum(by_node.values())
+    return (
+        sum(topology.distance(here, node) * amount for node, amount in by_node.items()) / total
+        if total
+        else 0.0
+    )

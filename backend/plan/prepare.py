@@ -1,0 +1,151 @@
+"""Read what a plan needs, and make it: which processes, where their memory lies, what else matters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import TYPE_CHECKING
+
+from backend.errors import NotFound, NotPermitted, NotSupported, UsageError
+from backend.kernel import Kernel
+from backend.machine.kernel_info import release
+from backend.machine.topology import read_topology
+from backend.nodeset import NodeSet
+from backend.placement.one_mapping import find_mapping
+from backend.placement.placement import Placement, read_gently
+from backend.plan.conditions import read_conditions
+from backend.plan.plan import Method, Plan, Subject, check_sets, make_plan, rule_of
+from backend.plan.remap import Rule
+from backend.process.process import Process, read_process, with_descendants
+
+if TYPE_CHECKING:
+    from backend.placement.frame_nodes import FrameNodes
+
+
+def prepare(
+    kernel: Kernel,
+    pids: list[int],
+    sources: str,
+    targets: str,
+    *,
+    method: Method = "auto",
+    move_all: bool = False,
+    rule: Rule | None = None,
+    tree: bool = False,
+    cgroup: str | None = None,
+    mapping: str | None = None,
+) -> Plan:
+    """`sources` and `targets` in libnuma's grammar. `tree`: with the children of `pids`; `cgroup`: with all processes in it
+    and below; `mapping`: only this one of the one process (`one_mapping.find_mapping`). Raises UsageError, NotFound,
+    NotPermitted, NotSupported."""
+    topology = read_topology(kernel)
+    from_set = NodeSet.parse(sources, topology.ids)
+    to_set = NodeSet.parse(targets, topology.ids, same=from_set)
+    check_sets(from_set, to_set, topology.ids, topology.memory_ids)
+    within = None
+    if mapping is not None:
+        if len(pids) != 1 or tree or cgroup is not None:
+            raise UsageError("one mapping is one process's", "name one process by its pid")
+        within = find_mapping(kernel, pids[0], mapping)
+    subjects = read_subjects(kernel, pids, tree=tree, cgroup=cgroup)
+    return make_plan(
+        subjects,
+        from_set,
+        to_set,
+        topology,
+        rule=rule or rule_of(release(kernel)),
+        method=method,
+        page_size=kernel.page_size,
+        move_all=move_all,
+        conditions=read_conditions(kernel, topology, method),
+        sharers=read_sharers(kernel, subjects, from_set) if move_all else {},
+        within=within,
+    )
+
+
+def read_sharers(
+    kernel: Kernel, subjects: Sequence[Subject], sources: NodeSet
+) -> dict[int, list[tuple[int, str]]]:
+    """By pid, who else maps pages of it that are on `sources`: (pid, name)."""
+    from backend.placement.sharers import find_sharers
+
+    out: dict[int, list[tuple[int, str]]] = {}
+    for one in subjects:
+        shared = [
+            vma for vma in one.placement.vmas if vma.shared_bytes and any(vma.pages.get(n) for n in sources)
+        ]
+        if shared:
+            out[one.process.pid] = find_sharers(kernel, one.process.pid, shared)
+    return out
+
+
+def read_subjects(
+    kernel: Kernel, pids: list[int], *, tree: bool = False, cgroup: str | None = None
+) -> list[Subject]:
+    """The processes with their placement. Those that were not named one by one are left out when they have ended, are
+    kernel threads, or may not be looked at, unless all are. Raises NotFound, NotPermitted, NotSupported, UsageError."""
+    chosen = list(dict.fromkeys(pids))
+    if tree:
+        chosen = with_descendants(kernel, chosen)
+    if cgroup is not None:
+        chosen = list(dict.fromkeys([*chosen, *_in_cgroup(kernel, cgroup)]))
+    placements = PlacementReader(kernel)
+    subjects: list[Subject] = []
+    refused: NotPermitted | None = None
+    for pid in chosen:
+        try:
+            process = read_process(kernel, pid)
+            if process.is_kernel_thread:
+                if pid not in pids:
+                    continue
+                raise NotSupported(
+                    f"{pid} is a kernel thread: it has no memory of its own", "choose a process"
+                )
+            subjects.append(Subject(process, placements.read(process)))
+        except (NotFound, NotPermitted) as exc:
+            if pid in pids:
+                raise
+            refused = exc if isinstance(exc, NotPermitted) else refused
+    if cgroup is not None and not subjects:
+        raise refused or NotFound(
+            f"no process is in the cgroup {cgroup}", "numatui cgroups lists those there are"
+        )
+    return subjects
+
+
+class PlacementReader:
+    """Reads placements without holding up large processes. Where frames lie is read once, when one of them is met."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel = kernel
+        self._frame_nodes = cache(self._read_frame_nodes)
+
+    def read(self, process: Process) -> Placement:
+        """Raises NotFound, NotPermitted, ParseError."""
+        return read_gently(self.kernel, process.pid, process.rss, self._frame_nodes)
+
+    def _read_frame_nodes(self) -> FrameNodes | None:
+        from backend.placement.frame_nodes import read_frame_nodes
+
+        return read_frame_nodes(self.kernel)
+
+
+def _in_cgroup(kernel: Kernel, name: str) -> list[int]:
+    from backend.cgroup.cgroups import check_path, find_hierarchies, members, walk
+
+    hierarchies = find_hierarchies(kernel)
+    if not hierarchies:
+        raise NotSupported("this machine has no cgroups mounted", "name the processes by their pids")
+    out: list[int] = []
+    for hierarchy in hierarchies:
+        path = check_path(name, hierarchy)
+        below = [
+            one.path
+            for one in walk(kernel, hierarchy)
+            if one.path == path or one.path.startswith(path.rstrip("/") + "/")
+        ]
+        if below:
+            for one in below:
+                out += members(kernel, hierarchy, one)
+            return sorted(set(out))
+    raise NotFound(f"there is no cgroup {name}", "numatui cgroups lists those there are")

@@ -1,0 +1,312 @@
+"""Processes: who they are, where they run. /proc/PID/stat, status, cmdline, cgroup, cpuset (proc(5))."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TypeVar
+
+from backend.errors import NotFound, NotPermitted, ParseError
+from backend.files.text import decode, printable
+from backend.kernel import Kernel
+from backend.nodeset import CpuSet, NodeSet
+
+_GONE = (errno.ENOENT, errno.ESRCH)
+_STATUS = (b"\nUid:", b"\nVmSwap:", b"\nCpus_allowed_list:", b"\nMems_allowed_list:")
+HERTZ = 100
+"""Clock ticks a second, as all kernels tell them (USER_HZ)."""
+_SMALL = 1 << 15
+"""More than any of the files about one process that are read in one go."""
+_PF_KTHREAD = 0x00200000
+_PF_EXITING = 0x00000004
+S = TypeVar("S", CpuSet, NodeSet)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A process that cannot be mistaken for a later one with its pid: start time in clock ticks since boot."""
+
+    pid: int
+    start_time: int
+
+
+UNTOLD = (0, 0)
+"""The program of a process that may not be looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stat:
+    """The fields of /proc/PID/stat that are used. `rss` in pages, `cpu` the CPU it last ran on, `faults` minor and major. `program`: where its code and
+    stack begin, which exec changes; UNTOLD to those who may not trace it (do_task_stat() in fs/proc/array.c), and where nobody is told."""
+
+    identity: Identity
+    comm: str
+    state: str
+    ppid: int
+    flags: int
+    threads: int
+    rss: int
+    cpu: int
+    ticks: int
+    program: tuple[int, int] = UNTOLD
+    faults: int = 0
+
+    @property
+    def is_kernel_thread(self) -> bool:
+        return bool(self.flags & _PF_KTHREAD)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it is on its way out or a zombie: it has let go of its memory, but the pid is still taken."""
+        return self.state in ("Z", "X", "x") or bool(self.flags & _PF_EXITING)
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One process as it was read. Names are as the kernel gives them: pass them through `printable` to show them. `cgroup`: the
+    one whose memory it is charged to. `ticks`: of processor time, its own and the system's for it, `HERTZ` a second."""
+
+    identity: Identity
+    ppid: int
+    comm: str
+    command: str
+    uid: int
+    user: str
+    state: str
+    threads: int
+    cpu: int
+    rss: int
+    swap: int
+    cpus_allowed: CpuSet | None
+    mems_allowed: NodeSet | None
+    cpuset: str
+    is_kernel_thread: bool
+    cgroup: str = "?"
+    ticks: int = 0
+
+    @property
+    def pid(self) -> int:
+        return self.identity.pid
+
+
+def parse_stat(raw: bytes) -> Stat:
+    """/proc/PID/stat. The name may hold parentheses, spaces and newlines. Raises ParseError."""
+    first, last = raw.find(b"("), raw.rfind(b")")
+    fields = raw[last + 1 :].split()
+    try:
+        if first < 1 or last < first:
+            raise ValueError("no name in parentheses")
+        return Stat(
+            identity=Identity(int(raw[:first]), int(fields[19])),
+            comm=decode(raw[first + 1 : last]),
+            state=fields[0].decode("ascii", "replace"),
+            ppid=int(fields[1]),
+            flags=int(fields[6]),
+            threads=int(fields[17]),
+            rss=int(fields[21]),
+            cpu=int(fields[36]) if len(fields) > 36 else -1,
+            ticks=int(fields[11]) + int(fields[12]),
+            program=_program(fields),
+            faults=int(fields[7]) + int(fields[9]),
+        )
+    except (ValueError, IndexError) as exc:
+        raise ParseError(f"/proc/PID/stat is not as proc(5) has it ({printable(str(exc), 80)})") from None
+
+
+def _program(fields: list[bytes]) -> tuple[int, int]:
+    """The stack begins at 0 for those who are not told; the code at 1 then, which is not where it is."""
+    stack = int(fields[25]) if len(fields) > 25 else 0
+    return (int(fields[23]), stack) if stack else UNTOLD
+
+
+def parse_status(raw: bytes) -> dict[str, str]:
+    """The lines of /proc/PID/status that are used, as key → value text."""
+    out: dict[str, str] = {}
+    raw = b"\n" + raw
+    for key in _STATUS:
+        start = raw.rfind(key)
+        if start >= 0:
+            value, _, _ = raw[start + len(key) :].partition(b"\n")
+            out[key[1:-1].decode("ascii")] = decode(value.strip())
+    return out
+
+
+def read_stat(kernel: Kernel, pid: int) -> Stat:
+    """Raises NotFound, NotPermitted, ParseError."""
+    try:
+        return parse_stat(kernel.read(f"/proc/{pid}/stat", 0, _SMALL))
+    except OSError as exc:
+        raise process_error(kernel, pid, exc) from None
+
+
+def read_process(kernel: Kernel, pid: int, stat: Stat | None = None) -> Process:
+    """One process. Raises NotFound when it has gone, NotPermitted where /proc hides it."""
+    stat = stat or read_stat(kernel, pid)
+    status = parse_status(_read_optional(kernel, f"/proc/{pid}/status", _SMALL))
+    uid = _leading_int(status.get("Uid", ""))
+    command = _read_optional(kernel, f"/proc/{pid}/cmdline").rstrip(b"\0").replace(b"\0", b" ")
+    cpuset, cgroup = _groups(kernel, pid)
+    return Process(
+        identity=stat.identity,
+        ppid=stat.ppid,
+        comm=stat.comm,
+        command=decode(command) or f"[{stat.comm}]",
+        uid=uid,
+        user=kernel.username(uid) if uid >= 0 else "?",
+        state=stat.state,
+        threads=stat.threads,
+        cpu=stat.cpu,
+        rss=stat.rss * kernel.page_size,
+        swap=max(0, _leading_int(status.get("VmSwap", ""))) * 1024,
+        cpus_allowed=_optional_list(CpuSet, status.get("Cpus_allowed_list")),
+        mems_allowed=_optional_list(NodeSet, status.get("Mems_allowed_list")),
+        cpuset=cpuset,
+        is_kernel_thread=stat.is_kernel_thread,
+        cgroup=cgroup,
+        ticks=stat.ticks,
+    )
+
+
+def bare_process(stat: Stat, page_size: int) -> Process:
+    """A process of which only `stat` could be read."""
+    return Process(
+        stat.identity, stat.ppid, stat.comm, f"[{stat.comm}]", -1, "?", stat.state, stat.threads, stat.cpu,
+        stat.rss * page_size, 0, None, None, "?", stat.is_kernel_thread, "?", stat.ticks,
+    )  # fmt: skip
+
+
+def pids(kernel: Kernel) -> list[int]:
+    """All process ids that /proc shows, ascending. Raises OSError."""
+    return sorted(int(name) for name in kernel.listdir("/proc") if name.isascii() and name.isdigit())
+
+
+def with_descendants(kernel: Kernel, roots: list[int]) -> list[int]:
+    """These processes and all that descend from them, parents before children. Raises OSError where /proc cannot be read."""
+    children: dict[int, list[int]] = {}
+    for pid in pids(kernel):
+        try:
+            children.setdefault(read_stat(kernel, pid).ppid, []).append(pid)
+        except (NotFound, NotPermitted, ParseError):
+            continue
+    out = dict.fromkeys(roots)
+    queue = list(roots)
+    while queue:
+        for child in children.get(queue.pop(0), []):
+            if child not in out:
+                out[child] = None
+                queue.append(child)
+    return list(out)
+
+
+def thread_ids(kernel: Kernel, pid: int) -> list[int]:
+    """Ascending; none where they cannot be listed."""
+    try:
+        names = kernel.listdir(f"/proc/{pid}/task")
+    except OSError:
+        return []
+    return sorted(int(name) for name in names if name.isascii() and name.isdigit())
+
+
+def read_threads(kernel: Kernel, pid: int, tids: Iterable[int] | None = None) -> list[Stat]:
+    """Those of the threads (all: None) that can be read, in their order; a thread's id is its `identity.pid`."""
+    out: list[Stat] = []
+    for tid in thread_ids(kernel, pid) if tids is None else tids:
+        try:
+            out.append(parse_stat(kernel.read(f"/proc/{pid}/task/{tid}/stat", 0, _SMALL)))
+        except (OSError, ParseError):
+            continue
+    return out
+
+
+def still_the_same(kernel: Kernel, identity: Identity) -> Stat:
+    """Raises NotFound when the process has ended (also when its parent has not collected it yet: it has no memory any
+    more) or its pid belongs to another now."""
+    stat = read_stat(kernel, identity.pid)
+    if stat.identity == identity and stat.has_ended:
+        raise NotFound(f"process {identity.pid} has ended", "its memory went with it")
+    if stat.identity != identity:
+        raise NotFound(
+            f"process {identity.pid} has ended and another has its number now",
+            "nothing was done to it: look at numatui ps",
+        )
+    return stat
+
+
+def process_error(kernel: Kernel, pid: int, exc: OSError) -> NotFound | NotPermitted:
+    """What an errno on /proc/PID or on a call with a pid means to a user."""
+    if exc.errno in _GONE:
+        if _hides_others(kernel):
+            return NotFound(
+                f"there is no process {pid} that you may see: /proc hides those of other users (hidepid)",
+                "run numatui as root, or as the process's owner",
+            )
+        return NotFound(
+            f"there is no process {pid}",
+            f"it may have ended: numatui{_flag(kernel)} ps lists those there are",
+        )
+    if exc.errno in (errno.EACCES, errno.EPERM):
+        privileged = kernel.credentials()[1]
+        return NotPermitted(
+            f"the kernel does not let you look at or move process {pid}",
+            "a container or security module forbids it even to you: run numatui outside"
+            if privileged
+            else "it belongs to another user, or lets nobody look at it: run numatui as root or as its owner",
+        )
+    return NotFound(f"process {pid} cannot be read ({exc.strerror or exc})", "look at it with numatui doctor")
+
+
+def _hides_others(kernel: Kernel) -> bool:
+    """Whether /proc is mounted with hidepid: an unprivileged caller does not even see init."""
+    if kernel.source != "live" or kernel.credentials()[1]:
+        return False
+    try:
+        return "1" not in kernel.listdir("/proc")
+    except OSError:
+        return True
+
+
+def _flag(kernel: Kernel) -> str:
+    return {"live": "", "demo": " --demo", "replay": " --replay …"}[kernel.source]
+
+
+def _read_optional(kernel: Kernel, path: str, size: int = -1) -> bytes:
+    try:
+        return kernel.read(path, 0, size)
+    except OSError as exc:
+        if exc.errno == errno.ESRCH:
+            raise NotFound("the process has ended meanwhile") from None
+        return b""
+
+
+def _groups(kernel: Kernel, pid: int) -> tuple[str, str]:
+    """Its cpuset, and the cgroup that its memory is charged to: v1's where it has that controller, else v2's."""
+    own = decode(_read_optional(kernel, f"/proc/{pid}/cpuset", _SMALL)).rstrip("\n")
+    memory, unified = "", ""
+    for line in _read_optional(kernel, f"/proc/{pid}/cgroup", _SMALL).split(b"\n"):
+        controllers, _, path = line.partition(b":")[2].partition(b":")
+        if b"memory" in controllers.split(b","):
+            memory = decode(path)
+        elif not controllers and path:
+            unified = decode(path)
+    return (own if own not in ("", "/") else unified or own or "/"), memory or unified or "/"
+
+
+def _leading_int(text: str) -> int:
+    word = text.split(maxsplit=1)[:1]
+    return int(word[0]) if word and word[0].isascii() and word[0].isdigit() and len(word[0]) < 20 else -1
+
+
+def _optional_list(kind: type[S], text: str | None) -> S | None:
+    if text is None:
+        return None
+    try:
+        return _parsed(kind, text)
+    except ParseError:
+        return None
+
+
+@lru_cache(maxsize=1024)
+def _parsed(kind: type[S], text: str) -> S:
+    return kind.parse_list(text)
