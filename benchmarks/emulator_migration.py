@@ -13,13 +13,13 @@ from functools import partial
 import numpy as np
 
 from backend.emulator.costs import Costs
-from backend.emulator.file_io import create
-from backend.emulator.filesystem import Filesystem
-from backend.emulator.layout import populate
 from backend.emulator.machine import Machine, NodeSpec
 from backend.emulator.migration.nodes import do_migrate_pages
-from backend.emulator.mm import VM
+from backend.emulator.mm.mm import VM
 from backend.emulator.profile import PROFILES
+from backend.emulator.scenario.layout import populate
+from backend.emulator.storage.file_io import create
+from backend.emulator.storage.filesystem import Filesystem
 from backend.nodeset import CpuSet, NodeSet
 
 PROFILE_NAMES = ("linux-6", "direct-v8")

@@ -13,7 +13,7 @@ import time
 
 import numpy as np
 
-from backend.emulator.frames import MemMap
+from backend.emulator.frames.frames import MemMap
 from backend.emulator.machine import Machine, NodeSpec
 from backend.emulator.profile import PROFILES
 from backend.nodeset import CpuSet

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from backend.emulator.file_io import create, mount
-from backend.emulator.fork import fork
-from backend.emulator.kernel import EmulatedKernel
-from backend.emulator.layout import populate
+from backend.emulator.abi.kernel import EmulatedKernel
 from backend.emulator.machine import Machine, NodeSpec
+from backend.emulator.mm.fork import fork
 from backend.emulator.profile import PROFILES
+from backend.emulator.scenario.layout import populate
+from backend.emulator.storage.file_io import create, mount
 from backend.machine.topology import read_topology
 from backend.nodeset import CpuSet
 from backend.placement.placement import parse_totals

@@ -24,10 +24,10 @@ from textual.app import App, ComposeResult
 from textual.pilot import Pilot
 from textual.widgets import DataTable
 
-from backend.emulator.kernel import EmulatedKernel
-from backend.emulator.layout import populate
+from backend.emulator.abi.kernel import EmulatedKernel
 from backend.emulator.machine import Machine, NodeSpec
 from backend.emulator.profile import PROFILES
+from backend.emulator.scenario.layout import populate
 from backend.nodeset import CpuSet
 from backend.placement.survey import Row
 from numatui.tui.app import NumatuiApp

@@ -19,9 +19,9 @@ from typing import Any
 
 import pytest
 
-from backend.emulator import hotplug
-from backend.emulator.audit import damaged_pages
-from backend.emulator.task import Task
+from backend.emulator.migration import hotplug
+from backend.emulator.study.audit import damaged_pages
+from backend.emulator.tasks.task import Task
 from backend.errors import NumatuiError, os_error
 from backend.job import journal
 from backend.job.past_jobs import list_jobs

@@ -16,8 +16,8 @@ from typing import Any
 from backend.cgroup.cgroup_memory import parse_numa_stat
 from backend.cgroup.cgroups import parse_mounts, parse_pids, parse_proc_cgroup
 from backend.doctor.memory import parse_swaps
-from backend.emulator.description import parse_description
-from backend.emulator.proc_numatui import parse_zones
+from backend.emulator.abi.proc_numatui import parse_zones
+from backend.emulator.scenario.description import parse_description
 from backend.emulator.scenarios import _HERE as SCENARIOS
 from backend.errors import NumatuiError
 from backend.files.text import decode
@@ -163,7 +163,7 @@ PARSERS: dict[str, tuple[Callable[[bytes], Any], bytes]] = {
 
 def _topology(kept: list[Any] = []) -> Any:  # noqa: B006
     if not kept:
-        from backend.emulator.kernel import open_scenario
+        from backend.emulator.abi.kernel import open_scenario
         from backend.machine.topology import read_topology
 
         kept.append(read_topology(open_scenario("scheduler-moves")))

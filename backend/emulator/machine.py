@@ -14,14 +14,15 @@ import simpy
 from numpy.typing import NDArray
 
 from backend.emulator.costs import Costs
-from backend.emulator.cpuset import Cpuset, Cpusets, Version
-from backend.emulator.file_io import evict
-from backend.emulator.filesystem import AddressSpace, Filesystem
-from backend.emulator.frames import MemMap
-from backend.emulator.huge_pages import whole_ranges
-from backend.emulator.mempolicy import Mempolicy
+from backend.emulator.frames.frames import MemMap
+from backend.emulator.frames.page import State
+from backend.emulator.frames.page_lock import Events, PageLocks
+from backend.emulator.frames.pagevec import Pagevecs
 from backend.emulator.migration.mechanism import Mechanism, MigrationEntries, SwapEntries
-from backend.emulator.mm import (
+from backend.emulator.migration.numa_balancing import NumaBalancing
+from backend.emulator.mm.huge_pages import whole_ranges
+from backend.emulator.mm.mempolicy import Mempolicy
+from backend.emulator.mm.mm import (
     PTE_PRESENT,
     PTE_SHIFT,
     PTE_SWAP,
@@ -31,22 +32,21 @@ from backend.emulator.mm import (
     ReverseMap,
     Vma,
 )  # fmt: skip
-from backend.emulator.numa_balancing import NumaBalancing
-from backend.emulator.page import State
-from backend.emulator.page_lock import Events, PageLocks
-from backend.emulator.pagevec import Pagevecs
-from backend.emulator.permissions import Cap
-from backend.emulator.placing import locked_elsewhere, mark_mlocked
+from backend.emulator.mm.placing import locked_elsewhere, mark_mlocked
 from backend.emulator.profile import Profile
-from backend.emulator.reclaim import Reclaimer
-from backend.emulator.scheduler import confine
-from backend.emulator.swap import SwapArea
-from backend.emulator.swap_io import drop_unused
-from backend.emulator.task import Task, Thread
+from backend.emulator.storage.file_io import evict
+from backend.emulator.storage.filesystem import AddressSpace, Filesystem
+from backend.emulator.storage.reclaim import Reclaimer
+from backend.emulator.storage.swap import SwapArea
+from backend.emulator.storage.swap_io import drop_unused
+from backend.emulator.tasks.cpuset import Cpuset, Cpusets, Version
+from backend.emulator.tasks.permissions import Cap
+from backend.emulator.tasks.scheduler import confine
+from backend.emulator.tasks.task import Task, Thread
 from backend.nodeset import CpuSet, NodeSet
 
 if TYPE_CHECKING:
-    from backend.emulator.trace import Tracer
+    from backend.emulator.study.trace import Tracer
 
 MMAP_BASE = 0x7F00_0000_0000
 HEAP_BASE = 0x5600_0000_0000

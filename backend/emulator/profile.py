@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from backend.emulator.filesystem import TYPES_2_6, TYPES_6, FilesystemType
-from backend.emulator.permissions import LINUX_2_6_15, LINUX_6, Rights
+from backend.emulator.storage.filesystem import TYPES_2_6, TYPES_6, FilesystemType
+from backend.emulator.tasks.permissions import LINUX_2_6_15, LINUX_6, Rights
 from backend.plan.remap import Rule
 
 ProfileName = Literal["linux-6", "direct-v8", "swap-2.6.15"]

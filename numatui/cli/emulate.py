@@ -91,7 +91,7 @@ def emulate(
         return
     if try_ or write or at:
         raise UsageError("--try, --write and --at are for copies", "write steps into the scenario instead")
-    from backend.emulator.run import run_scenario
+    from backend.emulator.scenario.run import run_scenario
     from backend.emulator.scenarios import load
 
     if compare:
@@ -113,9 +113,9 @@ def emulate(
 
 
 def _compare(file: str, names: str, json: bool, csv: bool) -> None:
-    from backend.emulator.compare import compare
     from backend.emulator.profile import PROFILES
     from backend.emulator.scenarios import load
+    from backend.emulator.study.compare import compare
 
     profiles = [name.strip() for name in names.split(",") if name.strip()]
     for name in profiles:

@@ -41,7 +41,7 @@ class Choice:
     def open(self) -> Kernel:
         """Raises NotSupported, NotFound, ParseError."""
         if self.which == "demo":
-            from backend.emulator.kernel import open_scenario
+            from backend.emulator.abi.kernel import open_scenario
 
             return open_scenario(self.argument)
         if self.which == "replay":

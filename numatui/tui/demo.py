@@ -17,7 +17,7 @@ from numatui.tui.reading import problem_of
 from numatui.tui.state import StatefulApp
 
 if TYPE_CHECKING:
-    from backend.emulator.copying import Copy
+    from backend.emulator.scenario.copying import Copy
     from numatui.tui.frame_source import FrameSource
 
 STEP = 0.1
@@ -123,7 +123,7 @@ class DemoApp(StatefulApp):
 
     @work(thread=True, group="copy", exclusive=True, exit_on_error=False)
     def _make_copy(self) -> None:
-        from backend.emulator.copying import copy_of
+        from backend.emulator.scenario.copying import copy_of
 
         try:
             copy = copy_of(self.kernel)

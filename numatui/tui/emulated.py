@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 @runtime_checkable
 class Emulated(SimulatedTime, Protocol):
-    """What an emulated kernel has besides: `backend.emulator.kernel.EmulatedKernel`."""
+    """What an emulated kernel has besides: `backend.emulator.abi.kernel.EmulatedKernel`."""
 
     machine: Machine
     reference: str

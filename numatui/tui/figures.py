@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from backend.emulator.tour import FIGURES, Measured
+from backend.emulator.study.tour import FIGURES, Measured
 from backend.files.text import printable
 from numatui.format import duration
 from numatui.tui import bars

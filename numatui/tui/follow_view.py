@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from textwrap import wrap
 
-from backend.emulator.explain import PATCHES, explain
-from backend.emulator.trace import FrameState, Row
+from backend.emulator.study.explain import PATCHES, explain
+from backend.emulator.study.trace import FrameState, Row
 from backend.files.text import printable
 from numatui.tui import bars
 from numatui.tui.glyphs import Glyphs

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from backend.emulator.frame_map import KINDS, Cells, FrameDetail, Frames, Kind, cells, detail
-from backend.emulator.proc_numatui import FRAMES, ZONES, parse_zones
+from backend.emulator.abi.proc_numatui import FRAMES, ZONES, parse_zones
+from backend.emulator.study.frame_map import KINDS, Cells, FrameDetail, Frames, Kind, cells, detail
 from backend.kernel import Kernel
 from numatui.tui.emulated import Emulated, emulated
 

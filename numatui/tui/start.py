@@ -14,7 +14,7 @@ from numatui.tui.app import NumatuiApp
 from numatui.tui.machine import Choice, Machine, open_machine, simulated_time
 
 if TYPE_CHECKING:
-    from backend.emulator.copying import Copy
+    from backend.emulator.scenario.copying import Copy
 
 
 def start(choice: Choice) -> int:
@@ -81,7 +81,7 @@ def in_screen() -> bool:
 
 def open_copy(copy: Copy, machine: Machine) -> Machine:
     """A copy in place of its machine; that one again, with a note why, where it cannot be opened."""
-    from backend.emulator.kernel import open_text
+    from backend.emulator.abi.kernel import open_text
 
     smaller = f", {copy.scale} times smaller" if copy.scale > 1 else ""
     try:
@@ -96,7 +96,7 @@ def open_copy(copy: Copy, machine: Machine) -> Machine:
 
 def open_scenario_instead(name: str, machine: Machine) -> Machine:
     """The machine of a scenario in place of another; that one again, with a note why, where it cannot be opened."""
-    from backend.emulator.kernel import open_scenario
+    from backend.emulator.abi.kernel import open_scenario
 
     try:
         return Machine(open_scenario(name))

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from backend.emulator.kernel import EmulatedKernel
+from backend.emulator.abi.kernel import EmulatedKernel
 from backend.nodeset import NodeSet
 from numatui.cli.app import run, with_optional_values
 from numatui.cli.source import Choice

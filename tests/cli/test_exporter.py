@@ -15,7 +15,7 @@ import pytest
 from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from backend.emulator.kernel import open_scenario
+from backend.emulator.abi.kernel import open_scenario
 from backend.kernel import Kernel
 from backend.machine.topology import read_topology
 from numatui.exporter.collector import NumatuiCollector

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from backend.emulator.fork import fork
-from backend.emulator.kernel import EmulatedKernel
-from backend.emulator.mm import Vma
-from backend.emulator.task import Task
+from backend.emulator.abi.kernel import EmulatedKernel
+from backend.emulator.mm.fork import fork
+from backend.emulator.mm.mm import Vma
+from backend.emulator.tasks.task import Task
 from backend.job.outcome import Progress
 from numatui.cli.app import run
 from numatui.cli.source import Choice

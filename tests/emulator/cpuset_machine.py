@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from backend.emulator.cgroupfs import directory
-from backend.emulator.fault import touch
-from backend.emulator.kernel import EmulatedKernel
-from backend.emulator.mm import Vma
-from backend.emulator.scheduler import schedule
-from backend.emulator.syscalls import Caller, caller_of
-from backend.emulator.task import Task
+from backend.emulator.abi.cgroupfs import directory
+from backend.emulator.abi.kernel import EmulatedKernel
+from backend.emulator.abi.syscalls import Caller, caller_of
+from backend.emulator.mm.fault import touch
+from backend.emulator.mm.mm import Vma
+from backend.emulator.tasks.scheduler import schedule
+from backend.emulator.tasks.task import Task
 from backend.kernel import Mode
 from backend.nodeset import NodeSet
 from backend.placement.placement import parse_numa_maps

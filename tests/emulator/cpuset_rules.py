@@ -7,10 +7,10 @@ from collections.abc import Callable
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule
 
+from backend.emulator.frames.page_lock import Events
 from backend.emulator.machine import Machine
-from backend.emulator.mm import PTE_PRESENT, VM
-from backend.emulator.page_lock import Events
-from backend.emulator.task import Task
+from backend.emulator.mm.mm import PTE_PRESENT, VM
+from backend.emulator.tasks.task import Task
 from backend.nodeset import NodeSet
 
 _sets = st.sets(st.integers(0, 3), min_size=1).map(NodeSet)

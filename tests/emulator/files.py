@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from backend.emulator.file_io import create, fill, mount
-from backend.emulator.filesystem import AddressSpace
 from backend.emulator.machine import Machine
-from backend.emulator.mm import VM, Vma
-from backend.emulator.task import Task
+from backend.emulator.mm.mm import VM, Vma
+from backend.emulator.storage.file_io import create, fill, mount
+from backend.emulator.storage.filesystem import AddressSpace
+from backend.emulator.tasks.task import Task
 
 
 def file(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from backend.emulator.compound import frames_of, head_of
-from backend.emulator.filesystem import AddressSpace
+from backend.emulator.frames.compound import frames_of, head_of
+from backend.emulator.frames.page import PG, State
 from backend.emulator.machine import Machine
-from backend.emulator.mm import (
+from backend.emulator.mm.mm import (
     PTE_DIRTY,
     PTE_MIGRATION,
     PTE_PRESENT,
@@ -18,7 +18,7 @@ from backend.emulator.mm import (
     Mm,
     Vma,
 )
-from backend.emulator.page import PG, State
+from backend.emulator.storage.filesystem import AddressSpace
 
 
 def address_spaces(m: Machine, more: list[Mm] = []) -> list[Mm]:  # noqa: B006

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from backend.emulator.costs import Costs
-from backend.emulator.layout import populate
 from backend.emulator.machine import Machine, NodeSpec
-from backend.emulator.mm import PTE_PRESENT, PTE_WRITE, Vma
+from backend.emulator.mm.mm import PTE_PRESENT, PTE_WRITE, Vma
 from backend.emulator.profile import PROFILES
-from backend.emulator.task import Task
+from backend.emulator.scenario.layout import populate
+from backend.emulator.tasks.task import Task
 from backend.nodeset import CpuSet
 
 DISTANCES = [[10, 16, 22, 28], [16, 10, 28, 22], [22, 28, 10, 16], [28, 22, 16, 10]]

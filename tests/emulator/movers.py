@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from backend.emulator.kernel import EmulatedKernel, open_scenario
-from backend.emulator.scheduler import confine, load, schedule
+from backend.emulator.abi.kernel import EmulatedKernel, open_scenario
+from backend.emulator.tasks.scheduler import confine, load, schedule
 from backend.mover.mover import Mover
 from backend.mover.policy import parse_policy
 from backend.nodeset import NodeSet

@@ -6,7 +6,7 @@ from collections import Counter
 
 import numpy as np
 
-from backend.emulator.fault import touch
+from backend.emulator.mm.fault import touch
 from tests.emulator import files
 from tests.emulator.oracle_rig import Row, drives
 from tests.emulator.rig import Me

@@ -7,11 +7,11 @@ from collections import Counter
 
 import numpy as np
 
-from backend.emulator.huge_pages import fill_pool
-from backend.emulator.ksm import merge
-from backend.emulator.layout import populate
-from backend.emulator.mlock import mlock
-from backend.emulator.mm import VM, Vma
+from backend.emulator.mm.huge_pages import fill_pool
+from backend.emulator.mm.ksm import merge
+from backend.emulator.mm.mlock import mlock
+from backend.emulator.mm.mm import VM, Vma
+from backend.emulator.scenario.layout import populate
 from backend.kernel import Mode
 from tests.emulator.machines import write_equal
 from tests.emulator.oracle_rig import Row, drives, me_with, nodes_in

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from backend.emulator.fault import touch
-from backend.emulator.fork import fork
-from backend.emulator.kernel import EmulatedKernel
+from backend.emulator.abi.kernel import EmulatedKernel
+from backend.emulator.abi.syscalls import Caller
 from backend.emulator.machine import Machine
-from backend.emulator.mm import Vma
-from backend.emulator.syscalls import Caller
-from backend.emulator.task import Task
+from backend.emulator.mm.fault import touch
+from backend.emulator.mm.fork import fork
+from backend.emulator.mm.mm import Vma
+from backend.emulator.tasks.task import Task
 from backend.nodeset import NodeSet
 from backend.placement.placement import parse_numa_maps
 from tests.emulator.machines import machine, nodes_of, region

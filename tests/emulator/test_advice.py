@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from backend.advice.advice import Advice
 from backend.advice.gathering import Adviser, limits_for, watch
-from backend.emulator.kernel import EmulatedKernel, open_scenario
+from backend.emulator.abi.kernel import EmulatedKernel, open_scenario
 from backend.emulator.scenarios import names
 from backend.job.migrate import migrate_process
 from backend.job.options import Options

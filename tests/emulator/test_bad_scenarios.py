@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 import backend.emulator.scenarios as shipped
 from backend.emulator.costs import Costs
-from backend.emulator.description import parse_description
-from backend.emulator.filesystem import MAX_PAGES
-from backend.emulator.run import run_scenario
+from backend.emulator.scenario.description import parse_description
+from backend.emulator.scenario.run import run_scenario
+from backend.emulator.storage.filesystem import MAX_PAGES
 from backend.errors import NotFound, ParseError, UsageError
 from tests.emulator.machines import machine
 
@@ -155,10 +155,10 @@ def test_want_of_memory_here_is_an_error_and_no_traceback(monkeypatch: pytest.Mo
 
     description = parse_description(MACHINE + PROCESS + steps("touch: {task: a, region: r}"))
     with monkeypatch.context() as patch:
-        patch.setattr("backend.emulator.run.map_region", none)
+        patch.setattr("backend.emulator.scenario.run.map_region", none)
         with pytest.raises(UsageError, match="not enough memory"):
             run_scenario(description)
-    monkeypatch.setattr("backend.emulator.steps.touch", none)
+    monkeypatch.setattr("backend.emulator.scenario.steps.touch", none)
     with pytest.raises(UsageError, match="not enough memory"):
         run_scenario(description)
 

@@ -9,8 +9,8 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from backend.emulator.copying import copy_of
-from backend.emulator.kernel import EmulatedKernel, open_scenario, open_text
+from backend.emulator.abi.kernel import EmulatedKernel, open_scenario, open_text
+from backend.emulator.scenario.copying import copy_of
 from backend.emulator.scenarios import names
 from backend.machine.topology import read_topology
 from backend.nodeset import NodeSet

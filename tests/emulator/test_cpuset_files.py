@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from backend.emulator.hotplug import offline, online
-from backend.emulator.kernel import EmulatedKernel
-from backend.emulator.syscalls import Caller
+from backend.emulator.abi.kernel import EmulatedKernel
+from backend.emulator.abi.syscalls import Caller
+from backend.emulator.migration.hotplug import offline, online
 from backend.nodeset import CpuSet
 from tests.emulator.cpuset_machine import Admin, answer
 from tests.emulator.machines import nodes_of, region

@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
-from backend.emulator import cpuset, mempolicy, syscalls
-from backend.emulator.cpuset import Cpusets
-from backend.emulator.page_lock import Events
+from backend.emulator.abi import syscalls
+from backend.emulator.frames.page_lock import Events
+from backend.emulator.mm import mempolicy
+from backend.emulator.tasks import cpuset
+from backend.emulator.tasks.cpuset import Cpusets
 from tests.emulator import test_cpusets, test_permissions
 
 

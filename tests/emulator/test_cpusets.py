@@ -13,16 +13,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backend.emulator import mempolicy
-from backend.emulator.fault import OutOfMemory, touch
-from backend.emulator.fork import fork
-from backend.emulator.hotplug import offline, online
-from backend.emulator.kernel import EmulatedKernel
-from backend.emulator.mempolicy import Mempolicy
-from backend.emulator.mm import PTE_PRESENT
-from backend.emulator.run import run_scenario
+from backend.emulator.abi.kernel import EmulatedKernel
+from backend.emulator.abi.syscalls import caller_of
+from backend.emulator.migration.hotplug import offline, online
+from backend.emulator.mm import mempolicy
+from backend.emulator.mm.fault import OutOfMemory, touch
+from backend.emulator.mm.fork import fork
+from backend.emulator.mm.mempolicy import Mempolicy
+from backend.emulator.mm.mm import PTE_PRESENT
+from backend.emulator.scenario.run import run_scenario
 from backend.emulator.scenarios import load
-from backend.emulator.syscalls import caller_of
 from backend.kernel import Mode
 from backend.nodeset import NodeSet
 from backend.plan.remap import landing, node_remap, remap

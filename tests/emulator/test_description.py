@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.emulator.description import parse_description
-from backend.emulator.run import run_scenario
+from backend.emulator.scenario.description import parse_description
+from backend.emulator.scenario.run import run_scenario
 from backend.errors import NumatuiError, ParseError
 
 MACHINE = (

@@ -7,16 +7,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backend.emulator import file_io, syscalls
-from backend.emulator.fault import access, touch
-from backend.emulator.filesystem import AddressSpace, FilesystemType
+from backend.emulator.abi import syscalls
+from backend.emulator.abi.syscalls import Caller
+from backend.emulator.frames.page import PG
+from backend.emulator.frames.page_lock import Events
 from backend.emulator.machine import Machine, Patches
-from backend.emulator.mm import Vma
-from backend.emulator.page import PG
-from backend.emulator.page_cache import truncate
-from backend.emulator.page_lock import Events
-from backend.emulator.syscalls import Caller
-from backend.emulator.task import Task
+from backend.emulator.mm.fault import access, touch
+from backend.emulator.mm.mm import Vma
+from backend.emulator.storage import file_io
+from backend.emulator.storage.filesystem import AddressSpace, FilesystemType
+from backend.emulator.storage.page_cache import truncate
+from backend.emulator.tasks.task import Task
 from backend.nodeset import NodeSet
 from tests.emulator.files import file, mapped, shared_memory
 from tests.emulator.invariants import check, check_at_rest
@@ -177,7 +178,7 @@ def test_shared_memory_moves_at_once_in_linux_6() -> None:
 
 @pytest.mark.parametrize("profile", ["direct-v8", "swap-2.6.15"])
 def test_a_page_that_another_process_has_locked_in_memory_fails_for_good(profile: str) -> None:
-    from backend.emulator.mlock import mlock
+    from backend.emulator.mm.mlock import mlock
 
     m, task, _, space = on_node_1(profile, "ext3")
     other = m.spawn("other", cpu=0)

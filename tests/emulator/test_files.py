@@ -7,11 +7,11 @@ import os
 import numpy as np
 import pytest
 
-from backend.emulator.fault import touch
-from backend.emulator.kernel import EmulatedKernel, open_scenario
+from backend.emulator.abi.kernel import EmulatedKernel, open_scenario
+from backend.emulator.abi.procfs import listdir
+from backend.emulator.abi.syscalls import Caller
 from backend.emulator.machine import Machine
-from backend.emulator.procfs import listdir
-from backend.emulator.syscalls import Caller
+from backend.emulator.mm.fault import touch
 from backend.machine.topology import read_topology
 from backend.placement.placement import parse_totals, read_placement
 from backend.placement.survey import Surveyor

@@ -6,12 +6,12 @@ from dataclasses import asdict
 
 import pytest
 
-from backend.emulator.explain import explain
-from backend.emulator.follow import Stage, open_stage
-from backend.emulator.run import run_scenario
+from backend.emulator.scenario.run import run_scenario
 from backend.emulator.scenarios import load
-from backend.emulator.tour import BENEFITS, DIRECT, SWAP, measure
-from backend.emulator.trace import Row
+from backend.emulator.study.explain import explain
+from backend.emulator.study.follow import Stage, open_stage
+from backend.emulator.study.tour import BENEFITS, DIRECT, SWAP, measure
+from backend.emulator.study.trace import Row
 
 PAGES = [
     ("direct-vs-swap", DIRECT, "solver:vectors:3"),
@@ -54,7 +54,7 @@ def test_a_step_is_one_step() -> None:
 def test_all_who_map_the_page_are_told() -> None:
     stage, built = open_stage(load("fault-race", DIRECT), "worker:ring:0")
     m, worker = built.machine, built.tasks["worker"]
-    from backend.emulator import fork
+    from backend.emulator.mm import fork
 
     child = m.run(fork.fork(m, worker, "child"))
     all_rows(stage)

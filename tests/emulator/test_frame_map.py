@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.emulator.frame_map import KINDS, PASSING, Cells, Frames, Kind, cells, detail, mapper
+from backend.emulator.frames.page import PG, State
 from backend.emulator.machine import Machine
-from backend.emulator.page import PG, State
-from backend.emulator.run import build, finish
+from backend.emulator.scenario.run import build, finish
 from backend.emulator.scenarios import load, names
+from backend.emulator.study.frame_map import KINDS, PASSING, Cells, Frames, Kind, cells, detail, mapper
 
 FLAGS = (PG.LOCKED, PG.DIRTY, PG.WRITEBACK, PG.SWAPCACHE, PG.SWAPBACKED, PG.COMPOUND, PG.HUGETLB)
 

@@ -7,12 +7,12 @@ import errno
 import numpy as np
 import pytest
 
-from backend.emulator.description import parse_description
-from backend.emulator.fault import touch
-from backend.emulator.hotplug import bad_page, offline, online
-from backend.emulator.kernel import EmulatedKernel
-from backend.emulator.page import State
-from backend.emulator.run import run_scenario
+from backend.emulator.abi.kernel import EmulatedKernel
+from backend.emulator.frames.page import State
+from backend.emulator.migration.hotplug import bad_page, offline, online
+from backend.emulator.mm.fault import touch
+from backend.emulator.scenario.description import parse_description
+from backend.emulator.scenario.run import run_scenario
 from backend.machine.topology import read_topology
 from backend.nodeset import NodeSet
 from tests.emulator.invariants import check, check_at_rest

@@ -7,18 +7,18 @@ from array import array
 import numpy as np
 import pytest
 
-from backend.emulator import policy_calls, syscalls
-from backend.emulator.fault import access, touch
-from backend.emulator.file_fault import BusError
-from backend.emulator.fork import fork
-from backend.emulator.hotplug import bad_page, offline, online
-from backend.emulator.huge_pages import fill_pool
-from backend.emulator.kernel import EmulatedKernel
+from backend.emulator.abi import policy_calls, syscalls
+from backend.emulator.abi.kernel import EmulatedKernel
+from backend.emulator.abi.syscalls import Caller
+from backend.emulator.frames.page import PG, State
 from backend.emulator.machine import Machine
-from backend.emulator.mm import VM, Vma
-from backend.emulator.page import PG, State
-from backend.emulator.syscalls import Caller
-from backend.emulator.task import Task
+from backend.emulator.migration.hotplug import bad_page, offline, online
+from backend.emulator.mm.fault import access, touch
+from backend.emulator.mm.file_fault import BusError
+from backend.emulator.mm.fork import fork
+from backend.emulator.mm.huge_pages import fill_pool
+from backend.emulator.mm.mm import VM, Vma
+from backend.emulator.tasks.task import Task
 from backend.kernel import Mode
 from backend.nodeset import NodeSet
 from tests.emulator.invariants import check_at_rest

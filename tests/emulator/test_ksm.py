@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from backend.emulator.fault import access
-from backend.emulator.fork import fork
-from backend.emulator.ksm import merge
 from backend.emulator.machine import Machine
-from backend.emulator.mm import Vma
-from backend.emulator.task import Task
+from backend.emulator.mm.fault import access
+from backend.emulator.mm.fork import fork
+from backend.emulator.mm.ksm import merge
+from backend.emulator.mm.mm import Vma
+from backend.emulator.tasks.task import Task
 from tests.emulator.invariants import check_at_rest
 from tests.emulator.machines import machine, nodes_of, region, write_equal
 from tests.emulator.rig import Me

@@ -12,14 +12,14 @@ import re
 import numpy as np
 import pytest
 
-from backend.emulator import syscalls
-from backend.emulator.hotplug import bad_page
-from backend.emulator.huge_pages import fill_pool
-from backend.emulator.ksm import merge
-from backend.emulator.mm import VM
-from backend.emulator.page import State
-from backend.emulator.page_lock import Events
-from backend.emulator.syscalls import Caller
+from backend.emulator.abi import syscalls
+from backend.emulator.abi.syscalls import Caller
+from backend.emulator.frames.page import State
+from backend.emulator.frames.page_lock import Events
+from backend.emulator.migration.hotplug import bad_page
+from backend.emulator.mm.huge_pages import fill_pool
+from backend.emulator.mm.ksm import merge
+from backend.emulator.mm.mm import VM
 from backend.kernel import Mode
 from backend.nodeset import NodeSet
 from tests.emulator import files

@@ -7,12 +7,12 @@ import errno
 import numpy as np
 import pytest
 
-from backend.emulator.description import parse_description
-from backend.emulator.fault import touch
-from backend.emulator.kernel import EmulatedKernel
-from backend.emulator.memory_block import block_frames, blocks_of
-from backend.emulator.run import run_scenario
-from backend.emulator.syscalls import Caller
+from backend.emulator.abi.kernel import EmulatedKernel
+from backend.emulator.abi.syscalls import Caller
+from backend.emulator.frames.memory_block import block_frames, blocks_of
+from backend.emulator.mm.fault import touch
+from backend.emulator.scenario.description import parse_description
+from backend.emulator.scenario.run import run_scenario
 from tests.emulator.invariants import check_at_rest
 from tests.emulator.machines import machine, nodes_of, region
 

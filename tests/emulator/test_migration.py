@@ -7,14 +7,14 @@ import errno
 import numpy as np
 import pytest
 
-from backend.emulator import syscalls
-from backend.emulator.fault import access
-from backend.emulator.kernel import EmulatedKernel
+from backend.emulator.abi import syscalls
+from backend.emulator.abi.kernel import EmulatedKernel
+from backend.emulator.abi.syscalls import Caller
+from backend.emulator.frames.page import PG
 from backend.emulator.machine import Machine
 from backend.emulator.migration.direct import PASSES
-from backend.emulator.mm import PTE_SWAP, VM
-from backend.emulator.page import PG
-from backend.emulator.syscalls import Caller
+from backend.emulator.mm.fault import access
+from backend.emulator.mm.mm import PTE_SWAP, VM
 from backend.nodeset import NodeSet
 from tests.emulator.invariants import check_at_rest
 from tests.emulator.machines import machine, nodes_of, region
@@ -176,7 +176,7 @@ def test_active_pages_stay_active() -> None:
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_the_same_seed_gives_the_same_run(profile: str) -> None:
-    from backend.emulator.run import run_scenario
+    from backend.emulator.scenario.run import run_scenario
     from backend.emulator.scenarios import load
 
     assert run_scenario(load("scheduler-moves"), seed=7) == run_scenario(load("scheduler-moves"), seed=7)

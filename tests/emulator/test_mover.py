@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from backend.advice.advice import Advice
-from backend.emulator.kernel import EmulatedKernel, open_scenario
-from backend.emulator.scheduler import schedule
+from backend.emulator.abi.kernel import EmulatedKernel, open_scenario
+from backend.emulator.tasks.scheduler import schedule
 from backend.mover.mover import Decision, Mover
 from backend.mover.policy import Policy, parse_policy
 from tests.emulator.movers import POLICY, Numad, OurMover, Run, nothing, run

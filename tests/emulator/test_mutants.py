@@ -8,15 +8,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backend.emulator import compound, fault, file_io, huge_pages, ksm, page_cache, syscalls, writeback
-from backend.emulator.frames import MemMap
+from backend.emulator.abi import syscalls
+from backend.emulator.abi.syscalls import Caller
+from backend.emulator.frames import compound
+from backend.emulator.frames.frames import MemMap
+from backend.emulator.frames.page import PG, Pfns
+from backend.emulator.frames.page_lock import Events, PageLocks
 from backend.emulator.machine import Machine
 from backend.emulator.migration import migrate_page, nodes
-from backend.emulator.mm import VM, ReverseMap, Vma
-from backend.emulator.page import PG, Pfns
-from backend.emulator.page_lock import Events, PageLocks
-from backend.emulator.swap import SwapArea
-from backend.emulator.syscalls import Caller
+from backend.emulator.mm import fault, huge_pages, ksm
+from backend.emulator.mm.mm import VM, ReverseMap, Vma
+from backend.emulator.storage import file_io, page_cache, writeback
+from backend.emulator.storage.swap import SwapArea
 from backend.nodeset import NodeSet
 from tests.emulator.files import file, mapped, shared_memory
 from tests.emulator.invariants import check, check_at_rest

@@ -12,20 +12,20 @@ import numpy as np
 import pytest
 
 from backend.doctor import examine
-from backend.emulator.description import parse_description
-from backend.emulator.fault import access, touch
-from backend.emulator.fork import fork
-from backend.emulator.kernel import EmulatedKernel, open_scenario
+from backend.emulator.abi.kernel import EmulatedKernel, open_scenario
+from backend.emulator.abi.syscalls import Caller
 from backend.emulator.machine import Machine
-from backend.emulator.mempolicy import Mempolicy
-from backend.emulator.mlock import mlock
-from backend.emulator.mm import PTE_PROTNONE, Vma
-from backend.emulator.numa_balancing import SYSCTL, change_prot_numa
-from backend.emulator.run import build, run_scenario
+from backend.emulator.migration.numa_balancing import SYSCTL, change_prot_numa
+from backend.emulator.mm.fault import access, touch
+from backend.emulator.mm.fork import fork
+from backend.emulator.mm.mempolicy import Mempolicy
+from backend.emulator.mm.mlock import mlock
+from backend.emulator.mm.mm import PTE_PROTNONE, Vma
+from backend.emulator.scenario.description import parse_description
+from backend.emulator.scenario.run import build, run_scenario
 from backend.emulator.scenarios import load
-from backend.emulator.scheduler import schedule
-from backend.emulator.syscalls import Caller
-from backend.emulator.task import Task
+from backend.emulator.tasks.scheduler import schedule
+from backend.emulator.tasks.task import Task
 from backend.errors import ParseError
 from backend.job.migrate import migrate_process
 from backend.job.options import Options
@@ -387,7 +387,7 @@ class TestTheShippedScenario:
                 kernel.machine.env.step()
             return kernel
 
-        monkeypatch.setattr("backend.emulator.kernel.open_scenario", while_pages_are_marked)
+        monkeypatch.setattr("backend.emulator.abi.kernel.open_scenario", while_pages_are_marked)
         arguments = ["migrate", "3", "--from", "0", "--to", "2", "--yes", "--json"]
         assert run(["--demo", "numa-balancing", *arguments]) == 1
         document = json.loads(capsys.readouterr().out)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from backend.emulator.mm import PTE_PROTNONE, VM, Vma
-from backend.emulator.page import PG
+from backend.emulator.frames.page import PG
+from backend.emulator.mm.mm import PTE_PROTNONE, VM, Vma
 from tests.emulator.files import file, mapped, shared_memory
 from tests.emulator.invariants import check_at_rest
 from tests.emulator.rig import Me

@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backend.emulator import file_io
-from backend.emulator.fault import access, touch
-from backend.emulator.file_fault import BusError
-from backend.emulator.fork import fork
-from backend.emulator.mempolicy import Mempolicy
-from backend.emulator.mm import PTE_PRESENT
-from backend.emulator.page import PG
-from backend.emulator.page_cache import truncate
-from backend.emulator.writeback import pageout, start_writing, write_buffers
+from backend.emulator.frames.page import PG
+from backend.emulator.mm.fault import access, touch
+from backend.emulator.mm.file_fault import BusError
+from backend.emulator.mm.fork import fork
+from backend.emulator.mm.mempolicy import Mempolicy
+from backend.emulator.mm.mm import PTE_PRESENT
+from backend.emulator.storage import file_io
+from backend.emulator.storage.page_cache import truncate
+from backend.emulator.storage.writeback import pageout, start_writing, write_buffers
 from backend.kernel import Mode
 from backend.nodeset import NodeSet
 from tests.emulator.files import file, mapped, shared_memory
@@ -176,8 +176,8 @@ def test_shared_memory_is_seen_by_all_and_goes_out_to_swap_and_back(profile: str
 
 
 def test_shared_memory_has_its_policy_with_the_object_for_all_who_map_it() -> None:
-    from backend.emulator import policy_calls
-    from backend.emulator.syscalls import Caller
+    from backend.emulator.abi import policy_calls
+    from backend.emulator.abi.syscalls import Caller
 
     m = machine("linux-6")
     space = shared_memory(m)

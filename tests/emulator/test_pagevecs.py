@@ -8,24 +8,24 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backend.emulator import syscalls
-from backend.emulator.description import parse_description
-from backend.emulator.fault import access, touch
-from backend.emulator.file_io import read
-from backend.emulator.fork import fork
-from backend.emulator.frames import MemMap
-from backend.emulator.hotplug import offline
+from backend.emulator.abi import syscalls
+from backend.emulator.abi.syscalls import Caller
+from backend.emulator.frames.frames import MemMap
+from backend.emulator.frames.page import PG, State
+from backend.emulator.frames.pagevec import Pagevecs
+from backend.emulator.frames.zone import Lru
 from backend.emulator.machine import Machine
+from backend.emulator.migration.hotplug import offline
 from backend.emulator.migration.isolate import isolate
-from backend.emulator.mm import Vma
-from backend.emulator.numa_balancing import change_prot_numa
-from backend.emulator.page import PG, State
-from backend.emulator.page_cache import truncate
-from backend.emulator.pagevec import Pagevecs
-from backend.emulator.run import build
-from backend.emulator.syscalls import Caller
-from backend.emulator.task import Task
-from backend.emulator.zone import Lru
+from backend.emulator.migration.numa_balancing import change_prot_numa
+from backend.emulator.mm.fault import access, touch
+from backend.emulator.mm.fork import fork
+from backend.emulator.mm.mm import Vma
+from backend.emulator.scenario.description import parse_description
+from backend.emulator.scenario.run import build
+from backend.emulator.storage.file_io import read
+from backend.emulator.storage.page_cache import truncate
+from backend.emulator.tasks.task import Task
 from backend.nodeset import NodeSet
 from tests.emulator.files import file
 from tests.emulator.invariants import check_at_rest, check_drained

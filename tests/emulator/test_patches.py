@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backend.emulator import syscalls
-from backend.emulator.fault import touch
+from backend.emulator.abi import syscalls
+from backend.emulator.abi.syscalls import Caller
+from backend.emulator.frames.page_lock import Events
 from backend.emulator.machine import Machine, Patches
-from backend.emulator.mm import Vma
-from backend.emulator.page_lock import Events
-from backend.emulator.swapoff import swapoff
-from backend.emulator.syscalls import Caller
-from backend.emulator.task import Task
+from backend.emulator.mm.fault import touch
+from backend.emulator.mm.mm import Vma
+from backend.emulator.storage.swapoff import swapoff
+from backend.emulator.tasks.task import Task
 from backend.nodeset import NodeSet
 from tests.emulator.files import file, mapped, shared_memory
 from tests.emulator.invariants import check, check_at_rest

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from backend.emulator.description import parse_description
-from backend.emulator.fork import fork
-from backend.emulator.kernel import EmulatedKernel
-from backend.emulator.permissions import Cap
-from backend.emulator.run import run_scenario
-from backend.emulator.syscalls import Caller
-from backend.emulator.task import Task
+from backend.emulator.abi.kernel import EmulatedKernel
+from backend.emulator.abi.syscalls import Caller
+from backend.emulator.mm.fork import fork
+from backend.emulator.scenario.description import parse_description
+from backend.emulator.scenario.run import run_scenario
+from backend.emulator.tasks.permissions import Cap
+from backend.emulator.tasks.task import Task
 from backend.errors import ParseError
 from backend.kernel import Mode, MoveFlag
 from backend.nodeset import NodeSet

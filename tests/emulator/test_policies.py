@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from backend.emulator import mempolicy
-from backend.emulator.fault import access, touch
-from backend.emulator.syscalls import Caller
+from backend.emulator.abi.syscalls import Caller
+from backend.emulator.mm import mempolicy
+from backend.emulator.mm.fault import access, touch
 from backend.errors import UsageError
 from backend.kernel import Mode, MoveFlag
 from backend.nodeset import NodeSet
@@ -75,7 +75,7 @@ def test_a_mapping_waits_while_migrate_pages_runs_but_faults_do_not() -> None:
     """The stall that one call over a large process causes: whoever changes the address space stands still."""
     me = Me(pages=600)
     vma = region(me.m, me.task, {0: 400})
-    from backend.emulator import policy_calls, syscalls
+    from backend.emulator.abi import policy_calls, syscalls
 
     m = me.m
     moving = m.env.process(

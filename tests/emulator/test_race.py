@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 import simpy
 
-from backend.emulator import syscalls
+from backend.emulator.abi import syscalls
+from backend.emulator.abi.syscalls import Caller
 from backend.emulator.costs import Costs
-from backend.emulator.fault import SegmentationFault, access
 from backend.emulator.machine import Machine, Patches
-from backend.emulator.mm import PTE_SHIFT, PTE_SWAP, Vma
-from backend.emulator.syscalls import Caller
-from backend.emulator.task import Task
+from backend.emulator.mm.fault import SegmentationFault, access
+from backend.emulator.mm.mm import PTE_SHIFT, PTE_SWAP, Vma
+from backend.emulator.tasks.task import Task
 from backend.nodeset import NodeSet
 from tests.emulator.invariants import check, check_at_rest
 from tests.emulator.machines import machine, region

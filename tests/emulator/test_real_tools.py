@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from backend.emulator.kernel import open_scenario
+from backend.emulator.abi.kernel import open_scenario
 from backend.errors import UsageError
 from backend.machine.topology import read_topology
 from backend.recording.contents import files

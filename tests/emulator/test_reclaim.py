@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from backend.emulator.fault import OutOfMemory, access, touch
 from backend.emulator.machine import Machine
-from backend.emulator.mempolicy import Mempolicy
-from backend.emulator.mlock import mlock
-from backend.emulator.mm import Vma
-from backend.emulator.task import Task
+from backend.emulator.mm.fault import OutOfMemory, access, touch
+from backend.emulator.mm.mempolicy import Mempolicy
+from backend.emulator.mm.mlock import mlock
+from backend.emulator.mm.mm import Vma
+from backend.emulator.tasks.task import Task
 from backend.kernel import Mode
 from backend.nodeset import NodeSet
 from tests.emulator.invariants import check_at_rest
@@ -116,7 +116,7 @@ def test_a_task_that_cannot_be_satisfied_is_the_one_that_goes() -> None:
 
 @pytest.mark.parametrize("profile", [*PROFILES, "swap-2.6.15"])
 def test_a_node_can_go_offline_under_pressure(profile: str) -> None:
-    from backend.emulator.hotplug import offline
+    from backend.emulator.migration.hotplug import offline
 
     m = machine(profile, pages=128, nodes=2, swap_pages=600)
     task = m.spawn("t", cpu=0)

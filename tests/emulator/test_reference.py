@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from backend.emulator.costs import Costs
-from backend.emulator.describe_processes import KINDS
-from backend.emulator.description import parse_description
 from backend.emulator.machine import Patches
 from backend.emulator.profile import PROFILES
-from backend.emulator.run import run_scenario
-from backend.emulator.steps import STEPS
+from backend.emulator.scenario.describe_processes import KINDS
+from backend.emulator.scenario.description import parse_description
+from backend.emulator.scenario.run import run_scenario
+from backend.emulator.scenario.steps import STEPS
 from backend.errors import ParseError
 
 TEXT = (Path(__file__).parents[2] / "docs" / "scenarios.md").read_text()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from backend.emulator.kernel import EmulatedKernel
+from backend.emulator.abi.kernel import EmulatedKernel
 from backend.nodeset import NodeSet
 from backend.plan.remap import landing, remap
 from tests.emulator.invariants import check_at_rest

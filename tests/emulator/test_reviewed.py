@@ -8,25 +8,26 @@ import errno
 import numpy as np
 import pytest
 
-from backend.emulator import file_io, policy_calls, syscalls
-from backend.emulator.compare import benefits
-from backend.emulator.description import parse_description
-from backend.emulator.fault import access, touch
-from backend.emulator.fork import fork
-from backend.emulator.hotplug import bad_page, offline
-from backend.emulator.kernel import EmulatedKernel
+from backend.emulator.abi import policy_calls, syscalls
+from backend.emulator.abi.kernel import EmulatedKernel
+from backend.emulator.abi.syscalls import Caller
+from backend.emulator.frames.page import PG, State
+from backend.emulator.frames.page_lock import Events
 from backend.emulator.machine import Machine
-from backend.emulator.mempolicy import Mempolicy
-from backend.emulator.mlock import mlock
-from backend.emulator.mm import VM, Vma
-from backend.emulator.page import PG, State
-from backend.emulator.page_lock import Events
-from backend.emulator.placing import SegmentationFault
-from backend.emulator.run import run_scenario
+from backend.emulator.migration.hotplug import bad_page, offline
+from backend.emulator.mm.fault import access, touch
+from backend.emulator.mm.fork import fork
+from backend.emulator.mm.mempolicy import Mempolicy
+from backend.emulator.mm.mlock import mlock
+from backend.emulator.mm.mm import VM, Vma
+from backend.emulator.mm.placing import SegmentationFault
+from backend.emulator.scenario.description import parse_description
+from backend.emulator.scenario.run import run_scenario
 from backend.emulator.scenarios import load
-from backend.emulator.swapoff import swapoff
-from backend.emulator.syscalls import Caller
-from backend.emulator.task import Task
+from backend.emulator.storage import file_io
+from backend.emulator.storage.swapoff import swapoff
+from backend.emulator.study.compare import benefits
+from backend.emulator.tasks.task import Task
 from backend.kernel import Mode, PolicyFlag
 from backend.nodeset import NodeSet
 from tests.emulator.files import file, mapped

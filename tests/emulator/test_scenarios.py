@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from backend.emulator.compare import benefits
-from backend.emulator.description import parse_description
-from backend.emulator.run import run_scenario
+from backend.emulator.scenario.description import parse_description
+from backend.emulator.scenario.run import run_scenario
 from backend.emulator.scenarios import load, names
+from backend.emulator.study.compare import benefits
 from backend.errors import UsageError
 
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from backend.emulator import syscalls
-from backend.emulator.description import parse_description
-from backend.emulator.fault import OutOfMemory, access
-from backend.emulator.fork import fork
-from backend.emulator.kernel import EmulatedKernel
-from backend.emulator.mlock import mlock, munlock
-from backend.emulator.mm import PTE_SWAP
-from backend.emulator.run import run_scenario
-from backend.emulator.syscalls import Caller
+from backend.emulator.abi import syscalls
+from backend.emulator.abi.kernel import EmulatedKernel
+from backend.emulator.abi.syscalls import Caller
+from backend.emulator.mm.fault import OutOfMemory, access
+from backend.emulator.mm.fork import fork
+from backend.emulator.mm.mlock import mlock, munlock
+from backend.emulator.mm.mm import PTE_SWAP
+from backend.emulator.scenario.description import parse_description
+from backend.emulator.scenario.run import run_scenario
 from backend.nodeset import NodeSet
 from backend.placement.placement import parse_numa_maps
 from tests.emulator.invariants import check, check_at_rest

@@ -17,23 +17,24 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from backend.emulator import file_io, policy_calls, syscalls
-from backend.emulator.fault import OutOfMemory, SegmentationFault, touch
-from backend.emulator.filesystem import AddressSpace
-from backend.emulator.fork import fork
-from backend.emulator.hotplug import bad_page, offline, online
-from backend.emulator.huge_pages import fill_pool
-from backend.emulator.ksm import merge
+from backend.emulator.abi import policy_calls, syscalls
+from backend.emulator.abi.syscalls import Caller
+from backend.emulator.frames.page_lock import Events
 from backend.emulator.machine import Machine
-from backend.emulator.mlock import mlock, munlock
-from backend.emulator.mm import PTE_MIGRATION, PTE_PRESENT, PTE_SHIFT, PTE_SWAP, VM, Mm, Vma
-from backend.emulator.numa_balancing import change_prot_numa
-from backend.emulator.page_cache import truncate
-from backend.emulator.page_lock import Events
-from backend.emulator.scheduler import balance, schedule
-from backend.emulator.swapoff import swapoff
-from backend.emulator.syscalls import Caller
-from backend.emulator.task import Task
+from backend.emulator.migration.hotplug import bad_page, offline, online
+from backend.emulator.migration.numa_balancing import change_prot_numa
+from backend.emulator.mm.fault import OutOfMemory, SegmentationFault, touch
+from backend.emulator.mm.fork import fork
+from backend.emulator.mm.huge_pages import fill_pool
+from backend.emulator.mm.ksm import merge
+from backend.emulator.mm.mlock import mlock, munlock
+from backend.emulator.mm.mm import PTE_MIGRATION, PTE_PRESENT, PTE_SHIFT, PTE_SWAP, VM, Mm, Vma
+from backend.emulator.storage import file_io
+from backend.emulator.storage.filesystem import AddressSpace
+from backend.emulator.storage.page_cache import truncate
+from backend.emulator.storage.swapoff import swapoff
+from backend.emulator.tasks.scheduler import balance, schedule
+from backend.emulator.tasks.task import Task
 from backend.nodeset import NodeSet
 from tests.emulator.cpuset_rules import CpusetRules, reached
 from tests.emulator.files import file, mapped, shared_memory

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from backend.emulator.fault import access, touch
-from backend.emulator.fork import fork
-from backend.emulator.kernel import EmulatedKernel
+from backend.emulator.abi.kernel import EmulatedKernel
 from backend.emulator.machine import Machine
-from backend.emulator.mempolicy import Mempolicy
-from backend.emulator.mm import Vma
-from backend.emulator.task import Task
+from backend.emulator.mm.fault import access, touch
+from backend.emulator.mm.fork import fork
+from backend.emulator.mm.mempolicy import Mempolicy
+from backend.emulator.mm.mm import Vma
+from backend.emulator.tasks.task import Task
 from backend.kernel import Mode
 from backend.nodeset import NodeSet
 from tests.emulator.invariants import check_at_rest
@@ -81,7 +81,7 @@ def test_a_task_that_exits_gives_all_slots_back_also_while_pages_are_written() -
         m = machine("swap-2.6.15")
         task = m.spawn("t", cpu=0)
         region(m, task, {0: 8})
-        from backend.emulator import syscalls
+        from backend.emulator.abi import syscalls
 
         m.env.process(
             syscalls.migrate_pages(

@@ -6,7 +6,7 @@ import pytest
 from driver import Driver, driving
 from fake_kernel import FakeKernel
 
-from backend.emulator.kernel import open_scenario
+from backend.emulator.abi.kernel import open_scenario
 from numatui.tui.screens.advice import AdviceScreen, AdviceTable
 from numatui.tui.screens.migrate import MigrateScreen
 from numatui.tui.screens.question import Question

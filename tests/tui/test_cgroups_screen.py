@@ -9,8 +9,8 @@ from driver import Driver, driving
 from fake_kernel import FakeKernel
 from textual.widgets import Input
 
-from backend.emulator.kernel import EmulatedKernel
-from backend.emulator.syscalls import Caller
+from backend.emulator.abi.kernel import EmulatedKernel
+from backend.emulator.abi.syscalls import Caller
 from backend.nodeset import NodeSet
 from backend.placement.placement import parse_totals
 from numatui.tui.screens.cgroups import CgroupsScreen, CgroupTable

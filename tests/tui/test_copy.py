@@ -6,7 +6,7 @@ import pytest
 from driver import driving
 from fake_kernel import FakeKernel
 
-from backend.emulator.kernel import EmulatedKernel
+from backend.emulator.abi.kernel import EmulatedKernel
 from numatui.tui import start
 from numatui.tui.machine import Machine
 from numatui.tui.screens.migrate import MigrateScreen
@@ -50,7 +50,7 @@ class Scripted:
 def test_leaving_a_copy_comes_back_and_a_signal_ends_all(
     monkeypatch: pytest.MonkeyPatch, tmp_path: object
 ) -> None:
-    from backend.emulator.copying import copy_of
+    from backend.emulator.scenario.copying import copy_of
 
     origin = FakeKernel()
     copy = copy_of(origin)

@@ -9,7 +9,7 @@ import pytest
 from driver import driving
 from fake_kernel import FakeKernel
 
-from backend.emulator.kernel import open_scenario
+from backend.emulator.abi.kernel import open_scenario
 from backend.errors import NotSupported
 from backend.kernel import Kernel
 from backend.nodeset import NodeSet

@@ -6,10 +6,10 @@ import pytest
 from driver import Driver, driving
 from fake_kernel import FakeKernel
 
-from backend.emulator.frame_map import Kind
-from backend.emulator.kernel import EmulatedKernel, open_scenario
+from backend.emulator.abi.kernel import EmulatedKernel, open_scenario
 from backend.emulator.scenarios import names
-from backend.emulator.tour import BENEFITS
+from backend.emulator.study.frame_map import Kind
+from backend.emulator.study.tour import BENEFITS
 from numatui.tui import frame_kinds
 from numatui.tui import start as starting
 from numatui.tui.app import NumatuiApp

@@ -8,7 +8,7 @@ from fake_kernel import FakeKernel
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.emulator.kernel import open_scenario
+from backend.emulator.abi.kernel import open_scenario
 from backend.machine.topology import HugePool, Node, Watermarks
 from backend.nodeset import CpuSet
 from numatui.tui.bars import length

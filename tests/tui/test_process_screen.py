@@ -10,8 +10,8 @@ from fake_kernel import MIB, FakeKernel
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.emulator.fork import fork
-from backend.emulator.kernel import open_scenario
+from backend.emulator.abi.kernel import open_scenario
+from backend.emulator.mm.fork import fork
 from backend.placement.survey import Row
 from backend.process.process import Identity
 from numatui.tui.glyphs import UNICODE

@@ -8,7 +8,7 @@ import pytest
 from driver import Driver, driving
 from textual.widgets import OptionList
 
-from backend.emulator.kernel import open_scenario
+from backend.emulator.abi.kernel import open_scenario
 from backend.kernel import Kernel
 from backend.recording.kernel import RecordedKernel
 from backend.recording.record import Recorder

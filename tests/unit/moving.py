@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from backend.emulator.kernel import EmulatedKernel
-from backend.emulator.layout import populate
+from backend.emulator.abi.kernel import EmulatedKernel
 from backend.emulator.machine import Machine
-from backend.emulator.mm import Vma
-from backend.emulator.task import Task
+from backend.emulator.mm.mm import Vma
+from backend.emulator.scenario.layout import populate
+from backend.emulator.tasks.task import Task
 from backend.job.migrate import migrate_process
 from backend.job.options import Options
 from backend.job.outcome import Outcome

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.emulator.kernel import open_scenario
+from backend.emulator.abi.kernel import open_scenario
 from backend.machine.activity import Meter, parse_cpu_times
 from backend.machine.topology import Watermarks, parse_watermarks, read_topology
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from backend.cgroup.cpuset_rules import write_file
 from backend.cgroup.cpuset_tree import pids_in, read_cpusets
 from backend.cgroup.cpusets import apply, confine, foretell_attach, foretell_mems, sharing
-from backend.emulator.kernel import EmulatedKernel
-from backend.emulator.syscalls import Caller
+from backend.emulator.abi.kernel import EmulatedKernel
+from backend.emulator.abi.syscalls import Caller
 from backend.errors import NotFound, NotPermitted, NotSupported, NumatuiError, UsageError, os_error
 from backend.kernel import Mode
 from backend.nodeset import CpuSet, NodeSet

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from backend.emulator.kernel import EmulatedKernel
+from backend.emulator.abi.kernel import EmulatedKernel
 from backend.job import worker_pool as crew
 from backend.job.rate_limit import RateLimit
 from backend.job.worker_pool import Crew, Gain

@@ -18,7 +18,7 @@ from backend.doctor.container import identity_map
 from backend.doctor.memory import chosen, parse_swaps
 from backend.doctor.permissions import parse_capabilities, parse_hidepid, parse_seccomp
 from backend.doctor.tools import journal_check, tells_frame
-from backend.emulator.kernel import EmulatedKernel
+from backend.emulator.abi.kernel import EmulatedKernel
 from backend.kernel import Call, Capabilities, Capability
 from backend.machine.topology import read_topology
 from backend.nodeset import CpuSet

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backend.emulator.kernel import EmulatedKernel
+from backend.emulator.abi.kernel import EmulatedKernel
 from backend.errors import NumatuiError
 from backend.job.outcome import Progress
 from backend.placement.pagemap import runs_of

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backend.emulator.fault import touch
-from backend.emulator.kernel import EmulatedKernel
+from backend.emulator.abi.kernel import EmulatedKernel
+from backend.emulator.abi.syscalls import Caller
 from backend.emulator.machine import Machine
-from backend.emulator.syscalls import Caller
+from backend.emulator.mm.fault import touch
 from backend.errors import NotFound, NotPermitted, NotSupported
 from backend.job.migrate import migrate_process
 from backend.job.options import Options

@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.emulator.fault import touch
-from backend.emulator.fork import fork
-from backend.emulator.kernel import EmulatedKernel
-from backend.emulator.syscalls import Caller
+from backend.emulator.abi.kernel import EmulatedKernel
+from backend.emulator.abi.syscalls import Caller
+from backend.emulator.mm.fault import touch
+from backend.emulator.mm.fork import fork
 from backend.errors import ParseError
 from backend.live.kernel import LiveKernel
 from backend.placement.frame_nodes import (

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from backend.emulator.kernel import EmulatedKernel, open_scenario
-from backend.emulator.layout import populate
-from backend.emulator.proc_numatui import FRAMES, ZONES, parse_zones
+from backend.emulator.abi.kernel import EmulatedKernel, open_scenario
+from backend.emulator.abi.proc_numatui import FRAMES, ZONES, parse_zones
+from backend.emulator.scenario.layout import populate
 from backend.errors import ParseError, UsageError
 from backend.machine.topology import read_topology
 from backend.nodeset import NodeSet

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backend.emulator.fault import touch
-from backend.emulator.kernel import EmulatedKernel
+from backend.emulator.abi.kernel import EmulatedKernel
+from backend.emulator.abi.syscalls import Caller
 from backend.emulator.machine import Machine
-from backend.emulator.syscalls import Caller
+from backend.emulator.mm.fault import touch
 from backend.machine.topology import read_topology
 from backend.placement.locate import NEVER, Locator, large_from
 from backend.placement.placement import LARGE

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backend.emulator.fork import fork
-from backend.emulator.layout import populate
+from backend.emulator.mm.fork import fork
+from backend.emulator.scenario.layout import populate
 from backend.errors import NumatuiError
 from backend.job import page_mover, undo
 from backend.job.journal import KEEP

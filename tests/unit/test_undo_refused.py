@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backend.emulator.layout import populate
-from backend.emulator.syscalls import Caller
+from backend.emulator.abi.syscalls import Caller
+from backend.emulator.scenario.layout import populate
 from backend.errors import NotFound, NotPermitted, NotSupported, NumatuiError
 from backend.job.journal import Journal
 from backend.job.outcome import Progress

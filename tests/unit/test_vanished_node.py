@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from backend.emulator import hotplug
+from backend.emulator.migration import hotplug
 from backend.job.outcome import Progress
 from tests.unit.moving import Mover
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backend.emulator.layout import populate
+from backend.emulator.scenario.layout import populate
 from backend.job import page_mover
 from backend.job.outcome import Progress
 from tests.emulator.invariants import check_at_rest

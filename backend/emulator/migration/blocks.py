@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from backend.emulator.compound import split_huge
-from backend.emulator.huge_pages import leave_pool, target_block
+from backend.emulator.frames.compound import split_huge
+from backend.emulator.frames.page import PG, Pfns
+from backend.emulator.frames.page_lock import Events
 from backend.emulator.migration.direct import Lists, migrate_pages, put_all_back
 from backend.emulator.migration.isolate import putback
-from backend.emulator.page import PG, Pfns
-from backend.emulator.page_lock import Events
+from backend.emulator.mm.huge_pages import leave_pool, target_block
 
 if TYPE_CHECKING:
     from backend.emulator.machine import Machine

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from backend.emulator.batches import divide, parts, span
+from backend.emulator.frames.batches import divide, parts, span
+from backend.emulator.frames.page import PG, Pfns
+from backend.emulator.frames.page_lock import Events
 from backend.emulator.migration.isolate import putback
 from backend.emulator.migration.methods import has_method, release_buffers, swap_page, truncated, write_out
 from backend.emulator.migration.migrate_page import Outcome, migrate_page
-from backend.emulator.page import PG, Pfns
-from backend.emulator.page_lock import Events
 
 if TYPE_CHECKING:
     from backend.emulator.machine import Machine

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.emulator.batches import pick, span
-from backend.emulator.compound import frames_of, head_of
-from backend.emulator.mm import PTE_PRESENT, PTE_SHIFT, Mm
-from backend.emulator.page import PG, Pfns, State
-from backend.emulator.swap_io import drop_unused
+from backend.emulator.frames.batches import pick, span
+from backend.emulator.frames.compound import frames_of, head_of
+from backend.emulator.frames.page import PG, Pfns, State
+from backend.emulator.mm.mm import PTE_PRESENT, PTE_SHIFT, Mm
+from backend.emulator.storage.swap_io import drop_unused
 
 if TYPE_CHECKING:
     from backend.emulator.machine import Machine

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from backend.emulator.batches import Mask, pick, span, take
+from backend.emulator.frames.batches import Mask, pick, span, take
+from backend.emulator.frames.page import PG, Pfns
 from backend.emulator.migration.migrate_page import buffer_references, in_cache
-from backend.emulator.mm import (
+from backend.emulator.mm.mm import (
     PTE_DIRTY,
     PTE_MIGRATION,
     PTE_PRESENT,
@@ -18,7 +19,6 @@ from backend.emulator.mm import (
     PTE_YOUNG,
     VM,
 )  # fmt: skip
-from backend.emulator.page import PG, Pfns
 
 if TYPE_CHECKING:
     from backend.emulator.machine import Machine

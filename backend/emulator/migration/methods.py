@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from backend.emulator.batches import Mask, span
+from backend.emulator.frames.batches import Mask, span
+from backend.emulator.frames.page import PG, Pfns
+from backend.emulator.frames.page_lock import Events
 from backend.emulator.migration.migrate_page import buffer_references
-from backend.emulator.page import PG, Pfns
-from backend.emulator.page_cache import by_space, drop_buffers, remove_mapping
-from backend.emulator.page_lock import Events
-from backend.emulator.writeback import pageout
+from backend.emulator.storage.page_cache import by_space, drop_buffers, remove_mapping
+from backend.emulator.storage.writeback import pageout
 
 if TYPE_CHECKING:
     from backend.emulator.machine import Machine

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from backend.emulator.batches import Mask, divide, pick, span, take
-from backend.emulator.page import PG, Pfns
-from backend.emulator.page_cache import by_space
-from backend.emulator.page_lock import Events
+from backend.emulator.frames.batches import Mask, divide, pick, span, take
+from backend.emulator.frames.page import PG, Pfns
+from backend.emulator.frames.page_lock import Events
+from backend.emulator.storage.page_cache import by_space
 
 if TYPE_CHECKING:
     from backend.emulator.machine import Machine

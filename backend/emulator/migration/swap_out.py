@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from backend.emulator.frames.page_lock import Events
 from backend.emulator.migration.direct import Lists, migrate_pages, put_all_back
 from backend.emulator.migration.isolate import isolate_range
-from backend.emulator.mm import Mm
-from backend.emulator.page_lock import Events
+from backend.emulator.mm.mm import Mm
 from backend.nodeset import NodeSet
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from backend.emulator.description import Description, parse_description
+from backend.emulator.scenario.description import Description, parse_description
 from backend.errors import NotFound
 
 _HERE = Path(__file__).parent

@@ -12,7 +12,7 @@ from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import Static
 
-from backend.emulator.tour import DIRECT, FIGURES, SWAP, Measured, measure_scenario
+from backend.emulator.study.tour import DIRECT, FIGURES, SWAP, Measured, measure_scenario
 from backend.files.text import printable
 from numatui.tui.figures import figures, layouts
 from numatui.tui.glyphs import glyphs

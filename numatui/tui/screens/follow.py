@@ -13,8 +13,8 @@ from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import Static
 
-from backend.emulator.follow import Came, Stage
-from backend.emulator.trace import Row
+from backend.emulator.study.follow import Came, Stage
+from backend.emulator.study.trace import Row
 from backend.files.text import printable
 from numatui.tui.follow_view import Moment, picture
 from numatui.tui.glyphs import glyphs

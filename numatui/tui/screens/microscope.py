@@ -12,8 +12,8 @@ from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import Static
 
-from backend.emulator.follow import Stage
-from backend.emulator.frame_map import FrameDetail, mapper
+from backend.emulator.study.follow import Stage
+from backend.emulator.study.frame_map import FrameDetail, mapper
 from backend.files.text import printable
 from numatui.format import size
 from numatui.tui.emulated import emulated

@@ -14,11 +14,11 @@ from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import Static
 
-from backend.emulator.description import Description
-from backend.emulator.explain import PATCHES
-from backend.emulator.follow import open_stage
+from backend.emulator.scenario.description import Description
 from backend.emulator.scenarios import load
-from backend.emulator.tour import BENEFITS, DIRECT, SWAP, Benefit, Measured, measure
+from backend.emulator.study.explain import PATCHES
+from backend.emulator.study.follow import open_stage
+from backend.emulator.study.tour import BENEFITS, DIRECT, SWAP, Benefit, Measured, measure
 from numatui.tui.figures import figures, layouts
 from numatui.tui.glyphs import glyphs
 from numatui.tui.keys import key

@@ -13,7 +13,7 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from backend.emulator.frame_map import Cells
+from backend.emulator.study.frame_map import Cells
 from numatui.tui.frame_kinds import ROLES, letter
 from numatui.tui.glyphs import glyphs
 from numatui.tui.keys import key

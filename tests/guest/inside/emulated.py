@@ -11,21 +11,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backend.emulator.cgroupfs import directory
-from backend.emulator.fault import touch
-from backend.emulator.file_io import create, fsync, mount, unlink
-from backend.emulator.filesystem import AddressSpace
-from backend.emulator.fork import fork
-from backend.emulator.kernel import EmulatedKernel
-from backend.emulator.layout import populate
+from backend.emulator.abi.cgroupfs import directory
+from backend.emulator.abi.kernel import EmulatedKernel
+from backend.emulator.abi.syscalls import Caller
 from backend.emulator.machine import Machine, NodeSpec
-from backend.emulator.mlock import mlock
-from backend.emulator.mm import PTE_PRESENT, VM, Indices, Vma
+from backend.emulator.mm.fault import touch
+from backend.emulator.mm.fork import fork
+from backend.emulator.mm.mlock import mlock
+from backend.emulator.mm.mm import PTE_PRESENT, VM, Indices, Vma
 from backend.emulator.profile import PROFILES
-from backend.emulator.scheduler import schedule
-from backend.emulator.swap import SwapArea
-from backend.emulator.syscalls import Caller
-from backend.emulator.task import Task
+from backend.emulator.scenario.layout import populate
+from backend.emulator.storage.file_io import create, fsync, mount, unlink
+from backend.emulator.storage.filesystem import AddressSpace
+from backend.emulator.storage.swap import SwapArea
+from backend.emulator.tasks.scheduler import schedule
+from backend.emulator.tasks.task import Task
 from backend.nodeset import CpuSet, NodeSet
 from numatui.cli.app import run
 from numatui.cli.source import Choice

@@ -1,0 +1,234 @@
+"""The files of cpusets and cgroups: /sys/fs/cgroup (v2) or /sys/fs/cgroup/cpuset (v1), and what /proc/PID says of them
+(kernel/cgroup/cpuset.c, mm/memcontrol.c)."""
+
+from __future__ import annotations
+
+import errno
+import re
+from collections.abc import Callable
+from functools import lru_cache
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+from backend.emulator.frames.page import PG, State
+from backend.emulator.frames.page_lock import Events
+from backend.emulator.tasks.cpuset import Cpuset
+from backend.emulator.tasks.permissions import may_write
+from backend.emulator.tasks.task import Task
+from backend.errors import ParseError, os_error
+from backend.nodeset import CpuSet, NodeSet
+
+if TYPE_CHECKING:
+    from backend.emulator.abi.syscalls import Caller
+    from backend.emulator.machine import Machine
+
+MOUNT = "/sys/fs/cgroup"
+_MAX_NUMNODES, _NR_CPUS = 1024, 8192
+S = TypeVar("S", NodeSet, CpuSet)
+
+Read = Callable[["Machine", Cpuset], str]
+
+
+def owns(path: str) -> bool:
+    """Does this path belong to these files?"""
+    return path == MOUNT or path.startswith(MOUNT + "/")
+
+
+def read(m: Machine, path: str) -> bytes:
+    """A file's bytes. OSError ENOENT, EISDIR."""
+    cs, name = _locate(m, path)
+    if not name:
+        raise os_error(errno.EISDIR, path)
+    return _files(m, cs)[name](m, cs).encode("utf-8", "surrogateescape")
+
+
+def listdir(m: Machine, path: str) -> list[str]:
+    """The files and the cpusets below. OSError ENOENT, ENOTDIR."""
+    if path == MOUNT and m.cpusets.version == "v1":
+        return ["cpuset"]
+    cs, name = _locate(m, path)
+    if name:
+        raise os_error(errno.ENOTDIR, path)
+    return [*_files(m, cs), *cs.children]
+
+
+def write(m: Machine, caller: Caller, path: str, data: bytes) -> Events:
+    """One write(2) to a control file; returns when the pages have moved. OSError ENOENT, EACCES (root only), EINVAL (not
+    a value of this file), ERANGE (a node or CPU number that the kernel has no room for), ESRCH, and what `Cpusets` raises."""
+    if not owns(path):
+        raise os_error(errno.EACCES, path)
+    cs, name = _locate(m, path)
+    if not may_write(caller):
+        raise os_error(errno.EACCES, path)
+    if not name:
+        raise os_error(errno.EISDIR, path)
+    yield from m.step("write", m.costs.syscall)
+    text = data.decode("ascii", "replace").strip(" \t\n\0")
+    if name == "cpuset.mems":
+        yield from m.cpusets.set_mems(cs, _ids(NodeSet, text, _MAX_NUMNODES))
+    elif name == "cpuset.cpus":
+        yield from m.cpusets.set_cpus(cs, _ids(CpuSet, text, _nr_cpus(m)))
+    elif name == "cpuset.memory_migrate":
+        if not re.fullmatch(r"[+]?(0|[1-9]\d{0,18})", text):
+            raise os_error(errno.EINVAL, path)
+        cs.memory_migrate = int(text) != 0
+    elif name in ("cgroup.procs", "tasks"):
+        yield from m.cpusets.attach(cs, _task(m, caller, text))
+    else:
+        raise os_error(errno.EINVAL, path)
+
+
+def proc_cgroup(m: Machine, task: Task) -> bytes:
+    """/proc/PID/cgroup: `hierarchy:controllers:path`; v1 with the unified hierarchy beside it, as systemd mounts them."""
+    path = _path(task)
+    return (f"0::{path}\n" if m.cpusets.version == "v2" else f"1:cpuset:{path}\n0::/\n").encode(
+        "utf-8", "surrogateescape"
+    )
+
+
+def proc_cpuset(m: Machine, task: Task) -> bytes:
+    """/proc/PID/cpuset."""
+    return f"{_path(task)}\n".encode("utf-8", "surrogateescape")
+
+
+def status_lines(m: Machine, task: Task) -> str:
+    """The lines of /proc/PID/status that tell mems_allowed: a mask in words of 32 bits, and a list."""
+    return _mems_lines(m.cpusets.mems_allowed(task))
+
+
+@lru_cache(maxsize=256)
+def _mems_lines(mems: NodeSet) -> str:
+    bits = sum(1 << node for node in mems)
+    words = [f"{bits >> 32 * word & 0xFFFFFFFF:08x}" for word in reversed(range(_MAX_NUMNODES // 32))]
+    return f"Mems_allowed:\t{','.join(words)}\nMems_allowed_list:\t{mems}\n"
+
+
+def numa_stat(m: Machine, cs: Cpuset) -> dict[str, dict[int, int]]:
+    """Kind of memory → node → bytes charged to a cgroup and those below it. A page stays charged to the cgroup in which
+    it was first touched, also when its task leaves. All frames of the machine for the root."""
+    frames = m.frames
+    mine = frames.state == State.IN_USE
+    if cs.parent is not None:
+        mine &= np.isin(frames.cgroup, [one.id for one in cs.family()])
+    anon = mine & (frames.mapping != 0)
+    active = (frames.flags & PG.ACTIVE) != 0
+    locked = (frames.flags & PG.MLOCKED) != 0
+    nothing = np.zeros_like(mine)
+    kinds = {
+        "anon": anon, "file": nothing, "shmem": nothing, "file_mapped": nothing, "file_dirty": nothing,
+        "file_writeback": nothing, "swapcached": mine & ((frames.flags & PG.SWAPCACHE) != 0),
+        "inactive_anon": anon & ~active & ~locked, "active_anon": anon & active & ~locked,
+        "inactive_file": nothing, "active_file": nothing, "unevictable": anon & locked,
+    }  # fmt: skip
+    out: dict[str, dict[int, int]] = {}
+    for kind, which in kinds.items():
+        counts = np.bincount(frames.nid[which], minlength=m.node_slots)
+        out[kind] = {node: int(counts[node]) * m.page_size for node in m.nodes}
+    return out
+
+
+def _numa_stat(m: Machine, cs: Cpuset) -> str:
+    return "".join(
+        f"{kind} {' '.join(f'N{node}={count}' for node, count in nodes.items())}\n"
+        for kind, nodes in numa_stat(m, cs).items()
+    )
+
+
+def _current(m: Machine, cs: Cpuset) -> str:
+    stat = numa_stat(m, cs)
+    return f"{sum(sum(stat[kind].values()) for kind in ('anon', 'file'))}\n"
+
+
+def _procs(m: Machine, cs: Cpuset) -> str:
+    return "".join(f"{task.pid}\n" for task in m.cpusets.tasks(cs))
+
+
+def _threads(m: Machine, cs: Cpuset) -> str:
+    return "".join(f"{thread.tid}\n" for task in m.cpusets.tasks(cs) for thread in task.threads)
+
+
+_V2_ROOT: dict[str, Read] = {
+    "cgroup.controllers": lambda m, cs: "cpuset memory\n",
+    "cgroup.procs": _procs,
+    "cgroup.subtree_control": lambda m, cs: "cpuset memory\n" if cs.children else "\n",
+    "cpuset.cpus.effective": lambda m, cs: f"{cs.effective_cpus}\n",
+    "cpuset.mems.effective": lambda m, cs: f"{m.cpusets.online_mems(cs)}\n",
+    "memory.numa_stat": _numa_stat,
+}
+_V2: dict[str, Read] = {
+    **_V2_ROOT,
+    "cpuset.cpus": lambda m, cs: f"{cs.cpus}\n",
+    "cpuset.mems": lambda m, cs: f"{cs.mems}\n",
+    "memory.current": _current,
+}
+_V1: dict[str, Read] = {
+    "cgroup.procs": _procs,
+    "tasks": _threads,
+    "cpuset.cpus": lambda m, cs: f"{cs.cpus}\n",
+    "cpuset.mems": lambda m, cs: f"{cs.mems}\n",
+    "cpuset.effective_cpus": lambda m, cs: f"{cs.effective_cpus}\n",
+    "cpuset.effective_mems": lambda m, cs: f"{m.cpusets.online_mems(cs)}\n",
+    "cpuset.memory_migrate": lambda m, cs: f"{int(cs.memory_migrate)}\n",
+}
+FILES = frozenset(_V2) | frozenset(_V1)
+"""Names that no cpuset can have."""
+
+
+def directory(m: Machine, cs: Cpuset) -> str:
+    """Where the files of a cpuset are."""
+    return (MOUNT + ("/cpuset" if m.cpusets.version == "v1" else "") + cs.path).rstrip("/")
+
+
+def _files(m: Machine, cs: Cpuset) -> dict[str, Read]:
+    if m.cpusets.version == "v1":
+        return _V1
+    return _V2 if cs.parent is not None else _V2_ROOT
+
+
+def _locate(m: Machine, path: str) -> tuple[Cpuset, str]:
+    """The cpuset and the file's name, empty for its directory. OSError ENOENT."""
+    root = directory(m, m.cpusets.root)
+    inside = path.removeprefix(root).rstrip("/")
+    if not path.startswith(root) or (inside and not inside.startswith("/")):
+        raise os_error(errno.ENOENT, path)
+    cs = m.cpusets.find(inside)
+    if cs is not None:
+        return cs, ""
+    above, _, name = inside.rpartition("/")
+    cs = m.cpusets.find(above)
+    if cs is None or name not in _files(m, cs):
+        raise os_error(errno.ENOENT, path)
+    return cs, name
+
+
+def _nr_cpus(m: Machine) -> int:
+    """The numbers that a list of CPUs can have: as far as there are CPUs, or as far as the kernel has room for."""
+    return max(m.node_of_cpu) + 1 if m.profile.checks_cpusets else _NR_CPUS
+
+
+def _ids(kind: type[S], text: str, limit: int) -> S:
+    """nodelist_parse(), cpulist_parse()."""
+    try:
+        ids = kind.parse_list(text)
+    except ParseError as exc:
+        number = errno.ERANGE if re.fullmatch(r"[\d,-]*\d{5,}[\d,-]*", text) else errno.EINVAL
+        raise os_error(number) from exc
+    if any(one >= limit for one in ids):
+        raise os_error(errno.ERANGE)
+    return ids
+
+
+def _task(m: Machine, caller: Caller, text: str) -> Task:
+    """The process that a pid or a thread id names; 0 is the writer. OSError EINVAL, ESRCH."""
+    if not re.fullmatch(r"\d{1,9}", text):
+        raise os_error(errno.EINVAL)
+    wanted = int(text) or caller.pid
+    for task in m.tasks.values():
+        if any(thread.tid == wanted for thread in task.threads):
+            return task
+    raise os_error(errno.ESRCH)
+
+
+def _path(task: Task) -> str:
+    return task.cpuset.path if task.cpuset is not None else "/"

@@ -1,0 +1,254 @@
+"""The emulated machine as a `Kernel`: the same files and calls as the live one."""
+
+from __future__ import annotations
+
+import errno
+import threading
+import time
+from array import array
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from backend.emulator.abi import cgroupfs, policy_calls, procfs, syscalls, sysfs_hugepages, sysfs_memory
+from backend.emulator.abi.syscalls import Caller
+from backend.emulator.frames.page_lock import Events
+from backend.emulator.machine import Machine
+from backend.emulator.migration import numa_balancing
+from backend.emulator.mm.placing import OutOfMemory, SegmentationFault
+from backend.emulator.tasks.permissions import may_write
+from backend.emulator.tasks.task import Task
+from backend.errors import os_error
+from backend.files.text import decode
+from backend.kernel import Capabilities, Capability, Source
+from backend.nodeset import NodeSet
+
+if TYPE_CHECKING:
+    from backend.emulator.scenario.description import Description
+
+T = TypeVar("T")
+_SLICE = 0.05
+_AT_ONCE = 1.0
+"""Simulated seconds made up for at once; when the real clock is further ahead (a suspended laptop), the rest is let go."""
+
+_ROOT_ONLY = "control files can be written by root only"
+
+
+class EmulatedKernel:
+    """Serialises everything that happens to the machine. `caller`: who makes the calls.
+
+    Time stands still except during calls, until `start()`: then it runs along with the real clock at `speed`, and
+    calls take as long as they say they take.
+    """
+
+    source: Source = "demo"
+
+    def __init__(self, machine: Machine, caller: Caller | None = None, reference: str = "") -> None:
+        self.machine = machine
+        self.reference = reference
+        self.caller = caller or Caller()
+        self.name = machine.name
+        self.page_size = machine.page_size
+        self._speed = 0.0
+        self._origin = (0.0, 0.0)
+        self._lock = threading.RLock()
+        self._stopping = threading.Event()
+        self._clockwork: threading.Thread | None = None
+        self._broken: Exception | None = None
+        self._pidfds: dict[int, Task] = {}
+
+    @property
+    def speed(self) -> float:
+        """Simulated seconds a second while time runs; 0: it stands still."""
+        return self._speed
+
+    @speed.setter
+    def speed(self, speed: float) -> None:
+        with self._lock:
+            self._speed = speed
+            self._origin = (time.monotonic(), self.machine.now)
+
+    def start(self, speed: float = 1.0) -> None:
+        """Let time run in a background thread. Again: only the speed changes."""
+        self.speed = speed
+        if self._clockwork is None:
+            self._stopping.clear()
+            self._clockwork = threading.Thread(target=self._run, name="emulated-time", daemon=True)
+            self._clockwork.start()
+
+    def stop(self) -> None:
+        """Time stands still again."""
+        self._stopping.set()
+        if self._clockwork is not None:
+            self._clockwork.join()
+            self._clockwork = None
+        self.speed = 0.0
+
+    def _run(self) -> None:
+        """Keep the machine's time at where the real clock says it should be; calls may have brought it ahead."""
+        while not self._stopping.wait(_SLICE):
+            with self._lock:
+                due = self._due() - self.machine.now
+                if due <= 0:
+                    continue
+                try:
+                    self.machine.advance(min(due, _AT_ONCE))
+                except Exception as exc:
+                    self._broken = exc
+                    return
+                if due > _AT_ONCE:
+                    self.speed = self._speed
+
+    def _call(self, path: Callable[[Machine, Caller], Events]) -> Any:
+        """Run a system call; with time running, it takes its time for the caller too."""
+        with self._lock:
+            if self._broken is not None:
+                raise RuntimeError("the emulated machine broke down") from self._broken
+            try:
+                result = self.machine.run(path(self.machine, self.caller))
+            except OutOfMemory:
+                raise os_error(errno.ENOMEM) from None
+            except SegmentationFault:
+                raise os_error(errno.EFAULT) from None
+            ahead = self.machine.now - self._due()
+        if ahead > 0 and self._speed > 0 and self._clockwork is not None:
+            time.sleep(min(ahead / self._speed, 1.0))
+        return result
+
+    def _due(self) -> float:
+        """The simulated time that the real clock stands for."""
+        real, simulated = self._origin
+        return simulated + (time.monotonic() - real) * self._speed
+
+    def _locked(self, reading: Callable[[], T]) -> T:
+        with self._lock:
+            if self._broken is not None:
+                raise RuntimeError("the emulated machine broke down") from self._broken
+            return reading()
+
+    def look(self, reading: Callable[[Machine], T]) -> T:
+        """What `reading` finds out about the machine while nothing else happens to it. With time standing still it may also let
+        something happen, step by step."""
+        return self._locked(lambda: reading(self.machine))
+
+    def capabilities(self) -> Capabilities:
+        profile = self.machine.profile
+        no_call = Capability(
+            False, f"the profile {profile.name} has no move_pages (Linux has it since 2.6.18)"
+        )
+        root_only = Capability(False, _ROOT_ONLY)
+        unprivileged = Capability(False, "pages that other processes map too need CAP_SYS_NICE")
+        has = profile.has_move_pages
+        return {
+            "read": Capability(True),
+            "write": Capability(True) if may_write(self.caller) else root_only,
+            "time": Capability(True),
+            "pidfd": Capability(True),
+            "migrate_pages": Capability(True),
+            "move_pages": Capability(True) if has else no_call,
+            "move_all": no_call
+            if not has
+            else Capability(True)
+            if self.caller.can(profile.rights.move_all)
+            else unprivileged,
+            "mbind": Capability(True),
+            "set_mempolicy": Capability(True),
+            "get_mempolicy": Capability(True),
+        }
+
+    def read(self, path: str, offset: int = 0, size: int = -1) -> bytes:
+        return self._locked(lambda: procfs.read(self.machine, self.caller, path, offset, size))
+
+    def listdir(self, path: str) -> list[str]:
+        return self._locked(lambda: procfs.listdir(self.machine, path))
+
+    def write(self, path: str, data: bytes) -> None:
+        if path == numa_balancing.SYSCTL:
+            self._locked(lambda: numa_balancing.write_sysctl(self.machine, self.caller, data))
+        elif place := next((one for one in (sysfs_memory, sysfs_hugepages) if one.owns(path)), None):
+            self._call(lambda m, caller: place.write(m, caller, path, data))
+        else:
+            self._call(lambda m, caller: cgroupfs.write(m, caller, path, data))
+
+    def username(self, uid: int) -> str:
+        return self.machine.users.get(uid, str(uid))
+
+    def clock(self) -> int:
+        running = self._clockwork is not None and self._speed > 0
+        return int(max(self.machine.now, self._due() if running else 0.0) * 1e9)
+
+    def pause(self, nanoseconds: int) -> None:
+        seconds = nanoseconds / 1e9
+        if self.speed > 0 and self._clockwork is not None:
+            time.sleep(seconds / self.speed)
+        else:
+            self._locked(lambda: self.machine.advance(seconds))
+
+    def credentials(self) -> tuple[int, bool]:
+        return self.caller.uid, self.caller.can(self.machine.profile.rights.access)
+
+    def pidfd_open(self, pid: int) -> int:
+        with self._lock:
+            task = self.machine.tasks.get(pid)
+            if task is None:
+                raise os_error(errno.ESRCH)
+            fd = max(self._pidfds, default=2) + 1
+            self._pidfds[fd] = task
+            return fd
+
+    def pidfd_alive(self, fd: int) -> bool:
+        with self._lock:
+            return self._pidfds[fd].alive
+
+    def pidfd_close(self, fd: int) -> None:
+        with self._lock:
+            del self._pidfds[fd]
+
+    def migrate_pages(self, pid: int, maxnode: int, old: bytes, new: bytes) -> int:
+        return self._call(lambda m, caller: syscalls.migrate_pages(m, caller, pid, maxnode, old, new))
+
+    def move_pages(
+        self, pid: int, pages: array[int], nodes: array[int] | None, status: array[int], flags: int
+    ) -> int:
+        return self._call(lambda m, caller: syscalls.move_pages(m, caller, pid, pages, nodes, status, flags))
+
+    def pagemap_scan(self, pid: int, start: int, end: int, count: int) -> tuple[int, bytes]:
+        raise os_error(errno.ENOTTY)
+
+    def mbind(self, address: int, length: int, mode: int, mask: bytes, maxnode: int, flags: int) -> int:
+        return self._call(
+            lambda m, caller: policy_calls.mbind(m, caller, address, length, mode, maxnode, mask, flags)
+        )
+
+    def set_mempolicy(self, mode: int, mask: bytes, maxnode: int) -> int:
+        return self._call(lambda m, caller: policy_calls.set_mempolicy(m, caller, mode, maxnode, mask))
+
+    def get_mempolicy(self, maxnode: int, address: int, flags: int) -> tuple[int, bytes]:
+        result: tuple[int, NodeSet] = self._call(
+            lambda m, caller: policy_calls.get_mempolicy(m, caller, maxnode, address, flags)
+        )
+        return result[0], result[1].mask(maxnode - 1 if maxnode else 0)
+
+
+def open_scenario(name: str = "default", caller: Caller | None = None) -> EmulatedKernel:
+    """The machine of a shipped scenario, or of a YAML file, set up and at time zero, its steps scheduled.
+
+    Raises NotFound, ParseError.
+    """
+    from backend.emulator.scenarios import load
+
+    return _opened(load(name), caller, name)
+
+
+def open_text(text: str, name: str, caller: Caller | None = None) -> EmulatedKernel:
+    """The machine of a scenario that is no file yet; `name`: the file it would be. Raises ParseError."""
+    from backend.emulator.scenario.description import parse_description
+
+    return _opened(parse_description(text, name, name), caller, name)
+
+
+def _opened(description: Description, caller: Caller | None, name: str) -> EmulatedKernel:
+    from backend.emulator.scenario.run import build
+
+    kernel = EmulatedKernel(build(description, with_steps=True).machine, caller, name)
+    kernel.name = decode(description.name.encode("utf-8", "surrogateescape"))
+    return kernel

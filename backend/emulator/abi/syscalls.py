@@ -1,0 +1,272 @@
+"""The system calls as a caller sees them: arguments checked in the kernel's order, errno as measured or documented."""
+
+from __future__ import annotations
+
+import errno
+from array import array
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backend.emulator.frames.compound import head_of
+from backend.emulator.frames.page import PG
+from backend.emulator.frames.page_lock import Events
+from backend.emulator.migration.isolate import isolate, takeable
+from backend.emulator.migration.nodes import do_migrate_pages, migrate_isolated
+from backend.emulator.mm.mm import PTE_MIGRATION, PTE_PRESENT, PTE_PROTNONE, PTE_SHIFT, PTE_SWAP, Mm
+from backend.emulator.tasks.permissions import ALL_CAPS, Cap, may_access, may_name, mems_of_caller
+from backend.emulator.tasks.task import Task
+from backend.errors import os_error
+from backend.kernel import MoveFlag
+from backend.nodeset import NodeSet
+
+if TYPE_CHECKING:
+    from backend.emulator.machine import Machine
+
+MAX_NUMNODES = 1024
+_MASK_BITS = 4096 * 8
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls: effective uid, with which capabilities, and as which task. `privileged`: all of them or none, where
+    `caps` does not say which."""
+
+    uid: int = 0
+    privileged: bool = True
+    pid: int = 1
+    caps: frozenset[Cap] | None = None
+
+    @property
+    def capabilities(self) -> frozenset[Cap]:
+        if self.caps is None:
+            return ALL_CAPS if self.privileged else frozenset()
+        return self.caps
+
+    def can(self, cap: Cap) -> bool:
+        return cap in self.capabilities
+
+
+def caller_of(task: Task) -> Caller:
+    """A task that calls for itself."""
+    return Caller(task.uid, task.caps == ALL_CAPS, task.pid, task.caps)
+
+
+def get_nodes(maxnode: int, mask: bytes) -> NodeSet:
+    """A node mask from user space (get_nodes()): `maxnode` counts one more than the bits. OSError EINVAL for too large."""
+    bits = maxnode - 1
+    if bits < 0 or bits > _MASK_BITS:
+        raise os_error(errno.EINVAL)
+    if bits == 0 or not mask:
+        return NodeSet()
+    nodes = NodeSet.from_mask(mask[: -(-bits // 64) * 8])
+    if any(node >= MAX_NUMNODES for node in nodes if node < bits):
+        raise os_error(errno.EINVAL)
+    return NodeSet(node for node in nodes if node < bits)
+
+
+def find_task(m: Machine, pid: int, caller: Caller) -> Task:
+    """ESRCH, EPERM. pid 0 is the caller."""
+    task = m.tasks.get(pid or caller.pid)
+    if task is None:
+        raise os_error(errno.ESRCH)
+    if not may_access(m, task, caller):
+        raise os_error(errno.EPERM)
+    return task
+
+
+def migrate_pages(m: Machine, caller: Caller, pid: int, maxnode: int, old: bytes, new: bytes) -> Events:
+    """migrate_pages(2). Returns pages not moved; OSError EINVAL, ESRCH, EPERM, ENOMEM."""
+    yield from m.step("syscall", m.costs.syscall)
+    sources, targets = get_nodes(maxnode, old), get_nodes(maxnode, new)
+    task = find_task(m, pid, caller)
+    if not may_name(m, task, caller, targets):
+        raise os_error(errno.EPERM)
+    rights, allowed = m.profile.rights, mems_of_caller(m, caller)
+    targets &= allowed if rights.cut_to_caller else m.memory_nodes
+    if not targets:
+        raise os_error(errno.EINVAL)
+    if task.mm is None:
+        raise os_error(errno.EINVAL)
+    mm = task.mm
+    mm.users += 1
+    try:
+        result: int = yield from do_migrate_pages(
+            m,
+            mm,
+            sources,
+            targets,
+            caller.can(rights.move_all),
+            allowed=frozenset(allowed),
+            here=_node_of(m, caller),
+        )
+    finally:
+        m.mmput(mm)
+    if result < 0:
+        raise os_error(-result)
+    return result
+
+
+def _node_of(m: Machine, caller: Caller) -> int:
+    """Where new pages come from for a caller with nothing to say about it."""
+    task = m.tasks.get(caller.pid)
+    return m.nearest_memory(m.node_of_cpu[task.leader.cpu] if task is not None else m.first_node)
+
+
+def move_pages(
+    m: Machine,
+    caller: Caller,
+    pid: int,
+    pages: array[int],
+    nodes: array[int] | None,
+    status: array[int],
+    flags: int,
+) -> Events:
+    """move_pages(2) of linux-6. Statuses are written as the kernel writes them; returns pages not moved."""
+    if not m.profile.has_move_pages:
+        raise os_error(errno.ENOSYS)
+    yield from m.step("syscall", m.costs.syscall)
+    if flags & ~int(MoveFlag.MOVE | MoveFlag.MOVE_ALL):
+        raise os_error(errno.EINVAL)
+    if flags & MoveFlag.MOVE_ALL and not caller.can(m.profile.rights.move_all):
+        raise os_error(errno.EPERM)
+    task = find_task(m, pid, caller)
+    if task.mm is None:
+        raise os_error(errno.EINVAL)
+    mm = task.mm
+    addresses = np.array(pages, dtype=np.uint64)
+    mm.users += 1
+    try:
+        if nodes is None:
+            status[:] = array("i", _where(m, mm, addresses).astype(np.int32).tobytes())
+            yield from m.step("query", m.costs.query * len(addresses))
+            return 0
+        mems = m.cpusets.mems_allowed(task)
+        return (
+            yield from _do_pages_move(
+                m,
+                mm,
+                addresses,
+                nodes,
+                status,
+                bool(flags & MoveFlag.MOVE_ALL),
+                mems,
+                mems_of_caller(m, caller),
+            )
+        )
+    finally:
+        m.mmput(mm)
+
+
+def _lookup(m: Machine, mm: Mm, addresses: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """For each address: (the PTE, -1 where nothing is mapped; the frame of a present, accessible PTE, else -1:
+    follow_page() does not see pages that wait for a NUMA hinting fault)."""
+    ptes = np.full(len(addresses), -1, np.int64)
+    if mm.vmas:
+        starts = np.array([vma.start for vma in mm.vmas], np.uint64)
+        which: NDArray[np.int64] = np.searchsorted(starts, addresses, side="right") - 1
+        for number, vma in enumerate(mm.vmas):
+            at = np.nonzero((which == number) & (addresses < np.uint64(vma.end)))[0]
+            if not len(at):
+                continue
+            index = (addresses[at] - np.uint64(vma.start)) // np.uint64(m.page_size)
+            ptes[at] = vma.pte[index.astype(np.int64)]
+    present = (ptes > 0) & ((ptes & (PTE_PRESENT | PTE_PROTNONE)) == PTE_PRESENT)
+    return ptes, np.where(present, ptes >> PTE_SHIFT, -1).astype(np.int32)
+
+
+def _where(m: Machine, mm: Mm, addresses: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """The node of each page, or -ENOENT (in swap, under migration, waiting for a NUMA hinting fault), -EFAULT (never
+    touched, not mapped)."""
+    ptes, pfns = _lookup(m, mm, addresses)
+    where = np.full(len(addresses), -errno.EFAULT, np.int64)
+    away = (ptes > 0) & ((ptes & (PTE_SWAP | PTE_MIGRATION | PTE_PROTNONE)) != 0)
+    where[away] = -errno.ENOENT
+    here = pfns >= 0
+    where[here] = m.frames.nid[pfns[here]]
+    return where
+
+
+def _do_pages_move(
+    m: Machine, mm: Mm, addresses: NDArray[np.uint64], nodes: array[int], status: array[int], move_all: bool,
+    mems: NodeSet, allowed: NodeSet,
+) -> Events:  # fmt: skip
+    """do_pages_move() within the task's `mems`, frames from the `allowed` of the caller: runs of pages for one node are queued and moved together; a page that cannot be queued gets its
+    status and flushes the queue. A positive failure ends the call: it counts what was not moved and not tried."""
+    yield from m.pagevecs.lru_add_drain_all()
+    targets = np.array(nodes, np.int64)
+    inside = np.isin(targets, np.array(list(mems), np.int64))
+    valid = len(targets) if inside.all() else int(np.argmin(inside))
+    start = 0
+    while start < valid:
+        target = int(targets[start])
+        same = targets[start:valid] == target
+        end = start + (len(same) if same.all() else int(np.argmin(same)))
+        left = yield from _move_run(
+            m, mm, addresses, status, start, end, target, move_all, frozenset(allowed)
+        )
+        if left < 0:
+            raise os_error(-left)
+        if left:
+            return left + len(targets) - end
+        start = end
+    if valid < len(targets):
+        raise os_error(errno.EACCES if int(targets[valid]) in m.memory_nodes else errno.ENODEV)
+    return 0
+
+
+def _move_run(
+    m: Machine,
+    mm: Mm,
+    addresses: NDArray[np.uint64],
+    status: array[int],
+    start: int,
+    end: int,
+    target: int,
+    move_all: bool,
+    allowed: frozenset[int],
+) -> Events:
+    """Pages `start` to `end`, all for one node. Returns pages of the run not moved, or a negative errno."""
+    position = start
+    while position < end:
+        part = addresses[position:end]
+        queued, code, pfns = _queueable(m, mm, part, target, move_all)
+        length = len(part) if queued.all() else int(np.argmin(queued))
+        if length:
+            taken = isolate(m, pfns[:length], None, move_all=True)
+            yield from m.step("isolate", m.costs.isolate * length)
+            failed: int = yield from migrate_isolated(m, taken, target, allowed)
+            if failed:
+                return failed if failed < 0 else failed + end - position - length
+            status[position : position + length] = array("i", [target]) * length
+        else:
+            length = int(np.argmax(queued)) if queued.any() else len(part)
+            status[position : position + length] = array("i", code[:length].astype(np.int32).tobytes())
+        position += length
+    return 0
+
+
+def _queueable(
+    m: Machine, mm: Mm, addresses: NDArray[np.uint64], target: int, move_all: bool
+) -> tuple[NDArray[np.bool_], NDArray[np.int64], NDArray[np.int32]]:
+    """add_page_for_migration() for a batch: (whether it is to be moved; else its status: the node where it is already,
+    -EACCES mapped by others too, -EBUSY not on the LRU or named twice (a huge page by any of its pages), what `_where` says; its frame)."""
+    frames = m.frames
+    code = _where(m, mm, addresses)
+    _, pfns = _lookup(m, mm, addresses)
+    at = np.nonzero((pfns >= 0) & (code != target))[0]
+    mine = pfns[at]
+    units = mine
+    if frames.compounds:
+        units = np.where(frames.flags[mine] & PG.COMPOUND, head_of(frames, mine), mine)
+    first = np.zeros(len(mine), np.bool_)
+    first[np.unique(units, return_index=True)[1]] = True
+    shared = (frames.mapcount[mine] > 1) & (not move_all)
+    busy = ~shared & ~(first & takeable(m, mine, move_all=True))
+    code[at[shared]] = -errno.EACCES
+    code[at[busy]] = -errno.EBUSY
+    queued = np.zeros(len(addresses), np.bool_)
+    queued[at[~shared & ~busy]] = True
+    return queued, code, pfns

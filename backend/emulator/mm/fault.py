@@ -1,0 +1,343 @@
+"""Memory accesses and the faults they take (mm/memory.c): anonymous pages, swap-cache pages, pages under migration."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from backend.emulator.frames.page import PG, Pfns
+from backend.emulator.frames.page_lock import Events
+from backend.emulator.mm.file_fault import do_no_page, map_cached, write_shared
+from backend.emulator.mm.huge_fault import copy_hugetlb, fault_huge, wants_huge
+from backend.emulator.mm.mempolicy import Mempolicy
+from backend.emulator.mm.mm import (
+    PTE_DIRTY,
+    PTE_MIGRATION,
+    PTE_PRESENT,
+    PTE_PROTNONE,
+    PTE_SHIFT,
+    PTE_SWAP,
+    PTE_WRITE,
+    PTE_YOUNG,
+    PTE_ZERO,
+    VM,
+    Indices,
+    Mm,
+    Vma,
+)  # fmt: skip
+from backend.emulator.mm.placing import (
+    OutOfMemory,
+    SegmentationFault,
+    alloc_for,
+    enter_anonymous,
+    map_new,
+    nodes_allowed,
+    room_for,
+)
+from backend.emulator.storage.page_cache import unlock_put
+from backend.emulator.storage.swap_io import left_swap_cache, map_swapped, read_page
+from backend.emulator.tasks.task import Task, Thread
+
+if TYPE_CHECKING:
+    from backend.emulator.machine import Machine
+
+
+def access(m: Machine, task: Task, thread: Thread, address: int, write: bool, store: bool = True) -> Events:
+    """One access of one page, with all faults it takes. Returns the value read or written. `store` False: only what it takes to be
+    able to write.
+
+    Raises OutOfMemory when the task was killed for want of a frame, SegmentationFault.
+    """
+    while True:
+        vma, index = _find(task, address, write)
+        at = np.array([index], np.int64)
+        pte = int(vma.pte[index])
+        if pte & (PTE_PRESENT | PTE_PROTNONE) == PTE_PRESENT and (pte & PTE_WRITE or not write):
+            vma.mark(m.frames, at, write)
+            if write and store:
+                m.store(vma, at)
+            return int(m.frames.contents[pte >> PTE_SHIFT])
+        if pte & PTE_ZERO and not write:
+            return 0
+        task.min_flt += 1
+        lock = vma.mm.lock
+        yield from lock.down_read(m.env)
+        try:
+            yield from m.step("fault", m.costs.fault)
+            yield from _handle_fault(m, task, thread, address, write)
+        finally:
+            lock.up_read()
+
+
+def _handle_fault(m: Machine, task: Task, thread: Thread, address: int, write: bool) -> Events:
+    """handle_mm_fault(), with mmap_sem held for reading: one step towards a PTE that allows the access."""
+    vma, index = _find(task, address, write)
+    pte = int(vma.pte[index])
+    if not pte and vma.file is not None:
+        yield from do_no_page(m, task, thread, vma, index, write)
+    elif not pte & ~PTE_ZERO and wants_huge(vma, write) and fault_huge(m, task, thread, vma, _one(index)):
+        pass
+    elif not pte and not write:
+        vma.pte[index] = PTE_ZERO
+    elif not pte or pte & PTE_ZERO:
+        yield from room_for(m, task, _policy(task, vma, index), 1)
+        if vma.pte[index] == pte and task.alive and not vma.unmapped:
+            anonymous_pages(m, task, thread, vma, _one(index))
+    elif pte & PTE_SWAP:
+        yield from _do_swap_page(m, task, thread, vma, index, pte, write)
+    elif pte & PTE_MIGRATION:
+        yield from _migration_entry_wait(m, pte)
+    elif pte & PTE_PROTNONE:
+        yield from m.balancing.do_numa_page(task, thread, vma, index, pte)
+    elif write and not pte & PTE_WRITE and vma.shared:
+        yield from write_shared(m, vma, index, pte)
+    elif write and not pte & PTE_WRITE:
+        yield from _do_wp_page(m, task, thread, vma, index, pte)
+
+
+def _one(index: int) -> Indices:
+    return np.array([index], np.int64)
+
+
+def touch(
+    m: Machine, task: Task, thread: Thread, start: int, index: Indices, write: bool, store: bool = True
+) -> Events:
+    """Access distinct pages, counted from the address `start`: those without obstacles at once, empty ones in a batch,
+    the others one by one. `store` False: nothing is written. Raises what `access` raises."""
+    mm = _alive(task)
+    rest: list[Indices] = []
+    found = 0
+    for vma, local in mm.spans(start, index):
+        _writable(vma, write)
+        found += len(local)
+        pte = vma.pte[local]
+        ready = (pte & (PTE_PRESENT | PTE_PROTNONE)) == PTE_PRESENT
+        if write:
+            ready &= (pte & PTE_WRITE) != 0
+        at = local[ready]
+        vma.mark(m.frames, at, write)
+        if write and store:
+            m.store(vma, at)
+        if not write:
+            ready |= (pte & PTE_ZERO) != 0
+        rest.append(local[~ready] + (vma.start - start) // m.page_size)
+    if found < len(index):
+        raise SegmentationFault(f"{start:x}")
+    waiting = np.concatenate([index[:0], *rest])
+    if not len(waiting):
+        yield from m.step("touch", 0.0)
+        return
+    lock = mm.lock
+    slow: list[int] = []
+    yield from lock.down_read(m.env)
+    try:
+        fresh = 0
+        for vma, local in _alive(task).spans(start, waiting):
+            _writable(vma, write)
+            new, others = yield from _touch_empty(m, task, thread, vma, local, write, store)
+            fresh += new
+            slow += (vma.start + others * m.page_size).tolist()
+        yield from m.step("touch", m.costs.fault * fresh)
+    finally:
+        lock.up_read()
+    for address in slow:
+        yield from access(m, task, thread, address, write, store)
+
+
+def _touch_empty(
+    m: Machine, task: Task, thread: Thread, vma: Vma, index: Indices, write: bool, store: bool
+) -> Events:
+    """Pages without a PTE, in batches: (how many got one, the pages that have to be accessed one by one)."""
+    if vma.file is not None:
+        mapped = map_cached(m, vma, index[vma.pte[index] == 0], write)
+        task.min_flt += len(mapped)
+        if write and store:
+            m.store(vma, mapped)
+        return len(mapped), index[~np.isin(index, mapped)]
+    huge = 0
+    if wants_huge(vma, write):
+        empty = index[(vma.pte[index] & ~np.int64(PTE_ZERO)) == 0]
+        huge = fault_huge(m, task, thread, vma, empty)
+        there = empty[(vma.pte[empty] & PTE_PRESENT) != 0]
+        if write and store:
+            m.store(vma, there)
+        index = index[~np.isin(index, there)]
+    pte = vma.pte[index]
+    if not write:
+        vma.pte[index[pte == 0]] = PTE_ZERO
+        task.min_flt += int(np.count_nonzero(pte == 0))
+        return int(np.count_nonzero(pte == 0)), index[pte != 0]
+    empty = (pte & ~np.int64(PTE_ZERO)) == 0
+    others, empties = [index[~empty]], index[empty]
+    fresh = huge
+    at_once = _at_once(m, task, _policy(task, vma, 0))
+    for at in range(0, len(empties), at_once):
+        part = empties[at : at + at_once]
+        yield from room_for(m, task, _policy(task, vma, int(part[0])), len(part))
+        _alive(task)
+        if vma.unmapped:
+            others.append(empties[at:])
+            break
+        still = (vma.pte[part] & ~np.int64(PTE_ZERO)) == 0
+        new = part[still]
+        others.append(part[~still])
+        task.min_flt += len(new)
+        anonymous_pages(m, task, thread, vma, new)
+        vma.mark(m.frames, new, write)
+        if store:
+            m.store(vma, new)
+        fresh += len(new)
+    return fresh, np.concatenate(others)
+
+
+def _alive(task: Task) -> Mm:
+    if not task.alive or task.mm is None:
+        raise SegmentationFault(f"{task.pid} has exited")
+    return task.mm
+
+
+def _writable(vma: Vma, write: bool) -> None:
+    if write and not vma.flags & VM.WRITE:
+        raise SegmentationFault(f"{vma.start:x}")
+
+
+def _find(task: Task, address: int, write: bool) -> tuple[Vma, int]:
+    vma = _alive(task).find(address)
+    if vma is None:
+        raise SegmentationFault(f"{address:x}")
+    _writable(vma, write)
+    return vma, (address - vma.start) // vma.mm.page_size
+
+
+def _policy(task: Task, vma: Vma, index: int) -> Mempolicy:
+    return vma.policy_at(index) or task.policy
+
+
+def _at_once(m: Machine, task: Task, policy: Mempolicy) -> int:
+    """Pages that a batch of faults brings in at once: a small part of the memory it may use, so that between them others
+    can be written out to make room."""
+    nodes = nodes_allowed(m, task, policy)
+    return max(1, min(4096, sum(m.frames.zones[node].pages for node in nodes) // 16))
+
+
+def anonymous_pages(m: Machine, task: Task, thread: Thread, vma: Vma, index: Indices) -> None:
+    """do_anonymous_page() for a batch of empty PTEs: frames by policy, mapped writable and dirty.
+
+    Raises OutOfMemory, after killing the task.
+    """
+    pfns = alloc_for(m, task, thread, vma, index)
+    got = index[: len(pfns)]
+    map_new(m, vma, got, pfns, thread.cpu)
+    m.reclaim.after_alloc()
+    m.count("pgfault", len(pfns))
+    if len(got) < len(index):
+        m.kill(task, "out of memory")
+        raise OutOfMemory(f"{task.pid}: no frame left for {len(index) - len(got)} pages")
+
+
+def _do_swap_page(
+    m: Machine, task: Task, thread: Thread, vma: Vma, index: int, pte: int, write: bool
+) -> Events:
+    """A swap PTE: its page is in the swap cache, or is read into it first. After the lock the page is looked at again (patch 1 of Direct
+    Migration V8): it may have migrated while the fault waited, and no longer be what the entry names."""
+    frames, swap = m.frames, m.swap
+    entry = pte >> PTE_SHIFT
+    pfn = int(swap.cache[entry])
+    if pfn < 0:
+        yield from _swap_in(m, task, thread, vma, index, entry)
+        return
+    m.locks.get_page(pfn)
+    yield from m.step("fault: reference taken", m.costs.lock)
+    yield from m.locks.lock(pfn)
+    if left_swap_cache(m, pfn) or vma.pte[index] != pte:
+        unlock_put(m, pfn)
+        return
+    exclusive = bool(
+        write
+        and swap.swap_map[entry] == 2
+        and not frames.mapcount[pfn]
+        and not frames.flags[pfn] & PG.WRITEBACK
+    )
+    frames.cgroup[pfn] = frames.cgroup[pfn] or vma.mm.cgroup
+    map_swapped(m, vma, index, pfn, PTE_YOUNG | (PTE_WRITE | PTE_DIRTY if exclusive else 0))
+    one = np.array([pfn], np.int32)
+    if exclusive:
+        swap.delete_from_cache(frames, one)
+    m.locks.unlock(one)
+    m.count("swapcache_faults", 1)
+
+
+def _swap_in(m: Machine, task: Task, thread: Thread, vma: Vma, index: int, entry: int) -> Events:
+    """A frame by the policy that is in force now, filled from the device. The fault then finds it in the swap cache."""
+    yield from room_for(m, task, _policy(task, vma, index), 1)
+    if (
+        m.swap.cache[entry] >= 0
+        or not m.swap.swap_map[entry]
+        or vma.pte[index] != entry << PTE_SHIFT | PTE_SWAP
+    ):
+        return
+    new = alloc_for(m, task, thread, vma, np.array([index], np.int64))
+    if not len(new):
+        m.kill(task, "out of memory")
+        raise OutOfMemory(f"{task.pid}: no frame left to swap in")
+    m.reclaim.after_alloc()
+    m.count("pgmajfault", 1)
+    yield from read_page(m, entry, int(new[0]), thread.cpu)
+
+
+def _do_wp_page(m: Machine, task: Task, thread: Thread, vma: Vma, index: int, pte: int) -> Events:
+    """A write to a read-only PTE: a page that nobody else maps is reused, and leaves the swap cache; else it is copied."""
+    frames = m.frames
+    pfn = pte >> PTE_SHIFT
+    at, one = np.array([index], np.int64), np.array([pfn], np.int32)
+    m.locks.get_page(pfn)
+    try:
+        yield from m.locks.lock(pfn)
+        same = vma.pte[index] == pte
+        cached = bool(frames.flags[pfn] & PG.SWAPCACHE)
+        alone = (
+            frames.mapping[pfn] > 0
+            and not frames.flags[pfn] & PG.KSM
+            and frames.mapcount[pfn] == 1
+            and not (cached and m.swap.swap_map[frames.private[pfn]] > 1)
+        )
+        if same and alone:
+            if cached and not frames.flags[pfn] & PG.WRITEBACK:
+                m.swap.delete_from_cache(frames, one)
+            vma.pte[index] = pte | PTE_WRITE
+            vma.mark(frames, at, write=True)
+            m.count("pgreuse", 1)
+        m.locks.unlock(one)
+        if same and not alone and vma.flags & VM.HUGETLB:
+            copy_hugetlb(m, task, thread, vma, index)
+        elif same and not alone:
+            yield from m.step("copy on write", m.costs.copy)
+            yield from room_for(m, task, _policy(task, vma, index), 1)
+            if vma.pte[index] == pte:
+                _copy_on_write(m, task, thread, vma, at, one)
+    finally:
+        m.locks.put_page(pfn)
+
+
+def _copy_on_write(m: Machine, task: Task, thread: Thread, vma: Vma, at: Indices, old: Pfns) -> None:
+    """The PTE gets a page of its own with the same contents."""
+    frames = m.frames
+    new = alloc_for(m, task, thread, vma, at)
+    if not len(new):
+        m.kill(task, "out of memory")
+        raise OutOfMemory(f"{task.pid}: no frame left for a copy")
+    frames.contents[new] = frames.contents[old]
+    if vma.expected is not None and frames.mapping[old[0]] < 0:
+        vma.expected[at] = frames.contents[old]
+    enter_anonymous(m, vma, at, new, thread.cpu)
+    frames.put(vma.unmap(frames, at, 0))
+    vma.map(frames, at, new, PTE_WRITE | PTE_DIRTY | PTE_YOUNG)
+    m.count("pgcow", 1)
+
+
+def _migration_entry_wait(m: Machine, pte: int) -> Events:
+    """linux-6: the page is being migrated; wait for its lock and look again (migration_entry_wait())."""
+    pfn = pte >> PTE_SHIFT
+    m.count("migration_waits", 1)
+    yield from m.locks.wait(pfn)

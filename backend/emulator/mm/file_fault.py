@@ -1,0 +1,140 @@
+"""Faults on mappings of files and shared memory (mm/memory.c do_no_page(), mm/filemap.c filemap_nopage(), mm/shmem.c)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from backend.emulator.frames.page import PG, Pfns
+from backend.emulator.frames.page_lock import Events
+from backend.emulator.mm.mm import PTE_DIRTY, PTE_WRITE, PTE_YOUNG, PTE_ZERO, VM, Indices, Vma
+from backend.emulator.mm.placing import (
+    OutOfMemory,
+    SegmentationFault,
+    alloc_by_policy,
+    alloc_for,
+    map_new,
+    mark_mlocked,
+    room_for,
+)
+from backend.emulator.storage.filesystem import AddressSpace
+from backend.emulator.storage.page_cache import add_buffers, lock_page, unlock_put
+from backend.emulator.tasks.task import Task, Thread
+
+if TYPE_CHECKING:
+    from backend.emulator.machine import Machine
+
+
+class BusError(SegmentationFault):
+    """An access to a mapping beyond the end of its file (SIGBUS)."""
+
+
+def do_no_page(m: Machine, task: Task, thread: Thread, vma: Vma, index: int, write: bool) -> Events:
+    """An empty PTE in a mapping of a file: its page from the cache or the device; a write to a private mapping gets a copy.
+
+    Raises BusError, OutOfMemory.
+    """
+    space = vma.file
+    assert space is not None
+    offset = vma.pgoff + index
+    try:
+        pfn: int = yield from lock_page(
+            m, space, offset, lambda: _frame(m, task, thread, vma, index), cpu=thread.cpu
+        )
+    except OSError:
+        m.kill(task, "out of memory")
+        raise OutOfMemory(f"{task.pid}: no frame left for a page of a file") from None
+    if pfn < 0:
+        raise BusError(f"{vma.start + index * m.page_size:x}")
+    try:
+        if write and not vma.shared:
+            yield from _copy(m, task, thread, vma, index, pfn)
+        elif not vma.pte[index] and not vma.unmapped:
+            m.frames.refcount[pfn] += 1
+            map_pages(m, vma, np.array([index], np.int64), np.array([pfn], np.int32), write)
+            m.count("pgfault", 1)
+    finally:
+        unlock_put(m, pfn)
+
+
+def map_cached(m: Machine, vma: Vma, index: Indices, write: bool) -> Indices:
+    """A batch of empty PTEs whose pages are in the cache and up to date, unlocked: mapped. Returns those that were."""
+    space, frames = vma.file, m.frames
+    if space is None or (write and not vma.shared):
+        return index[:0]
+    index = index[vma.pgoff + index < space.size]
+    pfns = space.pages[vma.pgoff + index]
+    index, pfns = index[pfns >= 0], pfns[pfns >= 0]
+    ready = (frames.flags[pfns] & (PG.LOCKED | PG.UPTODATE)) == PG.UPTODATE
+    index, pfns = index[ready], pfns[ready]
+    frames.refcount[pfns] += 1
+    map_pages(m, vma, index, pfns, write)
+    return index
+
+
+def map_pages(m: Machine, vma: Vma, index: Indices, pfns: Pfns, write: bool) -> None:
+    """PTEs for pages of the file, whose references the caller hands over. Writable at once in a shared mapping, unless writes
+    have to be noticed: then only on a write, which makes the page dirty (page_mkwrite())."""
+    assert vma.file is not None
+    if vma.flags & VM.LOCKED and m.profile.mlocked_flag:
+        mark_mlocked(m, pfns[(m.frames.flags[pfns] & PG.MLOCKED) == 0], lock=True)
+    notify = m.profile.write_notify and not vma.file.swap_backed
+    writable = vma.shared and bool(vma.flags & VM.WRITE) and (write or not notify)
+    if write and notify:
+        make_dirty(m, vma.file, pfns)
+    bits = PTE_YOUNG | (PTE_WRITE if writable else 0) | (PTE_DIRTY if write else 0)
+    vma.map(m.frames, index, pfns, bits)
+
+
+def make_dirty(m: Machine, space: AddressSpace, pfns: Pfns) -> None:
+    """Pages about to be written: dirty, with buffers where the filesystem has them (__set_page_dirty_buffers())."""
+    if space.fs.type.buffers:
+        add_buffers(m, pfns)
+    m.rmap.set_dirty(m.frames, pfns)
+
+
+def write_shared(m: Machine, vma: Vma, index: int, pte: int) -> Events:
+    """A write to a page that a shared mapping has read-only (do_wp_page() → page_mkwrite()): dirty, then writable."""
+    pfn = pte >> 8
+    m.locks.get_page(pfn)
+    yield from m.locks.lock(pfn)
+    space = vma.file
+    if space is not None and vma.pte[index] == pte and m.frames.mapping[pfn] == space.id:
+        make_dirty(m, space, np.array([pfn], np.int32))
+        vma.pte[index] = pte | PTE_WRITE
+        vma.mark(m.frames, np.array([index], np.int64), write=True)
+    unlock_put(m, pfn)
+
+
+def _frame(m: Machine, task: Task, thread: Thread, vma: Vma, index: int) -> Events:
+    """One frame for the cache: by the policy of shared memory, else by the task's."""
+    own = vma.policy_at(index) if vma.shared else None
+    yield from room_for(m, task, own or task.policy, 1)
+    here = m.node_of_cpu.get(thread.cpu, m.first_node)
+    offset = np.array([vma.pgoff + index], np.int64)
+    got = alloc_by_policy(m, task, thread, own or task.policy, offset, here, own=own is not None)
+    if task.mm is not None:
+        m.frames.cgroup[got] = task.mm.cgroup
+    m.reclaim.after_alloc()
+    return got
+
+
+def _copy(m: Machine, task: Task, thread: Thread, vma: Vma, index: int, pfn: int) -> Events:
+    """do_cow_page(): an anonymous page with the contents of the file's."""
+    at = np.array([index], np.int64)
+    yield from room_for(m, task, vma.policy_at(index) or task.policy, 1)
+    empty = not vma.pte[index] or bool(vma.pte[index] & PTE_ZERO)
+    if not empty or vma.unmapped or m.frames.mapping[pfn] >= 0:
+        return
+    new = alloc_for(m, task, thread, vma, at)
+    if not len(new):
+        m.kill(task, "out of memory")
+        raise OutOfMemory(f"{task.pid}: no frame left for a copy")
+    m.reclaim.after_alloc()
+    m.frames.contents[new] = m.frames.contents[pfn]
+    map_new(m, vma, at, new, thread.cpu)
+    if vma.expected is not None:
+        vma.expected[at] = m.frames.contents[pfn]
+    m.count("pgcow", 1)
+    m.count("pgfault", 1)

@@ -1,0 +1,95 @@
+"""fork(): a child with the same memory, copied when written (kernel/fork.c dup_mmap(), mm/memory.c copy_page_range())."""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from backend.emulator.frames.page_lock import Events
+from backend.emulator.mm.mm import PTE_MIGRATION, PTE_PRESENT, PTE_SHIFT, PTE_SWAP, PTE_WRITE, VM, Mm, Vma
+from backend.emulator.tasks.task import Task
+from backend.errors import os_error
+from backend.nodeset import CpuSet
+
+if TYPE_CHECKING:
+    from backend.emulator.machine import Machine
+
+
+def fork(m: Machine, parent: Task, name: str | bytes = b"") -> Events:
+    """The child: a new task where the parent's leader runs, with one thread. mmap_sem is held for writing meanwhile."""
+    mm = parent.mm
+    if mm is None or not parent.alive:
+        raise os_error(errno.ESRCH)
+    yield from mm.lock.down_write(m.env)
+    try:
+        yield from m.step("fork", m.costs.syscall + m.costs.isolate * mm.rss)
+        if not parent.alive:
+            raise os_error(errno.ESRCH)
+        child = m.spawn(
+            name or parent.name,
+            cpu=parent.leader.cpu,
+            uid=parent.uid,
+            command=parent.command,
+            ppid=parent.pid,
+            policy=parent.policy,
+            cpuset=parent.cpuset,
+            suid=parent.saved_uid,
+            caps=parent.own_caps,
+        )
+        child.cpus_allowed = CpuSet(parent.cpus_allowed)
+        assert child.mm is not None
+        for vma in mm.vmas:
+            _copy_vma(m, vma, child.mm)
+    finally:
+        mm.lock.up_write()
+    return child
+
+
+def _copy_vma(m: Machine, vma: Vma, mm: Mm) -> None:
+    """Present pages are mapped once more and lose their write permission on both sides; swap entries get one more user;
+    pages under migration are found by the migration through the reverse map."""
+    frames = m.frames
+    if vma.shared:
+        _share(m, vma, mm)
+        return
+    writable = (vma.pte & (PTE_PRESENT | PTE_MIGRATION)) != 0
+    vma.pte[writable] &= ~np.int64(PTE_WRITE)
+    copy = replace(
+        vma,
+        mm=mm,
+        flags=vma.flags & ~VM.LOCKED,
+        pte=vma.pte.copy(),
+        nr_node=vma.nr_node.copy(),
+        expected=None if vma.expected is None else vma.expected.copy(),
+    )
+    present = vma.pte[(vma.pte & PTE_PRESENT) != 0] >> PTE_SHIFT
+    if frames.repeats:
+        np.add.at(frames.refcount, present, 1)
+        np.add.at(frames.mapcount, present, 1)
+        _add_merged_places(m, vma, mm)
+    else:
+        frames.refcount[present] += 1
+        frames.mapcount[present] += 1
+    m.swap.duplicate((vma.pte[(vma.pte & PTE_SWAP) != 0] >> PTE_SHIFT).astype(np.int32))
+    mm.rss += len(present)
+    mm.insert(copy)
+    m.rmap.link(copy)
+
+
+def _share(m: Machine, vma: Vma, mm: Mm) -> None:
+    """A shared mapping of a file: its pages fault in from the page cache."""
+    copy = replace(
+        vma, mm=mm, flags=vma.flags & ~VM.LOCKED, pte=np.zeros_like(vma.pte), nr_node=np.zeros_like(vma.nr_node), nr_anon=0, nr_dirty=0, nr_active=0,
+        nr_swap=0,
+    )  # fmt: skip
+    mm.insert(copy)
+    m.rmap.link(copy)
+
+
+def _add_merged_places(m: Machine, vma: Vma, mm: Mm) -> None:
+    """Merged pages that this mapping has, or has while they move, are mapped by the child too."""
+    for places in m.rmap.ksm.values():
+        places += [(mm, at) for owner, at in places if owner is vma.mm and vma.start <= at < vma.end]

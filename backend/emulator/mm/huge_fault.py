@@ -1,0 +1,54 @@
+"""Faults that bring in a huge page at once (mm/huge_memory.c do_huge_pmd_anonymous_page(), mm/hugetlb.c hugetlb_no_page(),
+hugetlb_wp())."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from backend.emulator.mm.file_fault import BusError
+from backend.emulator.mm.huge_pages import alloc_hugetlb, alloc_transparent, huge_ranges, whole_ranges
+from backend.emulator.mm.mm import VM, Indices, Vma
+from backend.emulator.mm.placing import map_new
+from backend.emulator.tasks.task import Task, Thread
+
+if TYPE_CHECKING:
+    from backend.emulator.machine import Machine
+
+
+def wants_huge(vma: Vma, write: bool) -> bool:
+    """Whether a fault on an empty PTE may bring in a huge page."""
+    return bool(vma.flags & VM.HUGETLB or (write and vma.flags & VM.HUGEPAGE))
+
+
+def fault_huge(m: Machine, task: Task, thread: Thread, vma: Vma, index: Indices) -> int:
+    """Huge pages for empty PTEs, wherever a whole one fits and can be had. Returns how many. BusError: the pool is empty."""
+    count = 0
+    for pages in huge_ranges(m, vma, index):
+        if vma.flags & VM.HUGETLB:
+            pfns = alloc_hugetlb(m, task, thread, vma, pages)
+            if not len(pfns):
+                raise BusError(f"{vma.start + int(pages[0]) * m.page_size:x}")
+        else:
+            pfns = alloc_transparent(m, task, thread, vma, pages)
+            if not len(pfns):
+                continue
+        map_new(m, vma, pages, pfns)
+        m.reclaim.after_alloc()
+        m.count("pgfault", 1)
+        count += 1
+    task.min_flt += count
+    return count
+
+
+def copy_hugetlb(m: Machine, task: Task, thread: Thread, vma: Vma, index: int) -> None:
+    """A write to a page of the pool that others map too: a copy of the whole of it. BusError: the pool is empty."""
+    pages = whole_ranges(m, np.array([index], np.int64))
+    new = alloc_hugetlb(m, task, thread, vma, pages)
+    if not len(new):
+        raise BusError(f"{vma.start + int(pages[0]) * m.page_size:x}")
+    m.frames.contents[new] = m.frames.contents[vma.pfns(pages)]
+    m.frames.put(vma.unmap(m.frames, pages, 0))
+    map_new(m, vma, pages, new)
+    m.count("pgcow", 1)

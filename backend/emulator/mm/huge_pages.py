@@ -1,0 +1,118 @@
+"""Huge pages (linux-6): transparent ones, of the size that a PMD maps, and those of the hugetlb pool (mm/huge_memory.c,
+mm/hugetlb.c). Every base page has a PTE and a frame of its own here; a huge page is an aligned block of frames that moves
+whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from backend.emulator.frames.compound import dissolve, frames_of, make_compound, shrink_pool, take_blocks
+from backend.emulator.frames.page import PG, Pfns, State
+from backend.emulator.frames.zone import Zone
+from backend.emulator.mm.mm import PTE_ZERO, VM, Indices, Vma
+from backend.emulator.mm.placing import preferred_node
+
+if TYPE_CHECKING:
+    from backend.emulator.machine import Machine
+    from backend.emulator.tasks.task import Task, Thread
+
+
+def fill_pool(m: Machine, nid: int, count: int) -> int:
+    """nr_hugepages of a node: that many pages in its hugetlb pool, as far as there is memory. Returns how many it has."""
+    frames, zone = m.frames, m.frames.zones[nid]
+    pfns = take_blocks(frames, zone, count - zone.nr_hugepages)
+    if len(pfns):
+        make_compound(frames, pfns, PG.HUGETLB)
+        zone.nr_hugepages += len(pfns) // frames.huge
+        frames.put(pfns)
+    surplus = zone.nr_hugepages - count
+    if surplus > 0:
+        shrink_pool(frames, zone, min(surplus, len(zone.hugetlb_free)))
+    return zone.nr_hugepages
+
+
+def from_pool(m: Machine, nodes: Iterable[int]) -> Pfns:
+    """A page of the hugetlb pool of the first of these nodes that has one (dequeue_huge_page_nodemask()), refcount 1; empty
+    where none has."""
+    frames = m.frames
+    for node in nodes:
+        zone = frames.zones[node]
+        if zone.hugetlb_free and not zone.isolated:
+            pfns = frames_of(frames, np.array([zone.hugetlb_free.pop(0)], np.int32))
+            frames.state[pfns] = State.IN_USE
+            frames.refcount[pfns] = 1
+            return pfns
+    return np.empty(0, np.int32)
+
+
+def target_block(m: Machine, old: Pfns, nodes: Sequence[int]) -> tuple[Pfns, bool]:
+    """Frames for one huge page that moves, of the first of the nodes that has some: of the pool for a page of the pool, else of
+    free memory; empty: none there (alloc_migration_target()). Whether they are new in the pool: then the old frames have to
+    leave it."""
+    frames = m.frames
+    pooled = bool(frames.flags[old[0]] & PG.HUGETLB)
+    if pooled and len(new := from_pool(m, nodes)):
+        return new, False
+    for candidate in nodes:
+        zone: Zone = frames.zones[candidate]
+        if not zone.isolated and len(new := take_blocks(frames, zone, 1)):
+            make_compound(frames, new, PG.HUGETLB if pooled else 0)
+            if pooled:
+                zone.nr_hugepages += 1
+            return new, pooled
+    return np.empty(0, np.int32), False
+
+
+def leave_pool(m: Machine, pfns: Pfns) -> None:
+    """A page of the pool is ordinary frames from now on."""
+    m.frames.zones[int(m.frames.nid[pfns[0]])].nr_hugepages -= 1
+    dissolve(m.frames, pfns)
+
+
+def whole_ranges(m: Machine, index: Indices) -> Indices:
+    """The pages of all huge pages that any of these belong to."""
+    size = m.frames.huge
+    firsts = np.unique(index // size) * size
+    return (firsts[:, None] + np.arange(size)).reshape(-1)
+
+
+def huge_ranges(m: Machine, vma: Vma, index: Indices) -> list[Indices]:
+    """Of pages in a mapping that wants huge pages those whole ranges that are still empty, each once."""
+    if not len(index) or not vma.flags & (VM.HUGEPAGE | VM.HUGETLB):
+        return []
+    size = m.frames.huge
+    offset = vma.start // m.page_size
+    out: list[Indices] = []
+    for first in (np.unique((index + offset) // size) * size - offset).tolist():
+        if first < 0 or first + size > vma.pages:
+            continue
+        pages = np.arange(first, first + size, dtype=np.int64)
+        if not (vma.pte[pages] & ~np.int64(PTE_ZERO)).any():
+            out.append(pages)
+    return out
+
+
+def alloc_transparent(m: Machine, task: Task, thread: Thread, vma: Vma, index: Indices) -> Pfns:
+    """Frames of one transparent huge page by policy, or none: then base pages will do (alloc_hugepage_vma())."""
+    frames = m.frames
+    for candidate in nodes_by_policy(m, task, thread, vma, int(index[0])):
+        if len(pfns := take_blocks(frames, frames.zones[candidate], 1)):
+            make_compound(frames, pfns)
+            m.count("thp_fault_alloc", 1)
+            return pfns
+        m.count("thp_fault_fallback", 1)
+    return np.empty(0, np.int32)
+
+
+def alloc_hugetlb(m: Machine, task: Task, thread: Thread, vma: Vma, index: Indices) -> Pfns:
+    """Frames of one page of the pool by policy; empty: the pool has none where the policy allows (SIGBUS)."""
+    return from_pool(m, nodes_by_policy(m, task, thread, vma, int(index[0])))
+
+
+def nodes_by_policy(m: Machine, task: Task, thread: Thread, vma: Vma, index: int) -> list[int]:
+    """The nodes that a huge page which begins there may come from by policy, the first that is tried first."""
+    nid, nodemask = preferred_node(m, task, thread, vma, index)
+    return [node for node in m.frames.zones[nid].zonelist if nodemask is None or node in nodemask]

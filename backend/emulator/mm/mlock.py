@@ -1,0 +1,60 @@
+"""mlock() and munlock(): pages that are brought in and stay in (mm/mlock.c)."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from backend.emulator.frames.page_lock import Events
+from backend.emulator.mm.fault import touch
+from backend.emulator.mm.mm import PTE_PRESENT, VM, Vma
+from backend.emulator.mm.placing import locked_elsewhere, mark_mlocked
+from backend.emulator.mm.vma_split import isolate_range, merge_neighbours
+from backend.emulator.tasks.task import Task
+from backend.errors import os_error
+
+if TYPE_CHECKING:
+    from backend.emulator.machine import Machine
+
+
+def mlock(m: Machine, task: Task, start: int, pages: int) -> Events:
+    """Lock a range and fault all of it in, private writable pages as for a write (populate_vma_page_range()). OSError ENOMEM where part of it is not mapped."""
+    yield from _set(m, task, start, pages, lock=True)
+    index = np.arange(pages, dtype=np.int64)
+    for vma, local in list(task.mm.spans(start, index)) if task.mm is not None else ():
+        private = bool(vma.flags & VM.WRITE) and not vma.shared
+        yield from touch(m, task, task.leader, vma.start, local, write=private, store=False)
+    return 0
+
+
+def munlock(m: Machine, task: Task, start: int, pages: int) -> Events:
+    """Unlock a range. OSError ENOMEM where part of it is not mapped."""
+    yield from _set(m, task, start, pages, lock=False)
+    return 0
+
+
+def _set(m: Machine, task: Task, start: int, pages: int, lock: bool) -> Events:
+    mm = task.mm
+    if mm is None or not task.alive:
+        raise os_error(errno.ESRCH)
+    yield from mm.lock.down_write(m.env)
+    try:
+        vmas = isolate_range(m, mm, start, start + pages * m.page_size)
+        if vmas is None:
+            raise os_error(errno.ENOMEM)
+        for vma in vmas:
+            vma.flags = vma.flags | VM.LOCKED if lock else vma.flags & ~VM.LOCKED
+            if m.profile.mlocked_flag:
+                _mark_pages(m, vma, lock)
+        yield from m.step("mlock", m.costs.syscall)
+    finally:
+        merge_neighbours(m, mm)
+        mm.lock.up_write()
+
+
+def _mark_pages(m: Machine, vma: Vma, lock: bool) -> None:
+    """The pages say so themselves. One that another locked mapping has too keeps its mark."""
+    pfns = vma.pfns(np.nonzero((vma.pte & PTE_PRESENT) != 0)[0])
+    mark_mlocked(m, pfns if lock else pfns[~locked_elsewhere(m, pfns)], lock)

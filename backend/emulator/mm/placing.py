@@ -1,0 +1,149 @@
+"""Where a new page comes from: policies, reclaim when there is no room, and what is left then (mm/mempolicy.c
+alloc_pages_vma(), mm/page_alloc.c)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backend.emulator.frames.page import PG, Pfns
+from backend.emulator.frames.page_lock import Events
+from backend.emulator.mm.mempolicy import Mempolicy
+from backend.emulator.mm.mm import PTE_DIRTY, PTE_PRESENT, PTE_WRITE, PTE_YOUNG, VM, Indices, Vma
+from backend.emulator.tasks.task import Task, Thread
+from backend.kernel import Mode
+
+if TYPE_CHECKING:
+    from backend.emulator.machine import Machine
+
+
+class SegmentationFault(Exception):
+    """An access outside of every VMA, or a write to a read-only one."""
+
+
+class OutOfMemory(Exception):
+    """No frame on any node that the policy allows: the task is killed."""
+
+
+def nodes_allowed(m: Machine, task: Task, policy: Mempolicy) -> frozenset[int]:
+    """The nodes that the policy and the task's cpuset allow for a new page."""
+    return m.cpusets.nodemask(task, policy) or frozenset(m.memory_nodes)
+
+
+def room_for(m: Machine, task: Task, policy: Mempolicy, count: int) -> Events:
+    """Reclaim where the nodes that the policy allows cannot give so many frames. Raises OutOfMemory when the task itself
+    was killed for it."""
+    nodes = nodes_allowed(m, task, policy)
+    if m.reclaim.short_of(count, nodes):
+        yield from m.reclaim.make_room(task, count, nodes)
+        if task.exited == "out of memory":
+            raise OutOfMemory(f"{task.pid}: killed, out of memory")
+
+
+def alloc_for(m: Machine, task: Task, thread: Thread, vma: Vma, index: Indices) -> Pfns:
+    """Frames for pages of a VMA, in the order of `index`, by its policy or the task's. They all have the policy of the first."""
+    own = vma.policy_at(int(index[0])) if len(index) else None
+    here = m.node_of_cpu.get(thread.cpu, m.first_node)
+    return alloc_by_policy(m, task, thread, own or task.policy, vma.pgoff + index, here, own=own is not None)
+
+
+def alloc_by_policy(
+    m: Machine,
+    task: Task,
+    thread: Thread,
+    policy: Mempolicy,
+    offsets: NDArray[np.int64],
+    here: int,
+    own: bool,
+) -> Pfns:
+    """Frames for page offsets, in their order. `own`: the policy is the mapping's or the object's, which interleaves by offset; a task's
+    goes on from page to page."""
+    near = m.nearest_memory(here)
+    nodemask = m.cpusets.nodemask(task, policy)
+    if policy.mode != Mode.INTERLEAVE:
+        return m.frames.alloc(len(offsets), _first(m, policy, near), nodemask=nodemask, here=here)
+    if own:
+        wanted = policy.interleave_nodes(offsets)
+    else:
+        wanted = policy.interleave_nodes(thread.il_next + np.arange(len(offsets), dtype=np.int64))
+        thread.il_next = (thread.il_next + len(offsets)) % len(policy.nodes)
+    return _alloc_each(m, wanted, here, nodemask)
+
+
+def _first(m: Machine, policy: Mempolicy, near: int) -> int:
+    """The node that a policy which does not interleave tries first, for a thread near this node."""
+    if policy.mode == Mode.PREFERRED_MANY:
+        return min(policy.nodes, key=lambda node: (m.distance(near, node), node))
+    return policy.preferred(near)
+
+
+def preferred_node(
+    m: Machine, task: Task, thread: Thread, vma: Vma, index: int
+) -> tuple[int, frozenset[int] | None]:
+    """For a huge page: the node tried first, and the nodes that it is confined to (None: all). Interleaving counts huge
+    pages."""
+    own = vma.policy_at(index)
+    policy = own or task.policy
+    near = m.nearest_memory(m.node_of_cpu.get(thread.cpu, m.first_node))
+    node = _first(m, policy, near)
+    if policy.mode == Mode.INTERLEAVE and own is not None:
+        node = int(policy.interleave_nodes(np.array([(vma.pgoff + index) // m.frames.huge]))[0])
+    elif policy.mode == Mode.INTERLEAVE:
+        node = policy.nodes.nth(thread.il_next % len(policy.nodes))
+        thread.il_next = (thread.il_next + 1) % len(policy.nodes)
+    return node, m.cpusets.nodemask(task, policy)
+
+
+def _alloc_each(m: Machine, wanted: NDArray[np.int64], here: int, nodemask: frozenset[int] | None) -> Pfns:
+    pfns = np.full(len(wanted), -1, np.int32)
+    for node in np.unique(wanted).tolist():
+        at = np.nonzero(wanted == node)[0]
+        got = m.frames.alloc(len(at), node, nodemask=nodemask, here=here)
+        pfns[at[: len(got)]] = got
+        m.frames.zones[node].numastat["interleave_hit"] += int(np.count_nonzero(m.frames.nid[got] == node))
+    short = np.nonzero(pfns < 0)[0]
+    if len(short):
+        surplus = pfns[short[0] :]
+        m.frames.put(surplus[surplus >= 0])
+        return pfns[: short[0]]
+    return pfns
+
+
+def enter_anonymous(m: Machine, vma: Vma, index: Indices, pfns: Pfns, cpu: int | None = None) -> None:
+    """New anonymous pages get their mapping (page_add_new_anon_rmap()) and their place on the LRU, by way of the pagevec of
+    `cpu` (None: at once, as huge pages do)."""
+    frames = m.frames
+    frames.mapping[pfns] = vma.anon_vma
+    frames.index[pfns] = vma.pgoff + index
+    frames.cgroup[pfns] = vma.mm.cgroup
+    frames.flags[pfns] |= PG.UPTODATE | PG.SWAPBACKED
+    if vma.flags & VM.LOCKED and m.profile.mlocked_flag:
+        frames.flags[pfns] |= PG.MLOCKED
+    m.pagevecs.lru_cache_add(pfns, m.profile.new_anon_active, cpu)
+
+
+def map_new(m: Machine, vma: Vma, index: Indices, pfns: Pfns, cpu: int | None = None) -> None:
+    """Empty PTEs get freshly allocated frames: writable, dirty, young. `cpu`: see `enter_anonymous`."""
+    enter_anonymous(m, vma, index, pfns, cpu)
+    vma.map(m.frames, index, pfns, PTE_WRITE | PTE_DIRTY | PTE_YOUNG)
+
+
+def mark_mlocked(m: Machine, pfns: Pfns, lock: bool) -> None:
+    """Pages of locked mappings say so themselves (PG_mlocked), which all that map them count."""
+    if lock:
+        m.frames.flags[pfns] |= PG.MLOCKED
+    else:
+        m.frames.flags[pfns] &= ~np.uint32(PG.MLOCKED)
+    for sharer, _, _ in m.rmap.walk(m.frames, pfns):
+        sharer.recount(m.frames)
+
+
+def locked_elsewhere(m: Machine, pfns: Pfns) -> NDArray[np.bool_]:
+    """Whether a locked mapping has each of the pages."""
+    out = np.zeros(len(pfns), np.bool_)
+    for vma, at, _, _ in m.rmap.ptes(m.frames, pfns, PTE_PRESENT, pfns):
+        if vma.flags & VM.LOCKED:
+            out[at] = True
+    return out

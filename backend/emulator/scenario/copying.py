@@ -1,0 +1,245 @@
+"""A kernel as a scenario: the same nodes, processes and placement on an emulated machine, where things can be tried first.
+
+Nodes have as much free memory as they have there; what no process has to itself (the page cache, the kernel, programs and
+libraries) is left out of both. Memory that several processes share is that of the largest of them, and mapped by one more, so that it is as hard to move. Where the machine is larger than is comfortable to emulate, everything is smaller by the
+same factor. Which pages are used how often nobody knows: each process uses all that it has alike.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from backend.emulator.mm.mempolicy import parse as parse_policy
+from backend.errors import NotSupported, NumatuiError
+from backend.files.text import printable
+from backend.kernel import Kernel
+from backend.machine.topology import Topology, read_topology
+from backend.nodeset import NodeSet
+from backend.placement.placement import Vma
+from backend.placement.survey import Row, Surveyor
+from backend.plan.prepare import PlacementReader
+
+MOST_FRAMES = 1 << 20
+"""Frames of a copy: 4 GiB of 4 KiB pages."""
+MOST_PROCESSES = 2000
+_MOST_THREADS = 16
+_SAMPLES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """`document`: the scenario; `scale`: how many times smaller; `left_out`: processes that are not in it (smaller than a
+    page there, not readable, or too many)."""
+
+    document: dict[str, Any]
+    scale: int
+    processes: int
+    left_out: int
+
+    @property
+    def text(self) -> str:
+        """The scenario as YAML."""
+        return yaml.safe_dump(self.document, sort_keys=False, allow_unicode=False, width=4096)
+
+
+@dataclass(slots=True)
+class _Region:
+    kind: str
+    policy: str
+    by_node: dict[int, int] = field(default_factory=dict[int, int])
+    file: str = ""
+
+
+def copy_of(kernel: Kernel, most_frames: int = MOST_FRAMES) -> Copy:
+    """Raises NotSupported where there is no node with memory and CPUs; NumatuiError, OSError where the kernel cannot be read."""
+    topology = read_topology(kernel)
+    if not topology.memory_ids or not any(node.cpus for node in topology.nodes):
+        raise NotSupported(
+            "this machine tells of no nodes with memory and CPUs", "nothing can be copied from it"
+        )
+    page = kernel.page_size if kernel.page_size in (4096, 8192, 16384, 65536) else 4096
+    rows = [
+        row for row in Surveyor(kernel, topology).read() if row.by_node and not row.process.is_kernel_thread
+    ]
+    rows.sort(key=lambda row: -row.resident)
+    used = {node: sum((row.by_node or {}).get(node, 0) for row in rows) for node in topology.memory_ids}
+    frames = sum((node.free + used.get(node.id, 0)) // page for node in topology.nodes)
+    scale = 1
+    while frames // scale > most_frames:
+        scale *= 2
+    copier = _Copier(kernel, topology, page, scale)
+    processes = [one for row in rows[:MOST_PROCESSES] if (one := copier.process(row)) is not None]
+    name = f"copy of {printable(kernel.name, 60)}"
+    document = {
+        "name": name + (f", 1/{scale}" if scale > 1 else ""),
+        "about": f"a {name}" + (f", {scale} times smaller" if scale > 1 else ""),
+        "machine": copier.machine(),
+        "users": copier.users,
+        "cpusets": copier.cpusets(),
+        "processes": processes,
+    }
+    return Copy(document, scale, len(processes), len(rows) - len(processes))
+
+
+class _Copier:
+    def __init__(self, kernel: Kernel, topology: Topology, page: int, scale: int) -> None:
+        self.kernel, self.topology, self.page, self.scale = kernel, topology, page, scale
+        self.users: dict[int, str] = {}
+        self._placements = PlacementReader(kernel)
+        self._taken: dict[int, int] = {}
+        self._shared: dict[str, tuple[str, int]] = {}
+        self._mems: dict[str, NodeSet] = {}
+
+    def machine(self) -> dict[str, Any]:
+        """After the processes: nodes are as large as what they have and what is free there."""
+        nodes: list[dict[str, Any]] = []
+        for node in self.topology.nodes:
+            free = node.free // self.scale // self.page
+            one: dict[str, Any] = {"id": node.id, "memory": (free + self._taken.get(node.id, 0)) * self.page}
+            if node.cpus:
+                one["cpus"] = str(node.cpus)
+            nodes.append(one)
+        ids = [node.id for node in self.topology.nodes]
+        distances = [[self._distance(a, b) for b in ids] for a in ids]
+        return {"page_size": self.page, "nodes": nodes, "distances": distances}
+
+    def _distance(self, a: int, b: int) -> int:
+        told = self.topology.distance(a, b)
+        return 10 if a == b else min(255, max(10, told))
+
+    def cpusets(self) -> list[dict[str, Any]]:
+        return [{"name": name, "mems": str(mems)} for name, mems in self._mems.items()]
+
+    def process(self, row: Row) -> dict[str, Any] | None:
+        """None where nothing is left of it."""
+        process = row.process
+        try:
+            vmas = self._placements.read(process).vmas
+        except NumatuiError:
+            return None
+        name = task_name(process.comm, process.identity.pid)
+        memory = self._memory(name, _regions(vmas))
+        if not memory:
+            return None
+        self.users[process.uid] = printable(process.user, 64)
+        out: dict[str, Any] = {
+            "name": name,
+            "command": printable(process.command, 400) or name,
+            "uid": process.uid,
+            "memory": memory,
+        }
+        if process.identity.pid > 2:
+            out["pid"] = process.identity.pid
+        place = self.topology.node_of_cpu.get(process.cpu)
+        if place is not None:
+            out["cpu"] = process.cpu
+            out["threads"] = max(1, min(process.threads, _MOST_THREADS, len(self.topology.node(place).cpus)))
+        allowed = process.mems_allowed
+        memory_ids = self.topology.memory_ids
+        if allowed is not None and memory_ids and not memory_ids.issubset(allowed) and allowed & memory_ids:
+            cpuset = "mems-" + str(allowed & memory_ids).replace(",", "_")
+            self._mems[cpuset] = allowed & memory_ids
+            out["cpuset"] = cpuset
+        return out
+
+    def _memory(self, owner: str, regions: Iterable[_Region]) -> list[dict[str, Any]]:
+        out: list[dict[str, Any]] = []
+        found: list[tuple[_Region, dict[int, int]]] = []
+        for region in regions:
+            pages = {
+                node: count
+                for node, amount in region.by_node.items()
+                if (count := round(amount / self.scale / self.page)) and node in self.topology.memory_ids
+            }
+            if pages:
+                found.append((region, pages))
+        total = sum(sum(pages.values()) for _, pages in found)
+        for number, (region, pages) in enumerate(found):
+            for node, count in sorted(pages.items()):
+                one = self._region(owner, f"{region.kind}{number}-{node}", region, node, count)
+                if one is not None:
+                    one["access"] = {"sample": max(1, round(_SAMPLES * count / total))}
+                    out.append(one)
+        return out
+
+    def _region(self, owner: str, name: str, region: _Region, node: int, count: int) -> dict[str, Any] | None:
+        """Its pages on one node; of shared memory that has an owner already the second mapping, or nothing."""
+        one: dict[str, Any] = {
+            "name": name,
+            "kind": region.kind,
+            "size": count * self.page,
+            "on": {node: "100%"},
+        }
+        if region.policy != "default":
+            one["policy"] = region.policy
+        if region.file:
+            key = f"{region.file}@{node}"
+            first = self._shared.get(key)
+            if first is not None:
+                theirs, pages = first
+                if pages < 0:
+                    return None
+                self._shared[key] = (theirs, -1)
+                first_name = f"shared-{_short(region.file)}-{node}"
+                return {
+                    "name": first_name,
+                    "kind": region.kind,
+                    "size": pages * self.page,
+                    "shared_with": theirs,
+                }
+            self._shared[key] = (owner, count)
+            one["name"] = f"shared-{_short(region.file)}-{node}"
+        self._taken[node] = self._taken.get(node, 0) + count
+        return one
+
+
+def task_name(comm: str, pid: int) -> str:
+    """By which a copy's steps know a process: of its own also in the fifteen letters that a kernel keeps."""
+    tail = f"-{pid}"
+    return re.sub(r"[^A-Za-z0-9_.+:]", "_", comm)[: 15 - len(tail)] + tail
+
+
+def _short(file: str) -> str:
+    from hashlib import blake2b
+
+    return blake2b(file.encode("utf-8", "surrogateescape"), digest_size=4).hexdigest()
+
+
+def _regions(vmas: Iterable[Vma]) -> list[_Region]:
+    """Mappings that are alike together. Pages of files belong to nobody; those of private mappings that were written do."""
+    found: dict[tuple[str, str, str], _Region] = {}
+    for vma in vmas:
+        shared = vma.kind == "shared"
+        if vma.kind == "file":
+            own = vma.counts.get("anon", 0)
+            total = sum(vma.pages.values())
+            by_node = (
+                {node: count * own // total * vma.page_size for node, count in vma.pages.items()}
+                if total
+                else {}
+            )
+        else:
+            by_node = dict(vma.bytes_by_node)
+        if not any(by_node.values()):
+            continue
+        kind = vma.kind if vma.kind in ("heap", "stack") else "shmem" if shared else "anon"
+        file = (vma.file or f"{vma.start:x}") if shared else ""
+        key = (kind, _policy(vma.policy), file)
+        region = found.setdefault(key, _Region(kind, key[1], file=file))
+        for node, amount in by_node.items():
+            region.by_node[node] = region.by_node.get(node, 0) + amount
+    return list(found.values())
+
+
+def _policy(text: str) -> str:
+    """As scenarios write it; what they do not know is the default one."""
+    try:
+        parse_policy(text, NodeSet(range(1024)))
+    except Exception:
+        return "default"
+    return text

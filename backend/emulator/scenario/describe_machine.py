@@ -1,0 +1,146 @@
+"""The machine of a description: nodes, distances, swap, costs, patches."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+from backend.emulator.costs import Costs
+from backend.emulator.machine import NodeSpec, Patches
+from backend.emulator.profile import PROFILES
+from backend.emulator.scenario.describe_files import FileSpec
+from backend.emulator.tasks.cpuset import Version
+from backend.files.yaml_reader import Value
+from backend.nodeset import CpuSet, NodeSet
+
+MAX_FRAMES = 1 << 28
+
+
+class MachineReader:
+    """The `machine` of a description, read key by key; the rest of the description is read with what it found.
+
+    Raises ParseError.
+    """
+
+    def __init__(self, value: Value, instead: str) -> None:
+        keys = value.mapping(
+            (
+                "profile",
+                "page_size",
+                "nodes",
+                "distances",
+                "swap",
+                "costs",
+                "patches",
+                "seed",
+                "batch",
+                "balance",
+                "numa_balancing",
+                "writeback",
+                "cgroups",
+            ),
+            ("nodes",),
+        )
+        profile = instead or (keys["profile"].text() if "profile" in keys else "linux-6")
+        if profile not in PROFILES:
+            keys.get("profile", value).fail(
+                f"there is no profile '{profile}'", f"choose one of {', '.join(PROFILES)}"
+            )
+        self.profile = PROFILES[profile]
+        self.cgroups: Version = self.profile.cgroups
+        if "cgroups" in keys:
+            version = keys["cgroups"].text()
+            if version not in ("v1", "v2") or (version == "v2" and self.profile.cgroups == "v1"):
+                keys["cgroups"].fail(f"{profile} has no cgroups '{version}'", "v1, and with linux-6 v2")
+            self.cgroups = "v1" if version == "v1" else "v2"
+        self.page_size = keys["page_size"].size() if "page_size" in keys else 4096
+        if self.page_size not in (4096, 8192, 16384, 65536, 1 << 21):
+            keys["page_size"].fail(f"{self.page_size} is not a page size", "4KiB, 8KiB, 16KiB, 64KiB or 2MiB")
+        self._turns: dict[int, int] = {}
+        self.huge = max(1, (2 << 20) // self.page_size)
+        self.hugepages: dict[int, int] = {}
+        self.nodes = self._nodes(keys["nodes"])
+        self.ids = NodeSet(node.id for node in self.nodes)
+        self.node_of_cpu = {cpu: node.id for node in self.nodes for cpu in node.cpus}
+        if not self.node_of_cpu:
+            keys["nodes"].fail("no node has CPUs", "give at least one node cpus: 0-3")
+        self.distances = self._distances(keys.get("distances"))
+        self.swap_pages = keys["swap"].size() // self.page_size if "swap" in keys else 0
+        if self.swap_pages > MAX_FRAMES:
+            keys["swap"].fail("is too large to emulate")
+        self.costs = self._costs(keys.get("costs"))
+        self.patches = self._patches(None if instead else keys.get("patches"))
+        self.seed = keys["seed"].integer() if "seed" in keys else 1
+        self.batch = keys["batch"].integer(1, 65536) if "batch" in keys else 512
+        self.balance = keys["balance"].period() if "balance" in keys else 0.0
+        self.numa_balancing = "numa_balancing" in keys and keys["numa_balancing"].truth()
+        if self.numa_balancing and not self.profile.numa_balancing:
+            keys["numa_balancing"].fail(
+                f"the profile {profile} has no NUMA balancing", "Linux has it since 3.8"
+            )
+        self.writeback = keys["writeback"].period() if "writeback" in keys else 0.0
+        self.files: dict[str, FileSpec] = {}
+
+    def next_cpu(self, node: int) -> int:
+        """The CPUs of a node in turn, so that processes described with a node do not crowd on its first CPU."""
+        cpus = [cpu for cpu, where in self.node_of_cpu.items() if where == node]
+        self._turns[node] = self._turns.get(node, -1) + 1
+        return cpus[self._turns[node] % len(cpus)]
+
+    def _nodes(self, value: Value) -> tuple[NodeSpec, ...]:
+        out: dict[int, NodeSpec] = {}
+        cpus_seen = CpuSet()
+        total = 0
+        for item in value.items():
+            keys = item.mapping(("id", "memory", "cpus", "hugepages"), ("id", "memory"))
+            node = keys["id"].integer(0, 1023)
+            if node in out:
+                keys["id"].fail(f"node {node} is there already")
+            cpus = keys["cpus"].through(CpuSet.parse_list) if "cpus" in keys else CpuSet()
+            if cpus & cpus_seen:
+                keys["cpus"].fail(f"CPU {cpus & cpus_seen} is on another node already")
+            cpus_seen |= cpus
+            pages = keys["memory"].size() // self.page_size
+            total += pages
+            if total > MAX_FRAMES:
+                keys["memory"].fail(
+                    "the machine is too large to emulate", "make it smaller, or choose a larger page_size"
+                )
+            out[node] = NodeSpec(node, pages, cpus)
+            if "hugepages" in keys:
+                self.hugepages[node] = keys["hugepages"].integer(0, pages // self.huge)
+        if not total:
+            value.fail("no node has memory")
+        return tuple(out[node] for node in sorted(out))
+
+    def _distances(self, value: Value | None) -> dict[tuple[int, int], int]:
+        ids = list(self.ids)
+        if value is None:
+            return {(a, b): 10 if a == b else 20 for a in ids for b in ids}
+        rows = value.items()
+        if len(rows) != len(ids):
+            value.fail(f"has {len(rows)} rows for {len(ids)} nodes")
+        out: dict[tuple[int, int], int] = {}
+        for a, row in zip(ids, rows, strict=True):
+            cells = row.items()
+            if len(cells) != len(ids):
+                row.fail(f"has {len(cells)} numbers for {len(ids)} nodes")
+            for b, cell in zip(ids, cells, strict=True):
+                out[a, b] = cell.integer(0, 255)
+        return out
+
+    def _costs(self, value: Value | None) -> Costs:
+        if value is None:
+            return Costs()
+        names = tuple(one.name for one in fields(Costs))
+        return Costs(**{key: item.seconds() for key, item in value.mapping(names).items()})
+
+    def _patches(self, value: Value | None) -> Patches:
+        if value is None:
+            return Patches()
+        known = tuple(one.name for one in fields(Patches))
+        patches = value.mapping(known)
+        if self.profile.name != "direct-v8":
+            value.fail(
+                f"the profile {self.profile.name} is not made of these patches", "they belong to direct-v8"
+            )
+        return Patches(**{key: item.truth() for key, item in patches.items()})

@@ -1,0 +1,148 @@
+"""A machine's description: YAML → what is to be built. Errors name file, line and key."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from backend.emulator.costs import Costs
+from backend.emulator.machine import NodeSpec, Patches
+from backend.emulator.profile import Profile
+from backend.emulator.scenario.describe_cpusets import CpusetSpec, Describer
+from backend.emulator.scenario.describe_files import FilesystemSpec, parse_filesystems
+from backend.emulator.scenario.describe_machine import MachineReader
+from backend.emulator.scenario.describe_processes import ProcessSpec, check_room, check_sharing, read_process
+from backend.emulator.tasks.cpuset import Version
+from backend.files.yaml_reader import Value, number_key, parse_yaml, uncollected
+
+MAX_STEPS = 200_000
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Something that happens at a time (seconds): `call` with its arguments, which are checked already."""
+
+    at: float
+    call: str
+    task: str
+    arguments: dict[str, Any] = field(default_factory=dict[str, Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """All of it, consistent in itself."""
+
+    name: str
+    profile: Profile
+    page_size: int
+    nodes: tuple[NodeSpec, ...]
+    distances: dict[tuple[int, int], int]
+    swap_pages: int
+    costs: Costs
+    patches: Patches
+    seed: int
+    batch: int
+    balance: float
+    numa_balancing: bool
+    users: dict[int, str]
+    filesystems: tuple[FilesystemSpec, ...]
+    writeback: float
+    processes: tuple[ProcessSpec, ...]
+    steps: tuple[Step, ...]
+    run: float
+    hugepages: dict[int, int] = field(default_factory=dict[int, int])
+    cgroups: Version = "v2"
+    cpusets: tuple[CpusetSpec, ...] = ()
+    about: str = ""
+
+
+@uncollected()
+def parse_description(text: str, file: str = "scenario", name: str = "", profile: str = "") -> Description:
+    """Raises ParseError naming file, line and key. `profile`: the kernel to run it on instead of its own, whose patches
+    then do not count."""
+    root = parse_yaml(text, file)
+    top = root.mapping(
+        ("name", "about", "machine", "users", "filesystems", "processes", "cpusets", "steps", "run"),
+        ("machine",),
+    )
+    machine = MachineReader(top["machine"], profile)
+    users = {0: "root"}
+    if "users" in top:
+        for key, value in top["users"].pairs():
+            uid = number_key(key)
+            if uid is None or uid > 1 << 31:
+                value.fail("users are given as uid: name")
+            users[uid] = value.text(64)
+    filesystems = (
+        parse_filesystems(top["filesystems"], machine.profile.filesystem_types, machine.page_size)
+        if "filesystems" in top
+        else ()
+    )
+    machine.files = {file.path: file for filesystem in filesystems for file in filesystem.files}
+    processes = (
+        tuple(read_process(value, machine) for value in top["processes"].items())
+        if "processes" in top
+        else ()
+    )
+    earlier: dict[str, ProcessSpec] = {}
+    pids: set[int | None] = set()
+    for process, value in zip(processes, top["processes"].items() if processes else (), strict=True):
+        if process.name in earlier:
+            value.fail(f"there are two processes '{process.name}'", "give each its own name")
+        if process.pid is not None and process.pid in pids:
+            value.fail(f"there are two processes with the pid {process.pid}", "give each its own")
+        pids.add(process.pid)
+        check_sharing(process, earlier, value)
+        earlier[process.name] = process
+    check_room(machine, processes, top.get("processes"))
+    cpusets = Describer(machine.cgroups, machine.ids, machine.node_of_cpu)
+    processes = cpusets.read(top.get("cpusets"), processes, top.get("processes"))
+    steps = _steps(top["steps"], machine, processes, cpusets) if "steps" in top else ()
+    return Description(
+        name=top["name"].text(200) if "name" in top else name or file,
+        profile=machine.profile, page_size=machine.page_size, nodes=machine.nodes, distances=machine.distances,
+        swap_pages=machine.swap_pages, costs=machine.costs, patches=machine.patches, seed=machine.seed,
+        batch=machine.batch, balance=machine.balance, numa_balancing=machine.numa_balancing, users=users,
+        filesystems=filesystems, writeback=machine.writeback, processes=processes, steps=steps,
+        run=top["run"].seconds() if "run" in top else 0.0,
+        hugepages=machine.hugepages, cgroups=machine.cgroups, cpusets=tuple(cpusets.specs.values()),
+        about=top["about"].text() if "about" in top else "",
+    )  # fmt: skip
+
+
+def _steps(
+    value: Value, machine: MachineReader, processes: tuple[ProcessSpec, ...], cpusets: Describer
+) -> tuple[Step, ...]:
+    from backend.emulator.scenario.steps import STEPS, Known
+
+    items = value.items()
+    if len(items) > MAX_STEPS:
+        value.fail(f"has more than {MAX_STEPS} steps")
+    by_name = {process.name: process for process in processes}
+    out: list[Step] = []
+    latest = 0.0
+    for item in items:
+        keys = dict(item.pairs())
+        if "at" not in keys:
+            item.fail("the key 'at' is missing", "write - {at: 1s, touch: {task: …}}")
+        at = keys.pop("at").seconds()
+        if at < latest:
+            item.fail(
+                f"at {at:g}s comes before the step above ({latest:g}s)", "put the steps in the order of time"
+            )
+        latest = at
+        if len(keys) != 1:
+            item.fail("a step is 'at' and one call", f"calls: {', '.join(STEPS)}")
+        call, body = next(iter(keys.items()))
+        parser = STEPS.get(call)
+        if parser is None:
+            body.fail(f"there is no step '{call}'", f"choose one of {', '.join(STEPS)}")
+        step = parser.parse(at, call, body, Known(machine.ids, machine.node_of_cpu, by_name, machine.files))
+        cpusets.check_step(step, body, by_name)
+        if call == "fork":
+            child = str(step.arguments["child"])
+            if child in by_name:
+                body.fail(f"there is a process '{child}' already", "give the child its own name")
+            by_name[child] = replace(by_name[step.task], name=child)
+        out.append(step)
+    return tuple(out)

@@ -1,0 +1,242 @@
+"""The page cache: which frame has which page of a file (mm/filemap.c, mm/truncate.c)."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from backend.emulator.frames.batches import pick, span
+from backend.emulator.frames.page import PG, Pfns
+from backend.emulator.frames.page_lock import Events
+from backend.emulator.mm.mm import Indices, by_mapping
+from backend.emulator.storage.filesystem import AddressSpace
+from backend.emulator.storage.swap_io import drop_unused, left_swap_cache, read_page
+
+if TYPE_CHECKING:
+    from backend.emulator.machine import Machine
+
+Allocate = Callable[[], Events]
+"""A kernel path that returns one frame, or none where there is none; it may sleep."""
+
+
+def add(m: Machine, space: AddressSpace, index: Indices, pfns: Pfns, cpu: int | None = None) -> None:
+    """Fresh frames become the pages of a file (add_to_page_cache_lru()): a reference of the cache, a place on the LRU by way
+    of the pagevec of `cpu` (None: at once). The caller's references remain the caller's."""
+    frames = m.frames
+    frames.mapping[pfns] = space.id
+    frames.index[pfns] = index
+    frames.refcount[pfns] += 1
+    if space.swap_backed:
+        frames.flags[pfns] |= PG.SWAPBACKED
+    space.pages[index] = pfns
+    frames.count_cache(pfns, +1)
+    m.pagevecs.lru_cache_add(pfns, False, cpu)
+
+
+def remove(m: Machine, pfns: Pfns) -> None:
+    """Out of the cache (remove_from_page_cache()): no mapping any more, buffers dropped, the cache's references gone. Pages
+    of one file; nobody maps them."""
+    if not len(pfns):
+        return
+    frames = m.frames
+    space = m.rmap.spaces[int(frames.mapping[pfns[0]])]
+    m.rmap.clear_dirty(frames, pfns)
+    drop_buffers(m, pfns)
+    space.pages[frames.index[pfns]] = -1
+    frames.count_cache(pfns, -1)
+    frames.mapping[pfns] = 0
+    frames.index[pfns] = 0
+    frames.put(pfns)
+
+
+def remove_mapping(m: Machine, pages: Pfns) -> None:
+    """Pages without buffers that nobody maps leave the cache they are in: the swap cache, or their files."""
+    swapped = (m.frames.flags[pages] & PG.SWAPCACHE) != 0
+    m.swap.delete_from_cache(m.frames, pages[swapped])
+    for _, mine in by_space(m, pages[~swapped]):
+        remove(m, mine)
+
+
+def drop_buffers(m: Machine, pfns: Pfns) -> None:
+    """try_to_free_buffers(): the buffers and their references go."""
+    frames = m.frames
+    having = pick(pfns, (frames.flags[span(pfns)] & PG.PRIVATE) != 0)
+    frames.flags[span(having)] &= ~np.uint32(PG.PRIVATE)
+    frames.refcount[span(having)] -= 1
+
+
+def add_buffers(m: Machine, pfns: Pfns) -> None:
+    """create_empty_buffers(): a reference of the buffers."""
+    frames = m.frames
+    lacking = pfns[(frames.flags[pfns] & PG.PRIVATE) == 0]
+    frames.flags[lacking] |= PG.PRIVATE
+    frames.refcount[lacking] += 1
+
+
+def by_space(m: Machine, pfns: Pfns) -> list[tuple[AddressSpace, Pfns]]:
+    """Page-cache pages of a batch, file by file."""
+    return [(m.rmap.spaces[number], mine) for number, mine in by_mapping(m.frames, pfns) if number < 0]
+
+
+def lock_page(
+    m: Machine,
+    space: AddressSpace,
+    index: int,
+    allocate: Allocate,
+    fill: bool = True,
+    cpu: int | None = None,
+) -> Events:
+    """find_or_create_page(), up to date: the page of a file, read in if need be, locked, with a temporary reference.
+
+    -1 where the file ends before it (truncated meanwhile, too). `fill` False: the caller overwrites all of it, nothing is
+    read. `cpu`: where the caller runs. Raises what `allocate` raises.
+    """
+    frames = m.frames
+    while True:
+        if index >= space.size:
+            return -1
+        pfn = int(space.pages[index])
+        if pfn >= 0:
+            m.locks.get_page(pfn)
+            yield from m.step("page cache: reference taken", m.costs.lock)
+            yield from m.locks.lock(pfn)
+            if frames.mapping[pfn] == space.id and frames.index[pfn] == index:
+                return pfn
+            unlock_put(m, pfn)
+            continue
+        if space.swapped[index] >= 0:
+            yield from _from_swap(m, space, index, allocate, cpu)
+            continue
+        new: Pfns = yield from allocate()
+        if not len(new):
+            raise OSError(errno.ENOMEM, "no frame for a page of a file")
+        if index >= space.size or space.pages[index] >= 0 or space.swapped[index] >= 0:
+            frames.put(new)
+            continue
+        pfn = int(new[0])
+        m.locks.trylock(new)
+        m.locks.holders[pfn] += 1
+        add(m, space, np.array([index], np.int64), new, cpu)
+        if fill and not space.swap_backed:
+            yield from space.fs.device.request(m, space.fs.read)
+            if frames.mapping[pfn] == space.id:
+                frames.contents[pfn] = space.device[index]
+            m.count("pgpgin", 1)
+        frames.flags[pfn] |= PG.UPTODATE
+        if frames.mapping[pfn] == space.id:
+            return pfn
+        unlock_put(m, pfn)
+
+
+def unlock_put(m: Machine, pfn: int) -> None:
+    """Unlock a page and give the temporary reference back."""
+    m.locks.unlock(np.array([pfn], np.int32))
+    m.locks.put_page(pfn)
+
+
+def _from_swap(m: Machine, space: AddressSpace, index: int, allocate: Allocate, cpu: int | None) -> Events:
+    """One step towards a page of shared memory that is in swap (shmem_getpage(), move_from_swap_cache()): read into the
+    swap cache, or taken from there back to the file. After the lock it is looked at again (patch 1)."""
+    frames, swap = m.frames, m.swap
+    entry = int(space.swapped[index])
+    pfn = int(swap.cache[entry])
+    if pfn < 0:
+        new: Pfns = yield from allocate()
+        if not len(new):
+            raise OSError(errno.ENOMEM, "no frame for a page of shared memory")
+        if index >= space.size or space.swapped[index] != entry or swap.cache[entry] >= 0:
+            frames.put(new)
+            return
+        m.count("pgmajfault", 1)
+        yield from read_page(m, entry, int(new[0]), cpu)
+        return
+    m.locks.get_page(pfn)
+    yield from m.step("page cache: reference taken", m.costs.lock)
+    yield from m.locks.lock(pfn)
+    one = np.array([pfn], np.int32)
+    if left_swap_cache(m, pfn) or index >= space.size or space.swapped[index] != entry:
+        pass
+    elif frames.flags[pfn] & PG.WRITEBACK:
+        yield from m.locks.wait_on_writeback(pfn)
+    else:
+        _move_from_swap_cache(m, space, index, one)
+    unlock_put(m, pfn)
+
+
+def _move_from_swap_cache(m: Machine, space: AddressSpace, index: int, one: Pfns) -> None:
+    frames = m.frames
+    entries = np.array([space.swapped[index]], np.int32)
+    space.swapped[index] = -1
+    if frames.flags[one[0]] & PG.SWAPCACHE:
+        m.swap.delete_from_cache(frames, one)
+    m.swap.release(entries)
+    frames.flags[one] &= ~np.uint32(PG.DIRTY)
+    frames.mapping[one] = space.id
+    frames.index[one] = index
+    frames.refcount[one] += 1
+    space.pages[index] = one[0]
+    frames.count_cache(one, +1)
+    m.rmap.set_dirty(frames, one)
+
+
+def move_to_swap_cache(m: Machine, pfns: Pfns) -> Pfns:
+    """shmem_writepage(): locked pages of shared memory that nobody maps leave their files for the swap cache, dirty; the files
+    name the slots. Returns those that got one."""
+    frames = m.frames
+    got = pfns[: m.swap.add_to_swap(frames, pfns)]
+    entries = frames.private[got].copy()
+    m.swap.duplicate(entries)
+    for space, mine in by_space(m, got):
+        space.swapped[frames.index[mine]] = frames.private[mine]
+        remove(m, mine)
+        frames.flags[mine] |= PG.DIRTY
+    return got
+
+
+def truncate(m: Machine, space: AddressSpace, size: int, cpu: int | None = None) -> Events:
+    """The file ends after `size` pages: what lies beyond is unmapped (private copies, too), waited for and dropped
+    (vmtruncate()). Longer: what is new reads as zeros. `cpu`: where the caller runs, whose pagevec is drained
+    (pagevec_release())."""
+    yield from space.i_sem.down_write(m.env)
+    try:
+        yield from m.step("truncate", m.costs.syscall)
+        space.i_size = min(space.i_size, size)
+        m.pagevecs.lru_add_drain(cpu)
+        unmap_range(m, space, size)
+        for index in (np.nonzero((space.pages[size:] >= 0) | (space.swapped[size:] >= 0))[0] + size).tolist():
+            while space.pages[index] >= 0 or space.swapped[index] >= 0:
+                yield from _truncate_page(m, space, index)
+        space.resize(size)
+    finally:
+        space.i_sem.up_write()
+    return 0
+
+
+def _truncate_page(m: Machine, space: AddressSpace, index: int) -> Events:
+    entry, pfn = int(space.swapped[index]), int(space.pages[index])
+    if entry >= 0:
+        space.swapped[index] = -1
+        cached = m.swap.cache[[entry]]
+        m.swap.release(np.array([entry], np.int32))
+        drop_unused(m, cached[cached >= 0])
+        return
+    m.locks.get_page(pfn)
+    yield from m.locks.lock(pfn)
+    yield from m.locks.wait_on_writeback(pfn)
+    yield from m.locks.wait_on_buffers(pfn)
+    if space.pages[index] == pfn:
+        unmap_range(m, space, index, 1)
+        remove(m, np.array([pfn], np.int32))
+    unlock_put(m, pfn)
+
+
+def unmap_range(m: Machine, space: AddressSpace, first: int, count: int | None = None) -> None:
+    """unmap_mapping_range(): PTEs of these pages in all mappings are emptied, private copies too."""
+    end = len(space.pages) if count is None else first + count
+    for vma in m.rmap.mapped(space):
+        index = np.arange(max(0, first - vma.pgoff), min(vma.pages, end - vma.pgoff), dtype=np.int64)
+        if len(index):
+            m.zap(vma, index)

@@ -1,0 +1,224 @@
+"""Reclaim: getting frames back from pages that were not used lately, by writing them to swap (mm/vmscan.c); and what is
+left when that does not help (mm/oom_kill.c).
+
+Each zone is gone through in the order of its frames, like the hand of a clock: active pages that were not touched since
+become inactive, inactive ones that were touched become active, and the rest goes out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import simpy
+
+from backend.emulator.frames.compound import split_huge
+from backend.emulator.frames.page import PG, Pfns, State
+from backend.emulator.frames.page_lock import Events
+from backend.emulator.frames.zone import Zone
+from backend.emulator.migration.isolate import isolate, putback
+from backend.emulator.migration.mechanism import SwapEntries
+from backend.emulator.migration.methods import release_buffers
+from backend.emulator.migration.migrate_page import in_cache
+from backend.emulator.mm.mm import PTE_PRESENT, PTE_YOUNG, VM
+from backend.emulator.storage.page_cache import move_to_swap_cache, remove_mapping
+from backend.emulator.storage.writeback import pageout
+from backend.emulator.tasks.task import Task
+
+if TYPE_CHECKING:
+    from backend.emulator.machine import Machine
+
+_WINDOW = 1024
+"""Frames looked at in one go."""
+_CLUSTER = 64
+"""Pages written out in one go."""
+_CONGESTION = 1e-3
+"""Seconds that direct reclaim waits while others write."""
+_IDLE_ROUNDS = 4
+"""Times that the hand goes round without getting anything before reclaim gives up."""
+
+
+class Reclaimer:
+    """One for a machine: kswapd of every node, direct reclaim, the choice of a victim."""
+
+    def __init__(self, m: Machine) -> None:
+        self.m = m
+        self._hand = dict.fromkeys(m.frames.zones, 0)
+        self._wake: dict[int, simpy.Event] = {}
+        for nid, zone in m.frames.zones.items():
+            if zone.pages:
+                self._wake[nid] = m.env.event()
+                m.start(self._kswapd(zone), f"kswapd{nid}")
+
+    def after_alloc(self) -> None:
+        """Wake kswapd where a zone fell below its low watermark."""
+        for nid, wake in self._wake.items():
+            zone = self.m.frames.zones[nid]
+            if zone.free < zone.wmark_low and not zone.isolated and not wake.triggered:
+                wake.succeed()
+
+    def short_of(self, count: int, nodes: Iterable[int]) -> int:
+        """How many of `count` frames the nodes cannot give now."""
+        zones = (self.m.frames.zones[node] for node in nodes)
+        return max(0, count - sum(max(0, zone.free - zone.wmark_min) for zone in zones))
+
+    def make_room(self, task: Task, count: int, nodes: frozenset[int]) -> Events:
+        """Direct reclaim on behalf of `task` until the nodes can give `count` frames; failing that, somebody is killed.
+        Ends also when nothing helps: then the allocation fails."""
+        while task.alive and (short := self.short_of(count, nodes)):
+            got = 0
+            self.m.count("allocstall", 1)
+            for node in sorted(nodes):
+                got += yield from self._shrink(self.m.frames.zones[node], short, task.leader.cpu)
+            if got:
+                continue
+            if self._writing(nodes):
+                yield from self.m.step("congestion_wait", _CONGESTION)
+            elif not self._kill_somebody(nodes):
+                return
+
+    def free_some(self, count: int, nodes: Iterable[int]) -> Events:
+        """One round of reclaim where the nodes cannot give `count` frames. Nobody is killed for it."""
+        if short := self.short_of(count, nodes):
+            for node in sorted(nodes):
+                yield from self._shrink(self.m.frames.zones[node], short, None)
+
+    def _writing(self, nodes: frozenset[int]) -> bool:
+        """Whether pages of these nodes are being written: they will be free soon."""
+        flags = self.m.frames.flags
+        zones = (self.m.frames.zones[node] for node in nodes)
+        return any((flags[zone.start : zone.start + zone.pages] & PG.WRITEBACK).any() for zone in zones)
+
+    def _kswapd(self, zone: Zone) -> Events:
+        cpus = self.m.node_of_cpu
+        cpu = next((cpu for cpu, node in cpus.items() if node == zone.nid), next(iter(cpus), None))
+        while True:
+            yield self._wake[zone.nid]
+            while zone.free < zone.wmark_high and not zone.isolated:
+                got = yield from self._shrink(zone, zone.wmark_high - zone.free, cpu)
+                self.m.count("kswapd_steal", got)
+                if not got:
+                    break
+            self._wake[zone.nid] = self.m.env.event()
+
+    def _shrink(self, zone: Zone, wanted: int, cpu: int | None) -> Events:
+        """Up to about `wanted` frames of a zone back, by somebody on `cpu`, whose pagevec is drained first (shrink_cache()).
+        Returns how many."""
+        self.m.pagevecs.lru_add_drain(cpu)
+        rounds = -(-zone.pages // _WINDOW) * _IDLE_ROUNDS
+        got = 0
+        for _ in range(rounds):
+            victims = self._scan(zone)
+            if len(victims):
+                got += yield from self._page_out(victims[: max(wanted, _CLUSTER)])
+            if got >= wanted:
+                break
+        yield from self.m.step("reclaim", self.m.costs.isolate * _WINDOW)
+        return got
+
+    def _scan(self, zone: Zone) -> Pfns:
+        """The next window: ages its pages, returns those to go."""
+        m, frames = self.m, self.m.frames
+        start = zone.start + self._hand[zone.nid]
+        end = min(start + _WINDOW, zone.start + zone.pages)
+        self._hand[zone.nid] = 0 if end == zone.start + zone.pages else end - zone.start
+        flags = frames.flags[start:end]
+        usable = (frames.state[start:end] == State.IN_USE) & ((flags & PG.LRU) != 0)
+        usable &= (flags & (PG.LOCKED | PG.WRITEBACK | PG.MLOCKED | PG.HUGETLB | PG.KSM)) == 0
+        pages = (np.nonzero(usable)[0] + start).astype(np.int32)
+        m.count("pgscan", len(pages))
+        touched, locked = self._referenced(pages)
+        active = (frames.flags[pages] & PG.ACTIVE) != 0
+        self._set_active(pages[touched & ~active], active=True)
+        self._set_active(pages[~touched & active], active=False)
+        return pages[~touched & ~active & ~locked]
+
+    def _referenced(
+        self, pages: Pfns
+    ) -> tuple[np.ndarray[tuple[int], np.dtype[np.bool_]], np.ndarray[tuple[int], np.dtype[np.bool_]]]:
+        """Whether any PTE of each page was touched since last time (the marks are cleared); whether it is locked in memory."""
+        touched, locked = np.zeros(len(pages), np.bool_), np.zeros(len(pages), np.bool_)
+        for vma, at, index, pte in self.m.rmap.ptes(self.m.frames, pages, PTE_PRESENT, pages):
+            touched[at] |= (pte & PTE_YOUNG) != 0
+            vma.pte[index] &= ~np.int64(PTE_YOUNG)
+            if vma.flags & VM.LOCKED:
+                locked[at] = True
+        return touched, locked
+
+    def _set_active(self, pages: Pfns, active: bool) -> None:
+        m, frames = self.m, self.m.frames
+        frames.drop_lru(pages)
+        frames.add_lru(pages, active)
+        for vma, _, index, _ in m.rmap.ptes(frames, pages, PTE_PRESENT, pages):
+            vma.nr_active += len(index) * (1 if active else -1)
+
+    def _page_out(self, pages: Pfns) -> Events:
+        """shrink_list(): anonymous pages into the swap cache; unmapped, written, and freed when nobody wanted them meanwhile.
+        Clean pages of files go at once."""
+        m, frames = self.m, self.m.frames
+        split_huge(frames, pages)
+        taken = isolate(m, pages, None, move_all=True)
+        got = m.locks.trylock(taken)
+        putback(m, taken[~got])
+        taken = self._into_swap_cache(taken[got])
+        SwapEntries().unmap(m, taken)
+        yield from m.step("unmap", m.costs.unmap * len(taken) + m.costs.tlb_flush)
+        taken = self._shared_into_swap_cache(taken)
+        going = ((frames.flags[taken] & PG.DIRTY) != 0) & (frames.mapcount[taken] == 0)
+        written = pageout(m, taken[going])
+        locked = np.ones(len(taken), np.bool_)
+        locked[np.nonzero(going)[0][written]] = False
+        m.locks.unlock(taken[locked])
+        for pfn in taken[~locked].tolist():
+            yield from m.locks.wait_on_writeback(pfn)
+        free = (frames.flags[taken] & (PG.LOCKED | PG.DIRTY | PG.WRITEBACK)) == 0
+        free[free] = release_buffers(m, taken[free])
+        free &= (frames.mapcount[taken] == 0) & (frames.refcount[taken] == 2) & in_cache(m, taken)
+        out = taken[free]
+        remove_mapping(m, out)
+        frames.put(out)
+        putback(m, taken[~free])
+        m.count("pgsteal", len(out))
+        return len(out)
+
+    def _into_swap_cache(self, pages: Pfns) -> Pfns:
+        """Locked pages that can go: anonymous ones get a slot; those for which there is none are put back."""
+        m, frames = self.m, self.m.frames
+        needy = (frames.mapping[pages] > 0) & ((frames.flags[pages] & PG.SWAPCACHE) == 0)
+        outside = pages[needy]
+        got = m.swap.add_to_swap(frames, outside)
+        m.rmap.set_dirty(frames, outside[:got])
+        self._give_up(outside[got:])
+        needy[np.nonzero(needy)[0][:got]] = False
+        return pages[~needy]
+
+    def _shared_into_swap_cache(self, pages: Pfns) -> Pfns:
+        """The same for unmapped pages of shared memory, which leave their files."""
+        m, frames = self.m, self.m.frames
+        shared = (frames.mapping[pages] < 0) & ((frames.flags[pages] & PG.SWAPBACKED) != 0)
+        free = shared & (frames.mapcount[pages] == 0)
+        moved = move_to_swap_cache(m, pages[free])
+        free[np.nonzero(free)[0][len(moved) :]] = False
+        self._give_up(pages[shared & ~free])
+        return pages[~shared | free]
+
+    def _give_up(self, pages: Pfns) -> None:
+        self.m.locks.unlock(pages)
+        putback(self.m, pages)
+
+    def _kill_somebody(self, nodes: frozenset[int]) -> bool:
+        """The task with the most memory on these nodes, of those that may use them (oom_cpuset_eligible()). False when
+        nobody has any."""
+
+        def held(task: Task) -> int:
+            if not nodes & frozenset(self.m.cpusets.mems_allowed(task)):
+                return 0
+            vmas = task.mm.vmas if task.mm else []
+            return sum(int(vma.nr_node[node]) for vma in vmas for node in nodes)
+
+        victim = max(self.m.tasks.values(), key=lambda task: (held(task), task.pid), default=None)
+        if victim is None or not held(victim):
+            return False
+        self.m.kill(victim, "out of memory")
+        return True

@@ -1,0 +1,229 @@
+"""One scenario under several kernels: the five benefits of Direct Migration V8 over swap migration, in numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backend.emulator.mm.fault import touch
+from backend.emulator.mm.mm import PTE_PRESENT, PTE_SHIFT, Indices, Vma
+from backend.emulator.mm.placing import OutOfMemory, SegmentationFault
+from backend.emulator.scenario.description import Description, Step
+from backend.emulator.scenario.run import Built, build, finish
+from backend.emulator.tasks.cpuset import Cpuset
+from backend.emulator.tasks.task import Task
+from backend.errors import UsageError
+from backend.nodeset import NodeSet
+from backend.plan.remap import remap
+
+
+@dataclass(slots=True)
+class _Asked:
+    """Pages that a step asked to move: where they were, where they should be."""
+
+    task: Task
+    start: int
+    index: Indices
+    source: NDArray[np.int64]
+    wanted: NDArray[np.int64]
+
+
+def compare(describe: Callable[[str], Description], profiles: list[str]) -> dict[str, Any]:
+    """Run the scenario under each profile (`describe` gives it for one), then touch every page that was to move. The five
+    benefits for each: see `benefits`. Raises UsageError for a scenario without a step that moves something."""
+    described = {profile: describe(profile) for profile in profiles}
+    for description in described.values():
+        if not any(step.call in _MOVING for step in description.steps):
+            raise UsageError(
+                "nothing is moved by the steps of this scenario: there is nothing to compare",
+                f"give it a step like {', '.join(sorted(_MOVING))}",
+            )
+    return {"profiles": {profile: benefits(one) for profile, one in described.items()}}
+
+
+def benefits(description: Description) -> dict[str, Any]:
+    """The numbers of one run, benefit by benefit:
+
+    1 `pages_asked` to move and `pages_arrived` on the node asked for last, after all of them were touched again; 2 `seconds`
+    that the moving steps and that touching took; 3 swap slots in use right after moving, and pages left behind for want of
+    one or of anything else; 4 pages written to a device meanwhile; 5 source nodes, and how many of them still have their
+    pages together on a node of their own.
+    """
+    asked: list[_Asked] = []
+    slots = [0]
+    wishes: dict[int, list[_Asked]] = {}
+
+    def observe(built: Built, step: Step, done: bool) -> None:
+        if not done:
+            wishes[id(step)] = _asked(built, step)
+        elif step.call in _MOVING:
+            slots.append(built.machine.swap.used)
+            at = next(number for number, one in enumerate(description.steps) if one is step)
+            if built.outcomes[at]["errno"] not in _REFUSED:
+                asked.extend(wishes.pop(id(step), []))
+
+    built = build(description, observer=observe)
+    m = built.machine
+    finish(description, built)
+    took = sum(outcome["seconds"] for outcome in built.outcomes if outcome["call"] in _MOVING)
+    not_moved = sum(
+        outcome["result"] or 0
+        for outcome in built.outcomes
+        if outcome["call"] in ("migrate_pages", "move_pages")
+    )
+    first = next((at for at, outcome in enumerate(built.outcomes) if outcome["call"] in _MOVING), 0)
+    touched = sum(outcome["seconds"] for outcome in built.outcomes[first:] if outcome["call"] == "touch")
+    asked = _last_wishes(asked, m.page_size)
+    began = m.now
+    for part in asked:
+        if part.task.alive:
+            m.run(_touch(built, part))
+    touching = touched + m.now - began
+    arrived = [_where(built, part) for part in asked]
+    return {
+        "pages_asked": sum(len(part.index) for part in asked),
+        "pages_arrived": sum(
+            int(np.count_nonzero(where == part.wanted)) for part, where in zip(asked, arrived, strict=True)
+        ),
+        "seconds": took + touching,
+        "seconds_moving": took,
+        "seconds_touching": touching,
+        "slots_used_after": max(slots),
+        "pages_not_moved": not_moved,
+        "pages_written": m.counters.get("nr_written", 0) + m.counters.get("pswpout", 0),
+        **_groups(asked, arrived),
+    }
+
+
+_REFUSED = ("ENOENT", "EPERM", "EACCES", "EINVAL", "ESRCH", "ENOSYS", "ENODEV")
+"""Outcomes of steps that have not begun to move anything."""
+_MOVING = ("migrate_pages", "move_pages", "mbind", "cpuset", "attach", "echo", "offline", "bad_page")
+
+
+def _asked(built: Built, step: Step) -> list[_Asked]:
+    """The resident pages that a step is about to move, with the nodes where they should end: those of calls and cpuset changes
+    that name nodes."""
+    if step.call in ("cpuset", "echo"):
+        found, mems = _change_of_mems(built, step)
+        tasks = built.machine.cpusets.tasks(found) if found is not None and found.memory_migrate else []
+        old = found.old_mems if found is not None else NodeSet()
+        return [part for task in tasks for part in _between(built, task, old, mems)]
+    task = built.tasks.get(step.task)
+    if task is None or task.mm is None:
+        return []
+    if step.call == "migrate_pages":
+        return _between(built, task, step.arguments["from"], step.arguments["to"])
+    if step.call == "attach" and task.cpuset is not None:
+        target = built.machine.cpusets.named(step.arguments["cpuset"])
+        if target is not None and target.memory_migrate:
+            return _between(built, task, task.cpuset.old_mems, target.effective_mems)
+    if step.call == "move_pages":
+        region = built.regions[step.task][step.arguments["region"]]
+        first, last = step.arguments.get("pages") or (0, region.pages - 1)
+        return _to(built, task, region.start, np.arange(first, last + 1), step.arguments["node"])
+    return []
+
+
+def _change_of_mems(built: Built, step: Step) -> tuple[Cpuset | None, NodeSet]:
+    """The cpuset whose mems a step changes, and the new ones."""
+    cpusets = built.machine.cpusets
+    if step.call == "cpuset":
+        return cpusets.named(step.arguments["cpuset"]), step.arguments.get("mems", NodeSet())
+    directory, _, file = step.arguments["path"].rpartition("/")
+    if file != "cpuset.mems":
+        return None, NodeSet()
+    try:
+        mems = NodeSet.parse_list(step.arguments["data"].strip())
+    except ValueError:
+        mems = NodeSet()
+    return next(
+        (one for one in cpusets.root.family() if one.parent and directory.endswith(one.path)), None
+    ), mems
+
+
+def _between(built: Built, task: Task, sources: NodeSet, targets: NodeSet) -> list[_Asked]:
+    """The pages that the n-th node of one set has to the n-th of the other, as this kernel maps them."""
+    goal = {move.source: move.target for move in remap(sources, targets, built.machine.profile.rule)}
+    out: list[_Asked] = []
+    for vma in task.mm.vmas if task.mm is not None else ():
+        index = np.nonzero((vma.pte & PTE_PRESENT) != 0)[0]
+        where = built.machine.frames.nid[vma.pfns(index)].astype(np.int64)
+        moving = np.isin(where, list(goal))
+        if moving.any():
+            source = where[moving]
+            wanted = np.array([goal[node] for node in source.tolist()], np.int64)
+            out.append(_Asked(task, vma.start, index[moving], source, wanted))
+    return out
+
+
+def _to(built: Built, task: Task, start: int, index: Indices, node: int) -> list[_Asked]:
+    """Pages named one by one, to one node."""
+    out: list[_Asked] = []
+    for vma, local in task.mm.spans(start, index) if task.mm is not None else ():
+        at = local[(vma.pte[local] & PTE_PRESENT) != 0]
+        source = built.machine.frames.nid[vma.pfns(at)].astype(np.int64)
+        if len(at):
+            out.append(_Asked(task, vma.start, at, source, np.full(len(at), node, np.int64)))
+    return out
+
+
+def _last_wishes(asked: list[_Asked], page_size: int) -> list[_Asked]:
+    """A page that several steps wanted to move counts for the last of them."""
+    seen: dict[int, NDArray[np.int64]] = {}
+    out: list[_Asked] = []
+    for part in reversed(asked):
+        pages = part.start // page_size + part.index
+        before = seen.get(id(part.task), pages[:0])
+        new = ~np.isin(pages, before)
+        seen[id(part.task)] = np.concatenate([before, pages[new]])
+        if new.any():
+            out.append(_Asked(part.task, part.start, part.index[new], part.source[new], part.wanted[new]))
+    return out[::-1]
+
+
+def _touch(built: Built, part: _Asked) -> Any:
+    try:
+        yield from touch(built.machine, part.task, part.task.leader, part.start, part.index, write=False)
+    except (OutOfMemory, SegmentationFault):
+        return
+
+
+def _where(built: Built, part: _Asked) -> NDArray[np.int64]:
+    """The node of each page now, -1 where it is not in memory."""
+    out = np.full(len(part.index), -1, np.int64)
+    mm = part.task.mm
+    vma: Vma | None = mm.find(part.start) if mm is not None else None
+    if vma is None or not part.task.alive:
+        return out
+    inside = part.index < vma.pages
+    pte = vma.pte[part.index[inside]]
+    present = (pte & PTE_PRESENT) != 0
+    out[np.nonzero(inside)[0][present]] = built.machine.frames.nid[pte[present] >> PTE_SHIFT]
+    return out
+
+
+def _groups(asked: list[_Asked], arrived: list[NDArray[np.int64]]) -> dict[str, int]:
+    """Source nodes, and those whose pages are still together, on a node that no other group shares unless it was asked to."""
+    if not asked:
+        return {"groups": 0, "groups_kept": 0}
+    source = np.concatenate([part.source for part in asked])
+    wanted = np.concatenate([part.wanted for part in asked])
+    where = np.concatenate(arrived)
+    homes: dict[int, int] = {}
+    for node in np.unique(source).tolist():
+        mine = where[source == node]
+        if (mine == mine[0]).all() and mine[0] >= 0:
+            homes[node] = int(mine[0])
+    asked_home = {node: int(wanted[source == node][0]) for node in np.unique(source).tolist()}
+    kept = sum(
+        all(
+            (homes[node] == homes.get(other, -2)) == (asked_home[node] == asked_home[other])
+            for other in asked_home
+        )
+        for node in homes
+    )
+    return {"groups": len(asked_home), "groups_kept": kept}

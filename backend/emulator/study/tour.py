@@ -1,0 +1,128 @@
+"""The five benefits of Direct Migration V8 over swap migration (its overview, "Benefits over swap migration"), each with a
+scenario on which it can be measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from backend.emulator.machine import Patches
+from backend.emulator.scenario.description import Description
+from backend.emulator.scenario.run import run_scenario
+from backend.emulator.scenarios import load
+from backend.emulator.study.compare import benefits
+
+DIRECT, SWAP = "direct-v8", "swap-2.6.15"
+
+
+@dataclass(frozen=True, slots=True)
+class Benefit:
+    """`title`: the seed's sentence, shortened. `scenario`, of whose steps only those of `task` count where it is given. `figures`:
+    what of `compare.benefits` shows it. `without`: the patch whose absence shows what it is for. `page`: one worth following."""
+
+    title: str
+    text: str
+    scenario: str
+    figures: tuple[str, ...]
+    without: int
+    page: str
+    task: str = ""
+
+    def describe(self, profile: str) -> Description:
+        """The scenario on a kernel. Raises NotFound, ParseError."""
+        description = load(self.scenario, profile)
+        if not self.task:
+            return description
+        return replace(description, steps=tuple(step for step in description.steps if step.task == self.task))
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One run. `numbers` as of `compare.benefits`; `layout`: pages by node of each region afterwards."""
+
+    name: str
+    numbers: dict[str, Any]
+    layout: dict[str, dict[int, int]]
+
+
+FIGURES: dict[str, tuple[str, str]] = {
+    "pages_asked": ("pages asked to move", "pages"),
+    "pages_arrived": ("arrived where asked", "pages"),
+    "seconds_moving": ("time moving", "seconds"),
+    "seconds_touching": ("time touching them again", "seconds"),
+    "seconds": ("time in all", "seconds"),
+    "slots_used_after": ("swap slots in use after", "pages"),
+    "pages_not_moved": ("pages that could not move", "pages"),
+    "pages_written": ("pages written to a device", "pages"),
+    "groups": ("groups of pages, by node", "groups"),
+    "groups_kept": ("groups still apart after", "groups"),
+}
+"""Each number of `compare.benefits`: its name for people, and of what."""
+
+_WITHOUT = {
+    1: "swapcache_recheck", 2: "direct_migrate", 3: "remove_from_swap", 4: "node_sets", 5: "buffer_migrate",
+}  # fmt: skip
+
+BENEFITS: tuple[Benefit, ...] = (
+    Benefit(
+        "migrate_pages() actually migrates pages",
+        "Swap migration evicts pages and leaves it to the next touch where they come back: near the thread that happens to "
+        "touch them. Direct migration gives each page a frame on the node that the caller asked for (patch 2), and patch 4 lets "
+        "sys_migrate_pages() and MPOL_MF_MOVE say which node that is.",
+        "direct-vs-swap", ("pages_asked", "pages_arrived"), 4, "solver:vectors:0",
+    ),
+    Benefit(
+        "It is faster: nothing is written to swap",
+        "Moving directly is a copy from memory to memory. Swapping is a write to the device for each page and, when the process "
+        "goes on, a fault and a read. Patch 5 gives the swap cache a method too; without it even direct migration would write "
+        "anonymous pages first.",
+        "direct-vs-swap", ("seconds_moving", "seconds_touching", "seconds", "pages_written"), 5, "solver:matrix:0",
+    ),
+    Benefit(
+        "It uses no swap space, which so cannot run out",
+        "A slot is only the name of a page on its way, and remove_from_swap() (patch 3) gives it back when the page has arrived: "
+        "a few slots are enough for any number of pages. Swap migration needs a slot for each page, until it is touched again.",
+        "swap-full", ("slots_used_after", "pages_not_moved", "pages_arrived"), 3, "cache:objects:0",
+    ),
+    Benefit(
+        "A dirty page need not be written back first",
+        "The filesystem's own method, buffer_migrate_page() for ext2, ext3 and xfs (patch 5), hands the buffers over to the new "
+        "frame: the page stays dirty and is written when its time comes. Without a method, as with nfs, it is written before it moves.",
+        "dirty-files", ("pages_written", "seconds_moving", "pages_arrived"), 5, "writer:local:0", "writer",
+    ),
+    Benefit(
+        "The relative location within a set of nodes is kept",
+        "The n-th node of the old set goes to the n-th node of the new one (patch 4), so that what was near stays near and what was "
+        "spread stays spread: the process is as fast as before. With swap migration everything ends where it is first touched.",
+        "direct-vs-swap", ("groups", "groups_kept"), 4, "solver:vectors:0",
+    ),
+)  # fmt: skip
+
+
+def measure(benefit: Benefit) -> list[Measured]:
+    """Run its scenario on Direct Migration V8, on that without one patch, and with swap migration. Raises NotFound,
+    ParseError, UsageError."""
+    direct = benefit.describe(DIRECT)
+    less = replace(direct, patches=Patches(**{_WITHOUT[benefit.without]: False}))
+    runs = ((DIRECT, direct), (f"without patch {benefit.without}", less), (SWAP, benefit.describe(SWAP)))
+    return [measured(name, description) for name, description in runs]
+
+
+def measure_scenario(name: str, profiles: tuple[str, ...] = (DIRECT, SWAP)) -> list[Measured]:
+    """Any scenario, on each of the kernels. Raises NotFound, ParseError, UsageError."""
+    return [measured(profile, load(name, profile)) for profile in profiles]
+
+
+def measured(name: str, description: Description) -> Measured:
+    """One run of a scenario to its end, and one more to see where things lie then."""
+    report = run_scenario(description)
+    layout = {
+        f"{task}: {vma['name']}": {int(node): pages for node, pages in vma["nodes"].items()}
+        for task, told in report["tasks"].items()
+        for vma in told["vmas"]
+    }
+    return Measured(name, benefits(description), layout)
+
+
+Measure = Callable[[], list[Measured]]

@@ -1,0 +1,68 @@
+"""Tasks: who runs where, with which memory and which rights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from backend.emulator.mm.mempolicy import DEFAULT, Mempolicy
+from backend.emulator.mm.mm import Mm
+from backend.emulator.tasks.permissions import ALL_CAPS, Cap
+from backend.nodeset import CpuSet
+
+if TYPE_CHECKING:
+    from backend.emulator.tasks.cpuset import Cpuset
+
+
+@dataclass(eq=False, slots=True)
+class Thread:
+    """One schedulable thread. `rate`: accesses per simulated second that it reached last."""
+
+    tid: int
+    name: bytes
+    cpu: int
+    running: bool = True
+    rate: float = 0.0
+    il_next: int = 0
+    ticks: float = 0.0
+
+
+@dataclass(eq=False, slots=True)
+class Task:
+    """A thread group. `mm` is None for kernel threads. `start_time`: clock ticks since boot, unique with the pid."""
+
+    pid: int
+    name: bytes
+    command: bytes
+    uid: int
+    start_time: int
+    mm: Mm | None
+    threads: list[Thread]
+    ppid: int = 1
+    cpus_allowed: CpuSet = field(default_factory=CpuSet)
+    policy: Mempolicy = DEFAULT
+    exited: str = ""
+    min_flt: int = 0
+    saved_uid: int | None = None
+    own_caps: frozenset[Cap] | None = None
+    cpuset: Cpuset | None = None
+
+    @property
+    def suid(self) -> int:
+        """The saved uid: its uid, where nothing else was said."""
+        return self.uid if self.saved_uid is None else self.saved_uid
+
+    @property
+    def caps(self) -> frozenset[Cap]:
+        """Its capabilities: root has all of them, others none, where nothing else was said."""
+        if self.own_caps is None:
+            return frozenset() if self.uid else ALL_CAPS
+        return self.own_caps
+
+    @property
+    def leader(self) -> Thread:
+        return self.threads[0]
+
+    @property
+    def alive(self) -> bool:
+        return not self.exited

@@ -1,0 +1,74 @@
+"""What tasks do while time runs: they touch their working sets, as fast as their memory is near."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import simpy
+
+from backend.emulator.mm.fault import OutOfMemory, SegmentationFault, touch
+from backend.emulator.mm.mm import PTE_PRESENT, Indices
+from backend.emulator.scenario.region import Region
+from backend.emulator.tasks.task import Task, Thread
+
+if TYPE_CHECKING:
+    from backend.emulator.machine import Machine
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How a region is used: `hot`: the share of it that is touched, `write`: the share of accesses that write,
+    `sample`: distinct pages touched each period."""
+
+    hot: float = 1.0
+    write: float = 0.5
+    sample: int = 32
+
+
+PERIOD = 0.1
+"""Simulated seconds between two samples of a thread's accesses."""
+
+
+def run_thread(
+    m: Machine, task: Task, thread: Thread, regions: list[tuple[Region, Access]]
+) -> Generator[simpy.Event, Any, None]:
+    """A thread's life: every period it touches a sample of its hot pages. Its `rate` (accesses per second) follows from
+    how far those lie from where it runs."""
+    generator = np.random.default_rng(m.random.getrandbits(32))
+    yield m.env.timeout(PERIOD * float(generator.random()))
+    while task.alive:
+        cost = accesses = 0.0
+        yield from m.balancing.tick(task, thread)
+        try:
+            for region, access in regions:
+                hot = max(1, int(region.pages * access.hot))
+                index = np.unique(generator.integers(0, hot, min(access.sample, hot)))
+                writes = generator.random(len(index)) < access.write
+                for part, write in ((index[writes], True), (index[~writes], False)):
+                    if len(part) and task.alive:
+                        yield from touch(m, task, thread, region.start, part, write)
+                cost += _cost(m, task, thread, region, index)
+                accesses += len(index)
+        except (OutOfMemory, SegmentationFault):
+            break
+        thread.rate = accesses / cost if cost else 0.0
+        thread.ticks += PERIOD * 100
+        yield m.env.timeout(PERIOD)
+    thread.rate = 0.0
+
+
+def _cost(m: Machine, task: Task, thread: Thread, region: Region, index: Indices) -> float:
+    """Seconds for one access of each page from where the thread runs."""
+    here = m.node_of_cpu[thread.cpu]
+    seconds = 0.0
+    for vma, local in task.mm.spans(region.start, index) if task.mm else ():
+        nids = m.frames.nid[vma.pfns(local[(vma.pte[local] & PTE_PRESENT) != 0])]
+        counts = np.bincount(nids, minlength=m.node_slots)
+        seconds += sum(
+            int(counts[node]) * m.costs.access_at(m.distance(here, node))
+            for node in np.nonzero(counts)[0].tolist()
+        )
+    return seconds
