@@ -31,7 +31,7 @@ from backend.emulator.scenario.layout import populate
 from backend.nodeset import CpuSet
 from backend.placement.survey import Row
 from numatui.tui.app import NumatuiApp
-from numatui.tui.reading import SnapshotRead
+from numatui.tui.reading.reader import SnapshotRead
 from numatui.tui.screens.processes import ProcessesScreen
 
 PROCESSES, NODES, SIZE = 5000, 8, (160, 50)
@@ -185,7 +185,7 @@ async def theirs(rows: Sequence[Row]) -> dict[str, float]:
 
     def line(row: Row) -> list[str]:
         from numatui.format import percent, size
-        from numatui.tui.cells import where
+        from numatui.tui.paint.cells import where
 
         by_node = row.by_node or {}
         return [

@@ -35,7 +35,7 @@ from backend.recording.anonymise import Anonymiser
 from backend.recording.kernel import RecordedKernel
 from backend.recording.manifest import parse_manifest, parse_sample
 from numatui.theming import load as load_theme
-from numatui.tui.filtering import Filter
+from numatui.tui.state.filtering import Filter
 
 NUMA_MAPS = (
     b"7f0000000000 default file=/usr/lib/libc.so\\040x mapped=3 mapmax=9 N0=1 N3=2 kernelpagesize_kB=4\n"

@@ -8,7 +8,7 @@ from typing import Any
 from jsonschema import Draft202012Validator
 from referencing import Registry, Resource
 
-from numatui.cli.schema import COMMON, load, names
+from numatui.cli.shell.schema import COMMON, load, names
 
 
 @cache

@@ -12,29 +12,10 @@ import typer
 
 from backend.errors import NumatuiError
 from numatui import __version__
-from numatui.cli import (
-    advise,
-    bench,
-    cgroups,
-    completing,
-    completion,
-    cpuset,
-    doctor,
-    emulate,
-    exporter,
-    jobs,
-    keys,
-    manual,
-    migrate,
-    nodes,
-    plan,
-    ps,
-    record,
-    schema,
-    show,
-    undo,
-    watch,
-)
+from numatui.cli.emulate import emulate, record
+from numatui.cli.look import cgroups, doctor, jobs, nodes, ps, show
+from numatui.cli.move import advise, bench, cpuset, migrate, plan, undo, watch
+from numatui.cli.shell import completing, completion, exporter, keys, manual, schema
 from numatui.cli.source import Choice
 
 COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {

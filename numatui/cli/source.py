@@ -91,7 +91,7 @@ def open_told(choice: Choice) -> Kernel:
     kernel = choice.open()
     if getattr(kernel, "cut_off", False):
         from backend.recording.manifest import CUT_OFF
-        from numatui.cli.output import note
+        from numatui.cli.printing.output import note
 
         note(CUT_OFF)
     return kernel

@@ -19,20 +19,20 @@ from textual.dom import DOMNode
 from backend.errors import NumatuiError
 from backend.kernel import Kernel
 from numatui import theming
-from numatui.tui.glyphs import ascii_only
-from numatui.tui.jobs import Job
-from numatui.tui.kept import Kept
 from numatui.tui.keys import all_names, key, keymap
-from numatui.tui.machine import simulated_time
-from numatui.tui.reading import SnapshotRead
-from numatui.tui.replaying import ReplayApp
+from numatui.tui.paint.glyphs import ascii_only
+from numatui.tui.reading.machine import simulated_time
+from numatui.tui.reading.reader import SnapshotRead
+from numatui.tui.replay_app import ReplayApp
+from numatui.tui.screens.dialogs.question import Question
 from numatui.tui.screens.help import HelpScreen
 from numatui.tui.screens.job import JobScreen
 from numatui.tui.screens.jobs import JobsScreen
 from numatui.tui.screens.nodes import NodesScreen
 from numatui.tui.screens.processes import ProcessesScreen
-from numatui.tui.screens.question import Question
-from numatui.tui.state import INTERVALS
+from numatui.tui.state.jobs import Job
+from numatui.tui.state.saved_state import Kept
+from numatui.tui.state.state import INTERVALS
 
 _HERE = Path(__file__).parent
 _GRACE = 3.0
@@ -46,7 +46,7 @@ class NumatuiApp(ReplayApp):
     TITLE = "numatui"
     CSS_PATH: ClassVar = [
         *sorted((_HERE / "widgets").glob("*.tcss")),
-        *sorted((_HERE / "screens").glob("*.tcss")),
+        *sorted((_HERE / "screens").rglob("*.tcss")),
     ]
     ENABLE_COMMAND_PALETTE = True
     BINDINGS: ClassVar = [

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from backend.errors import NumatuiError, UsageError
 from numatui import config
-from numatui.tui import kept
 from numatui.tui.app import NumatuiApp
-from numatui.tui.machine import Choice, Machine, open_machine, simulated_time
+from numatui.tui.reading.machine import Choice, Machine, open_machine, simulated_time
+from numatui.tui.state import saved_state as kept
 
 if TYPE_CHECKING:
     from backend.emulator.scenario.copying import Copy

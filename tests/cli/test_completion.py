@@ -14,9 +14,9 @@ import pytest
 import typer
 
 from backend.emulator.scenarios import names as scenarios
-from numatui.cli import manual
 from numatui.cli.app import COMMANDS, app
-from numatui.cli.completing import harmless, prepare_environment
+from numatui.cli.shell import manual
+from numatui.cli.shell.completing import harmless, prepare_environment
 from tests.cli.running import Cli
 
 HOSTILE = r"""

@@ -13,7 +13,7 @@ from backend.emulator.abi.kernel import open_scenario
 from backend.placement.survey import Row
 from backend.process.process import read_process
 from numatui.cli.app import run
-from numatui.cli.ps import notes
+from numatui.cli.look.ps import notes
 
 SMALL = ["--demo", "scheduler-moves"]
 
@@ -22,7 +22,7 @@ SMALL = ["--demo", "scheduler-moves"]
 def sampled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Processes are large from 100 pages on, and frames are not shown."""
     monkeypatch.setattr("backend.placement.survey.large_from", lambda kernel: 100)
-    monkeypatch.setattr("numatui.cli.show.large_from", lambda kernel: 100)
+    monkeypatch.setattr("numatui.cli.look.show.large_from", lambda kernel: 100)
     monkeypatch.setattr("backend.placement.locate.Locator._nodes_of_frames", lambda self: None)
 
 

@@ -17,7 +17,7 @@ from jsonschema import Draft202012Validator
 
 from backend.emulator.scenarios import names as scenarios
 from numatui.cli.app import app
-from numatui.cli.schema import COMMON, bundled, load, names
+from numatui.cli.shell.schema import COMMON, bundled, load, names
 from tests.cli.running import Cli, one_line
 from tests.schemas import check
 

@@ -17,7 +17,7 @@ from backend.nodeset import NodeSet
 from backend.placement.placement import read_placement
 from backend.placement.survey import Surveyor
 from backend.plan.prepare import prepare
-from numatui.cli.what_if import report, write_copy
+from numatui.cli.emulate.what_if import report, write_copy
 from tests.emulator.test_advice import scenario, tasks
 
 PAGE = 4096

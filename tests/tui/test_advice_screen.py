@@ -8,8 +8,8 @@ from fake_kernel import FakeKernel
 
 from backend.emulator.abi.kernel import open_scenario
 from numatui.tui.screens.advice import AdviceScreen, AdviceTable
+from numatui.tui.screens.dialogs.question import Question
 from numatui.tui.screens.migrate import MigrateScreen
-from numatui.tui.screens.question import Question
 
 
 async def advised(app: Driver, seconds: int = 8) -> AdviceScreen:

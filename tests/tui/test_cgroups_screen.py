@@ -14,7 +14,7 @@ from backend.emulator.abi.syscalls import Caller
 from backend.nodeset import NodeSet
 from backend.placement.placement import parse_totals
 from numatui.tui.screens.cgroups import CgroupsScreen, CgroupTable
-from numatui.tui.screens.cpuset_change import CpusetChangeScreen
+from numatui.tui.screens.dialogs.cpuset_change import CpusetChangeScreen
 from numatui.tui.screens.migrate import MigrateScreen
 from numatui.tui.screens.processes import ProcessesScreen
 from tests.emulator.cpuset_machine import Admin

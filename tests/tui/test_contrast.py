@@ -13,11 +13,11 @@ from textual.geometry import Region
 from textual.widgets import Input
 
 from numatui import theming
-from numatui.tui.contrast import LEAST, ratio, readable, text_on
+from numatui.tui.paint.contrast import LEAST, ratio, readable, text_on
+from numatui.tui.screens.dialogs.question import Question
 from numatui.tui.screens.help import HelpScreen
 from numatui.tui.screens.migrate import MigrateScreen
 from numatui.tui.screens.process import ProcessScreen
-from numatui.tui.screens.question import Question
 from numatui.tui.widgets.node_map import NodeMap
 
 THEMES = sorted(path.stem for path in theming.shipped().glob("*.yaml"))

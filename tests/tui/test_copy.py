@@ -8,7 +8,7 @@ from fake_kernel import FakeKernel
 
 from backend.emulator.abi.kernel import EmulatedKernel
 from numatui.tui import start
-from numatui.tui.machine import Machine
+from numatui.tui.reading.machine import Machine
 from numatui.tui.screens.migrate import MigrateScreen
 
 

@@ -13,8 +13,8 @@ from backend.emulator.abi.kernel import open_scenario
 from backend.errors import NotSupported
 from backend.kernel import Kernel
 from backend.nodeset import NodeSet
-from numatui.tui import machine
-from numatui.tui.machine import open_machine, simulated_time
+from numatui.tui.reading import machine
+from numatui.tui.reading.machine import open_machine, simulated_time
 from numatui.tui.screens.job import JobScreen
 from numatui.tui.screens.migrate import MigrateScreen
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from backend.machine.topology import Topology, read_topology
 from backend.placement.survey import Row, Surveyor
-from numatui.tui.filtering import Filter, far_bytes, with_word
+from numatui.tui.state.filtering import Filter, far_bytes, with_word
 
 
 def rows_of(kernel: FakeKernel) -> tuple[list[Row], Topology]:

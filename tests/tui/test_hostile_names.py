@@ -10,7 +10,7 @@ from fake_kernel import FakeKernel, process
 
 from numatui.tui.screens.advice import AdviceScreen
 from numatui.tui.screens.cgroups import CgroupsScreen
-from numatui.tui.screens.cpuset_change import CpusetChangeScreen
+from numatui.tui.screens.dialogs.cpuset_change import CpusetChangeScreen
 from numatui.tui.screens.log import LogScreen
 from numatui.tui.screens.migrate import MigrateScreen
 from numatui.tui.screens.nodes import NodesScreen

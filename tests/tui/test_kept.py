@@ -11,11 +11,11 @@ from driver import driving
 from hypothesis import given
 from hypothesis import strategies as st
 
-from numatui.tui import kept
-from numatui.tui.kept import Kept
 from numatui.tui.keys import all_names
 from numatui.tui.screens.help import HelpScreen
 from numatui.tui.screens.migrate import MigrateScreen
+from numatui.tui.state import saved_state as kept
+from numatui.tui.state.saved_state import Kept
 
 
 async def test_the_screen_comes_back_as_it_was_left(tmp_path: Path) -> None:

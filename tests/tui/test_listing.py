@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from backend.placement.survey import Row
 from backend.process.process import Identity
 from numatui.process_tree import as_tree
-from numatui.tui.filtering import Filter
-from numatui.tui.groups import GroupRow, as_groups, overall_local
-from numatui.tui.listing import SMALL, Listing
+from numatui.tui.state.filtering import Filter
+from numatui.tui.state.groups import GroupRow, as_groups, overall_local
+from numatui.tui.state.listing import SMALL, Listing
 from tests.tui.test_filtering import ROWS, TOPOLOGY
 
 

@@ -13,11 +13,11 @@ from fake_kernel import FakeKernel
 from backend.job.past_jobs import PastJob
 from backend.plan.remap import Move
 from backend.process.process import Identity
-from numatui.tui.actions import MOST, Action, Actions
+from numatui.tui.screens.dialogs.question import Question
 from numatui.tui.screens.job import JobScreen
 from numatui.tui.screens.log import LogScreen, LogTable, entry_of, past_entry
 from numatui.tui.screens.migrate import MigrateScreen
-from numatui.tui.screens.question import Question
+from numatui.tui.state.actions import MOST, Action, Actions
 
 
 async def migrate(app: Driver, text: str = "train") -> None:

@@ -10,16 +10,16 @@ from backend.emulator.abi.kernel import EmulatedKernel, open_scenario
 from backend.emulator.scenarios import names
 from backend.emulator.study.frame_map import Kind
 from backend.emulator.study.tour import BENEFITS
-from numatui.tui import frame_kinds
 from numatui.tui import start as starting
 from numatui.tui.app import NumatuiApp
-from numatui.tui.glyphs import ASCII, UNICODE
-from numatui.tui.screens.compare import CompareScreen
-from numatui.tui.screens.follow import FollowScreen
-from numatui.tui.screens.microscope import MicroscopeScreen
+from numatui.tui.paint import frame_kinds
+from numatui.tui.paint.glyphs import ASCII, UNICODE
 from numatui.tui.screens.processes import ProcessesScreen
-from numatui.tui.screens.scenarios import ScenariosScreen
-from numatui.tui.screens.tour import TourScreen
+from numatui.tui.screens.study.compare import CompareScreen
+from numatui.tui.screens.study.follow import FollowScreen
+from numatui.tui.screens.study.microscope import MicroscopeScreen
+from numatui.tui.screens.study.scenarios import ScenariosScreen
+from numatui.tui.screens.study.tour import TourScreen
 
 
 @pytest.mark.parametrize("glyphs", [UNICODE, ASCII], ids=["unicode", "ascii"])

@@ -11,11 +11,11 @@ from textual.widgets import Input
 from backend.nodeset import NodeSet
 from backend.plan.plan import METHODS
 from backend.plan.remap import remap
+from numatui.tui.screens.dialogs.question import Question
 from numatui.tui.screens.job import JobScreen
 from numatui.tui.screens.jobs import JobsScreen
 from numatui.tui.screens.migrate import MigrateScreen
 from numatui.tui.screens.processes import ProcessesScreen
-from numatui.tui.screens.question import Question
 from numatui.tui.widgets.node_map import NodeMap
 
 

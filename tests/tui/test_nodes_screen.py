@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from backend.emulator.abi.kernel import open_scenario
 from backend.machine.topology import HugePool, Node, Watermarks
 from backend.nodeset import CpuSet
-from numatui.tui.bars import length
-from numatui.tui.glyphs import UNICODE
-from numatui.tui.node_detail import node_detail
-from numatui.tui.node_table import NodeRow, kinds_bar, kinds_of
+from numatui.tui.paint.bars import length
+from numatui.tui.paint.glyphs import UNICODE
+from numatui.tui.paint.node_detail import node_detail
+from numatui.tui.paint.node_table import NodeRow, kinds_bar, kinds_of
 from numatui.tui.screens.advice import AdviceScreen
 from numatui.tui.screens.nodes import NodesScreen
 from numatui.tui.screens.processes import ProcessesScreen

@@ -16,9 +16,9 @@ from backend.nodeset import CpuSet
 from backend.placement.placement import Placement, Vma, sum_by_node
 from backend.plan.plan import Subject, make_plan
 from numatui.cli.app import app as cli
-from numatui.cli.move_options import options_of
-from numatui.tui.how import BUDGETS, RATES, WORKERS, How
-from numatui.tui.presets import presets
+from numatui.cli.move.move_options import options_of
+from numatui.tui.state.move_options import BUDGETS, RATES, WORKERS, How
+from numatui.tui.state.presets import presets
 from tests.tui.test_filtering import ROWS
 
 PAGE = 4096

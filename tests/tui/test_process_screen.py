@@ -14,12 +14,12 @@ from backend.emulator.abi.kernel import open_scenario
 from backend.emulator.mm.fork import fork
 from backend.placement.survey import Row
 from backend.process.process import Identity
-from numatui.tui.glyphs import UNICODE
-from numatui.tui.history import MOST, History, Moment, history_lines, sampled
-from numatui.tui.screens.chooser import Chooser
+from numatui.tui.paint.glyphs import UNICODE
+from numatui.tui.screens.dialogs.chooser import Chooser
+from numatui.tui.screens.dialogs.question import Question
 from numatui.tui.screens.migrate import MigrateScreen
 from numatui.tui.screens.process import ProcessScreen, VmaTable
-from numatui.tui.screens.question import Question
+from numatui.tui.state.history import MOST, History, Moment, history_lines, sampled
 from tests.tui.test_filtering import ROWS
 
 

@@ -13,8 +13,8 @@ from backend.kernel import Kernel
 from backend.recording.kernel import RecordedKernel
 from backend.recording.record import Recorder
 from backend.recording.sinks import open_sink
-from numatui.tui.screens.chooser import Chooser
-from numatui.tui.screens.microscope import MicroscopeScreen
+from numatui.tui.screens.dialogs.chooser import Chooser
+from numatui.tui.screens.study.microscope import MicroscopeScreen
 
 SAMPLES = 15
 

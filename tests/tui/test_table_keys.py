@@ -6,9 +6,9 @@ import pytest
 from driver import driving
 from fake_kernel import FakeKernel, many, process
 
-from numatui.tui.groups import GroupRow
-from numatui.tui.screens.chooser import Chooser, SeveralChooser
+from numatui.tui.screens.dialogs.chooser import Chooser, SeveralChooser
 from numatui.tui.screens.migrate import MigrateScreen
+from numatui.tui.state.groups import GroupRow
 
 
 async def test_digits_go_to_a_pid_as_they_are_typed() -> None:

@@ -18,7 +18,7 @@ from backend.job.bench import Way, pairs, ways
 from backend.machine.topology import Node, Topology
 from backend.nodeset import CpuSet, NodeSet
 from backend.plan.rates import Rate, best_rates, likely_rates, load_rates, save_rates, worst_stall
-from numatui.cli.bench import advice
+from numatui.cli.move.bench import advice
 
 FAST = Rate(0, 1, False, "move_pages", 2, 1 << 24, 900, 3_000_000)
 SLOW = Rate(0, 1, False, "move_pages", 1, 1 << 24, 500, 4_000_000)

@@ -20,13 +20,13 @@ from backend.files.text import printable
 from backend.kernel import Kernel
 from numatui.format import BASIS, duration, size
 from numatui.shell import advised_command
-from numatui.tui import bars
-from numatui.tui.glyphs import glyphs
 from numatui.tui.keys import key
-from numatui.tui.paint import Paint, Piece
-from numatui.tui.reading import Snapshot, problem_of
+from numatui.tui.paint import bars
+from numatui.tui.paint.glyphs import glyphs
+from numatui.tui.paint.paint import Paint, Piece
+from numatui.tui.reading.reader import Snapshot, problem_of
 from numatui.tui.screens.migrate import MigrateScreen
-from numatui.tui.state import state_of
+from numatui.tui.state.state import state_of
 from numatui.tui.widgets.footer import KeyFooter
 from numatui.tui.widgets.header import Header
 from numatui.tui.widgets.table import Column, Table

@@ -24,16 +24,16 @@ from backend.files.text import printable
 from backend.kernel import Kernel
 from backend.process.process import Process
 from numatui.process_tree import Branch
-from numatui.tui.cgroup_table import ORDERS, CgroupRow, cgroup_branches, cgroup_columns, lead_of
-from numatui.tui.filtering import quoted
-from numatui.tui.glyphs import glyphs
 from numatui.tui.keys import key
-from numatui.tui.paint import Paint, Piece
-from numatui.tui.reading import Snapshot, problem_of
-from numatui.tui.screens.cpuset_change import CpusetChangeScreen
+from numatui.tui.paint.cgroup_table import ORDERS, CgroupRow, cgroup_branches, cgroup_columns, lead_of
+from numatui.tui.paint.glyphs import glyphs
+from numatui.tui.paint.paint import Paint, Piece
+from numatui.tui.reading.reader import Snapshot, problem_of
+from numatui.tui.screens.dialogs.cpuset_change import CpusetChangeScreen
 from numatui.tui.screens.migrate import MigrateScreen
 from numatui.tui.screens.processes import ProcessesScreen
-from numatui.tui.state import state_of
+from numatui.tui.state.filtering import quoted
+from numatui.tui.state.state import state_of
 from numatui.tui.widgets.footer import KeyFooter
 from numatui.tui.widgets.header import Header
 from numatui.tui.widgets.table import Column, Table

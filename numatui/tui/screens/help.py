@@ -14,7 +14,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from numatui.tui.keys import key
-from numatui.tui.paint import Paint, Piece
+from numatui.tui.paint.paint import Paint, Piece
 
 _NAMES = {
     "escape": "Esc", "space": "Space",

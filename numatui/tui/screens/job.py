@@ -12,15 +12,15 @@ from textual.widgets import Static
 from backend.files.text import printable
 from backend.job.outcome import REASONS
 from numatui.format import duration, percent, size
-from numatui.tui import bars
-from numatui.tui.glyphs import Glyphs, glyphs
-from numatui.tui.jobs import Job, undo_command
 from numatui.tui.keys import key
-from numatui.tui.paint import Paint, Piece
-from numatui.tui.reading import Snapshot
-from numatui.tui.screens.question import Question
-from numatui.tui.state import state_of
-from numatui.tui.summary import before_after
+from numatui.tui.paint import bars
+from numatui.tui.paint.glyphs import Glyphs, glyphs
+from numatui.tui.paint.paint import Paint, Piece
+from numatui.tui.paint.summary import before_after
+from numatui.tui.reading.reader import Snapshot
+from numatui.tui.screens.dialogs.question import Question
+from numatui.tui.state.jobs import Job, undo_command
+from numatui.tui.state.state import state_of
 from numatui.tui.widgets.footer import KeyFooter
 from numatui.tui.widgets.header import Header
 

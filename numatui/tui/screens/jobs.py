@@ -9,13 +9,13 @@ from textual.app import ComposeResult
 from textual.screen import Screen
 
 from numatui.format import duration, percent, size
-from numatui.tui import bars
-from numatui.tui.glyphs import glyphs
-from numatui.tui.jobs import Job
 from numatui.tui.keys import key
-from numatui.tui.paint import Piece
+from numatui.tui.paint import bars
+from numatui.tui.paint.glyphs import glyphs
+from numatui.tui.paint.paint import Piece
 from numatui.tui.screens.job import JobScreen
-from numatui.tui.state import state_of
+from numatui.tui.state.jobs import Job
+from numatui.tui.state.state import state_of
 from numatui.tui.widgets.footer import KeyFooter
 from numatui.tui.widgets.header import Header
 from numatui.tui.widgets.table import Column, Table

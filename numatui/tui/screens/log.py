@@ -18,12 +18,12 @@ from backend.files.text import printable
 from backend.job.journal import state_dir
 from backend.job.past_jobs import PastJob, list_jobs
 from numatui.format import size
-from numatui.tui.actions import Action
 from numatui.tui.keys import key
-from numatui.tui.paint import Paint, Piece
+from numatui.tui.paint.paint import Paint, Piece
+from numatui.tui.screens.dialogs.question import Question
 from numatui.tui.screens.job import JobScreen
-from numatui.tui.screens.question import Question
-from numatui.tui.state import state_of
+from numatui.tui.state.actions import Action
+from numatui.tui.state.state import state_of
 from numatui.tui.widgets.footer import KeyFooter
 from numatui.tui.widgets.header import Header
 from numatui.tui.widgets.table import Column, Table

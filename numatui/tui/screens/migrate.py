@@ -22,16 +22,16 @@ from backend.plan.plan import Plan, Subject, make_plan, rule_of
 from backend.plan.prepare import PlacementReader, read_sharers
 from backend.process.process import Process, read_process
 from numatui.format import size
-from numatui.tui.glyphs import glyphs
-from numatui.tui.how import How
 from numatui.tui.keys import key
-from numatui.tui.paint import Paint
-from numatui.tui.presets import presets
-from numatui.tui.reading import Snapshot, problem_of
-from numatui.tui.screens.chooser import Chooser
-from numatui.tui.screens.question import Question
-from numatui.tui.state import state_of
-from numatui.tui.summary import command_line, proposal, run_nodes, summary
+from numatui.tui.paint.glyphs import glyphs
+from numatui.tui.paint.paint import Paint
+from numatui.tui.paint.summary import command_line, proposal, run_nodes, summary
+from numatui.tui.reading.reader import Snapshot, problem_of
+from numatui.tui.screens.dialogs.chooser import Chooser
+from numatui.tui.screens.dialogs.question import Question
+from numatui.tui.state.move_options import How
+from numatui.tui.state.presets import presets
+from numatui.tui.state.state import state_of
 from numatui.tui.widgets.footer import KeyFooter
 from numatui.tui.widgets.header import Header
 from numatui.tui.widgets.node_map import NodeMap, Side

@@ -16,14 +16,14 @@ from textual.widgets import Static
 from backend.machine.memory_tiers import read_tiers
 from backend.machine.psi import memory_pressure
 from backend.plan.rates import best_rates, load_rates, machine_of, rates_path
-from numatui.tui.glyphs import glyphs
 from numatui.tui.keys import key
-from numatui.tui.node_detail import machine_line, node_detail
-from numatui.tui.node_table import NodeRow, node_columns, node_rows
-from numatui.tui.paint import Paint
-from numatui.tui.reading import Snapshot, problem_of
+from numatui.tui.paint.glyphs import glyphs
+from numatui.tui.paint.node_detail import machine_line, node_detail
+from numatui.tui.paint.node_table import NodeRow, node_columns, node_rows
+from numatui.tui.paint.paint import Paint
+from numatui.tui.reading.reader import Snapshot, problem_of
 from numatui.tui.screens.processes import ProcessesScreen
-from numatui.tui.state import state_of
+from numatui.tui.state.state import state_of
 from numatui.tui.widgets.footer import KeyFooter
 from numatui.tui.widgets.header import Header
 from numatui.tui.widgets.matrix import Matrix

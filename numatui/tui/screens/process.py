@@ -19,16 +19,16 @@ from backend.placement.placement import Placement, Vma, read_placement, weighted
 from backend.placement.survey import REST_SHARE
 from backend.process.process import Process, Stat, read_process, read_threads
 from numatui.format import duration, percent, size
-from numatui.tui import bars
-from numatui.tui.cells import tail
-from numatui.tui.glyphs import Glyphs, glyphs
-from numatui.tui.history import history_lines
 from numatui.tui.keys import key
-from numatui.tui.paint import Paint, Piece
-from numatui.tui.reading import Snapshot, problem_of
-from numatui.tui.screens.chooser import Chooser
+from numatui.tui.paint import bars
+from numatui.tui.paint.cells import tail
+from numatui.tui.paint.glyphs import Glyphs, glyphs
+from numatui.tui.paint.paint import Paint, Piece
+from numatui.tui.reading.reader import Snapshot, problem_of
+from numatui.tui.screens.dialogs.chooser import Chooser
 from numatui.tui.screens.migrate import MigrateScreen
-from numatui.tui.state import state_of
+from numatui.tui.state.history import history_lines
+from numatui.tui.state.state import state_of
 from numatui.tui.widgets.footer import KeyFooter
 from numatui.tui.widgets.header import Header
 from numatui.tui.widgets.table import Column, Table

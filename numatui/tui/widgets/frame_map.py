@@ -14,10 +14,10 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from backend.emulator.study.frame_map import Cells
-from numatui.tui.frame_kinds import ROLES, letter
-from numatui.tui.glyphs import glyphs
 from numatui.tui.keys import key
-from numatui.tui.paint import Paint
+from numatui.tui.paint.frame_kinds import ROLES, letter
+from numatui.tui.paint.glyphs import glyphs
+from numatui.tui.paint.paint import Paint
 
 MARGIN = 10
 _ROW_OF = 8

@@ -7,10 +7,10 @@ from textual.widget import Widget
 
 from backend.files.text import printable
 from numatui.format import percent
-from numatui.tui.machine import playback, simulated_time
-from numatui.tui.paint import Paint, Piece
-from numatui.tui.reading import Snapshot
-from numatui.tui.state import state_of
+from numatui.tui.paint.paint import Paint, Piece
+from numatui.tui.reading.machine import playback, simulated_time
+from numatui.tui.reading.reader import Snapshot
+from numatui.tui.state.state import state_of
 
 
 class Header(Widget):

@@ -9,7 +9,7 @@ from textual.geometry import Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from numatui.tui.paint import Paint, Piece
+from numatui.tui.paint.paint import Paint, Piece
 
 Numbers = Mapping[tuple[int, int], float]
 _STEPS = 9

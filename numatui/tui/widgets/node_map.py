@@ -18,10 +18,10 @@ from backend.machine.topology import Node, Topology
 from backend.nodeset import NodeSet
 from backend.plan.plan import Plan
 from numatui.format import size
-from numatui.tui import arrows, bars
-from numatui.tui.glyphs import glyphs
 from numatui.tui.keys import key
-from numatui.tui.paint import Paint, Piece
+from numatui.tui.paint import arrows, bars
+from numatui.tui.paint.glyphs import glyphs
+from numatui.tui.paint.paint import Paint, Piece
 
 Side = Literal["from", "to"]
 

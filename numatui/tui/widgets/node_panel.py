@@ -12,10 +12,10 @@ from textual.strip import Strip
 
 from backend.machine.topology import Node, Topology
 from numatui.format import count, size
-from numatui.tui import bars
-from numatui.tui.glyphs import Glyphs, glyphs
-from numatui.tui.paint import Paint, Piece
-from numatui.tui.reading import Snapshot
+from numatui.tui.paint import bars
+from numatui.tui.paint.glyphs import Glyphs, glyphs
+from numatui.tui.paint.paint import Paint, Piece
+from numatui.tui.reading.reader import Snapshot
 
 HISTORY = 400
 

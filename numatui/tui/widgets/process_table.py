@@ -11,12 +11,12 @@ from textual.message import Message
 from backend.machine.topology import Topology
 from backend.placement.survey import Row
 from backend.process.process import Identity
-from numatui.tui.columns import DEFAULT, process_columns
-from numatui.tui.extent import Extent
-from numatui.tui.filtering import Filter
-from numatui.tui.groups import GROUPINGS, GroupRow
 from numatui.tui.keys import key
-from numatui.tui.listing import Listing
+from numatui.tui.paint.columns import DEFAULT, process_columns
+from numatui.tui.paint.extent import Extent
+from numatui.tui.state.filtering import Filter
+from numatui.tui.state.groups import GROUPINGS, GroupRow
+from numatui.tui.state.listing import Listing
 from numatui.tui.widgets.table import Column, Table
 
 _LONGEST_PID = 7
@@ -80,7 +80,7 @@ class ProcessTable(Table[Row]):
         self.arrange()
 
     def filter(self, text: str) -> None:
-        """Show only what this says (`numatui.tui.filtering`)."""
+        """Show only what this says (`numatui.tui.state.filtering`)."""
         if self.topology is not None:
             self.listing.filter = Filter.parse(text, self.topology)
             self.arrange()

@@ -14,9 +14,9 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from numatui.tui.glyphs import glyphs
 from numatui.tui.keys import key
-from numatui.tui.paint import Paint, Piece
+from numatui.tui.paint.glyphs import glyphs
+from numatui.tui.paint.paint import Paint, Piece
 
 R = TypeVar("R")
 Cell = str | Piece | list[Piece]

@@ -37,8 +37,8 @@ for _module in (
     "backend.job.migrate",
     "backend.placement.placement_walk",
     "backend.job.undo",
-    "numatui.cli.outcomes",
-    "numatui.cli.undo",
+    "numatui.cli.printing.outcomes",
+    "numatui.cli.move.undo",
 ):
     importlib.import_module(_module)
 """What commands import while they run: once here instead of in every child."""

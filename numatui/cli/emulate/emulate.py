@@ -1,0 +1,181 @@
+"""`numatui emulate FILE`: run a scenario on an emulated machine, without a screen."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from backend.errors import UsageError
+from numatui.cli.printing import output
+from numatui.cli.printing.emulate_tables import print_comparison, print_steps, print_trace
+from numatui.cli.shell import completing
+from numatui.cli.source import Choice
+
+
+def emulate(
+    context: typer.Context,
+    file: Annotated[
+        str | None,
+        typer.Argument(
+            help="A scenario: a YAML file, or a shipped scenario's name.", autocompletion=completing.scenarios
+        ),
+    ] = None,
+    from_live: Annotated[
+        bool,
+        typer.Option("--from-live", help="A copy of this machine instead: its nodes, processes, placement."),
+    ] = False,
+    from_: Annotated[
+        str | None, typer.Option("--from", metavar="PATH", help="A copy of a recorded machine instead.")
+    ] = None,
+    at: Annotated[
+        str,
+        typer.Option(
+            "--at", metavar="PLACE", help="Where in the recording of --from: a sample's number, a time, last."
+        ),
+    ] = "",
+    try_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--try",
+            metavar="STEP",
+            help="On the copy: a step as scenarios have it, 'migrate_pages: {task: PID, from: 0, to: 1}', 'offline: {node: 1}'; "
+            "several in their order.",
+        ),
+    ] = None,
+    write: Annotated[
+        str,
+        typer.Option(metavar="FILE", help="Write the copy as a scenario, for --demo FILE and all commands."),
+    ] = "",
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of every random choice, instead of the file's.")
+    ] = None,
+    compare: Annotated[
+        str,
+        typer.Option(
+            metavar="PROFILE,PROFILE", help="Run it on each of these kernels: the five benefits side by side."
+        ),
+    ] = "",
+    trace: Annotated[
+        str,
+        typer.Option(
+            metavar="PAGE",
+            help="Follow one page: TASK:REGION:PAGE, TASK:0xADDRESS or a frame number.",
+        ),
+    ] = "",
+    json: output.Json = False,
+    csv: output.Csv = False,
+) -> None:
+    """Run a scenario and report the outcome of every step, placements, counters and simulated times.
+
+    With --from-live or --from a copy of a machine is made, on which things can be tried first: what would move, how long that
+    takes, what becomes of throughput and free memory.
+
+    Example: numatui emulate scheduler-moves
+    """
+    if (file is not None) + from_live + (from_ is not None) != 1:
+        raise UsageError("one machine is emulated", "give a scenario, or --from-live, or --from PATH")
+    if file is None:
+        choice = context.find_object(Choice)
+        if choice is not None and choice.which is not None:
+            raise UsageError(
+                f"emulate makes a machine of its own, --{choice.which} names another",
+                "leave it out; --from PATH --at PLACE copies a recorded one",
+            )
+        if compare or trace:
+            raise UsageError(
+                "--compare and --trace are for scenarios", "write the copy to a file first: --write"
+            )
+        from numatui.cli.emulate.what_if import kernel_to_copy, what_if
+
+        what_if(kernel_to_copy(from_live, from_, at), try_ or [], write, seed, json, csv)
+        return
+    if try_ or write or at:
+        raise UsageError("--try, --write and --at are for copies", "write steps into the scenario instead")
+    from backend.emulator.scenario.run import run_scenario
+    from backend.emulator.scenarios import load
+
+    if compare:
+        if trace or seed is not None:
+            raise UsageError("--compare runs the scenario as it is", "leave --trace and --seed out")
+        _compare(file, compare, json, csv)
+        return
+    report = run_scenario(load(file), seed=seed, trace=trace)
+    if json:
+        output.print_json("emulate", report)
+        return
+    if csv:
+        output.print_csv_of(report["trace"] if trace else report["steps"])
+        return
+    if trace:
+        print_trace(report["trace"])
+        return
+    _print(report)
+
+
+def _compare(file: str, names: str, json: bool, csv: bool) -> None:
+    from backend.emulator.profile import PROFILES
+    from backend.emulator.scenarios import load
+    from backend.emulator.study.compare import compare
+
+    profiles = [name.strip() for name in names.split(",") if name.strip()]
+    for name in profiles:
+        if name not in PROFILES:
+            raise UsageError(f"there is no profile '{name}'", f"choose from {', '.join(PROFILES)}")
+    if not profiles:
+        raise UsageError("--compare names no profile", f"choose from {', '.join(PROFILES)}")
+    report = compare(lambda profile: load(file, profile), list(dict.fromkeys(profiles)))
+    if json:
+        output.print_json("compare", report)
+        return
+    if csv:
+        output.print_csv_of([{"profile": name, **figures} for name, figures in report["profiles"].items()])
+        return
+    print_comparison(report["profiles"])
+
+
+def _print(report: dict[str, Any]) -> None:
+    print_steps(report["steps"])
+    nodes = [str(node["id"]) for node in report["nodes"]]
+    cells: list[list[str]] = []
+    for name, task in report["tasks"].items():
+        cells += [
+            [
+                name,
+                str(task["pid"]),
+                vma["name"],
+                vma["policy"],
+                *[str(vma["nodes"].get(node, ".")) for node in nodes],
+                str(vma["swap"] or "."),
+            ]
+            for vma in task["vmas"]
+        ]
+    output.print_table(
+        [
+            "TASK",
+            ">PID",
+            "REGION",
+            "POLICY",
+            *[f">N{node}" for node in nodes],
+            ">SWAP",
+        ],
+        cells,
+    )
+    if report["files"]:
+        output.print_table(
+            ["FILE", "TYPE", ">PAGES", *[f">N{node}" for node in nodes], ">DIRTY"],
+            [
+                [
+                    file["path"], file["type"], str(file["pages"]),
+                    *[str(file["nodes"].get(node, ".")) for node in nodes], str(file["dirty"] or "."),
+                ]
+                for file in report["files"]
+            ],
+        )  # fmt: skip
+    counters = {name: value for name, value in report["counters"].items() if value}
+    print(
+        f"after {output.duration(report['seconds'])}: "
+        + ", ".join(f"{name} {value}" for name, value in counters.items())
+    )
+    if report["damaged_pages"]:
+        print(f"{report['damaged_pages']} pages do not have what was last written to them")

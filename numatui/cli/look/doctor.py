@@ -1,0 +1,65 @@
+"""`numatui doctor`: what this kernel and this user can do, and how to fix what they cannot."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import textwrap
+from typing import TYPE_CHECKING
+
+import typer
+
+from numatui.cli.printing import output
+from numatui.cli.source import kernel_of
+
+if TYPE_CHECKING:
+    from backend.doctor.check import Check
+
+
+def doctor(context: typer.Context, json: output.Json = False, csv: output.Csv = False) -> None:
+    """Check kernel, permissions and features, and say how to fix what is missing.
+
+    Example: numatui doctor
+    """
+    from backend.doctor import examine
+
+    kernel = kernel_of(context)
+    checks = examine(kernel)
+    documents = [
+        {"name": c.name, "state": c.state, "text": output.exact(c.text), "fix": output.exact(c.fix)}
+        for c in checks
+    ]
+    if json:
+        output.print_json(
+            "doctor", {"source": kernel.source, "host": output.exact(kernel.name), "checks": documents}
+        )
+    elif csv:
+        output.print_csv_of(documents)
+    elif sys.stdout.isatty():
+        _print_wrapped(checks, shutil.get_terminal_size().columns)
+    else:
+        output.print_table(
+            ["", "CHECK", "MEANING"],
+            [
+                [check.state, check.name, check.text + (f"; {check.fix}" if check.fix else "")]
+                for check in checks
+            ],
+        )
+    if any(check.state == "problem" for check in checks):
+        raise typer.Exit(5)
+
+
+def _print_wrapped(checks: list[Check], width: int) -> None:
+    """No line longer than the terminal is wide; what to do begins on a line of its own, after an arrow."""
+    states = max(len(check.state) for check in checks)
+    names = max(len(check.name) for check in checks)
+    for check in checks:
+        start = f"{check.state:{states}}  {check.name:{names}}  "
+        indent = " " * len(start)
+        for first, text in ((start, check.text), (f"{indent}→ ", check.fix)):
+            lines = textwrap.wrap(
+                output.printable(text, 4096), max(20, width - len(first)), break_on_hyphens=False
+            )
+            for line in lines:
+                sys.stdout.write(first + line + "\n")
+                first = " " * len(first)

@@ -1,0 +1,130 @@
+"""`numatui jobs`: what was moved, from the journals."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from backend.errors import UsageError
+from backend.kernel import Kernel
+from numatui.cli.printing import output
+from numatui.cli.printing.progress import cancelled_by_signals
+from numatui.cli.printing.watching import ticks
+from numatui.cli.source import live_kernel_of
+
+_POLL = 300_000_000
+if TYPE_CHECKING:
+    from backend.job.past_jobs import PastJob
+
+
+def jobs(
+    context: typer.Context,
+    follow: Annotated[
+        bool,
+        typer.Option(
+            "--follow",
+            help="What is under way, and from then on whatever begins, goes on or ends, a line each; Ctrl-C ends it.",
+        ),
+    ] = False,
+    json: output.Json = False,
+    csv: output.Csv = False,
+) -> None:
+    """List migrations, the newest first: who was moved, how it ended, what can be taken back.
+
+    Example: numatui jobs
+    """
+    from backend.job.journal import state_dir
+    from backend.job.past_jobs import list_jobs
+
+    kernel = live_kernel_of(context, "jobs")
+    if follow:
+        if csv:
+            raise UsageError(
+                "--follow and --csv exclude each other", "--follow --json prints a document a line"
+            )
+        _follow(kernel, state_dir(), json)
+        return
+    found, problems = list_jobs(state_dir())
+    if json:
+        output.print_json("jobs", {"jobs": [_document(one) for one in found], "problems": problems})
+        return
+    if csv:
+        columns = ["job", "at", "pid", "command", "from_to", "moved", "state"]
+        output.print_csv(
+            columns,
+            [
+                [
+                    one.job,
+                    round(one.at),
+                    one.identity.pid,
+                    one.command,
+                    _arrows(one),
+                    one.moved,
+                    state_of(one),
+                ]
+                for one in found
+            ],
+        )
+    elif found:
+        rows = [
+            [one.job, time.strftime("%Y-%m-%d %H:%M", time.localtime(one.at)), str(one.identity.pid),
+             output.printable(one.command, 60), _arrows(one), output.size(one.moved), state_of(one)]
+            for one in found
+        ]  # fmt: skip
+        output.print_table(["JOB", "WHEN", ">PID", "COMMAND", "MOVES", ">MOVED", "STATE"], rows, flexible=3)
+    else:
+        print("no jobs yet")
+    for one in problems:
+        output.note(one)
+
+
+def _follow(kernel: Kernel, folder: Path, json: bool) -> None:
+    """Journals are read again when they have changed."""
+    from backend.job.past_jobs import Known, changed_jobs
+
+    known: Known = {}
+    first = True
+    with cancelled_by_signals() as cancel:
+        for _ in ticks(kernel, _POLL, 0, cancel):
+            for job in changed_jobs(folder, known):
+                if first and job.state != "running":
+                    continue
+                if json:
+                    output.print_json("job", _document(job), line=True)
+                else:
+                    print(
+                        f"{time.strftime('%H:%M:%S')}  {job.job}  {job.identity.pid} {output.printable(job.command, 40)}  "
+                        f"{_arrows(job)}  {output.size(job.moved)}  {state_of(job)}"
+                    )
+            first = False
+
+
+def state_of(job: PastJob) -> str:
+    """How it ended, for people."""
+    if job.undone_by:
+        return "undone"
+    return f"{job.state}, an undo" if job.undoes else job.state
+
+
+def _arrows(job: PastJob) -> str:
+    return " ".join(f"{move.source}→{move.target}" for move in job.moves)
+
+
+def _document(job: PastJob) -> dict[str, Any]:
+    return {
+        "job": job.job,
+        "at": job.at,
+        "pid": job.identity.pid,
+        "start_time": job.identity.start_time,
+        "command": job.command,
+        "method": job.method,
+        "moves": [{"from": move.source, "to": move.target} for move in job.moves],
+        "state": job.state,
+        "moved": job.moved,
+        "error": job.error or None,
+        "undoes": job.undoes or None,
+        "undone_by": job.undone_by or None,
+    }

@@ -1,0 +1,254 @@
+"""`numatui ps`: processes with their pages per node."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated, Any
+
+import typer
+
+from backend.errors import NotFound, UsageError
+from backend.kernel import Kernel
+from backend.machine.topology import Topology, read_topology
+from backend.placement.locate import NEVER
+from backend.placement.survey import Row, Surveyor
+from backend.process.process import Process
+from numatui.cli.printing import output
+from numatui.cli.printing.progress import cancelled_by_signals
+from numatui.cli.printing.watching import Count, Watch, begin_block, interval_of, ticks
+from numatui.cli.shell import completing
+from numatui.cli.source import kernel_of
+from numatui.format import parse_size
+from numatui.process_tree import as_tree
+
+SORTS = ("pid", "rss", "local", "user", "command", "node")
+
+
+def ps(
+    context: typer.Context,
+    pattern: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Pids, or parts of names or commands (any of them).", autocompletion=completing.pids
+        ),
+    ] = None,
+    sort: Annotated[
+        str,
+        typer.Option(
+            help="pid, rss, local, user, command, node, or N and a node's number.",
+            autocompletion=completing.one_of(*SORTS),
+        ),
+    ] = "rss",
+    user: Annotated[
+        str | None, typer.Option(help="Only this user's (name or uid).", autocompletion=completing.users)
+    ] = None,
+    minimum: Annotated[
+        str, typer.Option("--min", help="Only with at least this much memory (100M, 2G).")
+    ] = "0",
+    tree: Annotated[bool, typer.Option("--tree", help="Children below their parents.")] = False,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Read numa_maps of large processes too, which holds them up.")
+    ] = False,
+    watch: Watch = None,
+    count: Count = None,
+    json: output.Json = False,
+    csv: output.Csv = False,
+) -> None:
+    """List processes with their memory per node.
+
+    Example: numatui ps --sort local postgres
+    """
+    interval = interval_of(watch, count)
+    kernel = kernel_of(context)
+    surveyor = Surveyor(kernel, read_topology(kernel), large=NEVER if exact else None)
+    least = parse_size(minimum)
+
+    def read(first: bool) -> list[Row]:
+        seen: set[str] = set()
+
+        def wanted(process: Process) -> bool:
+            seen.update((process.user, str(process.uid)))
+            return matches(process, pattern or [], user)
+
+        rows = surveyor.read(wanted)
+        if first and user is not None and user not in seen:
+            raise NotFound(f"no process belongs to the user '{user}'", "numatui ps lists those there are")
+        rows = _sorted([row for row in rows if row.resident >= least], sort, surveyor.topology.ids)
+        if first and pattern and not rows:
+            raise NotFound(
+                f"no process matches {' '.join(pattern)}", "numatui ps without a pattern lists all"
+            )
+        return rows
+
+    if interval is None:
+        _show(kernel, surveyor.topology, read(True), tree, json, csv)
+        return
+    with cancelled_by_signals() as cancel:
+        first = True
+        for at in ticks(kernel, interval, count, cancel):
+            surveyor.topology = read_topology(kernel)
+            _show(kernel, surveyor.topology, read(first), tree, json, csv, at)
+            first = False
+
+
+def _show(
+    kernel: Kernel,
+    topology: Topology,
+    rows: list[Row],
+    tree: bool,
+    json: bool,
+    csv: bool,
+    at: float | None = None,
+) -> None:
+    """`at`: seconds since the first of several."""
+    ids = list(topology.memory_ids | topology.ids)
+    depth: dict[int, int] = {}
+    if tree:
+        branches = as_tree(rows, lambda row: row.process.pid, lambda row: row.process.ppid)
+        rows = [branch.row for branch in branches]
+        depth = {branch.row.process.pid: branch.depth for branch in branches}
+    if json:
+        output.print_json(
+            "ps",
+            {
+                "source": kernel.source, "host": output.exact(kernel.name), "page_size": kernel.page_size, "nodes": ids,
+                "processes": [_document(row) for row in rows], **({} if at is None else {"at": at}),
+            },
+            line=at is not None,
+        )  # fmt: skip
+    elif csv:
+        output.print_csv(
+            [*([] if at is None else ["at"]), "pid", "user", "command", "cpu", "node", "rss", "local", "policy", "cpuset", "way", "age_seconds",
+             *[f"node{n}" for n in ids], *[f"error{n}" for n in ids]],
+            [
+                [*([] if at is None else [round(at, 3)]), row.process.pid, row.process.user, row.process.command, row.process.cpu, row.node, row.resident,
+                 "" if row.local is None else round(row.local, 4), row.policy, row.process.cpuset,
+                 row.way, round(row.age / 1e9, 3),
+                 *[row.by_node.get(n, 0) if row.by_node is not None else "" for n in ids],
+                 *[row.error.get(n, 0) if row.by_node is not None else "" for n in ids]]
+                for row in rows
+            ],
+            heading=not at,
+        )  # fmt: skip
+    else:
+        if at is not None:
+            begin_block(at)
+        _print(rows, ids, depth)
+        for text in [] if at is not None else notes(rows, kernel.credentials()[1]):
+            output.note(text)
+
+
+def matches(process: Process, patterns: list[str], user: str | None) -> bool:
+    """Whether it is this user's, and has one of these pids or parts of names. This command itself has to be named by its pid."""
+    if user is not None and user not in (process.user, str(process.uid)):
+        return False
+    return not patterns or any(
+        str(process.pid) == one
+        if one.isdigit()
+        else process.pid != os.getpid()
+        and (one.lower() in process.comm.lower() or one.lower() in process.command.lower())
+        for one in patterns
+    )
+
+
+def _sorted(rows: list[Row], by: str, ids: Any) -> list[Row]:
+    if by[:1] in "Nn" and by[1:].isdigit():
+        node = int(by[1:])
+        if node not in ids:
+            raise NotFound(f"there is no node {node}", f"the nodes here are {ids}")
+        return sorted(rows, key=lambda row: -(row.by_node or {}).get(node, 0))
+    if by not in SORTS:
+        raise UsageError(f"cannot sort by '{by}'", f"choose one of {', '.join(SORTS)} or N0, N1, …")
+    if by == "rss":
+        return sorted(rows, key=lambda row: -row.resident)
+    if by == "local":
+        return sorted(rows, key=lambda row: 2.0 if row.local is None else row.local)
+    if by == "user":
+        return sorted(rows, key=lambda row: row.process.user)
+    if by == "command":
+        return sorted(rows, key=lambda row: row.process.command)
+    if by == "node":
+        return sorted(rows, key=lambda row: -1 if row.node is None else row.node)
+    return rows
+
+
+def _document(row: Row) -> dict[str, Any]:
+    process = row.process
+    return {
+        "pid": process.pid,
+        "start_time": process.identity.start_time,
+        "ppid": process.ppid,
+        "uid": process.uid,
+        "user": output.exact(process.user),
+        "comm": output.exact(process.comm),
+        "command": output.exact(process.command),
+        "state": process.state,
+        "threads": process.threads,
+        "cpu": process.cpu,
+        "node": row.node,
+        "rss": row.resident,
+        "swap": process.swap,
+        "nodes": None if row.by_node is None else {str(node): amount for node, amount in row.by_node.items()},
+        "error": {str(node): amount for node, amount in row.error.items()},
+        "hidden": row.hidden,
+        "way": row.way,
+        "age_seconds": round(row.age / 1e9, 3),
+        "runs_on": {str(node): round(share, 4) for node, share in row.runs_on.items()},
+        "threads_left_out": row.threads_left_out,
+        "local": None if row.local is None else round(row.local, 4),
+        "policy": output.exact(row.policy),
+        "cpuset": output.exact(process.cpuset),
+    }
+
+
+def _print(rows: list[Row], ids: list[int], depth: dict[int, int]) -> None:
+    columns: list[str] = [
+        ">PID", "USER", "COMMAND", ">CPU@N", ">RSS", ">LOCAL",
+        *[f">N{node}" for node in ids], "POLICY", "CPUSET",
+    ]  # fmt: skip
+    cells: list[list[str]] = []
+    for row in rows:
+        process = row.process
+        amounts = (
+            ["?"] * len(ids)
+            if row.by_node is None
+            else [_about(row, output.size(row.by_node.get(node, 0))) for node in ids]
+        )
+        cells.append([
+            str(process.pid), process.user, "  " * depth.get(process.pid, 0) + output.printable(process.command, 80),
+            f"{process.cpu}@{'?' if row.node is None else row.node}", output.size(row.resident),
+            _about(row, output.percent(row.local)), *amounts, row.policy, process.cpuset,
+        ])  # fmt: skip
+    output.print_table(columns, cells, flexible=2)
+
+
+def notes(rows: list[Row], all_seen: bool) -> list[str]:
+    """What has to be said of the numbers: that some are estimates, old, missing. `all_seen`: the caller may see every process."""
+    out: list[str] = []
+    sampled = [row for row in rows if row.sampled and row.by_node]
+    if sampled:
+        worst = max(max(row.error.values(), default=0) / max(1, row.resident) for row in sampled)
+        out.append(
+            f"~ = estimated from some pages, each within {max(0.1, worst * 100):.1f} % of the process's memory 95 times of 100"
+            " (--json has the errors; root sees all pages; --exact counts them, and holds the process up)"
+        )
+    if any(row.hidden for row in sampled):
+        out.append("NUMA balancing hides pages: the errors of the estimates allow for them")
+    if any(row.by_node is None and row.way == "sampled" for row in rows):
+        out.append("? = NUMA balancing hides all pages that were looked at: --exact counts them")
+    if any(row.by_node is None and row.way != "sampled" for row in rows):
+        others = "" if all_seen else "other users' processes: run as root to see their placement; or "
+        out.append(
+            f"? = {others}the kernel tells nothing of them: a sandbox keeps others out, or they have just ended"
+        )
+    if any(row.way in ("pagemap", "sampled") and row.policy == "?" for row in rows):
+        out.append(
+            "the policies of large processes are not read (--exact or numatui show --exact tells them)"
+        )
+    if capped := sum(row.threads_left_out > 0 for row in rows):
+        out.append(f"{capped} with many threads: where they run is told by some of them")
+    return out
+
+
+def _about(row: Row, text: str) -> str:
+    return f"~{text}" if row.sampled and row.by_node else text

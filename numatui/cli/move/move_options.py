@@ -1,0 +1,69 @@
+"""The options that commands that move pages share."""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from backend.errors import UsageError
+from backend.kernel import Kernel
+from numatui.cli.move.plan import check_method
+from numatui.cli.shell import completing
+from numatui.format import parse_duration, parse_size
+
+if TYPE_CHECKING:
+    from backend.job.options import Options
+
+MethodName = Annotated[
+    str,
+    typer.Option(
+        "--method",
+        help="auto, move_pages or migrate_pages.",
+        autocompletion=completing.one_of("auto", "move_pages", "migrate_pages"),
+    ),
+]
+Budget = Annotated[
+    str, typer.Option(help="The longest that one call should take (20ms): a cancel waits that long.")
+]
+Workers = Annotated[
+    str, typer.Option(help="Threads that move side by side: a number, or auto: as many as bring something.")
+]
+MaxRate = Annotated[
+    str, typer.Option("--max-rate", help="At most this much a second (2GiB) over all processes; 0: no limit.")
+]
+All = Annotated[bool, typer.Option("--all", help="Also pages that other processes map (CAP_SYS_NICE).")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+_MOST_WORKERS = 64
+
+
+def options_of(
+    kernel: Kernel, stack: ExitStack, method: str, budget: str, workers: str, max_rate: str, move_all: bool
+) -> Options:
+    """The options as the engine wants them. A demo's journal goes to a folder that `stack` removes. Raises UsageError."""
+    from backend.job.options import Options
+    from backend.job.rate_limit import RateLimit
+
+    folder = None
+    if kernel.source == "demo":
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="numatui-demo-"))) / "jobs"
+    return Options(
+        method=check_method(method),
+        budget=parse_duration(budget),
+        workers=parse_workers(workers),
+        limit=RateLimit(kernel, parse_size(max_rate.removesuffix("/s"))),
+        move_all=move_all,
+        journal_dir=folder,
+    )
+
+
+def parse_workers(text: str) -> int | None:
+    """A number of threads; None for `auto`. Raises UsageError."""
+    if text == "auto":
+        return None
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= _MOST_WORKERS):
+        raise UsageError(f"'{text}' is not a number of workers", f"write auto, or 1 to {_MOST_WORKERS}")
+    return int(text)

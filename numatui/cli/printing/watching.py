@@ -1,0 +1,62 @@
+"""`--watch`: a command's output again and again, as mpstat prints it; `--follow` likewise for what happens."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Annotated
+
+import typer
+
+from backend.errors import UsageError
+from backend.kernel import Kernel
+from numatui.cli.printing.waiting import wait
+from numatui.format import parse_duration
+
+Watch = Annotated[
+    str | None,
+    typer.Option(
+        metavar="INTERVAL",
+        help="Again and again, every so many seconds (1, 500ms); Ctrl-C ends it. With --json one document a line.",
+    ),
+]
+Count = Annotated[int | None, typer.Option(min=1, help="With --watch: end after so many.")]
+_SHORTEST = 10_000_000
+
+
+def interval_of(watch: str | None, count: int | None) -> int | None:
+    """Nanoseconds between two readings; None where there is one only. Raises UsageError."""
+    if watch is None:
+        if count is not None:
+            raise UsageError("--count is for --watch", "leave it out, or give --watch INTERVAL")
+        return None
+    plain = watch.replace(".", "", 1).isdigit()
+    nanoseconds = parse_duration(watch + "s" if plain else watch)
+    if nanoseconds < _SHORTEST:
+        raise UsageError(f"'{watch}' is too short", "at least 10ms")
+    return nanoseconds
+
+
+def ticks(kernel: Kernel, interval: int, count: int | None, cancel: threading.Event) -> Iterator[float]:
+    """The seconds of the kernel's clock since the first, each time that something is due; what was printed is sent off. Ends
+    after `count` (None: never), when `cancel` is set, and where time ends (a recording)."""
+    began = kernel.clock()
+    number = 0
+    while True:
+        yield (kernel.clock() - began) / 1e9
+        sys.stdout.flush()
+        number += 1
+        due = began + number * interval
+        if number == count or not wait(kernel, max(1, due - kernel.clock()), cancel):
+            return
+
+
+def begin_block(at: float) -> None:
+    """Before each table: on a terminal in place of the one before, elsewhere below a line with the time."""
+    if sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb":
+        sys.stdout.write("\x1b[H\x1b[J")
+    elif at:
+        sys.stdout.write("\n")
+    sys.stdout.write(f"at {at:.1f} s\n")

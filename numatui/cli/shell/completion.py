@@ -1,0 +1,27 @@
+"""`numatui completion SHELL`: the script that makes Tab complete commands, options, pids, node sets and names."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from backend.errors import UsageError
+from numatui.cli.shell.completing import one_of
+
+SHELLS = ("bash", "zsh", "fish")
+
+
+def completion(
+    shell: Annotated[str, typer.Argument(help=f"{', '.join(SHELLS)}.", autocompletion=one_of(*SHELLS))],
+) -> None:
+    """Print the completion script of a shell. Bash: eval "$(numatui completion bash)" in ~/.bashrc; zsh: the same in ~/.zshrc
+    after compinit; fish: numatui completion fish > ~/.config/fish/completions/numatui.fish.
+
+    Example: numatui completion bash
+    """
+    from typer._completion_shared import get_completion_script
+
+    if shell not in SHELLS:
+        raise UsageError(f"there is no completion for '{shell}'", f"choose one of {', '.join(SHELLS)}")
+    print(get_completion_script(prog_name="numatui", complete_var="_NUMATUI_COMPLETE", shell=shell))

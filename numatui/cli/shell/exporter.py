@@ -1,0 +1,63 @@
+"""`numatui exporter`: metrics for Prometheus over HTTP."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from backend.errors import NotSupported, NumatuiError, UsageError
+from numatui.cli.printing import output
+from numatui.cli.printing.progress import cancelled_by_signals
+from numatui.cli.source import kernel_of
+from numatui.format import parse_duration
+
+
+def exporter(
+    context: typer.Context,
+    listen: Annotated[
+        str, typer.Option(metavar="ADDRESS:PORT", help="Where it answers; port 0 takes any.")
+    ] = "127.0.0.1:9737",
+    processes: Annotated[int, typer.Option(min=0, max=1000, help="The largest so many.")] = 10,
+    cgroups: Annotated[int, typer.Option(min=0, max=10_000, help="The largest so many.")] = 50,
+    least: Annotated[
+        str,
+        typer.Option("--least", help="The kernel is read at most once in this time, however often one asks."),
+    ] = "5s",
+) -> None:
+    """Serve metrics for Prometheus: memory and allocations of nodes, migrations, the largest processes and cgroups.
+
+    Example: numatui exporter --listen 127.0.0.1:9737
+    """
+    try:
+        from prometheus_client import CollectorRegistry, start_http_server
+
+        from numatui.exporter.collector import NumatuiCollector
+    except ImportError:
+        raise NotSupported(
+            "the exporter needs prometheus_client, which is not installed", "pip install 'numatui[exporter]'"
+        ) from None
+    address, port = _address(listen)
+    kernel = kernel_of(context)
+    registry = CollectorRegistry()
+    registry.register(NumatuiCollector(kernel, processes, cgroups, parse_duration(least) / 1e9))
+    with cancelled_by_signals() as cancel:
+        try:
+            server, thread = start_http_server(port, address, registry)
+        except OSError as exc:
+            raise NumatuiError(
+                f"nothing can be served on {output.printable(listen, 80)} ({exc.strerror or exc})",
+                "choose another address with --listen",
+            ) from None
+        print(f"serving metrics on http://{address}:{server.server_port}/metrics", flush=True)
+        cancel.wait()
+        server.shutdown()
+        thread.join()
+
+
+def _address(text: str) -> tuple[str, int]:
+    """`127.0.0.1:9737`, `[::1]:9737`, `:9737`. Raises UsageError."""
+    address, colon, port = text.rpartition(":")
+    if not colon or not port.isascii() or not port.isdigit() or int(port[:6]) > 65535:
+        raise UsageError(f"'{output.printable(text, 60)}' is not an address", "write it like 127.0.0.1:9737")
+    return address.strip("[]") or "0.0.0.0", int(port)

@@ -1,0 +1,22 @@
+"""`numatui keys`: the names of all keys of the terminal UI, by which config.yaml gives them others."""
+
+from __future__ import annotations
+
+from numatui.cli.printing import output
+
+
+def keys(json: output.Json = False, csv: output.Csv = False) -> None:
+    """List the keys of the terminal UI with the names by which `keys:` in config.yaml gives them others.
+
+    Example: numatui keys
+    """
+    from numatui.tui.keys import all_bindings
+
+    found = all_bindings()
+    documents = [{"name": name, "keys": keys, "does": does} for name, keys, does in found]
+    if json:
+        output.print_json("keys", {"keys": documents})
+    elif csv:
+        output.print_csv_of(documents)
+    else:
+        output.print_table(["NAME", "KEYS", "DOES"], [list(one) for one in found])

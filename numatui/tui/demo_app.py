@@ -1,0 +1,156 @@
+"""What the app can do besides where its machine is emulated: look into it, let it go on by a step, take another one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from textual import work
+from textual.app import SystemCommand
+from textual.screen import Screen
+
+from numatui.tui.keys import key
+from numatui.tui.reading.emulated import emulated
+from numatui.tui.reading.machine import simulated_time
+from numatui.tui.reading.reader import problem_of
+from numatui.tui.state.state import StatefulApp
+
+if TYPE_CHECKING:
+    from backend.emulator.scenario.copying import Copy
+    from numatui.tui.reading.frame_source import FrameSource
+
+STEP = 0.1
+"""Simulated seconds that a step takes."""
+_ACTIONS = ("scenarios", "step")
+
+
+class DemoApp(StatefulApp):
+    """`next_scenario`, `next_copy`: what to open instead when the app has ended; a scenario's name, or one of a machine that was
+    copied; empty to end for good. The screens are imported when they
+    are needed: they bring the emulator along."""
+
+    BINDINGS: ClassVar = [
+        key("z", "microscope", "Demo and its recordings: the microscope"),
+        key("ctrl+t", "tour", "Guided tour of the five benefits"),
+        key("ctrl+o", "scenarios", "Demo: another scenario; recording: another sample"),
+        key("e", "try_copy", "Try things on a copy of this machine"),
+        key("full_stop", "step", "Demo: a tenth of a second on; recording: a sample on"),
+    ]
+    next_scenario = ""
+    next_copy: Copy | None = None
+
+    @cached_property
+    def _has_frames(self) -> bool:
+        """Whether the microscope has something to look at."""
+        return self.kernel.source == "demo" or (self.kernel.source == "replay" and self._frames() is not None)
+
+    def _frames(self) -> FrameSource | None:
+        from numatui.tui.reading.frame_source import frame_source
+
+        return frame_source(self.kernel)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "microscope":
+            return self._has_frames
+        if action in _ACTIONS:
+            return emulated(self.kernel) is not None
+        return super().check_action(action, parameters)
+
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
+        yield from super().get_system_commands(screen)
+        yield SystemCommand(
+            "Try it on a copy",
+            "This machine as an emulated one, on which a migration can be tried first",
+            self.action_try_copy,
+        )
+        yield SystemCommand(
+            "Guided tour",
+            "The five benefits of direct migration, measured on emulated machines",
+            self.action_tour,
+        )
+        if self._has_frames:
+            yield SystemCommand(
+                "Microscope", "The frames of a node as a map; follow one page", self.action_microscope
+            )
+        if emulated(self.kernel) is not None:
+            yield SystemCommand(
+                "Scenarios",
+                "Another demo machine, or direct and swap migration compared",
+                self.action_scenarios,
+            )
+            yield SystemCommand("Step", "Let simulated time go on by a tenth of a second", self.action_step)
+
+    def _shows(self, kind: type[Screen[Any]]) -> bool:
+        return any(isinstance(screen, kind) for screen in self.screen_stack)
+
+    def action_microscope(self) -> None:
+        from numatui.tui.screens.study.microscope import MicroscopeScreen
+
+        source = self._frames()
+        if source is not None and not self._shows(MicroscopeScreen):
+            self.push_screen(MicroscopeScreen(source))
+
+    def action_tour(self) -> None:
+        from numatui.tui.screens.study.tour import TourScreen
+
+        if not self._shows(TourScreen):
+            self.push_screen(TourScreen())
+
+    def action_scenarios(self) -> None:
+        from numatui.tui.screens.study.scenarios import ScenariosScreen
+
+        if emulated(self.kernel) is not None and not self._shows(ScenariosScreen):
+            self.push_screen(ScenariosScreen(self.kernel.reference), self._chosen)
+
+    def _chosen(self, name: str | None) -> None:
+        """The app ends, so that nothing of one machine is left in the other; whoever runs it opens the next."""
+        if not name:
+            return
+        if any(not job.ended for job in self.jobs):
+            self.tell("A migration is running: let it end or cancel it (J) first.", severity="warning")
+            return
+        self.next_scenario = name
+        self.exit(0)
+
+    def action_try_copy(self) -> None:
+        """A copy of this machine in its place, on which everything can be tried; leaving it comes back here."""
+        if any(not job.ended for job in self.jobs):
+            self.tell("A migration is running: let it end or cancel it (J) first.", severity="warning")
+            return
+        self.tell("Copying the machine …")
+        self._make_copy()
+
+    @work(thread=True, group="copy", exclusive=True, exit_on_error=False)
+    def _make_copy(self) -> None:
+        from backend.emulator.scenario.copying import copy_of
+
+        try:
+            copy = copy_of(self.kernel)
+        except Exception as exc:
+            self.call_from_thread(self.tell, problem_of(exc), severity="error")
+            return
+        self.call_from_thread(self._open_copy, copy)
+
+    def _open_copy(self, copy: Copy) -> None:
+        self.next_copy = copy
+        self.exit(0)
+
+    def action_step(self) -> None:
+        clock = simulated_time(self.kernel)
+        if clock is None:
+            return
+        if clock.speed:
+            self.set_speed(0)
+        self._pass_time()
+
+    @work(thread=True, group="step", exit_on_error=False)
+    def _pass_time(self) -> None:
+        kernel = emulated(self.kernel)
+        if kernel is None:
+            return
+        try:
+            kernel.pause(int(STEP * 1e9))
+        except Exception as exc:
+            self.call_from_thread(self.tell, problem_of(exc), severity="error")
+        self.call_from_thread(self.read_now, True)

@@ -1,0 +1,85 @@
+"""Bars of text: where memory lies (stacked, one segment a node), how full something is, how it went over time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from numatui.tui.paint.glyphs import Glyphs
+from numatui.tui.paint.paint import Piece
+
+
+def shares(amounts: Mapping[int, int], width: int) -> list[tuple[int, int]]:
+    """(node, cells), ascending by node, together exactly `width` cells; a node with a hundredth or more of the total
+    gets at least one as long as there are enough. Empty where there is nothing.
+    """
+    total = sum(amounts.values())
+    if total <= 0 or width <= 0:
+        return []
+    shown = [node for node in sorted(amounts) if amounts[node] * 100 >= total]
+    if len(shown) > width:
+        shown = sorted(sorted(shown, key=lambda node: -amounts[node])[:width])
+    exact = {node: amounts[node] * width / sum(amounts[one] for one in shown) for node in shown}
+    cells = {node: max(1, int(exact[node])) for node in shown}
+    while (rest := width - sum(cells.values())) != 0:
+        step = 1 if rest > 0 else -1
+        able = [node for node in shown if step > 0 or cells[node] > 1]
+        cells[max(able, key=lambda node: (exact[node] - cells[node]) * step)] += step
+    return [(node, cells[node]) for node in shown]
+
+
+def placement(
+    by_node: Mapping[int, int] | None, here: int | None, width: int, glyphs: Glyphs, plain: bool = False
+) -> list[Piece]:
+    """The stacked bar: every segment begins with its node's number; a heavy line runs through the one where the
+    process runs. `plain`: a light line through the others too, for screens without colours.
+    """
+    if by_node is None:
+        return [("not allowed".ljust(width)[:width], "dim")]
+    parts = shares(by_node, width)
+    if not parts:
+        return [(" " * width, "")]
+    out: list[Piece] = []
+    for node, cells in parts:
+        label = str(node)
+        label = label if len(label) <= cells else label[-cells:]
+        fill = glyphs.here if node == here else glyphs.away if plain else " "
+        out.append((label + fill * (cells - len(label)), f"{'here' if node == here else 'node'}:{node}"))
+    return out
+
+
+def gauge(part: float, whole: float, width: int, glyphs: Glyphs, role: str) -> list[Piece]:
+    """How much of a whole is taken."""
+    share = min(1.0, max(0.0, part / whole)) if whole > 0 else 0.0
+    full = round(share * width)
+    if not full and share > 0:
+        full = 1
+    return [(glyphs.full * full, role), (glyphs.empty * (width - full), "dim")]
+
+
+def sparkline(values: Sequence[float], width: int, glyphs: Glyphs) -> str:
+    """The last `width` values, right-aligned: from zero, or where they differ little from below the lowest of them."""
+    shown = list(values)[-width:]
+    top, low = max(shown, default=0.0), min(shown, default=0.0)
+    steps = len(glyphs.levels) - 1
+    floor = max(0.0, low - (top - low) / 2) if top - low > top / 20 else 0.0
+    line = "".join(
+        glyphs.levels[max(1, round((value - floor) / (top - floor) * steps))]
+        if value > floor
+        else glyphs.levels[0]
+        for value in shown
+    )
+    return line.rjust(width)
+
+
+def length(pieces: Sequence[Piece]) -> int:
+    """Cells that pieces take, of which each character takes one."""
+    return sum(len(text) for text, _ in pieces)
+
+
+def fitted(pieces: Sequence[Piece], width: int) -> list[Piece]:
+    """Exactly `width` cells."""
+    out: list[Piece] = []
+    for text, role in pieces:
+        out.append((text[:width], role))
+        width -= len(out[-1][0])
+    return [*out, (" " * width, "")]

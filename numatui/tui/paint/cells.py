@@ -1,0 +1,87 @@
+"""What single cells of the process table say. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from backend.placement.survey import Row
+from backend.process.process import HERTZ
+from numatui.format import percent, size
+from numatui.tui.paint.paint import Piece
+from numatui.tui.state.groups import GroupRow
+
+FAR, MIXED = 0.5, 0.8
+"""A local share below the first is marked as far away, below the second as mixed."""
+COSTLY, DEARER = 1.6, 1.2
+"""The same for the cost of distance."""
+OLD = 10_000_000_000
+"""Numbers that are older, in nanoseconds, are dimmed."""
+
+
+def pid_cell(row: Row, _: int) -> Piece:
+    """A group has no pid: how many it has."""
+    return (f"({len(row.members)})", "dim") if isinstance(row, GroupRow) else (str(row.process.pid), "")
+
+
+def where(row: Row) -> str:
+    """`71@2`: the CPU it last ran on, and that CPU's node."""
+    return "" if row.process.cpu < 0 else f"{row.process.cpu}@{'?' if row.node is None else row.node}"
+
+
+def local_cell(row: Row, _: int) -> Piece:
+    """The local share; what is far away also has a `!`, what is estimated a `~`."""
+    share = row.local
+    if share is None:
+        return ("- ", "dim")
+    text = ("~" if row.sampled else "") + percent(share)
+    if row.age > OLD:
+        return (f"{text}{'!' if share < FAR else ' '}", "dim")
+    if share < FAR:
+        return (f"{text}!", "far")
+    return (f"{text} ", "warn" if share < MIXED else "")
+
+
+def cost_cell(value: float | None) -> Piece:
+    """How much farther its memory is than local memory: `1.8x`."""
+    if value is None:
+        return ("-", "dim")
+    return (f"{value:.1f}x", "far" if value >= COSTLY else "warn" if value >= DEARER else "")
+
+
+def node_cell(node: int) -> Callable[[Row, int], Piece]:
+    """What a process has on one node; bold where it runs, with a `~` where it is estimated, dim where it is old."""
+
+    def cell(row: Row, _: int) -> Piece:
+        if row.by_node is None:
+            return ("?", "dim")
+        amount = row.by_node.get(node, 0)
+        role = "dim" if not amount or row.age > OLD else f"ink:{node}" if row.node == node else ""
+        return (("~" if row.sampled and amount else "") + size(amount), role)
+
+    return cell
+
+
+def node_order(node: int) -> Callable[[Row], int | None]:
+    """Sorting by what lies on one node."""
+    return lambda row: None if row.by_node is None else row.by_node.get(node, 0)
+
+
+def load_cell(row: Row, _: int) -> Piece:
+    """Processor time since the last reading; 100 is one CPU."""
+    if row.load is None:
+        return ("-", "dim")
+    text = f"{row.load * 100:.1f}" if row.load < 10 else f"{row.load * 100:.0f}"
+    return (text, "" if row.load >= 0.0005 else "dim")
+
+
+def time_cell(row: Row, _: int) -> str:
+    """Processor time since it began: `1:02.30` minutes, or `12h03m`."""
+    minutes, ticks = divmod(row.process.ticks, 60 * HERTZ)
+    if minutes < 60:
+        return f"{minutes}:{ticks // HERTZ:02}.{ticks % HERTZ:02}"
+    return f"{minutes // 60}h{minutes % 60:02}m"
+
+
+def tail(text: str, width: int) -> str:
+    """The end of a path that is too long: the part that tells one from another."""
+    return text if len(text) <= width else "…" + text[-(width - 1) :]

@@ -1,0 +1,121 @@
+"""The columns of the process table, for a machine's nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+
+from backend.files.text import printable
+from backend.machine.access_cost import read_costs
+from backend.machine.topology import Topology
+from backend.placement.survey import Row
+from numatui.format import size
+from numatui.tui.paint import bars
+from numatui.tui.paint.cells import (
+    cost_cell,
+    load_cell,
+    local_cell,
+    node_cell,
+    node_order,
+    pid_cell,
+    tail,
+    time_cell,
+    where,
+)
+from numatui.tui.paint.glyphs import Glyphs
+from numatui.tui.paint.paint import Piece
+from numatui.tui.state.filtering import cost, far_bytes
+from numatui.tui.state.listing import Listing
+from numatui.tui.widgets.table import Column, pad
+
+CHOICES = {
+    "user": "user",
+    "state": "state: running, sleeping, waiting for a device (D), zombie",
+    "threads": "number of threads",
+    "cpu": "CPU it last ran on, and that CPU's node",
+    "load": "processor time since the last reading, in % of one CPU",
+    "time": "processor time since it began",
+    "rss": "resident memory",
+    "swap": "memory in swap",
+    "local": "share of its memory where it runs",
+    "cost": "how much farther its memory is than local memory",
+    "nodes": "memory on each node",
+    "placement": "where its memory lies, as a bar",
+    "policy": "memory policy",
+    "cpuset": "cpuset",
+    "cgroup": "cgroup that its memory is charged to",
+    "moved": "when numatui moved its memory, and from where to where",
+}
+"""The columns that can be chosen, in their order, with what they show. Mark, pid and command are always there."""
+DEFAULT = ("user", "cpu", "rss", "local", "nodes", "placement", "policy", "cpuset")
+_PINNED = ("mark", "pid", "command")
+
+
+def process_columns(
+    listing: Listing,
+    topology: Topology,
+    glyphs: Glyphs,
+    plain: bool,
+    chosen: Collection[str] = DEFAULT,
+) -> list[Column[Row]]:
+    """Those that are `chosen`, and that by which the table is sorted. The listing is looked into whenever a row is drawn.
+    `plain`: for screens without colours."""
+    costs = read_costs(topology)
+
+    def mark(row: Row, _: int) -> Piece:
+        return (glyphs.mark if listing.is_tagged(row) else " ", "tag")
+
+    def by_whom(row: Row) -> str | None:
+        return listing.moved.get(row.process.identity)
+
+    def command(row: Row, width: int) -> list[Piece]:
+        prefix = listing.prefix(row, glyphs)[:width]
+        name = pad(printable(row.process.command, width + 1), width - len(prefix), "left")
+        return [(prefix, "dim"), (name, "bold" if row.process.pid < 0 else "")]
+
+    def bar(row: Row, width: int) -> list[Piece]:
+        return bars.placement(row.by_node, row.node, width, glyphs, plain)
+
+    extent = listing.extent
+    pid_width, user_width, about = max(5, extent.pid), min(12, max(4, extent.user)), extent.sampled
+    cpu_width = max(5, len(f"{extent.cpu}@{max(topology.ids, default=0)}"))
+    columns: list[Column[Row]] = [
+        Column("mark", "", 1, mark),
+        Column("pid", "PID", pid_width, pid_cell, "right", order=lambda row: row.process.pid),
+        Column("user", "USER", user_width, lambda row, width: printable(row.process.user, width + 1), rank=4, order=lambda row: row.process.user),
+        Column("command", "COMMAND", 14, command, good=24, most=40 if listing.tree else 34, order=lambda row: row.process.command.casefold()),
+        Column("state", "S", 1, lambda row, _: row.process.state[:1], rank=8, order=lambda row: row.process.state),
+        Column("threads", "THR", 4, lambda row, _: str(row.process.threads), "right", rank=8, order=lambda row: row.process.threads, descending=True),
+        Column("cpu", "CPU@N", cpu_width, lambda row, _: where(row), "right", rank=2, order=lambda row: (-1 if row.node is None else row.node, row.process.cpu)),
+        Column("load", "CPU%", 5, load_cell, "right", rank=8, order=lambda row: row.load, descending=True),
+        Column("time", "TIME", 8, time_cell, "right", rank=9, order=lambda row: row.process.ticks, descending=True),
+        Column("rss", "RSS", 5, lambda row, _: size(row.resident), "right", rank=1, order=lambda row: row.resident, descending=True),
+        Column("swap", "SWAP", 5, lambda row, _: size(row.process.swap), "right", rank=8, order=lambda row: row.process.swap, descending=True),
+        Column("local", "LOCAL", 6 + about, local_cell, "right", rank=1, order=lambda row: row.local),
+        Column("cost", "COST", 5, lambda row, _: cost_cell(cost(row, costs)), "right", rank=8, order=lambda row: cost(row, costs), descending=True),
+        *[
+            Column(f"n{node}", f"N{node}", 5 + about, node_cell(node), "right", rank=5, order=node_order(node), descending=True)
+            for node in topology.memory_ids or topology.ids
+        ],
+        Column("placement", "PLACEMENT", 12, bar, rank=3, most=32, order=far_bytes, descending=True),
+        Column("policy", "POLICY", 10, lambda row, width: (printable(row.policy, width + 1), "dim" if row.policy == "default" else ""), rank=6, most=16, order=lambda row: row.policy),
+        Column("cpuset", "CPUSET", 10, lambda row, width: (tail(printable(row.process.cpuset, 512), width), "dim" if row.process.cpuset == "/" else ""), rank=7, most=60, order=lambda row: row.process.cpuset),
+        Column("cgroup", "CGROUP", 14, lambda row, width: (tail(printable(row.process.cgroup, 512), width), "dim" if row.process.cgroup == "/" else ""), rank=9, most=60, order=lambda row: row.process.cgroup),
+        Column("moved", "MOVED", 16, lambda row, width: printable(by_whom(row) or "", width + 1), rank=9, most=30, order=by_whom),
+    ]  # fmt: skip
+    wanted = {*_PINNED, *chosen}
+    return [
+        column if _choice(column.id) in wanted else _beside(column)
+        for column in columns
+        if _choice(column.id) in wanted or column.id == listing.sort
+    ]
+
+
+def _choice(column: str) -> str:
+    """A node's column is chosen with those of the others."""
+    return "nodes" if column[0] == "n" and column[1:].isdigit() else column
+
+
+def _beside(column: Column[Row]) -> Column[Row]:
+    """Not chosen, but the table is sorted by it."""
+    return replace(column, rank=1)

@@ -1,0 +1,49 @@
+"""Measurements of several runs side by side, with bars. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from backend.emulator.study.tour import FIGURES, Measured
+from backend.files.text import printable
+from numatui.format import duration
+from numatui.tui.paint import bars
+from numatui.tui.paint.glyphs import Glyphs
+from numatui.tui.paint.paint import Piece
+
+_NAME = 17
+_VALUE = 9
+
+
+def figures(runs: Sequence[Measured], names: Sequence[str], width: int, marks: Glyphs) -> list[Piece]:
+    """For each number a line a run, with a bar as long as its share of the largest."""
+    room = max(6, min(50, width - _NAME - _VALUE - 4))
+    pieces: list[Piece] = []
+    for name in names:
+        title, unit = FIGURES[name]
+        values = [float(run.numbers.get(name, 0)) for run in runs]
+        pieces.append((f"\n {title}\n", "bold"))
+        for run, value in zip(runs, values, strict=True):
+            told = duration(value) if unit == "seconds" else f"{value:,.0f}"
+            pieces += [
+                (f" {run.name:<{_NAME}}", _role(run)), (f"{told:>{_VALUE}}  ", "bold"),
+                *bars.gauge(value, max(values), room, marks, _role(run)), ("\n", ""),
+            ]  # fmt: skip
+    return pieces
+
+
+def layouts(runs: Sequence[Measured], width: int, marks: Glyphs, plain: bool) -> list[Piece]:
+    """Where the pages of each region lie after each run."""
+    room = max(10, min(50, width - _NAME - 4))
+    pieces: list[Piece] = [("\n where the pages are afterwards, by node\n", "bold")]
+    for region in runs[0].layout if runs else ():
+        pieces.append((f" {printable(region, 40)}\n", "dim"))
+        for run in runs:
+            pieces.append((f" {run.name:<{_NAME}}", _role(run)))
+            pieces += bars.placement(run.layout.get(region, {}), None, room, marks, plain)
+            pieces.append(("\n", ""))
+    return pieces
+
+
+def _role(run: Measured) -> str:
+    return {"direct-v8": "good", "swap-2.6.15": "far"}.get(run.name, "warn")

@@ -1,0 +1,51 @@
+"""How each kind of frame is shown: a letter and a colour of its own, and its name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from backend.emulator.study.frame_map import Kind
+from numatui.tui.paint.glyphs import UNICODE, Glyphs
+from numatui.tui.paint.paint import Piece
+
+LETTERS = {
+    Kind.FREE: ".", Kind.OTHER: "k", Kind.FILE: "f", Kind.ANON: "a", Kind.SHMEM: "s", Kind.POOL: "p", Kind.HUGE: "H",
+    Kind.DIRTY: "d", Kind.SWAP_CACHE: "S", Kind.WRITEBACK: "W", Kind.LOCKED: "L", Kind.KEPT_OUT: "X",
+}  # fmt: skip
+NAMES = {
+    Kind.FREE: "free", Kind.OTHER: "kernel", Kind.FILE: "file", Kind.ANON: "anon", Kind.SHMEM: "shared",
+    Kind.POOL: "free huge", Kind.HUGE: "huge", Kind.DIRTY: "dirty file", Kind.SWAP_CACHE: "swap cache",
+    Kind.WRITEBACK: "writeback", Kind.LOCKED: "locked", Kind.KEPT_OUT: "kept out",
+}  # fmt: skip
+ROLES = {
+    Kind.FREE: "dim", Kind.OTHER: "node:7", Kind.FILE: "node:2", Kind.ANON: "node:0", Kind.SHMEM: "ink:0", Kind.POOL: "ink:5",
+    Kind.HUGE: "node:5", Kind.DIRTY: "node:1", Kind.SWAP_CACHE: "node:3", Kind.WRITEBACK: "node:6", Kind.LOCKED: "node:4",
+    Kind.KEPT_OUT: "far",
+}  # fmt: skip
+"""Blocks in the theme's colours for nodes, which no node has here."""
+
+
+def letter(kind: int, glyphs: Glyphs) -> str:
+    """One cell wide."""
+    return "·" if kind == Kind.FREE and glyphs is UNICODE else LETTERS[Kind(kind)]
+
+
+def legend(counts: Sequence[int], width: int, glyphs: Glyphs) -> list[Piece]:
+    """What the letters mean, with how many frames of each there are; those that are always there, and those there are any of."""
+    always = (Kind.FREE, Kind.ANON, Kind.FILE, Kind.DIRTY, Kind.SWAP_CACHE, Kind.WRITEBACK, Kind.LOCKED)
+    pieces: list[Piece] = []
+    used = 0
+    for kind in Kind:
+        if not counts[kind] and kind not in always:
+            continue
+        count = f" {counts[kind]:,}"
+        need = 5 + len(NAMES[kind]) + len(count)
+        if used and used + need > width:
+            pieces.append(("\n", ""))
+            used = 0
+        pieces += [
+            (" ", ""), (letter(kind, glyphs), ROLES[kind]), (f" {NAMES[kind]}", "" if counts[kind] else "dim"),
+            (f"{count}  ", "bold" if counts[kind] else "dim"),
+        ]  # fmt: skip
+        used += need
+    return pieces

@@ -1,0 +1,144 @@
+"""A node as a row: what is in its memory, how busy it is, what is allocated and migrated. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from backend.machine.topology import Node, Topology, Watermarks
+from numatui.format import count, percent, size
+from numatui.tui.paint.glyphs import Glyphs
+from numatui.tui.paint.paint import Piece
+from numatui.tui.widgets.table import Column
+
+KINDS = (
+    ("anon", "anonymous memory", ("AnonPages",)),
+    ("file", "files", ("FilePages", "-Shmem")),
+    ("shmem", "shared memory and tmpfs", ("Shmem",)),
+    ("slab", "kernel objects", ("Slab",)),
+    ("huge", "hugetlb pages", ()),
+    ("kernel", "page tables, stacks of the kernel", ("PageTables", "KernelStack")),
+)
+"""What memory is used for: name, what that is, the kernel's numbers it is summed from (`-`: less that)."""
+NEAR = 1.5
+"""Free memory below so many times the low watermark is marked."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRow:
+    """`busy`: share of its CPUs' time; `rates`: pages a second by counter; `marks` in bytes; `tier`: None where not told."""
+
+    node: Node
+    busy: float | None
+    rates: dict[str, float]
+    marks: Watermarks
+    tier: int | None = None
+
+    @property
+    def short(self) -> bool:
+        """Whether free memory is so little that the kernel reclaims, or nearly."""
+        return self.node.has_memory and bool(self.marks.low) and self.node.free < self.marks.low * NEAR
+
+
+def kinds_of(node: Node) -> dict[str, int]:
+    """Bytes by what they are used for; `other` is what is not free and has no name, `free` the rest. Together its memory."""
+    out: dict[str, int] = {}
+    for name, _, keys in KINDS:
+        amount = sum(
+            -node.memory.get(key[1:], 0) if key.startswith("-") else node.memory.get(key, 0) for key in keys
+        )
+        if name == "huge":
+            amount = sum(pool.size * pool.total for pool in node.huge_pools)
+        if amount > 0:
+            out[name] = amount
+    free = node.free
+    rest = node.total - free - sum(out.values())
+    if rest > 0:
+        out["other"] = rest
+    out["free"] = free
+    return out
+
+
+def kinds_bar(node: Node, width: int, glyphs: Glyphs) -> list[Piece]:
+    """Stacked, each part begins with the first letter of what it is; free memory is empty."""
+    parts = kinds_of(node)
+    total = sum(parts.values())
+    if not total or width < 1:
+        return [(" " * width, "")]
+    out: list[Piece] = []
+    done = spent = 0
+    for name, amount in parts.items():
+        spent += amount
+        cells = round(spent / total * width) - done
+        done += cells
+        if cells <= 0:
+            continue
+        if name == "free":
+            out.append((glyphs.empty * cells, "dim"))
+        else:
+            out.append(((name[0] + " " * cells)[:cells], f"kind:{_ORDER[name]}"))
+    return out
+
+
+_ORDER = {name: number for number, (name, _, _) in enumerate(KINDS)} | {"other": len(KINDS)}
+
+
+def node_rows(
+    topology: Topology,
+    busy: dict[int, float],
+    rates: dict[int, dict[str, float]],
+    tiers: dict[int, int],
+    page_size: int,
+) -> list[NodeRow]:
+    """One for each node."""
+    out: list[NodeRow] = []
+    for node in topology.nodes:
+        marks = topology.watermarks.get(node.id, Watermarks())
+        scaled = Watermarks(marks.min * page_size, marks.low * page_size, marks.high * page_size)
+        out.append(NodeRow(node, busy.get(node.id), rates.get(node.id, {}), scaled, tiers.get(node.id)))
+    return out
+
+
+def node_columns(glyphs: Glyphs, rows: Sequence[NodeRow]) -> list[Column[NodeRow]]:
+    """Rates are pages a second: hit and miss as numastat has them (miss: allocated here, meant for another node), out: meant for
+    here, allocated elsewhere."""
+
+    def rate(name: str) -> Callable[[NodeRow, int], Piece]:
+        def cell(row: NodeRow, _: int) -> Piece:
+            value = row.rates.get(name)
+            return ("-" if value is None else count(value), "dim" if not value else "")
+
+        return cell
+
+    def used(row: NodeRow, width: int) -> list[Piece]:
+        if not row.node.has_memory:
+            return [("no memory".ljust(width)[:width], "dim")]
+        return kinds_bar(row.node, width, glyphs)
+
+    def free(row: NodeRow, _: int) -> Piece:
+        return (size(row.node.free) + ("!" if row.short else " "), "far" if row.short else "")
+
+    def load(row: NodeRow, _: int) -> Piece:
+        if not row.node.cpus:
+            return ("no CPU", "dim")
+        return (percent(row.busy), "warn" if (row.busy or 0) > 0.9 else "")
+
+    tiers = any(row.tier is not None for row in rows)
+    columns: list[Column[NodeRow]] = [
+        Column("node", "NODE", 4, lambda row, _: (str(row.node.id), f"ink:{row.node.id}"), "right"),
+        Column("memory", "MEMORY", 10, used, rank=1, most=48),
+        Column("total", "TOTAL", 5, lambda row, _: size(row.node.total), "right", rank=2),
+        Column("free", "FREE", 6, free, "right"),
+        Column("load", "CPU", 6, load, "right"),
+        Column("hit", "HIT/s", 6, rate("numa_hit"), "right", rank=3),
+        Column("miss", "MISS/s", 6, rate("numa_miss"), "right", rank=1),
+        Column("out", "OUT/s", 6, rate("numa_foreign"), "right", rank=1),
+        Column("other", "OTHER/s", 7, rate("other_node"), "right", rank=4),
+    ]
+    if tiers:
+        columns.append(
+            Column(
+                "tier", "TIER", 4, lambda row, _: "-" if row.tier is None else str(row.tier), "right", rank=4
+            )
+        )
+    return columns

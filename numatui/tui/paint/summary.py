@@ -1,0 +1,103 @@
+"""What the migrate screen proposes and says of a plan. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from backend.files.text import printable
+from backend.kernel import Kernel
+from backend.machine.topology import Topology
+from backend.nodeset import NodeSet
+from backend.placement.placement import sum_by_node
+from backend.plan.plan import Plan, Subject
+from backend.process.process import Process
+from numatui.format import BASIS, duration, size
+from numatui.shell import migrate_command
+from numatui.tui.paint import bars
+from numatui.tui.paint.glyphs import Glyphs
+from numatui.tui.paint.paint import Piece
+from numatui.tui.state.move_options import How
+
+
+def run_nodes(subjects: Sequence[Subject], topology: Topology) -> list[int]:
+    """The nodes that the processes run on, as far as that can be told."""
+    nodes = (topology.node_of_cpu.get(one.process.cpu) for one in subjects)
+    return [node for node in nodes if node is not None]
+
+
+def proposal(subjects: Sequence[Subject], topology: Topology) -> tuple[NodeSet, NodeSet]:
+    """(sources, targets) to begin with: from where memory is but nobody of the selection runs, to where they run. Without
+    targets when they run on different nodes: no one move of sets would bring each its own memory."""
+    running = NodeSet(run_nodes(subjects, topology))
+    targets = running & topology.memory_ids if len(running) == 1 else NodeSet()
+    amounts = sum_by_node(one.placement.bytes_by_node for one in subjects)
+    sources = NodeSet(node for node, amount in amounts.items() if amount) & topology.ids
+    return (sources - running if targets else sources), targets
+
+
+def summary(plan: Plan, width: int, glyphs: Glyphs, plain: bool) -> list[Piece]:
+    """Pages, bytes, time, each move, each warning with what to do about it, and where memory lies now and then."""
+    rate = f"{size(plan.rate)}/s, {BASIS[plan.rate_basis]}"
+    pieces: list[Piece] = [
+        (" Moves ", "dim"), (size(plan.bytes) if plan.bytes else "nothing", "bold"),
+        (f"  {plan.pages:,} pages", ""), (f"  in about {duration(plan.seconds)}" if plan.bytes else "", ""),
+        (f"  ({rate})" if plan.bytes else "", "dim"),
+        (f"  stall {duration(plan.stall)}" if plan.bytes else "", "warn" if plan.stall > 0.5 else "dim"), ("\n", ""),
+    ]  # fmt: skip
+    by_move: dict[tuple[int, int], int] = {(move.source, move.target): 0 for move in plan.moves}
+    for one in plan.processes:
+        for move in one.moves:
+            by_move[move.source, move.target] += move.bytes
+    for (source, target), amount in by_move.items():
+        pieces += [
+            (f" {source}{glyphs.arrow}{target}", f"ink:{source}"),
+            (f" {size(amount)}  ", "" if amount else "dim"),
+        ]
+    pieces.append(("\n" if by_move else " every source stays where it is\n", "dim"))
+    for warning in plan.warnings:
+        pieces += [("\n ! ", "far"), (f"{warning.code}  ", "warn"), (printable(warning.text, 400), "")]
+        if warning.fix:
+            pieces.append(("\n     " + printable(warning.fix, 400), "dim"))
+    pieces.append(("\n" if plan.warnings else "", ""))
+    for one in plan.processes:
+        if one.moves:
+            pieces += before_after(
+                one.process, one.runs_on, [("now", one.before), ("then", one.after)], width, glyphs, plain
+            )
+    return pieces
+
+
+def before_after(
+    process: Process,
+    here: int | None,
+    states: Sequence[tuple[str, Mapping[int, int]]],
+    width: int,
+    glyphs: Glyphs,
+    plain: bool,
+) -> list[Piece]:
+    """A process with a bar for each of two named states, and what each node has in the first and in the last."""
+    room = max(10, min(80, width - 12))
+    pieces: list[Piece] = [
+        (f"\n {process.pid} ", "bold"), (printable(process.command, max(10, width - 12)) + "\n", ""),
+    ]  # fmt: skip
+    for name, amounts in states:
+        pieces.append((f" {name:>6}  ", "dim"))
+        pieces += bars.placement(amounts, here, room, glyphs, plain) if amounts else [("it has ended", "dim")]
+        pieces.append(("\n", ""))
+    first, last = states[0][1], states[-1][1]
+    used = width
+    for node in NodeSet([*first, *last]):
+        change = f"{size(first.get(node, 0))} {glyphs.arrow} {size(last.get(node, 0))}   "
+        if used + len(change) + 4 > width:
+            pieces.append(("\n         " if used < width else "         ", ""))
+            used = 9
+        used += len(change) + len(str(node)) + 1
+        pieces += [(f"{node} ", f"ink:{node}"), (change, "")]
+    return [*pieces, ("\n", "")]
+
+
+def command_line(plan: Plan, kernel: Kernel, how: How) -> str:
+    """The command that does the same, on the same machine."""
+    pids = [one.process.pid for one in plan.processes]
+    vma = f"--vma {plan.within[0]:x} " if plan.within is not None else ""
+    return migrate_command(kernel, pids, plan.sources, plan.targets, vma + how.flags)

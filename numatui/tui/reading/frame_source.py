@@ -1,0 +1,99 @@
+"""Where the microscope looks: into an emulated machine, or into a recording of one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from backend.emulator.abi.proc_numatui import FRAMES, ZONES, parse_zones
+from backend.emulator.study.frame_map import KINDS, Cells, FrameDetail, Frames, Kind, cells, detail
+from backend.kernel import Kernel
+from numatui.tui.reading.emulated import Emulated, emulated
+
+if TYPE_CHECKING:
+    from backend.emulator.machine import Machine
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What was read: the visible cells, the frame under the cursor where one was asked for and can be told, and when that was
+    (seconds of the machine)."""
+
+    cells: Cells
+    cursor: FrameDetail | None
+    now: float
+
+
+class FrameSource(Protocol):
+    """`zones`: first frame and number of frames by node; `page_size`: bytes."""
+
+    @property
+    def zones(self) -> Mapping[int, tuple[int, int]]: ...
+
+    @property
+    def page_size(self) -> int: ...
+
+    def look(self, visible: tuple[int, int], shift: int, pfn: int) -> Seen:
+        """Frames (first, number) in cells of 2**`shift`, and one frame (-1: none). Not for the screen's thread. Raises OSError."""
+        ...
+
+    def changed(self, seen: Seen) -> bool:
+        """Whether it may be otherwise by now."""
+        ...
+
+
+class EmulatedFrames:
+    """Of the machine as it is."""
+
+    def __init__(self, kernel: Emulated) -> None:
+        self.kernel = kernel
+        self.zones = {node: (zone.start, zone.pages) for node, zone in kernel.machine.frames.zones.items()}
+        self.page_size = kernel.machine.page_size
+
+    def look(self, visible: tuple[int, int], shift: int, pfn: int) -> Seen:
+        def reading(m: Machine) -> tuple[Frames, FrameDetail | None, float]:
+            return Frames.of(m, *visible), detail(m, pfn) if pfn >= 0 else None, m.now
+
+        frames, cursor, now = self.kernel.look(reading)
+        return Seen(cells(frames.first, frames.kinds(), shift), cursor, now)
+
+    def changed(self, seen: Seen) -> bool:
+        return bool(self.kernel.speed) or seen.now != self.kernel.machine.now
+
+
+class RecordedFrames:
+    """Of the sample that is read; of one frame there is its kind and no more."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel = kernel
+        self.page_size = kernel.page_size
+        self.zones = parse_zones(kernel.read(ZONES))
+
+    def look(self, visible: tuple[int, int], shift: int, pfn: int) -> Seen:
+        first, count = visible
+        node, start = next(
+            (node, start) for node, (start, pages) in self.zones.items() if start <= first < start + pages
+        )
+        kinds = np.frombuffer(self.kernel.read(f"{FRAMES}/{node}", first - start, count), np.uint8)
+        kinds = np.where(kinds < KINDS, kinds, np.uint8(Kind.OTHER))
+        return Seen(cells(first, kinds, shift), None, self.kernel.clock() / 1e9)
+
+    def changed(self, seen: Seen) -> bool:
+        return seen.now != self.kernel.clock() / 1e9
+
+
+def frame_source(kernel: Kernel) -> FrameSource | None:
+    """Raises no error: None where the kernel tells nothing of its frames."""
+    machine = emulated(kernel)
+    if machine is not None:
+        return EmulatedFrames(machine)
+    if kernel.source != "replay":
+        return None
+    try:
+        found = RecordedFrames(kernel)
+    except OSError:
+        return None
+    return found if found.zones else None

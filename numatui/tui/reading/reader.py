@@ -1,0 +1,184 @@
+"""Reading the kernel beside the screen: one thread, one reading at a time, the result as a message."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from textual.app import App
+from textual.message import Message
+
+from backend.advice.observing import History as Observed
+from backend.advice.observing import Observation
+from backend.errors import NumatuiError, describe_oserror
+from backend.kernel import Capabilities, Kernel
+from backend.machine.activity import Activity, Meter
+from backend.machine.kernel_info import balancing, release
+from backend.machine.topology import Topology, read_topology
+from backend.placement.survey import Row, Surveyor
+from backend.process.process import Identity
+from numatui.tui.paint.extent import Extent, extent_of
+from numatui.tui.reading.machine import Playback
+from numatui.tui.state.groups import overall_local
+from numatui.tui.state.history import History, Moment
+
+THROUGHPUT = "/proc/numatui/throughput"
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What does not change while the screen is open."""
+
+    release: str
+    uid: int
+    privileged: bool
+    can: Capabilities = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One reading. `throughput`: operations a second by pid, where the kernel tells; `observations`: what was seen of each
+    process up to now; `history`: where its memory lay; `at`: nanoseconds of the kernel's clock; `local`:
+    the share of all memory that lies where its process runs; `activity`: of the nodes; `extent`:
+    how wide the rows are."""
+
+    facts: Facts
+    topology: Topology
+    rows: tuple[Row, ...]
+    throughput: dict[int, float] | None
+    balancing: bool
+    observations: Mapping[Identity, Observation] = field(default_factory=dict[Identity, Observation])
+    history: Mapping[Identity, tuple[Moment, ...]] = field(default_factory=dict[Identity, tuple[Moment, ...]])
+    at: int = 0
+    local: float | None = None
+    activity: Activity = field(default_factory=Activity)
+    extent: Extent | None = None
+
+
+@dataclass
+class SnapshotRead(Message):
+    """A reading has ended well."""
+
+    snapshot: Snapshot
+
+
+@dataclass
+class ReadFailed(Message):
+    """A reading has ended with an error, told in one line."""
+
+    error: str
+
+
+class Reader:
+    """Reads whenever asked; asked during a reading it does nothing more. The thread is a daemon: a file that never
+    answers holds up neither the screen nor its end."""
+
+    def __init__(self, kernel: Kernel, app: App[Any]) -> None:
+        self.kernel = kernel
+        self.app = app
+        self._facts: Facts | None = None
+        self._surveyor: Surveyor | None = None
+        self._seen = Observed()
+        self._meter = Meter()
+        self._history = History()
+        self._last = 0
+        self._wanted = threading.Event()
+        self._ended = False
+        self._anew = False
+        self.kernel_threads = False
+        self._thread = threading.Thread(target=self._run, name="numatui-reader", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def ask(self, anew: bool = False) -> None:
+        """Read once more, soon. `anew`: large processes too, which are looked at less often."""
+        self._anew = self._anew or anew
+        self._wanted.set()
+
+    def end(self) -> None:
+        """Do not read any more."""
+        self._ended = True
+        self._wanted.set()
+
+    def read(self) -> Snapshot:
+        """Raises NumatuiError, OSError."""
+        kernel = self.kernel
+        if isinstance(kernel, Playback):
+            kernel.settle()
+            if kernel.clock() < self._last:
+                self._forget()
+            self._anew = self._anew or kernel.clock() != self._last
+            self._last = kernel.clock()
+        if self._facts is None:
+            uid, privileged = kernel.credentials()
+            self._facts = Facts(release(kernel), uid, privileged, kernel.capabilities())
+        topology = read_topology(kernel)
+        if self._surveyor is None:
+            self._surveyor = Surveyor(kernel, topology)
+        self._surveyor.topology = topology
+        self._surveyor.kernel_threads = self.kernel_threads
+        if self._anew:
+            self._anew = False
+            self._surveyor.expire()
+        rows = tuple(self._surveyor.read())
+        now = kernel.clock()
+        observations, history = self._seen.add(now, rows), self._history.add(now, rows)
+        return Snapshot(
+            self._facts,
+            topology,
+            rows,
+            read_throughput(kernel),
+            balancing(kernel),
+            observations,
+            history,
+            now,
+            overall_local(rows),
+            self._meter.read(kernel, topology, now),
+            extent_of(rows),
+        )
+
+    def _forget(self) -> None:
+        """What was seen later than now, when a recording has gone back."""
+        self._surveyor = None
+        self._seen, self._meter, self._history = Observed(), Meter(), History()
+
+    def _run(self) -> None:
+        while True:
+            self._wanted.wait()
+            self._wanted.clear()
+            if self._ended:
+                return
+            try:
+                message: Message = SnapshotRead(self.read())
+            except Exception as exc:
+                message = ReadFailed(problem_of(exc))
+            if not self._ended:
+                self.app.post_message(message)
+
+
+def problem_of(exc: Exception) -> str:
+    """One line for an error that ends in a thread, whatever it is: the thread must not die of it unseen."""
+    if isinstance(exc, NumatuiError):
+        return str(exc)
+    if isinstance(exc, OSError):
+        return f"the kernel cannot be read: {describe_oserror(exc)}"
+    return f"unexpected {type(exc).__name__}: {exc}"
+
+
+def read_throughput(kernel: Kernel) -> dict[int, float] | None:
+    """`pid operations_per_second` lines; None where there is no such file."""
+    try:
+        raw = kernel.read(THROUGHPUT)
+    except OSError:
+        return None
+    out: dict[int, float] = {}
+    for line in raw.split(b"\n"):
+        words = line.split()
+        try:
+            out[int(words[0])] = max(0.0, float(words[1]))
+        except (IndexError, ValueError):
+            continue
+    return out

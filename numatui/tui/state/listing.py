@@ -1,0 +1,166 @@
+"""Which processes are shown, in which order, and which are tagged. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from backend.placement.survey import Row
+from backend.process.process import Identity
+from numatui.process_tree import Branch, as_tree
+from numatui.tui.paint.extent import Extent, extent_of
+from numatui.tui.paint.glyphs import Glyphs
+from numatui.tui.state.filtering import Filter
+from numatui.tui.state.groups import Grouping, GroupRow, as_groups
+
+SMALL = 16 << 20
+"""Processes with less resident memory are small."""
+Order = Callable[[Row], Any]
+
+
+@dataclass
+class Listing:
+    """`tree`: children below their parents. `grouping`: summed up instead. `hide_small`: without those below `SMALL`. `turned`:
+    rows whose fold is not as it is at first (trees are open, groups closed). `followed`: the process that the cursor stays on. `moved`: when
+    numatui moved a process, as text."""
+
+    rows: Sequence[Row] = ()
+    extent: Extent = field(default_factory=lambda: extent_of(()))
+    filter: Filter = field(default_factory=Filter)
+    sort: str = "rss"
+    descending: bool = True
+    tree: bool = False
+    grouping: Grouping = ""
+    hide_small: bool = False
+    tagged: set[Identity] = field(default_factory=set[Identity])
+    turned: set[Identity] = field(default_factory=set[Identity])
+    followed: Identity | None = None
+    moved: Mapping[Identity, str] = field(default_factory=dict[Identity, str])
+    branches: dict[Identity, Branch[Row]] = field(default_factory=dict[Identity, Branch[Row]])
+    small: int = 0
+    fitting: int = 0
+    _numbers: dict[str, int] = field(default_factory=dict[str, int])
+
+    @property
+    def folds(self) -> bool:
+        """Whether there is anything to open and close."""
+        return self.tree or bool(self.grouping)
+
+    def read(self, rows: Sequence[Row], extent: Extent | None = None) -> None:
+        """A new reading: what was kept of processes that have gone is forgotten."""
+        self.rows = rows
+        self.extent = extent or extent_of(rows)
+        if not (self.tagged or self.turned or self.followed):
+            return
+        there = {row.process.identity for row in rows}
+        self.tagged &= there
+        self.turned = {one for one in self.turned if one.pid < 0 or one in there}
+        if self.followed not in there:
+            self.followed = None
+
+    def view(self, order: Order | None) -> list[Row]:
+        """The rows to show. Rows without a value come last, whatever the direction; equals ascend by pid. Counts `fitting`
+        (those that the filter lets through) and `small` (those of them that are hidden)."""
+        rows = [row for row in self.rows if self.filter.fits(row)] if self.filter.terms else list(self.rows)
+        self.fitting = len(rows)
+        if self.hide_small:
+            rows = [row for row in rows if row.resident >= SMALL or row.process.identity == self.followed]
+        self.small = self.fitting - len(rows)
+        if self.grouping:
+            return self._grouped(rows, order)
+        if self.tree:
+            return self._hung(self._sorted(self._with_ancestors(rows), order))
+        self.branches = {}
+        return self._sorted(rows, order)
+
+    def toggle(self, row: Row) -> None:
+        """Tag a process or all of a group, or take the tags away."""
+        some = {one.process.identity for one in members_of(row)}
+        self.tagged = self.tagged - some if some <= self.tagged else self.tagged | some
+
+    def is_tagged(self, row: Row) -> bool:
+        """A group: when all that it stands for are."""
+        return bool(self.tagged) and all(one.process.identity in self.tagged for one in members_of(row))
+
+    def hangs_below(self, row: Row) -> bool:
+        """Whether there is something to open or close."""
+        branch = self.branches.get(row.process.identity)
+        return branch is not None and bool(branch.children)
+
+    def fold(self, row: Row, close: bool) -> bool:
+        """Open or close what hangs below a row; False where there was nothing to do."""
+        identity = row.process.identity
+        branch = self.branches.get(identity)
+        if branch is None or not branch.children or branch.folded == close:
+            return False
+        self.turned ^= {identity}
+        return True
+
+    def chosen(self, current: Row | None) -> list[Row]:
+        """The tagged processes, or the one (the group) under the cursor."""
+        tagged = [row for row in self.rows if row.process.identity in self.tagged]
+        return tagged or ([] if current is None else members_of(current))
+
+    def prefix(self, row: Row, glyphs: Glyphs) -> str:
+        """The lines before a name in a tree, and whether it is open."""
+        branch = self.branches.get(row.process.identity)
+        if branch is None:
+            return ""
+        lines = "".join(f"{glyphs.lines[3]} " if more else "  " for more in branch.more[1:-1])
+        if branch.more:
+            lines += glyphs.lines[11] if branch.more[-1] else glyphs.lines[9]
+        return lines + ("+ " if branch.folded else "- " if self.grouping and branch.children else " ")
+
+    def _sorted(self, rows: list[Row], order: Order | None) -> list[Row]:
+        if order is None:
+            return rows
+        values = [order(row) for row in rows]
+        having = [place for place, value in enumerate(values) if value is not None]
+        having.sort(key=values.__getitem__, reverse=self.descending)
+        out = [rows[place] for place in having]
+        if len(out) < len(rows):
+            out += [row for value, row in zip(values, rows, strict=True) if value is None]
+        return out
+
+    def _with_ancestors(self, rows: list[Row]) -> list[Row]:
+        """What was filtered out but has a child that was not, back again."""
+        if len(rows) == len(self.rows):
+            return rows
+        by_pid = {row.process.pid: row for row in self.rows}
+        kept = {row.process.pid for row in rows}
+        for row in rows:
+            parent = by_pid.get(row.process.ppid)
+            while parent is not None and parent.process.pid not in kept:
+                kept.add(parent.process.pid)
+                parent = by_pid.get(parent.process.ppid)
+        return [row for row in self.rows if row.process.pid in kept]
+
+    def _hung(self, rows: list[Row]) -> list[Row]:
+        branches = as_tree(
+            rows,
+            lambda row: row.process.pid,
+            lambda row: row.process.ppid,
+            lambda row: row.process.identity in self.turned,
+        )
+        return self._take(branches)
+
+    def _grouped(self, rows: list[Row], order: Order | None) -> list[Row]:
+        branches: list[Branch[Row]] = []
+        for head in self._sorted(list(as_groups(rows, self.grouping, self._numbers)), order):
+            some = members_of(head)
+            close = head.process.identity not in self.turned
+            branches.append(Branch(head, (), len(some), close))
+            if not close:
+                members = self._sorted(some, order)
+                branches += [Branch(row, (place < len(members) - 1,)) for place, row in enumerate(members)]
+        return self._take(branches)
+
+    def _take(self, branches: list[Branch[Row]]) -> list[Row]:
+        self.branches = {branch.row.process.identity: branch for branch in branches}
+        return [branch.row for branch in branches]
+
+
+def members_of(row: Row) -> list[Row]:
+    """The processes that a row stands for."""
+    return list(row.members) if isinstance(row, GroupRow) else [row]

@@ -1,0 +1,87 @@
+"""Source and target sets for what is often wanted. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from backend.machine.topology import Topology
+from backend.nodeset import NodeSet
+from backend.placement.placement import sum_by_node
+from backend.plan.plan import Subject
+from numatui.tui.paint.summary import proposal, run_nodes
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """`why_not`: why it cannot be chosen here; then the sets are empty."""
+
+    title: str
+    sources: NodeSet = field(default_factory=NodeSet)
+    targets: NodeSet = field(default_factory=NodeSet)
+    why_not: str = ""
+
+    @property
+    def text(self) -> str:
+        return f"{self.title:<42} {self.why_not or f'{self.sources} to {self.targets}'}"
+
+
+def presets(subjects: Sequence[Subject], topology: Topology, node: int) -> list[Preset]:
+    """For a selection of processes; `node`: the one under the cursor."""
+    amounts = sum_by_node(one.placement.bytes_by_node for one in subjects)
+    has = NodeSet(one for one, amount in amounts.items() if amount) & topology.ids
+    return [
+        _to_where_it_runs(subjects, topology),
+        _pull_together(subjects, topology, amounts, has),
+        _keeping_order(topology, has),
+        _off_one(topology, has, node),
+    ]
+
+
+def _to_where_it_runs(subjects: Sequence[Subject], topology: Topology) -> Preset:
+    title = "to where it runs"
+    sources, targets = proposal(subjects, topology)
+    if not targets:
+        return Preset(title, why_not="they run on different nodes, or on one without memory")
+    if not sources:
+        return Preset(title, why_not="all of it is there")
+    return Preset(title, sources, targets)
+
+
+def _pull_together(
+    subjects: Sequence[Subject], topology: Topology, amounts: Mapping[int, int], has: NodeSet
+) -> Preset:
+    """All on one node: of those where they run, or else of all, the one that has most of it already."""
+    title = "together on one node"
+    running = NodeSet(run_nodes(subjects, topology)) & topology.memory_ids
+    candidates = list(running or has & topology.memory_ids)
+    if not candidates or not has:
+        return Preset(title, why_not="there is nothing to move")
+    target = max(candidates, key=lambda one: (amounts.get(one, 0), topology.node(one).free, -one))
+    one = NodeSet([target])
+    return Preset(title, has - one, one) if has - one else Preset(title, why_not=f"all of it is on {target}")
+
+
+def _keeping_order(topology: Topology, has: NodeSet) -> Preset:
+    """To as many other nodes, those with most room: what lay apart stays apart, in the same order."""
+    title = "spread over as many other nodes, in order"
+    others = sorted(topology.memory_ids - has, key=_room_of(topology))[: len(has)]
+    if not has or len(others) < len(has):
+        return Preset(title, why_not="there are not as many nodes without its memory")
+    return Preset(title, has, NodeSet(others))
+
+
+def _off_one(topology: Topology, has: NodeSet, node: int) -> Preset:
+    """To the nearest other node with memory, of equally near ones the one with most room."""
+    title = f"off node {node} (the one under the cursor)"
+    others = topology.memory_ids - NodeSet([node])
+    if node not in has or not others:
+        return Preset(title, why_not="none of it is there" if others else "there is no other node")
+    room = _room_of(topology)
+    nearest = min(others, key=lambda one: (topology.distance(node, one), room(one)))
+    return Preset(title, NodeSet([node]), NodeSet([nearest]))
+
+
+def _room_of(topology: Topology) -> Callable[[int], tuple[int, int]]:
+    """Most room first, then the lower node."""
+    return lambda one: (-topology.node(one).free, one)

@@ -1,0 +1,204 @@
+"""What all screens share: the kernel, the last reading, the jobs. Widgets watch it."""
+
+from __future__ import annotations
+
+import gc
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from textual import work
+from textual.dom import DOMNode
+from textual.reactive import var
+from textual.screen import Screen
+
+from backend.errors import NotFound
+from backend.files.text import printable
+from backend.job.journal import state_dir
+from backend.job.past_jobs import PastJob
+from backend.kernel import Kernel
+from backend.plan.plan import Plan
+from backend.process.process import Identity
+from numatui.tui.key_order import KeyOrderApp
+from numatui.tui.reading.machine import other_speed, simulated_time
+from numatui.tui.reading.moved import read_moved
+from numatui.tui.reading.reader import Reader, ReadFailed, SnapshotRead
+from numatui.tui.state.actions import Actions
+from numatui.tui.state.jobs import Job, JobEnded, JobProgress, migration, undoing, undoing_past
+from numatui.tui.state.move_options import How
+from numatui.tui.state.node_history import NodeHistory
+from numatui.tui.state.saved_state import Kept
+
+_COLLECT_AFTER = (20_000, 20, 100)
+"""Objects, and collections of the generation before, after which the garbage collector looks."""
+INTERVALS = (0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+
+
+class StatefulApp(KeyOrderApp):
+    """Reads the kernel every `interval` seconds (0: only when asked) and runs jobs. `kept`: how it was left the last time.
+    Reactives: `snapshot` (the last
+    reading), `stalled` (seconds that a reading has been under way when it is late), `job_ticks` (counts whenever a
+    job has come further), `speed` (of simulated time),
+    `error` (why the last reading failed), `moved` (when numatui moved a process, as text).
+    """
+
+    snapshot = var[Any](None, always_update=True)
+    interval: var[float] = var(1.0)
+    paused: var[bool] = var(False)
+    stalled: var[int] = var(0)
+    job_ticks: var[int] = var(0)
+    speed: var[float] = var(1.0)
+    error: var[str] = var("")
+    moved: var[dict[Identity, str]] = var(dict[Identity, str])
+
+    def __init__(self, kernel: Kernel, kept: Kept | None = None, interval: float | None = None) -> None:
+        super().__init__()
+        self.kernel = kernel
+        self.kept = kept or Kept()
+        interval = self.kept.interval if interval is None else interval
+        self.jobs: list[Job] = []
+        self.node_history = NodeHistory()
+        self.actions = Actions()
+        self.set_reactive(StatefulApp.interval, interval)
+        self._reader = Reader(kernel, self)
+        self._asked_at: float | None = None
+        self._read_at = 0.0
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+
+    def on_mount(self) -> None:
+        self._reader.start()
+        self.read_now()
+        self._read_moved()
+        self.set_interval(0.125, self._tick)
+
+    def on_unmount(self) -> None:
+        self._reader.end()
+        for job in self.jobs:
+            job.cancel.set()
+        if self._folder is not None and all(job.ended for job in self.jobs):
+            self._folder.cleanup()
+
+    @work(thread=True, group="moved", exclusive=True, exit_on_error=False)
+    def _read_moved(self) -> None:
+        """From the journals; a demo has only those of its own."""
+        folder = self._job_folder()
+        if folder is not None or self.kernel.source == "live":
+            found = read_moved(self.kernel, folder or state_dir())
+            self.call_from_thread(setattr, self, "moved", found)
+
+    def _job_folder(self) -> Path | None:
+        """Where the journals of a demo's jobs are; they go with the app."""
+        return Path(self._folder.name) / "jobs" if self._folder is not None else None
+
+    def read_now(self, anew: bool = False) -> None:
+        """Ask for a reading, unless one is under way. `anew`: of all processes, also those that are looked at seldom; it then
+        comes after the one that is under way."""
+        if self._asked_at is None or anew:
+            self._asked_at = time.monotonic()
+            self._reader.ask(anew)
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        if self._asked_at is not None:
+            late = int(now - self._asked_at)
+            self.stalled = late if late >= 3 else 0
+        elif self.interval and not self.paused and now - self._read_at >= self.interval - 0.06:
+            self.read_now()
+
+    def on_snapshot_read(self, event: SnapshotRead) -> None:
+        """With the first one all that stays is there (code, an emulated machine): the garbage collector, which would hold the
+        screen up for a tenth of a second whenever it goes through all of it, need not look at that again."""
+        self._asked_at, self._read_at, self.stalled = None, time.monotonic(), 0
+        self.error = ""
+        first = self.snapshot is None
+        if not first and event.snapshot.at < self.snapshot.at:
+            self.node_history = NodeHistory()
+        self.node_history.add(event.snapshot.topology, event.snapshot.activity)
+        self.snapshot = event.snapshot
+        if first:
+            self.call_after_refresh(_collect_seldom)
+
+    def on_read_failed(self, event: ReadFailed) -> None:
+        self._asked_at, self._read_at, self.stalled = None, time.monotonic(), 0
+        if event.error != self.error:
+            self.error = event.error
+            self.tell(event.error, severity="error")
+
+    def tell(self, text: str, **options: Any) -> None:
+        """A notification. The text may hold names from outside: it is never read as markup."""
+        self.notify(printable(text, 400), markup=False, **options)
+
+    def start_job(self, plan: Plan, how: How, command: str = "") -> Job:
+        """Carry out a plan in a worker. The journal of a demo goes to a folder that ends with the app."""
+        if self.kernel.source == "demo":
+            self._folder = self._folder or tempfile.TemporaryDirectory(prefix="numatui-demo-")
+        options = how.options(self.kernel, self._job_folder())
+        return self._begin(migration(self.kernel, plan, options, len(self.jobs) + 1, command))
+
+    def start_undo(self, job: Job) -> Job:
+        """Take back in a worker what a job has moved."""
+        return self._begin(undoing(job, self._job_folder(), len(self.jobs) + 1))
+
+    def start_past_undo(self, past: PastJob) -> Job:
+        """Take back in a worker what a job of another session has moved. Raises NotFound when its process has ended."""
+        rows = self.snapshot.rows if self.snapshot is not None else ()
+        process = next((row.process for row in rows if row.process.identity == past.identity), None)
+        if process is None:
+            raise NotFound(f"process {past.identity.pid} has ended", "nothing is left of what was moved")
+        return self._begin(undoing_past(self.kernel, past, process, self._job_folder(), len(self.jobs) + 1))
+
+    def _begin(self, job: Job) -> Job:
+        self.jobs.append(job)
+        job.action = self.actions.record(job.title, job.command)
+        self.job_ticks += 1
+        self.run_worker(
+            lambda: job.run(self.post_message), name=job.title, group="jobs", thread=True, exit_on_error=False
+        )
+        return job
+
+    def on_job_progress(self, _: JobProgress) -> None:
+        self.job_ticks += 1
+
+    def on_job_ended(self, event: JobEnded) -> None:
+        if event.job.action is not None:
+            event.job.action.result = event.job.summary.partition(": ")[2]
+        self.job_ticks += 1
+        self._read_moved()
+        self.read_now(anew=True)
+        self.job_ended(event.job)
+
+    def job_ended(self, job: Job) -> None:
+        """Tell the user, if that is needed."""
+
+    def show_job(self, job: Job) -> None:
+        """Let the user see a job that was just started."""
+
+    def back_to(self, screen: Screen[Any]) -> None:
+        """Leave all screens above one of those that are open."""
+        while self.screen is not screen and screen in self.screen_stack:
+            self.pop_screen()
+
+    def set_speed(self, step: int) -> None:
+        """Simulated time: faster, slower, or (0) stand still and go on."""
+        clock = simulated_time(self.kernel)
+        if clock is None:
+            return
+        if step:
+            clock.speed = other_speed(clock.speed or self.speed, step)
+            self.speed = clock.speed
+        else:
+            clock.speed = 0.0 if clock.speed else self.speed or 1.0
+            self.mutate_reactive(StatefulApp.speed)
+
+
+def _collect_seldom() -> None:
+    gc.freeze()
+    gc.set_threshold(*_COLLECT_AFTER)
+
+
+def state_of(node: DOMNode) -> StatefulApp:
+    """The app that a widget or screen belongs to."""
+    app = node.app
+    assert isinstance(app, StatefulApp)
+    return app
