@@ -10,7 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tests.emulator.movers import Numad, OurMover, nothing, run
+from tests.backend.mover.movers import Numad, OurMover, nothing, run
 
 SCENARIOS = ("default", "huge-pages", "node-removal", "scheduler-moves", "tiers")
 

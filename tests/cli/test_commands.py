@@ -16,7 +16,7 @@ import pytest
 from backend.emulator.scenarios import names
 from numatui.cli.app import with_optional_values
 from tests.cli.running import Cli, one_line
-from tests.unit.trees import process_files, two_nodes, write
+from tests.trees import process_files, two_nodes, write
 
 SMALL = ["--demo", "scheduler-moves"]
 

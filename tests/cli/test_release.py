@@ -13,9 +13,8 @@ from pathlib import Path
 import pytest
 
 from numatui import __version__
+from tests import ROOT
 from tests.conftest import without
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,7 @@
 """A task of an emulated machine that calls for itself; answers in the words of the measured tables."""
 
+# pyright: reportOptionalMemberAccess=false
+
 from __future__ import annotations
 
 import errno

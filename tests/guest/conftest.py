@@ -11,7 +11,7 @@ import pytest
 from tests.guest.guests import INSIDE, OUTSIDE_TOO, Boot, boot, read_boot
 
 if not os.environ.get("NUMATUI_IN_GUEST"):
-    collect_ignore = [str(file) for file in INSIDE.glob("test_*.py") if file.name not in OUTSIDE_TOO]
+    collect_ignore = [str(file) for file in INSIDE.rglob("test_*.py") if file.name not in OUTSIDE_TOO]
 
 
 @pytest.fixture(scope="session")

@@ -59,7 +59,7 @@ def files(topology: str) -> list[str]:
     core = os.environ.get("NUMATUI_GUEST_TESTS") == "core"
     return sorted(
         str(file.relative_to(REPOSITORY))
-        for file in INSIDE.glob("test_*.py")
+        for file in INSIDE.rglob("test_*.py")
         if OWN_TOPOLOGY.get(file.name, "four") == topology and (not core or file.name in CORE)
     )
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from fake_kernel import FakeKernel
 from textual.pilot import Pilot
 
 from backend.kernel import Kernel
 from numatui.tui.app import NumatuiApp
 from numatui.tui.screens.processes import ProcessesScreen
 from numatui.tui.widgets.process_table import ProcessTable
+from tests.tui.fake_kernel import FakeKernel
 
 PATIENCE = 60.0
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from driver import driving
 
 from backend.errors import ParseError
 from numatui import config, theming
 from numatui.tui.keys import all_bindings
+from tests import ROOT
+from tests.tui.driver import driving
 
 
 def test_without_a_file_there_are_defaults(tmp_path: Path) -> None:
@@ -75,7 +76,7 @@ async def test_another_theme_repaints_everything() -> None:
 
 
 def test_the_documentation_is_right(tmp_path: Path) -> None:
-    text = (Path(__file__).parents[2] / "docs/configuration.md").read_text()
+    text = (ROOT / "docs/configuration.md").read_text()
     config_text, theme_text = (part.partition("```")[0] for part in text.split("```yaml")[1:])
     path = tmp_path / "mine.yaml"
     path.write_text(theme_text)

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import pytest
-from driver import driving
-from fake_kernel import FakeKernel
 
 from backend.emulator.abi.kernel import open_scenario
 from backend.errors import NotSupported
@@ -17,6 +15,8 @@ from numatui.tui.reading import machine
 from numatui.tui.reading.machine import open_machine, simulated_time
 from numatui.tui.screens.job import JobScreen
 from numatui.tui.screens.migrate import MigrateScreen
+from tests.tui.driver import driving
+from tests.tui.fake_kernel import FakeKernel
 
 
 @dataclass

@@ -5,8 +5,6 @@ from __future__ import annotations
 import unicodedata
 
 import pytest
-from driver import Driver, driving
-from fake_kernel import FakeKernel, process
 
 from numatui.tui.screens.advice import AdviceScreen
 from numatui.tui.screens.cgroups import CgroupsScreen
@@ -16,7 +14,9 @@ from numatui.tui.screens.migrate import MigrateScreen
 from numatui.tui.screens.nodes import NodesScreen
 from numatui.tui.screens.process import ProcessScreen
 from numatui.tui.screens.processes import ProcessesScreen
-from tests.emulator.cpuset_machine import Admin
+from tests.emulator.tasks.cpuset_machine import Admin
+from tests.tui.driver import Driver, driving
+from tests.tui.fake_kernel import FakeKernel, process
 
 NAMES = {
     "newline": "a\nb\r\n\tc",

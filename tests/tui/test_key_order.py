@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from driver import Driver, driving
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from textual import events
 
 from numatui.tui.screens.migrate import MigrateScreen
 from numatui.tui.screens.processes import ProcessesScreen
+from tests.tui.driver import Driver, driving
 
 NAMES = {" ": "space", "/": "slash", "<": "less_than_sign"}
 

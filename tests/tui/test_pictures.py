@@ -6,14 +6,14 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from fake_kernel import FakeKernel
 from textual.pilot import Pilot
 
 from numatui.tui.app import NumatuiApp
 from numatui.tui.screens.migrate import MigrateScreen
 from numatui.tui.screens.process import ProcessScreen
-from tests.emulator.cpuset_machine import Admin
 from tests.emulator.machines import region
+from tests.emulator.tasks.cpuset_machine import Admin
+from tests.tui.fake_kernel import FakeKernel
 
 SIZES = [(80, 24), (160, 50)]
 Compare = Callable[..., bool]

@@ -1,11 +1,12 @@
 """A recording in the terminal UI: going through its samples, playing it, the microscope on it."""
 
+# pyright: reportOptionalMemberAccess=false
+
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
-from driver import Driver, driving
 from textual.widgets import OptionList
 
 from backend.emulator.abi.kernel import open_scenario
@@ -15,6 +16,7 @@ from backend.recording.record import Recorder
 from backend.recording.sinks import open_sink
 from numatui.tui.screens.dialogs.chooser import Chooser
 from numatui.tui.screens.study.microscope import MicroscopeScreen
+from tests.tui.driver import Driver, driving
 
 SAMPLES = 15
 
@@ -123,7 +125,7 @@ async def test_the_microscope_shows_the_frames_of_the_sample(recording: Path) ->
 
 
 async def test_recordings_from_elsewhere_have_neither(tmp_path: Path) -> None:
-    from tests.unit.trees import two_nodes
+    from tests.trees import two_nodes
 
     async with driving(RecordedKernel(two_nodes(tmp_path))) as app:
         assert "sample" not in app.lines()[0]

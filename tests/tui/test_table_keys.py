@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from driver import driving
-from fake_kernel import FakeKernel, many, process
 
 from numatui.tui.screens.dialogs.chooser import Chooser, SeveralChooser
 from numatui.tui.screens.migrate import MigrateScreen
 from numatui.tui.state.groups import GroupRow
+from tests.tui.driver import driving
+from tests.tui.fake_kernel import FakeKernel, many, process
 
 
 async def test_digits_go_to_a_pid_as_they_are_typed() -> None:

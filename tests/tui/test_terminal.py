@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import ROOT
+
 pytestmark = pytest.mark.skipif(shutil.which("tmux") is None, reason="needs tmux")
 PATIENCE = 60.0
 
@@ -22,7 +24,7 @@ class Terminal:
 
     def __init__(self, folder: Path, size: tuple[int, int]) -> None:
         self.name = f"numatui-test-{os.getpid()}-{time.monotonic_ns()}"
-        root = Path(__file__).parents[2]
+        root = ROOT
         environment = {
             **os.environ, "PYTHONPATH": str(root), "XDG_STATE_HOME": str(folder), "XDG_CONFIG_HOME": str(folder),
             "TERM": "xterm-256color",

@@ -11,7 +11,8 @@ import termios
 import time
 from pathlib import Path
 
-from tests.unit.trees import process_files, two_nodes, write
+from tests import ROOT
+from tests.trees import process_files, two_nodes, write
 
 PATIENCE = 60.0
 CONTROLS = [*range(1, 32), 127, *range(128, 160)]
@@ -30,7 +31,7 @@ class Screen:
         self.master, slave = pty.openpty()
         termios.tcsetwinsize(slave, (40, 200))
         environment = {
-            **os.environ, "TERM": "xterm-256color", "PYTHONPATH": str(Path(__file__).parents[2]),
+            **os.environ, "TERM": "xterm-256color", "PYTHONPATH": str(ROOT),
             "XDG_STATE_HOME": str(folder / "state"), "XDG_CONFIG_HOME": str(folder / "config"),
         }  # fmt: skip
         self.process = subprocess.Popen(

@@ -17,7 +17,7 @@ from numatui.cli.app import run
 from tests.guest.inside import rig
 
 if TYPE_CHECKING:
-    from tests.guest.inside.boxes import Box
+    from tests.guest.inside.contract.boxes import Box
 
 IN_GUEST = os.environ.get("NUMATUI_IN_GUEST", "")
 """The topology of the guest that this is, or nothing outside."""
@@ -65,7 +65,7 @@ def machine() -> None:
 @pytest.fixture(params=["linux" if IN_GUEST else "emulator"])
 def box(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Box]:
     """The machine of the contract's tests: this guest, outside the emulated one."""
-    from tests.guest.inside.boxes import make_box
+    from tests.guest.inside.contract.boxes import make_box
 
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     made = make_box(request.param, monkeypatch)

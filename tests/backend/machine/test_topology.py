@@ -1,0 +1,150 @@
+"""Topologies: what real and broken machines tell, from small trees and from recorded machines."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backend.errors import NotSupported, ParseError
+from backend.machine.topology import (
+    parse_counters,
+    parse_distances,
+    parse_meminfo,
+    parse_watermarks,
+    read_topology,
+)
+from backend.recording.kernel import RecordedKernel
+from tests.conftest import SHARED
+from tests.trees import node_files, two_nodes, write
+
+MACHINES = sorted((SHARED / "fixtures" / "machines").glob("*.tar.bz2")) if SHARED.is_dir() else []
+GUESTS = (
+    [SHARED / "fixtures" / name for name in ("four-node", "cpuless-node", "memoryless-node")]
+    if SHARED.is_dir()
+    else []
+)
+
+
+def test_two_plain_nodes(tmp_path: Path) -> None:
+    topology = read_topology(RecordedKernel(two_nodes(tmp_path)))
+    assert str(topology.ids) == "0-1"
+    assert topology.distance(0, 1) == 21
+    assert topology.node(1).total == 1024 * 1024
+    assert topology.node(0).memory["HugePages_Total"] == 2
+    assert topology.node(0).memory["Strange_New"] == 5 * 1024
+    assert topology.node_of_cpu[4] == 1
+    assert topology.node(0).numastat == {"numa_hit": 10, "numa_miss": 2}
+    assert not topology.warnings
+
+
+def test_sparse_ids_and_distances_in_numeric_order(tmp_path: Path) -> None:
+    files = {
+        **node_files(2, "10 20 30", "0"),
+        **node_files(10, "20 10 40", "1"),
+        **node_files(100, "30 40 10", ""),
+    }
+    topology = read_topology(RecordedKernel(write(tmp_path, files)))
+    assert list(topology.ids) == [2, 10, 100]
+    assert topology.distance(100, 10) == 40
+    assert not topology.node(100).cpus
+
+
+def test_nodes_without_memory_are_no_targets(tmp_path: Path) -> None:
+    files = {**node_files(0, "10 20", "0"), **node_files(1, "20 10", "1", total=0, free=0)}
+    topology = read_topology(RecordedKernel(write(tmp_path, files)))
+    assert str(topology.memory_ids) == "0"
+
+
+def test_offline_cpus_and_old_kernels_with_masks_only(tmp_path: Path) -> None:
+    files = node_files(0, "10")
+    del files["sys/devices/system/node/node0/cpulist"]
+    files["sys/devices/system/node/node0/cpumap"] = "00000000,00000005\n"
+    files |= {"sys/devices/system/cpu/present": "0-3\n", "sys/devices/system/cpu/online": "0,2\n"}
+    topology = read_topology(RecordedKernel(write(tmp_path, files)))
+    assert list(topology.node(0).cpus) == [0, 2]
+    assert list(topology.offline_cpus) == [1, 3]
+
+
+def test_hmat_figures(tmp_path: Path) -> None:
+    files = node_files(0, "10", "0")
+    files["sys/devices/system/node/node0/access0/initiators/read_latency"] = "84\n"
+    files["sys/devices/system/node/node0/access0/initiators/read_bandwidth"] = "119000\n"
+    assert read_topology(RecordedKernel(write(tmp_path, files))).node(0).access == {
+        "read_latency": 84,
+        "read_bandwidth": 119000,
+    }
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        (["10 20", "30 10"], "but"), (["10 10", "10 10"], "between all nodes"), (["0 0", "0 0"], "between all nodes"),
+        (["10", "20 10"], "1 distances for 2"), (["10 x", "20 10"], "not a list"), (["30 20", "20 10"], "farther from itself"),
+        (["10 5", "5 10"], "less than 10"),
+    ],
+)  # fmt: skip
+def test_firmware_nonsense_is_shown_not_believed(tmp_path: Path, rows: list[str], says: str) -> None:
+    files = {**node_files(0, rows[0], "0"), **node_files(1, rows[1], "0")}
+    warnings = read_topology(RecordedKernel(write(tmp_path, files))).warnings
+    assert any(says in warning for warning in warnings)
+    assert any("claim the CPUs 0" in warning for warning in warnings)
+
+
+def test_no_nodes_at_all(tmp_path: Path) -> None:
+    with pytest.raises(NotSupported, match="--demo"):
+        read_topology(RecordedKernel(write(tmp_path, {"proc/version": "Linux\n"})))
+
+
+@pytest.mark.skipif(not MACHINES, reason="the recorded machines are not beside this checkout")
+@pytest.mark.parametrize("path", [*MACHINES, *GUESTS], ids=lambda path: path.name)
+def test_recorded_machines(path: Path) -> None:
+    topology = read_topology(RecordedKernel(path))
+    assert len(topology.nodes) in (3, 4, 8)
+    assert all(len(node.distances) == len(topology.nodes) for node in topology.nodes)
+    assert any(node.total > 256 << 20 for node in topology.nodes)
+    expected_warnings = "buggy" in path.name
+    assert bool(topology.warnings) == expected_warnings
+    if "sparse" in path.name:
+        assert str(topology.ids) == "0-2,33-34,45,72-73"
+    if "ppc" in path.name:
+        assert topology.distance(12, 13) == 20
+        assert topology.distance(4, 5) == 20
+        assert topology.distance(0, 13) == 40
+    if "nvidia" in path.name:
+        assert [node.id for node in topology.nodes if not node.cpus] == [250, 251, 252, 253, 254, 255]
+    if "memoryless" in path.name:
+        assert str(topology.memory_ids) == "0,2"
+
+
+@pytest.mark.skipif(not MACHINES, reason="the recorded machines are not beside this checkout")
+def test_a_tarball_and_its_unpacked_folder_say_the_same(tmp_path: Path) -> None:
+    with tarfile.open(MACHINES[0]) as tar:
+        tar.extractall(tmp_path, filter="data")
+    assert read_topology(RecordedKernel(tmp_path)) == read_topology(RecordedKernel(MACHINES[0]))
+
+
+def test_the_hardware_of_this_machine_agrees_with_lscpu_and_psutil() -> None:
+    import psutil
+
+    from backend.live.kernel import LiveKernel
+
+    topology = read_topology(LiveKernel())
+    assert len(topology.node_of_cpu) == psutil.cpu_count()
+    shown = subprocess.run(["lscpu"], capture_output=True, text=True, env={"LC_ALL": "C"}, check=True).stdout
+    counted = [line.split(":")[1].strip() for line in shown.splitlines() if line.startswith("NUMA node(s):")]
+    assert not counted or int(counted[0]) == len(topology.nodes)
+
+
+@given(st.binary(max_size=400))
+def test_any_bytes_give_facts_or_a_parse_error(raw: bytes) -> None:
+    assert isinstance(parse_meminfo(raw), dict)
+    assert isinstance(parse_counters(raw), dict)
+    assert isinstance(parse_watermarks(raw), dict)
+    with contextlib.suppress(ParseError):
+        assert isinstance(parse_distances(raw), list)

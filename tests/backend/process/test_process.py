@@ -1,0 +1,134 @@
+"""Processes: hostile names, vanished and hidden ones, any bytes."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backend.errors import NotFound, NotPermitted, ParseError
+from backend.files.text import printable
+from backend.machine.topology import read_topology
+from backend.placement.survey import Surveyor
+from backend.process.process import Identity, parse_stat, parse_status, read_process, read_stat
+from backend.recording.kernel import RecordedKernel
+from tests.trees import process_files, two_nodes, write
+
+HOSTILE = [
+    b"a) S 1 (b",
+    b"x\ny",
+    b"\x1b[2J\x1b]0;pwn\x07",
+    b"[red]bold[/red]",
+    b"\xff\xfe",
+    b") R 2",
+    b"a" * 4096,
+    b"\xe2\x80\xaetxt",
+    b"",
+]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_names_are_read_whole_and_shown_harmlessly(tmp_path: Path, name: bytes) -> None:
+    process = read_process(RecordedKernel(write(tmp_path, process_files(7, name))), 7)
+    assert process.identity == Identity(7, 100)
+    assert process.comm.encode("utf-8", "surrogateescape") == name
+    shown = printable(process.command)
+    assert shown.isprintable()
+    assert len(shown) <= 1024 + 1
+
+
+@given(st.text())
+def test_printable_text_is_one_printable_line_and_plain_text_is_kept(text: str) -> None:
+    shown = printable(text, 100)
+    assert shown.isprintable()
+    assert "\n" not in shown
+    if text.isascii() and text.isprintable() and len(text) <= 100:
+        assert shown == text
+
+
+def test_a_cgroup_stands_in_where_there_is_no_cpuset(tmp_path: Path) -> None:
+    process = read_process(RecordedKernel(write(tmp_path, process_files(7, b"x"))), 7)
+    assert process.cpuset == "/system.slice/x.service"
+    assert process.swap == 8192
+    assert str(process.mems_allowed) == "0-1"
+
+
+class Refusing:
+    """A kernel whose every read fails alike."""
+
+    source = "live"
+    page_size = 4096
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def read(self, path: str, offset: int = 0, size: int = -1) -> bytes:
+        raise OSError(self.number, "no", path)
+
+    def credentials(self) -> tuple[int, bool]:
+        return 1000, False
+
+    def listdir(self, path: str) -> list[str]:
+        return ["1", "4242"]
+
+
+@pytest.mark.parametrize(
+    ("number", "error", "code"),
+    [(errno.ENOENT, NotFound, 4), (errno.ESRCH, NotFound, 4), (errno.EACCES, NotPermitted, 3), (errno.EPERM, NotPermitted, 3), (errno.EIO, NotFound, 4)],
+)  # fmt: skip
+def test_what_an_errno_means(number: int, error: type[NotFound], code: int) -> None:
+    with pytest.raises(error) as caught:
+        read_stat(Refusing(number), 42)  # type: ignore[arg-type]
+    assert caught.value.exit_code == code
+    assert "42" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_processes_that_are_broken_or_gone_are_left_out(tmp_path: Path) -> None:
+    tree = write(
+        two_nodes(tmp_path),
+        {**process_files(9, b"y"), "proc/8/stat": b"garbage", "proc/self/x": b""},
+    )
+    (tree / "proc/9/stat").unlink()
+    kernel = RecordedKernel(tree)
+    assert [row.process.pid for row in Surveyor(kernel, read_topology(kernel)).read()] == [7]
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_give_a_process_or_a_parse_error(raw: bytes) -> None:
+    parse_status(raw)
+    with contextlib.suppress(ParseError):
+        parse_stat(raw)
+
+
+@given(st.binary(max_size=60).filter(lambda name: b"\0" not in name))
+def test_any_name_survives_stat(name: bytes) -> None:
+    line = b"7 (" + name + b") S 1 1 1 0 -1 0 0 0 0 0 5 6 0 0 20 0 1 0 99 0 11 " + b"0 " * 13 + b"17 1 0\n"
+    stat = parse_stat(line)
+    assert stat.identity == Identity(7, 99)
+    assert stat.comm.encode("utf-8", "surrogateescape") == name
+
+
+class Hidepid(Refusing):
+    """A /proc that shows an ordinary user its own processes only."""
+
+    def listdir(self, path: str) -> list[str]:
+        return ["4242", "self"]
+
+
+def test_hidepid_is_named_as_the_reason() -> None:
+    with pytest.raises(NotFound, match="hidepid"):
+        read_stat(Hidepid(errno.ENOENT), 42)  # type: ignore[arg-type]
+
+
+def test_the_cgroup_is_the_one_that_memory_is_charged_to(tmp_path: Path) -> None:
+    files = process_files(7, b"x")
+    mixed = b"12:pids:/other\n5:cpu,memory:/charged\n0::/unified\n"
+    files = {path: mixed if path.endswith("/cgroup") else data for path, data in files.items()}
+    assert read_process(RecordedKernel(write(tmp_path, files)), 7).cgroup == "/charged"
+    plain = {path: b"0::/unified\n" if path.endswith("/cgroup") else data for path, data in files.items()}
+    assert read_process(RecordedKernel(write(tmp_path / "v2", plain)), 7).cgroup == "/unified"

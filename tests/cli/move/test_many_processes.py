@@ -1,0 +1,185 @@
+"""Choosing many processes (--tree, --cgroup), confining them (--cpuset), and who is named when others map the memory too."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from backend.emulator.abi.kernel import EmulatedKernel
+from backend.emulator.mm.fork import fork
+from backend.emulator.mm.mm import Vma
+from backend.emulator.tasks.task import Task
+from backend.job.outcome import Progress
+from numatui.cli.app import run
+from numatui.cli.source import Choice
+from tests.emulator.invariants import check_at_rest
+from tests.emulator.machines import nodes_of, region
+from tests.emulator.tasks.cpuset_machine import Admin
+
+HOSTILE = "\x1b[2J evil\n"
+
+
+class Machine:
+    """Commands on one machine: /A (mems 0-1) with a task and its child, /A/inner (1) with another, one task in the root."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self.admin, self.capsys = Admin(), capsys
+        self.admin.create("A", "0-1")
+        self.admin.create("inner", "1", "A")
+        m = self.admin.m
+        self.parent, self.inner, self.outside = (self.admin.spawn(path) for path in ("A", "A/inner", ""))
+        self.vma = region(m, self.parent, {0: 4, 1: 2})
+        self.child: Task = m.run(fork(m, self.parent))
+        self.inner_vma = region(m, self.inner, {1: 3})
+        self.outside_vma = region(m, self.outside, {0: 1})
+        monkeypatch.setattr(Choice, "open", lambda _: EmulatedKernel(m))
+
+    def __call__(self, *arguments: object, code: int = 0) -> dict[str, Any]:
+        """Its document."""
+        out = self.text(*arguments, "--json", code=code)[0]
+        return json.loads(out) if out else {}
+
+    def text(self, *arguments: object, code: int = 0) -> tuple[str, str]:
+        self.capsys.readouterr()
+        got = run([str(one) for one in arguments])
+        out, err = self.capsys.readouterr()
+        assert got == code, (out, err)
+        check_at_rest(self.admin.m)
+        return out, err
+
+    def nodes(self, vma: Vma) -> list[int]:
+        return nodes_of(self.admin.m, vma)
+
+
+@pytest.fixture
+def box(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], private_state: Any) -> Machine:
+    return Machine(monkeypatch, capsys)
+
+
+def pids(document: dict[str, Any]) -> list[int]:
+    return [one["pid"] for one in document["processes"]]
+
+
+def test_a_tree_is_the_process_and_what_descends_from_it(box: Machine) -> None:
+    arguments = ("plan", box.parent.pid, "--from", "0", "--to", "1")
+    assert pids(box(*arguments)) == [box.parent.pid]
+    assert pids(box(*arguments, "--tree")) == [box.parent.pid, box.child.pid]
+
+
+def test_a_cgroup_is_all_that_are_in_it_and_below(box: Machine) -> None:
+    chosen = pids(box("plan", "--cgroup", "/A", "--from", "0", "--to", "1"))
+    assert chosen == [box.parent.pid, box.inner.pid, box.child.pid]
+    assert pids(box("plan", "--cgroup", "A/inner", "--from", "1", "--to", "0")) == [box.inner.pid]
+    both = pids(box("plan", box.outside.pid, "--cgroup", "A/inner", "--from", "1", "--to", "0"))
+    assert both == [box.outside.pid, box.inner.pid]
+
+
+@pytest.mark.parametrize(("name", "code"), [("/nope", 4), ("../A", 2), ("", 2)])
+def test_cgroups_that_are_none_are_refused(box: Machine, name: str, code: int) -> None:
+    _, err = box.text("plan", f"--cgroup={name}", "--from", "0", "--to", "1", code=code)
+    assert err.startswith("numatui: ")
+    assert err.count("\n") == 1
+
+
+def test_an_empty_cgroup_is_said_to_be_empty(box: Machine) -> None:
+    box.admin.create("empty", "0")
+    _, err = box.text("migrate", "--cgroup", "/empty", "--from", "0", "--to", "1", "--yes", code=4)
+    assert "no process is in the cgroup" in err
+
+
+def test_all_of_a_cgroup_move_and_each_has_its_outcome(box: Machine) -> None:
+    done = box("migrate", "--cgroup", "/A", "--from", "1", "--to", "0", "--yes", "--all")
+    assert [one["pid"] for one in done["outcomes"]] == [box.parent.pid, box.inner.pid, box.child.pid]
+    assert box.nodes(box.vma) == [0] * 6
+    assert box.nodes(box.inner_vma) == [0] * 3
+
+
+def test_who_else_maps_the_pages_is_named_before_all_of_them_move(box: Machine) -> None:
+    box.child.leader.name = HOSTILE.encode()
+    out = box("plan", box.parent.pid, "--from", "0", "--to", "1", "--all")
+    (warning,) = [one for one in out["warnings"] if one["code"] == "shared"]
+    assert f"({box.child.pid} \\x1b[2J evil\\n)" in warning["text"]
+
+
+def test_confining_moves_gently_and_then_has_the_cpuset_at_the_targets(box: Machine) -> None:
+    done = box(
+        "migrate", box.parent.pid, box.child.pid, "--from", "0-1", "--to", "2-3", "--yes", "--all", "--cpuset"
+    )
+    assert done["cpusets"] == [{"path": "/A", "before": [0, 1], "after": [2, 3], "others": [box.inner.pid]}]
+    assert {one["method"] for one in done["outcomes"]} == {"move_pages"}
+    assert box.nodes(box.vma) == [2, 2, 2, 2, 3, 3]
+    assert "policy" not in {one["code"] for one in done["plan"]["warnings"]}
+    (cpuset,) = [one for one in box("cpuset", "list")["cpusets"] if one["path"] == "/A"]
+    assert cpuset["mems"] == [2, 3]
+
+
+def test_confining_the_root_cpuset_is_refused_before_anything(box: Machine) -> None:
+    _, err = box.text("migrate", box.outside.pid, "--from", "0", "--to", "1", "--yes", "--cpuset", code=2)
+    assert "root cpuset" in err
+    assert box.nodes(box.outside_vma) == [0]
+
+
+def test_a_dry_run_says_which_cpuset_would_change_and_changes_nothing(box: Machine) -> None:
+    arguments = ("migrate", box.parent.pid, "--from", "0-1", "--to", "2-3", "--cpuset", "--dry-run")
+    _, err = box.text(*arguments)
+    assert "/A will have the nodes 2-3 instead of 0-1; it confines others too" in err
+    assert box(*arguments)["cpusets"][0]["path"] == "/A"
+    assert box.nodes(box.vma) == [0, 0, 0, 0, 1, 1]
+    box.text("migrate", box.parent.pid, "--from", "3", "--to", "2", "--cpuset", code=2)
+
+
+def test_a_cancelled_migration_leaves_the_cpuset_wide_and_says_so(
+    box: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import backend.job.migrate
+
+    real = backend.job.migrate.migrate_process
+
+    def cancelling(kernel: Any, plan: Any, process: Any, options: Any, show: Any, cancel: Any) -> Any:
+        def stop(progress: Progress) -> None:
+            cancel.set()
+
+        cancel.set() if process.pid == box.child.pid else None
+        return real(kernel, plan, process, options, stop, cancel)
+
+    monkeypatch.setattr(backend.job.migrate, "migrate_process", cancelling)
+    _, err = box.text("migrate", box.child.pid, "--from", "0-1", "--to", "2-3", "--yes", "--cpuset", code=130)
+    assert "cpuset /A may use the nodes 0-3 now" in err
+    (cpuset,) = [one for one in box("cpuset", "list")["cpusets"] if one["path"] == "/A"]
+    assert cpuset["mems"] == [0, 1, 2, 3]
+
+
+def test_pages_that_move_pages_may_not_move_out_of_the_cpuset_are_moved_by_migrate_pages(
+    box: Machine,
+) -> None:
+    done = box("migrate", box.inner.pid, "--from", "1", "--to", "3", "--yes")
+    (outcome,) = done["outcomes"]
+    assert outcome["method"] == "move_pages+migrate_pages"
+    assert outcome["left"] == {}
+    assert box.nodes(box.inner_vma) == [3, 3, 3]
+    done = box(
+        "migrate", box.inner.pid, "--from", "3", "--to", "2", "--yes", "--method", "move_pages", code=1
+    )
+    assert set(done["outcomes"][0]["left"]) == {"refused"}
+
+
+def test_a_signal_between_two_processes_is_not_called_success(
+    box: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import backend.job.migrate
+
+    real = backend.job.migrate.migrate_process
+
+    def signalled(kernel: Any, plan: Any, process: Any, options: Any, show: Any, cancel: Any) -> Any:
+        outcome = real(kernel, plan, process, options, show, cancel)
+        cancel.set()
+        return outcome
+
+    monkeypatch.setattr(backend.job.migrate, "migrate_process", signalled)
+    _, err = box.text(
+        "migrate", box.inner.pid, box.outside.pid, "--from", "0-1", "--to", "1", "--yes", code=130
+    )
+    assert "1 more processes were not begun" in err
+    box.text("migrate", box.inner.pid, "--from", "1", "--to", "0", "--yes")

@@ -1,0 +1,191 @@
+"""numatui watch: dry by default, its log, its signals."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from backend.mover import audit
+from backend.mover.policy import KEYS, Policy, parse_policy
+from tests import ROOT
+from tests.cli.running import Cli, one_line
+from tests.schemas import check
+
+QUICK = "{interval: 2s, settle: 4s, readings: 2, cooldown: 30s, min_size: 4M, max_rate: 0}"
+DOCS = ROOT / "docs"
+
+
+@pytest.fixture
+def policy(tmp_path: Path) -> str:
+    path = tmp_path / "policy.yaml"
+    path.write_text(QUICK)
+    path.chmod(0o600)
+    return str(path)
+
+
+def lines(out: str) -> list[dict]:
+    return [check({"schema": "numatui/watch/1", **json.loads(line)}) for line in out.splitlines()]
+
+
+def test_dry_by_default_and_moves_when_told(cli: Cli, policy: str) -> None:
+    code, out, err = cli("--demo", "watch", "--policy", policy, "--rounds", "10", "--json")
+    assert (code, err) == (0, "")
+    events = [one["event"] for one in lines(out)]
+    assert (events[0], events[-1]) == ("started", "ended")
+    assert "would-move" in events
+    assert "moved" not in events
+    code, out, _ = cli("--demo", "watch", "--policy", policy, "--rounds", "10", "--json", "--apply", "-v")
+    assert code == 0
+    told = lines(out)
+    assert {"started", "held", "moved", "ended"} <= {one["event"] for one in told}
+    for one in told:
+        if one["event"] == "moved":
+            assert one["moved"] == one["bytes"]
+            assert one["job"]
+    plain = cli("--demo", "watch", "--policy", policy, "--rounds", "6")[1]
+    assert re.search(r"^\d\d:\d\d:\d\d  would move \d+ .* gain \d\.\d\dx$", plain, re.MULTILINE)
+
+
+def test_a_policy_is_checked(cli: Cli, policy: str, tmp_path: Path) -> None:
+    code, out, _ = cli("watch", "--policy", policy, "--check")
+    assert code == 0
+    assert re.search(r"interval +2.0 s", out)
+    assert re.search(r"allow +everybody", out)
+    assert "4M" in out
+    for text, says in (("x: 1", "unknown key"), ("", "empty")):
+        Path(policy).write_text(text)
+        code, out, err = cli("--demo", "watch", "--policy", policy)
+        assert code != 0
+        assert one_line(err)
+        assert says in err
+    code, _, err = cli("--demo", "watch", "--policy", str(tmp_path / "none.yaml"))
+    assert code == 4
+    assert one_line(err)
+
+
+def test_recordings_and_machines_without_the_calls_are_refused(cli: Cli, policy: str, tmp_path: Path) -> None:
+    path = str(tmp_path / "r.tar")
+    cli.json("--demo", "record", path, "--for", "once")
+    code, _, err = cli("--replay", path, "watch", "--policy", policy)
+    assert code == 5
+    assert one_line(err)
+
+
+def test_on_one_node_there_is_nothing_to_do(cli: Cli, policy: str, tmp_path: Path) -> None:
+    path = tmp_path / "one.yaml"
+    path.write_text("machine: {nodes: [{id: 0, memory: 64MiB, cpus: 0-1}]}")
+    code, _, err = cli("--demo", str(path), "watch", "--policy", policy, "--apply")
+    assert code == 5
+    assert one_line(err)
+    code, out, err = cli("--demo", str(path), "watch", "--policy", policy, "--rounds", "1")
+    assert code == 0
+    assert "nothing was to be moved" in out
+    assert "nowhere to move" in err
+
+
+def test_the_end_says_what_became_of_it(cli: Cli, policy: str) -> None:
+    out = cli("--demo", "watch", "--policy", policy, "--rounds", "10")[1]
+    assert re.search(r"ended: \d+ would move", out.splitlines()[-1])
+    Path(policy).write_text(QUICK[:-1] + ", quiet: ['00:00-12:00', '12:00-23:59', '23:59-00:00']}")
+    out = cli("--demo", "watch", "--policy", policy, "--rounds", "10")[1]
+    assert re.search(r"ended: held back: \d+ quiet", out.splitlines()[-1])
+
+
+def test_the_log_is_private_and_one_mover_has_it(tmp_path: Path) -> None:
+    folder = tmp_path / "state"
+    log = audit.AuditLog(folder)
+    log.write(audit.event("started", dry=True))
+    assert stat.S_IMODE(log.path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    with pytest.raises(audit.NumatuiError, match="another numatui watch"):
+        audit.AuditLog(folder)
+    log.close()
+    audit.AuditLog(folder).close()
+    check(json.loads(log.path.read_text()))
+
+
+def test_the_log_is_no_link_and_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, victim = tmp_path / "state", tmp_path / "victim"
+    folder.mkdir()
+    victim.write_text("mine")
+    (folder / "watch.jsonl").symlink_to(victim)
+    with pytest.raises(audit.NumatuiError, match="cannot be written"):
+        audit.AuditLog(folder)
+    assert victim.read_text() == "mine"
+    (folder / "watch.jsonl").unlink()
+    monkeypatch.setattr(audit, "MAX_BYTES", 2000)
+    log = audit.AuditLog(folder)
+    for number in range(200):
+        log.write(audit.event("trouble", text=str(number)))
+    log.close()
+    assert sorted(one.name for one in folder.iterdir()) == ["watch.jsonl", "watch.jsonl.1", "watch.lock"]
+    assert sum(one.stat().st_size for one in folder.iterdir()) < 5000
+    assert json.loads((folder / "watch.jsonl").read_text().splitlines()[-1])["text"] == "199"
+
+
+def test_hup_loads_again_and_term_ends_it(policy: str, tmp_path: Path) -> None:
+    Path(policy).write_text("interval: 100ms")
+    child = subprocess.Popen(
+        [sys.executable, "-m", "numatui", "--live", "watch", "--policy", policy, "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "XDG_STATE_HOME": str(tmp_path / "state"), "PYTHONUNBUFFERED": "1"},
+    )
+    assert child.stdout is not None
+    assert json.loads(child.stdout.readline())["event"] == "started"
+    child.send_signal(signal.SIGHUP)
+    assert json.loads(child.stdout.readline())["event"] == "loaded"
+    Path(policy).write_text("interval: never")
+    child.send_signal(signal.SIGHUP)
+    trouble = json.loads(child.stdout.readline())
+    assert trouble["event"] == "trouble"
+    assert "stays as it was" in trouble["text"]
+    child.send_signal(signal.SIGTERM)
+    out, err = child.communicate(timeout=60)
+    assert child.returncode == 0, err
+    assert json.loads(out.splitlines()[-1])["event"] == "ended"
+    log = tmp_path / "state/numatui/watch.jsonl"
+    assert [json.loads(line)["event"] for line in log.read_text().splitlines()] == [
+        "started", "loaded", "trouble", "ended",
+    ]  # fmt: skip
+
+
+def test_the_documentation_has_the_usual_policy() -> None:
+    text = (DOCS / "watch.md").read_text()
+    example = text.partition("```yaml")[2].partition("```")[0]
+    policy = parse_policy(example)
+    assert policy.quiet
+    assert policy.allow
+    assert policy.deny
+    usual = Policy(quiet=policy.quiet, allow=policy.allow, deny=policy.deny)
+    assert policy == usual
+    assert all(re.search(rf"^{key}:", example, re.MULTILINE) for key in KEYS)
+
+
+def test_the_unit_starts_a_command_that_there_is(cli: Cli, policy: str) -> None:
+    unit = (DOCS / "numatui-watch.service").read_text()
+    command = unit.partition("ExecStart=")[2].splitlines()[0].split()
+    assert command[0].endswith("/numatui")
+    arguments = [policy if word.startswith("/etc") else word for word in command[1:] if word != "--live"]
+    code, _, _ = cli("--demo", *arguments, "--rounds", "1")
+    assert code == 0
+
+
+def test_a_folder_of_somebody_else_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with sudo that keeps HOME: whoever owns the folder could have root write elsewhere."""
+    folder = tmp_path / "state"
+    folder.mkdir()
+    real = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: real + 1)
+    with pytest.raises(audit.NumatuiError, match="not a folder of yours"):
+        audit.AuditLog(folder)
+    assert not list(folder.iterdir())

@@ -1,0 +1,69 @@
+"""A copy of the machine in the terminal UI, and the way back."""
+
+from __future__ import annotations
+
+import pytest
+
+from backend.emulator.abi.kernel import EmulatedKernel
+from numatui.tui import start
+from numatui.tui.reading.machine import Machine
+from numatui.tui.screens.migrate import MigrateScreen
+from tests.tui.driver import driving
+from tests.tui.fake_kernel import FakeKernel
+
+
+async def test_a_copy_is_made_and_the_app_ends_for_it() -> None:
+    async with driving(FakeKernel()) as app:
+        app.app.action_try_copy()
+        while app.app.is_running and app.app.next_copy is None:
+            await app.pilot.pause(0.01)
+        copy = app.app.next_copy
+    assert copy is not None
+    machine = start.open_copy(copy, Machine(FakeKernel()))
+    assert "q goes back" in machine.notice
+    assert isinstance(machine.kernel, EmulatedKernel)
+    async with driving(machine.kernel, size=(120, 40)) as app:
+        assert "copy of db7" in app.lines()[0]
+        assert 2100 in app.pids
+        await app.press(*"2100", "m")
+        await app.screen(MigrateScreen)
+        screen = app.app.screen
+        assert isinstance(screen, MigrateScreen)
+        await app.until(lambda: screen.plan is not None and screen.plan.bytes)
+        assert (str(screen.sources), str(screen.targets)) == ("1", "3")
+
+
+class Scripted:
+    """Stands for the app: what each of its runs asks for next."""
+
+    def __init__(self, kernels: list[object], answers: list[tuple[str, object, int]]) -> None:
+        self.kernels, self.answers = kernels, answers
+
+    def __call__(self, kernel: object, *_: object) -> object:
+        self.kernels.append(kernel)
+        scenario, copy, code = self.answers.pop(0)
+        return type(
+            "App", (), {"next_scenario": scenario, "next_copy": copy, "return_code": code, "left": lambda _: start.kept.Kept(), "kernel": kernel}
+        )()  # fmt: skip
+
+
+def test_leaving_a_copy_comes_back_and_a_signal_ends_all(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: object
+) -> None:
+    from backend.emulator.scenario.copying import copy_of
+
+    origin = FakeKernel()
+    copy = copy_of(origin)
+    seen: list[object] = []
+    monkeypatch.setattr(start, "run", lambda app: None)
+    monkeypatch.setattr(start.kept, "save", lambda path, kept: None)
+    monkeypatch.setattr(start, "open_machine", lambda choice: Machine(origin))
+    for name in ("stdin", "stderr"):
+        monkeypatch.setattr(f"sys.{name}.isatty", lambda: True, raising=False)
+    monkeypatch.setattr(start, "NumatuiApp", Scripted(seen, [("", copy, 0), ("", None, 0), ("", None, 0)]))
+    assert start.start(None) == 0  # type: ignore[arg-type]
+    assert [type(one) for one in seen] == [FakeKernel, EmulatedKernel, FakeKernel]
+    seen.clear()
+    monkeypatch.setattr(start, "NumatuiApp", Scripted(seen, [("", copy, 0), ("", None, 143)]))
+    assert start.start(None) == 143  # type: ignore[arg-type]
+    assert len(seen) == 2
