@@ -151,9 +151,7 @@ class Kernel(Protocol):
         """migrate_pages(2): the number of pages not moved."""
         ...
 
-    def move_pages(
-        self, pid: int, pages: array[int], nodes: array[int] | None, status: array[int], flags: int
-    ) -> int:
+    def move_pages(self, pid: int, pages: array[int], nodes: array[int] | None, status: array[int], flags: int) -> int:
         """move_pages(2). `pages`: array('Q') of addresses; `nodes`: array('i') of targets, or None to ask where
         they are; `status`: array('i') of the same length, written as the kernel writes it: also when the call then
         fails, entries it did not come to are left untouched. Returns the number of pages not moved.

@@ -49,9 +49,7 @@ class IdSet:
             if not part and not bits:
                 continue
             first, dash, last = part.partition("-")
-            if not (first.isascii() and first.isdigit()) or (
-                dash and not (last.isascii() and last.isdigit())
-            ):
+            if not (first.isascii() and first.isdigit()) or (dash and not (last.isascii() and last.isdigit())):
                 raise ParseError(f"'{_shown(part)}' is not an id or a range of ids", "write it like 0-3,8")
             if len(first) > 6 or len(last) > 6:
                 raise ParseError(f"'{_shown(part)}' is too large", f"ids go from 0 to {MAX_ID}")
@@ -223,13 +221,7 @@ class NodeSet(IdSet):
     def _number(cls, text: str, rest: str, nodes: NodeSet, relative: bool, there: str) -> tuple[int, str]:
         match = _STRTOUL.match(rest)
         if not match:
-            shown = (
-                f"'{_shown(rest)}' in "
-                if rest and rest != text
-                else ""
-                if rest
-                else "a number is missing in "
-            )
+            shown = f"'{_shown(rest)}' in " if rest and rest != text else "" if rest else "a number is missing in "
             raise UsageError(
                 f"{shown}'{_shown(text)}' is not a node set" if rest else f"{shown}'{_shown(text)}'",
                 f"write it like 0-1,3; {there}",

@@ -1,5 +1,6 @@
 """Migration in the emulator beside a bare numpy sketch of the same data movement (free stack pop, PTE and frame arrays
-updated; no locks, no checks): ratios, in one run. Then what else moves pages, beside direct migration of anonymous ones.
+updated; no locks, no checks): ratios, in one run. Then what else moves pages, beside direct migration of anonymous
+ones.
 
 Numbers of pages as arguments, 10000 to 1000000 by default."""
 
@@ -12,14 +13,17 @@ from functools import partial
 
 import numpy as np
 
+from backend.emulator.boot import boot
 from backend.emulator.costs import Costs
-from backend.emulator.machine import Machine, NodeSpec
+from backend.emulator.machine import Machine, MachineSpec, NodeSpec
 from backend.emulator.migration.nodes import do_migrate_pages
 from backend.emulator.mm.mm import VM
+from backend.emulator.mm.mmap import mmap
 from backend.emulator.profile import PROFILES
 from backend.emulator.scenario.layout import populate
 from backend.emulator.storage.file_io import create
 from backend.emulator.storage.filesystem import Filesystem
+from backend.emulator.tasks.life import spawn
 from backend.nodeset import CpuSet, NodeSet
 
 PROFILE_NAMES = ("linux-6", "direct-v8")
@@ -31,13 +35,15 @@ def machine(profile: str, pages: int, swap: int, scattered: bool) -> Machine:
     room = pages + pages // 4 + 4096
     nodes = [NodeSpec(node, room, CpuSet([node])) for node in range(2)]
     distances = {(0, 0): 10, (0, 1): 20, (1, 0): 20, (1, 1): 10}
-    m = Machine(
-        PROFILES[profile],
-        nodes,
-        distances,
-        swap_pages=swap,
-        batch=4096,
-        costs=Costs(swap_write=0.0, file_write=0.0),
+    m = boot(
+        MachineSpec(
+            PROFILES[profile],
+            nodes,
+            distances,
+            swap_pages=swap,
+            batch=4096,
+            costs=Costs(swap_write=0.0, file_write=0.0),
+        )
     )
     if scattered:
         for zone in m.frames.zones.values():
@@ -45,18 +51,16 @@ def machine(profile: str, pages: int, swap: int, scattered: bool) -> Machine:
     return m
 
 
-def emulated(
-    profile: str, pages: int, swap: int | None = None, scattered: bool = False, file: str = ""
-) -> float:
+def emulated(profile: str, pages: int, swap: int | None = None, scattered: bool = False, file: str = "") -> float:
     """Pages a second from node 0 to node 1 (swap-2.6.15: out). `file`: dirty pages of a filesystem of that type."""
     m = machine(profile, pages, pages + 4096 if swap is None else swap, scattered)
-    task = m.spawn("t", cpu=0)
+    task = spawn(m, "t", cpu=0)
     if file:
         filesystem = Filesystem("disk", m.profile.filesystem_types[file], 0.0, 0.0)
         m.filesystems["disk"] = filesystem
-        vma = m.mmap(task, pages, file=create(m, filesystem, "/disk/f", pages), flags=VM.WRITE | VM.SHARED)
+        vma = mmap(m, task, pages, file=create(m, filesystem, "/disk/f", pages), flags=VM.WRITE | VM.SHARED)
     else:
-        vma = m.mmap(task, pages)
+        vma = mmap(m, task, pages)
     populate(m, vma, np.arange(pages, dtype=np.int64), 0, dirty=True)
     assert task.mm is not None
     began = time.perf_counter()
@@ -130,9 +134,7 @@ def main() -> None:
             for name, run in variants(pages).items():
                 best[name] = max(best.get(name, 0.0), run())
         for name, speed in best.items():
-            ratio = (
-                "" if name.startswith("sketch") else f", {speed / best[beside(name)]:4.2f} of {beside(name)}"
-            )
+            ratio = "" if name.startswith("sketch") else f", {speed / best[beside(name)]:4.2f} of {beside(name)}"
             print(f"{pages:>9} pages, {name:32} {speed / 1e6:6.2f} M pages/s{ratio}", flush=True)
         for profile in PROFILE_NAMES:
             seconds[profile].append(1 / best[profile])

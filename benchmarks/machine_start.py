@@ -1,6 +1,6 @@
-"""The start of large emulated machines beside numpy filling the same bytes once: time as a ratio, and bytes a frame. numpy
-gives out memory that is not there yet: a second figure includes touching every page of the machine's arrays. Each run has
-a process of its own, so that no memory is used again.
+"""The start of large emulated machines beside numpy filling the same bytes once: time as a ratio, and bytes a frame.
+numpy gives out memory that is not there yet: a second figure includes touching every page of the machine's arrays. Each
+run has a process of its own, so that no memory is used again.
 
 `machine_start.py [GiB page_size]...`; by default 64 GiB of 4 KiB pages and 1 TiB of 2 MiB pages."""
 
@@ -13,8 +13,9 @@ import time
 
 import numpy as np
 
+from backend.emulator.boot import boot
 from backend.emulator.frames.frames import MemMap
-from backend.emulator.machine import Machine, NodeSpec
+from backend.emulator.machine import MachineSpec, NodeSpec
 from backend.emulator.profile import PROFILES
 from backend.nodeset import CpuSet
 
@@ -31,7 +32,7 @@ def start(pages: int, page_size: int) -> tuple[float, float, int]:
     """Seconds until a machine is up, until all pages of its arrays have been touched as well, and their bytes."""
     nodes = [NodeSpec(node, pages // NODES, CpuSet([node])) for node in range(NODES)]
     began = time.perf_counter()
-    m = Machine(PROFILES["linux-6"], nodes, {}, page_size=page_size)
+    m = boot(MachineSpec(PROFILES["linux-6"], nodes, {}, page_size=page_size))
     up = time.perf_counter() - began
     for one in arrays(m.frames):
         one.view(np.uint8)[:: mmap.PAGESIZE] |= 0
@@ -56,8 +57,10 @@ def main() -> None:
             filled = min(fresh.apply(fill, (size,)) for _ in range(times))
             up, touched = min(run[0] for run in runs), min(run[1] for run in runs)
             print(
-                f"{gigabytes} GiB of {page_size >> 10} KiB pages: {pages} frames, {size / pages:.0f} bytes each; up in {up * 1e3:.1f} ms, "
-                f"{up / filled:.2f} of one fill ({filled * 1e3:.1f} ms); {touched / filled:.2f} with everything touched",
+                f"{gigabytes} GiB of {page_size >> 10} KiB pages: {pages} frames, {size / pages:.0f} bytes each; up "
+                f"in {up * 1e3:.1f} ms, "
+                f"{up / filled:.2f} of one fill ({filled * 1e3:.1f} ms); {touched / filled:.2f} with everything "
+                "touched",
                 flush=True,
             )
 

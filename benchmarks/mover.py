@@ -16,9 +16,7 @@ SCENARIOS = ("default", "huge-pages", "node-removal", "scheduler-moves", "tiers"
 
 
 def main() -> None:
-    print(
-        f"{'scenario':<18}{'nothing':>12}{'watch':>9}{'pages':>9}{'most':>6}{'numad':>9}{'pages':>9}{'most':>6}"
-    )
+    print(f"{'scenario':<18}{'nothing':>12}{'watch':>9}{'pages':>9}{'most':>6}{'numad':>9}{'pages':>9}{'most':>6}")
     for name in sys.argv[1:] or SCENARIOS:
         with tempfile.TemporaryDirectory() as folder:
             base, ours, numad = run(name, nothing), run(name, OurMover(Path(folder))), run(name, Numad())

@@ -1,9 +1,9 @@
-"""Moving the memory of a process: the real `migratepages` and numatui with one and two workers, side by side, for 4 KiB and
-for transparent huge pages. Speed, and the worst stall of the process itself.
+"""Moving the memory of a process: the real `migratepages` and numatui with one and two workers, side by side, for 4 KiB
+and for transparent huge pages. Speed, and the worst stall of the process itself.
 
-NUMA balancing is off meanwhile. Needs root, two nodes with memory and `migratepages` (package numactl); without such a machine:
-`tests/guest/guest.sh run four OUT .venv/bin/python benchmarks/moving.py`. `moving.py [MIB [ROUNDS]]`: 256 MiB, 5 rounds after two that do not count (they fill caches, and a guest's own memory).
-"""
+NUMA balancing is off meanwhile. Needs root, two nodes with memory and `migratepages` (package numactl); without such a
+machine: `tests/guest/guest.sh run four OUT .venv/bin/python benchmarks/moving.py`. `moving.py [MIB [ROUNDS]]`: 256 MiB,
+5 rounds after two that do not count (they fill caches, and a guest's own memory)."""
 
 from __future__ import annotations
 
@@ -56,9 +56,7 @@ def main(size: int = 256, rounds: int = 5) -> None:
     topology = read_topology(LiveKernel())
     nodes = list(topology.memory_ids)
     if len(nodes) < 2:
-        raise SystemExit(
-            "this machine has one node with memory: run it in the guest, see the top of this file"
-        )
+        raise SystemExit("this machine has one node with memory: run it in the guest, see the top of this file")
     source, target, home = nodes[0], nodes[min(2, len(nodes) - 1)], max(topology.node_of_cpu)
     balancing = Path("/proc/sys/kernel/numa_balancing")
     was = balancing.read_text()
@@ -90,7 +88,8 @@ def compare(size: int, rounds: int, source: int, target: int, home: int) -> None
             faster = speed / statistics.median(speeds["migratepages"])
             gentler = statistics.median(stalls["migratepages"]) / stall
             print(
-                f"  {how:12} {speed:6.0f} MiB/s {stall * 1e3:8.1f} ms worst stall   {faster:5.2f} × as fast, 1/{gentler:.0f} of the stall"
+                f"  {how:12} {speed:6.0f} MiB/s {stall * 1e3:8.1f} ms worst stall   {faster:5.2f} × as fast, "
+                f"1/{gentler:.0f} of the stall"
             )
 
 

@@ -1,10 +1,10 @@
 """Reading where memory lies beside `numastat -p`: ratios, measured alternately in one run.
 
-`reading.py time [PROCESSES [MIB]]`: the time for many processes (300 of 30 MiB), start-up of numastat and of Python aside.
-`reading.py stall [MIB]`: the worst time that a process of 600 MiB waits for its own mmap and munmap meanwhile. `another`: while
-another process like it is read, which shows what of it the machine's own noise is. Waiting for a CPU is not counted, as far as the kernel tells. What a reading causes happens each time, so the calmest round has it with
-the least noise.
-"""
+`reading.py time [PROCESSES [MIB]]`: the time for many processes (300 of 30 MiB), start-up of numastat and of Python
+aside. `reading.py stall [MIB]`: the worst time that a process of 600 MiB waits for its own mmap and munmap meanwhile.
+`another`: while another process like it is read, which shows what of it the machine's own noise is. Waiting for a CPU
+is not counted, as far as the kernel tells. What a reading causes happens each time, so the calmest round has it with
+the least noise."""
 
 from __future__ import annotations
 
@@ -193,9 +193,7 @@ def compare_stalls(mib: int) -> None:
             "ours, by pagemap": lambda look=look, gentle=gentle: look(gentle, "pagemap"),
             "pagemap, another": lambda look=look, gentle=gentle, other=other: look(gentle, "pagemap", other),
             "ours, sampled": lambda look=look, sampling=sampling: look(sampling, "sampled"),
-            "sampled, another": lambda look=look, sampling=sampling, other=other: look(
-                sampling, "sampled", other
-            ),
+            "sampled, another": lambda look=look, sampling=sampling, other=other: look(sampling, "sampled", other),
         }
         if os.geteuid():
             del ways["ours, by pagemap"], ways["pagemap, another"]
@@ -208,12 +206,14 @@ def compare_stalls(mib: int) -> None:
         end([pid, other.pid])
         base = [min(worst["numastat -p"]), statistics.median(worst["numastat -p"])]
         print(
-            f"{mib} MiB of {'huge' if huge else 'small'} pages: the worst wait in a reading, in the calmest of {ROUNDS} (in the middle one, in the worst)"
+            f"{mib} MiB of {'huge' if huge else 'small'} pages: the worst wait in a reading, in the calmest of "
+            f"{ROUNDS} (in the middle one, in the worst)"
         )
         for name, values in worst.items():
             low, middle = min(values), statistics.median(values)
             print(
-                f"  {name:17} {low / 1e6:7.2f} ms ({middle / 1e6:7.2f} {max(values) / 1e6:7.2f})  {low / base[0]:.2f} ({middle / base[1]:.2f}) × numastat -p"
+                f"  {name:17} {low / 1e6:7.2f} ms ({middle / 1e6:7.2f} {max(values) / 1e6:7.2f})  "
+                f"{low / base[0]:.2f} ({middle / base[1]:.2f}) × numastat -p"
             )
 
 

@@ -1,7 +1,9 @@
 """One refresh of the process table (Surveyor.read through the seam of an emulated machine) beside writing the same text
-(numa_maps and stat of every process) from plain numbers and parsing it with one regular expression each: a ratio, in one run.
+(numa_maps and stat of every process) from plain numbers and parsing it with one regular expression each: a ratio, in
+one run.
 
-`refresh.py [TASKS [VMAS]]`: 5000 tasks with 100000 mappings by default, half of them of files; a fifth of the tasks are forked."""
+`refresh.py [TASKS [VMAS]]`: 5000 tasks with 100000 mappings by default, half of them of files; a fifth of the tasks are
+forked."""
 
 from __future__ import annotations
 
@@ -14,11 +16,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from backend.emulator.abi.kernel import EmulatedKernel
-from backend.emulator.machine import Machine, NodeSpec
+from backend.emulator.boot import boot
+from backend.emulator.machine import Machine, MachineSpec, NodeSpec
 from backend.emulator.mm.fork import fork
+from backend.emulator.mm.mmap import mmap
 from backend.emulator.profile import PROFILES
 from backend.emulator.scenario.layout import populate
 from backend.emulator.storage.file_io import create, mount
+from backend.emulator.tasks.life import spawn
 from backend.machine.topology import read_topology
 from backend.nodeset import CpuSet
 from backend.placement.placement import parse_totals
@@ -29,17 +34,15 @@ _TOTALS = re.compile(rb" N(\d+)=(\d+)(?=[ \n])|kernelpagesize_kB=(\d+)")
 _STAT = re.compile(
     rb"(\d+) \((.*)\) (\S) (\d+)" + rb" \S+" * 15 + rb" (\d+) (\d+) (\d+) (\d+)" + rb" \S+" * 14 + rb" (\d+)"
 )
-_LINE = re.compile(
-    r"([0-9a-f]+) (\S+)(?: file=(\S+))?((?: [a-z]+=\d+)*)((?: N\d+=\d+)+) kernelpagesize_kB=(\d+)"
-)
+_LINE = re.compile(r"([0-9a-f]+) (\S+)(?: file=(\S+))?((?: [a-z]+=\d+)*)((?: N\d+=\d+)+) kernelpagesize_kB=(\d+)")
 
 
 def machine(tasks: int, vmas: int) -> Machine:
-    """Every fifth task is forked from the one before it. Every other mapping is of a file that many tasks map; the others
-    have pages on two nodes."""
+    """Every fifth task is forked from the one before it. Every other mapping is of a file that many tasks map; the
+    others have pages on two nodes."""
     nodes = [NodeSpec(node, vmas * PAGES // 2 + 65536, CpuSet([node])) for node in range(NODES)]
     distances = {(a, b): 10 if a == b else 20 for a in range(NODES) for b in range(NODES)}
-    m = Machine(PROFILES["linux-6"], nodes, distances)
+    m = boot(MachineSpec(PROFILES["linux-6"], nodes, distances))
     disk = mount(m, "disk", m.profile.filesystem_types["ext4"])
     files = [create(m, disk, f"/usr/lib/x86_64-linux-gnu/lib{number}.so", PAGES) for number in range(FILES)]
     task = None
@@ -47,14 +50,14 @@ def machine(tasks: int, vmas: int) -> Machine:
         if task is not None and number % 5 == 4:
             m.run(fork(m, task))
             continue
-        task = m.spawn(f"task{number}", cpu=number % NODES, command=f"/usr/bin/task{number} --serve")
+        task = spawn(m, f"task{number}", cpu=number % NODES, command=f"/usr/bin/task{number} --serve")
         for part in range(vmas // tasks):
             node = (number + part) % NODES
             if part % 2:
-                vma = m.mmap(task, PAGES, file=files[(number + part) % FILES])
+                vma = mmap(m, task, PAGES, file=files[(number + part) % FILES])
                 populate(m, vma, np.arange(PAGES), node)
                 continue
-            vma = m.mmap(task, PAGES)
+            vma = mmap(m, task, PAGES)
             populate(m, vma, np.arange(PAGES // 2), node)
             populate(m, vma, np.arange(PAGES // 2, PAGES), (node + 1) % NODES)
     return m
@@ -105,9 +108,7 @@ def written_and_parsed(processes: list[tuple[list[bytes], list[Line]]]) -> int:
             file = f" file={line.file}" if line.file else ""
             counts = "".join([f" {key}={count}" for key, count in line.counts])
             nodes = "".join([f" N{node}={count}" for node, count in line.nodes])
-            out.append(
-                f"{line.start:08x} {line.policy}{file}{counts}{nodes} kernelpagesize_kB={line.kilobytes}\n"
-            )
+            out.append(f"{line.start:08x} {line.policy}{file}{counts}{nodes} kernelpagesize_kB={line.kilobytes}\n")
         text = "".join(out).encode()
         totals: dict[int, int] = {}
         pending: list[tuple[int, int]] = []
@@ -150,7 +151,8 @@ def main() -> None:
         refresh.append(timed(surveyor.read))
         alone.append(timed(lambda: written_and_parsed(processes)))
     print(
-        f"{tasks} tasks, {vmas} mappings, {size / 1e6:.1f} MB of text: a refresh {min(refresh) * 1e3:.0f} ms (the first {first * 1e3:.0f} ms), "
+        f"{tasks} tasks, {vmas} mappings, {size / 1e6:.1f} MB of text: a refresh {min(refresh) * 1e3:.0f} ms (the "
+        f"first {first * 1e3:.0f} ms), "
         f"written and parsed alone {min(alone) * 1e3:.0f} ms: {min(refresh) / min(alone):.2f}"
     )
 

@@ -1,4 +1,5 @@
-"""How long `numatui ps --json` takes beside an interpreter that does nothing: a ratio, measured alternately in one run."""
+"""How long `numatui ps --json` takes beside an interpreter that does nothing: a ratio, measured alternately in one
+run."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""The terminal UI on an emulated machine with 5,000 processes on 8 nodes, beside Textual's DataTable doing the same work.
+"""The terminal UI on an emulated machine with 5,000 processes on 8 nodes, beside Textual's DataTable doing the same
+work.
 
 `tui.py` prints: time of the UI thread a refresh, key to paint, the first table, filling and updating beside DataTable.
-`tui.py memory [REFRESHES]`: the memory of the process over as many refreshes (10,000). `tui.py rest [PROCESSES]`: CPU time at
-rest beside htop, both in tmux showing as many processes once a second (needs tmux and htop)."""
+`tui.py memory [REFRESHES]`: the memory of the process over as many refreshes (10,000). `tui.py rest [PROCESSES]`: CPU
+time at rest beside htop, both in tmux showing as many processes once a second (needs tmux and htop)."""
 
 from __future__ import annotations
 
@@ -25,9 +26,12 @@ from textual.pilot import Pilot
 from textual.widgets import DataTable
 
 from backend.emulator.abi.kernel import EmulatedKernel
-from backend.emulator.machine import Machine, NodeSpec
+from backend.emulator.boot import boot
+from backend.emulator.machine import Machine, MachineSpec, NodeSpec
+from backend.emulator.mm.mmap import mmap
 from backend.emulator.profile import PROFILES
 from backend.emulator.scenario.layout import populate
+from backend.emulator.tasks.life import spawn
 from backend.nodeset import CpuSet
 from backend.placement.survey import Row
 from numatui.tui.app import NumatuiApp
@@ -44,13 +48,11 @@ def machine() -> Machine:
 
     nodes = [NodeSpec(node, 1 << 16, CpuSet([node])) for node in range(NODES)]
     distances = {(a, b): 10 if a == b else 20 for a in range(NODES) for b in range(NODES)}
-    m = Machine(PROFILES["linux-6"], nodes, distances)
+    m = boot(MachineSpec(PROFILES["linux-6"], nodes, distances))
     for number in range(PROCESSES):
-        task = m.spawn(
-            f"task{number}", cpu=number % NODES, command=f"/usr/bin/task{number} --serve", uid=number % 7
-        )
+        task = spawn(m, f"task{number}", cpu=number % NODES, command=f"/usr/bin/task{number} --serve", uid=number % 7)
         pages = 4 + number % 29
-        vma = m.mmap(task, pages)
+        vma = mmap(m, task, pages)
         populate(m, vma, np.arange(pages // 2), number % NODES)
         populate(m, vma, np.arange(pages // 2, pages), (number // 3) % NODES)
     return m
@@ -63,9 +65,7 @@ def changed(rows: Sequence[Row], turn: random.Random, share: float) -> tuple[Row
         if turn.random() < share and row.by_node:
             cpu = turn.randrange(NODES)
             by_node = {node: amount + 4096 * turn.randrange(4) for node, amount in row.by_node.items()}
-            row = replace(
-                row, process=replace(row.process, cpu=cpu), node=cpu, by_node=by_node, runs_on={cpu: 1.0}
-            )
+            row = replace(row, process=replace(row.process, cpu=cpu), node=cpu, by_node=by_node, runs_on={cpu: 1.0})
         out.append(row)
     return tuple(out)
 
@@ -189,9 +189,16 @@ async def theirs(rows: Sequence[Row]) -> dict[str, float]:
 
         by_node = row.by_node or {}
         return [
-            str(row.process.pid), row.process.user, row.process.command, where(row), size(row.resident), percent(row.local),
-            *[size(by_node.get(node, 0)) for node in range(NODES)], row.policy, row.process.cpuset,
-        ]  # fmt: skip
+            str(row.process.pid),
+            row.process.user,
+            row.process.command,
+            where(row),
+            size(row.resident),
+            percent(row.local),
+            *[size(by_node.get(node, 0)) for node in range(NODES)],
+            row.policy,
+            row.process.cpuset,
+        ]
 
     async with app.run_test(size=SIZE) as pilot:
         table, painted = app.query_one(DataTable), Painted(app, pilot)
@@ -256,9 +263,7 @@ def rest(processes: int) -> None:
         used: dict[str, float] = {}
         for name, command in (("htop", "htop -d 10"), ("numatui", f"{sys.executable} -m numatui --live")):
             session = ["tmux", "-L", f"bench-{os.getpid()}-{name}", "-f", "/dev/null"]
-            subprocess.run(
-                [*session, "new-session", "-d", "-x", "160", "-y", "50", f"exec {command}"], check=True
-            )
+            subprocess.run([*session, "new-session", "-d", "-x", "160", "-y", "50", f"exec {command}"], check=True)
             time.sleep(6)
             pane = subprocess.run(
                 [*session, "display-message", "-p", "#{pane_pid}"], capture_output=True, text=True, check=True

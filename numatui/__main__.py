@@ -15,8 +15,8 @@ def main() -> int:
 
 
 def open_what_is_closed() -> None:
-    """Where the shell has closed stdin, stdout or stderr (`>&-`), /dev/null takes their place: else the next file that is opened,
-    such as a journal, would be what everybody writes to."""
+    """Where the shell has closed stdin, stdout or stderr (`>&-`), /dev/null takes their place: else the next file that
+    is opened, such as a journal, would be what everybody writes to."""
     while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(fd)

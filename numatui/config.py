@@ -11,8 +11,8 @@ from backend.errors import ParseError
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """`theme`: a theme's name, of those shipped or of the user's own. `interval`: seconds between readings. None: as it was left
-    the last time. `keys`: other keys for what is done, by its name in the help (`numatui.tui.keys`)."""
+    """`theme`: a theme's name, of those shipped or of the user's own. `interval`: seconds between readings. None: as it
+    was left the last time. `keys`: other keys for what is done, by its name in the help (`numatui.tui.keys`)."""
 
     theme: str | None = None
     interval: float | None = None
@@ -38,9 +38,7 @@ def load(path: Path | None = None) -> Config:
     except (OSError, UnicodeDecodeError) as exc:
         raise ParseError(f"{path} cannot be read ({exc})", "the defaults are used") from None
     except yaml.YAMLError as exc:
-        raise ParseError(
-            f"{path} is not YAML ({' '.join(str(exc).split())})", "the defaults are used"
-        ) from None
+        raise ParseError(f"{path} is not YAML ({' '.join(str(exc).split())})", "the defaults are used") from None
     names = [one.name for one in fields(Config)]
     if raw is None:
         return Config()
@@ -61,7 +59,5 @@ def load(path: Path | None = None) -> Config:
         or not isinstance(config.interval, int | float)
         or not 0.1 <= config.interval <= 3600
     ):
-        raise ParseError(
-            f"{path}: interval is not a number of seconds", "write it like interval: 2, from 0.1 to 3600"
-        )
+        raise ParseError(f"{path}: interval is not a number of seconds", "write it like interval: 2, from 0.1 to 3600")
     return config

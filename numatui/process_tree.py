@@ -30,8 +30,8 @@ def as_tree(
     parent_of: Callable[[T], Hashable],
     folded: Callable[[T], bool] = lambda _: False,
 ) -> list[Branch[T]]:
-    """All rows, siblings in the order of `rows`; what hangs below a folded row is left out. A row whose parent is not there,
-    or is reached through nothing but itself, is a root."""
+    """All rows, siblings in the order of `rows`; what hangs below a folded row is left out. A row whose parent is not
+    there, or is reached through nothing but itself, is a root."""
     keys = {key_of(row) for row in rows}
     children: dict[Hashable, list[T]] = {}
     roots: list[T] = []

@@ -12,14 +12,10 @@ from backend.nodeset import NodeSet
 
 def program(kernel: Kernel) -> str:
     """`numatui`, with what chooses the same machine."""
-    return (
-        f"numatui --{kernel.source} {shlex.quote(kernel.reference)}" if kernel.source != "live" else "numatui"
-    )
+    return f"numatui --{kernel.source} {shlex.quote(kernel.reference)}" if kernel.source != "live" else "numatui"
 
 
-def migrate_command(
-    kernel: Kernel, pids: Iterable[int], sources: NodeSet, targets: NodeSet, flags: str = ""
-) -> str:
+def migrate_command(kernel: Kernel, pids: Iterable[int], sources: NodeSet, targets: NodeSet, flags: str = "") -> str:
     """`numatui migrate …` on the same machine. `flags`: further options, as they are written."""
     named = " ".join(map(str, pids))
     return f"{program(kernel)} migrate {named} --from {sources} --to {targets} {flags}".rstrip()

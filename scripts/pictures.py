@@ -13,7 +13,7 @@ from pathlib import Path
 
 from textual.pilot import Pilot
 
-from backend.emulator.abi.kernel import open_scenario
+from backend.emulator.scenario.open import open_scenario
 from numatui.tui.app import NumatuiApp
 from numatui.tui.screens.processes import ProcessesScreen
 

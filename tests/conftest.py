@@ -13,11 +13,13 @@ settings.load_profile("numatui")
 """How long an example takes is the machine's affair."""
 
 SHARED = Path(__file__).parents[2] / "shared"
-"""Recorded machines that lie beside a development checkout; tests that use more than the repository has skip without."""
+"""Recorded machines that lie beside a development checkout; tests that use more than the repository has skip
+without."""
 
 
 def without(why: str) -> None:
-    """Skip a test for want of something; where everything has to be there (NUMATUI_REQUIRE_GUEST, as in CI), fail it."""
+    """Skip a test for want of something; where everything has to be there (NUMATUI_REQUIRE_GUEST, as in CI), fail
+    it."""
     if os.environ.get("NUMATUI_REQUIRE_GUEST"):
         pytest.fail(why, pytrace=False)
     pytest.skip(why)

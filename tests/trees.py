@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-MEMINFO = "Node {node} MemTotal:  {total} kB\nNode {node} MemFree:  {free} kB\nNode {node} AnonPages:  512 kB\nNode {node} HugePages_Total:  2\nNode {node} Strange_New: 5 kB\n"
+MEMINFO = (
+    "Node {node} MemTotal:  {total} kB\nNode {node} MemFree:  {free} kB\nNode {node} AnonPages:  512 kB\nNode "
+    "{node} HugePages_Total:  2\nNode {node} Strange_New: 5 kB\n"
+)
 
 
 def write(root: Path, files: dict[str, str | bytes]) -> Path:

@@ -48,8 +48,9 @@ class Doubt:
 @dataclass(frozen=True, slots=True)
 class Limits:
     """`least`: bytes far away from which on it matters. `settled`: seconds that a process must have run where it runs.
-    `ratio`: how many times less an access must cost afterwards; `ratio_spread`: the same for processes on several nodes.
-    `idle`: CPUs kept busy below which nothing is to be gained. `longest_payback`: seconds after which it must have paid."""
+    `ratio`: how many times less an access must cost afterwards; `ratio_spread`: the same for processes on several
+    nodes. `idle`: CPUs kept busy below which nothing is to be gained. `longest_payback`: seconds after which it must
+    have paid."""
 
     least: int = 4 << 20
     settled: float = 4.0
@@ -61,8 +62,8 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """The machine and who asks. `moves_all`: moving also moves what others map (migrate_pages by root). `uptime`: seconds since
-    boot, None where it is not told. `changing`: whether time passes (not in a recording)."""
+    """The machine and who asks. `moves_all`: moving also moves what others map (migrate_pages by root). `uptime`:
+    seconds since boot, None where it is not told. `changing`: whether time passes (not in a recording)."""
 
     topology: Topology
     costs: AccessCosts
@@ -77,9 +78,9 @@ class Surroundings:
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """What to move. `bytes`: what is expected to move. `before`, `after`: the mean cost of an access, in the unit of `basis`;
-    `seconds`, `stall`: what the plan estimates, resting on `rate_basis`; `payback`: seconds until the time spent has been
-    won back at the earliest, None where it is not known how busy the process is."""
+    """What to move. `bytes`: what is expected to move. `before`, `after`: the mean cost of an access, in the unit of
+    `basis`; `seconds`, `stall`: what the plan estimates, resting on `rate_basis`; `payback`: seconds until the time
+    spent has been won back at the earliest, None where it is not known how busy the process is."""
 
     sources: NodeSet
     targets: NodeSet
@@ -109,8 +110,8 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """One process: either `proposal`, or `reasons` why not. `far`: bytes that could be nearer. `places`: node → share of the
-    time it runs there; `cpus`: how many it keeps busy, None where that is not known."""
+    """One process: either `proposal`, or `reasons` why not. `far`: bytes that could be nearer. `places`: node → share
+    of the time it runs there; `cpus`: how many it keeps busy, None where that is not known."""
 
     process: Process
     by_node: Mapping[int, int] | None

@@ -10,7 +10,8 @@ from backend.plan.prepare import prepare
 
 
 def plan_of(kernel: Kernel, advice: Advice) -> Plan:
-    """Of one process with a proposal. Raises NotFound, NotPermitted; NumatuiError where the advice does not hold any more."""
+    """Of one process with a proposal. Raises NotFound, NotPermitted; NumatuiError where the advice does not hold any
+    more."""
     proposal, process = advice.proposal, advice.process
     assert proposal is not None
     plan = prepare(kernel, [process.pid], str(proposal.sources), str(proposal.targets))

@@ -49,8 +49,8 @@ class Choice:
 
 
 def targets_of(places: Mapping[int, float], world: Surroundings) -> list[int]:
-    """The nodes that memory should be on: where it runs, or what is nearest to there among the nodes with memory; the most
-    important first."""
+    """The nodes that memory should be on: where it runs, or what is nearest to there among the nodes with memory; the
+    most important first."""
     memory = [*world.topology.memory_ids]
     costs, out = world.costs, dict[int, float]()
     for place, share in sorted(places.items(), key=lambda item: (-item[1], item[0]))[:_MOST_PLACES]:
@@ -66,9 +66,7 @@ def far_bytes(by_node: Mapping[int, int], places: Mapping[int, float], world: Su
     if not targets:
         return 0
     best = min(world.costs.from_places(places, target) for target in targets)
-    return sum(
-        amount for node, amount in by_node.items() if world.costs.from_places(places, node) > best * 1.001
-    )
+    return sum(amount for node, amount in by_node.items() if world.costs.from_places(places, node) > best * 1.001)
 
 
 def choose(one: Subject, world: Surroundings, room: Room, ignored: Container[Obstacle] = ()) -> Choice | None:
@@ -83,9 +81,7 @@ def choose(one: Subject, world: Surroundings, room: Room, ignored: Container[Obs
             if (choice := _for_targets(one, NodeSet(targets), world, room, ignored)) is not None
         ]
         for choice in found:
-            if best is None or choice.after < best.after * (
-                _CLEARLY if len(choice.targets) > len(best.targets) else 1
-            ):
+            if best is None or choice.after < best.after * (_CLEARLY if len(choice.targets) > len(best.targets) else 1):
                 best = choice
     return best
 
@@ -122,9 +118,7 @@ def _for_targets(
             wrong = _too_much(one, moves, world, room)
         if not wrong:
             break
-        sources -= NodeSet(
-            [_least_worth(wrong, one, world).source] if len(targets) > 1 else (m.source for m in wrong)
-        )
+        sources -= NodeSet([_least_worth(wrong, one, world).source] if len(targets) > 1 else (m.source for m in wrong))
     if not sources or NodeSet(move.target for move in moves) != targets:
         return None
     moving = {move: amounts[move.target][move.source] for move in moves}

@@ -61,8 +61,8 @@ class _Kept:
 
 
 class Adviser:
-    """Advice again and again; mappings of processes are kept for a while, so that large ones are not walked each time. `exact`:
-    large processes by numa_maps too, which tells their policies and holds them up."""
+    """Advice again and again; mappings of processes are kept for a while, so that large ones are not walked each time.
+    `exact`: large processes by numa_maps too, which tells their policies and holds them up."""
 
     def __init__(self, kernel: Kernel, limits: Limits | None = None, exact: bool = False) -> None:
         self.kernel = kernel
@@ -82,9 +82,7 @@ class Adviser:
             by_node = row.by_node or {}
             if one is None or now - one.read_at > _REST_NS or _differ(one.by_node, by_node):
                 try:
-                    placement = (
-                        read_placement(self.kernel, identity.pid) if self.exact else reader.read(row.process)
-                    )
+                    placement = read_placement(self.kernel, identity.pid) if self.exact else reader.read(row.process)
                     one = _Kept(placement, now, by_node)
                 except (NotFound, NotPermitted, ParseError):
                     continue
@@ -116,8 +114,9 @@ def watch(
     wanted: Callable[[Process], bool],
     on_reading: Callable[[float], None] = lambda share: None,
 ) -> Watch:
-    """Look at processes several times within so many seconds, of simulated time in a demo, of its samples in a recording;
-    once where there is one sample. `on_reading` is told how far it has come, 0 to 1. Raises OSError, ParseError, NotSupported."""
+    """Look at processes several times within so many seconds, of simulated time in a demo, of its samples in a
+    recording; once where there is one sample. `on_reading` is told how far it has come, 0 to 1. Raises OSError,
+    ParseError, NotSupported."""
     topology = read_topology(kernel)
     surveyor = Surveyor(kernel, topology)
     history = History()

@@ -18,9 +18,7 @@ from backend.plan.plan import make_plan
 from backend.process.process import Identity
 
 
-def needs_a_look(
-    observations: Mapping[Identity, Observation], world: Surroundings, limits: Limits
-) -> list[Identity]:
+def needs_a_look(observations: Mapping[Identity, Observation], world: Surroundings, limits: Limits) -> list[Identity]:
     """Those whose mappings have to be read before more can be said."""
     if len(world.topology.memory_ids) < 2:
         return []
@@ -37,8 +35,9 @@ def advise(
     world: Surroundings,
     limits: Limits | None = None,
 ) -> list[Advice]:
-    """Advice for every process: first what to move, the most gain for a byte first, then why not, the most far memory first.
-    `placements`: of those that `needs_a_look` named. Together the proposals never need more room than there is."""
+    """Advice for every process: first what to move, the most gain for a byte first, then why not, the most far memory
+    first. `placements`: of those that `needs_a_look` named. Together the proposals never need more room than there
+    is."""
     limits = limits or Limits()
     room = room_of(world.topology, world.page_size)
     declined: list[Advice] = []
@@ -49,9 +48,7 @@ def advise(
         if first.reasons:
             declined.append(first)
         elif placement is None:
-            declined.append(
-                replace(first, reasons=(Reason("ended", "it ended, or its mappings cannot be read"),))
-            )
+            declined.append(replace(first, reasons=(Reason("ended", "it ended, or its mappings cannot be read"),)))
         else:
             subject = Subject(observation.row.process, placement, observation.places)
             open_.append((observation, subject, _propose(observation, subject, first, world, limits, room)))
@@ -116,9 +113,7 @@ def _propose(
 
 def _why_not(one: Subject, world: Surroundings, room: Room, far: int) -> list[Reason]:
     """What is in the way: each that alone would let something move, else what together does."""
-    alone: list[Obstacle] = [
-        obstacle for obstacle in OBSTACLES if choose(one, world, room, (obstacle,)) is not None
-    ]
+    alone: list[Obstacle] = [obstacle for obstacle in OBSTACLES if choose(one, world, room, (obstacle,)) is not None]
     together: list[Obstacle] = []
     if not alone and choose(one, world, room, OBSTACLES) is not None:
         together = [
@@ -156,15 +151,14 @@ def _machine(world: Surroundings, observation: Observation, one: Subject) -> lis
     out: list[Reason] = []
     pressure = world.conditions.pressure
     if pressure is not None and pressure >= PRESSING:
-        out.append(
-            Reason("pressure", f"tasks wait for memory {pressure:.0%} of the time: moving makes that worse")
-        )
+        out.append(Reason("pressure", f"tasks wait for memory {pressure:.0%} of the time: moving makes that worse"))
     followed = observation.followed(targets_of(one.places, world)) if world.conditions.balancing else 0
     if followed >= world.page_size:
         out.append(
             Reason(
                 "balancing",
-                f"NUMA balancing is on and moves it already: {reasons.mib(followed)} came nearer in {reasons.seconds(observation.settled)}",
+                f"NUMA balancing is on and moves it already: {reasons.mib(followed)} came nearer in "
+                f"{reasons.seconds(observation.settled)}",
             )
         )
     return out
@@ -177,7 +171,8 @@ def _gain(proposal: Proposal, one: Subject, choice: Choice, limits: Limits) -> l
         out.append(
             Reason(
                 "small",
-                f"only {reasons.mib(proposal.bytes)} would move; less than {reasons.mib(limits.least)} are not worth it",
+                f"only {reasons.mib(proposal.bytes)} would move; less than {reasons.mib(limits.least)} are not "
+                "worth it",
             )
         )
     if proposal.ratio < least:
@@ -202,7 +197,8 @@ def _cost(proposal: Proposal, observation: Observation, world: Surroundings, lim
     return [
         Reason(
             "payback",
-            f"moving takes {reasons.seconds(proposal.seconds)} and pays back in {reasons.seconds(proposal.payback)} at the earliest; "
+            f"moving takes {reasons.seconds(proposal.seconds)} and pays back in {reasons.seconds(proposal.payback)} "
+            "at the earliest; "
             f"it has run for {reasons.seconds(expected)}",
         )
     ]

@@ -30,9 +30,9 @@ def on_purpose(vma: Vma, target: int) -> bool:
 def movable(
     placement: Placement, target: int, ignored: Container[Obstacle] = (), all_or_none: bool = False
 ) -> dict[int, int]:
-    """Node → bytes of it that would come to `target`. A node from which pages would go that were placed on purpose is left
-    out: a move takes all pages of a node. Pages that others map stay where they are; `all_or_none`: they would move too, so
-    that a node that has some is left out."""
+    """Node → bytes of it that would come to `target`. A node from which pages would go that were placed on purpose is
+    left out: a move takes all pages of a node. Pages that others map stay where they are; `all_or_none`: they would
+    move too, so that a node that has some is left out."""
     amounts: dict[int, float] = {}
     kept: set[int] = set()
     for vma in placement.vmas:

@@ -1,4 +1,5 @@
-"""Processes over several readings: where they run, since when, how busy they are, whether their memory follows. Pure."""
+"""Processes over several readings: where they run, since when, how busy they are, whether their memory follows.
+Pure."""
 
 from __future__ import annotations
 
@@ -16,8 +17,8 @@ SAME_PLACE = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One reading of a process: when (ns), its CPU time, where it ran (node → share), where its memory lay (bytes by node; None
-    where that is not told, or estimated)."""
+    """One reading of a process: when (ns), its CPU time, where it ran (node → share), where its memory lay (bytes by
+    node; None where that is not told, or estimated)."""
 
     at: int
     ticks: int
@@ -28,8 +29,8 @@ class Seen:
 @dataclass(frozen=True, slots=True)
 class Observation:
     """One process. `row`: its last reading; `first`: when it was first seen (ns); `seen`: the readings since it has run
-    where it runs now, oldest first; `hops`: how often it went to other nodes meanwhile; `steady`: whether `seen` are all at the very
-    same places."""
+    where it runs now, oldest first; `hops`: how often it went to other nodes meanwhile; `steady`: whether `seen` are
+    all at the very same places."""
 
     row: Row
     first: int
@@ -54,8 +55,8 @@ class Observation:
 
     @property
     def places(self) -> dict[int, float]:
-        """Node → share of its time since then, together 1; empty where that is not known. A first reading tells where its
-        threads are, not where they ran: it counts only while there is no other."""
+        """Node → share of its time since then, together 1; empty where that is not known. A first reading tells where
+        its threads are, not where they ran: it counts only while there is no other."""
         counted = [one for one in self.seen[1:] or self.seen if one.places]
         nodes = sorted({node for one in counted for node in one.places})
         return {node: sum(one.places.get(node, 0.0) for one in counted) / len(counted) for node in nodes}
@@ -85,9 +86,7 @@ class History:
     def add(self, at: int, rows: Iterable[Row]) -> Mapping[Identity, Observation]:
         """One more reading, at `at` ns. What is returned does not change later."""
         known = self.observations
-        self.observations = {
-            row.process.identity: _continued(known.get(row.process.identity), row, at) for row in rows
-        }
+        self.observations = {row.process.identity: _continued(known.get(row.process.identity), row, at) for row in rows}
         return self.observations
 
 

@@ -23,9 +23,7 @@ def where(places: Mapping[int, float]) -> str:
     """`node 3`, or `node 0 (60 %), 1 (40 %)`."""
     if len(places) < 2:
         return f"node {next(iter(places), '?')}"
-    shares = ", ".join(
-        f"{node} ({share:.0%})" for node, share in sorted(places.items(), key=lambda one: -one[1])
-    )
+    shares = ", ".join(f"{node} ({share:.0%})" for node, share in sorted(places.items(), key=lambda one: -one[1]))
     return f"node {shares}"
 
 
@@ -34,11 +32,9 @@ def seconds(amount: float) -> str:
     return f"{amount:.1f} s" if amount < 120 else f"{amount / 60:.0f} min"
 
 
-def of_a_process(
-    observation: Observation, world: Surroundings, limits: Limits, needed: float
-) -> list[Reason]:
-    """What can be said without a look at its mappings, the first reason first. `needed`: seconds that it must have run where it
-    runs."""
+def of_a_process(observation: Observation, world: Surroundings, limits: Limits, needed: float) -> list[Reason]:
+    """What can be said without a look at its mappings, the first reason first. `needed`: seconds that it must have run
+    where it runs."""
     row, places = observation.row, observation.places
     if row.by_node is None:
         return [_unreadable(observation, world)]
@@ -49,9 +45,7 @@ def of_a_process(
     if not total:
         return [Reason("small", "it has no memory")]
     if not far:
-        return [
-            Reason("near", f"all its {mib(total)} are as near as can be to {where(places)}, where it runs")
-        ]
+        return [Reason("near", f"all its {mib(total)} are as near as can be to {where(places)}, where it runs")]
     if far < limits.least:
         return [
             Reason(
@@ -83,9 +77,7 @@ def of_a_process(
 def _unreadable(observation: Observation, world: Surroundings) -> Reason:
     process = observation.row.process
     if not world.conditions.privileged and process.uid != world.uid:
-        return Reason(
-            "permission", f"it belongs to {printable(process.user, 40)}: root can see where its memory lies"
-        )
+        return Reason("permission", f"it belongs to {printable(process.user, 40)}: root can see where its memory lies")
     return Reason("unreadable", "the kernel does not tell where its memory lies")
 
 
@@ -96,7 +88,8 @@ def _steadiness(observation: Observation, world: Surroundings, needed: float) ->
         return [
             Reason(
                 "hops",
-                f"it went to other nodes {hops} times in {seconds(observation.watched)}; on {places} for {seconds(settled)} now",
+                f"it went to other nodes {hops} times in {seconds(observation.watched)}; on {places} for "
+                f"{seconds(settled)} now",
             )
         ]
     if settled >= needed:
@@ -139,13 +132,9 @@ def _obstacle(obstacle: Obstacle, one: Subject, world: Surroundings, room: Room,
         )
     if obstacle == "shared":
         shared = sum(vma.shared_bytes for vma in one.placement.vmas)
-        return Reason(
-            "shared", f"up to {mib(shared)} are mapped by other processes too, who may run elsewhere"
-        )
+        return Reason("shared", f"up to {mib(shared)} are mapped by other processes too, who may run elsewhere")
     if obstacle == "slow-memory":
-        return Reason(
-            "slow-memory", f"node {targets} is slower memory (a lower tier) than where its memory is"
-        )
+        return Reason("slow-memory", f"node {targets} is slower memory (a lower tier) than where its memory is")
     target = targets.first()
     kept: dict[str, int] = {}
     for vma in one.placement.vmas:
@@ -155,9 +144,7 @@ def _obstacle(obstacle: Obstacle, one: Subject, world: Surroundings, room: Room,
     name = printable(policy, 60)
     if interleaved(policy):
         return Reason("interleave", f"{mib(amount)} are spread on purpose ({name})")
-    return Reason(
-        "policy", f"{mib(amount)} were placed on purpose ({name}): only the process can change that"
-    )
+    return Reason("policy", f"{mib(amount)} were placed on purpose ({name}): only the process can change that")
 
 
 def spread(one: Subject, far: int) -> Reason:
@@ -170,9 +157,7 @@ def spread(one: Subject, far: int) -> Reason:
     return Reason("near", f"its {mib(far)} elsewhere cannot come nearer to {where(one.places)}")
 
 
-def doubts_of(
-    observation: Observation, one: Subject, proposal: Proposal, world: Surroundings
-) -> tuple[Doubt, ...]:
+def doubts_of(observation: Observation, one: Subject, proposal: Proposal, world: Surroundings) -> tuple[Doubt, ...]:
     """What lessens the confidence."""
     row = observation.row
     out: list[Doubt] = []
@@ -192,9 +177,7 @@ def doubts_of(
         out.append(Doubt("policy-unknown", text, "low" if even else "medium"))
     if row.threads_left_out:
         out.append(
-            Doubt(
-                "threads", f"where it runs is told by all but {row.threads_left_out} of its threads", "medium"
-            )
+            Doubt("threads", f"where it runs is told by all but {row.threads_left_out} of its threads", "medium")
         )
     if len(one.places) > 1:
         out.append(

@@ -26,8 +26,8 @@ MOVABLE_KINDS: dict[Version, tuple[str, ...]] = {
     "v2": ("anon", "file"),
     "v1": ("anon", "file", "unevictable"),
 }
-"""The kinds that do not overlap and together are all that processes use. `file` of v2 includes shmem, and pages in the swap
-cache; v1 counts shmem as anon, and apart what is locked (unevictable). hugetlb pages are in neither."""
+"""The kinds that do not overlap and together are all that processes use. `file` of v2 includes shmem, and pages in the
+swap cache; v1 counts shmem as anon, and apart what is locked (unevictable). hugetlb pages are in neither."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,9 +20,15 @@ SHORT_ID = 12
 _ESCAPED = re.compile(rb"\\x([0-9a-fA-F]{2})")
 _ID = r"(?P<id>[0-9a-f]{32,64})"
 _RUNTIMES = {
-    "docker": "docker", "cri-containerd": "containerd", "containerd": "containerd", "nerdctl": "nerdctl", "crio": "cri-o",
-    "libpod": "podman", "buildkit": "buildkit", "garden": "garden",
-}  # fmt: skip
+    "docker": "docker",
+    "cri-containerd": "containerd",
+    "containerd": "containerd",
+    "nerdctl": "nerdctl",
+    "crio": "cri-o",
+    "libpod": "podman",
+    "buildkit": "buildkit",
+    "garden": "garden",
+}
 _RUNTIME = "|".join(_RUNTIMES)
 _CONTAINER = re.compile(rf"(?P<runtime>{_RUNTIME})-{_ID}(?:\.scope)?\Z")
 _CONMON = re.compile(rf"(?P<runtime>{_RUNTIME})-conmon-{_ID}(?:\.scope)?\Z")

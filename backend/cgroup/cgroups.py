@@ -17,7 +17,8 @@ from backend.placement.placement import unescape
 Version = Literal["v1", "v2"]
 ROOT = "/sys/fs/cgroup"
 MAX_CGROUPS = 65_536
-"""More are not read: the kernel has no more memory cgroups than that (MEM_CGROUP_ID_MAX), and a recording may have loops."""
+"""More are not read: the kernel has no more memory cgroups than that (MEM_CGROUP_ID_MAX), and a recording may have
+loops."""
 _MAX_PATH = 4096
 """PATH_MAX: what lies deeper cannot be named in one system call."""
 _FORBIDDEN = (errno.EACCES, errno.EPERM)
@@ -93,7 +94,8 @@ def hierarchy_of(kernel: Kernel, controller: str) -> Hierarchy:
     versions = " and ".join(sorted({one.version for one in found}))
     raise NotSupported(
         f"the {controller} controller is in none of the mounted cgroup hierarchies ({versions})",
-        f"this kernel may lack it or have it off: look at /proc/cgroups and for cgroup_disable={controller} in /proc/cmdline"
+        f"this kernel may lack it or have it off: look at /proc/cgroups and for cgroup_disable={controller} in "
+        "/proc/cmdline"
         if kernel.source == "live"
         else "the emulated machine has it in cgroup v2 only"
         if kernel.source == "demo"
@@ -115,9 +117,7 @@ def walk(kernel: Kernel, hierarchy: Hierarchy) -> Iterator[Directory]:
         one = pending.pop()
         count += 1
         if count > MAX_CGROUPS:
-            raise NotSupported(
-                f"there are more than {MAX_CGROUPS} cgroups below {printable(hierarchy.mount)}"
-            )
+            raise NotSupported(f"there are more than {MAX_CGROUPS} cgroups below {printable(hierarchy.mount)}")
         yield one
         below = [_list(kernel, hierarchy, one, name) for name in sorted(one.names, reverse=True)]
         pending += [child for child in below if child is not None]
@@ -134,8 +134,8 @@ def read_file(kernel: Kernel, hierarchy: Hierarchy, directory: Directory, name: 
 
 
 def members(kernel: Kernel, hierarchy: Hierarchy, path: str) -> list[int]:
-    """The processes that are directly in a cgroup, ascending; those that this pid namespace cannot name are left out, as
-    are those of a threaded cgroup (they are in the file of the cgroup whose threads they are). Raises NotFound,
+    """The processes that are directly in a cgroup, ascending; those that this pid namespace cannot name are left out,
+    as are those of a threaded cgroup (they are in the file of the cgroup whose threads they are). Raises NotFound,
     NotPermitted."""
     try:
         raw = kernel.read(f"{hierarchy.directory(path)}/cgroup.procs")
@@ -185,16 +185,14 @@ def cgroup_of(kernel: Kernel, hierarchy: Hierarchy, pid: int, controller: str) -
 
 
 def check_path(text: str, hierarchy: Hierarchy) -> str:
-    """A path that a user gave, without the mount point, without slashes at its ends. Raises UsageError for what cannot be
-    the path of a cgroup, and for what would lead out of the hierarchy."""
+    """A path that a user gave, without the mount point, without slashes at its ends. Raises UsageError for what cannot
+    be the path of a cgroup, and for what would lead out of the hierarchy."""
     inside = text
     if text == hierarchy.mount or text.startswith(hierarchy.mount + "/"):
         inside = text[len(hierarchy.mount) :]
     parts = [part for part in inside.split("/") if part]
     if not text or "\0" in text or len(text) > _MAX_PATH:
-        raise UsageError(
-            f"'{printable(text, 60)}' is not the name of a cgroup", "numatui cpuset list has them"
-        )
+        raise UsageError(f"'{printable(text, 60)}' is not the name of a cgroup", "numatui cpuset list has them")
     if any(part in (".", "..") for part in parts):
         raise UsageError(
             f"'{printable(text, 60)}' leads out of where it starts",
@@ -243,7 +241,8 @@ def _unified(kernel: Kernel, mount: str) -> Hierarchy | None:
 
 
 def _probe(kernel: Kernel) -> list[Hierarchy]:
-    """What lies below /sys/fs/cgroup as systemd mounts it: v2 there, or v1 in a folder a controller, with v2 in `unified`."""
+    """What lies below /sys/fs/cgroup as systemd mounts it: v2 there, or v1 in a folder a controller, with v2 in
+    `unified`."""
     whole = _unified(kernel, ROOT)
     if whole is not None:
         return [whole]

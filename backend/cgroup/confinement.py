@@ -1,9 +1,8 @@
 """Confine processes to the target nodes of a migration through their cpuset, without losing the gentle way of moving.
 
 The mems of a cpuset are changed in two steps: first they are widened to the old and the new nodes together, which moves
-nothing and lets move_pages reach the targets; when the pages have moved, they are narrowed to the targets, and the kernel
-moves what is left.
-"""
+nothing and lets move_pages reach the targets; when the pages have moved, they are narrowed to the targets, and the
+kernel moves what is left."""
 
 from __future__ import annotations
 
@@ -30,8 +29,8 @@ class Confinement:
 
 
 def foretell(kernel: Kernel, processes: list[Process], targets: NodeSet) -> list[Confinement]:
-    """What confining these processes will change. Raises UsageError where one of them is in the root cpuset, or the mems
-    cannot be changed as needed; NotFound, NotSupported, NotPermitted."""
+    """What confining these processes will change. Raises UsageError where one of them is in the root cpuset, or the
+    mems cannot be changed as needed; NotFound, NotSupported, NotPermitted."""
     out: dict[str, Confinement] = {}
     pids = {one.pid for one in processes}
     for process in processes:

@@ -24,9 +24,7 @@ def check_own(tree: CpusetTree, cpuset: Cpuset) -> None:
     chain = [cpuset.parent]
     while chain[-1] != "/":
         chain.append(tree.at(chain[-1]).parent)
-    missing = next(
-        (one for one in reversed(chain) if "cpuset" not in tree.at(one).controllers), cpuset.parent
-    )
+    missing = next((one for one in reversed(chain) if "cpuset" not in tree.at(one).controllers), cpuset.parent)
     raise NotSupported(
         f"the cgroup {printable(cpuset.path, 80)} is no cpuset: the cgroup above does not hand the controller on",
         f"echo +cpuset > {printable(tree.hierarchy.directory(missing), 120)}/cgroup.subtree_control",
@@ -47,7 +45,8 @@ def check_mems(tree: CpusetTree, cpuset: Cpuset, mems: NodeSet, topology: Topolo
     above = tree.at(cpuset.parent) if tree.hierarchy.version == "v1" else tree.deciding(cpuset.parent)
     if not mems.issubset(above.effective_mems):
         raise UsageError(
-            f"node {mems - above.effective_mems} is not in the mems of the cgroup above, {printable(above.path, 80)} ({above.effective_mems or 'none'})",
+            f"node {mems - above.effective_mems} is not in the mems of the cgroup above, "
+            f"{printable(above.path, 80)} ({above.effective_mems or 'none'})",
             "set those first" if above.path != "/" else there,
         )
     if tree.hierarchy.version == "v2":
@@ -68,9 +67,11 @@ def check_room_for_tasks(tree: CpusetTree, cpuset: Cpuset) -> None:
             if not have:
                 raise UsageError(
                     f"the cpuset {name} has no {which}: no process can be in it (ENOSPC)",
-                    f"numatui cpuset set-mems {name} SET" if which == "mems"
-                    else f"echo 0-3 > {printable(tree.hierarchy.directory(cpuset.path), 120)}/{file_name(tree.hierarchy, which)}",
-                )  # fmt: skip
+                    f"numatui cpuset set-mems {name} SET"
+                    if which == "mems"
+                    else "echo 0-3 > "
+                    f"{printable(tree.hierarchy.directory(cpuset.path), 120)}/{file_name(tree.hierarchy, which)}",
+                )
         return
     domain = cpuset.controllers - _THREADED
     if domain and cpuset.path != "/":
@@ -80,7 +81,8 @@ def check_room_for_tasks(tree: CpusetTree, cpuset: Cpuset) -> None:
 def _internal(cpuset: Cpuset) -> UsageError:
     handed = f" ({', '.join(sorted(cpuset.controllers))})" if cpuset.controllers else ""
     return UsageError(
-        f"{printable(cpuset.path, 80)} hands controllers on to cgroups below it{handed}: cgroup v2 then lets no process be in it (EBUSY)",
+        f"{printable(cpuset.path, 80)} hands controllers on to cgroups below it{handed}: cgroup v2 then lets no "
+        "process be in it (EBUSY)",
         "choose a cgroup below it",
     )
 

@@ -1,5 +1,5 @@
-"""Cpusets as they are: which nodes and CPUs each allows, and who is in it. cpuset(7), Documentation/admin-guide/cgroup-v2.rst
-and cgroup-v1/cpusets.rst."""
+"""Cpusets as they are: which nodes and CPUs each allows, and who is in it. cpuset(7),
+Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/cpusets.rst."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ S = TypeVar("S", NodeSet, CpuSet)
 
 @dataclass(frozen=True, slots=True)
 class Cpuset:
-    """One cgroup as a cpuset. `mems`, `cpus`: as configured (v2: empty is what the parent has; the root has none there);
-    `effective_…`: what tasks may use. `own`: whether the cgroup is a cpuset at all; else the nearest above that is one
-    decides, and these are its values. `memory_migrate`: v1's flag, always true in v2. `controllers`: v2: what the
-    cgroups below can have (cgroup.subtree_control)."""
+    """One cgroup as a cpuset. `mems`, `cpus`: as configured (v2: empty is what the parent has; the root has none
+    there); `effective_…`: what tasks may use. `own`: whether the cgroup is a cpuset at all; else the nearest above that
+    is one decides, and these are its values. `memory_migrate`: v1's flag, always true in v2. `controllers`: v2: what
+    the cgroups below can have (cgroup.subtree_control)."""
 
     directory: Directory
     own: bool
@@ -95,8 +95,8 @@ class CpusetTree:
         return out
 
     def find(self, text: str) -> Cpuset:
-        """A cgroup by what a user calls it: its path, with the mount point or without; or a name that only one has: of a
-        unit (also without .service), or the start of a container's id. Raises UsageError, NotFound."""
+        """A cgroup by what a user calls it: its path, with the mount point or without; or a name that only one has: of
+        a unit (also without .service), or the start of a container's id. Raises UsageError, NotFound."""
         path = check_path(text, self.hierarchy)
         if path in self.cpusets:
             return self.cpusets[path]
@@ -121,9 +121,7 @@ def read_cpusets(kernel: Kernel) -> CpusetTree:
     return tree
 
 
-def read_cpuset(
-    kernel: Kernel, hierarchy: Hierarchy, directory: Directory, above: Cpuset | None = None
-) -> Cpuset:
+def read_cpuset(kernel: Kernel, hierarchy: Hierarchy, directory: Directory, above: Cpuset | None = None) -> Cpuset:
     """One cpuset; of a cgroup that has no cpuset files, what the one `above` has. Never raises."""
 
     def ids(kind: type[S], which: str) -> S | None:
@@ -160,8 +158,8 @@ def file_name(hierarchy: Hierarchy, which: str) -> str:
 
 
 def pids_in(kernel: Kernel, tree: CpusetTree, path: str) -> list[int] | None:
-    """The processes that a cpuset confines, ascending: those in it and in the cgroups below that are no cpusets of their
-    own. None where it may not be asked."""
+    """The processes that a cpuset confines, ascending: those in it and in the cgroups below that are no cpusets of
+    their own. None where it may not be asked."""
     out: set[int] = set()
     for one in tree.governed(path):
         try:

@@ -1,9 +1,8 @@
 """Change cpusets: what a change will move, the change, and what became of it.
 
-cgroup v2 moves pages at once when mems change or a process comes, v1 only where cpuset.memory_migrate is 1; both rewrite
-memory policies (kernel/cgroup/cpuset.c: update_nodemasks_hier(), cpuset_attach(), cpuset_migrate_mm()). Pages keep their
-relative positions by the rule of `backend.plan.remap`, those that other processes map too included.
-"""
+cgroup v2 moves pages at once when mems change or a process comes, v1 only where cpuset.memory_migrate is 1; both
+rewrite memory policies (kernel/cgroup/cpuset.c: update_nodemasks_hier(), cpuset_attach(), cpuset_migrate_mm()). Pages
+keep their relative positions by the rule of `backend.plan.remap`, those that other processes map too included."""
 
 from __future__ import annotations
 
@@ -66,7 +65,8 @@ class Foretold:
 @dataclass(frozen=True, slots=True)
 class Change:
     """New mems for a cpuset (`mems`), or processes that come into it (`mems` is None). `memory_migrate`: what v1's flag
-    is set to first, None: left as it is. `effective`: the mems it will have then. `notes`: what else there is to know."""
+    is set to first, None: left as it is. `effective`: the mems it will have then. `notes`: what else there is to
+    know."""
 
     path: str
     version: str
@@ -84,8 +84,8 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Landed:
-    """What became of one process: `foretold.before` and `after` are both read from the kernel, bytes by node (`after` is
-    None when it has ended or may not be read); `left`: node → bytes that were to leave it and have not."""
+    """What became of one process: `foretold.before` and `after` are both read from the kernel, bytes by node (`after`
+    is None when it has ended or may not be read); `left`: node → bytes that were to leave it and have not."""
 
     foretold: Foretold
     after: dict[int, int] | None
@@ -108,8 +108,9 @@ class Result:
 
 
 def foretell_mems(kernel: Kernel, name: str, mems: NodeSet, memory_migrate: bool | None = None) -> Change:
-    """What new mems will do. `name`: as `CpusetTree.find` takes it. Raises UsageError, NotFound (no such cgroup or node),
-    NotSupported (no cpuset there), NotPermitted: what the kernel would refuse, and what it would accept and ignore."""
+    """What new mems will do. `name`: as `CpusetTree.find` takes it. Raises UsageError, NotFound (no such cgroup or
+    node), NotSupported (no cpuset there), NotPermitted: what the kernel would refuse, and what it would accept and
+    ignore."""
     tree, topology = read_cpusets(kernel), read_topology(kernel)
     cpuset = tree.find(name)
     check_own(tree, cpuset)
@@ -134,9 +135,7 @@ def foretell_mems(kernel: Kernel, name: str, mems: NodeSet, memory_migrate: bool
     return _change(tree, cpuset, mems, memory_migrate, effective[cpuset.path], affected, topology)
 
 
-def foretell_attach(
-    kernel: Kernel, name: str, pids: Sequence[int], memory_migrate: bool | None = None
-) -> Change:
+def foretell_attach(kernel: Kernel, name: str, pids: Sequence[int], memory_migrate: bool | None = None) -> Change:
     """What happens to processes that come into a cpuset. Raises as `foretell_mems`."""
     tree, topology = read_cpusets(kernel), read_topology(kernel)
     cpuset = tree.find(name)
@@ -151,14 +150,15 @@ def foretell_attach(
         old = _online(tree, tree.deciding(path), {}, topology)
         process = read_process(kernel, pid)
         if process.is_kernel_thread:
-            raise NotSupported(
-                f"{pid} is a kernel thread: it stays where the kernel put it", "choose a process"
-            )
+            raise NotSupported(f"{pid} is a kernel thread: it stays where the kernel put it", "choose a process")
         coming.append(_foretell(kernel, pid, cpuset, old, new, migrate))
         left |= {path} - {cpuset.path}
     change = _change(tree, cpuset, None, memory_migrate, cpuset.effective_mems, coming, topology)
     if left and tree.hierarchy.version == "v2":
-        text = f"in v2 that also leaves the other limits of {', '.join(printable(one, 80) for one in sorted(left))}; memory stays charged there"
+        text = (
+            "in v2 that also leaves the other limits of "
+            f"{', '.join(printable(one, 80) for one in sorted(left))}; memory stays charged there"
+        )
         change = replace(change, notes=(*change.notes, text))
     return change
 
@@ -212,8 +212,9 @@ def sharing(kernel: Kernel, process: Process) -> Sharing:
 
 
 def confine(kernel: Kernel, process: Process, targets: NodeSet) -> Result:
-    """Give the cpuset that a process is in these mems, for all that are in it: see `sharing` first. Its new pages and its
-    policies follow, and pages on other nodes, as `foretell_mems` says. Raises as `apply`; UsageError for the root."""
+    """Give the cpuset that a process is in these mems, for all that are in it: see `sharing` first. Its new pages and
+    its policies follow, and pages on other nodes, as `foretell_mems` says. Raises as `apply`; UsageError for the
+    root."""
     tree = read_cpusets(kernel)
     cpuset = tree.deciding(cgroup_of(kernel, tree.hierarchy, process.pid, "cpuset"))
     still_the_same(kernel, process.identity)
@@ -253,8 +254,8 @@ def _migrates(tree: CpusetTree, cpuset: Cpuset, memory_migrate: bool | None) -> 
 
 
 def _online(tree: CpusetTree, cpuset: Cpuset, effective: dict[str, NodeSet], topology: Topology) -> NodeSet:
-    """guarantee_online_mems(): the nodes with memory among its own; when there are none, among those of the nearest above
-    that has some. `effective`: what changes, by path."""
+    """guarantee_online_mems(): the nodes with memory among its own; when there are none, among those of the nearest
+    above that has some. `effective`: what changes, by path."""
     while True:
         found = effective.get(cpuset.path, cpuset.effective_mems) & topology.memory_ids
         if found or cpuset.path == "/":
@@ -262,9 +263,7 @@ def _online(tree: CpusetTree, cpuset: Cpuset, effective: dict[str, NodeSet], top
         cpuset = tree.at(cpuset.parent)
 
 
-def _foretell(
-    kernel: Kernel, pid: int, cpuset: Cpuset, old: NodeSet, new: NodeSet, migrate: bool
-) -> Foretold:
+def _foretell(kernel: Kernel, pid: int, cpuset: Cpuset, old: NodeSet, new: NodeSet, migrate: bool) -> Foretold:
     moves = remap(old, new, rule_of(release(kernel))) if migrate and old != new else ()
     process = read_process(kernel, pid)
     if process.is_kernel_thread:
@@ -296,13 +295,12 @@ def _change(
     policies = sorted({policy for one in changed for policy in one.policies})
     if policies:
         more = f" and {len(policies) - 3} more" if len(policies) > 3 else ""
-        notes.append(
-            f"memory policies follow to the new nodes: {', '.join(map(printable, policies[:3]))}{more}"
-        )
+        notes.append(f"memory policies follow to the new nodes: {', '.join(map(printable, policies[:3]))}{more}")
     unit = cpuset.directory.name
     if mems and unit.endswith(UNIT_SUFFIXES) and tree.hierarchy.version == "v2":
         notes.append(
-            f"systemd may write it again: systemctl set-property '{printable(unit, 300)}' AllowedMemoryNodes={mems} keeps it"
+            f"systemd may write it again: systemctl set-property '{printable(unit, 300)}' AllowedMemoryNodes={mems} "
+            "keeps it"
         )
     incoming: dict[int, int] = {}
     for one in change.processes:
@@ -342,9 +340,7 @@ def _landed(kernel: Kernel, foretold: Foretold) -> Landed:
     meant = foretold.after
     left: dict[int, int] = {}
     for source, _ in foretold.ways if after is not None and meant is not None else ():
-        stayed = min(
-            (after or {}).get(source, 0) - (meant or {}).get(source, 0), (foretold.before or {})[source]
-        )
+        stayed = min((after or {}).get(source, 0) - (meant or {}).get(source, 0), (foretold.before or {})[source])
         if stayed > 0:
             left[source] = stayed
     return Landed(foretold, after, left)

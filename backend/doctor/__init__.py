@@ -1,4 +1,5 @@
-"""Checks of the kernel, its features and the caller's permissions: what each means and how to fix it. One file a subject."""
+"""Checks of the kernel, its features and the caller's permissions: what each means and how to fix it. One file a
+subject."""
 
 from __future__ import annotations
 
@@ -51,8 +52,8 @@ def _topology(kernel: Kernel) -> Topology | Check:
 
 
 def _guarded(subject: str, checks: Iterable[Check]) -> Iterator[Check]:
-    """These checks; where a kernel breaks the seam's promise (a recording whose links lead in a circle is a RuntimeError
-    before Python 3.13), one that says so instead of those that are left of the subject."""
+    """These checks; where a kernel breaks the seam's promise (a recording whose links lead in a circle is a
+    RuntimeError before Python 3.13), one that says so instead of those that are left of the subject."""
     try:
         yield from checks
     except (NumatuiError, OSError, ValueError, RuntimeError) as exc:

@@ -1,4 +1,5 @@
-"""What the kernel does with memory by itself: balancing, huge pages, reclaim, swap, pressure (admin-guide/sysctl, vm)."""
+"""What the kernel does with memory by itself: balancing, huge pages, reclaim, swap, pressure (admin-guide/sysctl,
+vm)."""
 
 from __future__ import annotations
 
@@ -67,13 +68,9 @@ def _balancing(mode: str) -> Check:
         return Check("balancing", "ok", "off: pages stay where they are put")
     fix = "sysctl kernel.numa_balancing=0 while you place by hand"
     if not _NUMBER.fullmatch(mode):
-        return Check(
-            "balancing", "note", f"kernel.numa_balancing is {mode[:20]}, which numatui does not know", fix
-        )
+        return Check("balancing", "note", f"kernel.numa_balancing is {mode[:20]}, which numatui does not know", fix)
     if not int(mode) & 1:
-        return Check(
-            "balancing", "note", "memory tiering is on: hot pages of slow tiers move up by themselves", fix
-        )
+        return Check("balancing", "note", "memory tiering is on: hot pages of slow tiers move up by themselves", fix)
     return Check(
         "balancing",
         "note",

@@ -34,14 +34,11 @@ def node_checks(kernel: Kernel, topology: Topology) -> Iterator[Check]:
         yield Check("firmware", "note", f"and {more} more of the kind")
     cpuless = [node.id for node in topology.nodes if not node.cpus]
     if cpuless:
-        yield Check(
-            "cpuless", "note", f"nodes without CPUs: {', '.join(map(str, cpuless))} (far or slow memory)"
-        )
+        yield Check("cpuless", "note", f"nodes without CPUs: {', '.join(map(str, cpuless))} (far or slow memory)")
     tiers = read_tiers(kernel)
     if len(set(tiers.values())) > 1:
         by_tier = {
-            tier: NodeSet(node for node, own in tiers.items() if own == tier)
-            for tier in sorted(set(tiers.values()))
+            tier: NodeSet(node for node, own in tiers.items() if own == tier) for tier in sorted(set(tiers.values()))
         }
         yield Check(
             "tiers",

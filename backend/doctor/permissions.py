@@ -51,9 +51,7 @@ def permission_checks(kernel: Kernel) -> Iterator[Check]:
     calls: tuple[Call, ...] = ("move_pages", "migrate_pages", "move_all", "pidfd")
     for call in calls:
         capability = can[call]
-        serious: State = (
-            "problem" if call in ("move_pages", "migrate_pages") and kernel.source == "live" else "note"
-        )
+        serious: State = "problem" if call in ("move_pages", "migrate_pages") and kernel.source == "live" else "note"
         yield Check(call, "ok" if capability.available else serious, capability.why or "there")
     if kernel.source == "live":
         yield from _own_status(kernel, uid)
@@ -73,8 +71,8 @@ def parse_seccomp(status: bytes) -> int | None:
 
 
 def parse_hidepid(mounts: bytes) -> str:
-    """How /proc is mounted, from /proc/self/mounts: the value of hidepid (`1`, `invisible` …), of the mount that lies on top;
-    empty where there is none. Never raises."""
+    """How /proc is mounted, from /proc/self/mounts: the value of hidepid (`1`, `invisible` …), of the mount that lies
+    on top; empty where there is none. Never raises."""
     found = [line for line in mounts.split(b"\n") if line.split(b" ")[1:3] == [b"/proc", b"proc"]]
     match = _HIDEPID.match(found[-1]) if found else None
     return match[1].decode("ascii") if match and match[1] not in (b"0", b"off") else ""
@@ -104,9 +102,7 @@ def _own_status(kernel: Kernel, uid: int) -> Iterator[Check]:
             "add CAP_SYS_NICE to the container, allow the calls in its profile, or run numatui outside of it",
         )
     else:
-        yield Check(
-            "seccomp", "ok", "system calls are filtered, but those that numatui makes are let through"
-        )
+        yield Check("seccomp", "ok", "system calls are filtered, but those that numatui makes are let through")
 
 
 def _capabilities(has: int, uid: int, in_namespace: bool) -> Iterator[Check]:

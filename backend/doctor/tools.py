@@ -115,17 +115,11 @@ def journal_check(folder: Path) -> Check:
         room = os.statvfs(place)
     except (OSError, ValueError) as exc:
         why = describe_oserror(exc) if isinstance(exc, OSError) else str(exc)
-        return Check(
-            "journal", "problem", f"{folder} cannot be entered ({why}): nothing can be moved", elsewhere
-        )
+        return Check("journal", "problem", f"{folder} cannot be entered ({why}): nothing can be moved", elsewhere)
     if facts is not None and (not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.geteuid()):
-        return Check(
-            "journal", "problem", f"{folder} is not a folder of yours: nothing can be moved", "remove it"
-        )
+        return Check("journal", "problem", f"{folder} is not a folder of yours: nothing can be moved", "remove it")
     if not os.access(place, os.W_OK | os.X_OK):
-        return Check(
-            "journal", "problem", f"no journal can be written in {folder}: nothing can be moved", elsewhere
-        )
+        return Check("journal", "problem", f"no journal can be written in {folder}: nothing can be moved", elsewhere)
     if room.f_bavail * room.f_frsize < _LITTLE:
         return Check(
             "journal",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from backend.emulator.storage.filesystem import TYPES_2_6, TYPES_6, FilesystemType
-from backend.emulator.tasks.permissions import LINUX_2_6_15, LINUX_6, Rights
+from backend.emulator.tasks.credentials import LINUX_2_6_15, LINUX_6, Rights
 from backend.plan.remap import Rule
 
 ProfileName = Literal["linux-6", "direct-v8", "swap-2.6.15"]
@@ -16,16 +16,15 @@ ProfileName = Literal["linux-6", "direct-v8", "swap-2.6.15"]
 @dataclass(frozen=True, slots=True)
 class Profile:
     """One kernel. `migration_entries`: pages under migration are named by migration entries, else by swap entries.
-    `strict_target`: a full target node stops the move with ENOMEM, else the allocator falls back.
-    `new_anon_active`: where new anonymous pages enter the LRU. `chunk`: target frames allocated at once, 0 for one at
-    a time as the pages go. `mlocked_flag`: locked pages say so themselves and count as active (unevictable LRU).
-    `rights`: which capabilities the calls ask for; `cgroups`: the hierarchy of cpusets, where a machine does not choose.
+    `strict_target`: a full target node stops the move with ENOMEM, else the allocator falls back. `new_anon_active`:
+    where new anonymous pages enter the LRU. `chunk`: target frames allocated at once, 0 for one at a time as the pages
+    go. `mlocked_flag`: locked pages say so themselves and count as active (unevictable LRU). `rights`: which
+    capabilities the calls ask for; `cgroups`: the hierarchy of cpusets, where a machine does not choose.
     `remaps_preferred`: a cpuset's change moves preferred nodes too. `swaps_out`: migrate_pages evicts pages instead of
     moving them. `write_notify`: the first write to a clean page of a shared file mapping faults (since 2.6.19).
     `numa_balancing`: the kernel can make pages follow their users by itself. `pagevec_size`: new pages that a CPU keeps
-    back from the LRU at most. `checks_cpusets`: absent nodes in a cpuset's mems are refused, and numbers beyond the last CPU
-    out of range; else such nodes are ignored.
-    """
+    back from the LRU at most. `checks_cpusets`: absent nodes in a cpuset's mems are refused, and numbers beyond the
+    last CPU out of range; else such nodes are ignored."""
 
     name: ProfileName
     release: str
@@ -49,19 +48,52 @@ class Profile:
 
 PROFILES: dict[str, Profile] = {
     "linux-6": Profile(
-        "linux-6", "6.1.0-numatui", "linux-6", migration_entries=True, strict_target=True, has_move_pages=True,
-        new_anon_active=False, chunk=0, rights=LINUX_6, cgroups="v2", mlocked_flag=True, pagevec_size=15, write_notify=True,
-        filesystem_types=TYPES_6, numa_balancing=True, checks_cpusets=True,
+        "linux-6",
+        "6.1.0-numatui",
+        "linux-6",
+        migration_entries=True,
+        strict_target=True,
+        has_move_pages=True,
+        new_anon_active=False,
+        chunk=0,
+        rights=LINUX_6,
+        cgroups="v2",
+        mlocked_flag=True,
+        pagevec_size=15,
+        write_notify=True,
+        filesystem_types=TYPES_6,
+        numa_balancing=True,
+        checks_cpusets=True,
     ),
     "direct-v8": Profile(
-        "direct-v8", "2.6.15-rc5-mm3-direct-v8", "direct-v8", migration_entries=False, strict_target=False,
-        has_move_pages=False, new_anon_active=True, chunk=256, rights=LINUX_2_6_15, cgroups="v1", mlocked_flag=False, pagevec_size=14,
+        "direct-v8",
+        "2.6.15-rc5-mm3-direct-v8",
+        "direct-v8",
+        migration_entries=False,
+        strict_target=False,
+        has_move_pages=False,
+        new_anon_active=True,
+        chunk=256,
+        rights=LINUX_2_6_15,
+        cgroups="v1",
+        mlocked_flag=False,
+        pagevec_size=14,
         remaps_preferred=True,
     ),
     "swap-2.6.15": Profile(
-        "swap-2.6.15", "2.6.15-rc5-mm3", "direct-v8", migration_entries=False, strict_target=False,
-        has_move_pages=False, new_anon_active=True, chunk=256, rights=LINUX_2_6_15, cgroups="v1", mlocked_flag=False, pagevec_size=14,
+        "swap-2.6.15",
+        "2.6.15-rc5-mm3",
+        "direct-v8",
+        migration_entries=False,
+        strict_target=False,
+        has_move_pages=False,
+        new_anon_active=True,
+        chunk=256,
+        rights=LINUX_2_6_15,
+        cgroups="v1",
+        mlocked_flag=False,
+        pagevec_size=14,
         remaps_preferred=True,
         swaps_out=True,
     ),
-}  # fmt: skip
+}

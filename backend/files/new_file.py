@@ -11,8 +11,8 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def open_new(path: Path) -> int:
-    """A descriptor for writing, of a file with mode 0600. Raises UsageError for something that is there already, NotFound where
-    its folder is not there, OSError."""
+    """A descriptor for writing, of a file with mode 0600. Raises UsageError for something that is there already,
+    NotFound where its folder is not there, OSError."""
     try:
         return os.open(path, _NEW, 0o600)
     except FileExistsError:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 
 def replace_private(path: Path, text: str) -> None:
-    """Write a file (mode 600) so that whoever reads it sees the old or the new one, also after a crash. Raises OSError."""
+    """Write a file (mode 600) so that whoever reads it sees the old or the new one, also after a crash. Raises
+    OSError."""
     fd, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-")
     try:
         with os.fdopen(fd, "w", encoding="utf-8") as file:

@@ -1,4 +1,5 @@
-"""Names from outside (processes, files, cgroups, recordings) made harmless to show, losing nothing that identifies them."""
+"""Names from outside (processes, files, cgroups, recordings) made harmless to show, losing nothing that identifies
+them."""
 
 from __future__ import annotations
 

@@ -68,9 +68,7 @@ class Value:
     def items(self) -> list[Value]:
         if not isinstance(self.node, yaml.SequenceNode):
             self.fail("must be a list")
-        return [
-            Value(self.file, f"{self.key}[{number}]", node) for number, node in enumerate(self.node.value)
-        ]
+        return [Value(self.file, f"{self.key}[{number}]", node) for number, node in enumerate(self.node.value)]
 
     def text(self, limit: int = 4096) -> str:
         if not isinstance(self.node, yaml.ScalarNode):
@@ -170,9 +168,7 @@ def parse_yaml(text: str, file: str) -> Value:
     except yaml.MarkedYAMLError as exc:
         mark = exc.problem_mark or exc.context_mark
         line = f":{mark.line + 1}" if mark else ""
-        raise ParseError(
-            f"{file}{line}: this is not YAML: {printable(exc.problem or 'malformed', 100)}"
-        ) from None
+        raise ParseError(f"{file}{line}: this is not YAML: {printable(exc.problem or 'malformed', 100)}") from None
     except yaml.YAMLError as exc:
         raise ParseError(f"{file}: this is not YAML: {printable(str(exc), 100)}") from None
     except RecursionError:

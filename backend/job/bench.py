@@ -1,4 +1,5 @@
-"""What this machine's migration really does: the memory of a process of one's own is moved to and fro, in several ways."""
+"""What this machine's migration really does: the memory of a process of one's own is moved to and fro, in several
+ways."""
 
 from __future__ import annotations
 
@@ -57,8 +58,9 @@ def bench(
     kernel: Kernel, topology: Topology, sources: NodeSet, targets: NodeSet, size: int, *, quick: bool = False,
     cancel: threading.Event | None = None, on_progress: Callable[[str], None] = lambda _: None,
 ) -> Iterator[Rate]:  # fmt: skip
-    """Measure, one after the other; `size` bytes at a time. Raises NotSupported (not live, fewer than two nodes, no call),
-    UsageError for sets without a pair, NumatuiError where a node has no room for it or the memory did not survive."""
+    """Measure, one after the other; `size` bytes at a time. Raises NotSupported (not live, fewer than two nodes, no
+    call), UsageError for sets without a pair, NumatuiError where a node has no room for it or the memory did not
+    survive."""
     if kernel.source != "live":
         raise NotSupported(
             "bench measures the live machine: an emulated one takes its times from its description",
@@ -86,9 +88,7 @@ def bench(
     can = kernel.capabilities()
     compared = [one for one in compared if can[one.method].available]
     if not compared:
-        raise NotSupported(
-            f"there is no migration here: {can['move_pages'].why}", "numatui doctor tells more"
-        )
+        raise NotSupported(f"there is no migration here: {can['move_pages'].why}", "numatui doctor tells more")
     for number, (low, high) in enumerate(chosen):
         for huge in (False, True):
             on_progress(f"node {low} and {high}, {'huge' if huge else 'small'} pages")
@@ -108,9 +108,7 @@ def _best_known(compared: list[Way]) -> list[Way]:
     return [compared[0], compared[-1]] if len(compared) > 1 else compared
 
 
-def _measure(
-    kernel: Kernel, target: StallTarget, size: int, huge: bool, way: Way, source: int, end: int
-) -> Rate:
+def _measure(kernel: Kernel, target: StallTarget, size: int, huge: bool, way: Way, source: int, end: int) -> Rate:
     target.begin()
     began = time.monotonic_ns()
     if way.method == "migrate_pages":
@@ -121,9 +119,7 @@ def _measure(
     stall = target.worst
     target.begin()
     if not target.intact:
-        raise NumatuiError(
-            "memory that was moved did not hold what was written there", "do not migrate on this kernel"
-        )
+        raise NumatuiError("memory that was moved did not hold what was written there", "do not migrate on this kernel")
     return Rate(
         source,
         end,

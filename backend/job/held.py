@@ -20,9 +20,7 @@ class HeldProcess:
         self.kernel, self.process = kernel, process
         self.pid = process.pid
         if process.is_kernel_thread:
-            raise NotSupported(
-                f"{self.pid} is a kernel thread: it has no memory of its own", "choose a process"
-            )
+            raise NotSupported(f"{self.pid} is a kernel thread: it has no memory of its own", "choose a process")
         self._fd = -1
         if kernel.capabilities()["pidfd"].available:
             try:
@@ -36,17 +34,16 @@ class HeldProcess:
             raise
 
     def check(self) -> None:
-        """Right before every call: raises NotFound when it has ended. Its pid cannot be another's as long as it has not."""
+        """Right before every call: raises NotFound when it has ended. Its pid cannot be another's as long as it has
+        not."""
         if self._fd < 0:
             self.check_program()
         elif not self.kernel.pidfd_alive(self._fd):
-            raise NotFound(
-                f"process {self.pid} ended while its pages were moved", "what had moved went with it"
-            )
+            raise NotFound(f"process {self.pid} ended while its pages were moved", "what had moved went with it")
 
     def check_program(self) -> None:
-        """Raises NotFound when it has ended, NewProgram after an exec, NotPermitted when it may no longer be looked at: it
-        has become another user's, or does not want to be."""
+        """Raises NotFound when it has ended, NewProgram after an exec, NotPermitted when it may no longer be looked at:
+        it has become another user's, or does not want to be."""
         program = still_the_same(self.kernel, self.process.identity).program
         self.check_told(program, self.program)
         if program != self.program:

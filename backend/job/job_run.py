@@ -27,8 +27,8 @@ class Cancelled(Exception):
 
 
 class JobRun:
-    """One job on one process. Who runs it sets `held`, `pages`, `progress` and `journal` before the first page moves, and
-    `started`: nanoseconds of the kernel's clock, from when on it takes its time."""
+    """One job on one process. Who runs it sets `held`, `pages`, `progress` and `journal` before the first page moves,
+    and `started`: nanoseconds of the kernel's clock, from when on it takes its time."""
 
     held: HeldProcess
     pages: SourcePages
@@ -49,7 +49,8 @@ class JobRun:
         self._reporting = threading.Lock()
 
     def check(self) -> None:
-        """Right before every call: raises Cancelled, and NotFound when the process is no longer the one that was meant."""
+        """Right before every call: raises Cancelled, and NotFound when the process is no longer the one that was
+        meant."""
         if self.cancel.is_set():
             raise Cancelled
         self.held.check()
@@ -69,9 +70,7 @@ def method_of(kernel: Kernel, options: Options) -> Called:
     if wanted == "auto":
         wanted = "move_pages" if can["move_pages"].available else "migrate_pages"
     if not can[wanted].available:
-        raise NotSupported(
-            f"{wanted} is not to be had here: {can[wanted].why}", "numatui doctor tells what is"
-        )
+        raise NotSupported(f"{wanted} is not to be had here: {can[wanted].why}", "numatui doctor tells what is")
     if options.move_all and not can["move_all"].available:
         raise NotPermitted(f"--all is not to be had here: {can['move_all'].why}", "leave it out")
     return wanted
@@ -101,9 +100,7 @@ def end_journal(journal: Journal, outcome: Outcome) -> Outcome:
 
     how = "cancelled" if outcome.cancelled else "done" if outcome.complete else "partly"
     try:
-        journal.end(
-            how, moved=outcome.moved, left=outcome.left, error=outcome.error, worst_call=outcome.worst_call
-        )
+        journal.end(how, moved=outcome.moved, left=outcome.left, error=outcome.error, worst_call=outcome.worst_call)
     except NumatuiError as exc:
         return replace(outcome, error=outcome.error or str(exc))
     prune(journal.path.parent)

@@ -41,11 +41,10 @@ class Journal:
     write to it."""
 
     def __init__(self, directory: Path, head: dict[str, Any]) -> None:
-        """Raises NumatuiError: directory not private, disk full, not writable; another job is at work on the process."""
+        """Raises NumatuiError: directory not private, disk full, not writable; another job is at work on the
+        process."""
         make_private(directory)
-        self.job = (
-            f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{head.get('pid', 0)}-{secrets.token_hex(3)}"
-        )
+        self.job = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{head.get('pid', 0)}-{secrets.token_hex(3)}"
         self.path = directory / f"{self.job}.jsonl"
         self._lock = threading.Lock()
         self._chunks = 0

@@ -99,7 +99,8 @@ class _Job(JobRun):
         return end_journal(self.journal, outcome)
 
     def _located(self) -> Placement:
-        """The placement with the ends of all mappings: read again once where a mapping changed between the two files."""
+        """The placement with the ends of all mappings: read again once where a mapping changed between the two
+        files."""
         before = self._placement()
         return self._placement() if self._unlocated(before) else before
 
@@ -138,28 +139,23 @@ class _Job(JobRun):
 
     def _may_fall_back(self) -> bool:
         whole = self.plan.within is None
-        return (
-            whole and self.options.method == "auto" and self.kernel.capabilities()["migrate_pages"].available
-        )
+        return whole and self.options.method == "auto" and self.kernel.capabilities()["migrate_pages"].available
 
     def _by_nodes(self, move: Move, hidden: int, explained: int) -> None:
-        """What move_pages cannot see, or may not move to a node outside the cpuset, by migrate_pages; before the next move
-        begins, which may fill the node that this one empties. `explained`: the bytes that had a reason before this move."""
+        """What move_pages cannot see, or may not move to a node outside the cpuset, by migrate_pages; before the next
+        move begins, which may fill the node that this one empties. `explained`: the bytes that had a reason before this
+        move."""
         before = self._placement()
         if hidden:
             self.progress.left["hidden"] -= hidden
-        moved, now, not_moved = self._migrate_pages(
-            NodeSet([move.source]), NodeSet([move.target]), (move,), before
-        )
+        moved, now, not_moved = self._migrate_pages(NodeSet([move.source]), NodeSet([move.target]), (move,), before)
         self.progress.moved += moved
         self.progress.done = min(self.progress.total, self.progress.done + moved)
         rest = remaining(before.bytes_by_node, now.bytes_by_node, (move,))
         self._explain(now, max(0, rest - (self.progress.explained - explained)), (move,), not_moved)
 
     def _by_migrate_pages(self, before: Placement) -> None:
-        moved, now, not_moved = self._migrate_pages(
-            self.plan.sources, self.plan.targets, self.plan.moves, before
-        )
+        moved, now, not_moved = self._migrate_pages(self.plan.sources, self.plan.targets, self.plan.moves, before)
         self.progress.moved = moved
         self.progress.done = self.progress.total
         rest = remaining(before.bytes_by_node, now.bytes_by_node, self.plan.moves)

@@ -11,10 +11,10 @@ from backend.plan.plan import Method
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """`budget`: nanoseconds that one call should take at most; batches adapt to it. `workers`: threads that make calls side
-    by side, None for as many as bring something. `max_rate`: bytes a second, 0 for no limit; `limit` instead: one that
-    several jobs share. `move_all`: also pages that others map (MPOL_MF_MOVE_ALL).
-    `cpusets`: (path, mems before) of the cpusets that are changed with it, for the journal."""
+    """`budget`: nanoseconds that one call should take at most; batches adapt to it. `workers`: threads that make calls
+    side by side, None for as many as bring something. `max_rate`: bytes a second, 0 for no limit; `limit` instead: one
+    that several jobs share. `move_all`: also pages that others map (MPOL_MF_MOVE_ALL). `cpusets`: (path, mems before)
+    of the cpusets that are changed with it, for the journal."""
 
     method: Method = "auto"
     budget: int = 100_000_000

@@ -34,8 +34,8 @@ Used = Literal["move_pages", "migrate_pages", "move_pages+migrate_pages"]
 
 @dataclass(slots=True)
 class Progress:
-    """How far a job is. Bytes; nanoseconds of the kernel's clock. `left`: bytes by reason, so far. `workers`: threads that
-    make calls at the moment. Several of them write here, under `lock`."""
+    """How far a job is. Bytes; nanoseconds of the kernel's clock. `left`: bytes by reason, so far. `workers`: threads
+    that make calls at the moment. Several of them write here, under `lock`."""
 
     total: int
     done: int = 0
@@ -62,8 +62,8 @@ class Progress:
 class Outcome:
     """What became of one process's job. `moved` and `left` are bytes; `before` and `after` bytes by node, both read
     from the kernel independently of what its calls answered (`after` is empty when the process has ended). `appeared`:
-    bytes that are new on source nodes since the start, allocated by the process meanwhile. `swapped`: bytes in swap, which
-    no call moves. `workers`: the most threads that made calls at a time."""
+    bytes that are new on source nodes since the start, allocated by the process meanwhile. `swapped`: bytes in swap,
+    which no call moves. `workers`: the most threads that made calls at a time."""
 
     job: str
     process: Process

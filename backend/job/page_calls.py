@@ -1,5 +1,5 @@
-"""The two calls that move pages of another process, with arrays and node sets, as the system calls answer (move_pages(2),
-migrate_pages(2))."""
+"""The two calls that move pages of another process, with arrays and node sets, as the system calls answer
+(move_pages(2), migrate_pages(2))."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ UNTOUCHED = -(1 << 30)
 def call_move_pages(
     kernel: Kernel, pid: int, addresses: NDArray[np.uint64], target: int | None, flags: int
 ) -> tuple[Statuses, OSError | None]:
-    """One move_pages(2) of all pages to a node, None to ask where they are: the statuses, UNTOUCHED where the kernel wrote
-    none, and why it gave up, if it did. Shape (n,) to (n,)."""
+    """One move_pages(2) of all pages to a node, None to ask where they are: the statuses, UNTOUCHED where the kernel
+    wrote none, and why it gave up, if it did. Shape (n,) to (n,)."""
     pages = array("Q", addresses.tobytes())
     nodes = None if target is None else array("i", [target]) * len(pages)
     status = array("i", [UNTOUCHED]) * len(pages)
@@ -41,8 +41,8 @@ def call_move_pages(
 def query(
     kernel: Kernel, pid: int, addresses: NDArray[np.uint64], check: Callable[[], None] = lambda: None
 ) -> Statuses:
-    """Where pages are, by move_pages(2): nodes or negative errnos. `check`: asked before a refusal is told, since it may know
-    better why. Raises NotFound, NotPermitted."""
+    """Where pages are, by move_pages(2): nodes or negative errnos. `check`: asked before a refusal is told, since it
+    may know better why. Raises NotFound, NotPermitted."""
     status, problem = call_move_pages(kernel, pid, addresses, None, 0)
     if problem is not None:
         if problem.errno == errno.EINVAL:
@@ -58,8 +58,8 @@ def call_migrate_pages(kernel: Kernel, pid: int, sources: NodeSet, targets: Node
 
 
 def refusal(kernel: Kernel, call: str, exc: OSError, targets: NodeSet) -> str:
-    """Why a whole call was refused. A target whose memory has been taken offline since the plan is ENODEV for move_pages,
-    EINVAL for migrate_pages, as much else is."""
+    """Why a whole call was refused. A target whose memory has been taken offline since the plan is ENODEV for
+    move_pages, EINVAL for migrate_pages, as much else is."""
     if exc.errno in (errno.ENODEV, errno.EINVAL):
         try:
             gone = targets - read_topology(kernel).memory_ids

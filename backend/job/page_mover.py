@@ -1,5 +1,5 @@
-"""Moving pages by move_pages(2): chunk after chunk, each journaled ahead, in batches that keep to a time budget, by several
-workers side by side, until every page has moved or has a reason."""
+"""Moving pages by move_pages(2): chunk after chunk, each journaled ahead, in batches that keep to a time budget, by
+several workers side by side, until every page has moved or has a reason."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ class _Journaled:
 
 
 class PageMover:
-    """The calls of one job. `run.check` is called right before every call, by any worker; `run.held.check_program` before
-    every chunk; `run.report` is told the nanoseconds of each call that moved something."""
+    """The calls of one job. `run.check` is called right before every call, by any worker; `run.held.check_program`
+    before every chunk; `run.report` is told the nanoseconds of each call that moved something."""
 
     def __init__(self, run: JobRun) -> None:
         kernel, options = run.kernel, run.options
@@ -117,8 +117,8 @@ class PageMover:
         self._crew.close()
 
     def _chunk(self, chunk: Chunk) -> None:
-        """Neither a chunk nor a batch cuts a transparent huge page in two: the kernel moves it whole, so all of it has to
-        be asked for and journaled before."""
+        """Neither a chunk nor a batch cuts a transparent huge page in two: the kernel moves it whole, so all of it has
+        to be asked for and journaled before."""
         self.check()
         self.check_program()
         addresses, size = chunk.addresses, chunk.page_size
@@ -170,8 +170,8 @@ class PageMover:
 
     def _batch(self, journaled: _Journaled, start: int, stop: int, may_grow: bool) -> None:
         """Move pages until each has moved or has a reason. Those that are led are not asked for: they are looked for
-        afterwards. A call that gives up part-way leaves statuses untouched: then the kernel is asked where the pages are,
-        and those still on the source are tried again. A call without any progress gave up at its first page."""
+        afterwards. A call that gives up part-way leaves statuses untouched: then the kernel is asked where the pages
+        are, and those still on the source are tried again. A call without any progress gave up at its first page."""
         move, page_size = journaled.chunk.move, journaled.chunk.page_size
         at = np.arange(start, stop)
         led = journaled.chunk.led[start:stop]
@@ -238,9 +238,7 @@ class PageMover:
             raise process_error(self.kernel, self.pid, exc) from None
         return self._where(led) if nodes is None else np.where(nodes < 0, np.int32(-errno.ENOENT), nodes)
 
-    def _move(
-        self, addresses: Addresses, led: NDArray[np.bool_], target: int
-    ) -> tuple[Statuses, GaveUp | None]:
+    def _move(self, addresses: Addresses, led: NDArray[np.bool_], target: int) -> tuple[Statuses, GaveUp | None]:
         """(statuses, why the kernel gave up, if it did)."""
         asked = addresses[~led]
         status = np.full(len(addresses), UNTOUCHED, np.int32)
@@ -253,9 +251,7 @@ class PageMover:
             self.check()
         if problem.errno in (errno.ESRCH, errno.EPERM):
             raise process_error(self.kernel, self.pid, problem)
-        return status, GaveUp(
-            problem.errno or 0, refusal(self.kernel, "move_pages", problem, NodeSet([target]))
-        )
+        return status, GaveUp(problem.errno or 0, refusal(self.kernel, "move_pages", problem, NodeSet([target])))
 
     def _leave(self, addresses: Addresses, status: Statuses, page_size: int) -> None:
         codes, counts = np.unique(status, return_counts=True)
@@ -270,8 +266,8 @@ class PageMover:
                 self.hidden += hidden
 
     def _hidden(self, addresses: Addresses) -> int:
-        """How many of the pages that move_pages does not find are there all the same: those that wait for a hinting fault
-        of NUMA balancing (ENOENT, and EFAULT for transparent huge pages: no_page_table())."""
+        """How many of the pages that move_pages does not find are there all the same: those that wait for a hinting
+        fault of NUMA balancing (ENOENT, and EFAULT for transparent huge pages: no_page_table())."""
         try:
             return int(np.count_nonzero(PageMap(self.kernel, self.pid, None).resident(addresses)))
         except OSError:
@@ -307,9 +303,7 @@ def _joined(chunks: list[Chunk]) -> Chunk:
         return first
     addresses = np.concatenate([one.addresses for one in chunks])
     order = np.argsort(addresses, kind="stable")  # an undo comes to its chunks from the last to the first
-    return Chunk(
-        first.move, first.page_size, addresses[order], np.concatenate([one.led for one in chunks])[order]
-    )
+    return Chunk(first.move, first.page_size, addresses[order], np.concatenate([one.led for one in chunks])[order])
 
 
 def end_of_window(addresses: Addresses, end: int) -> int:

@@ -32,9 +32,9 @@ _LATEST = 1 << 34
 
 @dataclass(frozen=True, slots=True)
 class JournaledChunk:
-    """Pages that were about to move. `runs` as `Runs`, of pages of `page_size` bytes (0: only numbers of pages by mapping are
-    known). `moved`: how many did, None where the job was interrupted meanwhile; `left`: those that did not; `shared`: whether
-    pages that others map moved as well."""
+    """Pages that were about to move. `runs` as `Runs`, of pages of `page_size` bytes (0: only numbers of pages by
+    mapping are known). `moved`: how many did, None where the job was interrupted meanwhile; `left`: those that did not;
+    `shared`: whether pages that others map moved as well."""
 
     move: Move
     page_size: int
@@ -50,9 +50,9 @@ class JournaledChunk:
 
 @dataclass(frozen=True, slots=True)
 class PastJob:
-    """One journal. `at`: seconds since 1970; `moved`: bytes, at least; `undoes`, `undone_by`: names of jobs;
-    `cpusets`: (path, mems before) of those that were changed with it; `worst_call`: seconds of the longest call, 0 where it
-    is not told."""
+    """One journal. `at`: seconds since 1970; `moved`: bytes, at least; `undoes`, `undone_by`: names of jobs; `cpusets`:
+    (path, mems before) of those that were changed with it; `worst_call`: seconds of the longest call, 0 where it is not
+    told."""
 
     job: str
     path: Path
@@ -98,8 +98,8 @@ Known = dict[Path, tuple[int, JobState]]
 
 
 def changed_jobs(directory: Path, known: Known) -> list[PastJob]:
-    """The jobs that are not as they were at the last call, the oldest first. `known`: what it remembers from call to call, in the
-    beginning nothing. What cannot be read is left out. Never raises."""
+    """The jobs that are not as they were at the last call, the oldest first. `known`: what it remembers from call to
+    call, in the beginning nothing. What cannot be read is left out. Never raises."""
     out: list[PastJob] = []
     try:
         paths = sorted(directory.glob("*.jsonl"))
@@ -171,7 +171,8 @@ def mark_undone(job: PastJob, by: str) -> None:
 
 
 def _mend(fd: int) -> None:
-    """Nothing may stand before the next line: a last line that was cut off goes, one that only lacks its end gets it."""
+    """Nothing may stand before the next line: a last line that was cut off goes, one that only lacks its end gets
+    it."""
     end = start = os.fstat(fd).st_size
     tail = b""
     while start and b"\n" not in tail:
@@ -246,15 +247,27 @@ def _job(path: Path, records: list[dict[str, Any]], running: bool) -> PastJob:
         raise ValueError("it began at no time")
     code, stack = (_count(one) for one in head["program"])
     return PastJob(
-        job=path.stem, path=path, at=at, source=str(head["source"]), boot=str(head["boot"]),
-        identity=Identity(_count(head["pid"]), _count(head["start_time"])), program=(code, stack),
-        command=str(head["command"]), method=str(head["method"]),
-        moves=tuple(_move(a, b) for a, b in head["moves"]), state=state, chunks=tuple(chunks.values()),
-        moved=_count(ended["moved"]) if "moved" in ended else sum((c.moved or 0) * c.page_size for c in chunks.values()),
-        error=str(ended.get("error", "")), undoes=str(head.get("undoes", "")), undone_by=undone_by,
+        job=path.stem,
+        path=path,
+        at=at,
+        source=str(head["source"]),
+        boot=str(head["boot"]),
+        identity=Identity(_count(head["pid"]), _count(head["start_time"])),
+        program=(code, stack),
+        command=str(head["command"]),
+        method=str(head["method"]),
+        moves=tuple(_move(a, b) for a, b in head["moves"]),
+        state=state,
+        chunks=tuple(chunks.values()),
+        moved=_count(ended["moved"])
+        if "moved" in ended
+        else sum((c.moved or 0) * c.page_size for c in chunks.values()),
+        error=str(ended.get("error", "")),
+        undoes=str(head.get("undoes", "")),
+        undone_by=undone_by,
         worst_call=_count(ended.get("worst_call", 0)) / 1e9,
         cpusets=tuple((str(path), str(mems)) for path, mems in head.get("cpusets", [])),
-    )  # fmt: skip
+    )
 
 
 def _runs(raw: Any, page_size: int) -> Runs:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 
 class Brake(threading.Event):
-    """What a job looks at before each call, as its `cancel`: set, it is to end. While it is held, whoever looks waits. `clock`
-    gives nanoseconds, of the kernel that the job works on."""
+    """What a job looks at before each call, as its `cancel`: set, it is to end. While it is held, whoever looks waits.
+    `clock` gives nanoseconds, of the kernel that the job works on."""
 
     def __init__(self, clock: Callable[[], int]) -> None:
         super().__init__()

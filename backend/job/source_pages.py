@@ -41,8 +41,8 @@ class SourcePages:
         return read_gently(self.kernel, self.pid, resident, lambda: self.frames, with_maps=True)
 
     def on_node(self, vma: Vma, move: Move) -> Iterator[Chunk]:
-        """The pages of a mapping that are on the source of a move, a chunk at a time: base pages, or one address a page in
-        hugetlb mappings. Raises NotFound, NotPermitted, what `check` raises."""
+        """The pages of a mapping that are on the source of a move, a chunk at a time: base pages, or one address a page
+        in hugetlb mappings. Raises NotFound, NotPermitted, what `check` raises."""
         try:
             for addresses, led in self._resident(vma, move.source):
                 if len(addresses):

@@ -47,7 +47,8 @@ def check_undo(kernel: Kernel, job: PastJob) -> None:
         )
     if any(not chunk.page_size for chunk in job.chunks):
         raise NotSupported(
-            f"job {job.job} could not note which pages it moved, only how many: it was neither root's nor had move_pages",
+            f"job {job.job} could not note which pages it moved, only how many: it was neither root's nor had "
+            "move_pages",
             f"move by nodes instead: numatui migrate {pid} --from … --to …",
         )
 
@@ -59,8 +60,9 @@ def undo_job(
     on_progress: Callable[[Progress], None] = lambda _: None,
     cancel: threading.Event | None = None,
 ) -> Outcome:
-    """Move back what is still where the job put it, journaled as a job of its own. `left`: why pages that had moved do not
-    go back. Raises what `check_undo` raises, NotFound for a process that has ended or another program in it, NotPermitted."""
+    """Move back what is still where the job put it, journaled as a job of its own. `left`: why pages that had moved do
+    not go back. Raises what `check_undo` raises, NotFound for a process that has ended or another program in it,
+    NotPermitted."""
     check_undo(kernel, job)
     return _Undo(kernel, job, options or Options(), on_progress, cancel or threading.Event()).run()
 
@@ -245,7 +247,8 @@ def _moved(chunk: JournaledChunk) -> Iterator[Addresses]:
 
 
 def _without(addresses: Addresses, left: Addresses) -> Addresses:
-    """Each once and ascending, whatever a journal says. np.setdiff1d would import numpy.ma for it, which takes as long as a small undo."""
+    """Each once and ascending, whatever a journal says. np.setdiff1d would import numpy.ma for it, which takes as long
+    as a small undo."""
     ordered = np.sort(addresses)
     again = np.zeros(len(ordered), np.bool_)
     again[1:] = ordered[1:] == ordered[:-1]

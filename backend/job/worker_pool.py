@@ -27,9 +27,7 @@ _GAIN = 1.1
 def allowed_cpus(kernel: Kernel) -> int:
     """The number of CPUs that this process may run on; 1 where the kernel does not tell."""
     try:
-        return max(
-            1, len(CpuSet.parse_list(parse_status(kernel.read("/proc/self/status"))["Cpus_allowed_list"]))
-        )
+        return max(1, len(CpuSet.parse_list(parse_status(kernel.read("/proc/self/status"))["Cpus_allowed_list"])))
     except (OSError, KeyError, NumatuiError):
         return 1
 
@@ -71,13 +69,11 @@ class Gain:
 
 
 class Crew(Generic[T]):
-    """`work`: does one piece and returns its bytes. `workers`: a fixed number of threads; 0: no thread, all is done where
-    it is given; None: as many as bring something, up to `most`. What workers raise is raised where work is given and drained,
-    one at a time; what was still waiting is then not done any more."""
+    """`work`: does one piece and returns its bytes. `workers`: a fixed number of threads; 0: no thread, all is done
+    where it is given; None: as many as bring something, up to `most`. What workers raise is raised where work is given
+    and drained, one at a time; what was still waiting is then not done any more."""
 
-    def __init__(
-        self, work: Callable[[T], int], workers: int | None, most: int, clock: Callable[[], int]
-    ) -> None:
+    def __init__(self, work: Callable[[T], int], workers: int | None, most: int, clock: Callable[[], int]) -> None:
         self._work, self._clock = work, clock
         self._gain = Gain(min(most, MOST)) if workers is None else None
         self._fixed = workers or 0

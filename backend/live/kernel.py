@@ -93,9 +93,7 @@ class LiveKernel:
     def migrate_pages(self, pid: int, maxnode: int, old: bytes, new: bytes) -> int:
         return syscalls.call("migrate_pages", pid, maxnode, syscalls.buffer(old), syscalls.buffer(new))
 
-    def move_pages(
-        self, pid: int, pages: array[int], nodes: array[int] | None, status: array[int], flags: int
-    ) -> int:
+    def move_pages(self, pid: int, pages: array[int], nodes: array[int] | None, status: array[int], flags: int) -> int:
         return syscalls.call(
             "move_pages",
             pid,
@@ -165,9 +163,7 @@ def _probed() -> Capabilities:
     elif caps >> _CAP_SYS_NICE & 1 and _probe("move_pages", (0, 0, None, None, None, _MOVE_ALL)).available:
         out["move_all"] = Capability(True)
     else:
-        out["move_all"] = Capability(
-            False, "pages that other processes map too need CAP_SYS_NICE: run as root"
-        )
+        out["move_all"] = Capability(False, "pages that other processes map too need CAP_SYS_NICE: run as root")
     try:
         os.close(os.pidfd_open(os.getpid()))
         out["pidfd"] = Capability(True)
@@ -186,9 +182,7 @@ def _probe(name: Call, arguments: tuple[int | None, ...]) -> Capability:
         syscalls.call(name, *arguments)
     except OSError as exc:
         if exc.errno == errno.ENOSYS:
-            return Capability(
-                False, f"this kernel has no {name} (CONFIG_NUMA and CONFIG_MIGRATION are needed)"
-            )
+            return Capability(False, f"this kernel has no {name} (CONFIG_NUMA and CONFIG_MIGRATION are needed)")
         if exc.errno == errno.EPERM:
             return Capability(
                 False,

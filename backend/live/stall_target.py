@@ -1,12 +1,11 @@
-"""A process of one's own whose memory is moved or read while it times its own mmap, touch and munmap, two thousand times a
-second: what it feels of it. Between two rounds it sleeps, so that two cores are enough for it and for those who move its
-memory. It ends when the one who started it does.
+"""A process of one's own whose memory is moved or read while it times its own mmap, touch and munmap, two thousand
+times a second: what it feels of it. Between two rounds it sleeps, so that two cores are enough for it and for those who
+move its memory. It ends when the one who started it does.
 
-As a program, without anything of this package: `stall_target.py FD PARENT MBIND BYTES NODE CPU huge|small`. MBIND is the
-number of that system call; FD is a file that is shared with the one who watches, of five words: which watch it is, the worst
-round in it (ns), the number of rounds, the address of the memory, whether its contents are as they were written (1, checked
-before each round that begins a watch).
-"""
+As a program, without anything of this package: `stall_target.py FD PARENT MBIND BYTES NODE CPU huge|small`. MBIND is
+the number of that system call; FD is a file that is shared with the one who watches, of five words: which watch it is,
+the worst round in it (ns), the number of rounds, the address of the memory, whether its contents are as they were
+written (1, checked before each round that begins a watch)."""
 
 from __future__ import annotations
 
@@ -76,8 +75,8 @@ class StallTarget:
 
 @contextmanager
 def stall_target(size: int, node: int, cpu: int, huge: bool) -> Generator[StallTarget]:
-    """A process on `cpu` with `size` bytes on `node`, in one mapping, of 4 KiB or of transparent huge pages. It is killed
-    afterwards. Raises OSError (ENOMEM where it could not be made)."""
+    """A process on `cpu` with `size` bytes on `node`, in one mapping, of 4 KiB or of transparent huge pages. It is
+    killed afterwards. Raises OSError (ENOMEM where it could not be made)."""
     from backend.live.syscalls import NUMBERS
 
     mbind = NUMBERS[platform.machine()]["mbind"]

@@ -47,9 +47,7 @@ _libc.syscall.restype = ctypes.c_long
 
 def available() -> bool:
     """Whether the numbers are known for this machine, for a 64-bit Linux interpreter."""
-    return (
-        platform.system() == "Linux" and platform.machine() in NUMBERS and ctypes.sizeof(ctypes.c_long) == 8
-    )
+    return platform.system() == "Linux" and platform.machine() in NUMBERS and ctypes.sizeof(ctypes.c_long) == 8
 
 
 def call(name: Name, *arguments: int | ctypes.Array[ctypes.c_char] | ctypes.c_void_p | None) -> int:

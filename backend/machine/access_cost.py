@@ -1,4 +1,5 @@
-"""What it costs to access the memory of a node from another: by the firmware's latencies (HMAT), else by distances (SLIT)."""
+"""What it costs to access the memory of a node from another: by the firmware's latencies (HMAT), else by distances
+(SLIT)."""
 
 from __future__ import annotations
 
@@ -13,8 +14,8 @@ CostBasis = Literal["latency", "distance"]
 
 @dataclass(frozen=True, slots=True)
 class AccessCosts:
-    """`table`: (node that accesses, node of the memory) → cost; only their ratios mean something. `basis`: what they are:
-    ns, or distances."""
+    """`table`: (node that accesses, node of the memory) → cost; only their ratios mean something. `basis`: what they
+    are: ns, or distances."""
 
     table: Mapping[tuple[int, int], float]
     basis: CostBasis
@@ -33,22 +34,20 @@ class AccessCosts:
         return sum(costs) / total if total else 0.0
 
     def ratio(self, places: Mapping[int, float], by_node: Mapping[int, int]) -> float | None:
-        """How many times more an access costs than if all memory lay where it is used; None where there is none, or no place."""
+        """How many times more an access costs than if all memory lay where it is used; None where there is none, or no
+        place."""
         if not places or not any(by_node.values()):
             return None
         near = sum(share * self.of(here, here) for here, share in places.items())
         return self.mean(places, by_node) / near if near else None
 
-    def surely_nearer(
-        self, places: Mapping[int, float], source: int, target: int, holding: Iterable[int]
-    ) -> bool:
-        """Whether moving pages from `source` to `target` makes the process faster, whichever of its pages it uses, as long as
-        all its threads use them alike. `holding`: the nodes where it has memory.
+    def surely_nearer(self, places: Mapping[int, float], source: int, target: int, holding: Iterable[int]) -> bool:
+        """Whether moving pages from `source` to `target` makes the process faster, whichever of its pages it uses, as
+        long as all its threads use them alike. `holding`: the nodes where it has memory.
 
-        Work done is the sum over places of share / mean cost, which is convex in the share of used pages that move: it grows
-        for any, when it grows for the first. There it grows by share * saved / mean², and the mean is between that of
-        its nearest and that of its farthest node.
-        """
+        Work done is the sum over places of share / mean cost, which is convex in the share of used pages that move: it
+        grows for any, when it grows for the first. There it grows by share * saved / mean², and the mean is between
+        that of its nearest and that of its farthest node."""
         nodes = {*holding, source, target}
         balance = 0.0
         for here, share in places.items():
@@ -60,8 +59,8 @@ class AccessCosts:
 
 
 def read_costs(topology: Topology) -> AccessCosts:
-    """The firmware tells the latency of a node's memory from where it is nearest to (Linux shows no more of the HMAT); from
-    elsewhere it grows as the distance does. Distances where it is not told for every node with memory."""
+    """The firmware tells the latency of a node's memory from where it is nearest to (Linux shows no more of the HMAT);
+    from elsewhere it grows as the distance does. Distances where it is not told for every node with memory."""
     ids = topology.ids
     distances = {(a, b): float(max(1, topology.distance(a, b))) for a in ids for b in ids}
     latencies = {node.id: node.access.get("read_latency", 0) for node in topology.nodes if node.has_memory}

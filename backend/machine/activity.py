@@ -1,5 +1,5 @@
-"""What nodes do between two readings: how busy their CPUs are, what is allocated where, what migrates. /proc/stat (proc(5)),
-numastat (Documentation/admin-guide/numastat.rst), /proc/vmstat and the nodes' own."""
+"""What nodes do between two readings: how busy their CPUs are, what is allocated where, what migrates. /proc/stat
+(proc(5)), numastat (Documentation/admin-guide/numastat.rst), /proc/vmstat and the nodes' own."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ CpuTimes = Mapping[int, tuple[int, int]]
 
 @dataclass(frozen=True, slots=True)
 class Activity:
-    """Since the reading before. `busy`: node → share of its CPUs' time, 0 to 1; `rates`: node → counter → pages a second, by the
-    names of numastat and the nodes' vmstat; `machine`: the same of `MIGRATIONS`. Empty at the first reading, and where nothing
-    is told."""
+    """Since the reading before. `busy`: node → share of its CPUs' time, 0 to 1; `rates`: node → counter → pages a
+    second, by the names of numastat and the nodes' vmstat; `machine`: the same of `MIGRATIONS`. Empty at the first
+    reading, and where nothing is told."""
 
     busy: Mapping[int, float] = field(default_factory=dict[int, float])
     rates: Mapping[int, Mapping[str, float]] = field(default_factory=dict[int, Mapping[str, float]])

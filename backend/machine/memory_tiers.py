@@ -1,4 +1,5 @@
-"""Memory tiers: fast memory beside CPUs, slower memory behind it (Documentation/ABI/testing/sysfs-kernel-mm-memory-tiers)."""
+"""Memory tiers: fast memory beside CPUs, slower memory behind it
+(Documentation/ABI/testing/sysfs-kernel-mm-memory-tiers)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The machine: its nodes, their CPUs, memory, distances. /sys/devices/system/node (Documentation/ABI/stable/sysfs-devices-node)."""
+"""The machine: its nodes, their CPUs, memory, distances. /sys/devices/system/node
+(Documentation/ABI/stable/sysfs-devices-node)."""
 
 from __future__ import annotations
 
@@ -63,8 +64,8 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Watermarks:
-    """Of a node, in pages, the sums of its zones: below `low` the kernel reclaims in the background until `high`, below `min`
-    whoever allocates has to."""
+    """Of a node, in pages, the sums of its zones: below `low` the kernel reclaims in the background until `high`, below
+    `min` whoever allocates has to."""
 
     min: int = 0
     low: int = 0
@@ -73,8 +74,8 @@ class Watermarks:
 
 @dataclass(frozen=True, slots=True)
 class Topology:
-    """All online nodes in ascending order. `low_watermarks`: pages by node; allocations that must succeed on one node stop at
-    these. `warnings`: what the firmware or the tree says that cannot be true."""
+    """All online nodes in ascending order. `low_watermarks`: pages by node; allocations that must succeed on one node
+    stop at these. `warnings`: what the firmware or the tree says that cannot be true."""
 
     nodes: tuple[Node, ...]
     node_of_cpu: dict[int, int]
@@ -147,11 +148,9 @@ def read_node_ids(kernel: Kernel) -> NodeSet:
 
 
 def parse_meminfo(raw: bytes) -> dict[str, int]:
-    """/proc/meminfo or a node's: bytes where the file says kB, else counts. Unknown keys are kept, other lines left out."""
-    return {
-        key.decode("ascii"): int(value) * (1024 if unit else 1)
-        for key, value, unit in _MEMINFO_LINE.findall(raw)
-    }
+    """/proc/meminfo or a node's: bytes where the file says kB, else counts. Unknown keys are kept, other lines left
+    out."""
+    return {key.decode("ascii"): int(value) * (1024 if unit else 1) for key, value, unit in _MEMINFO_LINE.findall(raw)}
 
 
 def parse_counters(raw: bytes) -> dict[str, int]:
@@ -173,12 +172,7 @@ def parse_watermarks(zoneinfo: bytes) -> dict[int, Watermarks]:
     node: int | None = None
     for line in zoneinfo.split(b"\n"):
         words = line.split()
-        if (
-            len(words) >= 4
-            and words[0] == b"Node"
-            and words[2] == b"zone"
-            and words[1].rstrip(b",").isdigit()
-        ):
+        if len(words) >= 4 and words[0] == b"Node" and words[2] == b"zone" and words[1].rstrip(b",").isdigit():
             node = int(words[1].rstrip(b",")[:6])
         elif node is not None and len(words) == 2 and words[0] in _MARKS and words[1].isdigit():
             sums, name = out.setdefault(node, {}), words[0].decode("ascii")
@@ -208,9 +202,7 @@ def _read_node(kernel: Kernel, node_id: int, ids: NodeSet, warnings: list[str]) 
     cpulist = read_or_nothing(kernel, f"{base}/cpulist")
     try:
         cpus = (
-            CpuSet.parse_list(cpulist)
-            if cpulist
-            else CpuSet.parse_hexmask(read_or_nothing(kernel, f"{base}/cpumap"))
+            CpuSet.parse_list(cpulist) if cpulist else CpuSet.parse_hexmask(read_or_nothing(kernel, f"{base}/cpumap"))
         )
     except ParseError as exc:
         warnings.append(f"node {node_id}: {exc.what}")
@@ -251,8 +243,7 @@ def _read_huge_pools(kernel: Kernel, base: str) -> tuple[HugePool, ...]:
             continue
         counts = [
             int(raw)
-            if (raw := read_or_nothing(kernel, f"{base}/hugepages/{name}/{key}").strip()).isdigit()
-            and len(raw) < 19
+            if (raw := read_or_nothing(kernel, f"{base}/hugepages/{name}/{key}").strip()).isdigit() and len(raw) < 19
             else 0
             for key in ("nr_hugepages", "free_hugepages", "surplus_hugepages")
         ]
@@ -269,7 +260,8 @@ def _check_distances(nodes: tuple[Node, ...], warnings: list[str]) -> None:
         return
     if len(set(table.values())) == 1:
         warnings.append(
-            f"the firmware tells the distance {next(iter(table.values()))} between all nodes, also from a node to itself"
+            f"the firmware tells the distance {next(iter(table.values()))} between all nodes, also from a node to "
+            "itself"
         )
         return
     for (a, b), value in sorted(table.items()):
@@ -279,6 +271,4 @@ def _check_distances(nodes: tuple[Node, ...], warnings: list[str]) -> None:
         if a == b and any(other < value for (x, y), other in table.items() if x == a and y != b):
             warnings.append(f"node {a} is said to be farther from itself than from another node")
         if value < 10:
-            warnings.append(
-                f"the distance {a} to {b} is {value}: less than 10, which means nearer than local"
-            )
+            warnings.append(f"the distance {a} to {b} is {value}: less than 10, which means nearer than local")

@@ -1,4 +1,5 @@
-"""What the automatic mover remembers: what was advised in a row, who rests until when, how much has moved in the last hour. Pure."""
+"""What the automatic mover remembers: what was advised in a row, who rests until when, how much has moved in the last
+hour. Pure."""
 
 from __future__ import annotations
 

@@ -32,8 +32,8 @@ HoldCode = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What was done about one process that is advised to be moved. `code`, `text`: why not, where it was held or failed;
-    `outcome`: what came of a move."""
+    """What was done about one process that is advised to be moved. `code`, `text`: why not, where it was held or
+    failed; `outcome`: what came of a move."""
 
     process: Process
     proposal: Proposal
@@ -78,8 +78,8 @@ class Mover:
         self._limit = RateLimit(self.kernel, policy.max_rate)
 
     def round(self, wall: float) -> list[Decision]:
-        """One reading and what follows from it. `wall`: seconds since 1970. Raises NumatuiError, OSError where the kernel cannot
-        be read."""
+        """One reading and what follows from it. `wall`: seconds since 1970. Raises NumatuiError, OSError where the
+        kernel cannot be read."""
         kernel, policy = self.kernel, self.policy
         topology = self._surveyor.topology = read_topology(kernel)
         rows = self._surveyor.read(policy.may_move)
@@ -144,9 +144,7 @@ class Mover:
         )
         try:
             plan = plan_of(self.kernel, one)
-            outcome = migrate_process(
-                self.kernel, plan, plan.processes[0].process, options, cancel=self.cancel
-            )
+            outcome = migrate_process(self.kernel, plan, plan.processes[0].process, options, cancel=self.cancel)
         except NumatuiError as exc:
             self._tried(one, 0)
             self._failed()

@@ -23,8 +23,8 @@ _HOURS = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)\Z")
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Processes that have all of it: `user` by name or uid; `command` and `cgroup` as shell patterns, the command's of its name or
-    of the whole command line. Empty: any."""
+    """Processes that have all of it: `user` by name or uid; `command` and `cgroup` as shell patterns, the command's of
+    its name or of the whole command line. Empty: any."""
 
     user: str = ""
     command: str = ""
@@ -33,9 +33,7 @@ class Rule:
     def fits(self, process: Process) -> bool:
         if self.user and self.user not in (process.user, str(process.uid)):
             return False
-        if self.command and not any(
-            fnmatchcase(text, self.command) for text in (process.comm, process.command)
-        ):
+        if self.command and not any(fnmatchcase(text, self.command) for text in (process.comm, process.command)):
             return False
         return not self.cgroup or fnmatchcase(process.cgroup, self.cgroup)
 
@@ -57,14 +55,13 @@ class Hours:
 class Policy:
     """Times in seconds, sizes in bytes.
 
-    `interval`: between two readings. `settle`: for how long a process must have run where it runs. `confidence`, `min_gain`,
-    `min_size`: the least of the advice. `readings`: so many in a row must advise the same targets. `cooldown`: a process that was
-    moved, or could not be, rests so long; twice as long each time that it comes up again soon after. `max_per_round`: processes;
-    `max_per_hour`: bytes; `max_rate`: bytes a second, 0 no limit; `max_stall`: the longest call; `workers`: threads. `quiet`: hours in
-    which nothing is moved. `allow`, `deny`: whom; all where `allow` is empty; `deny` goes before it. `stop_errors`: so many
-    failures in a row end all moving until the policy is loaded again; `stop_pressure`: the share of time in which tasks wait
-    for memory from which on nothing is moved.
-    """
+    `interval`: between two readings. `settle`: for how long a process must have run where it runs. `confidence`,
+    `min_gain`, `min_size`: the least of the advice. `readings`: so many in a row must advise the same targets.
+    `cooldown`: a process that was moved, or could not be, rests so long; twice as long each time that it comes up again
+    soon after. `max_per_round`: processes; `max_per_hour`: bytes; `max_rate`: bytes a second, 0 no limit; `max_stall`:
+    the longest call; `workers`: threads. `quiet`: hours in which nothing is moved. `allow`, `deny`: whom; all where
+    `allow` is empty; `deny` goes before it. `stop_errors`: so many failures in a row end all moving until the policy is
+    loaded again; `stop_pressure`: the share of time in which tasks wait for memory from which on nothing is moved."""
 
     interval: float = 10.0
     settle: float = 30.0
@@ -172,20 +169,14 @@ def _list(value: Value | None) -> Iterable[Value]:
 
 def _stall(value: Value | None, stall: float) -> float:
     return (
-        stall
-        if value is None or stall <= _LONGEST_STALL
-        else value.fail("is more than a second", "write it like 20ms")
+        stall if value is None or stall <= _LONGEST_STALL else value.fail("is more than a second", "write it like 20ms")
     )
 
 
 def _allowed(value: Value | None) -> tuple[Rule, ...]:
     """An empty list looks like nobody, and would be everybody."""
     rules = tuple(_rule(one) for one in _list(value))
-    return (
-        rules
-        if rules or value is None
-        else value.fail("is empty", "leave it out to allow all; deny goes before it")
-    )
+    return rules if rules or value is None else value.fail("is empty", "leave it out to allow all; deny goes before it")
 
 
 def _confidence(value: Value | None) -> Confidence:
@@ -209,11 +200,7 @@ def _hours(value: Value) -> Hours:
     if match is None:
         value.fail("is not a span of hours", "write it like 08:00-18:30, in quotes")
     since, to = int(match[1]) * 60 + int(match[2]), int(match[3]) * 60 + int(match[4])
-    return (
-        Hours(since, to)
-        if since != to
-        else value.fail("begins when it ends", "leave it out, or write 00:00-23:59")
-    )
+    return Hours(since, to) if since != to else value.fail("begins when it ends", "leave it out, or write 00:00-23:59")
 
 
 def _rule(value: Value) -> Rule:

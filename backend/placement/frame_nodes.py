@@ -1,4 +1,5 @@
-"""Which node a page frame belongs to: memory blocks (Documentation/ABI/testing/sysfs-devices-memory), else /proc/zoneinfo."""
+"""Which node a page frame belongs to: memory blocks (Documentation/ABI/testing/sysfs-devices-memory), else
+/proc/zoneinfo."""
 
 from __future__ import annotations
 
@@ -37,8 +38,8 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class FrameNodes:
-    """`blocks`: the node of each memory block, UNKNOWN where none or several have it, and so the last, which stands for all
-    beyond it; `spans` answer for those."""
+    """`blocks`: the node of each memory block, UNKNOWN where none or several have it, and so the last, which stands for
+    all beyond it; `spans` answer for those."""
 
     block_pages: int
     blocks: NDArray[np.int32]
@@ -58,7 +59,8 @@ class FrameNodes:
 
 
 def read_frame_nodes(kernel: Kernel, nodes: Iterable[int] | None = None) -> FrameNodes | None:
-    """Of the online nodes, unless it is told of which. None where this kernel tells neither of memory blocks nor of the spans of its zones. Never raises."""
+    """Of the online nodes, unless it is told of which. None where this kernel tells neither of memory blocks nor of the
+    spans of its zones. Never raises."""
     spans = parse_spans(read_or_nothing(kernel, "/proc/zoneinfo"))
     try:
         size = parse_block_size(kernel.read(_BLOCK_SIZE))
@@ -101,7 +103,5 @@ def parse_spans(zoneinfo: bytes) -> tuple[Span, ...]:
     return tuple(
         one
         for one in found
-        if not any(
-            other.node != one.node and other.first < one.last and one.first < other.last for other in found
-        )
+        if not any(other.node != one.node and other.first < one.last and one.first < other.last for other in found)
     )

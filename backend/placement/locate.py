@@ -34,9 +34,9 @@ _POLICY = re.compile(rb"^[0-9a-f]+ (prefer \(many\)\S*|weighted interleave\S*|\S
 
 @dataclass(frozen=True, slots=True)
 class Located:
-    """`by_node`: bytes, ascending by node; None where it cannot be told. `error`: what each is within with 95 % confidence,
-    empty where exact. `policy`: the one of its VMAs, or the first that is not the default, with `+` when there are more; `?`
-    where it is not told. `hidden`: bytes that NUMA balancing hides, whose nodes were guessed."""
+    """`by_node`: bytes, ascending by node; None where it cannot be told. `error`: what each is within with 95 %
+    confidence, empty where exact. `policy`: the one of its VMAs, or the first that is not the default, with `+` when
+    there are more; `?` where it is not told. `hidden`: bytes that NUMA balancing hides, whose nodes were guessed."""
 
     by_node: dict[int, int] | None
     way: Way
@@ -96,8 +96,8 @@ class Locator:
             self._nodes_of_frames()
 
     def locate(self, process: Process, seed: int, budget: int = BUDGET_NS) -> Located:
-        """The process's memory by node within `budget` nanoseconds of the kernel's clock. The policy is not told. Raises
-        NotFound."""
+        """The process's memory by node within `budget` nanoseconds of the kernel's clock. The policy is not told.
+        Raises NotFound."""
         go_on = self._until(budget if process.identity not in self._beyond else -1)
         by_node = self._walk(process.pid, go_on)
         if by_node is not None:
@@ -150,8 +150,8 @@ class Locator:
         return totals
 
     def _sample(self, process: Process, seed: int, go_on: Callable[[], bool], budget: int) -> Located:
-        """Of all mappings; of stretches of them where there is no time for that; by numa_maps where move_pages or pagemap are not
-        to be had."""
+        """Of all mappings; of stretches of them where there is no time for that; by numa_maps where move_pages or
+        pagemap are not to be had."""
         import numpy as np
 
         from backend.placement.placement_walk import TooLarge
@@ -168,9 +168,7 @@ class Locator:
             except TooLarge:
                 self._beyond.add(process.identity)
                 frame_nodes = self._nodes_of_frames() if self.frames_shown else None
-                found = sample_windows(
-                    kernel, process.pid, nodes, rng, resident, frame_nodes, self._until(budget)
-                )
+                found = sample_windows(kernel, process.pid, nodes, rng, resident, frame_nodes, self._until(budget))
         except TooLarge:
             return Located(None, "", "?")
         except (NotFound, OSError):

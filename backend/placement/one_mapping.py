@@ -13,8 +13,8 @@ _ADDRESS = re.compile(r"(?:0[xX])?([0-9a-fA-F]{1,16})")
 
 
 def find_mapping(kernel: Kernel, pid: int, text: str) -> tuple[int, int]:
-    """(start, end) in addresses. Raises UsageError for what is neither, NotFound where there is no such mapping or process,
-    NotPermitted."""
+    """(start, end) in addresses. Raises UsageError for what is neither, NotFound where there is no such mapping or
+    process, NotPermitted."""
     from backend.placement.placement_walk import parse_maps
 
     match = _ADDRESS.fullmatch(text)

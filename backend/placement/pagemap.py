@@ -21,8 +21,8 @@ Addresses = NDArray[np.uint64]
 ENTRIES = 8192
 """Entries that are looked at together: 32 MiB of 4 KiB pages."""
 AT_ONCE = 2048
-"""Entries of one read when it has to rest after it. The kernel lets go of the memory map after every 512, but takes it again at
-once: a process that waits to change it is woken, and comes too late, for up to 4 ms (RWSEM_WAIT_TIMEOUT)."""
+"""Entries of one read when it has to rest after it. The kernel lets go of the memory map after every 512, but takes it
+again at once: a process that waits to change it is woken, and comes too late, for up to 4 ms (RWSEM_WAIT_TIMEOUT)."""
 _PRESENT, _SWAPPED, _FILE, _EXCLUSIVE = (np.uint64(1 << bit) for bit in (63, 62, 61, 56))
 _FRAME = np.uint64((1 << 55) - 1)
 _HUGE = 512
@@ -38,8 +38,8 @@ _FEW = 64
 class Pages:
     """Resident base pages of a part of a mapping. `addresses`: (n,) ascending; `nodes`: (n,) their nodes, -1 where not
     known, or None where the kernel hides the frames from this caller; `shared`: (n,) whether more than one PTE maps the
-    page; `led`: (n,) whether it is part of a huge page that begins before it, where the kernel tells; `swapped`: how many
-    other pages there are in swap."""
+    page; `led`: (n,) whether it is part of a huge page that begins before it, where the kernel tells; `swapped`: how
+    many other pages there are in swap."""
 
     addresses: Addresses
     nodes: NDArray[np.int32] | None
@@ -58,7 +58,8 @@ def runs_of(addresses: Addresses, page_size: int) -> list[tuple[int, int]]:
 
 
 def rest_for(kernel: Kernel) -> int:
-    """How long to rest between two looks at a process, in nanoseconds: as long as it takes to wake up, on a live machine."""
+    """How long to rest between two looks at a process, in nanoseconds: as long as it takes to wake up, on a live
+    machine."""
     return 100_000 if kernel.source == "live" else 0
 
 
@@ -69,8 +70,8 @@ def addresses_of(runs: list[tuple[int, int]], page_size: int) -> Addresses:
 
 
 class PageMap:
-    """One process's pagemap. `frame_nodes`: where frames lie, None not to ask for frames; `find_led`: whether to look for
-    huge pages; `rest`: nanoseconds of rest after each read, so that the process gets at its memory map."""
+    """One process's pagemap. `frame_nodes`: where frames lie, None not to ask for frames; `find_led`: whether to look
+    for huge pages; `rest`: nanoseconds of rest after each read, so that the process gets at its memory map."""
 
     def __init__(
         self, kernel: Kernel, pid: int, frame_nodes: FrameNodes | None, find_led: bool = False, rest: int = 0
@@ -82,8 +83,8 @@ class PageMap:
         self._not_zero: set[int] = set()
 
     def walk(self, start: int, end: int) -> Iterator[Pages]:
-        """All resident pages from `start` to `end`, a chunk at a time; no chunk ends within a transparent huge page. The
-        zero page is left out, as numa_maps leaves it out. Raises OSError (ENOENT, ESRCH, EACCES …)."""
+        """All resident pages from `start` to `end`, a chunk at a time; no chunk ends within a transparent huge page.
+        The zero page is left out, as numa_maps leaves it out. Raises OSError (ENOENT, ESRCH, EACCES …)."""
         base = self.kernel.page_size
         for low, high in self._populated(start // base, end // base):
             for entry in [low, *range(low // ENTRIES * ENTRIES + ENTRIES, high, ENTRIES)]:
@@ -97,8 +98,8 @@ class PageMap:
         return (self._entries_of(addresses) & _PRESENT) != 0
 
     def nodes(self, addresses: Addresses) -> NDArray[np.int32] | None:
-        """The nodes of these ascending addresses, -1 for those that are not resident; None where the kernel hides frames,
-        or does not tell where they lie. Raises OSError."""
+        """The nodes of these ascending addresses, -1 for those that are not resident; None where the kernel hides
+        frames, or does not tell where they lie. Raises OSError."""
         entries = self._entries_of(addresses)
         present = (entries & _PRESENT) != 0
         frames = entries[present] & _FRAME
@@ -112,8 +113,8 @@ class PageMap:
         return out
 
     def frames(self, addresses: Addresses) -> NDArray[np.uint64] | None:
-        """The frames of ascending addresses, 0 for those that are not resident; None where the kernel hides them. Raises
-        OSError."""
+        """The frames of ascending addresses, 0 for those that are not resident; None where the kernel hides them.
+        Raises OSError."""
         entries = self._entries_of(addresses)
         present = (entries & _PRESENT) != 0
         frames = np.where(present, entries & _FRAME, np.uint64(0))
@@ -241,7 +242,8 @@ class PageMap:
         return len(raw) == 8 and bool(np.frombuffer(raw, np.uint64)[0] & flags)
 
     def _populated(self, first: int, last: int) -> Iterator[tuple[int, int]]:
-        """The parts with pages, in entries: those that PAGEMAP_SCAN (Linux 6.7) finds, rounded to huge pages, or all."""
+        """The parts with pages, in entries: those that PAGEMAP_SCAN (Linux 6.7) finds, rounded to huge pages, or
+        all."""
         base = self.kernel.page_size
         if first >= last:
             return

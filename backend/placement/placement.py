@@ -111,8 +111,8 @@ def local_share(by_node: dict[int, int], node: int | None) -> float | None:
 
 
 def weighted_local_share(by_node: Mapping[int, int], places: Mapping[int, float]) -> float | None:
-    """The part of memory that is local, 0 to 1: what lies on each of the nodes where a process runs counts by the share of
-    its time there (`places`, together 1). None where there is no memory or no place."""
+    """The part of memory that is local, 0 to 1: what lies on each of the nodes where a process runs counts by the share
+    of its time there (`places`, together 1). None where there is no memory or no place."""
     total = sum(by_node.values())
     if not total or not places:
         return None
@@ -134,11 +134,7 @@ def parse_totals(raw: bytes, page_size: int = 4096) -> dict[int, int]:
         pairs = _ON_NODE.findall(raw + b"\n")
         nodes = {node for node, _ in pairs}
         for node in nodes:
-            counts = (
-                [count for other, count in pairs if other == node]
-                if len(nodes) > 1
-                else [c for _, c in pairs]
-            )
+            counts = [count for other, count in pairs if other == node] if len(nodes) > 1 else [c for _, c in pairs]
             out[int(node)] = out.get(int(node), 0) + sum(map(int, counts)) * scale
         return out
     pending: list[tuple[int, int]] = []
@@ -187,8 +183,8 @@ def read_gently(
     frame_nodes: Callable[[], FrameNodes | None],
     with_maps: bool = False,
 ) -> Placement:
-    """`read_placement`, but page by page for a process with many resident bytes, where the kernel shows frames: it is then not
-    held up. `frame_nodes` is asked only then. In a demo and a recording nobody is. Raises NotFound,
+    """`read_placement`, but page by page for a process with many resident bytes, where the kernel shows frames: it is
+    then not held up. `frame_nodes` is asked only then. In a demo and a recording nobody is. Raises NotFound,
     NotPermitted, ParseError."""
     if kernel.source != "live" or resident < LARGE * kernel.page_size:
         return read_placement(kernel, pid, with_maps)
@@ -198,7 +194,8 @@ def read_gently(
 
 
 def join_maps(vmas: tuple[Vma, ...], maps: bytes) -> tuple[Vma, ...]:
-    """Ends, writability and shared-ness from /proc/PID/maps. VMAs that are in one of the two only keep what they have."""
+    """Ends, writability and shared-ness from /proc/PID/maps. VMAs that are in one of the two only keep what they
+    have."""
     ends = {int(start, 16): (int(end, 16), perms) for start, end, perms in _MAPS_LINE.findall(maps)}
     out: list[Vma] = []
     for vma in vmas:

@@ -1,8 +1,7 @@
 """Where the pages of a large process lie, without holding it up: /proc/PID/maps and /proc/PID/pagemap, page by page.
 
-numa_maps tells the same, but holds the process's memory map for as long as it takes to walk a whole mapping: seconds for
-a terabyte. Here it is held for 2 MiB at a time. Policies are not told this way.
-"""
+numa_maps tells the same, but holds the process's memory map for as long as it takes to walk a whole mapping: seconds
+for a terabyte. Here it is held for 2 MiB at a time. Policies are not told this way."""
 
 from __future__ import annotations
 
@@ -67,8 +66,8 @@ def parse_maps(raw: bytes) -> list[Mapping]:
 
 
 def gentle_placement(kernel: Kernel, pid: int, frame_nodes: FrameNodes | None) -> Placement:
-    """Page by page where the kernel shows frames, else by numa_maps; with the ends of mappings. Raises NotFound, NotPermitted,
-    ParseError."""
+    """Page by page where the kernel shows frames, else by numa_maps; with the ends of mappings. Raises NotFound,
+    NotPermitted, ParseError."""
     walked = walk_placement(kernel, pid, frame_nodes) if frame_nodes is not None else None
     return walked if walked is not None else read_placement(kernel, pid, with_maps=True)
 
@@ -80,8 +79,8 @@ class TooLarge(Exception):
 def walk_totals(
     kernel: Kernel, pid: int, frame_nodes: FrameNodes, go_on: Callable[[], bool] = lambda: True
 ) -> dict[int, int] | None:
-    """Only node → bytes, ascending by node. None where the frames are hidden from this caller. Raises NotFound, NotPermitted;
-    TooLarge when `go_on` says no before the end."""
+    """Only node → bytes, ascending by node. None where the frames are hidden from this caller. Raises NotFound,
+    NotPermitted; TooLarge when `go_on` says no before the end."""
     pages = PageMap(kernel, pid, frame_nodes, rest=rest_for(kernel))
     counts = np.zeros(0, np.int64)
     try:
@@ -102,8 +101,8 @@ def walk_totals(
 
 
 def walk_placement(kernel: Kernel, pid: int, frame_nodes: FrameNodes) -> Placement | None:
-    """The placement, counted in base pages; `counts` has `shared` (pages that several PTEs map) and `swapped`. None where
-    the frames are hidden from this caller. Raises NotFound, NotPermitted."""
+    """The placement, counted in base pages; `counts` has `shared` (pages that several PTEs map) and `swapped`. None
+    where the frames are hidden from this caller. Raises NotFound, NotPermitted."""
     pages = PageMap(kernel, pid, frame_nodes, rest=rest_for(kernel))
     vmas: list[Vma] = []
     try:
@@ -130,8 +129,8 @@ def walk_placement(kernel: Kernel, pid: int, frame_nodes: FrameNodes) -> Placeme
 
 
 def walk_mappings(kernel: Kernel, pid: int, pages: PageMap) -> Iterator[tuple[Mapping, Iterable[Pages]]]:
-    """The mappings of a process with their pages, which must be gone through before the next. Small mappings that lie close
-    together are read at once. Raises OSError."""
+    """The mappings of a process with their pages, which must be gone through before the next. Small mappings that lie
+    close together are read at once. Raises OSError."""
     for group in _groups(parse_maps(kernel.read(f"/proc/{pid}/maps")), ENTRIES * kernel.page_size):
         ranges = [(one.start, one.end) for one in group]
         if len(group) == 1:

@@ -33,12 +33,10 @@ class _Batch(Generic[Item, Result]):
 
 
 class Readers(Generic[Item]):
-    """`count` threads, 0: none, everything is done in the caller's. `hanging`: what has not come back from an earlier run;
-    it is left out until it has. `clock`: seconds, for the patience."""
+    """`count` threads, 0: none, everything is done in the caller's. `hanging`: what has not come back from an earlier
+    run; it is left out until it has. `clock`: seconds, for the patience."""
 
-    def __init__(
-        self, count: int, patience: float | None = None, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, count: int, patience: float | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self.count, self.clock = count, clock
         self.patience = PATIENCE if patience is None else patience
         self.hanging: set[Item] = set()

@@ -1,9 +1,8 @@
-"""Where a process's memory lies, from some of its pages: asked of move_pages(2), which holds the process's memory map for
-no more than 16 pages. For callers whom the kernel does not show frames, and for processes too large to be walked.
+"""Where a process's memory lies, from some of its pages: asked of move_pages(2), which holds the process's memory map
+for no more than 16 pages. For callers whom the kernel does not show frames, and for processes too large to be walked.
 
-Pages are drawn at random among the resident ones (pagemap tells which are), evenly from every part of every mapping; what
-is said of a node comes with its error.
-"""
+Pages are drawn at random among the resident ones (pagemap tells which are), evenly from every part of every mapping;
+what is said of a node comes with its error."""
 
 from __future__ import annotations
 
@@ -36,9 +35,9 @@ HIDDEN, NOBODYS = -1, -2
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Node → base pages, and what each is within with 95 % confidence (0: exact). `hidden`: the pages that did not tell,
-    projected; they are counted as lying where the others do, and their doubt is in `error`. None of `pages` where no page
-    told."""
+    """Node → base pages, and what each is within with 95 % confidence (0: exact). `hidden`: the pages that did not
+    tell, projected; they are counted as lying where the others do, and their doubt is in `error`. None of `pages` where
+    no page told."""
 
     pages: dict[int, int] | None
     error: dict[int, int]
@@ -47,8 +46,8 @@ class Estimate:
 
 @dataclass
 class Stratum:
-    """Parts of a mapping (or several) that were sampled alike. For each part: `present` pages, of which `asked`; `counts`:
-    a row a part, a column a node, then those that are hidden, then those that are nobody's."""
+    """Parts of a mapping (or several) that were sampled alike. For each part: `present` pages, of which `asked`;
+    `counts`: a row a part, a column a node, then those that are hidden, then those that are nobody's."""
 
     present: list[int] = field(default_factory=list[int])
     asked: list[int] = field(default_factory=list[int])
@@ -78,9 +77,9 @@ def sample(
     go_on: Callable[[], bool] = lambda: True,
     samples: int = SAMPLES,
 ) -> list[Sampled]:
-    """Draw about `samples` of `resident` base pages (the more there are beyond that, as in the hugetlb pool, the thinner).
-    Raises NotFound, NotPermitted, TooLarge when `go_on` says no before the
-    end; OSError (ENOSYS, EPERM) where move_pages is not to be had."""
+    """Draw about `samples` of `resident` base pages (the more there are beyond that, as in the hugetlb pool, the
+    thinner). Raises NotFound, NotPermitted, TooLarge when `go_on` says no before the end; OSError (ENOSYS, EPERM) where
+    move_pages is not to be had."""
     pages = PageMap(kernel, pid, None, rest=rest_for(kernel))
     seen = 0
     drawn: list[tuple[Stratum, int]] = []
@@ -116,7 +115,8 @@ def sample(
 def ask(
     kernel: Kernel, pid: int, addresses: NDArray[np.uint64], nodes: Sequence[int], go_on: Callable[[], bool]
 ) -> NDArray[np.int64]:
-    """For each address the position of its node in `nodes`, HIDDEN or NOBODYS (the zero page, a device's). Shape (n,)."""
+    """For each address the position of its node in `nodes`, HIDDEN or NOBODYS (the zero page, a device's). Shape
+    (n,)."""
     out = np.empty(len(addresses), np.int64)
     position = {node: index for index, node in enumerate(nodes)}
     rest = rest_for(kernel)
@@ -194,12 +194,14 @@ def _normed(shares: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def reach(shares: NDArray[np.float64], unseen: float, count: float) -> NDArray[np.float64]:
-    """The farther of two Wilson intervals, of what is seen on a node and of that with all that is hidden. Shape (n,) to (n,)."""
+    """The farther of two Wilson intervals, of what is seen on a node and of that with all that is hidden. Shape (n,) to
+    (n,)."""
     return np.maximum(wilson(shares, count), wilson(np.minimum(1.0, shares + unseen), count))
 
 
 def wilson(share: NDArray[np.float64], count: float) -> NDArray[np.float64]:
-    """How far the Wilson interval of shares seen in `count` draws reaches from them, to its farther end. Shape (n,) to (n,)."""
+    """How far the Wilson interval of shares seen in `count` draws reaches from them, to its farther end. Shape (n,) to
+    (n,)."""
     centre = (share + Z**2 / (2 * count)) / (1 + Z**2 / count)
     half = Z / (1 + Z**2 / count) * np.sqrt(share * (1 - share) / count + Z**2 / (4 * count**2))
     return np.abs(centre - share) + half

@@ -1,4 +1,5 @@
-"""Who else maps the memory of a process: others that map the same files and shared memory, and its relatives since fork."""
+"""Who else maps the memory of a process: others that map the same files and shared memory, and its relatives since
+fork."""
 
 from __future__ import annotations
 
@@ -19,9 +20,10 @@ _LOOK_AT = 2048
 
 
 def find_sharers(kernel: Kernel, pid: int, vmas: Sequence[Vma]) -> list[tuple[int, str]]:
-    """(pid, name) of the others that map pages of these mappings, ascending. Anonymous memory counts as shared where the
-    same address leads to the same frame, or, where frames are hidden, where a mapping begins at the same address. Reads
-    the maps of all processes that it may read: for when it matters. Raises OSError where /proc cannot be listed."""
+    """(pid, name) of the others that map pages of these mappings, ascending. Anonymous memory counts as shared where
+    the same address leads to the same frame, or, where frames are hidden, where a mapping begins at the same address.
+    Reads the maps of all processes that it may read: for when it matters. Raises OSError where /proc cannot be
+    listed."""
     wanted = {vma.start for vma in vmas}
     try:
         own = [one for one in parse_maps(kernel.read(f"/proc/{pid}/maps")) if one.start in wanted]

@@ -1,8 +1,7 @@
 """All processes with their pages per node, read again and again: what the process table and `ps` show.
 
-Small processes are looked at each time, large ones seldom and within a budget (`backend.placement.locate`); one that cannot be read
-keeps what was last known of it.
-"""
+Small processes are looked at each time, large ones seldom and within a budget (`backend.placement.locate`); one that
+cannot be read keeps what was last known of it."""
 
 from __future__ import annotations
 
@@ -39,8 +38,8 @@ LEAST_NS = 10_000_000
 LOAD_NS = 100_000_000
 """A load is told of no shorter time."""
 STILL_NS = 9_000_000_000
-"""A small process that has neither run nor faulted nor grown since is looked at again after this, or after `SLOW` refreshes:
-others may have moved it."""
+"""A small process that has neither run nor faulted nor grown since is looked at again after this, or after `SLOW`
+refreshes: others may have moved it."""
 SLOW = 8
 """What changes seldom (user, command line, swap, cpuset, cgroup) is read anew once in so many refreshes."""
 ALL_THREADS = 4096
@@ -49,15 +48,17 @@ ALL_THREADS = 4096
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One process and where its memory lies. `by_node`: bytes, ascending by node; None where it cannot be told. `policy`: the
-    one policy of its VMAs, or the first that is not the default, with `+` when there are more; `?` where it is not told.
+    """One process and where its memory lies. `by_node`: bytes, ascending by node; None where it cannot be told.
+    `policy`: the one policy of its VMAs, or the first that is not the default, with `+` when there are more; `?` where
+    it is not told.
 
-    `way`: how the numbers were read, "" not at all. `age`: nanoseconds since then. `error`: bytes by node that a sampled number
-    is within in 95 of 100 cases, empty where they are exact; `hidden`: bytes of it that NUMA balancing hides.
+    `way`: how the numbers were read, "" not at all. `age`: nanoseconds since then. `error`: bytes by node that a
+    sampled number is within in 95 of 100 cases, empty where they are exact; `hidden`: bytes of it that NUMA balancing
+    hides.
 
     `runs_on`: node → share of the time its threads ran since the last reading (at the first: of the threads), told by
-    all but `threads_left_out` of its threads. `node`: where its main thread last ran. `load`: the CPUs it kept busy since the
-    last reading (1.5: one and a half); None at the first."""
+    all but `threads_left_out` of its threads. `node`: where its main thread last ran. `load`: the CPUs it kept busy
+    since the last reading (1.5: one and a half); None at the first."""
 
     process: Process
     by_node: dict[int, int] | None
@@ -94,8 +95,9 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What is kept of a process by identity. `read_at`, `due`: when its memory was looked at, and when it will be again.
-    `since`: (ticks, when), what `load` is counted from. `looked_like`: what `stat` had when its memory was looked at."""
+    """What is kept of a process by identity. `read_at`, `due`: when its memory was looked at, and when it will be
+    again. `since`: (ticks, when), what `load` is counted from. `looked_like`: what `stat` had when its memory was
+    looked at."""
 
     process: Process
     running: Running
@@ -109,8 +111,9 @@ class _Known:
 
 
 class Surveyor:
-    """Reads all processes; what changes slowly (name, user, command line) is kept by identity. On a live machine in several
-    threads; reads that hang there are left behind. `large`: base pages from which on a process is looked at gently."""
+    """Reads all processes; what changes slowly (name, user, command line) is kept by identity. On a live machine in
+    several threads; reads that hang there are left behind. `large`: base pages from which on a process is looked at
+    gently."""
 
     def __init__(
         self,
@@ -139,8 +142,8 @@ class Surveyor:
         self._known = {key: replace(one, due=0) for key, one in self._known.items()}
 
     def read(self, wanted: Callable[[Process], bool] = lambda _: True) -> list[Row]:
-        """A row for each process that is `wanted` and still there, ascending by pid. `wanted` is called by one thread at a time.
-        Raises OSError, ParseError only where /proc itself cannot be listed."""
+        """A row for each process that is `wanted` and still there, ascending by pid. `wanted` is called by one thread
+        at a time. Raises OSError, ParseError only where /proc itself cannot be listed."""
         now = self.kernel.clock()
         self._refreshes += 1
         self._threads_left = ALL_THREADS
@@ -148,9 +151,7 @@ class Surveyor:
         listed = pids(self.kernel)
         small = self._still(listed, now, wanted) if self._known and self.readers.count else {}
         small.update(
-            self.readers.run(
-                [pid for pid in listed if pid not in small], lambda pid: self._look(pid, now, wanted)
-            )
+            self.readers.run([pid for pid in listed if pid not in small], lambda pid: self._look(pid, now, wanted))
         )
         found = {pid: one for pid, one in small.items() if one is not None}
         due = sorted((pid for pid, (one, shown) in found.items() if shown and one.large and one.due <= now),
@@ -169,16 +170,13 @@ class Surveyor:
             key: _timed(one, before.get(key), now)
             for key, one in ((one.process.identity, one) for one, _ in found.values())
         }
-        return [
-            self._row(self._known[one.process.identity], now)
-            for _, (one, shown) in sorted(found.items())
-            if shown
-        ]
+        return [self._row(self._known[one.process.identity], now) for _, (one, shown) in sorted(found.items()) if shown]
 
     def _still(
         self, listed: Iterable[int], now: int, wanted: Callable[[Process], bool]
     ) -> dict[int, tuple[_Known, bool] | None]:
-        """What can be told of processes by `stat` alone, which never hangs: not worth another thread. Mostly this is most."""
+        """What can be told of processes by `stat` alone, which never hangs: not worth another thread. Mostly this is
+        most."""
         out: dict[int, tuple[_Known, bool] | None] = {}
         for pid in listed:
             try:
@@ -197,7 +195,8 @@ class Surveyor:
         return out
 
     def _look(self, pid: int, now: int, wanted: Callable[[Process], bool]) -> tuple[_Known, bool] | None:
-        """What is now known of a process, and whether it is wanted; a large one is left for later. None: not to be shown."""
+        """What is now known of a process, and whether it is wanted; a large one is left for later. None: not to be
+        shown."""
         try:
             stat = read_stat(self.kernel, pid)
             if stat.is_kernel_thread and not self.kernel_threads:
@@ -220,16 +219,15 @@ class Surveyor:
             return None
 
     def _is_still(self, known: _Known, stat: Stat, now: int) -> bool:
-        """Whether what is known of its memory can be taken for what it is now. Only on a live machine, where looking takes time
-        from others."""
+        """Whether what is known of its memory can be taken for what it is now. Only on a live machine, where looking
+        takes time from others."""
         last = known.looked_like
         return (
             self.kernel.source == "live"
             and not self._all_anew
             and (stat.identity.pid + self._refreshes) % SLOW != 0
             and last is not None
-            and (last.rss, last.faults, last.ticks, last.program)
-            == (stat.rss, stat.faults, stat.ticks, stat.program)
+            and (last.rss, last.faults, last.ticks, last.program) == (stat.rss, stat.faults, stat.ticks, stat.program)
             and now - known.read_at < STILL_NS
         )
 
@@ -248,9 +246,7 @@ class Surveyor:
             located = replace(located, policy=last.policy)
         return replace(one, located=located, read_at=now, due=due)
 
-    def _left_behind(
-        self, hanging: Iterable[int], wanted: Callable[[Process], bool]
-    ) -> dict[int, tuple[_Known, bool]]:
+    def _left_behind(self, hanging: Iterable[int], wanted: Callable[[Process], bool]) -> dict[int, tuple[_Known, bool]]:
         """Processes whose reading does not come back, as they were last known; `stat` can always be read."""
         out: dict[int, tuple[_Known, bool]] = {}
         for pid in hanging:
@@ -259,9 +255,7 @@ class Surveyor:
             except (NotFound, NotPermitted, ParseError):
                 continue
             known = self._known.get(stat.identity)
-            process = (
-                self._updated(known.process, stat) if known else bare_process(stat, self.kernel.page_size)
-            )
+            process = self._updated(known.process, stat) if known else bare_process(stat, self.kernel.page_size)
             known = replace(known, process=process) if known else _Known(process, Running())
             out[pid] = (known, wanted(process))
         return out
@@ -301,9 +295,7 @@ class Surveyor:
         located = one.located
         runs_on, left_out = one.running.shares, one.running.left_out
         if located is None:
-            return Row(
-                one.process, None, node, "?", runs_on=runs_on, threads_left_out=left_out, load=one.load
-            )
+            return Row(one.process, None, node, "?", runs_on=runs_on, threads_left_out=left_out, load=one.load)
         return Row(
             one.process, located.by_node, node, located.policy, located.way, max(0, now - one.read_at),
             located.error, located.hidden, runs_on, left_out, one.load,

@@ -40,9 +40,9 @@ def sample_windows(
     go_on: Callable[[], bool] = lambda: True,
     windows: int = WINDOWS,
 ) -> Estimate:
-    """An estimate for `resident` base pages, from up to `windows` stretches with pages. `frame_nodes`: to tell nodes by frames, None to ask
-    move_pages. Raises NotFound, NotPermitted, TooLarge where there was no time for enough of them; OSError (ENOSYS, EPERM)
-    where move_pages is not to be had."""
+    """An estimate for `resident` base pages, from up to `windows` stretches with pages. `frame_nodes`: to tell nodes by
+    frames, None to ask move_pages. Raises NotFound, NotPermitted, TooLarge where there was no time for enough of them;
+    OSError (ENOSYS, EPERM) where move_pages is not to be had."""
     pages = PageMap(kernel, pid, frame_nodes, rest=rest_for(kernel))
     present: list[float] = []
     found: list[NDArray[np.float64]] = []
@@ -79,9 +79,7 @@ def sample_windows(
     return _estimate(np.array(present), np.array(found), nodes, resident)
 
 
-def _draw(
-    mappings: Sequence[Mapping], page_size: int, rng: np.random.Generator, count: int
-) -> list[tuple[int, int]]:
+def _draw(mappings: Sequence[Mapping], page_size: int, rng: np.random.Generator, count: int) -> list[tuple[int, int]]:
     """Stretches of the mappings, with a chance proportional to their size; some may come twice."""
     starts = np.array([one.start // page_size for one in mappings], np.int64)
     ends = np.array([one.end // page_size for one in mappings], np.int64)
@@ -119,11 +117,7 @@ def _estimate(
     spread_out = seen + hidden * seen / known
     error = half + hidden * np.maximum(spread_out, 1 - spread_out)
     return Estimate(
-        {
-            node: round(one * resident)
-            for node, one in zip(nodes, spread_out.tolist(), strict=True)
-            if one > 0
-        },
+        {node: round(one * resident) for node, one in zip(nodes, spread_out.tolist(), strict=True) if one > 0},
         {node: math.ceil(one * resident) for node, one in zip(nodes, error.tolist(), strict=True)},
         round(hidden * resident),
     )

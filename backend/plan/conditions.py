@@ -1,4 +1,5 @@
-"""What matters for a migration beside the nodes and the process: who asks, what the kernel does by itself, how it goes here."""
+"""What matters for a migration beside the nodes and the process: who asks, what the kernel does by itself, how it goes
+here."""
 
 from __future__ import annotations
 
@@ -20,9 +21,9 @@ if TYPE_CHECKING:
 class Conditions:
     """`privileged`: whether the caller may act on other users' processes; `balancing`: whether NUMA balancing is on;
     `tiers`: node → tier, the smaller the faster; `pressure`: the share of time in which tasks waited for memory, None
-    where it is not told; `rates`: (source, target) → bytes a second; `measured`: which of them were measured here, and not
-    between other nodes; `stall`: seconds that move_pages was
-    seen to hold a process up, 0 where it was not measured."""
+    where it is not told; `rates`: (source, target) → bytes a second; `measured`: which of them were measured here, and
+    not between other nodes; `stall`: seconds that move_pages was seen to hold a process up, 0 where it was not
+    measured."""
 
     privileged: bool = False
     balancing: bool = False

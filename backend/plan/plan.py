@@ -29,7 +29,8 @@ ASSUMED_STALL = 0.01
 
 @dataclass(frozen=True, slots=True)
 class PlannedMove:
-    """One step for one process. `pages` are base pages; `huge_pages`: how many of them are hugetlb pages, by their size."""
+    """One step for one process. `pages` are base pages; `huge_pages`: how many of them are hugetlb pages, by their
+    size."""
 
     source: int
     target: int
@@ -60,8 +61,8 @@ class ProcessPlan:
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """A target node, in bytes. `reserve`: what the kernel keeps free (low watermarks). `huge_pages`: what is needed of its
-    hugetlb pools beside that, page size → pages."""
+    """A target node, in bytes. `reserve`: what the kernel keeps free (low watermarks). `huge_pages`: what is needed of
+    its hugetlb pools beside that, page size → pages."""
 
     node: int
     free: int
@@ -81,9 +82,9 @@ class Room:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The whole of it. `rates`: bytes a second by (source, target), `measured`: which of them were measured here and not
-    between other nodes; where one is missing, an assumed one is reckoned with. `within`: only mappings that begin at
-    these addresses, [start, end)."""
+    """The whole of it. `rates`: bytes a second by (source, target), `measured`: which of them were measured here and
+    not between other nodes; where one is missing, an assumed one is reckoned with. `within`: only mappings that begin
+    at these addresses, [start, end)."""
 
     sources: NodeSet
     targets: NodeSet
@@ -127,8 +128,8 @@ class Plan:
 
     @property
     def stall(self) -> float:
-        """Seconds for which the process itself may have to wait at a time: migrate_pages holds its memory map for the whole
-        call, move_pages for one small step."""
+        """Seconds for which the process itself may have to wait at a time: migrate_pages holds its memory map for the
+        whole call, move_pages for one small step."""
         if self.method != "migrate_pages":
             return self.usual_stall if self.bytes else 0.0
         return max((one.bytes / self.rate for one in self.processes), default=0.0)
@@ -149,14 +150,13 @@ def rule_of(osrelease: str) -> Rule:
 
 
 def check_sets(sources: NodeSet, targets: NodeSet, nodes: NodeSet, memory: NodeSet) -> None:
-    """Raises UsageError for empty sets, NotFound for nodes that are not there, UsageError for targets without memory."""
+    """Raises UsageError for empty sets, NotFound for nodes that are not there, UsageError for targets without
+    memory."""
     for name, chosen in (("sources", sources), ("targets", targets)):
         if not chosen:
             raise UsageError(f"the {name} are an empty set of nodes", f"the nodes here are {nodes}")
         if not chosen.issubset(nodes):
-            raise NotFound(
-                f"there is no node {chosen - nodes} (in the {name})", f"the nodes here are {nodes}"
-            )
+            raise NotFound(f"there is no node {chosen - nodes} (in the {name})", f"the nodes here are {nodes}")
     without = targets - memory
     if without:
         raise UsageError(
@@ -178,8 +178,8 @@ def make_plan(
     sharers: Mapping[int, Sequence[tuple[int, str]]] | None = None,
     within: tuple[int, int] | None = None,
 ) -> Plan:
-    """`sharers`: by pid, the other processes that map its memory. `within`: as `Plan` has it. Raises what `check_sets` raises. The moves follow `remap`,
-    the one rule the kernel follows too."""
+    """`sharers`: by pid, the other processes that map its memory. `within`: as `Plan` has it. Raises what `check_sets`
+    raises. The moves follow `remap`, the one rule the kernel follows too."""
     from backend.plan.plan_warnings import warnings_of
 
     check_sets(sources, targets, topology.ids, topology.memory_ids)
@@ -218,33 +218,25 @@ def remaining(before: dict[int, int], after: dict[int, int], moves: Sequence[Mov
     """How much of what should have left its node is still there. A node that is filled after it was emptied counts
     only what it has beyond that."""
     expected = expected_after(before, moves)
-    return sum(
-        max(0, after.get(node, 0) - expected.get(node, 0)) for node in NodeSet(move.source for move in moves)
-    )
+    return sum(max(0, after.get(node, 0) - expected.get(node, 0)) for node in NodeSet(move.source for move in moves))
 
 
-def _plan_process(
-    subject: Subject, moves: tuple[Move, ...], topology: Topology, page_size: int
-) -> ProcessPlan:
+def _plan_process(subject: Subject, moves: tuple[Move, ...], topology: Topology, page_size: int) -> ProcessPlan:
     before = subject.placement.bytes_by_node
     now, huge = before, huge_bytes(subject.placement, page_size)
     planned: list[PlannedMove] = []
     for move in moves:
         if amount := now.get(move.source, 0):
-            pages = {
-                size: by_node[move.source] // size for size, by_node in huge.items() if move.source in by_node
-            }
+            pages = {size: by_node[move.source] // size for size, by_node in huge.items() if move.source in by_node}
             planned.append(PlannedMove(move.source, move.target, amount // page_size, amount, pages))
         now = expected_after(now, [move])
         huge = {size: expected_after(by_node, [move]) for size, by_node in huge.items()}
-    return ProcessPlan(
-        subject.process, topology.node_of_cpu.get(subject.process.cpu), tuple(planned), before, now
-    )
+    return ProcessPlan(subject.process, topology.node_of_cpu.get(subject.process.cpu), tuple(planned), before, now)
 
 
 def huge_bytes(placement: Placement, page_size: int) -> dict[int, dict[int, int]]:
-    """hugetlb memory: page size → bytes by node. Placements read page by page count it in base pages; then the usual size
-    of a huge page is taken."""
+    """hugetlb memory: page size → bytes by node. Placements read page by page count it in base pages; then the usual
+    size of a huge page is taken."""
     out: dict[int, dict[int, int]] = {}
     for vma in placement.vmas:
         if vma.kind == "huge":
@@ -253,9 +245,7 @@ def huge_bytes(placement: Placement, page_size: int) -> dict[int, dict[int, int]
     return out
 
 
-def _room(
-    plans: Sequence[ProcessPlan], moves: Sequence[Move], topology: Topology, page_size: int
-) -> tuple[Room, ...]:
+def _room(plans: Sequence[ProcessPlan], moves: Sequence[Move], topology: Topology, page_size: int) -> tuple[Room, ...]:
     out: list[Room] = []
     for target in NodeSet(move.target for move in moves):
         node = topology.node(target)

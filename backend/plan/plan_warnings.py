@@ -137,9 +137,7 @@ def _of_a_process(
     sharers: Sharers,
 ) -> Iterator[Warning]:
     pid = process_plan.process.pid
-    affected = [
-        vma for vma in subject.placement.vmas if any(vma.pages.get(move.source) for move in plan.moves)
-    ]
+    affected = [vma for vma in subject.placement.vmas if any(vma.pages.get(move.source) for move in plan.moves)]
     contrary = sorted({vma.policy for vma in affected if not policy_agrees(vma.policy, plan.targets)})
     if contrary:
         yield Warning(
@@ -173,7 +171,8 @@ def _of_a_process(
     if process_plan.process.swap:
         yield Warning(
             "swap",
-            f"{pid}: {_mib(process_plan.process.swap)} MiB are in swap: they come back on the node where they are touched",
+            f"{pid}: {_mib(process_plan.process.swap)} MiB are in swap: they come back on the node where they are "
+            "touched",
             "nothing to do unless that is far away",
         )
     here = process_plan.runs_on
@@ -218,8 +217,4 @@ def _source_bytes(vma: Vma, moves: Sequence[Move]) -> int:
 
 def _mean_distance(by_node: dict[int, int], here: int, topology: Topology) -> float:
     total = sum(by_node.values())
-    return (
-        sum(topology.distance(here, node) * amount for node, amount in by_node.items()) / total
-        if total
-        else 0.0
-    )
+    return sum(topology.distance(here, node) * amount for node, amount in by_node.items()) / total if total else 0.0

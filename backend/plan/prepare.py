@@ -35,9 +35,9 @@ def prepare(
     cgroup: str | None = None,
     mapping: str | None = None,
 ) -> Plan:
-    """`sources` and `targets` in libnuma's grammar. `tree`: with the children of `pids`; `cgroup`: with all processes in it
-    and below; `mapping`: only this one of the one process (`one_mapping.find_mapping`). Raises UsageError, NotFound,
-    NotPermitted, NotSupported."""
+    """`sources` and `targets` in libnuma's grammar. `tree`: with the children of `pids`; `cgroup`: with all processes
+    in it and below; `mapping`: only this one of the one process (`one_mapping.find_mapping`). Raises UsageError,
+    NotFound, NotPermitted, NotSupported."""
     topology = read_topology(kernel)
     from_set = NodeSet.parse(sources, topology.ids)
     to_set = NodeSet.parse(targets, topology.ids, same=from_set)
@@ -63,25 +63,19 @@ def prepare(
     )
 
 
-def read_sharers(
-    kernel: Kernel, subjects: Sequence[Subject], sources: NodeSet
-) -> dict[int, list[tuple[int, str]]]:
+def read_sharers(kernel: Kernel, subjects: Sequence[Subject], sources: NodeSet) -> dict[int, list[tuple[int, str]]]:
     """By pid, who else maps pages of it that are on `sources`: (pid, name)."""
     from backend.placement.sharers import find_sharers
 
     out: dict[int, list[tuple[int, str]]] = {}
     for one in subjects:
-        shared = [
-            vma for vma in one.placement.vmas if vma.shared_bytes and any(vma.pages.get(n) for n in sources)
-        ]
+        shared = [vma for vma in one.placement.vmas if vma.shared_bytes and any(vma.pages.get(n) for n in sources)]
         if shared:
             out[one.process.pid] = find_sharers(kernel, one.process.pid, shared)
     return out
 
 
-def read_subjects(
-    kernel: Kernel, pids: list[int], *, tree: bool = False, cgroup: str | None = None
-) -> list[Subject]:
+def read_subjects(kernel: Kernel, pids: list[int], *, tree: bool = False, cgroup: str | None = None) -> list[Subject]:
     """The processes with their placement. Those that were not named one by one are left out when they have ended, are
     kernel threads, or may not be looked at, unless all are. Raises NotFound, NotPermitted, NotSupported, UsageError."""
     chosen = list(dict.fromkeys(pids))
@@ -98,18 +92,14 @@ def read_subjects(
             if process.is_kernel_thread:
                 if pid not in pids:
                     continue
-                raise NotSupported(
-                    f"{pid} is a kernel thread: it has no memory of its own", "choose a process"
-                )
+                raise NotSupported(f"{pid} is a kernel thread: it has no memory of its own", "choose a process")
             subjects.append(Subject(process, placements.read(process)))
         except (NotFound, NotPermitted) as exc:
             if pid in pids:
                 raise
             refused = exc if isinstance(exc, NotPermitted) else refused
     if cgroup is not None and not subjects:
-        raise refused or NotFound(
-            f"no process is in the cgroup {cgroup}", "numatui cgroups lists those there are"
-        )
+        raise refused or NotFound(f"no process is in the cgroup {cgroup}", "numatui cgroups lists those there are")
     return subjects
 
 

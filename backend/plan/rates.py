@@ -23,8 +23,8 @@ VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """One measurement. `rate`: bytes a second; `stall`: ns that the process itself had to wait at most; `batch`: bytes a call
-    (0: all at once)."""
+    """One measurement. `rate`: bytes a second; `stall`: ns that the process itself had to wait at most; `batch`: bytes
+    a call (0: all at once)."""
 
     source: int
     target: int
@@ -45,9 +45,7 @@ def rates_path() -> Path:
 
 def machine_of(kernel: Kernel, topology: Topology) -> str:
     """What makes measurements of another machine, or of another kernel, useless: release, nodes, distances."""
-    distances = ";".join(
-        f"{node.id}:{','.join(map(str, node.distances.values()))}" for node in topology.nodes
-    )
+    distances = ";".join(f"{node.id}:{','.join(map(str, node.distances.values()))}" for node in topology.nodes)
     return f"{release(kernel)} {topology.ids} {distances}"
 
 
@@ -87,8 +85,8 @@ def best_rates(rates: Sequence[Rate], method: Method) -> dict[tuple[int, int], i
 
 
 def likely_rates(best: dict[tuple[int, int], int], topology: Topology) -> dict[tuple[int, int], int]:
-    """For every way between nodes with memory: what was measured there, else the slowest that was measured over the same
-    distance, else over the next shorter or longer one. Nothing where nothing was measured."""
+    """For every way between nodes with memory: what was measured there, else the slowest that was measured over the
+    same distance, else over the next shorter or longer one. Nothing where nothing was measured."""
     by_distance: dict[int, int] = {}
     for (source, target), rate in best.items():
         distance = topology.distance(source, target)

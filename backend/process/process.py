@@ -38,8 +38,9 @@ UNTOLD = (0, 0)
 
 @dataclass(frozen=True, slots=True)
 class Stat:
-    """The fields of /proc/PID/stat that are used. `rss` in pages, `cpu` the CPU it last ran on, `faults` minor and major. `program`: where its code and
-    stack begin, which exec changes; UNTOLD to those who may not trace it (do_task_stat() in fs/proc/array.c), and where nobody is told."""
+    """The fields of /proc/PID/stat that are used. `rss` in pages, `cpu` the CPU it last ran on, `faults` minor and
+    major. `program`: where its code and stack begin, which exec changes; UNTOLD to those who may not trace it
+    (do_task_stat() in fs/proc/array.c), and where nobody is told."""
 
     identity: Identity
     comm: str
@@ -65,8 +66,9 @@ class Stat:
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """One process as it was read. Names are as the kernel gives them: pass them through `printable` to show them. `cgroup`: the
-    one whose memory it is charged to. `ticks`: of processor time, its own and the system's for it, `HERTZ` a second."""
+    """One process as it was read. Names are as the kernel gives them: pass them through `printable` to show them.
+    `cgroup`: the one whose memory it is charged to. `ticks`: of processor time, its own and the system's for it,
+    `HERTZ` a second."""
 
     identity: Identity
     ppid: int
@@ -183,7 +185,8 @@ def pids(kernel: Kernel) -> list[int]:
 
 
 def with_descendants(kernel: Kernel, roots: list[int]) -> list[int]:
-    """These processes and all that descend from them, parents before children. Raises OSError where /proc cannot be read."""
+    """These processes and all that descend from them, parents before children. Raises OSError where /proc cannot be
+    read."""
     children: dict[int, list[int]] = {}
     for pid in pids(kernel):
         try:

@@ -15,8 +15,9 @@ MOST_THREADS = 128
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """`shares`: node → share of the time that the threads ran since the reading before, 0 to 1; of the threads themselves
-    at the first reading, or while none has run. `left_out`: how many threads were not looked at. `ticks`: by thread."""
+    """`shares`: node → share of the time that the threads ran since the reading before, 0 to 1; of the threads
+    themselves at the first reading, or while none has run. `left_out`: how many threads were not looked at. `ticks`: by
+    thread."""
 
     shares: dict[int, float] = field(default_factory=dict[int, float])
     left_out: int = 0
@@ -51,9 +52,7 @@ def _hash(tid: int) -> int:
     return (tid * 0x9E3779B97F4A7C15 & (1 << 64) - 1) >> 32
 
 
-def _weigh(
-    threads: list[Stat], left_out: int, node_of_cpu: Mapping[int, int], last: Running | None
-) -> Running:
+def _weigh(threads: list[Stat], left_out: int, node_of_cpu: Mapping[int, int], last: Running | None) -> Running:
     ticks = {one.identity: one.ticks for one in threads}
     whole = last is not None and not last.left_out
     spent: dict[int, float] = {}

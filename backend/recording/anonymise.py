@@ -1,8 +1,7 @@
 """Names and paths of a recording replaced, the same by the same, so that it can be sent to somebody.
 
-What is kept: numbers, pids, memory, policies, the depth of paths, and which names are equal. A file that no rule here knows is left
-out: nothing goes along unseen.
-"""
+What is kept: numbers, pids, memory, policies, the depth of paths, and which names are equal. A file that no rule here
+knows is left out: nothing goes along unseen."""
 
 from __future__ import annotations
 
@@ -77,9 +76,7 @@ class Anonymiser:
             if path.startswith(mount + "/"):
                 folder, _, name = path[len(mount) :].rpartition("/")
                 known = name.startswith(("cgroup.", "cpuset.", "memory.", "pids.", "cpu.")) or not folder
-                return (
-                    f"{mount}{self._text(folder)}/{name}" if known else mount + self._text(f"{folder}/{name}")
-                )
+                return f"{mount}{self._text(folder)}/{name}" if known else mount + self._text(f"{folder}/{name}")
         return path
 
     def name(self, raw: bytes) -> bytes:
@@ -149,8 +146,7 @@ class Anonymiser:
     def _numa_maps(self, raw: bytes) -> bytes:
         return b"\n".join(
             b" ".join(
-                b"file=" + self.path(word[5:]) if word.startswith(b"file=") else word
-                for word in line.split(b" ")
+                b"file=" + self.path(word[5:]) if word.startswith(b"file=") else word for word in line.split(b" ")
             )
             for line in raw.split(b"\n")
         )

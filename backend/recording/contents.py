@@ -56,8 +56,8 @@ def lasting_files(kernel: Kernel) -> Iterator[tuple[str, bytes]]:
 
 
 def files(kernel: Kernel) -> Iterator[tuple[str, bytes]]:
-    """Path and contents of all else, as it is now; files that vanish or are refused meanwhile are left out. Some may come
-    twice. Raises OSError where /proc cannot be listed."""
+    """Path and contents of all else, as it is now; files that vanish or are refused meanwhile are left out. Some may
+    come twice. Raises OSError where /proc cannot be listed."""
     for pattern in ALWAYS:
         for path in _matching(kernel, pattern):
             yield from _read(kernel, path)

@@ -19,8 +19,8 @@ _ONE_SAMPLE = Capability(False, "the recording has one sample")
 
 
 class RecordedKernel:
-    """The kernel as it was at one of its samples. With `start` they go by as they came, `speed` times as fast: `settle` goes to
-    the one whose time has come, so that what is read between two calls of it is all of one sample."""
+    """The kernel as it was at one of its samples. With `start` they go by as they came, `speed` times as fast: `settle`
+    goes to the one whose time has come, so that what is read between two calls of it is all of one sample."""
 
     source: Source = "replay"
 
@@ -153,9 +153,7 @@ class RecordedKernel:
     def migrate_pages(self, pid: int, maxnode: int, old: bytes, new: bytes) -> int:
         raise _enosys()
 
-    def move_pages(
-        self, pid: int, pages: array[int], nodes: array[int] | None, status: array[int], flags: int
-    ) -> int:
+    def move_pages(self, pid: int, pages: array[int], nodes: array[int] | None, status: array[int], flags: int) -> int:
         raise _enosys()
 
     def pagemap_scan(self, pid: int, start: int, end: int, count: int) -> tuple[int, bytes]:

@@ -1,4 +1,5 @@
-"""What a recording says about itself and its samples. Both may come from anybody: nothing in them is believed unread."""
+"""What a recording says about itself and its samples. Both may come from anybody: nothing in them is believed
+unread."""
 
 from __future__ import annotations
 
@@ -18,8 +19,8 @@ _PAGE_SIZES = tuple(1 << bits for bits in range(9, 31))
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """`name`: of the machine; `of`: live or demo; `interval`: seconds between samples; `anonymised`: names and paths are not
-    those that were there."""
+    """`name`: of the machine; `of`: live or demo; `interval`: seconds between samples; `anonymised`: names and paths
+    are not those that were there."""
 
     name: str = ""
     of: str = "live"
@@ -33,9 +34,9 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """`at`: nanoseconds of the machine's clock since the first; `wall`: seconds since 1970, when it was taken; `gone`: paths that
-    had vanished, with all that was below; `users`: names by uid as text, of those that were new; `folder`: its name in the
-    recording."""
+    """`at`: nanoseconds of the machine's clock since the first; `wall`: seconds since 1970, when it was taken; `gone`:
+    paths that had vanished, with all that was below; `users`: names by uid as text, of those that were new; `folder`:
+    its name in the recording."""
 
     at: int
     wall: float
@@ -70,12 +71,7 @@ def parse_sample(raw: bytes, folder: str = "") -> Sample:
     """Raises ParseError."""
     data = _mapping(raw, f"sample {folder}")
     at, wall, gone = data.get("at"), data.get("wall"), data.get("gone", [])
-    if (
-        type(at) is not int
-        or not 0 <= at < 1 << 63
-        or not isinstance(wall, (int, float))
-        or not abs(wall) < 1e12
-    ):
+    if type(at) is not int or not 0 <= at < 1 << 63 or not isinstance(wall, (int, float)) or not abs(wall) < 1e12:
         raise ParseError(f"sample {folder} of the recording has no time", "its sample.json needs at and wall")
     if not isinstance(gone, list) or not all(
         isinstance(path, str) and path.startswith("/") for path in cast("list[object]", gone)

@@ -19,8 +19,8 @@ _UID = re.compile(rb"^Uid:\s+(\d+)", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A sample that was written. `files`: how many were not as before; `bytes`: of them, before compression; `gone`: paths
-    that had vanished; `processes`: how many there were."""
+    """A sample that was written. `files`: how many were not as before; `bytes`: of them, before compression; `gone`:
+    paths that had vanished; `processes`: how many there were."""
 
     number: int
     files: int
@@ -42,7 +42,8 @@ class Recorder:
         self._began = kernel.clock()
 
     def take(self) -> Taken:
-        """The machine as it is now. Raises NumatuiError, OSError (of the kernel where /proc cannot be listed, and of the sink)."""
+        """The machine as it is now. Raises NumatuiError, OSError (of the kernel where /proc cannot be listed, and of
+        the sink)."""
         now, wall, first = self.kernel.clock(), time.time(), self.number == 0
         folder = f"{SAMPLES}/{self.number:06}"
         if first:
@@ -81,9 +82,7 @@ class Recorder:
 
     def _manifest(self) -> Manifest:
         kernel, hidden = self.kernel, self._anonymiser is not None
-        return Manifest(
-            "" if hidden else kernel.name, kernel.source, kernel.page_size, self._interval, hidden
-        )
+        return Manifest("" if hidden else kernel.name, kernel.source, kernel.page_size, self._interval, hidden)
 
     def _new_user(self, status: bytes) -> dict[str, str]:
         found = _UID.search(status)

@@ -1,4 +1,5 @@
-"""Where a recording is written: a tarball, compressed or not, or a folder. Private to who writes it, and never over something."""
+"""Where a recording is written: a tarball, compressed or not, or a folder. Private to who writes it, and never over
+something."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ from backend.files.new_file import open_new
 
 
 class Sink(Protocol):
-    """`put`: one file, once; `flush`: what was put survives the end of this process; `written`: bytes on the disk so far."""
+    """`put`: one file, once; `flush`: what was put survives the end of this process; `written`: bytes on the disk so
+    far."""
 
     def put(self, path: str, data: bytes) -> None: ...
 
@@ -28,8 +30,8 @@ class Sink(Protocol):
 
 
 def open_sink(path: Path, name: str) -> Sink:
-    """By its ending: .tar.gz, .tgz, .tar, or without one a folder. `name`: the folder in the tarball. Raises UsageError for
-    something that is there already, and for endings of other formats; NotFound, OSError."""
+    """By its ending: .tar.gz, .tgz, .tar, or without one a folder. `name`: the folder in the tarball. Raises UsageError
+    for something that is there already, and for endings of other formats; NotFound, OSError."""
     ending = "".join(path.suffixes[-2:]).lower()
     if ending.endswith((".tar.gz", ".tgz")):
         return _Tarball(path, name, compress=True)

@@ -25,10 +25,11 @@ class Events:
 
 
 class Timeline:
-    """`events`: for each sample. `samples`: in the order in which they were taken; a recording from elsewhere has one. Raises ParseError.
+    """`events`: for each sample. `samples`: in the order in which they were taken; a recording from elsewhere has one.
+    Raises ParseError.
 
-    A path is there at a sample when it, or something below it, was written later than it (or a folder above it) had gone.
-    """
+    A path is there at a sample when it, or something below it, was written later than it (or a folder above it) had
+    gone."""
 
     def __init__(self, tree: Tree) -> None:
         self._tree = tree
@@ -83,11 +84,7 @@ class Timeline:
             raise os_error(errno.ENOENT, path)
         there = set(names)
         names += [name for name in self._names.get(path, ()) if name not in there]
-        found = [
-            name
-            for name in names
-            if self._is_there(f"{path.rstrip('/')}/{name}", number, gone, name in there)
-        ]
+        found = [name for name in names if self._is_there(f"{path.rstrip('/')}/{name}", number, gone, name in there)]
         if not found and gone > _last(self._written.get(path), number):
             raise os_error(errno.ENOENT, path)
         return found

@@ -1,4 +1,5 @@
-"""The files of a recording: below a folder, or in a tarball. Nothing outside of it is ever read, and nothing is unpacked."""
+"""The files of a recording: below a folder, or in a tarball. Nothing outside of it is ever read, and nothing is
+unpacked."""
 
 from __future__ import annotations
 

@@ -54,9 +54,7 @@ def _version(wanted: bool) -> None:
 
 def numatui(
     context: typer.Context,
-    live: Annotated[
-        bool, typer.Option("--live", help="This machine, also when it has one node only.")
-    ] = False,
+    live: Annotated[bool, typer.Option("--live", help="This machine, also when it has one node only.")] = False,
     demo: Annotated[
         str | None,
         typer.Option(
@@ -68,9 +66,7 @@ def numatui(
     ] = None,
     replay: Annotated[
         str | None,
-        typer.Option(
-            "--replay", metavar="PATH", help="A recorded machine: a folder or tarball with proc/ and sys/."
-        ),
+        typer.Option("--replay", metavar="PATH", help="A recorded machine: a folder or tarball with proc/ and sys/."),
     ] = None,
     at: Annotated[
         str,
@@ -82,9 +78,7 @@ def numatui(
     ascii: Annotated[
         bool, typer.Option("--ascii", help="The terminal UI with ASCII characters only (or NUMATUI_ASCII=1).")
     ] = False,
-    _: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
-    ] = False,
+    _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
 ) -> None:
     """See where the memory of processes lies on a NUMA machine, and move it.
 
@@ -126,8 +120,8 @@ app = _app(COMMANDS)
 
 @cache
 def _with(word: str) -> Any:
-    """Click's commands: the one that is asked for alone, since typer takes longer to build them all than most of them take to
-    run; all of them where it is none of them, for help and for the error."""
+    """Click's commands: the one that is asked for alone, since typer takes longer to build them all than most of them
+    take to run; all of them where it is none of them, for help and for the error."""
     return typer.main.get_command(_app([word]) if word in COMMANDS else app)
 
 
@@ -146,9 +140,7 @@ def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
         if word == "--demo":
             following = rest[0] if rest else None
             scenario = (
-                "default"
-                if following is None or following.startswith("-") or following in COMMANDS
-                else rest.pop(0)
+                "default" if following is None or following.startswith("-") or following in COMMANDS else rest.pop(0)
             )
             out += ["--demo", scenario]
         else:

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """`which` is None when the user did not say: commands take live, the TUI falls back to the demo by itself. `at`: where a
-    recording begins."""
+    """`which` is None when the user did not say: commands take live, the TUI falls back to the demo by itself. `at`:
+    where a recording begins."""
 
     which: Literal["live", "demo", "replay"] | None
     argument: str = ""
@@ -41,7 +41,7 @@ class Choice:
     def open(self) -> Kernel:
         """Raises NotSupported, NotFound, ParseError."""
         if self.which == "demo":
-            from backend.emulator.abi.kernel import open_scenario
+            from backend.emulator.scenario.open import open_scenario
 
             return open_scenario(self.argument)
         if self.which == "replay":
@@ -101,7 +101,5 @@ def live_kernel_of(context: typer.Context, command: str) -> Kernel:
     """The same, for commands that work with the jobs that are kept. Raises NotSupported for a demo or a recording."""
     kernel = kernel_of(context)
     if kernel.source != "live":
-        raise NotSupported(
-            "jobs are kept for the live machine only", f"numatui {command}, without --demo or --replay"
-        )
+        raise NotSupported("jobs are kept for the live machine only", f"numatui {command}, without --demo or --replay")
     return kernel

@@ -1,8 +1,8 @@
 """What a scrape gets. Names follow Prometheus's habits: base units, `_total` for what only grows.
 
-A scrape costs no more than one reading every `least` seconds, whoever asks how often; processes and cgroups are the few largest,
-so that the number of series is bounded: nodes × (kinds + counters) + `processes` × (nodes + 2) + `cgroups` × nodes.
-"""
+A scrape costs no more than one reading every `least` seconds, whoever asks how often; processes and cgroups are the few
+largest, so that the number of series is bounded: nodes × (kinds + counters) + `processes` × (nodes + 2) + `cgroups` ×
+nodes."""
 
 from __future__ import annotations
 
@@ -84,9 +84,7 @@ class NumatuiCollector(Collector):
 
     def _nodes(self, topology: Topology) -> list[Metric]:
         activity = self._meter.read(self.kernel, topology, self.kernel.clock())
-        memory = GaugeMetricFamily(
-            PREFIX + "node_memory_bytes", "Memory of a node by kind.", labels=["node", "kind"]
-        )
+        memory = GaugeMetricFamily(PREFIX + "node_memory_bytes", "Memory of a node by kind.", labels=["node", "kind"])
         counters = CounterMetricFamily(
             PREFIX + "node_allocations_pages",
             "numastat: pages allocated since boot.",
@@ -197,9 +195,7 @@ def _jobs() -> list[Metric]:
     states: dict[str, int] = {}
     for one in jobs:
         states[one.state] = states.get(one.state, 0) + 1
-    count = GaugeMetricFamily(
-        PREFIX + "jobs", "Migrations in the journals, by how they ended.", labels=["state"]
-    )
+    count = GaugeMetricFamily(PREFIX + "jobs", "Migrations in the journals, by how they ended.", labels=["state"])
     for state, number in states.items():
         count.add_metric([state], number)
     stall = max((one.worst_call for one in jobs), default=0.0)

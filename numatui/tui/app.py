@@ -40,8 +40,9 @@ _GRACE = 3.0
 
 
 class NumatuiApp(ReplayApp):
-    """`kept`: how it was left; `interval` and `theme` go before that. `keys`: the user's own. `notice`: said once at start, why it is this machine. `problem`: said too, what is wrong with the configuration.
-    `own_themes`: a folder with themes besides the shipped ones."""
+    """`kept`: how it was left; `interval` and `theme` go before that. `keys`: the user's own. `notice`: said once at
+    start, why it is this machine. `problem`: said too, what is wrong with the configuration. `own_themes`: a folder
+    with themes besides the shipped ones."""
 
     TITLE = "numatui"
     CSS_PATH: ClassVar = [
@@ -122,15 +123,16 @@ class NumatuiApp(ReplayApp):
             self.tell(self.problem, severity="error")
 
     def _end_well(self, number: int) -> None:
-        """A signal that ends the program: the terminal is put back as it was, jobs end after the call that is under way."""
+        """A signal that ends the program: the terminal is put back as it was, jobs end after the call that is under
+        way."""
         for job in self.jobs:
             job.cancel.set()
         threading.Thread(target=self._end_anyway, args=(128 + number,), daemon=True).start()
         self.exit(128 + number)
 
     def _end_anyway(self, code: int) -> None:
-        """Textual waits for a terminal that is gone to take what it wrote: not for ever. What a job was about to do is in its
-        journal."""
+        """Textual waits for a terminal that is gone to take what it wrote: not for ever. What a job was about to do is
+        in its journal."""
         end = time.monotonic() + _GRACE
         while time.monotonic() < end and any(not job.ended for job in self.jobs):
             time.sleep(0.05)
@@ -189,9 +191,7 @@ class NumatuiApp(ReplayApp):
         self.switch_screen(JobScreen(job))
 
     def action_jobs(self) -> None:
-        if isinstance(self.screen, JobsScreen) or (
-            isinstance(self.screen, JobScreen) and len(self.jobs) == 1
-        ):
+        if isinstance(self.screen, JobsScreen) or (isinstance(self.screen, JobScreen) and len(self.jobs) == 1):
             return
         if len(self.jobs) == 1:
             self.push_screen(JobScreen(self.jobs[0]))

@@ -26,9 +26,9 @@ _ACTIONS = ("scenarios", "step")
 
 
 class DemoApp(StatefulApp):
-    """`next_scenario`, `next_copy`: what to open instead when the app has ended; a scenario's name, or one of a machine that was
-    copied; empty to end for good. The screens are imported when they
-    are needed: they bring the emulator along."""
+    """`next_scenario`, `next_copy`: what to open instead when the app has ended; a scenario's name, or one of a machine
+    that was copied; empty to end for good. The screens are imported when they are needed: they bring the emulator
+    along."""
 
     BINDINGS: ClassVar = [
         key("z", "microscope", "Demo and its recordings: the microscope"),
@@ -70,9 +70,7 @@ class DemoApp(StatefulApp):
             self.action_tour,
         )
         if self._has_frames:
-            yield SystemCommand(
-                "Microscope", "The frames of a node as a map; follow one page", self.action_microscope
-            )
+            yield SystemCommand("Microscope", "The frames of a node as a map; follow one page", self.action_microscope)
         if emulated(self.kernel) is not None:
             yield SystemCommand(
                 "Scenarios",

@@ -1,5 +1,5 @@
-"""One key after the other. Textual hands a key to whatever has the focus without waiting for what the key before it does: typed
-fast, pasted, or over a slow line, `/` and the letters of a filter would become commands."""
+"""One key after the other. Textual hands a key to whatever has the focus without waiting for what the key before it
+does: typed fast, pasted, or over a slow line, `/` and the letters of a filter would become commands."""
 
 from __future__ import annotations
 

@@ -13,10 +13,9 @@ from textual.binding import Binding
 def key(
     keys: str, action: str, text: str, show: bool = False, display: str | None = None, priority: bool = False
 ) -> Binding:
-    """A binding whose name is its action: `sort('rss')` is `sort-rss`. `show`: in the line at the bottom, as `display`."""
-    binding = Binding(
-        keys, action, text, show=show, key_display=display, id=name_of(action), priority=priority
-    )
+    """A binding whose name is its action: `sort('rss')` is `sort-rss`. `show`: in the line at the bottom, as
+    `display`."""
+    binding = Binding(keys, action, text, show=show, key_display=display, id=name_of(action), priority=priority)
     _bindings.append(binding)
     return binding
 

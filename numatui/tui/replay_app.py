@@ -75,12 +75,7 @@ class ReplayApp(DemoApp):
     def set_speed(self, step: int) -> None:
         """At its end a recording begins anew."""
         recording = playback(self.kernel)
-        if (
-            recording is not None
-            and not step
-            and not recording.speed
-            and recording.at == len(recording.samples) - 1
-        ):
+        if recording is not None and not step and not recording.speed and recording.at == len(recording.samples) - 1:
             recording.seek(0)
         super().set_speed(step)
 

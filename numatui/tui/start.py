@@ -75,19 +75,21 @@ def run(app: NumatuiApp) -> None:
 
 
 def in_screen() -> bool:
-    """Inside of GNU screen, which holds Escape back until the next key where a program has asked for the mouse (4.9)."""
+    """Inside of GNU screen, which holds Escape back until the next key where a program has asked for the mouse
+    (4.9)."""
     return "STY" in os.environ
 
 
 def open_copy(copy: Copy, machine: Machine) -> Machine:
     """A copy in place of its machine; that one again, with a note why, where it cannot be opened."""
-    from backend.emulator.abi.kernel import open_text
+    from backend.emulator.scenario.open import open_text
 
     smaller = f", {copy.scale} times smaller" if copy.scale > 1 else ""
     try:
         return Machine(
             open_text(copy.text, "copy.yaml"),
-            f"This is a copy with {copy.processes} processes{smaller}: try what you like; q goes back to the machine itself. "
+            f"This is a copy with {copy.processes} processes{smaller}: try what you like; q goes back to the "
+            "machine itself. "
             "numatui emulate --from-live --write copy.yaml keeps one.",
         )
     except NumatuiError as exc:
@@ -96,7 +98,7 @@ def open_copy(copy: Copy, machine: Machine) -> Machine:
 
 def open_scenario_instead(name: str, machine: Machine) -> Machine:
     """The machine of a scenario in place of another; that one again, with a note why, where it cannot be opened."""
-    from backend.emulator.abi.kernel import open_scenario
+    from backend.emulator.scenario.open import open_scenario
 
     try:
         return Machine(open_scenario(name))

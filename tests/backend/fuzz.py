@@ -1,5 +1,5 @@
-"""Every parser with what nobody wrote: whole examples, changed a little or much. `python -m tests.backend.fuzz [--seconds 5] [--seed 0]`
-prints a table; anything but a NumatuiError ends it."""
+"""Every parser with what nobody wrote: whole examples, changed a little or much. `python -m tests.backend.fuzz
+[--seconds 5] [--seed 0]` prints a table; anything but a NumatuiError ends it."""
 
 from __future__ import annotations
 
@@ -40,21 +40,38 @@ from tests import ROOT
 
 NUMA_MAPS = (
     b"7f0000000000 default file=/usr/lib/libc.so\\040x mapped=3 mapmax=9 N0=1 N3=2 kernelpagesize_kB=4\n"
-    b"7f0000010000 bind=static:0-1 heap anon=5 dirty=5 active=0 N1=5 kernelpagesize_kB=4\n7ffe00000000 prefer:2 stack anon=1 N2=1\n"
+    b"7f0000010000 bind=static:0-1 heap anon=5 dirty=5 active=0 N1=5 kernelpagesize_kB=4\n7ffe00000000 prefer:2 "
+    b"stack anon=1 N2=1\n"
     b"400000 interleave:0,2 huge file=/anon_hugepage dirty=2 N0=1 N2=1 kernelpagesize_kB=2048\n"
 )
 MAPS = (
-    b"00400000-00452000 r-xp 00000000 08:02 173521      /usr/bin/dbus daemon\n7f00-8f00 rw-s 00000000 00:01 9 /dev/zero (deleted)\n"
+    b"00400000-00452000 r-xp 00000000 08:02 173521      /usr/bin/dbus daemon\n7f00-8f00 rw-s 00000000 00:01 9 "
+    b"/dev/zero (deleted)\n"
     b"ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0                  [vsyscall]\n"
 )
-STAT = b"42 (a) b (c) S 1 42 42 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 3 0 55 1000 20 18446744073709551615 1 2 3 0 0 0 0 0 0 0 0 0 17 5 0 0 0 0 0 1 2 3 4 5 6 7 0\n"
-STATUS = b"Name:\ta\nState:\tS\nUid:\t1\t1\t1\t1\nVmSwap:\t 12 kB\nCpus_allowed_list:\t0-3,7\nMems_allowed_list:\t0\nThreads:\t3\n"
+STAT = (
+    b"42 (a) b (c) S 1 42 42 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 3 0 55 1000 20 18446744073709551615 1 2 3 0 0 0 0 "
+    b"0 0 0 0 0 17 5 0 0 0 0 0 1 2 3 4 5 6 7 0\n"
+)
+STATUS = (
+    b"Name:\ta\nState:\tS\nUid:\t1\t1\t1\t1\nVmSwap:\t 12 "
+    b"kB\nCpus_allowed_list:\t0-3,7\nMems_allowed_list:\t0\nThreads:\t3\n"
+)
 MEMINFO = b"Node 0 MemTotal:  1024 kB\nNode 0 MemFree: 9 kB\nNode 0 HugePages_Total: 2\n"
-ZONEINFO = b"Node 0, zone   Normal\n  pages free 5\n        min      1\n        low      2\n        high     3\n        spanned  9\n  start_pfn: 4\n"
+ZONEINFO = (
+    b"Node 0, zone   Normal\n  pages free 5\n        min      1\n        low      2\n        high     3\n    "
+    b"    spanned  9\n  start_pfn: 4\n"
+)
 NUMA_STAT = b"anon N0=4096 N1=0\nfile N0=1 N1=2\ntotal=9 N0=3 N1=6\nhierarchical_total=9 N0=9\n"
-MOUNTS = b"cgroup2 /sys/fs/cgroup cgroup2 rw,nsdelegate 0 0\nnone /sys/fs/cgroup/cpuset\\040x cgroup rw,cpuset,noprefix 0 0\n"
+MOUNTS = (
+    b"cgroup2 /sys/fs/cgroup cgroup2 rw,nsdelegate 0 0\nnone /sys/fs/cgroup/cpuset\\040x cgroup "
+    b"rw,cpuset,noprefix 0 0\n"
+)
 POLICY = "interval: 5s\nquiet: ['08:00-18:00']\nallow: [{user: a, command: 'b*'}]\nstop: {errors: 3, pressure: 10%}\n"
-MANIFEST = b'{"schema": "numatui/recording/1", "name": "x", "of": "live", "page_size": 4096, "interval": 1.0, "anonymised": false}'
+MANIFEST = (
+    b'{"schema": "numatui/recording/1", "name": "x", "of": "live", "page_size": 4096, "interval": 1.0, '
+    b'"anonymised": false}'
+)
 SAMPLE = b'{"at": 5, "wall": 1.5, "gone": ["/proc/1"], "users": {"0": "root"}}'
 TIMES = b"cpu 1 2 3 4\ncpu0 10 20 30 40 50 60 70 80 90 100\ncpu11 1 2 3 4 5 6 7 8\n"
 
@@ -164,7 +181,7 @@ PARSERS: dict[str, tuple[Callable[[bytes], Any], bytes]] = {
 
 def _topology(kept: list[Any] = []) -> Any:  # noqa: B006
     if not kept:
-        from backend.emulator.abi.kernel import open_scenario
+        from backend.emulator.scenario.open import open_scenario
         from backend.machine.topology import read_topology
 
         kept.append(read_topology(open_scenario("scheduler-moves")))
@@ -234,9 +251,7 @@ def main() -> None:
     total = 0
     for name in PARSERS:
         began = time.monotonic()
-        tried, refused = fuzz(
-            name, chosen.seed, lambda _, began=began: time.monotonic() - began < chosen.seconds
-        )
+        tried, refused = fuzz(name, chosen.seed, lambda _, began=began: time.monotonic() - began < chosen.seconds)
         total += tried
         print(f"| {name} | {tried:,} | {refused:,} | {time.monotonic() - began:.0f} |", flush=True)
     print(f"| together | {total:,} | | |")

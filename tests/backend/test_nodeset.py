@@ -70,9 +70,35 @@ def test_the_grammar(text: str, nodes: NodeSet, expected: list[int]) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["4", "-1", "0-4", "x", "0,", ",0", "0--1", "0-", "all,1", "0 ,1", "3-1", "+4", "+!1", "0;1", "0\n", "1.5", "!", "+", "0x", "08",
-     "9" * 5000, "0-" + "9" * 5000, "file:/etc", "0\x001", "\x1b[31m", "٣"],
-)  # fmt: skip
+    [
+        "4",
+        "-1",
+        "0-4",
+        "x",
+        "0,",
+        ",0",
+        "0--1",
+        "0-",
+        "all,1",
+        "0 ,1",
+        "3-1",
+        "+4",
+        "+!1",
+        "0;1",
+        "0\n",
+        "1.5",
+        "!",
+        "+",
+        "0x",
+        "08",
+        "9" * 5000,
+        "0-" + "9" * 5000,
+        "file:/etc",
+        "0\x001",
+        "\x1b[31m",
+        "٣",
+    ],
+)
 def test_what_is_not_in_the_grammar_names_the_nodes_there_are(text: str) -> None:
     with pytest.raises(NumatuiError) as caught:
         NodeSet.parse(text, FOUR)

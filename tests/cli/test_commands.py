@@ -28,17 +28,22 @@ def replay(tmp_path: Path) -> list[str]:
 
 @pytest.mark.parametrize(
     ("arguments", "schema"),
-    [(["ps"], "ps"), (["nodes"], "nodes"), (["show", "3"], "show"), (["plan", "--from", "0", "--to", "1"], "plan"),
-     (["plan", "3", "--from", "0", "--to", "1"], "plan"), (["migrate", "3", "--from", "0", "--to", "1", "--yes"], "migrate"),
-     (["migrate", "3", "--from", "0", "--to", "1", "--dry-run"], "plan"), (["doctor"], "doctor")],
-)  # fmt: skip
+    [
+        (["ps"], "ps"),
+        (["nodes"], "nodes"),
+        (["show", "3"], "show"),
+        (["plan", "--from", "0", "--to", "1"], "plan"),
+        (["plan", "3", "--from", "0", "--to", "1"], "plan"),
+        (["migrate", "3", "--from", "0", "--to", "1", "--yes"], "migrate"),
+        (["migrate", "3", "--from", "0", "--to", "1", "--dry-run"], "plan"),
+        (["doctor"], "doctor"),
+    ],
+)
 def test_every_document_says_what_it_is(cli: Cli, arguments: list[str], schema: str) -> None:
     assert cli.json(*SMALL, *arguments)["schema"] == f"numatui/{schema}/1"
 
 
-@pytest.mark.parametrize(
-    "arguments", [["ps"], ["nodes"], ["show", "3"], ["plan", "3", "--from", "0", "--to", "1"]]
-)
+@pytest.mark.parametrize("arguments", [["ps"], ["nodes"], ["show", "3"], ["plan", "3", "--from", "0", "--to", "1"]])
 def test_every_table_is_csv_too(cli: Cli, arguments: list[str]) -> None:
     code, out, _ = cli(*SMALL, *arguments, "--csv")
     rows = list(csv.reader(io.StringIO(out)))
@@ -80,12 +85,17 @@ def test_migrating_in_the_demo_moves_keeps_and_proves(cli: Cli) -> None:
 
 @pytest.mark.parametrize(
     ("sources", "targets", "moves"),
-    [("0-1", "2-3", [(0, 2), (1, 3)]), ("0,1", "1,2", [(1, 2), (0, 1)]), ("1-3", "0-1", [(3, 0), (2, 1)]), ("0-3", "1-2", [(3, 2), (0, 1)]),
-     ("all", "3", [(2, 3), (1, 3), (0, 3)]), ("!0", "0", [(1, 0), (2, 0), (3, 0)]), ("+0", "same", [])],
-)  # fmt: skip
-def test_the_mapping_alone_needs_no_machine(
-    cli: Cli, sources: str, targets: str, moves: list[tuple[int, int]]
-) -> None:
+    [
+        ("0-1", "2-3", [(0, 2), (1, 3)]),
+        ("0,1", "1,2", [(1, 2), (0, 1)]),
+        ("1-3", "0-1", [(3, 0), (2, 1)]),
+        ("0-3", "1-2", [(3, 2), (0, 1)]),
+        ("all", "3", [(2, 3), (1, 3), (0, 3)]),
+        ("!0", "0", [(1, 0), (2, 0), (3, 0)]),
+        ("+0", "same", []),
+    ],
+)
+def test_the_mapping_alone_needs_no_machine(cli: Cli, sources: str, targets: str, moves: list[tuple[int, int]]) -> None:
     document = cli.json("plan", "--nodes", "0-3", "--from", sources, "--to", targets)
     assert document["moves"] == [{"from": a, "to": b} for a, b in moves]
 
@@ -126,9 +136,7 @@ def test_the_old_rule_can_be_asked_for(cli: Cli) -> None:
         (["migrate", "12x", "--from", "0", "--to", "1"], 2, "see numatui migrate --help"),
     ],
 )  # fmt: skip
-def test_bad_input_is_one_line_and_the_right_exit_code(
-    cli: Cli, arguments: list[str], code: int, says: str
-) -> None:
+def test_bad_input_is_one_line_and_the_right_exit_code(cli: Cli, arguments: list[str], code: int, says: str) -> None:
     got, _, err = cli(*arguments)
     assert got == code, err
     assert says in err
@@ -164,9 +172,7 @@ def test_targets_without_memory_are_refused(cli: Cli, tmp_path: Path) -> None:
 
 
 def test_no_numa_in_the_kernel(cli: Cli, tmp_path: Path) -> None:
-    code, _, err = cli(
-        "--replay", str(write(tmp_path / "t", {"proc/version": "Linux version 6.1\n"})), "nodes"
-    )
+    code, _, err = cli("--replay", str(write(tmp_path / "t", {"proc/version": "Linux version 6.1\n"})), "nodes")
     assert code == 5
     assert "--demo" in err
 
@@ -199,9 +205,7 @@ HOSTILE = b"a\n\x1b[2J[red]x[/red]\xff" + b"y" * 4000
     "arguments", [["ps"], ["ps", "--tree"], ["show", "7"], ["plan", "7", "--from", "0", "--to", "1"]]
 )
 @pytest.mark.parametrize("form", [[], ["--json"], ["--csv"]])
-def test_hostile_names_are_harmless_everywhere(
-    cli: Cli, tmp_path: Path, arguments: list[str], form: list[str]
-) -> None:
+def test_hostile_names_are_harmless_everywhere(cli: Cli, tmp_path: Path, arguments: list[str], form: list[str]) -> None:
     maps = b"7f00 default file=/x\\012\x1b[31m[b]\xff anon=1 N0=1 kernelpagesize_kB=4\n"
     files = process_files(7, HOSTILE, maps)
     tree = write(two_nodes(tmp_path / "tree"), {**files, "proc/7/cpuset": b"/\x1b[5m\n"})
@@ -216,10 +220,14 @@ def test_hostile_names_are_harmless_everywhere(
 @pytest.mark.parametrize(
     ("given", "meant"),
     [
-        (["--demo"], ["--demo", "default"]), (["--demo", "ps"], ["--demo", "default", "ps"]), (["--demo", "x.yaml", "ps"], ["--demo", "x.yaml", "ps"]),
-        (["--demo", "--help"], ["--demo", "default", "--help"]), (["ps", "--demo"], ["ps", "--demo"]), (["--replay", "ps", "ps"], ["--replay", "ps", "ps"]),
+        (["--demo"], ["--demo", "default"]),
+        (["--demo", "ps"], ["--demo", "default", "ps"]),
+        (["--demo", "x.yaml", "ps"], ["--demo", "x.yaml", "ps"]),
+        (["--demo", "--help"], ["--demo", "default", "--help"]),
+        (["ps", "--demo"], ["ps", "--demo"]),
+        (["--replay", "ps", "ps"], ["--replay", "ps", "ps"]),
     ],
-)  # fmt: skip
+)
 def test_demo_may_stand_alone(given: list[str], meant: list[str]) -> None:
     assert with_optional_values(given) == meant
 
@@ -241,9 +249,7 @@ def test_the_scheduler_scenario_ends_local_again(cli: Cli) -> None:
 
 
 def python(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, *arguments], capture_output=True, text=True, check=False, **options
-    )
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False, **options)
 
 
 @pytest.mark.parametrize("arguments", ["ps --json --exact", "ps PID", "show PID", "nodes", "doctor --json"])
@@ -262,9 +268,7 @@ def test_reading_commands_import_no_heavy_libraries(arguments: str) -> None:
 
 def test_a_reader_that_leaves_early_is_no_error() -> None:
     code = "import sys; from numatui.cli.app import run; sys.exit(run(['--demo', 'default', 'ps', '--json']))"
-    with subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as child:
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
         assert child.stdout is not None
         child.stdout.close()
         assert child.stderr is not None
@@ -288,7 +292,8 @@ def test_live_commands_work_on_this_machine() -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
 def test_an_ordinary_user_is_refused_other_users_processes() -> None:
     code = (
-        "import os, sys; from numatui.cli import app; import backend.job.source_pages, backend.job.migrate, backend.live.kernel; "
+        "import os, sys; from numatui.cli import app; import backend.job.source_pages, backend.job.migrate, "
+        "backend.live.kernel; "
         "app.run(['plan', '--nodes', '0-1', '--from', '0', '--to', '1']); "
         "os.setgroups([]); os.setgid(65534); os.setuid(65534); sys.exit(app.run(sys.argv[1:]))"
     )
@@ -335,9 +340,7 @@ def test_the_terminal_ui_without_a_terminal_is_one_line() -> None:
 
 
 @pytest.mark.parametrize("closed", [">&-", ">&- 2>&-", "<&- >&- 2>&-"])
-@pytest.mark.parametrize(
-    "arguments", ["--demo ps", "--demo nodes --json", "--demo ps --watch 1 --count 2 --csv"]
-)
+@pytest.mark.parametrize("arguments", ["--demo ps", "--demo nodes --json", "--demo ps --watch 1 --count 2 --csv"])
 def test_closed_streams_are_no_trouble(closed: str, arguments: str) -> None:
     done = subprocess.run(
         ["sh", "-c", f"{sys.executable} -m numatui {arguments} {closed}"], capture_output=True, text=True

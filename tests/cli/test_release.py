@@ -63,9 +63,7 @@ def test_it_works_away_from_the_checkout(wheel: Path, tmp_path: Path) -> None:
     assert numatui("--version") == f"numatui {__version__}\n"
     assert "mysqld" in numatui("--demo", "ps")
     assert "numatui/ps/1" in numatui("schema", "ps")
-    themes = (
-        "import numatui.theming as t; print(t.__file__, *sorted(p.stem for p in t.shipped().glob('*.yaml')))"
-    )
+    themes = "import numatui.theming as t; print(t.__file__, *sorted(p.stem for p in t.shipped().glob('*.yaml')))"
     done = subprocess.run(
         [sys.executable, "-P", "-c", themes],
         cwd=tmp_path,

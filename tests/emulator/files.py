@@ -8,14 +8,20 @@ import numpy as np
 
 from backend.emulator.machine import Machine
 from backend.emulator.mm.mm import VM, Vma
+from backend.emulator.mm.mmap import mmap
 from backend.emulator.storage.file_io import create, fill, mount
 from backend.emulator.storage.filesystem import AddressSpace
 from backend.emulator.tasks.task import Task
 
 
 def file(
-    m: Machine, kind: str = "ext3", pages: int = 16, on: dict[int, int] | None = None, dirty: bool = False, path: str = ""
-) -> AddressSpace:  # fmt: skip
+    m: Machine,
+    kind: str = "ext3",
+    pages: int = 16,
+    on: dict[int, int] | None = None,
+    dirty: bool = False,
+    path: str = "",
+) -> AddressSpace:
     """A file whose contents are watched, with so many of its pages in the cache of each node."""
     fs = m.filesystems.get(kind) or mount(m, kind, m.profile.filesystem_types[kind])
     space = create(m, fs, path or f"/{kind}/file{len(m.rmap.spaces)}", pages)
@@ -32,7 +38,7 @@ def file(
 def mapped(m: Machine, task: Task, space: AddressSpace, shared: bool = True, **options: Any) -> Vma:
     """A mapping of all of a file, untouched."""
     flags = VM.WRITE | (VM.SHARED if shared else VM(0)) | options.pop("flags", VM(0))
-    vma = m.mmap(task, space.size, kind="file", file=space, flags=flags, **options)
+    vma = mmap(m, task, space.size, kind="file", file=space, flags=flags, **options)
     vma.expected = np.zeros(vma.pages, np.uint64)
     return vma
 

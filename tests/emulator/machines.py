@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from backend.emulator.boot import boot
 from backend.emulator.costs import Costs
-from backend.emulator.machine import Machine, NodeSpec
+from backend.emulator.machine import Machine, MachineSpec, NodeSpec
 from backend.emulator.mm.mm import PTE_PRESENT, PTE_WRITE, Vma
+from backend.emulator.mm.mmap import mmap
 from backend.emulator.profile import PROFILES
 from backend.emulator.scenario.layout import populate
 from backend.emulator.tasks.task import Task
@@ -22,13 +24,13 @@ def machine(profile: str = "linux-6", pages: int = 256, nodes: int = 4, **option
     specs = [NodeSpec(node, pages, CpuSet([2 * node, 2 * node + 1])) for node in range(nodes)]
     distances = {(a, b): DISTANCES[a % 4][b % 4] for a in range(nodes) for b in range(nodes)}
     options.setdefault("swap_pages", 64)
-    return Machine(PROFILES[profile], specs, distances, **options)
+    return boot(MachineSpec(PROFILES[profile], specs, distances, **options))
 
 
 def region(m: Machine, task: Task, layout: dict[int, int], pages: int = 0, **options: Any) -> Vma:
     """A mapping with so many written pages on each node, in the order given; contents are watched."""
     total = sum(layout.values())
-    vma = m.mmap(task, max(total, pages), **options)
+    vma = mmap(m, task, max(total, pages), **options)
     vma.expected = np.zeros(vma.pages, np.uint64)
     position = 0
     for node, count in layout.items():

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 
 from backend.emulator.abi.kernel import EmulatedKernel
-from backend.emulator.abi.syscalls import Caller
 from backend.emulator.machine import Machine
 from backend.emulator.mm.fault import touch
 from backend.emulator.mm.fork import fork
 from backend.emulator.mm.mm import Vma
+from backend.emulator.tasks.credentials import Caller
+from backend.emulator.tasks.life import spawn
 from backend.emulator.tasks.task import Task
 from backend.nodeset import NodeSet
 from backend.placement.placement import parse_numa_maps
@@ -55,7 +56,7 @@ class Me:
         **options: Any,
     ) -> None:
         self.m: Machine = m or machine("linux-6", **options)
-        self.task: Task = task or self.m.spawn("t", cpu=cpu)
+        self.task: Task = task or spawn(self.m, "t", cpu=cpu)
         if not privileged:
             self.task.uid = 1000
         self.kernel = EmulatedKernel(self.m, Caller(0 if privileged else 1000, privileged, self.task.pid))
@@ -92,9 +93,7 @@ class Me:
         result = answer(lambda: self.kernel.move_pages(number, array("Q", addresses), targets, status, flags))
         return [result, [status_word(one) for one in status]]
 
-    def migrate(
-        self, old: Sequence[int], new: Sequence[int], pid: int | None = None, maxnode: int = 65
-    ) -> Answer:
+    def migrate(self, old: Sequence[int], new: Sequence[int], pid: int | None = None, maxnode: int = 65) -> Answer:
         number = self.task.pid if pid is None else pid
         bits = max(64, maxnode - 1) if maxnode < 2000 else 64
         masks = [NodeSet(nodes).mask(bits) for nodes in (old, new)]

@@ -30,8 +30,8 @@ OWN_TOPOLOGY: dict[str, str] = dict.fromkeys(("test_uneven.py", "test_chaos.py",
 CORE = ("test_moving.py", "test_engine_jobs.py", "test_refusals.py")
 """What is moved, taken back and refused: all that runs where NUMATUI_GUEST_TESTS is `core`."""
 TOPOLOGIES = {"four": 3, "uneven": 2}
-"""The machines of guest.sh, and the CPU of each on which pytest runs: what it reads is then cached on the last node with
-one, away from the nodes that the tests measure."""
+"""The machines of guest.sh, and the CPU of each on which pytest runs: what it reads is then cached on the last node
+with one, away from the nodes that the tests measure."""
 
 Outcome = Literal["passed", "failed", "skipped"]
 
@@ -121,10 +121,22 @@ def boot(topology: str, out: Path) -> Boot:
     environment = {**inner_environment(topology), "PYTHONDONTWRITEBYTECODE": "1"}
     with open(out / "log", "w") as log:
         subprocess.run(
-            [SCRIPT, "run", topology, out, "taskset", "-c", str(TOPOLOGIES[topology]), *inner_pytest(topology, "--tb=short", "--durations=10")],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd=REPOSITORY,
+            [
+                SCRIPT,
+                "run",
+                topology,
+                out,
+                "taskset",
+                "-c",
+                str(TOPOLOGIES[topology]),
+                *inner_pytest(topology, "--tb=short", "--durations=10"),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            cwd=REPOSITORY,
             env={"LIMIT": "1000", **os.environ, **environment, "GUEST_ENV": " ".join(environment)},
-        )  # fmt: skip
+        )
     return read_boot(out)
 
 

@@ -1,31 +1,24 @@
-"""A process with memory of known layout and known contents, for moving: `python victim.py`, then commands as JSON lines.
+"""A process with memory of known layout and known contents, for moving: `python victim.py`, then commands as JSON
+lines.
 
 Each command is a list on one line of stdin (`["allocate", {…}]`), each answer one JSON document on one line of stdout.
 It needs nothing but Python, the C library and Linux on x86-64, and reads no file after it has said that it has started.
 
-    allocate {region: {"kind": KIND, "on": {node: pages}, "untouched": pages, "policy": bool}}
-                               → {region: [address, bytes]}; the untouched pages come last
-    verify                     → null, or what is wrong: every page still holds what was written at its own address
-    touch                      write every page (the same contents)
-    bind REGION MODE NODES FLAGS FIRST COUNT   mbind(2) of some of a region's pages
-    set_policy MODE NODES      set_mempolicy(2)
-    lock REGION                mlock(2)
-    page_out REGION            madvise(2) MADV_PAGEOUT
-    sync REGION                fsync(2) of a file
-    forget REGION              a synced file's pages leave memory; the next touch reads them from its device
-    churn THREADS FORKS / calm   threads map, fill, check and unmap memory of their own, and check the regions meanwhile;
-                               so many others fork children that end at once → {"rounds": N, "wrong": null or text}
-    spin SECONDS               keep the CPU busy without touching the regions
-    fork NODE                  a child that maps the same pages and only waits → its pid; with a node, it writes them first:
-                               then it has pages of its own, on that node
-    pin REGION PAGES           put the first pages of a region into a pipe without copying (vmsplice)
-    register REGION PAGES      make them a buffer of an io_uring
-    merge PAGES NODE           so many pages with the same contents, for KSM → [address, bytes]
-    sparse BYTES PAGES NODE    a mapping of that size in which single pages, far from each other, are on a node → its address
-    unmap REGION               munmap(2)
-    set_dumpable BOOL          whether others of its user may look at it and move its pages
-    exec                       become another program, which waits; it answers nothing any more
-    exit
+    allocate {region: {"kind": KIND, "on": {node: pages}, "untouched": pages, "policy": bool}} → {region: [address,
+    bytes]}; the untouched pages come last verify                     → null, or what is wrong: every page still holds
+    what was written at its own address touch                      write every page (the same contents) bind REGION MODE
+    NODES FLAGS FIRST COUNT   mbind(2) of some of a region's pages set_policy MODE NODES      set_mempolicy(2) lock
+    REGION                mlock(2) page_out REGION            madvise(2) MADV_PAGEOUT sync REGION
+    fsync(2) of a file forget REGION              a synced file's pages leave memory; the next touch reads them from its
+    device churn THREADS FORKS / calm   threads map, fill, check and unmap memory of their own, and check the regions
+    meanwhile; so many others fork children that end at once → {"rounds": N, "wrong": null or text} spin SECONDS
+    keep the CPU busy without touching the regions fork NODE                  a child that maps the same pages and only
+    waits → its pid; with a node, it writes them first: then it has pages of its own, on that node pin REGION PAGES
+    put the first pages of a region into a pipe without copying (vmsplice) register REGION PAGES      make them a buffer
+    of an io_uring merge PAGES NODE           so many pages with the same contents, for KSM → [address, bytes] sparse
+    BYTES PAGES NODE    a mapping of that size in which single pages, far from each other, are on a node → its address
+    unmap REGION               munmap(2) set_dumpable BOOL          whether others of its user may look at it and move
+    its pages exec                       become another program, which waits; it answers nothing any more exit
 
 KIND: anon (small pages), thp (transparent huge pages), huge (hugetlb, 2 MiB), shared (shared anonymous), locked
 (mlock), file (a new one at "path", mapped "private" or shared; "dirty": written to through the mapping; "unlinked": its
@@ -299,9 +292,7 @@ class Victim:
         self.kept += [reader, writer]
         iovec = Iovec(start, pages * PAGE)
         return check(
-            libc.syscall(
-                ctypes.c_long(SYS_VMSPLICE), writer, ctypes.byref(iovec), ctypes.c_ulong(1), ctypes.c_uint(0)
-            )
+            libc.syscall(ctypes.c_long(SYS_VMSPLICE), writer, ctypes.byref(iovec), ctypes.c_ulong(1), ctypes.c_uint(0))
         )
 
     def register(self, region: str, pages: int) -> None:

@@ -85,9 +85,7 @@ def process(
         user,
         cpu,
         [
-            region(
-                0x55D0_0000_0000, f"file=/usr/bin/{name.split()[0].rsplit('/')[-1]} mapped=256", {node: 1}
-            ),
+            region(0x55D0_0000_0000, f"file=/usr/bin/{name.split()[0].rsplit('/')[-1]} mapped=256", {node: 1}),
             region(0x55E0_0000_0000, "heap anon=1 dirty=1", mib, policy),
             region(0x7FFC_0000_0000, "stack anon=1 dirty=1", {node: 0.125}),
         ],
@@ -101,11 +99,27 @@ def believable() -> list[FakeProcess]:
     return [
         process(1, "/sbin/init", "root", 0, {0: 6, 1: 2}),
         process(412, "/usr/sbin/sshd -D", "root", 3, {0: 5}),
-        process(640, "/usr/bin/dockerd -H fd://", "root", 12, {0: 40, 1: 60}, cpuset="/system.slice/docker.service", threads=9),
+        process(
+            640,
+            "/usr/bin/dockerd -H fd://",
+            "root",
+            12,
+            {0: 40, 1: 60},
+            cpuset="/system.slice/docker.service",
+            threads=9,
+        ),
         process(1001, "postgres: checkpointer", "postgres", 1, {0: 900, 1: 120}, cpuset="/db"),
         process(1002, "postgres: background writer", "postgres", 9, {0: 620, 1: 30}, cpuset="/db"),
         process(1003, "postgres: walwriter", "postgres", 2, {0: 70}, cpuset="/db"),
-        process(1200, "java -Xmx4g -jar /opt/search/search.jar --cluster prod", "search", 17, {0: 1024, 1: 400, 2: 300, 3: 600}, cpuset="/search", threads=48),
+        process(
+            1200,
+            "java -Xmx4g -jar /opt/search/search.jar --cluster prod",
+            "search",
+            17,
+            {0: 1024, 1: 400, 2: 300, 3: 600},
+            cpuset="/search",
+            threads=48,
+        ),
         process(1201, "java -Xmx2g -jar /opt/search/index.jar", "search", 18, {2: 1100}, cpuset="/search", threads=30),
         process(1300, "redis-server *:6379", "redis", 25, {3: 800}, "bind:3", threads=4),
         process(1301, "redis-server *:6380", "redis", 4, {3: 640}, "bind:3", threads=4),
@@ -116,11 +130,15 @@ def believable() -> list[FakeProcess]:
         process(1503, "nginx: worker process", "www-data", 29, {3: 47}, threads=2),
         process(2100, "python3 train.py --epochs 40", "ada", 30, {1: 1536, 3: 64}, threads=16),
         process(2101, "python3 /srv/feed/collect.py", "feed", 11, {1: 210}),
-        process(2200, "qemu-system-x86_64 -name guest=build1", "libvirt", 19, {2: 1500, 3: 20}, "prefer:2", "/machine", 6),
-        process(2201, "qemu-system-x86_64 -name guest=build2", "libvirt", 27, {2: 1400, 3: 100}, "default", "/machine", 6),
+        process(
+            2200, "qemu-system-x86_64 -name guest=build1", "libvirt", 19, {2: 1500, 3: 20}, "prefer:2", "/machine", 6
+        ),
+        process(
+            2201, "qemu-system-x86_64 -name guest=build2", "libvirt", 27, {2: 1400, 3: 100}, "default", "/machine", 6
+        ),
         process(3000, "bash", "ada", 31, {3: 4}),
         process(3044, "vim notes.txt", "ada", 31, {3: 12}),
-    ]  # fmt: skip
+    ]
 
 
 def many(count: int) -> list[FakeProcess]:
@@ -166,8 +184,16 @@ class FakeKernel:
 
     def capabilities(self) -> Capabilities:
         calls: tuple[Call, ...] = (
-            "migrate_pages", "move_pages", "move_all", "mbind", "set_mempolicy", "get_mempolicy", "write", "pidfd", "time",
-        )  # fmt: skip
+            "migrate_pages",
+            "move_pages",
+            "move_all",
+            "mbind",
+            "set_mempolicy",
+            "get_mempolicy",
+            "write",
+            "pidfd",
+            "time",
+        )
         there = Capability(
             self.source != "replay",
             "" if self.source != "replay" else "a recording can be looked at but not changed",
@@ -232,9 +258,7 @@ class FakeKernel:
         self._clock += 1_000_000_000
         return 0
 
-    def move_pages(
-        self, pid: int, pages: array[int], nodes: array[int] | None, status: array[int], flags: int
-    ) -> int:
+    def move_pages(self, pid: int, pages: array[int], nodes: array[int] | None, status: array[int], flags: int) -> int:
         one = self._process(pid)
         self.calls += 1
         addresses = np.frombuffer(pages, dtype=np.uint64)
@@ -300,9 +324,7 @@ class FakeKernel:
         if name == "numa_maps":
             return b"".join(self._numa_maps_line(part) for part in one.regions)
         if name == "maps":
-            return b"".join(
-                b"%x-%x rw-p 00000000 00:00 0 \n" % (part.start, part.end) for part in one.regions
-            )
+            return b"".join(b"%x-%x rw-p 00000000 00:00 0 \n" % (part.start, part.end) for part in one.regions)
         if name == "pagemap":
             return self._pagemap(one, offset // 8, size // 8)
         raise FileNotFoundError(errno.ENOENT, "no")
@@ -334,9 +356,7 @@ class FakeKernel:
         if path == "/proc/numatui/throughput" and self.throughput is not None:
             return "".join(f"{pid} {rate}\n" for pid, rate in self.throughput.items()).encode()
         if path == "/proc/zoneinfo":
-            return b"".join(
-                b"Node %d, zone   Normal\n        low      16384\n" % node for node in range(self.nodes)
-            )
+            return b"".join(b"Node %d, zone   Normal\n        low      16384\n" % node for node in range(self.nodes))
         parts = path.strip("/").split("/")
         if len(parts) == 6 and parts[4].startswith("node"):
             return self._node_file(int(parts[4][4:]), parts[5])

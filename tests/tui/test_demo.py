@@ -7,7 +7,7 @@ from typing import Literal
 
 import pytest
 
-from backend.emulator.abi.kernel import open_scenario
+from backend.emulator.scenario.open import open_scenario
 from backend.errors import NotSupported
 from backend.kernel import Kernel
 from backend.nodeset import NodeSet
@@ -33,9 +33,7 @@ async def test_memory_that_was_left_behind_is_brought_back() -> None:
     async with driving(kernel) as app:
         assert "DEMO" in app.text()
         far = next(
-            row
-            for row in app.table.rows
-            if row.local is not None and row.local < 0.5 and row.policy == "default"
+            row for row in app.table.rows if row.local is not None and row.local < 0.5 and row.policy == "default"
         )
         pid, node = far.process.pid, far.node
         await app.press("slash", *str(far.process.command), "enter", "m")

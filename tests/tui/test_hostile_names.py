@@ -6,6 +6,7 @@ import unicodedata
 
 import pytest
 
+from backend.emulator.tasks.life import spawn
 from numatui.tui.screens.advice import AdviceScreen
 from numatui.tui.screens.cgroups import CgroupsScreen
 from numatui.tui.screens.dialogs.cpuset_change import CpusetChangeScreen
@@ -51,9 +52,7 @@ async def test_names_are_shown_harmlessly_on_every_screen(kind: str) -> None:
     name = NAMES[kind]
     safe = name.replace("\x00", "") or "x"
     one = process(77, safe, safe[:40], 5, {1: 64, 2: 8}, policy="default", cpuset="/" + safe)
-    one.regions[0].words = (
-        "file=" + safe.translate({ord(c): f"\\{ord(c):03o}" for c in " \t\n\\"}) + " mapped=1"
-    )
+    one.regions[0].words = "file=" + safe.translate({ord(c): f"\\{ord(c):03o}" for c in " \t\n\\"}) + " mapped=1"
     kernel = FakeKernel([one], name=name)
     async with driving(kernel, size=(160, 40)) as app:
         check(app, 160)
@@ -91,7 +90,7 @@ async def test_names_of_cgroups_are_shown_harmlessly(kind: str) -> None:
     name = NAMES[kind].replace("\x00", "").replace("/", "").replace("\n", "")[:200] or "x"
     machine = Admin(nodes=4, pages=4096)
     machine.create(name, "0-1")
-    machine.write(name, "cgroup.procs", str(machine.m.spawn("inside", cpu=0).pid))
+    machine.write(name, "cgroup.procs", str(spawn(machine.m, "inside", cpu=0).pid))
     async with driving(machine.kernel, size=(160, 40)) as app:
         check(app, 160)
         await app.press("c")

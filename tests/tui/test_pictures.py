@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
+from backend.emulator.tasks.life import spawn
 from numatui.tui.app import NumatuiApp
 from numatui.tui.screens.migrate import MigrateScreen
 from numatui.tui.screens.process import ProcessScreen
@@ -113,7 +114,7 @@ def test_cgroups(snap_compare: Compare, size: tuple[int, int]) -> None:
     machine = Admin(nodes=4, pages=4096)
     for name, mems, parent in (("db", "0-1", ""), ("primary", "0", "db"), ("web", "2-3", "")):
         machine.create(name, mems, parent)
-        task = machine.m.spawn(f"in-{name}", cpu=0)
+        task = spawn(machine.m, f"in-{name}", cpu=0)
         machine.write(f"{parent}/{name}", "cgroup.procs", str(task.pid))
         region(machine.m, task, {0: 300, 1: 200, 3: 100})
     app = NumatuiApp(machine.kernel, interval=0)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from textual.widgets import OptionList
 
-from backend.emulator.abi.kernel import open_scenario
+from backend.emulator.scenario.open import open_scenario
 from backend.kernel import Kernel
 from backend.recording.kernel import RecordedKernel
 from backend.recording.record import Recorder

@@ -167,10 +167,7 @@ async def test_every_node_of_a_machine_with_64_can_be_seen_by_scrolling(width: i
             await app.press("right")
         assert {f"n{node}" for node in range(64)} <= seen
         assert "cpuset" in [slot.column.id for slot in app.table.slots]
-        assert (
-            "◂" in app.lines()[app.table.region.y]
-            or width - app.table.slots[-1].x - app.table.slots[-1].width < 2
-        )
+        assert "◂" in app.lines()[app.table.region.y] or width - app.table.slots[-1].x - app.table.slots[-1].width < 2
         await app.press(*["left"] * 80)
         assert app.table.skip == 0
 

@@ -31,15 +31,22 @@ class Terminal:
         }  # fmt: skip
         width, height = size
         self.tmux(
-            "-f", "/dev/null", "-u", "new-session", "-d", "-x", str(width), "-y", str(height), "env PS1='ready> ' bash --norc --noprofile -i",
+            "-f",
+            "/dev/null",
+            "-u",
+            "new-session",
+            "-d",
+            "-x",
+            str(width),
+            "-y",
+            str(height),
+            "env PS1='ready> ' bash --norc --noprofile -i",
             env=environment,
-        )  # fmt: skip
+        )
         self.until(lambda: "ready>" in self.text())
 
     def tmux(self, *words: str, env: dict[str, str] | None = None) -> str:
-        done = subprocess.run(
-            ["tmux", "-L", self.name, *words], capture_output=True, text=True, check=True, env=env
-        )
+        done = subprocess.run(["tmux", "-L", self.name, *words], capture_output=True, text=True, check=True, env=env)
         return done.stdout
 
     def text(self) -> str:

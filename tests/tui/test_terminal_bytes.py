@@ -49,7 +49,8 @@ class Screen:
                 self.written += os.read(self.master, 1 << 16)
 
     def press(self, key: bytes, wanted: bytes) -> None:
-        """A key, and what the screen shows then. Esc and what comes right after it would be one key: all is painted first."""
+        """A key, and what the screen shows then. Esc and what comes right after it would be one key: all is painted
+        first."""
         since = len(self.written)
         os.write(self.master, key)
         self.until(wanted, since)

@@ -7,21 +7,20 @@ import errno
 import re
 from collections.abc import Callable
 from functools import lru_cache
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
 from backend.emulator.frames.page import PG, State
 from backend.emulator.frames.page_lock import Events
-from backend.emulator.tasks.cpuset import Cpuset
+from backend.emulator.machine import Machine
+from backend.emulator.tasks.cgroup import Cpuset
+from backend.emulator.tasks.cpuset import Cpusets
+from backend.emulator.tasks.credentials import Caller
 from backend.emulator.tasks.permissions import may_write
 from backend.emulator.tasks.task import Task
 from backend.errors import ParseError, os_error
 from backend.nodeset import CpuSet, NodeSet
-
-if TYPE_CHECKING:
-    from backend.emulator.abi.syscalls import Caller
-    from backend.emulator.machine import Machine
 
 MOUNT = "/sys/fs/cgroup"
 _MAX_NUMNODES, _NR_CPUS = 1024, 8192
@@ -54,8 +53,9 @@ def listdir(m: Machine, path: str) -> list[str]:
 
 
 def write(m: Machine, caller: Caller, path: str, data: bytes) -> Events:
-    """One write(2) to a control file; returns when the pages have moved. OSError ENOENT, EACCES (root only), EINVAL (not
-    a value of this file), ERANGE (a node or CPU number that the kernel has no room for), ESRCH, and what `Cpusets` raises."""
+    """One write(2) to a control file; returns when the pages have moved. OSError ENOENT, EACCES (root only), EINVAL
+    (not a value of this file), ERANGE (a node or CPU number that the kernel has no room for), ESRCH, and what `Cpusets`
+    raises."""
     if not owns(path):
         raise os_error(errno.EACCES, path)
     cs, name = _locate(m, path)
@@ -66,21 +66,22 @@ def write(m: Machine, caller: Caller, path: str, data: bytes) -> Events:
     yield from m.step("write", m.costs.syscall)
     text = data.decode("ascii", "replace").strip(" \t\n\0")
     if name == "cpuset.mems":
-        yield from m.cpusets.set_mems(cs, _ids(NodeSet, text, _MAX_NUMNODES))
+        yield from Cpusets.of(m).set_mems(cs, _ids(NodeSet, text, _MAX_NUMNODES))
     elif name == "cpuset.cpus":
-        yield from m.cpusets.set_cpus(cs, _ids(CpuSet, text, _nr_cpus(m)))
+        yield from Cpusets.of(m).set_cpus(cs, _ids(CpuSet, text, _nr_cpus(m)))
     elif name == "cpuset.memory_migrate":
         if not re.fullmatch(r"[+]?(0|[1-9]\d{0,18})", text):
             raise os_error(errno.EINVAL, path)
         cs.memory_migrate = int(text) != 0
     elif name in ("cgroup.procs", "tasks"):
-        yield from m.cpusets.attach(cs, _task(m, caller, text))
+        yield from Cpusets.of(m).attach(cs, _task(m, caller, text))
     else:
         raise os_error(errno.EINVAL, path)
 
 
 def proc_cgroup(m: Machine, task: Task) -> bytes:
-    """/proc/PID/cgroup: `hierarchy:controllers:path`; v1 with the unified hierarchy beside it, as systemd mounts them."""
+    """/proc/PID/cgroup: `hierarchy:controllers:path`; v1 with the unified hierarchy beside it, as systemd mounts
+    them."""
     path = _path(task)
     return (f"0::{path}\n" if m.cpusets.version == "v2" else f"1:cpuset:{path}\n0::/\n").encode(
         "utf-8", "surrogateescape"
@@ -141,11 +142,11 @@ def _current(m: Machine, cs: Cpuset) -> str:
 
 
 def _procs(m: Machine, cs: Cpuset) -> str:
-    return "".join(f"{task.pid}\n" for task in m.cpusets.tasks(cs))
+    return "".join(f"{task.pid}\n" for task in Cpusets.of(m).tasks(cs))
 
 
 def _threads(m: Machine, cs: Cpuset) -> str:
-    return "".join(f"{thread.tid}\n" for task in m.cpusets.tasks(cs) for thread in task.threads)
+    return "".join(f"{thread.tid}\n" for task in Cpusets.of(m).tasks(cs) for thread in task.threads)
 
 
 _V2_ROOT: dict[str, Read] = {
@@ -153,7 +154,7 @@ _V2_ROOT: dict[str, Read] = {
     "cgroup.procs": _procs,
     "cgroup.subtree_control": lambda m, cs: "cpuset memory\n" if cs.children else "\n",
     "cpuset.cpus.effective": lambda m, cs: f"{cs.effective_cpus}\n",
-    "cpuset.mems.effective": lambda m, cs: f"{m.cpusets.online_mems(cs)}\n",
+    "cpuset.mems.effective": lambda m, cs: f"{Cpusets.of(m).online_mems(cs)}\n",
     "memory.numa_stat": _numa_stat,
 }
 _V2: dict[str, Read] = {
@@ -168,7 +169,7 @@ _V1: dict[str, Read] = {
     "cpuset.cpus": lambda m, cs: f"{cs.cpus}\n",
     "cpuset.mems": lambda m, cs: f"{cs.mems}\n",
     "cpuset.effective_cpus": lambda m, cs: f"{cs.effective_cpus}\n",
-    "cpuset.effective_mems": lambda m, cs: f"{m.cpusets.online_mems(cs)}\n",
+    "cpuset.effective_mems": lambda m, cs: f"{Cpusets.of(m).online_mems(cs)}\n",
     "cpuset.memory_migrate": lambda m, cs: f"{int(cs.memory_migrate)}\n",
 }
 FILES = frozenset(_V2) | frozenset(_V1)
@@ -192,11 +193,11 @@ def _locate(m: Machine, path: str) -> tuple[Cpuset, str]:
     inside = path.removeprefix(root).rstrip("/")
     if not path.startswith(root) or (inside and not inside.startswith("/")):
         raise os_error(errno.ENOENT, path)
-    cs = m.cpusets.find(inside)
+    cs = Cpusets.of(m).find(inside)
     if cs is not None:
         return cs, ""
     above, _, name = inside.rpartition("/")
-    cs = m.cpusets.find(above)
+    cs = Cpusets.of(m).find(above)
     if cs is None or name not in _files(m, cs):
         raise os_error(errno.ENOENT, path)
     return cs, name

@@ -7,28 +7,25 @@ import threading
 import time
 from array import array
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from backend.emulator.abi import cgroupfs, policy_calls, procfs, syscalls, sysfs_hugepages, sysfs_memory
-from backend.emulator.abi.syscalls import Caller
 from backend.emulator.frames.page_lock import Events
 from backend.emulator.machine import Machine
 from backend.emulator.migration import numa_balancing
 from backend.emulator.mm.placing import OutOfMemory, SegmentationFault
+from backend.emulator.tasks.credentials import Caller
 from backend.emulator.tasks.permissions import may_write
 from backend.emulator.tasks.task import Task
 from backend.errors import os_error
-from backend.files.text import decode
 from backend.kernel import Capabilities, Capability, Source
 from backend.nodeset import NodeSet
-
-if TYPE_CHECKING:
-    from backend.emulator.scenario.description import Description
 
 T = TypeVar("T")
 _SLICE = 0.05
 _AT_ONCE = 1.0
-"""Simulated seconds made up for at once; when the real clock is further ahead (a suspended laptop), the rest is let go."""
+"""Simulated seconds made up for at once; when the real clock is further ahead (a suspended laptop), the rest is let
+go."""
 
 _ROOT_ONLY = "control files can be written by root only"
 
@@ -126,15 +123,13 @@ class EmulatedKernel:
             return reading()
 
     def look(self, reading: Callable[[Machine], T]) -> T:
-        """What `reading` finds out about the machine while nothing else happens to it. With time standing still it may also let
-        something happen, step by step."""
+        """What `reading` finds out about the machine while nothing else happens to it. With time standing still it may
+        also let something happen, step by step."""
         return self._locked(lambda: reading(self.machine))
 
     def capabilities(self) -> Capabilities:
         profile = self.machine.profile
-        no_call = Capability(
-            False, f"the profile {profile.name} has no move_pages (Linux has it since 2.6.18)"
-        )
+        no_call = Capability(False, f"the profile {profile.name} has no move_pages (Linux has it since 2.6.18)")
         root_only = Capability(False, _ROOT_ONLY)
         unprivileged = Capability(False, "pages that other processes map too need CAP_SYS_NICE")
         has = profile.has_move_pages
@@ -206,18 +201,14 @@ class EmulatedKernel:
     def migrate_pages(self, pid: int, maxnode: int, old: bytes, new: bytes) -> int:
         return self._call(lambda m, caller: syscalls.migrate_pages(m, caller, pid, maxnode, old, new))
 
-    def move_pages(
-        self, pid: int, pages: array[int], nodes: array[int] | None, status: array[int], flags: int
-    ) -> int:
+    def move_pages(self, pid: int, pages: array[int], nodes: array[int] | None, status: array[int], flags: int) -> int:
         return self._call(lambda m, caller: syscalls.move_pages(m, caller, pid, pages, nodes, status, flags))
 
     def pagemap_scan(self, pid: int, start: int, end: int, count: int) -> tuple[int, bytes]:
         raise os_error(errno.ENOTTY)
 
     def mbind(self, address: int, length: int, mode: int, mask: bytes, maxnode: int, flags: int) -> int:
-        return self._call(
-            lambda m, caller: policy_calls.mbind(m, caller, address, length, mode, maxnode, mask, flags)
-        )
+        return self._call(lambda m, caller: policy_calls.mbind(m, caller, address, length, mode, maxnode, mask, flags))
 
     def set_mempolicy(self, mode: int, mask: bytes, maxnode: int) -> int:
         return self._call(lambda m, caller: policy_calls.set_mempolicy(m, caller, mode, maxnode, mask))
@@ -227,28 +218,3 @@ class EmulatedKernel:
             lambda m, caller: policy_calls.get_mempolicy(m, caller, maxnode, address, flags)
         )
         return result[0], result[1].mask(maxnode - 1 if maxnode else 0)
-
-
-def open_scenario(name: str = "default", caller: Caller | None = None) -> EmulatedKernel:
-    """The machine of a shipped scenario, or of a YAML file, set up and at time zero, its steps scheduled.
-
-    Raises NotFound, ParseError.
-    """
-    from backend.emulator.scenarios import load
-
-    return _opened(load(name), caller, name)
-
-
-def open_text(text: str, name: str, caller: Caller | None = None) -> EmulatedKernel:
-    """The machine of a scenario that is no file yet; `name`: the file it would be. Raises ParseError."""
-    from backend.emulator.scenario.description import parse_description
-
-    return _opened(parse_description(text, name, name), caller, name)
-
-
-def _opened(description: Description, caller: Caller | None, name: str) -> EmulatedKernel:
-    from backend.emulator.scenario.run import build
-
-    kernel = EmulatedKernel(build(description, with_steps=True).machine, caller, name)
-    kernel.name = decode(description.name.encode("utf-8", "surrogateescape"))
-    return kernel

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from backend.emulator.frames.page import PG, State
-
-if TYPE_CHECKING:
-    from backend.emulator.machine import Machine
+from backend.emulator.machine import Machine
 
 PATH = "/proc/kpageflags"
 ZERO_PFN = 1

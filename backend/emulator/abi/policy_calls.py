@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from backend.emulator.abi.syscalls import Caller, get_nodes
+from backend.emulator.abi.syscalls import get_nodes
 from backend.emulator.frames.page import Pfns
 from backend.emulator.frames.page_lock import Events
+from backend.emulator.machine import Machine
 from backend.emulator.migration.blocks import migrate_blocks, take_apart
 from backend.emulator.migration.direct import Lists, migrate_pages, put_all_back
 from backend.emulator.migration.isolate import isolate, putback
@@ -20,13 +20,11 @@ from backend.emulator.mm.mempolicy import DEFAULT, Mempolicy
 from backend.emulator.mm.mm import PTE_PRESENT, PTE_SHIFT, PTE_ZERO, Indices, Mm, Vma
 from backend.emulator.mm.placing import alloc_for
 from backend.emulator.mm.vma_split import isolate_range, merge_neighbours
+from backend.emulator.tasks.credentials import Caller
 from backend.emulator.tasks.task import Task
 from backend.errors import os_error
 from backend.kernel import Mode, MoveFlag, PolicyFlag
 from backend.nodeset import NodeSet
-
-if TYPE_CHECKING:
-    from backend.emulator.machine import Machine
 
 _VALID = int(MoveFlag.STRICT | MoveFlag.MOVE | MoveFlag.MOVE_ALL)
 

@@ -1,17 +1,12 @@
 """/proc/numatui: what no kernel can tell and an emulated machine can. A recording of one has it too.
 
-`throughput`: pid and accesses a second of each task, a line each. `zones`: node, first frame and number of frames. `frames/N`: one
-byte for each frame of node N, its `Kind`.
-"""
+`throughput`: pid and accesses a second of each task, a line each. `zones`: node, first frame and number of frames.
+`frames/N`: one byte for each frame of node N, its `Kind`."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from backend.emulator.machine import Machine
 from backend.emulator.study.frame_map import Frames
-
-if TYPE_CHECKING:
-    from backend.emulator.machine import Machine
 
 ROOT = "/proc/numatui"
 ZONES = f"{ROOT}/zones"

@@ -6,22 +6,19 @@ import errno
 import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from backend.emulator.abi import cgroupfs, kpageflags, proc_numatui, sysfs_cpu, sysfs_hugepages, sysfs_memory
 from backend.emulator.frames.zone import Zone
+from backend.emulator.machine import Machine
 from backend.emulator.mm.mm import PTE_PRESENT, PTE_SHIFT, PTE_SWAP, PTE_ZERO, VM
 from backend.emulator.storage.filesystem import AddressSpace
-from backend.emulator.tasks.permissions import Cap, may_access
+from backend.emulator.tasks.credentials import Caller, Cap
+from backend.emulator.tasks.permissions import may_access
 from backend.emulator.tasks.task import Task, Thread
 from backend.errors import os_error
 from backend.nodeset import CpuSet, NodeSet
-
-if TYPE_CHECKING:
-    from backend.emulator.abi.syscalls import Caller
-    from backend.emulator.machine import Machine
 
 _NODE = re.compile(r"/sys/devices/system/node/node(\d+)(?:/(\w+))?\Z")
 _PROCESS = re.compile(r"/proc/(\d+)(?:/(\w+))?\Z")
@@ -86,11 +83,7 @@ def listdir(m: Machine, path: str) -> list[str]:
     elif match := re.match(r"/proc/(\d+)(/task)?\Z", path):
         task = m.tasks.get(int(match[1]))
         if task is not None:
-            return (
-                [str(thread.tid) for thread in task.threads]
-                if match[2]
-                else [*_PROCESS_FILES, *_OWNER_ONLY, "task"]
-            )
+            return [str(thread.tid) for thread in task.threads] if match[2] else [*_PROCESS_FILES, *_OWNER_ONLY, "task"]
     elif match := re.match(r"/proc/(\d+)/task/(\d+)\Z", path):
         task = m.tasks.get(int(match[1]))
         if task is not None and any(thread.tid == int(match[2]) for thread in task.threads):
@@ -103,9 +96,7 @@ def listdir(m: Machine, path: str) -> list[str]:
 def _children(path: str) -> list[str]:
     prefix = path.rstrip("/") + "/"
     return list(
-        dict.fromkeys(
-            name[len(prefix) :].partition("/")[0] for name in _MACHINE_FILES if name.startswith(prefix)
-        )
+        dict.fromkeys(name[len(prefix) :].partition("/")[0] for name in _MACHINE_FILES if name.startswith(prefix))
     )
 
 
@@ -113,9 +104,7 @@ def _slice(data: bytes, offset: int, size: int) -> bytes:
     return data[offset:] if size < 0 else data[offset : offset + size]
 
 
-def _read_process(
-    m: Machine, caller: Caller, task: Task, name: str, path: str, offset: int, size: int
-) -> bytes:
+def _read_process(m: Machine, caller: Caller, task: Task, name: str, path: str, offset: int, size: int) -> bytes:
     if name in _OWNER_ONLY:
         if not may_access(m, task, caller):
             raise os_error(errno.EACCES, path)
@@ -137,9 +126,34 @@ def _stat(m: Machine, task: Task, thread: Thread, threads: Sequence[Thread]) -> 
     state = "R" if thread.rate else "S"
     flags = _PF_KTHREAD if mm is None else 0
     fields = [
-        state, task.ppid, task.pid, task.pid, 0, -1, flags, task.min_flt, 0, 0, 0, ticks, 0, 0, 0, 20, 0,
-        len(task.threads), 0, task.start_time, size * m.page_size, rss, 18446744073709551615, *[0] * 12, 17, thread.cpu, *[0] * 13,
-    ]  # fmt: skip
+        state,
+        task.ppid,
+        task.pid,
+        task.pid,
+        0,
+        -1,
+        flags,
+        task.min_flt,
+        0,
+        0,
+        0,
+        ticks,
+        0,
+        0,
+        0,
+        20,
+        0,
+        len(task.threads),
+        0,
+        task.start_time,
+        size * m.page_size,
+        rss,
+        18446744073709551615,
+        *[0] * 12,
+        17,
+        thread.cpu,
+        *[0] * 13,
+    ]
     return b"%d (%s) " % (thread.tid, thread.name) + " ".join(map(str, fields)).encode() + b"\n"
 
 
@@ -229,8 +243,8 @@ def _maps(task: Task) -> bytes:
 
 
 def _pagemap(m: Machine, task: Task, offset: int, size: int, privileged: bool) -> bytes:
-    """64 bits a virtual page: bit 63 present, 62 swapped, 61 a file's, 56 mapped by one PTE only; low bits the frame (0 for
-    the unprivileged)."""
+    """64 bits a virtual page: bit 63 present, 62 swapped, 61 a file's, 56 mapped by one PTE only; low bits the frame (0
+    for the unprivileged)."""
     first, count = offset // 8, (size if size >= 0 else 0) // 8
     out = np.zeros(count, np.uint64)
     for vma in task.mm.vmas if task.mm else ():
@@ -241,15 +255,11 @@ def _pagemap(m: Machine, task: Task, offset: int, size: int, privileged: bool) -
         pte = vma.pte[low - start : high - start]
         present, swapped = (pte & PTE_PRESENT) != 0, (pte & PTE_SWAP) != 0
         entries = np.zeros(len(pte), np.uint64)
-        entries[(pte & PTE_ZERO) != 0] = np.uint64(
-            _PAGEMAP_PRESENT | (kpageflags.ZERO_PFN if privileged else 0)
-        )
+        entries[(pte & PTE_ZERO) != 0] = np.uint64(_PAGEMAP_PRESENT | (kpageflags.ZERO_PFN if privileged else 0))
         pfns = pte[present] >> PTE_SHIFT
         entries[present] = np.uint64(_PAGEMAP_PRESENT)
         entries[present] |= np.where(m.frames.mapping[pfns] < 0, np.uint64(_PAGEMAP_FILE), np.uint64(0))
-        entries[present] |= np.where(
-            m.frames.mapcount[pfns] == 1, np.uint64(_PAGEMAP_EXCLUSIVE), np.uint64(0)
-        )
+        entries[present] |= np.where(m.frames.mapcount[pfns] == 1, np.uint64(_PAGEMAP_EXCLUSIVE), np.uint64(0))
         entries[swapped] = np.uint64(_PAGEMAP_SWAP)
         if privileged:
             entries[present] |= pfns.astype(np.uint64)
@@ -325,7 +335,8 @@ def _meminfo(m: Machine) -> bytes:
 
 def _zoneinfo(m: Machine) -> bytes:
     return "".join(
-        f"Node {zone.nid}, zone   Normal\n  pages free     {zone.free}\n        boost    0\n        min      {zone.wmark_min}\n"
+        f"Node {zone.nid}, zone   Normal\n  pages free     {zone.free}\n        boost    0\n        min      "
+        f"{zone.wmark_min}\n"
         f"        low      {zone.wmark_low}\n        high     {zone.wmark_high}\n        spanned  {zone.pages}\n"
         f"        present  {zone.pages}\n        managed  {zone.pages}\n  start_pfn:           {zone.start}\n"
         for zone in m.frames.zones.values()
@@ -398,9 +409,7 @@ _MACHINE_FILES: dict[str, Callable[[Machine], bytes]] = {
     "/etc/passwd": _passwd,
     "/sys/devices/system/node/online": lambda m: _list(m.node_ids),
     "/sys/devices/system/node/possible": lambda m: _list(m.node_ids),
-    "/sys/devices/system/node/has_cpu": lambda m: _list(
-        NodeSet(node.id for node in m.nodes.values() if node.cpus)
-    ),
+    "/sys/devices/system/node/has_cpu": lambda m: _list(NodeSet(node.id for node in m.nodes.values() if node.cpus)),
     "/sys/devices/system/node/has_memory": lambda m: _list(m.memory_nodes),
     "/sys/devices/system/node/has_normal_memory": lambda m: _list(m.memory_nodes),
     "/sys/devices/system/cpu/online": _cpus,

@@ -4,58 +4,32 @@ from __future__ import annotations
 
 import errno
 from array import array
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.emulator.frames.compound import head_of
+from backend.emulator.frames.frames import head_of
 from backend.emulator.frames.page import PG
 from backend.emulator.frames.page_lock import Events
+from backend.emulator.machine import Machine
 from backend.emulator.migration.isolate import isolate, takeable
 from backend.emulator.migration.nodes import do_migrate_pages, migrate_isolated
 from backend.emulator.mm.mm import PTE_MIGRATION, PTE_PRESENT, PTE_PROTNONE, PTE_SHIFT, PTE_SWAP, Mm
-from backend.emulator.tasks.permissions import ALL_CAPS, Cap, may_access, may_name, mems_of_caller
+from backend.emulator.mm.mmap import mmput
+from backend.emulator.tasks.credentials import Caller
+from backend.emulator.tasks.permissions import may_access, may_name, mems_of_caller
 from backend.emulator.tasks.task import Task
 from backend.errors import os_error
 from backend.kernel import MoveFlag
 from backend.nodeset import NodeSet
 
-if TYPE_CHECKING:
-    from backend.emulator.machine import Machine
-
 MAX_NUMNODES = 1024
 _MASK_BITS = 4096 * 8
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who calls: effective uid, with which capabilities, and as which task. `privileged`: all of them or none, where
-    `caps` does not say which."""
-
-    uid: int = 0
-    privileged: bool = True
-    pid: int = 1
-    caps: frozenset[Cap] | None = None
-
-    @property
-    def capabilities(self) -> frozenset[Cap]:
-        if self.caps is None:
-            return ALL_CAPS if self.privileged else frozenset()
-        return self.caps
-
-    def can(self, cap: Cap) -> bool:
-        return cap in self.capabilities
-
-
-def caller_of(task: Task) -> Caller:
-    """A task that calls for itself."""
-    return Caller(task.uid, task.caps == ALL_CAPS, task.pid, task.caps)
-
-
 def get_nodes(maxnode: int, mask: bytes) -> NodeSet:
-    """A node mask from user space (get_nodes()): `maxnode` counts one more than the bits. OSError EINVAL for too large."""
+    """A node mask from user space (get_nodes()): `maxnode` counts one more than the bits. OSError EINVAL for too
+    large."""
     bits = maxnode - 1
     if bits < 0 or bits > _MASK_BITS:
         raise os_error(errno.EINVAL)
@@ -103,7 +77,7 @@ def migrate_pages(m: Machine, caller: Caller, pid: int, maxnode: int, old: bytes
             here=_node_of(m, caller),
         )
     finally:
-        m.mmput(mm)
+        mmput(m, mm)
     if result < 0:
         raise os_error(-result)
     return result
@@ -157,7 +131,7 @@ def move_pages(
             )
         )
     finally:
-        m.mmput(mm)
+        mmput(m, mm)
 
 
 def _lookup(m: Machine, mm: Mm, addresses: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
@@ -193,8 +167,9 @@ def _do_pages_move(
     m: Machine, mm: Mm, addresses: NDArray[np.uint64], nodes: array[int], status: array[int], move_all: bool,
     mems: NodeSet, allowed: NodeSet,
 ) -> Events:  # fmt: skip
-    """do_pages_move() within the task's `mems`, frames from the `allowed` of the caller: runs of pages for one node are queued and moved together; a page that cannot be queued gets its
-    status and flushes the queue. A positive failure ends the call: it counts what was not moved and not tried."""
+    """do_pages_move() within the task's `mems`, frames from the `allowed` of the caller: runs of pages for one node are
+    queued and moved together; a page that cannot be queued gets its status and flushes the queue. A positive failure
+    ends the call: it counts what was not moved and not tried."""
     yield from m.pagevecs.lru_add_drain_all()
     targets = np.array(nodes, np.int64)
     inside = np.isin(targets, np.array(list(mems), np.int64))
@@ -204,9 +179,7 @@ def _do_pages_move(
         target = int(targets[start])
         same = targets[start:valid] == target
         end = start + (len(same) if same.all() else int(np.argmin(same)))
-        left = yield from _move_run(
-            m, mm, addresses, status, start, end, target, move_all, frozenset(allowed)
-        )
+        left = yield from _move_run(m, mm, addresses, status, start, end, target, move_all, frozenset(allowed))
         if left < 0:
             raise os_error(-left)
         if left:
@@ -252,7 +225,8 @@ def _queueable(
     m: Machine, mm: Mm, addresses: NDArray[np.uint64], target: int, move_all: bool
 ) -> tuple[NDArray[np.bool_], NDArray[np.int64], NDArray[np.int32]]:
     """add_page_for_migration() for a batch: (whether it is to be moved; else its status: the node where it is already,
-    -EACCES mapped by others too, -EBUSY not on the LRU or named twice (a huge page by any of its pages), what `_where` says; its frame)."""
+    -EACCES mapped by others too, -EBUSY not on the LRU or named twice (a huge page by any of its pages), what `_where`
+    says; its frame)."""
     frames = m.frames
     code = _where(m, mm, addresses)
     _, pfns = _lookup(m, mm, addresses)

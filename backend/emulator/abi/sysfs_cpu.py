@@ -5,12 +5,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
+from backend.emulator.machine import Machine
 from backend.nodeset import CpuSet
-
-if TYPE_CHECKING:
-    from backend.emulator.machine import Machine
 
 CPU_DIR = "/sys/devices/system/cpu"
 _CPU = re.compile(re.escape(CPU_DIR) + r"/cpu(\d+)(?:/topology(?:/(\w+))?)?\Z")

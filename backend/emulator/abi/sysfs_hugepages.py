@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import errno
 import re
-from typing import TYPE_CHECKING
 
 from backend.emulator.frames.page_lock import Events
+from backend.emulator.machine import Machine
 from backend.emulator.mm.huge_pages import fill_pool
+from backend.emulator.tasks.credentials import Caller
 from backend.errors import os_error
-
-if TYPE_CHECKING:
-    from backend.emulator.abi.syscalls import Caller
-    from backend.emulator.machine import Machine
 
 _DIRECTORY = re.compile(r"/sys/devices/system/node/node(\d+)/hugepages(?:/hugepages-(\d+)kB(?:/(\w+))?)?\Z")
 _FILES = ("nr_hugepages", "free_hugepages", "surplus_hugepages")

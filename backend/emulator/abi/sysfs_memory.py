@@ -1,24 +1,20 @@
-"""Memory blocks in sysfs: which belong to which node, and taking one out of use (Documentation/ABI/testing/sysfs-devices-memory)."""
+"""Memory blocks in sysfs: which belong to which node, and taking one out of use
+(Documentation/ABI/testing/sysfs-devices-memory)."""
 
 from __future__ import annotations
 
 import errno
 import re
-from typing import TYPE_CHECKING
 
 from backend.emulator.frames.memory_block import blocks_of
 from backend.emulator.frames.page_lock import Events
+from backend.emulator.machine import Machine
 from backend.emulator.migration import hotplug
+from backend.emulator.tasks.credentials import Caller
 from backend.errors import os_error
 
-if TYPE_CHECKING:
-    from backend.emulator.abi.syscalls import Caller
-    from backend.emulator.machine import Machine
-
 ROOT = "/sys/devices/system/memory"
-_BLOCK = re.compile(
-    r"/sys/devices/system/(?:memory|node/node(?P<node>\d+))/memory(?P<block>\d+)(?:/(?P<file>\w+))?\Z"
-)
+_BLOCK = re.compile(r"/sys/devices/system/(?:memory|node/node(?P<node>\d+))/memory(?P<block>\d+)(?:/(?P<file>\w+))?\Z")
 _FILES = ("state", "online", "phys_index", "removable", "valid_zones")
 _STATES = {b"offline": False, b"0": False, b"online": True, b"online_movable": True, b"1": True}
 

@@ -1,4 +1,5 @@
-"""Batches without needless copies: a slice where numbers follow each other, the batch itself where a mask takes all of it."""
+"""Batches without needless copies: a slice where numbers follow each other, the batch itself where a mask takes all of
+it."""
 
 from __future__ import annotations
 
@@ -18,8 +19,8 @@ _LONG, _SCATTERED = 1024, 8192
 
 
 def span(batch: NDArray[np.int32] | NDArray[np.int64]) -> At:
-    """The slice of a batch whose numbers follow each other, so that numpy gives views; else the batch, as numpy's own index
-    type, which it need not convert each time.
+    """The slice of a batch whose numbers follow each other, so that numpy gives views; else the batch, as numpy's own
+    index type, which it need not convert each time.
 
     The answers for the last few batches are kept: a batch goes through many functions and is never written to."""
     known = _recent.get(id(batch))
@@ -47,8 +48,8 @@ def _span(batch: NDArray[np.int32] | NDArray[np.int64]) -> At:
 
 
 def parts(stride: int, old: NDArray[np.int32], new: NDArray[np.int32]) -> list[Pairs]:
-    """Pairs, cut into batches of at most `stride`: where a run of numbers that follow each other ends on one side, as long
-    as the runs are long; else into smaller batches, which stay in the processor's cache."""
+    """Pairs, cut into batches of at most `stride`: where a run of numbers that follow each other ends on one side, as
+    long as the runs are long; else into smaller batches, which stay in the processor's cache."""
     count = len(old)
     ends: list[int] = []
     if min(stride, count) >= _LONG:

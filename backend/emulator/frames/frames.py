@@ -1,4 +1,5 @@
-"""mem_map: every page frame of the machine, and the allocator with its zonelists and watermarks."""
+"""mem_map: every page frame of the machine, and the allocator with its zonelists and watermarks (mm/page_alloc.c); huge
+pages, which are aligned blocks of frames, and the hugetlb pool (mm/huge_memory.c, mm/hugetlb.c)."""
 
 from __future__ import annotations
 
@@ -8,7 +9,6 @@ from math import isqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.emulator.frames import compound
 from backend.emulator.frames.batches import pick, span
 from backend.emulator.frames.page import PG, Pfns, State
 from backend.emulator.frames.zone import Zone
@@ -37,9 +37,8 @@ class MemMap:
     """All frames, one array per attribute (43 bytes a frame with its place on the free stack).
 
     `mapping`: 0 none, > 0 the id of the anon_vma, < 0 the id of a file's address space. `index`: page offset in the
-    mapping. `private`: the swap entry of a swap-cache page. `contents`: one 64-bit value stands for the page. `cgroup`: id of
-    the cpuset it is charged to.
-    """
+    mapping. `private`: the swap entry of a swap-cache page. `contents`: one 64-bit value stands for the page. `cgroup`:
+    id of the cpuset it is charged to."""
 
     def __init__(
         self,
@@ -55,9 +54,7 @@ class MemMap:
         self.block_pages = _block_pages(nodes, page_size)
         self.offline_blocks: set[int] = set()
         starts = _starts(nodes, self.block_pages)
-        total = max(
-            (start + pages for start, (_, pages) in zip(starts, nodes, strict=True)), default=FIRST_PFN
-        )
+        total = max((start + pages for start, (_, pages) in zip(starts, nodes, strict=True)), default=FIRST_PFN)
         self.nid = np.full(total, -1, np.int16)
         self.state = np.zeros(total, np.uint8)
         self.flags = np.zeros(total, np.uint32)
@@ -80,7 +77,8 @@ class MemMap:
         self._set_zonelists(distances)
 
     def _set_watermarks(self, page_size: int) -> None:
-        """min_free_kbytes = sqrt(16 × memory in kB), shared by size (init_per_zone_wmark_min(), setup_per_zone_wmarks())."""
+        """min_free_kbytes = sqrt(16 × memory in kB), shared by size (init_per_zone_wmark_min(),
+        setup_per_zone_wmarks())."""
         total = sum(zone.pages for zone in self.zones.values())
         kilobytes = total * page_size // 1024
         min_pages = max(128, min(isqrt(kilobytes * 16), 262_144)) * 1024 // page_size
@@ -107,7 +105,8 @@ class MemMap:
         strict: bool = False,
         here: int = -1,
     ) -> Pfns:
-        """Up to `count` frames for `nid`, refcount 1, falling back along its zonelist (not when `strict`: GFP_THISNODE).
+        """Up to `count` frames for `nid`, refcount 1, falling back along its zonelist (not when `strict`:
+        GFP_THISNODE).
 
         First down to the low watermark of each zone, then down to the min watermark. Fewer than `count` come back
         where there are no more. `here`: the node of the allocating CPU, for numastat.
@@ -156,7 +155,7 @@ class MemMap:
         if not len(pfns):
             return
         if self.compounds:
-            pfns = compound.free_compound(self, pfns)
+            pfns = free_compound(self, pfns)
         self.drop_lru(pfns)
         at = span(pfns)
         self.state[at] = State.FREE
@@ -200,8 +199,8 @@ class MemMap:
             self.last_cpupid = np.zeros(len(self.nid), np.int32)
 
     def put(self, pfns: Pfns) -> None:
-        """Drop one reference each; those that had the last one are freed. A frame may be named twice where pages are merged
-        (`repeats`)."""
+        """Drop one reference each; those that had the last one are freed. A frame may be named twice where pages are
+        merged (`repeats`)."""
         if not len(pfns):
             return
         if self.repeats:
@@ -262,11 +261,117 @@ class MemMap:
         zone = self.zones[int(self.nid[pfns[0]])]
         at = span(pfns)
         low, high = (
-            (at.start, at.stop - 1)
-            if isinstance(at, slice)
-            else (np.minimum.reduce(pfns), np.maximum.reduce(pfns))
+            (at.start, at.stop - 1) if isinstance(at, slice) else (np.minimum.reduce(pfns), np.maximum.reduce(pfns))
         )
         if low >= zone.start and high < zone.start + zone.pages:
             return [(zone.nid, slice(None))]
         nids = self.nid[pfns]
         return [(nid, nids == nid) for nid in np.nonzero(np.bincount(nids))[0].tolist()]
+
+
+def zone_starts(frames: MemMap, pfns: Pfns) -> Pfns:
+    """The first frame of each one's zone."""
+    starts = np.zeros(max(frames.zones) + 1, np.int32)
+    for nid, zone in frames.zones.items():
+        starts[nid] = zone.start
+    return starts[frames.nid[pfns]]
+
+
+def head_of(frames: MemMap, pfns: Pfns) -> Pfns:
+    """The first frame of the huge page that each would belong to: huge pages are aligned within their zone."""
+    starts = zone_starts(frames, pfns)
+    return starts + (pfns - starts) // frames.huge * frames.huge
+
+
+def frames_of(frames: MemMap, heads: Pfns) -> Pfns:
+    """All frames of huge pages, in order."""
+    return (heads[:, None] + np.arange(frames.huge, dtype=np.int32)).reshape(-1)
+
+
+def make_compound(frames: MemMap, pfns: Pfns, flags: int = 0) -> None:
+    """Whole, aligned blocks are huge pages from now on."""
+    frames.flags[pfns] |= PG.COMPOUND | flags
+    frames.compounds += len(pfns) // frames.huge
+
+
+def split_huge(frames: MemMap, pfns: Pfns) -> None:
+    """Huge pages that any of these belong to become ordinary pages (split_huge_page())."""
+    inside = pfns[(frames.flags[pfns] & (PG.COMPOUND | PG.HUGETLB)) == PG.COMPOUND]
+    if len(inside):
+        heads = np.unique(head_of(frames, inside))
+        frames.flags[frames_of(frames, heads)] &= ~np.uint32(PG.COMPOUND)
+        frames.compounds -= len(heads)
+
+
+def free_compound(frames: MemMap, pfns: Pfns) -> Pfns:
+    """Of frames that become free those for the allocator: pages of the hugetlb pool go back to it, transparent huge
+    pages of which a part is left are ordinary pages from now on. (Linux waits with both until memory is short, and
+    moves what is left as one: deferred_split_huge_page().)"""
+    split_huge(frames, pfns)
+    pooled = (frames.flags[pfns] & PG.HUGETLB) != 0
+    mine = pfns[pooled]
+    if len(mine):
+        frames.state[mine] = State.POOL
+        frames.flags[mine] = PG.COMPOUND | PG.HUGETLB
+        for attribute in (
+            frames.refcount,
+            frames.mapcount,
+            frames.mapping,
+            frames.index,
+            frames.contents,
+            frames.cgroup,
+        ):
+            attribute[mine] = 0
+        for head in np.unique(head_of(frames, mine)).tolist():
+            zone = frames.zones[int(frames.nid[head])]
+            zone.hugetlb_free.append(head)
+            inside = range(head, head + frames.huge)
+            gone = not frames.offline_blocks.isdisjoint({pfn // frames.block_pages for pfn in inside})
+            if gone or not frames.bad.isdisjoint(inside):
+                shrink_pool(frames, zone, 1)
+    return pfns[~pooled]
+
+
+def take_blocks(frames: MemMap, zone: Zone, count: int) -> Pfns:
+    """Up to `count` free, aligned blocks of a zone off its free stack, as far as the min watermark allows; refcount
+    1."""
+    blocks = zone.pages // frames.huge
+    count = min(count, (zone.free - zone.wmark_min) // frames.huge)
+    if count <= 0 or not blocks:
+        return np.empty(0, np.int32)
+    free = frames.state[zone.start : zone.start + blocks * frames.huge].reshape(blocks, frames.huge) == State.FREE
+    heads = (np.nonzero(free.all(axis=1))[0][:count] * frames.huge + zone.start).astype(np.int32)
+    pfns = frames_of(frames, heads)
+    taken = np.zeros(zone.pages, np.bool_)
+    taken[pfns - zone.start] = True
+    rest = zone.stack[: zone.free]
+    rest = rest[~taken[rest - zone.start]]
+    zone.stack[: len(rest)] = rest
+    zone.free = len(rest)
+    frames.state[pfns] = State.IN_USE
+    frames.refcount[pfns] = 1
+    return pfns
+
+
+def shrink_pool(frames: MemMap, zone: Zone, count: int) -> None:
+    """Free pages of the hugetlb pool become ordinary free memory."""
+    for _ in range(count):
+        mine = frames_of(frames, np.array([zone.hugetlb_free.pop()], np.int32))
+        zone.nr_hugepages -= 1
+        dissolve(frames, mine)
+        frames.free(mine)
+
+
+def discard_from_pool(frames: MemMap, pfn: int) -> None:
+    """The free page of the pool that this frame belongs to becomes ordinary free memory."""
+    zone = frames.zones[int(frames.nid[pfn])]
+    head = int(head_of(frames, np.array([pfn], np.int32))[0])
+    zone.hugetlb_free.remove(head)
+    zone.hugetlb_free.append(head)
+    shrink_pool(frames, zone, 1)
+
+
+def dissolve(frames: MemMap, pfns: Pfns) -> None:
+    """One page that was of the hugetlb pool is ordinary frames from now on."""
+    frames.flags[pfns] &= ~np.uint32(PG.COMPOUND | PG.HUGETLB)
+    frames.compounds -= 1

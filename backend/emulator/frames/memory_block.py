@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
-from backend.emulator.frames.compound import discard_from_pool
+from backend.emulator.frames.frames import MemMap, discard_from_pool
 from backend.emulator.frames.page import Pfns, State
-
-if TYPE_CHECKING:
-    from backend.emulator.frames.frames import MemMap
 
 
 def blocks_of(frames: MemMap, nid: int) -> range:

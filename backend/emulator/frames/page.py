@@ -10,11 +10,10 @@ Pfns = NDArray[np.int32]
 
 
 class PG:
-    """Page flags (include/linux/page-flags.h): plain ints, since they meet numpy arrays of 32 bits. SWAPBACKED: anonymous
-    and shared memory, whose way out is swap (its own LRU lists). PRIVATE: has buffers; BUFFER_LOCK: I/O on them is in flight.
-    COMPOUND: part of a huge page, which all its frames say; HUGETLB: of one of the pool. KSM: stands
-    for many equal pages.
-    """
+    """Page flags (include/linux/page-flags.h): plain ints, since they meet numpy arrays of 32 bits. SWAPBACKED:
+    anonymous and shared memory, whose way out is swap (its own LRU lists). PRIVATE: has buffers; BUFFER_LOCK: I/O on
+    them is in flight. COMPOUND: part of a huge page, which all its frames say; HUGETLB: of one of the pool. KSM: stands
+    for many equal pages."""
 
     LOCKED = 1 << 0
     ERROR = 1 << 1

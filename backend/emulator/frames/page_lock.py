@@ -10,8 +10,7 @@ import numpy as np
 import simpy
 
 from backend.emulator.frames.batches import pick, span
-from backend.emulator.frames.compound import frames_of, head_of
-from backend.emulator.frames.frames import MemMap
+from backend.emulator.frames.frames import MemMap, frames_of, head_of
 from backend.emulator.frames.page import PG, Pfns
 
 Events = Generator[simpy.Event, Any, Any]
@@ -85,16 +84,15 @@ class PageLocks:
 
     def sleepers(self, pfn: int) -> list[tuple[int, simpy.Process | None]]:
         """Who waits for a page: (the flag that has to go, the process)."""
-        return [
-            (flag, process) for flag, waiting in self._sleepers.items() for _, process in waiting.get(pfn, ())
-        ]
+        return [(flag, process) for flag, waiting in self._sleepers.items() for _, process in waiting.get(pfn, ())]
 
     @property
     def waiting(self) -> int:
         return sum(len(events) for waiting in self._sleepers.values() for events in waiting.values())
 
     def get_page(self, pfn: int) -> None:
-        """A temporary reference (find_get_page, get_user_pages, I/O). One to a page of the hugetlb pool holds all of it."""
+        """A temporary reference (find_get_page, get_user_pages, I/O). One to a page of the hugetlb pool holds all of
+        it."""
         held = [pfn]
         if self._frames.flags[pfn] & PG.HUGETLB:
             held = frames_of(self._frames, head_of(self._frames, np.array([pfn], np.int32))).tolist()

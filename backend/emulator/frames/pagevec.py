@@ -1,27 +1,23 @@
-"""Per-CPU caches in front of the LRU lists (mm/swap.c lru_cache_add(), lru_add_drain()): a new page waits in the pagevec of
-the CPU that made it, with a reference, until the pagevec is full or somebody drains it. Meanwhile nobody can isolate it.
+"""Per-CPU caches in front of the LRU lists (mm/swap.c lru_cache_add(), lru_add_drain()): a new page waits in the
+pagevec of the CPU that made it, with a reference, until the pagevec is full or somebody drains it. Meanwhile nobody can
+isolate it.
 
 Who drains: a CPU its own one when it unmaps or truncates, exits or reclaims; migration, mbind and hotplug those of all
-CPUs. Pages that migration or a failed isolation puts onto the LRU do not pass through here: linux-6 drains those at once
-(mm/migrate.c __unmap_and_move()), and for the older kernels it is left out.
-"""
+CPUs. Pages that migration or a failed isolation puts onto the LRU do not pass through here: linux-6 drains those at
+once (mm/migrate.c __unmap_and_move()), and for the older kernels it is left out."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from backend.emulator.frames.batches import span
 from backend.emulator.frames.page import PG, Pfns, State
 from backend.emulator.frames.page_lock import Events
+from backend.emulator.machine import Machine
 from backend.emulator.storage.swap_io import drop_unused
 
-if TYPE_CHECKING:
-    from backend.emulator.machine import Machine
 
-
-class Pagevecs:
+class LruPagevecs:
     """All of a machine: for each CPU one for pages that will be inactive and one for active ones (2.6: lru_add_pvecs,
     lru_add_active_pvecs; linux-6, where new pages are never active, has one in effect)."""
 
@@ -31,8 +27,8 @@ class Pagevecs:
         self._waiting: dict[tuple[int, bool], list[int]] = {}
 
     def lru_cache_add(self, pfns: Pfns, active: bool, cpu: int | None) -> None:
-        """New pages, whose references remain the caller's, into the pagevec of `cpu`; each time it is full it goes to the
-        LRU. `cpu` None: pages that are old already (a described machine's) are on the LRU at once."""
+        """New pages, whose references remain the caller's, into the pagevec of `cpu`; each time it is full it goes to
+        the LRU. `cpu` None: pages that are old already (a described machine's) are on the LRU at once."""
         frames = self._m.frames
         if cpu is None:
             frames.add_lru(pfns, active)

@@ -18,10 +18,10 @@ class Lru:
 
 @dataclass(slots=True)
 class Zone:
-    """One node's frames. `stack[:free]` are its free frames; watermarks in pages; `numastat` as in sysfs.
-    `isolated`: nothing is allocated from it, what is freed is kept out; `kept_out`: how many of its frames are. `lru`: pages on
-    each list, by `Lru`. `nr_file`: pages in the page cache, those of shared memory (`nr_shmem`) among them; `nr_swapcached`: in
-    the swap cache. `nr_hugepages`: of the hugetlb pool, and the first frames of the free ones."""
+    """One node's frames. `stack[:free]` are its free frames; watermarks in pages; `numastat` as in sysfs. `isolated`:
+    nothing is allocated from it, what is freed is kept out; `kept_out`: how many of its frames are. `lru`: pages on
+    each list, by `Lru`. `nr_file`: pages in the page cache, those of shared memory (`nr_shmem`) among them;
+    `nr_swapcached`: in the swap cache. `nr_hugepages`: of the hugetlb pool, and the first frames of the free ones."""
 
     nid: int
     start: int

@@ -1,22 +1,20 @@
-"""Huge pages move one by one, each whole (mm/migrate.c unmap_and_move() of a compound page, unmap_and_move_huge_page())."""
+"""Huge pages move one by one, each whole (mm/migrate.c unmap_and_move() of a compound page,
+unmap_and_move_huge_page())."""
 
 from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from backend.emulator.frames.compound import split_huge
+from backend.emulator.frames.frames import split_huge
 from backend.emulator.frames.page import PG, Pfns
 from backend.emulator.frames.page_lock import Events
+from backend.emulator.machine import Machine
 from backend.emulator.migration.direct import Lists, migrate_pages, put_all_back
 from backend.emulator.migration.isolate import putback
 from backend.emulator.mm.huge_pages import leave_pool, target_block
-
-if TYPE_CHECKING:
-    from backend.emulator.machine import Machine
 
 
 def take_apart(m: Machine, pages: Pfns) -> tuple[Pfns, Pfns]:
@@ -28,12 +26,11 @@ def take_apart(m: Machine, pages: Pfns) -> tuple[Pfns, Pfns]:
 
 
 def migrate_blocks(m: Machine, pages: Pfns, target: Callable[[Pfns], Sequence[int]]) -> Events:
-    """Isolated huge pages, frame by frame, each to the first of the nodes that `target` says for it. Everything is put back afterwards,
-    except transparent huge pages for which there was no block: these are split.
+    """Isolated huge pages, frame by frame, each to the first of the nodes that `target` says for it. Everything is put
+    back afterwards, except transparent huge pages for which there was no block: these are split.
 
-    Returns (huge pages not moved, the base pages that they became; still isolated). OSError ENOMEM: no page of the pool, and none can be
-    made.
-    """
+    Returns (huge pages not moved, the base pages that they became; still isolated). OSError ENOMEM: no page of the
+    pool, and none can be made."""
     size = m.frames.huge
     not_moved = 0
     split: list[Pfns] = [pages[:0]]

@@ -6,19 +6,16 @@ Every step is a function over a batch. Between steps the machine runs on: tasks 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from backend.emulator.frames.batches import divide, parts, span
 from backend.emulator.frames.page import PG, Pfns
 from backend.emulator.frames.page_lock import Events
+from backend.emulator.machine import Machine
 from backend.emulator.migration.isolate import putback
 from backend.emulator.migration.methods import has_method, release_buffers, swap_page, truncated, write_out
 from backend.emulator.migration.migrate_page import Outcome, migrate_page
-
-if TYPE_CHECKING:
-    from backend.emulator.machine import Machine
 
 PASSES = 11
 LOCK_FROM_PASS = 3
@@ -30,9 +27,9 @@ _NONE: Pfns = np.empty(0, np.int32)
 class Lists:
     """The four lists, the caller's afterwards. Going in, the n-th frame of `source` has the n-th of `target`, as far as
     there are targets. Coming out: what is left of both (a page that asked for a retry to the end keeps its target), the
-    old frames of `moved` pages, the pages that `failed` for good, and how many asked for a `retry`.
-    `swap_out`: the older technique: there are no targets, pages go out to swap. `unit`: all frames are one huge page, which
-    moves whole or not at all, and counts as one."""
+    old frames of `moved` pages, the pages that `failed` for good, and how many asked for a `retry`. `swap_out`: the
+    older technique: there are no targets, pages go out to swap. `unit`: all frames are one huge page, which moves whole
+    or not at all, and counts as one."""
 
     source: Pfns
     target: Pfns
@@ -54,7 +51,8 @@ Pairs = tuple[Pfns, Pfns]
 
 
 def migrate_pages(m: Machine, lists: Lists) -> Events:
-    """Move the frames of `lists.source` to those of `lists.target`. Where targets run out, the rest stays in `source`."""
+    """Move the frames of `lists.source` to those of `lists.target`. Where targets run out, the rest stays in
+    `source`."""
     paired = min(len(lists.source), len(lists.target))
     beyond = lists.source[paired:]
     spare = [lists.target[paired:]]
@@ -67,8 +65,7 @@ def migrate_pages(m: Machine, lists: Lists) -> Events:
             contended = yield from _unmap_and_move(m, batches.pop(0), lists, retry, spare, number)
             one = max(1, len(contended[0])) if lists.unit else 1
             batches[:0] = [
-                (contended[0][at : at + one], contended[1][at : at + one])
-                for at in range(0, len(contended[0]), one)
+                (contended[0][at : at + one], contended[1][at : at + one]) for at in range(0, len(contended[0]), one)
             ]
         old = np.concatenate([_NONE, *(pair[0] for pair in retry)])
         new = np.concatenate([_NONE, *(pair[1] for pair in retry)])

@@ -5,28 +5,25 @@ from __future__ import annotations
 
 import contextlib
 import errno
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from backend.emulator.frames.compound import discard_from_pool, split_huge
+from backend.emulator.frames.frames import discard_from_pool, split_huge
 from backend.emulator.frames.memory_block import block_frames, blocks_of, isolate_block, return_block
 from backend.emulator.frames.page import Pfns, State
 from backend.emulator.frames.page_lock import Events
+from backend.emulator.machine import Machine
 from backend.emulator.migration.blocks import migrate_blocks, take_apart
 from backend.emulator.migration.direct import Lists, migrate_pages, put_all_back
 from backend.emulator.migration.isolate import isolate
 from backend.errors import os_error
 
-if TYPE_CHECKING:
-    from backend.emulator.machine import Machine
-
 _ATTEMPTS = 5
 
 
 def offline(m: Machine, node: int) -> Events:
-    """All memory of a node out of use, block by block: allocations from it stop, every page leaves it, its frames are kept
-    out.
+    """All memory of a node out of use, block by block: allocations from it stop, every page leaves it, its frames are
+    kept out.
 
     OSError EINVAL (no such memory, or the last of the machine), EBUSY: pages stayed; then the node is as it was before.
     """
@@ -38,7 +35,8 @@ def offline(m: Machine, node: int) -> Events:
 
 
 def offline_block(m: Machine, number: int) -> Events:
-    """One memory block out of use (memory_block_action()). OSError EINVAL (it is, or the machine would have none), EBUSY."""
+    """One memory block out of use (memory_block_action()). OSError EINVAL (it is, or the machine would have none),
+    EBUSY."""
     node = _node_of(m, number)
     others = set(blocks_of(m.frames, node)) - m.frames.offline_blocks - {number}
     if number in m.frames.offline_blocks or (not others and len(m.memory_nodes) == 1):
@@ -67,9 +65,7 @@ def _take_out(m: Machine, node: int, blocks: list[int]) -> Events:
 
 def online(m: Machine, node: int) -> Events:
     """The node's memory back in use, bad frames excepted. OSError EINVAL: all of it is in use."""
-    blocks = (
-        m.frames.offline_blocks.intersection(blocks_of(m.frames, node)) if node in m.nodes else set[int]()
-    )
+    blocks = m.frames.offline_blocks.intersection(blocks_of(m.frames, node)) if node in m.nodes else set[int]()
     if not blocks:
         raise os_error(errno.EINVAL)
     yield from _bring_back(m, sorted(blocks))
@@ -96,7 +92,8 @@ def _node_of(m: Machine, number: int) -> int:
 
 
 def bad_page(m: Machine, pfn: int) -> Events:
-    """One frame out of use: its page moves elsewhere, the frame is kept out for good. OSError EBUSY: the page stayed."""
+    """One frame out of use: its page moves elsewhere, the frame is kept out for good. OSError EBUSY: the page
+    stayed."""
     m.frames.bad.add(pfn)
     one = np.array([pfn], np.int32)
     split_huge(m.frames, one)

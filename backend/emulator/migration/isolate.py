@@ -1,20 +1,17 @@
-"""Isolation from the LRU: which pages of an address space can be taken (mm/mempolicy.c check_range(), mm/vmscan.c isolate_lru_page())."""
+"""Isolation from the LRU: which pages of an address space can be taken (mm/mempolicy.c check_range(), mm/vmscan.c
+isolate_lru_page())."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from backend.emulator.frames.batches import pick, span
-from backend.emulator.frames.compound import frames_of, head_of
+from backend.emulator.frames.frames import frames_of, head_of
 from backend.emulator.frames.page import PG, Pfns, State
+from backend.emulator.machine import Machine
 from backend.emulator.mm.mm import PTE_PRESENT, PTE_SHIFT, Mm
 from backend.emulator.storage.swap_io import drop_unused
-
-if TYPE_CHECKING:
-    from backend.emulator.machine import Machine
 
 _WINDOW = 1 << 15
 """PTEs looked at in one go: what they need stays in the processor's cache."""
@@ -33,8 +30,8 @@ def isolate_range(m: Machine, mm: Mm, source: int, move_all: bool) -> Pfns:
 
 
 def isolate(m: Machine, pfns: Pfns, source: int | None, move_all: bool) -> Pfns:
-    """Of a batch those on `source` (any node: None), mapped once (or `move_all`) and on the LRU: taken off it, refcount + 1.
-    Huge pages come whole, after the others."""
+    """Of a batch those on `source` (any node: None), mapped once (or `move_all`) and on the LRU: taken off it, refcount
+    + 1. Huge pages come whole, after the others."""
     frames = m.frames
     if frames.compounds:
         huge = (frames.flags[pfns] & PG.COMPOUND) != 0

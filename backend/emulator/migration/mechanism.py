@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
-
 import numpy as np
 
 from backend.emulator.frames.batches import Mask, pick, span, take
 from backend.emulator.frames.page import PG, Pfns
+from backend.emulator.machine import Machine
 from backend.emulator.migration.migrate_page import buffer_references, in_cache
 from backend.emulator.mm.mm import (
     PTE_DIRTY,
@@ -20,41 +19,14 @@ from backend.emulator.mm.mm import (
     VM,
 )  # fmt: skip
 
-if TYPE_CHECKING:
-    from backend.emulator.machine import Machine
-
 _KEPT = ~0 << PTE_SHIFT | PTE_WRITE | PTE_YOUNG | PTE_DIRTY
 """Of a PTE in a migration entry: the frame, and the bits that come back."""
 
 
-class Mechanism(Protocol):
-    """One way. All methods act on a batch of locked, isolated frames."""
-
-    def prepare(self, m: Machine, old: Pfns) -> Mask:
-        """Make the pages nameable. False for those that cannot be: a permanent failure."""
-        ...
-
-    def countable(self, m: Machine, old: Pfns) -> Mask:
-        """Before unmapping: whether the references say that nobody else holds the page."""
-        ...
-
-    def unmap(self, m: Machine, old: Pfns) -> Mask:
-        """Replace all PTEs of the pages by entries that a fault can follow (try_to_unmap()). True for those that a locked
-        mapping keeps: a permanent failure."""
-        ...
-
-    def restore(self, m: Machine, old: Pfns) -> None:
-        """The move was given up: what has to be undone so that the page is whole."""
-        ...
-
-    def remap(self, m: Machine, old: Pfns, new: Pfns) -> None:
-        """The pages are at `new`: PTEs that name the entries become present."""
-        ...
-
-
 class SwapEntries:
-    """Direct Migration V8: every anonymous page gets a swap slot, its PTEs become swap PTEs; `remove_from_swap` (patch 3) makes
-    them present again and gives the slot back. PTEs of file pages are emptied: they fault back from the page cache."""
+    """Direct Migration V8: every anonymous page gets a swap slot, its PTEs become swap PTEs; `remove_from_swap` (patch
+    3) makes them present again and gives the slot back. PTEs of file pages are emptied: they fault back from the page
+    cache."""
 
     def prepare(self, m: Machine, old: Pfns) -> Mask:
         frames, at = m.frames, span(old)

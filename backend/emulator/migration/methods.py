@@ -1,24 +1,22 @@
-"""Which method moves a page, and what is done for one whose filesystem has none (mm/vmscan.c of Direct Migration V8)."""
+"""Which method moves a page, and what is done for one whose filesystem has none (mm/vmscan.c of Direct Migration
+V8)."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from backend.emulator.frames.batches import Mask, span
 from backend.emulator.frames.page import PG, Pfns
 from backend.emulator.frames.page_lock import Events
+from backend.emulator.machine import Machine
 from backend.emulator.migration.migrate_page import buffer_references
 from backend.emulator.storage.page_cache import by_space, drop_buffers, remove_mapping
 from backend.emulator.storage.writeback import pageout
 
-if TYPE_CHECKING:
-    from backend.emulator.machine import Machine
-
 
 def has_method(m: Machine, pages: Pfns) -> Mask:
-    """Whether the mapping has a `migratepage` of its own: the swap cache and the filesystems that supply one (patch 5)."""
+    """Whether the mapping has a `migratepage` of its own: the swap cache and the filesystems that supply one (patch
+    5)."""
     out = np.full(len(pages), m.patches.buffer_migrate)
     if not m.patches.buffer_migrate:
         return out
@@ -70,8 +68,9 @@ def release_buffers(m: Machine, pages: Pfns) -> Mask:
 
 
 def swap_page(m: Machine, pages: Pfns) -> Events:
-    """swap_page() for locked pages: unmapped; dirty ones are written, which unlocks them and asks for a retry; clean ones
-    that nobody holds leave their cache, and with it memory. All are unlocked. Returns the mask of those that are out."""
+    """swap_page() for locked pages: unmapped; dirty ones are written, which unlocks them and asks for a retry; clean
+    ones that nobody holds leave their cache, and with it memory. All are unlocked. Returns the mask of those that are
+    out."""
     frames = m.frames
     m.mechanism.unmap(m, pages)
     yield from m.step("unmap", m.costs.unmap * len(pages) + m.costs.tlb_flush)

@@ -1,19 +1,15 @@
-"""Moving the contents and the place of a page: migrate_page() and buffer_migrate_page() (mm/vmscan.c, fs/buffer.c of Direct
-Migration V8)."""
+"""Moving the contents and the place of a page: migrate_page() and buffer_migrate_page() (mm/vmscan.c, fs/buffer.c of
+Direct Migration V8)."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from backend.emulator.frames.batches import Mask, divide, pick, span, take
 from backend.emulator.frames.page import PG, Pfns
 from backend.emulator.frames.page_lock import Events
+from backend.emulator.machine import Machine
 from backend.emulator.storage.page_cache import by_space
-
-if TYPE_CHECKING:
-    from backend.emulator.machine import Machine
 
 _COPIED = (
     PG.ERROR | PG.REFERENCED | PG.UPTODATE | PG.ACTIVE | PG.CHECKED | PG.MAPPEDTODISK | PG.DIRTY | PG.MLOCKED
@@ -44,9 +40,8 @@ def buffer_references(m: Machine, pages: Pfns) -> Mask:
 def migrate_page(m: Machine, old: Pfns, new: Pfns, unit: bool = False) -> Events:
     """Locked old frames to locked new ones, as a `unit` all or none. Returns an `Outcome` for each.
 
-    References expected besides the mappings: the isolation's, the page or swap cache's, and the buffers'. Locked buffers
-    are waited for, and handed over locked.
-    """
+    References expected besides the mappings: the isolation's, the page or swap cache's, and the buffers'. Locked
+    buffers are waited for, and handed over locked."""
     frames, mechanism = m.frames, m.mechanism
     outcome = np.full(len(old), Outcome.RETRY, np.int8)
     going = mechanism.countable(m, old)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from backend.emulator.frames.page import Pfns
 from backend.emulator.frames.page_lock import Events
+from backend.emulator.machine import Machine
 from backend.emulator.migration.blocks import migrate_blocks, take_apart
 from backend.emulator.migration.direct import Lists, migrate_pages, put_all_back
 from backend.emulator.migration.isolate import isolate_range, putback
@@ -16,9 +16,6 @@ from backend.emulator.migration.swap_out import swap_out_nodes
 from backend.emulator.mm.mm import Mm
 from backend.nodeset import NodeSet
 from backend.plan.remap import Move, remap
-
-if TYPE_CHECKING:
-    from backend.emulator.machine import Machine
 
 
 def do_migrate_pages(

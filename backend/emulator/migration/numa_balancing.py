@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import errno
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from backend.emulator.abi.syscalls import Caller
 from backend.emulator.frames.page import PG
 from backend.emulator.frames.page_lock import Events
+from backend.emulator.machine import Machine
 from backend.emulator.migration.isolate import isolate
 from backend.emulator.migration.nodes import migrate_isolated
 from backend.emulator.mm.mm import (
@@ -28,12 +27,10 @@ from backend.emulator.mm.mm import (
     Mm,
     Vma,
 )  # fmt: skip
+from backend.emulator.tasks.credentials import Caller
 from backend.emulator.tasks.task import Task, Thread
 from backend.errors import os_error
 from backend.kernel import Mode
-
-if TYPE_CHECKING:
-    from backend.emulator.machine import Machine
 
 SYSCTL = "/proc/sys/kernel/numa_balancing"
 SCAN_DELAY = 1.0
@@ -68,8 +65,14 @@ class Scan:
 
 
 class NumaBalancing:
-    """One for a machine. `on` is the sysctl kernel.numa_balancing; pages that are marked when it is switched off stay so
-    until they are touched."""
+    """One for a machine. `on` is the sysctl kernel.numa_balancing; pages that are marked when it is switched off stay
+    so until they are touched."""
+
+    @staticmethod
+    def of(m: Machine) -> NumaBalancing:
+        """The machine's own."""
+        assert isinstance(m.balancing, NumaBalancing)
+        return m.balancing
 
     def __init__(self, m: Machine) -> None:
         self.m = m
@@ -87,8 +90,8 @@ class NumaBalancing:
             self.m.frames.track_faults()
 
     def tick(self, task: Task, thread: Thread) -> Events:
-        """What a running thread does for the scan (task_tick_numa(), task_numa_work()): when it is due, one thread marks
-        the next window. Nothing while somebody changes the address space."""
+        """What a running thread does for the scan (task_tick_numa(), task_numa_work()): when it is due, one thread
+        marks the next window. Nothing while somebody changes the address space."""
         mm = task.mm
         if not self._on or mm is None or not task.alive:
             return
@@ -173,8 +176,8 @@ class NumaBalancing:
             vma.pte[index] = pte & ~PTE_PROTNONE | PTE_YOUNG
 
     def _misplaced(self, thread: Thread, pfn: int, here: int, scan: Scan) -> bool:
-        """should_numa_migrate_memory(): used from another node. Pages of one thread move at once during the first passes;
-        after that, and those of several always, only when the fault before came from this node too."""
+        """should_numa_migrate_memory(): used from another node. Pages of one thread move at once during the first
+        passes; after that, and those of several always, only when the fault before came from this node too."""
         frames = self.m.frames
         last_cpupid = frames.last_cpupid
         if frames.nid[pfn] == here or last_cpupid is None:
@@ -187,8 +190,8 @@ class NumaBalancing:
         return not last or self.m.node_of_cpu[(last >> _PID_BITS) - 1] == here
 
     def _migrate_misplaced(self, pfn: int, target: int) -> Events:
-        """migrate_misplaced_page(): one page, without waiting for locks or writes. False: the target is nearly full, the
-        page is busy, a dirty file page, off the LRU or mapped by others."""
+        """migrate_misplaced_page(): one page, without waiting for locks or writes. False: the target is nearly full,
+        the page is busy, a dirty file page, off the LRU or mapped by others."""
         m = self.m
         zone, flags = m.frames.zones[target], int(m.frames.flags[pfn])
         busy = PG.LOCKED | PG.WRITEBACK | (PG.DIRTY if m.frames.mapping[pfn] < 0 else 0)

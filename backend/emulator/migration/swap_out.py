@@ -3,18 +3,14 @@ in mm/vmscan.c of 2.6.15-mm). It comes back where the policy of its next touch s
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from backend.emulator.frames.page_lock import Events
+from backend.emulator.machine import Machine
 from backend.emulator.migration.direct import Lists, migrate_pages, put_all_back
 from backend.emulator.migration.isolate import isolate_range
 from backend.emulator.mm.mm import Mm
 from backend.nodeset import NodeSet
-
-if TYPE_CHECKING:
-    from backend.emulator.machine import Machine
 
 
 def swap_out_nodes(m: Machine, mm: Mm, sources: NodeSet, move_all: bool) -> Events:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from backend.emulator.frames.page import PG, Pfns
 from backend.emulator.frames.page_lock import Events
+from backend.emulator.machine import Machine
 from backend.emulator.mm.file_fault import do_no_page, map_cached, write_shared
 from backend.emulator.mm.huge_fault import copy_hugetlb, fault_huge, wants_huge
 from backend.emulator.mm.mempolicy import Mempolicy
@@ -26,6 +25,7 @@ from backend.emulator.mm.mm import (
     Mm,
     Vma,
 )  # fmt: skip
+from backend.emulator.mm.mmap import store_values
 from backend.emulator.mm.placing import (
     OutOfMemory,
     SegmentationFault,
@@ -39,13 +39,10 @@ from backend.emulator.storage.page_cache import unlock_put
 from backend.emulator.storage.swap_io import left_swap_cache, map_swapped, read_page
 from backend.emulator.tasks.task import Task, Thread
 
-if TYPE_CHECKING:
-    from backend.emulator.machine import Machine
-
 
 def access(m: Machine, task: Task, thread: Thread, address: int, write: bool, store: bool = True) -> Events:
-    """One access of one page, with all faults it takes. Returns the value read or written. `store` False: only what it takes to be
-    able to write.
+    """One access of one page, with all faults it takes. Returns the value read or written. `store` False: only what it
+    takes to be able to write.
 
     Raises OutOfMemory when the task was killed for want of a frame, SegmentationFault.
     """
@@ -56,7 +53,7 @@ def access(m: Machine, task: Task, thread: Thread, address: int, write: bool, st
         if pte & (PTE_PRESENT | PTE_PROTNONE) == PTE_PRESENT and (pte & PTE_WRITE or not write):
             vma.mark(m.frames, at, write)
             if write and store:
-                m.store(vma, at)
+                store_values(m, vma, at)
             return int(m.frames.contents[pte >> PTE_SHIFT])
         if pte & PTE_ZERO and not write:
             return 0
@@ -118,7 +115,7 @@ def touch(
         at = local[ready]
         vma.mark(m.frames, at, write)
         if write and store:
-            m.store(vma, at)
+            store_values(m, vma, at)
         if not write:
             ready |= (pte & PTE_ZERO) != 0
         rest.append(local[~ready] + (vma.start - start) // m.page_size)
@@ -145,15 +142,13 @@ def touch(
         yield from access(m, task, thread, address, write, store)
 
 
-def _touch_empty(
-    m: Machine, task: Task, thread: Thread, vma: Vma, index: Indices, write: bool, store: bool
-) -> Events:
+def _touch_empty(m: Machine, task: Task, thread: Thread, vma: Vma, index: Indices, write: bool, store: bool) -> Events:
     """Pages without a PTE, in batches: (how many got one, the pages that have to be accessed one by one)."""
     if vma.file is not None:
         mapped = map_cached(m, vma, index[vma.pte[index] == 0], write)
         task.min_flt += len(mapped)
         if write and store:
-            m.store(vma, mapped)
+            store_values(m, vma, mapped)
         return len(mapped), index[~np.isin(index, mapped)]
     huge = 0
     if wants_huge(vma, write):
@@ -161,7 +156,7 @@ def _touch_empty(
         huge = fault_huge(m, task, thread, vma, empty)
         there = empty[(vma.pte[empty] & PTE_PRESENT) != 0]
         if write and store:
-            m.store(vma, there)
+            store_values(m, vma, there)
         index = index[~np.isin(index, there)]
     pte = vma.pte[index]
     if not write:
@@ -186,7 +181,7 @@ def _touch_empty(
         anonymous_pages(m, task, thread, vma, new)
         vma.mark(m.frames, new, write)
         if store:
-            m.store(vma, new)
+            store_values(m, vma, new)
         fresh += len(new)
     return fresh, np.concatenate(others)
 
@@ -215,8 +210,8 @@ def _policy(task: Task, vma: Vma, index: int) -> Mempolicy:
 
 
 def _at_once(m: Machine, task: Task, policy: Mempolicy) -> int:
-    """Pages that a batch of faults brings in at once: a small part of the memory it may use, so that between them others
-    can be written out to make room."""
+    """Pages that a batch of faults brings in at once: a small part of the memory it may use, so that between them
+    others can be written out to make room."""
     nodes = nodes_allowed(m, task, policy)
     return max(1, min(4096, sum(m.frames.zones[node].pages for node in nodes) // 16))
 
@@ -232,15 +227,14 @@ def anonymous_pages(m: Machine, task: Task, thread: Thread, vma: Vma, index: Ind
     m.reclaim.after_alloc()
     m.count("pgfault", len(pfns))
     if len(got) < len(index):
-        m.kill(task, "out of memory")
+        m.reclaim.oom_kill(task)
         raise OutOfMemory(f"{task.pid}: no frame left for {len(index) - len(got)} pages")
 
 
-def _do_swap_page(
-    m: Machine, task: Task, thread: Thread, vma: Vma, index: int, pte: int, write: bool
-) -> Events:
-    """A swap PTE: its page is in the swap cache, or is read into it first. After the lock the page is looked at again (patch 1 of Direct
-    Migration V8): it may have migrated while the fault waited, and no longer be what the entry names."""
+def _do_swap_page(m: Machine, task: Task, thread: Thread, vma: Vma, index: int, pte: int, write: bool) -> Events:
+    """A swap PTE: its page is in the swap cache, or is read into it first. After the lock the page is looked at again
+    (patch 1 of Direct Migration V8): it may have migrated while the fault waited, and no longer be what the entry
+    names."""
     frames, swap = m.frames, m.swap
     entry = pte >> PTE_SHIFT
     pfn = int(swap.cache[entry])
@@ -254,10 +248,7 @@ def _do_swap_page(
         unlock_put(m, pfn)
         return
     exclusive = bool(
-        write
-        and swap.swap_map[entry] == 2
-        and not frames.mapcount[pfn]
-        and not frames.flags[pfn] & PG.WRITEBACK
+        write and swap.swap_map[entry] == 2 and not frames.mapcount[pfn] and not frames.flags[pfn] & PG.WRITEBACK
     )
     frames.cgroup[pfn] = frames.cgroup[pfn] or vma.mm.cgroup
     map_swapped(m, vma, index, pfn, PTE_YOUNG | (PTE_WRITE | PTE_DIRTY if exclusive else 0))
@@ -271,15 +262,11 @@ def _do_swap_page(
 def _swap_in(m: Machine, task: Task, thread: Thread, vma: Vma, index: int, entry: int) -> Events:
     """A frame by the policy that is in force now, filled from the device. The fault then finds it in the swap cache."""
     yield from room_for(m, task, _policy(task, vma, index), 1)
-    if (
-        m.swap.cache[entry] >= 0
-        or not m.swap.swap_map[entry]
-        or vma.pte[index] != entry << PTE_SHIFT | PTE_SWAP
-    ):
+    if m.swap.cache[entry] >= 0 or not m.swap.swap_map[entry] or vma.pte[index] != entry << PTE_SHIFT | PTE_SWAP:
         return
     new = alloc_for(m, task, thread, vma, np.array([index], np.int64))
     if not len(new):
-        m.kill(task, "out of memory")
+        m.reclaim.oom_kill(task)
         raise OutOfMemory(f"{task.pid}: no frame left to swap in")
     m.reclaim.after_alloc()
     m.count("pgmajfault", 1)
@@ -287,7 +274,8 @@ def _swap_in(m: Machine, task: Task, thread: Thread, vma: Vma, index: int, entry
 
 
 def _do_wp_page(m: Machine, task: Task, thread: Thread, vma: Vma, index: int, pte: int) -> Events:
-    """A write to a read-only PTE: a page that nobody else maps is reused, and leaves the swap cache; else it is copied."""
+    """A write to a read-only PTE: a page that nobody else maps is reused, and leaves the swap cache; else it is
+    copied."""
     frames = m.frames
     pfn = pte >> PTE_SHIFT
     at, one = np.array([index], np.int64), np.array([pfn], np.int32)
@@ -325,7 +313,7 @@ def _copy_on_write(m: Machine, task: Task, thread: Thread, vma: Vma, at: Indices
     frames = m.frames
     new = alloc_for(m, task, thread, vma, at)
     if not len(new):
-        m.kill(task, "out of memory")
+        m.reclaim.oom_kill(task)
         raise OutOfMemory(f"{task.pid}: no frame left for a copy")
     frames.contents[new] = frames.contents[old]
     if vma.expected is not None and frames.mapping[old[0]] < 0:

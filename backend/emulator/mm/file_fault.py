@@ -1,13 +1,13 @@
-"""Faults on mappings of files and shared memory (mm/memory.c do_no_page(), mm/filemap.c filemap_nopage(), mm/shmem.c)."""
+"""Faults on mappings of files and shared memory (mm/memory.c do_no_page(), mm/filemap.c filemap_nopage(),
+mm/shmem.c)."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from backend.emulator.frames.page import PG, Pfns
 from backend.emulator.frames.page_lock import Events
+from backend.emulator.machine import Machine
 from backend.emulator.mm.mm import PTE_DIRTY, PTE_WRITE, PTE_YOUNG, PTE_ZERO, VM, Indices, Vma
 from backend.emulator.mm.placing import (
     OutOfMemory,
@@ -22,16 +22,14 @@ from backend.emulator.storage.filesystem import AddressSpace
 from backend.emulator.storage.page_cache import add_buffers, lock_page, unlock_put
 from backend.emulator.tasks.task import Task, Thread
 
-if TYPE_CHECKING:
-    from backend.emulator.machine import Machine
-
 
 class BusError(SegmentationFault):
     """An access to a mapping beyond the end of its file (SIGBUS)."""
 
 
 def do_no_page(m: Machine, task: Task, thread: Thread, vma: Vma, index: int, write: bool) -> Events:
-    """An empty PTE in a mapping of a file: its page from the cache or the device; a write to a private mapping gets a copy.
+    """An empty PTE in a mapping of a file: its page from the cache or the device; a write to a private mapping gets a
+    copy.
 
     Raises BusError, OutOfMemory.
     """
@@ -39,11 +37,9 @@ def do_no_page(m: Machine, task: Task, thread: Thread, vma: Vma, index: int, wri
     assert space is not None
     offset = vma.pgoff + index
     try:
-        pfn: int = yield from lock_page(
-            m, space, offset, lambda: _frame(m, task, thread, vma, index), cpu=thread.cpu
-        )
+        pfn: int = yield from lock_page(m, space, offset, lambda: _frame(m, task, thread, vma, index), cpu=thread.cpu)
     except OSError:
-        m.kill(task, "out of memory")
+        m.reclaim.oom_kill(task)
         raise OutOfMemory(f"{task.pid}: no frame left for a page of a file") from None
     if pfn < 0:
         raise BusError(f"{vma.start + index * m.page_size:x}")
@@ -74,8 +70,8 @@ def map_cached(m: Machine, vma: Vma, index: Indices, write: bool) -> Indices:
 
 
 def map_pages(m: Machine, vma: Vma, index: Indices, pfns: Pfns, write: bool) -> None:
-    """PTEs for pages of the file, whose references the caller hands over. Writable at once in a shared mapping, unless writes
-    have to be noticed: then only on a write, which makes the page dirty (page_mkwrite())."""
+    """PTEs for pages of the file, whose references the caller hands over. Writable at once in a shared mapping, unless
+    writes have to be noticed: then only on a write, which makes the page dirty (page_mkwrite())."""
     assert vma.file is not None
     if vma.flags & VM.LOCKED and m.profile.mlocked_flag:
         mark_mlocked(m, pfns[(m.frames.flags[pfns] & PG.MLOCKED) == 0], lock=True)
@@ -129,7 +125,7 @@ def _copy(m: Machine, task: Task, thread: Thread, vma: Vma, index: int, pfn: int
         return
     new = alloc_for(m, task, thread, vma, at)
     if not len(new):
-        m.kill(task, "out of memory")
+        m.reclaim.oom_kill(task)
         raise OutOfMemory(f"{task.pid}: no frame left for a copy")
     m.reclaim.after_alloc()
     m.frames.contents[new] = m.frames.contents[pfn]

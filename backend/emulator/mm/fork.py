@@ -1,21 +1,20 @@
-"""fork(): a child with the same memory, copied when written (kernel/fork.c dup_mmap(), mm/memory.c copy_page_range())."""
+"""fork(): a child with the same memory, copied when written (kernel/fork.c dup_mmap(), mm/memory.c
+copy_page_range())."""
 
 from __future__ import annotations
 
 import errno
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from backend.emulator.frames.page_lock import Events
+from backend.emulator.machine import Machine
 from backend.emulator.mm.mm import PTE_MIGRATION, PTE_PRESENT, PTE_SHIFT, PTE_SWAP, PTE_WRITE, VM, Mm, Vma
+from backend.emulator.tasks.life import spawn
 from backend.emulator.tasks.task import Task
 from backend.errors import os_error
 from backend.nodeset import CpuSet
-
-if TYPE_CHECKING:
-    from backend.emulator.machine import Machine
 
 
 def fork(m: Machine, parent: Task, name: str | bytes = b"") -> Events:
@@ -28,7 +27,8 @@ def fork(m: Machine, parent: Task, name: str | bytes = b"") -> Events:
         yield from m.step("fork", m.costs.syscall + m.costs.isolate * mm.rss)
         if not parent.alive:
             raise os_error(errno.ESRCH)
-        child = m.spawn(
+        child = spawn(
+            m,
             name or parent.name,
             cpu=parent.leader.cpu,
             uid=parent.uid,
@@ -82,9 +82,16 @@ def _copy_vma(m: Machine, vma: Vma, mm: Mm) -> None:
 def _share(m: Machine, vma: Vma, mm: Mm) -> None:
     """A shared mapping of a file: its pages fault in from the page cache."""
     copy = replace(
-        vma, mm=mm, flags=vma.flags & ~VM.LOCKED, pte=np.zeros_like(vma.pte), nr_node=np.zeros_like(vma.nr_node), nr_anon=0, nr_dirty=0, nr_active=0,
+        vma,
+        mm=mm,
+        flags=vma.flags & ~VM.LOCKED,
+        pte=np.zeros_like(vma.pte),
+        nr_node=np.zeros_like(vma.nr_node),
+        nr_anon=0,
+        nr_dirty=0,
+        nr_active=0,
         nr_swap=0,
-    )  # fmt: skip
+    )
     mm.insert(copy)
     m.rmap.link(copy)
 

@@ -1,20 +1,16 @@
-"""Faults that bring in a huge page at once (mm/huge_memory.c do_huge_pmd_anonymous_page(), mm/hugetlb.c hugetlb_no_page(),
-hugetlb_wp())."""
+"""Faults that bring in a huge page at once (mm/huge_memory.c do_huge_pmd_anonymous_page(), mm/hugetlb.c
+hugetlb_no_page(), hugetlb_wp())."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
+from backend.emulator.machine import Machine
 from backend.emulator.mm.file_fault import BusError
 from backend.emulator.mm.huge_pages import alloc_hugetlb, alloc_transparent, huge_ranges, whole_ranges
 from backend.emulator.mm.mm import VM, Indices, Vma
 from backend.emulator.mm.placing import map_new
 from backend.emulator.tasks.task import Task, Thread
-
-if TYPE_CHECKING:
-    from backend.emulator.machine import Machine
 
 
 def wants_huge(vma: Vma, write: bool) -> bool:
@@ -23,7 +19,8 @@ def wants_huge(vma: Vma, write: bool) -> bool:
 
 
 def fault_huge(m: Machine, task: Task, thread: Thread, vma: Vma, index: Indices) -> int:
-    """Huge pages for empty PTEs, wherever a whole one fits and can be had. Returns how many. BusError: the pool is empty."""
+    """Huge pages for empty PTEs, wherever a whole one fits and can be had. Returns how many. BusError: the pool is
+    empty."""
     count = 0
     for pages in huge_ranges(m, vma, index):
         if vma.flags & VM.HUGETLB:

@@ -1,27 +1,25 @@
 """Huge pages (linux-6): transparent ones, of the size that a PMD maps, and those of the hugetlb pool (mm/huge_memory.c,
-mm/hugetlb.c). Every base page has a PTE and a frame of its own here; a huge page is an aligned block of frames that moves
-whole."""
+mm/hugetlb.c). Every base page has a PTE and a frame of its own here; a huge page is an aligned block of frames that
+moves whole."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from backend.emulator.frames.compound import dissolve, frames_of, make_compound, shrink_pool, take_blocks
+from backend.emulator.frames.frames import dissolve, frames_of, make_compound, shrink_pool, take_blocks
 from backend.emulator.frames.page import PG, Pfns, State
 from backend.emulator.frames.zone import Zone
+from backend.emulator.machine import Machine
 from backend.emulator.mm.mm import PTE_ZERO, VM, Indices, Vma
 from backend.emulator.mm.placing import preferred_node
-
-if TYPE_CHECKING:
-    from backend.emulator.machine import Machine
-    from backend.emulator.tasks.task import Task, Thread
+from backend.emulator.tasks.task import Task, Thread
 
 
 def fill_pool(m: Machine, nid: int, count: int) -> int:
-    """nr_hugepages of a node: that many pages in its hugetlb pool, as far as there is memory. Returns how many it has."""
+    """nr_hugepages of a node: that many pages in its hugetlb pool, as far as there is memory. Returns how many it
+    has."""
     frames, zone = m.frames, m.frames.zones[nid]
     pfns = take_blocks(frames, zone, count - zone.nr_hugepages)
     if len(pfns):
@@ -35,8 +33,8 @@ def fill_pool(m: Machine, nid: int, count: int) -> int:
 
 
 def from_pool(m: Machine, nodes: Iterable[int]) -> Pfns:
-    """A page of the hugetlb pool of the first of these nodes that has one (dequeue_huge_page_nodemask()), refcount 1; empty
-    where none has."""
+    """A page of the hugetlb pool of the first of these nodes that has one (dequeue_huge_page_nodemask()), refcount 1;
+    empty where none has."""
     frames = m.frames
     for node in nodes:
         zone = frames.zones[node]
@@ -49,9 +47,9 @@ def from_pool(m: Machine, nodes: Iterable[int]) -> Pfns:
 
 
 def target_block(m: Machine, old: Pfns, nodes: Sequence[int]) -> tuple[Pfns, bool]:
-    """Frames for one huge page that moves, of the first of the nodes that has some: of the pool for a page of the pool, else of
-    free memory; empty: none there (alloc_migration_target()). Whether they are new in the pool: then the old frames have to
-    leave it."""
+    """Frames for one huge page that moves, of the first of the nodes that has some: of the pool for a page of the pool,
+    else of free memory; empty: none there (alloc_migration_target()). Whether they are new in the pool: then the old
+    frames have to leave it."""
     frames = m.frames
     pooled = bool(frames.flags[old[0]] & PG.HUGETLB)
     if pooled and len(new := from_pool(m, nodes)):

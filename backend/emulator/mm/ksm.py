@@ -1,26 +1,24 @@
-"""Kernel samepage merging (linux-6, mm/ksm.c): anonymous pages with equal contents become one frame, mapped read-only at many
-places, which its reverse map lists. Merged pages are not swapped out here."""
+"""Kernel samepage merging (linux-6, mm/ksm.c): anonymous pages with equal contents become one frame, mapped read-only
+at many places, which its reverse map lists. Merged pages are not swapped out here."""
 
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from backend.emulator.frames.page import PG
 from backend.emulator.frames.page_lock import Events
+from backend.emulator.machine import Machine
 from backend.emulator.mm.mm import PTE_DIRTY, PTE_PRESENT, PTE_SHIFT, PTE_WRITE, Indices, Vma
 from backend.emulator.tasks.task import Task
 from backend.errors import os_error
 
-if TYPE_CHECKING:
-    from backend.emulator.machine import Machine
-
 
 def merge(m: Machine, task: Task, start: int, index: Indices) -> Events:
-    """madvise(MADV_MERGEABLE), and ksmd has been through: equal pages of the range are merged, with one another and with what
-    was merged before. Returns how many frames were given back. OSError ESRCH, EINVAL (a kernel without KSM)."""
+    """madvise(MADV_MERGEABLE), and ksmd has been through: equal pages of the range are merged, with one another and
+    with what was merged before. Returns how many frames were given back. OSError ESRCH, EINVAL (a kernel without
+    KSM)."""
     if not m.profile.migration_entries:
         raise os_error(errno.EINVAL)
     mm = task.mm
@@ -48,9 +46,7 @@ def _merge_page(m: Machine, vma: Vma, index: int) -> None:
     frames.repeats = True
     pte = int(vma.pte[index])
     pfn = pte >> PTE_SHIFT
-    if not pte & PTE_PRESENT or frames.flags[pfn] & (
-        PG.KSM | PG.LOCKED | PG.WRITEBACK | PG.SWAPCACHE | PG.COMPOUND
-    ):
+    if not pte & PTE_PRESENT or frames.flags[pfn] & (PG.KSM | PG.LOCKED | PG.WRITEBACK | PG.SWAPCACHE | PG.COMPOUND):
         return
     if frames.mapcount[pfn] != 1 or frames.refcount[pfn] != 1 or not frames.flags[pfn] & PG.LRU:
         return

@@ -114,17 +114,15 @@ _FLAGS = {"": ModeFlag(0), "static": ModeFlag.STATIC_NODES, "relative": ModeFlag
 
 
 def parse(text: str, nodes: NodeSet) -> Mempolicy:
-    """`default`, `local`, `prefer:1`, `preferred-many:0-1`, `bind:0-1`, `interleave:all`: numactl's words, with a flag as in
-    `bind=static:0-1`. Raises UsageError."""
+    """`default`, `local`, `prefer:1`, `preferred-many:0-1`, `bind:0-1`, `interleave:all`: numactl's words, with a flag
+    as in `bind=static:0-1`. Raises UsageError."""
     from backend.errors import UsageError
 
     word, colon, ids = text.partition(":")
     name, equals, flag = word.strip().partition("=")
     mode = _WORDS.get(name)
     if mode is None:
-        raise UsageError(
-            f"'{text}' is not a policy", f"write one of {', '.join(_WORDS)}, with nodes like bind:0-1"
-        )
+        raise UsageError(f"'{text}' is not a policy", f"write one of {', '.join(_WORDS)}, with nodes like bind:0-1")
     if flag not in _FLAGS or (equals and not flag):
         raise UsageError(f"'{flag}' is not a flag of a policy", "write =static or =relative")
     if mode in (Mode.DEFAULT, Mode.LOCAL):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from backend.emulator.frames.page_lock import Events
+from backend.emulator.machine import Machine
 from backend.emulator.mm.fault import touch
 from backend.emulator.mm.mm import PTE_PRESENT, VM, Vma
 from backend.emulator.mm.placing import locked_elsewhere, mark_mlocked
@@ -15,12 +15,10 @@ from backend.emulator.mm.vma_split import isolate_range, merge_neighbours
 from backend.emulator.tasks.task import Task
 from backend.errors import os_error
 
-if TYPE_CHECKING:
-    from backend.emulator.machine import Machine
-
 
 def mlock(m: Machine, task: Task, start: int, pages: int) -> Events:
-    """Lock a range and fault all of it in, private writable pages as for a write (populate_vma_page_range()). OSError ENOMEM where part of it is not mapped."""
+    """Lock a range and fault all of it in, private writable pages as for a write (populate_vma_page_range()). OSError
+    ENOMEM where part of it is not mapped."""
     yield from _set(m, task, start, pages, lock=True)
     index = np.arange(pages, dtype=np.int64)
     for vma, local in list(task.mm.spans(start, index)) if task.mm is not None else ():

@@ -24,8 +24,8 @@ PTE_PRESENT, PTE_YOUNG, PTE_DIRTY, PTE_WRITE, PTE_SWAP, PTE_MIGRATION, PTE_ZERO 
 PTE_PROTNONE = 128
 """Beside PTE_PRESENT: the page is there, and its next access is a NUMA hinting fault."""
 PTE_SHIFT = 8
-"""A PTE is an int64: flags in the low byte; above, a pfn (present, migration) or a swap entry. 0 is none. PTE_ZERO alone: the
-zero page, which nobody counts."""
+"""A PTE is an int64: flags in the low byte; above, a pfn (present, migration) or a swap entry. 0 is none. PTE_ZERO
+alone: the zero page, which nobody counts."""
 
 
 class VM(IntFlag):
@@ -46,10 +46,10 @@ _SHARED = int(VM.SHARED)
 
 @dataclass(eq=False, slots=True)
 class Vma:
-    """One mapping: anonymous, or of a `file` (then `pgoff` counts in it; shared ones have no `anon_vma`: 0). `expected`, where
-    a test keeps it: the value last written to each private page. The counts of mapped pages (`nr_node` by node, `nr_anon`,
-    `nr_dirty`, `nr_active`) and `nr_swap` (swap PTEs) change with the PTEs, so that numa_maps costs nothing per page.
-    """
+    """One mapping: anonymous, or of a `file` (then `pgoff` counts in it; shared ones have no `anon_vma`: 0).
+    `expected`, where a test keeps it: the value last written to each private page. The counts of mapped pages
+    (`nr_node` by node, `nr_anon`, `nr_dirty`, `nr_active`) and `nr_swap` (swap PTEs) change with the PTEs, so that
+    numa_maps costs nothing per page."""
 
     mm: Mm
     start: int
@@ -92,11 +92,9 @@ class Vma:
         return self.policy
 
     def migratable(self, mlocked_moves: bool) -> bool:
-        """vma_migratable(): I/O and reserved mappings never; locked ones and those of the hugetlb pool as the profile has it
-        (since the same time)."""
-        return not self.flags & (VM.IO | VM.RESERVED) and (
-            mlocked_moves or not self.flags & (VM.LOCKED | VM.HUGETLB)
-        )
+        """vma_migratable(): I/O and reserved mappings never; locked ones and those of the hugetlb pool as the profile
+        has it (since the same time)."""
+        return not self.flags & (VM.IO | VM.RESERVED) and (mlocked_moves or not self.flags & (VM.LOCKED | VM.HUGETLB))
 
     def map(self, frames: MemMap, index: Indices, pfns: Pfns, bits: int | NDArray[np.int64]) -> None:
         """Present PTEs for frames whose reference the caller hands over: mapcount + 1, counts kept."""
@@ -109,7 +107,8 @@ class Vma:
         self._count(frames, index, pfns, +1)
 
     def unmap(self, frames: MemMap, index: Indices, replacement: NDArray[np.int64] | int) -> Pfns:
-        """Replace present PTEs; mapcount - 1. The references of the PTEs become the caller's. Dirty PTEs dirty the page."""
+        """Replace present PTEs; mapcount - 1. The references of the PTEs become the caller's. Dirty PTEs dirty the
+        page."""
         at = span(index)
         old = self.pte[at]
         pfns = (old >> PTE_SHIFT).astype(np.int32)
@@ -193,8 +192,8 @@ class Mm:
         insort(self.vmas, vma, key=lambda one: one.start)
 
     def spans(self, start: int, index: Indices) -> Iterator[tuple[Vma, Indices]]:
-        """Pages counted from the address `start` (ascending), VMA by VMA with the indices there. Pages that nothing maps
-        are left out."""
+        """Pages counted from the address `start` (ascending), VMA by VMA with the indices there. Pages that nothing
+        maps are left out."""
         if not len(index):
             return
         low, high = start + int(index.min()) * self.page_size, start + int(index.max()) * self.page_size
@@ -207,8 +206,8 @@ class Mm:
 
 
 class ReverseMap:
-    """From a frame to every VMA that may map it: mapping id → VMAs (mm/rmap.c; a file's i_mmap). `spaces`: the files by id; `ksm`: of a
-    merged page the places, as address space and address, that may map it."""
+    """From a frame to every VMA that may map it: mapping id → VMAs (mm/rmap.c; a file's i_mmap). `spaces`: the files by
+    id; `ksm`: of a merged page the places, as address space and address, that may map it."""
 
     def __init__(self) -> None:
         self._vmas: dict[int, list[Vma]] = {}
@@ -242,8 +241,9 @@ class ReverseMap:
             self._changes[mapping] = self._changes.get(mapping, 0) + 1
 
     def mapmax(self, frames: MemMap, vma: Vma) -> int:
-        """The most mappings that one of its pages has. Looked up only where other VMAs may share its pages, and again only
-        when something was mapped or unmapped meanwhile. Merged pages are of no mapping of its own: then anything counts."""
+        """The most mappings that one of its pages has. Looked up only where other VMAs may share its pages, and again
+        only when something was mapped or unmapped meanwhile. Merged pages are of no mapping of its own: then anything
+        counts."""
         changes = self._changes.get(vma.anon_vma, 0)
         if vma.file is not None:
             changes += self._changes.get(vma.file.id, 0)
@@ -330,8 +330,8 @@ class ReverseMap:
     def ptes(
         self, frames: MemMap, pfns: Pfns, kind: int, names: Pfns
     ) -> Iterator[tuple[Vma, Where, Indices, NDArray[np.int64]]]:
-        """For a batch: (vma, which of `pfns`, page indices in the vma, PTEs) for the PTEs of a `kind` (PTE_PRESENT and the
-        like) that name the frame or entry of `names`. The PTEs may be a view: they change with the page table."""
+        """For a batch: (vma, which of `pfns`, page indices in the vma, PTEs) for the PTEs of a `kind` (PTE_PRESENT and
+        the like) that name the frame or entry of `names`. The PTEs may be a view: they change with the page table."""
         for vma, at, index in self._places(frames, pfns):
             pte = vma.pte[span(index)]
             named = names[at]
@@ -359,9 +359,7 @@ class ReverseMap:
                     at = np.nonzero(inside)[0]
                     yield vma, at, offset[at]
 
-    def _walk_ksm(
-        self, number: int, at: NDArray[np.int64]
-    ) -> Iterator[tuple[Vma, NDArray[np.int64], Indices]]:
+    def _walk_ksm(self, number: int, at: NDArray[np.int64]) -> Iterator[tuple[Vma, NDArray[np.int64], Indices]]:
         """A merged page, place by place (rmap_walk_ksm())."""
         for mm, address in list(self.ksm[number]):
             vma = mm.find(address)

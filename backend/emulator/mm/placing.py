@@ -3,20 +3,16 @@ alloc_pages_vma(), mm/page_alloc.c)."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.typing import NDArray
 
 from backend.emulator.frames.page import PG, Pfns
 from backend.emulator.frames.page_lock import Events
+from backend.emulator.machine import Machine
 from backend.emulator.mm.mempolicy import Mempolicy
 from backend.emulator.mm.mm import PTE_DIRTY, PTE_PRESENT, PTE_WRITE, PTE_YOUNG, VM, Indices, Vma
 from backend.emulator.tasks.task import Task, Thread
 from backend.kernel import Mode
-
-if TYPE_CHECKING:
-    from backend.emulator.machine import Machine
 
 
 class SegmentationFault(Exception):
@@ -33,8 +29,8 @@ def nodes_allowed(m: Machine, task: Task, policy: Mempolicy) -> frozenset[int]:
 
 
 def room_for(m: Machine, task: Task, policy: Mempolicy, count: int) -> Events:
-    """Reclaim where the nodes that the policy allows cannot give so many frames. Raises OutOfMemory when the task itself
-    was killed for it."""
+    """Reclaim where the nodes that the policy allows cannot give so many frames. Raises OutOfMemory when the task
+    itself was killed for it."""
     nodes = nodes_allowed(m, task, policy)
     if m.reclaim.short_of(count, nodes):
         yield from m.reclaim.make_room(task, count, nodes)
@@ -43,7 +39,8 @@ def room_for(m: Machine, task: Task, policy: Mempolicy, count: int) -> Events:
 
 
 def alloc_for(m: Machine, task: Task, thread: Thread, vma: Vma, index: Indices) -> Pfns:
-    """Frames for pages of a VMA, in the order of `index`, by its policy or the task's. They all have the policy of the first."""
+    """Frames for pages of a VMA, in the order of `index`, by its policy or the task's. They all have the policy of the
+    first."""
     own = vma.policy_at(int(index[0])) if len(index) else None
     here = m.node_of_cpu.get(thread.cpu, m.first_node)
     return alloc_by_policy(m, task, thread, own or task.policy, vma.pgoff + index, here, own=own is not None)
@@ -58,8 +55,8 @@ def alloc_by_policy(
     here: int,
     own: bool,
 ) -> Pfns:
-    """Frames for page offsets, in their order. `own`: the policy is the mapping's or the object's, which interleaves by offset; a task's
-    goes on from page to page."""
+    """Frames for page offsets, in their order. `own`: the policy is the mapping's or the object's, which interleaves by
+    offset; a task's goes on from page to page."""
     near = m.nearest_memory(here)
     nodemask = m.cpusets.nodemask(task, policy)
     if policy.mode != Mode.INTERLEAVE:
@@ -79,9 +76,7 @@ def _first(m: Machine, policy: Mempolicy, near: int) -> int:
     return policy.preferred(near)
 
 
-def preferred_node(
-    m: Machine, task: Task, thread: Thread, vma: Vma, index: int
-) -> tuple[int, frozenset[int] | None]:
+def preferred_node(m: Machine, task: Task, thread: Thread, vma: Vma, index: int) -> tuple[int, frozenset[int] | None]:
     """For a huge page: the node tried first, and the nodes that it is confined to (None: all). Interleaving counts huge
     pages."""
     own = vma.policy_at(index)
@@ -112,8 +107,8 @@ def _alloc_each(m: Machine, wanted: NDArray[np.int64], here: int, nodemask: froz
 
 
 def enter_anonymous(m: Machine, vma: Vma, index: Indices, pfns: Pfns, cpu: int | None = None) -> None:
-    """New anonymous pages get their mapping (page_add_new_anon_rmap()) and their place on the LRU, by way of the pagevec of
-    `cpu` (None: at once, as huge pages do)."""
+    """New anonymous pages get their mapping (page_add_new_anon_rmap()) and their place on the LRU, by way of the
+    pagevec of `cpu` (None: at once, as huge pages do)."""
     frames = m.frames
     frames.mapping[pfns] = vma.anon_vma
     frames.index[pfns] = vma.pgoff + index

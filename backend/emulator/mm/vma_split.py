@@ -1,24 +1,22 @@
-"""Cutting VMAs where a range begins and ends, and joining neighbours that became alike (mm/mmap.c split_vma(), vma_merge())."""
+"""Cutting VMAs where a range begins and ends, and joining neighbours that became alike (mm/mmap.c split_vma(),
+vma_merge())."""
 
 from __future__ import annotations
 
 import errno
 from dataclasses import replace
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from backend.emulator.machine import Machine
 from backend.emulator.mm.mm import VM, Mm, Vma
 from backend.errors import os_error
 
-if TYPE_CHECKING:
-    from backend.emulator.machine import Machine
-
 
 def isolate_range(m: Machine, mm: Mm, start: int, end: int) -> list[Vma] | None:
-    """The VMAs that cover start to end exactly, cut as needed. None, and nothing changed, where part of it is unmapped. OSError
-    EINVAL: that would cut a huge page of the pool."""
+    """The VMAs that cover start to end exactly, cut as needed. None, and nothing changed, where part of it is unmapped.
+    OSError EINVAL: that would cut a huge page of the pool."""
     inside = [vma for vma in mm.vmas if vma.start < end and vma.end > start]
     if not inside or inside[0].start > start or inside[-1].end < end:
         return None
@@ -55,8 +53,8 @@ def merge_neighbours(m: Machine, mm: Mm) -> None:
 
 
 def _split(m: Machine, vma: Vma, address: int) -> Vma:
-    """Cut a VMA in two; the upper one is returned. A transparent huge page across the cut stays one: both map a part of it
-    (split_huge_pmd_address() splits only the page table)."""
+    """Cut a VMA in two; the upper one is returned. A transparent huge page across the cut stays one: both map a part of
+    it (split_huge_pmd_address() splits only the page table)."""
     at = (address - vma.start) // m.page_size
     upper = replace(
         vma,

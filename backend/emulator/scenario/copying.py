@@ -1,9 +1,10 @@
-"""A kernel as a scenario: the same nodes, processes and placement on an emulated machine, where things can be tried first.
+"""A kernel as a scenario: the same nodes, processes and placement on an emulated machine, where things can be tried
+first.
 
-Nodes have as much free memory as they have there; what no process has to itself (the page cache, the kernel, programs and
-libraries) is left out of both. Memory that several processes share is that of the largest of them, and mapped by one more, so that it is as hard to move. Where the machine is larger than is comfortable to emulate, everything is smaller by the
-same factor. Which pages are used how often nobody knows: each process uses all that it has alike.
-"""
+Nodes have as much free memory as they have there; what no process has to itself (the page cache, the kernel, programs
+and libraries) is left out of both. Memory that several processes share is that of the largest of them, and mapped by
+one more, so that it is as hard to move. Where the machine is larger than is comfortable to emulate, everything is
+smaller by the same factor. Which pages are used how often nobody knows: each process uses all that it has alike."""
 
 from __future__ import annotations
 
@@ -33,8 +34,8 @@ _SAMPLES = 64
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """`document`: the scenario; `scale`: how many times smaller; `left_out`: processes that are not in it (smaller than a
-    page there, not readable, or too many)."""
+    """`document`: the scenario; `scale`: how many times smaller; `left_out`: processes that are not in it (smaller than
+    a page there, not readable, or too many)."""
 
     document: dict[str, Any]
     scale: int
@@ -56,16 +57,13 @@ class _Region:
 
 
 def copy_of(kernel: Kernel, most_frames: int = MOST_FRAMES) -> Copy:
-    """Raises NotSupported where there is no node with memory and CPUs; NumatuiError, OSError where the kernel cannot be read."""
+    """Raises NotSupported where there is no node with memory and CPUs; NumatuiError, OSError where the kernel cannot be
+    read."""
     topology = read_topology(kernel)
     if not topology.memory_ids or not any(node.cpus for node in topology.nodes):
-        raise NotSupported(
-            "this machine tells of no nodes with memory and CPUs", "nothing can be copied from it"
-        )
+        raise NotSupported("this machine tells of no nodes with memory and CPUs", "nothing can be copied from it")
     page = kernel.page_size if kernel.page_size in (4096, 8192, 16384, 65536) else 4096
-    rows = [
-        row for row in Surveyor(kernel, topology).read() if row.by_node and not row.process.is_kernel_thread
-    ]
+    rows = [row for row in Surveyor(kernel, topology).read() if row.by_node and not row.process.is_kernel_thread]
     rows.sort(key=lambda row: -row.resident)
     used = {node: sum((row.by_node or {}).get(node, 0) for row in rows) for node in topology.memory_ids}
     frames = sum((node.free + used.get(node.id, 0)) // page for node in topology.nodes)
@@ -211,18 +209,15 @@ def _short(file: str) -> str:
 
 
 def _regions(vmas: Iterable[Vma]) -> list[_Region]:
-    """Mappings that are alike together. Pages of files belong to nobody; those of private mappings that were written do."""
+    """Mappings that are alike together. Pages of files belong to nobody; those of private mappings that were written
+    do."""
     found: dict[tuple[str, str, str], _Region] = {}
     for vma in vmas:
         shared = vma.kind == "shared"
         if vma.kind == "file":
             own = vma.counts.get("anon", 0)
             total = sum(vma.pages.values())
-            by_node = (
-                {node: count * own // total * vma.page_size for node, count in vma.pages.items()}
-                if total
-                else {}
-            )
+            by_node = {node: count * own // total * vma.page_size for node, count in vma.pages.items()} if total else {}
         else:
             by_node = dict(vma.bytes_by_node)
         if not any(by_node.values()):

@@ -1,49 +1,76 @@
-"""The steps of a scenario about cpusets: change one, attach a task, write a control file."""
+"""Steps of cpusets: change one, attach a task, write a control file."""
 
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import ClassVar
 
 from backend.emulator.abi import cgroupfs
 from backend.emulator.frames.page_lock import Events
-from backend.emulator.tasks.cpuset import Cpuset
+from backend.emulator.machine import Machine
+from backend.emulator.scenario.memory_steps import caller
+from backend.emulator.scenario.step import Action, StepContext
+from backend.emulator.tasks.cgroup import Cpuset
+from backend.emulator.tasks.cpuset import Cpusets
 from backend.errors import os_error
-
-if TYPE_CHECKING:
-    from backend.emulator.abi.syscalls import Caller
-    from backend.emulator.scenario.steps import Place
+from backend.nodeset import CpuSet, NodeSet
 
 
-def _named(place: Place) -> Cpuset:
-    found = place.machine.cpusets.named(place.arguments["cpuset"])
+def _named(m: Machine, name: str) -> Cpuset:
+    """OSError ENOENT."""
+    found = Cpusets.of(m).named(name)
     if found is None:
         raise os_error(errno.ENOENT)
     return found
 
 
-def change(place: Place) -> Events:
+@dataclass(frozen=True, slots=True)
+class ChangeCpuset(Action):
     """Write what is given of memory_migrate, cpus and mems, in this order."""
-    cs, cpusets, arguments = _named(place), place.machine.cpusets, place.arguments
-    yield from place.machine.step("write", place.machine.costs.syscall)
-    if "memory_migrate" in arguments:
-        cs.memory_migrate = arguments["memory_migrate"]
-    if "cpus" in arguments:
-        yield from cpusets.set_cpus(cs, arguments["cpus"])
-    if "mems" in arguments:
-        yield from cpusets.set_mems(cs, arguments["mems"])
-    return 0
+
+    of_task: ClassVar[bool] = False
+    cpuset: str
+    mems: NodeSet | None = None
+    cpus: CpuSet | None = None
+    memory_migrate: bool | None = None
+
+    def run(self, at: StepContext) -> Events:
+        m = at.machine
+        cs, cpusets = _named(m, self.cpuset), Cpusets.of(m)
+        yield from m.step("write", m.costs.syscall)
+        if self.memory_migrate is not None:
+            cs.memory_migrate = self.memory_migrate
+        if self.cpus is not None:
+            yield from cpusets.set_cpus(cs, self.cpus)
+        if self.mems is not None:
+            yield from cpusets.set_mems(cs, self.mems)
+        return 0
 
 
-def attach(place: Place) -> Events:
+@dataclass(frozen=True, slots=True)
+class Attach(Action):
     """Write the task's pid to the cgroup.procs of a cpuset."""
-    yield from place.machine.step("write", place.machine.costs.syscall)
-    yield from place.machine.cpusets.attach(_named(place), place.task)
-    return 0
+
+    cpuset: str
+
+    def run(self, at: StepContext) -> Events:
+        m = at.machine
+        yield from m.step("write", m.costs.syscall)
+        yield from Cpusets.of(m).attach(_named(m, self.cpuset), at.task)
+        return 0
 
 
-def write(place: Place, caller: Caller) -> Events:
-    """One write(2) to a control file. Returns its length."""
-    data: bytes = place.arguments["data"].encode("utf-8", "surrogateescape")
-    yield from cgroupfs.write(place.machine, caller, place.arguments["path"], data)
-    return len(data)
+@dataclass(frozen=True, slots=True)
+class Echo(Action):
+    """One write(2) to a control file, by `as_`. Returns its length."""
+
+    of_task: ClassVar[bool] = False
+    path: str
+    data: str
+    as_: int | str | None = None
+
+    def run(self, at: StepContext) -> Events:
+        data = self.data.encode("utf-8", "surrogateescape")
+        yield from cgroupfs.write(at.machine, caller(at, self.as_), self.path, data)
+        return len(data)

@@ -1,26 +1,24 @@
-"""The cpusets of a scenario: `cpusets:` at the top, `cpuset:`, `caps:`, `suid:` of processes, and the steps about them."""
+"""The cpusets of a scenario: `cpusets:` at the top, `cpuset:`, `caps:`, `suid:` of processes, and the steps about
+them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from backend.emulator.abi.cgroupfs import FILES
 from backend.emulator.mm.mempolicy import Mempolicy
-from backend.emulator.tasks.cpuset import Version
-from backend.emulator.tasks.permissions import Cap
+from backend.emulator.scenario.describe_processes import ProcessSpec
+from backend.emulator.scenario.step import Step
+from backend.emulator.tasks.cgroup import Version
+from backend.files.yaml_reader import Value
 from backend.nodeset import CpuSet, NodeSet
-
-if TYPE_CHECKING:
-    from backend.emulator.scenario.describe_processes import ProcessSpec
-    from backend.emulator.scenario.description import Step
-    from backend.files.yaml_reader import Value
 
 
 @dataclass(frozen=True, slots=True)
 class CpusetSpec:
-    """A cpuset: `parent` is a name, empty for the root. `mems`, `cpus`: as configured; `effective_…`: what that comes to."""
+    """A cpuset: `parent` is a name, empty for the root. `mems`, `cpus`: as configured; `effective_…`: what that comes
+    to."""
 
     name: str
     parent: str
@@ -38,9 +36,7 @@ class Describer:
         self.version: Version = version
         self.nodes = nodes
         self.node_of_cpu = node_of_cpu
-        self.root = CpusetSpec(
-            "", "", nodes, CpuSet(node_of_cpu), nodes, CpuSet(node_of_cpu), memory_migrate=False
-        )
+        self.root = CpusetSpec("", "", nodes, CpuSet(node_of_cpu), nodes, CpuSet(node_of_cpu), memory_migrate=False)
         self.specs: dict[str, CpusetSpec] = {}
 
     def read(
@@ -68,11 +64,7 @@ class Describer:
         if name in self.specs or name in FILES:
             keys["name"].fail(f"'{name}' is there already", "give each cpuset its own name")
         parent = self._find(keys["parent"]) if "parent" in keys else self.root
-        mems = (
-            keys["mems"].through(lambda text: NodeSet.parse(text, self.nodes))
-            if "mems" in keys
-            else NodeSet()
-        )
+        mems = keys["mems"].through(lambda text: NodeSet.parse(text, self.nodes)) if "mems" in keys else NodeSet()
         cpus = self._cpus(keys["cpus"]) if "cpus" in keys else CpuSet()
         if self.version == "v1":
             if "cpus" not in keys:
@@ -87,9 +79,7 @@ class Describer:
             if not cpus.issubset(parent.cpus):
                 keys["cpus"].fail(f"CPU {cpus - parent.cpus} is not in the parent's cpus ({parent.cpus})")
         elif "memory_migrate" in keys and not keys["memory_migrate"].truth():
-            keys["memory_migrate"].fail(
-                "cgroup v2 always migrates", "leave it out, or write machine: {cgroups: v1}"
-            )
+            keys["memory_migrate"].fail("cgroup v2 always migrates", "leave it out, or write machine: {cgroups: v1}")
         return CpusetSpec(
             name=name,
             parent=parent.name,
@@ -137,9 +127,7 @@ class Describer:
                 "in cgroup v2 processes are in the lowest ones",
             )
         self._policy(process.policy, keys.get("policy"), spec)
-        for region, item in zip(
-            process.memory, keys["memory"].items() if "memory" in keys else (), strict=True
-        ):
+        for region, item in zip(process.memory, keys["memory"].items() if "memory" in keys else (), strict=True):
             self._policy(region.policy, dict(item.pairs()).get("policy"), spec)
         outside = [cpu for cpu in process.cpus if cpu not in spec.effective_cpus]
         if not outside:
@@ -152,9 +140,7 @@ class Describer:
             node = self.node_of_cpu[process.cpus[0]]
             here = [cpu for cpu in here if self.node_of_cpu[cpu] == node]
             if not here:
-                keys["node"].fail(
-                    f"node {node} has no CPU of the cpuset '{spec.name}' ({spec.effective_cpus})"
-                )
+                keys["node"].fail(f"node {node} has no CPU of the cpuset '{spec.name}' ({spec.effective_cpus})")
         return replace(process, cpus=tuple(here[number % len(here)] for number in range(len(process.cpus))))
 
     def _policy(self, policy: Mempolicy | None, value: Value | None, spec: CpusetSpec) -> None:
@@ -175,18 +161,6 @@ class Describer:
                 body.fail("nothing to change", "give mems, cpus or memory_migrate")
             if "memory_migrate" in keys and self.version == "v2":
                 keys["memory_migrate"].fail("cgroup v2 always migrates", "leave it out")
-        name = step.arguments.get("as")
+        name = step.given.get("as")
         if isinstance(name, str) and name not in processes:
             keys["as"].fail(f"'{name}' is neither a uid nor a process", f"there are {', '.join(processes)}")
-
-
-def caps(value: Value) -> frozenset[Cap]:
-    """A list of capabilities: CAP_SYS_NICE, sys_nice."""
-    out: set[Cap] = set()
-    for item in value.items():
-        name = item.text(64).upper()
-        full = name if name.startswith("CAP_") else f"CAP_{name}"
-        if full not in list(Cap):
-            item.fail(f"'{item.text(64)}' does not matter here", f"choose from {', '.join(Cap)}")
-        out.add(Cap(full))
-    return frozenset(out)

@@ -30,9 +30,7 @@ class FilesystemSpec:
     files: tuple[FileSpec, ...]
 
 
-def parse_filesystems(
-    value: Value, types: Mapping[str, FilesystemType], page_size: int
-) -> tuple[FilesystemSpec, ...]:
+def parse_filesystems(value: Value, types: Mapping[str, FilesystemType], page_size: int) -> tuple[FilesystemSpec, ...]:
     """Raises ParseError: unknown type, a name twice, a method that does not exist."""
     out: dict[str, FilesystemSpec] = {}
     for item in value.items():
@@ -47,9 +45,7 @@ def parse_filesystems(
             keys["name"].fail("must be a name without '/'")
         kind = types.get(keys["type"].text())
         if kind is None:
-            keys["type"].fail(
-                f"this kernel has no filesystem '{keys['type'].text(60)}'", f"it has {', '.join(types)}"
-            )
+            keys["type"].fail(f"this kernel has no filesystem '{keys['type'].text(60)}'", f"it has {', '.join(types)}")
         out[name] = FilesystemSpec(
             name=name,
             type=_operations(kind, keys),
@@ -62,9 +58,7 @@ def parse_filesystems(
 
 def _operations(kind: FilesystemType, keys: Mapping[str, Value]) -> FilesystemType:
     """The type, with methods of its own where the description says so."""
-    changes: dict[str, object] = {
-        key: keys[key].truth() for key in ("buffers", "releases", "ordered") if key in keys
-    }
+    changes: dict[str, object] = {key: keys[key].truth() for key in ("buffers", "releases", "ordered") if key in keys}
     if "migratepage" in keys:
         method = keys["migratepage"].text()
         if method not in _METHODS:

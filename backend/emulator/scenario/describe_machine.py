@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import fields
 
 from backend.emulator.costs import Costs
-from backend.emulator.machine import NodeSpec, Patches
+from backend.emulator.machine import MachineSpec, NodeSpec, Patches
 from backend.emulator.profile import PROFILES
 from backend.emulator.scenario.describe_files import FileSpec
-from backend.emulator.tasks.cpuset import Version
+from backend.emulator.tasks.cgroup import Version
 from backend.files.yaml_reader import Value
 from backend.nodeset import CpuSet, NodeSet
 
@@ -42,9 +42,7 @@ class MachineReader:
         )
         profile = instead or (keys["profile"].text() if "profile" in keys else "linux-6")
         if profile not in PROFILES:
-            keys.get("profile", value).fail(
-                f"there is no profile '{profile}'", f"choose one of {', '.join(PROFILES)}"
-            )
+            keys.get("profile", value).fail(f"there is no profile '{profile}'", f"choose one of {', '.join(PROFILES)}")
         self.profile = PROFILES[profile]
         self.cgroups: Version = self.profile.cgroups
         if "cgroups" in keys:
@@ -74,11 +72,23 @@ class MachineReader:
         self.balance = keys["balance"].period() if "balance" in keys else 0.0
         self.numa_balancing = "numa_balancing" in keys and keys["numa_balancing"].truth()
         if self.numa_balancing and not self.profile.numa_balancing:
-            keys["numa_balancing"].fail(
-                f"the profile {profile} has no NUMA balancing", "Linux has it since 3.8"
-            )
+            keys["numa_balancing"].fail(f"the profile {profile} has no NUMA balancing", "Linux has it since 3.8")
         self.writeback = keys["writeback"].period() if "writeback" in keys else 0.0
         self.files: dict[str, FileSpec] = {}
+
+    def spec(self) -> MachineSpec:
+        return MachineSpec(
+            self.profile,
+            self.nodes,
+            self.distances,
+            page_size=self.page_size,
+            swap_pages=self.swap_pages,
+            costs=self.costs,
+            patches=self.patches,
+            seed=self.seed,
+            batch=self.batch,
+            cgroups=self.cgroups,
+        )
 
     def next_cpu(self, node: int) -> int:
         """The CPUs of a node in turn, so that processes described with a node do not crowd on its first CPU."""
@@ -140,7 +150,5 @@ class MachineReader:
         known = tuple(one.name for one in fields(Patches))
         patches = value.mapping(known)
         if self.profile.name != "direct-v8":
-            value.fail(
-                f"the profile {self.profile.name} is not made of these patches", "they belong to direct-v8"
-            )
+            value.fail(f"the profile {self.profile.name} is not made of these patches", "they belong to direct-v8")
         return Patches(**{key: item.truth() for key, item in patches.items()})

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 from backend.emulator.mm import mempolicy
 from backend.emulator.mm.mempolicy import Mempolicy
-from backend.emulator.scenario.describe_cpusets import caps
 from backend.emulator.scenario.describe_files import FileSpec
 from backend.emulator.scenario.describe_machine import MAX_FRAMES, MachineReader
-from backend.emulator.tasks.permissions import Cap
+from backend.emulator.tasks.credentials import Cap
 from backend.emulator.tasks.workload import Access
 from backend.files.text import printable
 from backend.files.yaml_reader import Value, number_key
@@ -22,9 +21,9 @@ _MARKS = ("mlocked", "io", "reserved", "huge")
 @dataclass(frozen=True, slots=True)
 class RegionSpec:
     """A mapping of a process. `on`: node → pages there at the start; None: touched at the start, by policy; `touched`
-    False: untouched. `file`: `filesystem/name` of what it maps from page `offset` on, `private` or shared; `dirty`: written in
-    the cache and not on the device. `shared_with`: the process whose object of the same name it maps. `marks`: of
-    mlocked, io, reserved, huge (transparent huge pages)."""
+    False: untouched. `file`: `filesystem/name` of what it maps from page `offset` on, `private` or shared; `dirty`:
+    written in the cache and not on the device. `shared_with`: the process whose object of the same name it maps.
+    `marks`: of mlocked, io, reserved, huge (transparent huge pages)."""
 
     name: str
     kind: str
@@ -92,7 +91,7 @@ def read_process(value: Value, machine: MachineReader) -> ProcessSpec:
         memory=memory,
         cpuset=keys["cpuset"].text(255) if "cpuset" in keys else "",
         suid=keys["suid"].integer(0, 1 << 31) if "suid" in keys else None,
-        caps=caps(keys["caps"]) if "caps" in keys else None,
+        caps=_caps(keys["caps"]) if "caps" in keys else None,
         pid=keys["pid"].integer(3, 1 << 22) if "pid" in keys else None,
     )
 
@@ -143,9 +142,7 @@ def _region(value: Value, machine: MachineReader) -> RegionSpec:
     else:
         value.fail("the key 'size' is missing")
     if not 0 < pages <= MAX_FRAMES:
-        (keys.get("size") or value).fail(
-            "must be at least a page" if pages <= 0 else "is too large to emulate"
-        )
+        (keys.get("size") or value).fail("must be at least a page" if pages <= 0 else "is too large to emulate")
     if file is not None and offset + pages > file.pages:
         (keys.get("size") or value).fail(f"the file has {file.pages} pages only")
     if "shared_with" in keys and kind not in ("shared", "shmem"):
@@ -181,9 +178,7 @@ def _region(value: Value, machine: MachineReader) -> RegionSpec:
     )
 
 
-def _file(
-    keys: dict[str, Value], value: Value, kind: str, machine: MachineReader
-) -> tuple[FileSpec | None, int]:
+def _file(keys: dict[str, Value], value: Value, kind: str, machine: MachineReader) -> tuple[FileSpec | None, int]:
     """The file of a region and the page where it begins."""
     if "file" not in keys:
         for key in ("private", "offset"):
@@ -256,3 +251,15 @@ def check_room(machine: MachineReader, processes: tuple[ProcessSpec, ...], value
                         f"node {node} has no room for the region '{region.name}'",
                         "make it smaller or put it on another node",
                     )
+
+
+def _caps(value: Value) -> frozenset[Cap]:
+    """A list of capabilities: CAP_SYS_NICE, sys_nice."""
+    out: set[Cap] = set()
+    for item in value.items():
+        name = item.text(64).upper()
+        full = name if name.startswith("CAP_") else f"CAP_{name}"
+        if full not in list(Cap):
+            item.fail(f"'{item.text(64)}' does not matter here", f"choose from {', '.join(Cap)}")
+        out.add(Cap(full))
+    return frozenset(out)

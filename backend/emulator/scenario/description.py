@@ -3,57 +3,41 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
 
-from backend.emulator.costs import Costs
-from backend.emulator.machine import NodeSpec, Patches
-from backend.emulator.profile import Profile
+from backend.emulator.machine import MachineSpec
 from backend.emulator.scenario.describe_cpusets import CpusetSpec, Describer
 from backend.emulator.scenario.describe_files import FilesystemSpec, parse_filesystems
 from backend.emulator.scenario.describe_machine import MachineReader
 from backend.emulator.scenario.describe_processes import ProcessSpec, check_room, check_sharing, read_process
-from backend.emulator.tasks.cpuset import Version
+from backend.emulator.scenario.memory_steps import Fork
+from backend.emulator.scenario.step import Known, Step
+from backend.emulator.scenario.steps import STEPS, parse_step
 from backend.files.yaml_reader import Value, number_key, parse_yaml, uncollected
 
 MAX_STEPS = 200_000
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """Something that happens at a time (seconds): `call` with its arguments, which are checked already."""
-
-    at: float
-    call: str
-    task: str
-    arguments: dict[str, Any] = field(default_factory=dict[str, Any])
-
-
-@dataclass(frozen=True, slots=True)
 class Description:
-    """All of it, consistent in itself."""
+    """A whole scenario, consistent in itself. `hugepages`: size of the hugetlb pool by node, in huge pages. `run`:
+    simulated seconds that it lasts at least. `balance`, `writeback`: seconds between two rounds of the scheduler's
+    balancing and of the flusher, 0 for never."""
 
-    name: str
-    profile: Profile
-    page_size: int
-    nodes: tuple[NodeSpec, ...]
-    distances: dict[tuple[int, int], int]
-    swap_pages: int
-    costs: Costs
-    patches: Patches
-    seed: int
-    batch: int
-    balance: float
-    numa_balancing: bool
-    users: dict[int, str]
-    filesystems: tuple[FilesystemSpec, ...]
-    writeback: float
-    processes: tuple[ProcessSpec, ...]
-    steps: tuple[Step, ...]
-    run: float
-    hugepages: dict[int, int] = field(default_factory=dict[int, int])
-    cgroups: Version = "v2"
+    machine: MachineSpec
+    processes: tuple[ProcessSpec, ...] = ()
     cpusets: tuple[CpusetSpec, ...] = ()
+    filesystems: tuple[FilesystemSpec, ...] = ()
+    hugepages: dict[int, int] = field(default_factory=dict[int, int])
+    steps: tuple[Step, ...] = ()
+    run: float = 0.0
+    balance: float = 0.0
+    writeback: float = 0.0
+    numa_balancing: bool = False
     about: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.machine.name
 
 
 @uncollected()
@@ -79,11 +63,7 @@ def parse_description(text: str, file: str = "scenario", name: str = "", profile
         else ()
     )
     machine.files = {file.path: file for filesystem in filesystems for file in filesystem.files}
-    processes = (
-        tuple(read_process(value, machine) for value in top["processes"].items())
-        if "processes" in top
-        else ()
-    )
+    processes = tuple(read_process(value, machine) for value in top["processes"].items()) if "processes" in top else ()
     earlier: dict[str, ProcessSpec] = {}
     pids: set[int | None] = set()
     for process, value in zip(processes, top["processes"].items() if processes else (), strict=True):
@@ -98,23 +78,25 @@ def parse_description(text: str, file: str = "scenario", name: str = "", profile
     cpusets = Describer(machine.cgroups, machine.ids, machine.node_of_cpu)
     processes = cpusets.read(top.get("cpusets"), processes, top.get("processes"))
     steps = _steps(top["steps"], machine, processes, cpusets) if "steps" in top else ()
+    name = top["name"].text(200) if "name" in top else name or file
     return Description(
-        name=top["name"].text(200) if "name" in top else name or file,
-        profile=machine.profile, page_size=machine.page_size, nodes=machine.nodes, distances=machine.distances,
-        swap_pages=machine.swap_pages, costs=machine.costs, patches=machine.patches, seed=machine.seed,
-        batch=machine.batch, balance=machine.balance, numa_balancing=machine.numa_balancing, users=users,
-        filesystems=filesystems, writeback=machine.writeback, processes=processes, steps=steps,
+        replace(machine.spec(), name=name, users=users),
+        processes=processes,
+        cpusets=tuple(cpusets.specs.values()),
+        filesystems=filesystems,
+        hugepages=machine.hugepages,
+        steps=steps,
         run=top["run"].seconds() if "run" in top else 0.0,
-        hugepages=machine.hugepages, cgroups=machine.cgroups, cpusets=tuple(cpusets.specs.values()),
+        balance=machine.balance,
+        writeback=machine.writeback,
+        numa_balancing=machine.numa_balancing,
         about=top["about"].text() if "about" in top else "",
-    )  # fmt: skip
+    )
 
 
 def _steps(
     value: Value, machine: MachineReader, processes: tuple[ProcessSpec, ...], cpusets: Describer
 ) -> tuple[Step, ...]:
-    from backend.emulator.scenario.steps import STEPS, Known
-
     items = value.items()
     if len(items) > MAX_STEPS:
         value.fail(f"has more than {MAX_STEPS} steps")
@@ -127,20 +109,15 @@ def _steps(
             item.fail("the key 'at' is missing", "write - {at: 1s, touch: {task: …}}")
         at = keys.pop("at").seconds()
         if at < latest:
-            item.fail(
-                f"at {at:g}s comes before the step above ({latest:g}s)", "put the steps in the order of time"
-            )
+            item.fail(f"at {at:g}s comes before the step above ({latest:g}s)", "put the steps in the order of time")
         latest = at
         if len(keys) != 1:
             item.fail("a step is 'at' and one call", f"calls: {', '.join(STEPS)}")
         call, body = next(iter(keys.items()))
-        parser = STEPS.get(call)
-        if parser is None:
-            body.fail(f"there is no step '{call}'", f"choose one of {', '.join(STEPS)}")
-        step = parser.parse(at, call, body, Known(machine.ids, machine.node_of_cpu, by_name, machine.files))
+        step = parse_step(at, call, body, Known(machine.ids, machine.node_of_cpu, by_name, machine.files))
         cpusets.check_step(step, body, by_name)
-        if call == "fork":
-            child = str(step.arguments["child"])
+        if isinstance(step.action, Fork):
+            child = step.action.child
             if child in by_name:
                 body.fail(f"there is a process '{child}' already", "give the child its own name")
             by_name[child] = replace(by_name[step.task], name=child)

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
-from backend.emulator.frames.compound import make_compound, take_blocks
+from backend.emulator.frames.frames import make_compound, take_blocks
 from backend.emulator.frames.page import PG
+from backend.emulator.machine import Machine
 from backend.emulator.mm.fault import anonymous_pages
 from backend.emulator.mm.file_fault import BusError, map_cached
 from backend.emulator.mm.huge_fault import fault_huge, wants_huge
 from backend.emulator.mm.huge_pages import from_pool, huge_ranges
 from backend.emulator.mm.mm import PTE_PRESENT, VM, Indices, Vma
+from backend.emulator.mm.mmap import mmap, store_values
 from backend.emulator.mm.placing import OutOfMemory, map_new, mark_mlocked
+from backend.emulator.scenario.describe_processes import RegionSpec
 from backend.emulator.scenario.region import Region
 from backend.emulator.storage.file_io import create, fill
 from backend.emulator.storage.filesystem import AddressSpace
 from backend.emulator.tasks.task import Task
 from backend.errors import UsageError
-
-if TYPE_CHECKING:
-    from backend.emulator.machine import Machine
-    from backend.emulator.scenario.describe_processes import RegionSpec
 
 _FLAGS = {"io": VM.IO, "reserved": VM.RESERVED, "mlocked": VM.LOCKED, "huge": VM.HUGEPAGE}
 
@@ -38,9 +35,17 @@ def map_region(m: Machine, task: Task, spec: RegionSpec, shared_with: AddressSpa
     space = shared_with or _object(m, spec)
     if space is not None and not spec.private:
         flags |= VM.SHARED
-    vma = m.mmap(
-        task, spec.pages, name=spec.name, kind=spec.kind, policy=spec.policy, flags=flags, file=space, offset=spec.offset
-    )  # fmt: skip
+    vma = mmap(
+        m,
+        task,
+        spec.pages,
+        name=spec.name,
+        kind=spec.kind,
+        policy=spec.policy,
+        flags=flags,
+        file=space,
+        offset=spec.offset,
+    )
     if spec.on is not None:
         position = 0
         for node, pages in spec.on.items():
@@ -58,9 +63,7 @@ def _object(m: Machine, spec: RegionSpec) -> AddressSpace | None:
     if spec.file:
         return find_file(m, spec.file)
     if spec.kind in ("shared", "shmem"):
-        return create(
-            m, m.shm, "/dev/zero" if spec.kind == "shared" else "/SYSV00000000", spec.pages, unlinked=True
-        )
+        return create(m, m.shm, "/dev/zero" if spec.kind == "shared" else "/SYSV00000000", spec.pages, unlinked=True)
     return None
 
 
@@ -81,15 +84,13 @@ def _touch_all(m: Machine, task: Task, vma: Vma, spec: RegionSpec) -> None:
         anonymous_pages(m, task, task.leader, vma, index[(vma.pte[index] & PTE_PRESENT) == 0])
     except (OutOfMemory, BusError):
         name = task.command.decode(errors="replace")
-        raise UsageError(
-            f"the machine has no room for '{spec.name}' of '{name}'", "make it smaller"
-        ) from None
-    m.store(vma, index)
+        raise UsageError(f"the machine has no room for '{spec.name}' of '{name}'", "make it smaller") from None
+    store_values(m, vma, index)
 
 
 def populate(m: Machine, vma: Vma, index: Indices, node: int, dirty: bool = False) -> None:
-    """Pages with frames of one node: anonymous ones written to, those of files in the cache (dirty or clean) and mapped. Raises
-    UsageError when it has no room."""
+    """Pages with frames of one node: anonymous ones written to, those of files in the cache (dirty or clean) and
+    mapped. Raises UsageError when it has no room."""
     if wants_huge(vma, write=True):
         populate_huge(m, vma, index, node)
         index = index[(vma.pte[index] & PTE_PRESENT) == 0]
@@ -105,7 +106,7 @@ def populate(m: Machine, vma: Vma, index: Indices, node: int, dirty: bool = Fals
         )
     if space is None:
         map_new(m, vma, index, pfns)
-        m.store(vma, index)
+        store_values(m, vma, index)
         return
     m.frames.cgroup[pfns] = vma.mm.cgroup
     fill(m, space, vma.pgoff + missing, pfns, dirty)
@@ -131,4 +132,4 @@ def populate_huge(m: Machine, vma: Vma, index: Indices, node: int) -> None:
                 return
             make_compound(m.frames, pfns)
         map_new(m, vma, pages, pfns)
-        m.store(vma, pages)
+        store_values(m, vma, pages)

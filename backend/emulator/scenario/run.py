@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import simpy
 
+from backend.emulator.boot import boot
 from backend.emulator.frames.page_lock import Events
 from backend.emulator.machine import Machine
 from backend.emulator.mm.file_fault import BusError
@@ -17,16 +18,18 @@ from backend.emulator.mm.huge_pages import fill_pool
 from backend.emulator.mm.mm import PTE_PRESENT, PTE_SWAP
 from backend.emulator.mm.placing import OutOfMemory, SegmentationFault
 from backend.emulator.scenario.describe_processes import ProcessSpec, RegionSpec
-from backend.emulator.scenario.description import Description, Step
+from backend.emulator.scenario.description import Description
 from backend.emulator.scenario.layout import map_region
 from backend.emulator.scenario.region import Region
-from backend.emulator.scenario.steps import STEPS, Place
+from backend.emulator.scenario.step import Step, StepContext
 from backend.emulator.storage.file_io import create, mount
 from backend.emulator.storage.filesystem import AddressSpace
 from backend.emulator.storage.writeback import flusher
 from backend.emulator.study.audit import damaged_pages
 from backend.emulator.study.trace import Tracer, find_page
-from backend.emulator.tasks.cpuset import Cpuset
+from backend.emulator.tasks.cgroup import Cpuset
+from backend.emulator.tasks.cpuset import Cpusets
+from backend.emulator.tasks.life import spawn
 from backend.emulator.tasks.scheduler import balancer
 from backend.emulator.tasks.task import Task
 from backend.emulator.tasks.workload import run_thread
@@ -56,8 +59,8 @@ def build(
     watch: bool = False,
 ) -> Built:
     """The machine at time zero: memory laid out, workloads and steps waiting to run. Raises UsageError where the
-    processes do not fit, or this computer has not the memory. `observer`: called when a step is about to begin, and when it is
-    done. `watch`: remember what is written."""
+    processes do not fit, or this computer has not the memory. `observer`: called when a step is about to begin, and
+    when it is done. `watch`: remember what is written."""
     try:
         return _build(description, with_steps, observer, watch)
     except MemoryError:
@@ -65,17 +68,11 @@ def build(
 
 
 def _build(description: Description, with_steps: bool, observer: Observer, watch: bool) -> Built:
-    m = Machine(
-        description.profile, description.nodes, description.distances, page_size=description.page_size,
-        swap_pages=description.swap_pages, costs=description.costs, patches=description.patches,
-        seed=description.seed, batch=description.batch, watch=watch, cgroups=description.cgroups,
-    )  # fmt: skip
-    m.name = description.name
-    m.users.update(description.users)
+    m = boot(replace(description.machine, watch=watch))
     m.balancing.on = description.numa_balancing
     first_cpu = next(iter(m.node_of_cpu))
-    m.spawn("init", cpu=first_cpu, command="/sbin/init")
-    m.spawn("kthreadd", cpu=first_cpu, kernel_thread=True)
+    spawn(m, "init", cpu=first_cpu, command="/sbin/init")
+    spawn(m, "kthreadd", cpu=first_cpu, kernel_thread=True)
     built = Built(m, {}, {}, [], [])
     for node, pages in description.hugepages.items():
         if fill_pool(m, node, pages) < pages:
@@ -88,9 +85,7 @@ def _build(description: Description, with_steps: bool, observer: Observer, watch
             m.start(flusher(m, mounted, description.writeback), "pdflush")
     cpusets: dict[str, Cpuset] = {"": m.cpusets.root}
     for one in description.cpusets:
-        cpusets[one.name] = m.cpusets.create(
-            one.name, cpusets[one.parent], one.mems, one.cpus, one.memory_migrate
-        )
+        cpusets[one.name] = Cpusets.of(m).create(one.name, cpusets[one.parent], one.mems, one.cpus, one.memory_migrate)
     m.number_from(max((spec.pid + 1 for spec in description.processes if spec.pid is not None), default=0))
     for spec in description.processes:
         _spawn(built, spec, cpusets[spec.cpuset])
@@ -102,22 +97,20 @@ def _build(description: Description, with_steps: bool, observer: Observer, watch
             outcome: dict[str, Any] = {
                 "call": step.call,
                 "task": step.task,
-                "arguments": {name: _argument(value) for name, value in step.arguments.items()},
+                "arguments": {name: _argument(value) for name, value in step.given.items()},
                 "at": step.at,
                 "seconds": 0.0,
                 "result": None,
                 "errno": None,
             }
             built.outcomes.append(outcome)
-            built.steps.append(
-                m.start(_step(built, step, outcome, observer), f"{step.call} {step.task}".strip())
-            )
+            built.steps.append(m.start(_step(built, step, outcome, observer), f"{step.call} {step.task}".strip()))
     return built
 
 
 def run_scenario(description: Description, seed: int | None = None, trace: str = "") -> dict[str, Any]:
-    """Run all steps to their ends, and on to `run`; the report of `numatui emulate` (schema numatui/emulate/1). `trace`: a page
-    to follow (`trace.find_page`), whose rows are added. Raises UsageError."""
+    """Run all steps to their ends, and on to `run`; the report of `numatui emulate` (schema numatui/emulate/1).
+    `trace`: a page to follow (`trace.find_page`), whose rows are added. Raises UsageError."""
     if seed is not None:
         description = replace(description, seed=seed)
     built = build(description, watch=True)
@@ -233,13 +226,11 @@ def _file_report(m: Machine, space: AddressSpace) -> dict[str, Any]:
 
 def _spawn(built: Built, spec: ProcessSpec, cpuset: Cpuset) -> None:
     m = built.machine
-    task = m.spawn(
+    task = spawn(m,
         spec.name, cpu=spec.cpus[0], uid=spec.uid, command=spec.command, threads=spec.cpus[1:], policy=spec.policy,
         cpuset=cpuset, suid=spec.suid, caps=spec.caps, pid=spec.pid,
     )  # fmt: skip
-    regions = {
-        region.name: map_region(m, task, region, _shared_object(built, region)) for region in spec.memory
-    }
+    regions = {region.name: map_region(m, task, region, _shared_object(built, region)) for region in spec.memory}
     built.tasks[spec.name] = task
     built.regions[spec.name] = regions
     used = [(regions[region.name], region.access) for region in spec.memory if region.access is not None]
@@ -274,9 +265,8 @@ def _step(built: Built, step: Step, outcome: dict[str, Any], observer: Observer)
         if task is None or not task.alive:
             raise os_error(errno.ESRCH)
         observer(built, step, False)
-        region = built.regions.get(step.task, {}).get(step.arguments.get("region", ""))
-        place = Place(m, task, region, step.arguments, forked, built.tasks)
-        outcome["result"] = yield from STEPS[step.call].run(place)
+        region = built.regions.get(step.task, {}).get(str(step.given.get("region", "")))
+        outcome["result"] = yield from step.action.run(StepContext(m, task, region, forked, built.tasks))
     except OSError as exc:
         outcome["errno"] = errno_name(exc.errno or 0)
     except OutOfMemory:

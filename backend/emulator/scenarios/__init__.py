@@ -16,7 +16,8 @@ def names() -> list[str]:
 
 
 def load(name: str, profile: str = "") -> Description:
-    """A shipped scenario by name, or a YAML file; on another kernel than its own with `profile`. Raises NotFound, ParseError."""
+    """A shipped scenario by name, or a YAML file; on another kernel than its own with `profile`. Raises NotFound,
+    ParseError."""
     shipped = _HERE / f"{name}.yaml"
     path = shipped if name in names() else Path(name)
     try:
@@ -27,6 +28,4 @@ def load(name: str, profile: str = "") -> Description:
             f"the scenario {name} cannot be read ({reason})",
             f"name a YAML file or one of {', '.join(names())}",
         ) from None
-    return parse_description(
-        raw.decode("utf-8", "replace"), path.name if path is shipped else str(path), name, profile
-    )
+    return parse_description(raw.decode("utf-8", "replace"), path.name if path is shipped else str(path), name, profile)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import simpy
 
 from backend.emulator.frames.page_lock import Events
-
-if TYPE_CHECKING:
-    from backend.emulator.machine import Machine
 
 
 class BlockDevice:
@@ -16,7 +13,7 @@ class BlockDevice:
     def __init__(self) -> None:
         self.busy_until = 0.0
 
-    def request(self, m: Machine, seconds: float) -> Events:
+    def request(self, env: simpy.Environment, seconds: float) -> Events:
         """Wait for a request that takes so long, after those that were given before."""
-        self.busy_until = max(m.now, self.busy_until) + seconds
-        yield m.env.timeout(self.busy_until - m.now)
+        self.busy_until = max(float(env.now), self.busy_until) + seconds
+        yield env.timeout(self.busy_until - float(env.now))

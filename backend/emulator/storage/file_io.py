@@ -1,14 +1,15 @@
-"""Files as tasks use them: create, read, write, fsync, msync, unlink (mm/filemap.c, fs/read_write.c, fs/sync.c, mm/msync.c)."""
+"""Files as tasks use them: create, read, write, fsync, msync, unlink (mm/filemap.c, fs/read_write.c, fs/sync.c,
+mm/msync.c)."""
 
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from backend.emulator.frames.page import PG, Pfns
 from backend.emulator.frames.page_lock import Events
+from backend.emulator.machine import Machine
 from backend.emulator.mm.file_fault import make_dirty
 from backend.emulator.mm.mm import Indices
 from backend.emulator.mm.placing import OutOfMemory, alloc_by_policy, room_for
@@ -17,9 +18,6 @@ from backend.emulator.storage.page_cache import add, lock_page, truncate, unlock
 from backend.emulator.storage.writeback import transfer_dirty, write_dirty
 from backend.emulator.tasks.task import Task, Thread
 from backend.errors import os_error
-
-if TYPE_CHECKING:
-    from backend.emulator.machine import Machine
 
 
 def mount(
@@ -78,8 +76,8 @@ def read(m: Machine, task: Task, thread: Thread, space: AddressSpace, index: Ind
 
 
 def write(m: Machine, task: Task, thread: Thread, space: AddressSpace, index: Indices) -> Events:
-    """write(2) of whole pages: dirty in the cache afterwards, on the device when they are written back. Beyond its end the
-    file grows. Returns how many were written."""
+    """write(2) of whole pages: dirty in the cache afterwards, on the device when they are written back. Beyond its end
+    the file grows. Returns how many were written."""
     end = int(index[-1]) + 1
     if end > space.size:
         yield from space.i_sem.down_write(m.env)
@@ -107,9 +105,7 @@ def _locked(m: Machine, task: Task, thread: Thread, space: AddressSpace, page: i
         own = space.policy(page)
         yield from room_for(m, task, own or task.policy, 1)
         here = m.node_of_cpu.get(thread.cpu, m.first_node)
-        got = alloc_by_policy(
-            m, task, thread, own or task.policy, np.array([page]), here, own=own is not None
-        )
+        got = alloc_by_policy(m, task, thread, own or task.policy, np.array([page]), here, own=own is not None)
         if task.mm is not None:
             m.frames.cgroup[got] = task.mm.cgroup
         m.reclaim.after_alloc()
@@ -118,7 +114,7 @@ def _locked(m: Machine, task: Task, thread: Thread, space: AddressSpace, page: i
     try:
         return (yield from lock_page(m, space, page, allocate, fill, thread.cpu))
     except OSError:
-        m.kill(task, "out of memory")
+        m.reclaim.oom_kill(task)
         raise OutOfMemory(f"{task.pid}: no frame left for a page of a file") from None
 
 
@@ -129,8 +125,8 @@ def fsync(m: Machine, space: AddressSpace) -> Events:
 
 
 def msync(m: Machine, task: Task, start: int, index: Indices, wait: bool) -> Events:
-    """msync(2) of pages counted from `start`: what was written through shared mappings is dirty in the cache (MS_ASYNC), or on
-    the device (MS_SYNC: `wait`). OSError ENOMEM where nothing is mapped."""
+    """msync(2) of pages counted from `start`: what was written through shared mappings is dirty in the cache
+    (MS_ASYNC), or on the device (MS_SYNC: `wait`). OSError ENOMEM where nothing is mapped."""
     mm = task.mm
     if mm is None or not task.alive:
         raise os_error(errno.ESRCH)

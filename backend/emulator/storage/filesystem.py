@@ -1,4 +1,5 @@
-"""Filesystems: what each can do for migration and writeback (fs/*/inode.c: struct address_space_operations), and their files."""
+"""Filesystems: what each can do for migration and writeback (fs/*/inode.c: struct address_space_operations), and their
+files."""
 
 from __future__ import annotations
 
@@ -23,10 +24,10 @@ MigratePage = Literal["buffer", "page", "none"]
 
 @dataclass(frozen=True, slots=True)
 class FilesystemType:
-    """The operations. `migratepage`: buffer_migrate_page, migrate_page, or no method of its own. `buffers`: dirty pages have
-    buffers. `releases`: try_to_release_page() gets rid of them once the page is clean. `ordered`: a journal writes the
-    buffers itself on fsync: they are locked meanwhile, while the page is not under writeback. `swap_backed`: there is no
-    device, pages go to swap."""
+    """The operations. `migratepage`: buffer_migrate_page, migrate_page, or no method of its own. `buffers`: dirty pages
+    have buffers. `releases`: try_to_release_page() gets rid of them once the page is clean. `ordered`: a journal writes
+    the buffers itself on fsync: they are locked meanwhile, while the page is not under writeback. `swap_backed`: there
+    is no device, pages go to swap."""
 
     name: str
     migratepage: MigratePage
@@ -63,7 +64,8 @@ TYPES_6: dict[str, FilesystemType] = {
 
 @dataclass(eq=False, slots=True)
 class Filesystem:
-    """One that is mounted. `write`, `read`: seconds a page on its device. `nr_written`: pages written since the start."""
+    """One that is mounted. `write`, `read`: seconds a page on its device. `nr_written`: pages written since the
+    start."""
 
     name: str
     type: FilesystemType
@@ -77,10 +79,10 @@ class Filesystem:
 @dataclass(eq=False, slots=True)
 class AddressSpace:
     """A file's pages (struct address_space). `id`: negative, what frames have as their mapping. One element a page:
-    `pages` the frame in the page cache or -1; `dirty` the tag of the radix tree; `swapped` the swap entry that shared memory
-    has instead of a frame, or -1; `device` what is on the device. `policies`: of shared memory, by page (a number into
-    `policy_list`, 0 for none). `i_sem`: held for writing by who changes its size. `mappings`: VMAs that map it. `writes`: requests that its device still works on. `expected`, where
-    a test keeps it: what was last written."""
+    `pages` the frame in the page cache or -1; `dirty` the tag of the radix tree; `swapped` the swap entry that shared
+    memory has instead of a frame, or -1; `device` what is on the device. `policies`: of shared memory, by page (a
+    number into `policy_list`, 0 for none). `i_sem`: held for writing by who changes its size. `mappings`: VMAs that map
+    it. `writes`: requests that its device still works on. `expected`, where a test keeps it: what was last written."""
 
     id: int
     path: str

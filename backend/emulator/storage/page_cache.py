@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from backend.emulator.frames.batches import pick, span
 from backend.emulator.frames.page import PG, Pfns
 from backend.emulator.frames.page_lock import Events
+from backend.emulator.machine import Machine
 from backend.emulator.mm.mm import Indices, by_mapping
+from backend.emulator.mm.zap import zap
 from backend.emulator.storage.filesystem import AddressSpace
 from backend.emulator.storage.swap_io import drop_unused, left_swap_cache, read_page
-
-if TYPE_CHECKING:
-    from backend.emulator.machine import Machine
 
 Allocate = Callable[[], Events]
 """A kernel path that returns one frame, or none where there is none; it may sleep."""
 
 
 def add(m: Machine, space: AddressSpace, index: Indices, pfns: Pfns, cpu: int | None = None) -> None:
-    """Fresh frames become the pages of a file (add_to_page_cache_lru()): a reference of the cache, a place on the LRU by way
-    of the pagevec of `cpu` (None: at once). The caller's references remain the caller's."""
+    """Fresh frames become the pages of a file (add_to_page_cache_lru()): a reference of the cache, a place on the LRU
+    by way of the pagevec of `cpu` (None: at once). The caller's references remain the caller's."""
     frames = m.frames
     frames.mapping[pfns] = space.id
     frames.index[pfns] = index
@@ -37,8 +35,8 @@ def add(m: Machine, space: AddressSpace, index: Indices, pfns: Pfns, cpu: int | 
 
 
 def remove(m: Machine, pfns: Pfns) -> None:
-    """Out of the cache (remove_from_page_cache()): no mapping any more, buffers dropped, the cache's references gone. Pages
-    of one file; nobody maps them."""
+    """Out of the cache (remove_from_page_cache()): no mapping any more, buffers dropped, the cache's references gone.
+    Pages of one file; nobody maps them."""
     if not len(pfns):
         return
     frames = m.frames
@@ -91,9 +89,8 @@ def lock_page(
 ) -> Events:
     """find_or_create_page(), up to date: the page of a file, read in if need be, locked, with a temporary reference.
 
-    -1 where the file ends before it (truncated meanwhile, too). `fill` False: the caller overwrites all of it, nothing is
-    read. `cpu`: where the caller runs. Raises what `allocate` raises.
-    """
+    -1 where the file ends before it (truncated meanwhile, too). `fill` False: the caller overwrites all of it, nothing
+    is read. `cpu`: where the caller runs. Raises what `allocate` raises."""
     frames = m.frames
     while True:
         if index >= space.size:
@@ -121,7 +118,7 @@ def lock_page(
         m.locks.holders[pfn] += 1
         add(m, space, np.array([index], np.int64), new, cpu)
         if fill and not space.swap_backed:
-            yield from space.fs.device.request(m, space.fs.read)
+            yield from space.fs.device.request(m.env, space.fs.read)
             if frames.mapping[pfn] == space.id:
                 frames.contents[pfn] = space.device[index]
             m.count("pgpgin", 1)
@@ -183,8 +180,8 @@ def _move_from_swap_cache(m: Machine, space: AddressSpace, index: int, one: Pfns
 
 
 def move_to_swap_cache(m: Machine, pfns: Pfns) -> Pfns:
-    """shmem_writepage(): locked pages of shared memory that nobody maps leave their files for the swap cache, dirty; the files
-    name the slots. Returns those that got one."""
+    """shmem_writepage(): locked pages of shared memory that nobody maps leave their files for the swap cache, dirty;
+    the files name the slots. Returns those that got one."""
     frames = m.frames
     got = pfns[: m.swap.add_to_swap(frames, pfns)]
     entries = frames.private[got].copy()
@@ -239,4 +236,4 @@ def unmap_range(m: Machine, space: AddressSpace, first: int, count: int | None =
     for vma in m.rmap.mapped(space):
         index = np.arange(max(0, first - vma.pgoff), min(vma.pages, end - vma.pgoff), dtype=np.int64)
         if len(index):
-            m.zap(vma, index)
+            zap(m, vma, index)

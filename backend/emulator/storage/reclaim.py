@@ -8,15 +8,15 @@ become inactive, inactive ones that were touched become active, and the rest goe
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 import numpy as np
 import simpy
 
-from backend.emulator.frames.compound import split_huge
+from backend.emulator.frames.frames import split_huge
 from backend.emulator.frames.page import PG, Pfns, State
 from backend.emulator.frames.page_lock import Events
 from backend.emulator.frames.zone import Zone
+from backend.emulator.machine import Machine
 from backend.emulator.migration.isolate import isolate, putback
 from backend.emulator.migration.mechanism import SwapEntries
 from backend.emulator.migration.methods import release_buffers
@@ -24,10 +24,8 @@ from backend.emulator.migration.migrate_page import in_cache
 from backend.emulator.mm.mm import PTE_PRESENT, PTE_YOUNG, VM
 from backend.emulator.storage.page_cache import move_to_swap_cache, remove_mapping
 from backend.emulator.storage.writeback import pageout
+from backend.emulator.tasks.life import do_exit
 from backend.emulator.tasks.task import Task
-
-if TYPE_CHECKING:
-    from backend.emulator.machine import Machine
 
 _WINDOW = 1024
 """Frames looked at in one go."""
@@ -41,6 +39,12 @@ _IDLE_ROUNDS = 4
 
 class Reclaimer:
     """One for a machine: kswapd of every node, direct reclaim, the choice of a victim."""
+
+    @staticmethod
+    def of(m: Machine) -> Reclaimer:
+        """The machine's own."""
+        assert isinstance(m.reclaim, Reclaimer)
+        return m.reclaim
 
     def __init__(self, m: Machine) -> None:
         self.m = m
@@ -78,6 +82,11 @@ class Reclaimer:
             elif not self._kill_somebody(nodes):
                 return
 
+    def oom_kill(self, task: Task) -> None:
+        """The kernel ends the task for want of memory (oom_kill_task())."""
+        self.m.count("oom_kill", 1)
+        do_exit(self.m, task, "out of memory")
+
     def free_some(self, count: int, nodes: Iterable[int]) -> Events:
         """One round of reclaim where the nodes cannot give `count` frames. Nobody is killed for it."""
         if short := self.short_of(count, nodes):
@@ -103,8 +112,8 @@ class Reclaimer:
             self._wake[zone.nid] = self.m.env.event()
 
     def _shrink(self, zone: Zone, wanted: int, cpu: int | None) -> Events:
-        """Up to about `wanted` frames of a zone back, by somebody on `cpu`, whose pagevec is drained first (shrink_cache()).
-        Returns how many."""
+        """Up to about `wanted` frames of a zone back, by somebody on `cpu`, whose pagevec is drained first
+        (shrink_cache()). Returns how many."""
         self.m.pagevecs.lru_add_drain(cpu)
         rounds = -(-zone.pages // _WINDOW) * _IDLE_ROUNDS
         got = 0
@@ -137,7 +146,8 @@ class Reclaimer:
     def _referenced(
         self, pages: Pfns
     ) -> tuple[np.ndarray[tuple[int], np.dtype[np.bool_]], np.ndarray[tuple[int], np.dtype[np.bool_]]]:
-        """Whether any PTE of each page was touched since last time (the marks are cleared); whether it is locked in memory."""
+        """Whether any PTE of each page was touched since last time (the marks are cleared); whether it is locked in
+        memory."""
         touched, locked = np.zeros(len(pages), np.bool_), np.zeros(len(pages), np.bool_)
         for vma, at, index, pte in self.m.rmap.ptes(self.m.frames, pages, PTE_PRESENT, pages):
             touched[at] |= (pte & PTE_YOUNG) != 0
@@ -154,8 +164,8 @@ class Reclaimer:
             vma.nr_active += len(index) * (1 if active else -1)
 
     def _page_out(self, pages: Pfns) -> Events:
-        """shrink_list(): anonymous pages into the swap cache; unmapped, written, and freed when nobody wanted them meanwhile.
-        Clean pages of files go at once."""
+        """shrink_list(): anonymous pages into the swap cache; unmapped, written, and freed when nobody wanted them
+        meanwhile. Clean pages of files go at once."""
         m, frames = self.m, self.m.frames
         split_huge(frames, pages)
         taken = isolate(m, pages, None, move_all=True)
@@ -220,5 +230,5 @@ class Reclaimer:
         victim = max(self.m.tasks.values(), key=lambda task: (held(task), task.pid), default=None)
         if victim is None or not held(victim):
             return False
-        self.m.kill(victim, "out of memory")
+        self.oom_kill(victim)
         return True

@@ -15,9 +15,9 @@ Entries = NDArray[np.int32]
 
 
 class SwapArea:
-    """`swap_map[slot]`: its use count: swap PTEs that name it, plus 1 while it is in the swap cache.
-    `cache[slot]`: the frame that the swap cache has for it, or -1. `contents[slot]`: what is on the device. `closed`: no
-    slot is given out any more (swapoff)."""
+    """`swap_map[slot]`: its use count: swap PTEs that name it, plus 1 while it is in the swap cache. `cache[slot]`: the
+    frame that the swap cache has for it, or -1. `contents[slot]`: what is on the device. `closed`: no slot is given out
+    any more (swapoff)."""
 
     def __init__(self, slots: int) -> None:
         self.slots = slots
@@ -44,9 +44,9 @@ class SwapArea:
         return self._stack[self.free : self.free + take][::-1].copy()
 
     def add_to_swap(self, frames: MemMap, pfns: Pfns) -> int:
-        """Reserve a slot for each frame and enter it into the swap cache: swapcache set, refcount + 1. No I/O:
-        the slot is only a name. The caller makes them dirty, since nothing is on the device yet. Returns how many got one: the first so many of `pfns` (fewer when swap is full).
-        """
+        """Reserve a slot for each frame and enter it into the swap cache: swapcache set, refcount + 1. No I/O: the slot
+        is only a name. The caller makes them dirty, since nothing is on the device yet. Returns how many got one: the
+        first so many of `pfns` (fewer when swap is full)."""
         entries = self._get(len(pfns))
         got = pfns[: len(entries)]
         slots, at = span(entries), span(got)
@@ -59,7 +59,8 @@ class SwapArea:
         return len(got)
 
     def enter(self, frames: MemMap, entry: int, pfn: int) -> None:
-        """A new frame stands for a slot that is on the device: one more user, and a reference (read_swap_cache_async())."""
+        """A new frame stands for a slot that is on the device: one more user, and a reference
+        (read_swap_cache_async())."""
         self.swap_map[entry] += 1
         self.cache[entry] = pfn
         frames.private[pfn] = entry

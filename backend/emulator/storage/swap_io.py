@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from backend.emulator.frames.batches import span
 from backend.emulator.frames.page import PG, Pfns
 from backend.emulator.frames.page_lock import Events
+from backend.emulator.machine import Machine
 from backend.emulator.mm.mm import PTE_SHIFT, VM, Vma
 from backend.emulator.mm.placing import mark_mlocked
-
-if TYPE_CHECKING:
-    from backend.emulator.machine import Machine
 
 
 def start_writing(m: Machine, pages: Pfns) -> None:
@@ -27,10 +23,8 @@ def start_writing(m: Machine, pages: Pfns) -> None:
         m.start(path, "swap device")
 
 
-def _write(
-    m: Machine, pages: Pfns, entries: Pfns, contents: np.ndarray[tuple[int], np.dtype[np.uint64]]
-) -> Events:
-    yield from m.swap.device.request(m, m.costs.swap_write * len(pages))
+def _write(m: Machine, pages: Pfns, entries: Pfns, contents: np.ndarray[tuple[int], np.dtype[np.uint64]]) -> Events:
+    yield from m.swap.device.request(m.env, m.costs.swap_write * len(pages))
     m.swap.contents[entries] = contents
     m.locks.end_writeback(pages)
     m.count("pswpout", len(pages))
@@ -38,12 +32,11 @@ def _write(
 
 
 def drop_unused(m: Machine, pages: Pfns) -> None:
-    """Swap-cache pages that no PTE names any more leave the cache, unless somebody works on them (as reclaim would do)."""
+    """Swap-cache pages that no PTE names any more leave the cache, unless somebody works on them (as reclaim would
+    do)."""
     frames = m.frames
     flags = frames.flags[span(pages)]
-    idle = (
-        ((flags & PG.SWAPCACHE) != 0) & ((flags & (PG.LOCKED | PG.WRITEBACK)) == 0) & ((flags & PG.LRU) != 0)
-    )
+    idle = ((flags & PG.SWAPCACHE) != 0) & ((flags & (PG.LOCKED | PG.WRITEBACK)) == 0) & ((flags & PG.LRU) != 0)
     cached = pages[idle & (frames.mapcount[span(pages)] == 0)]
     if not len(cached):
         return
@@ -54,8 +47,9 @@ def drop_unused(m: Machine, pages: Pfns) -> None:
 
 
 def left_swap_cache(m: Machine, pfn: int) -> bool:
-    """Patch 1 of Direct Migration V8: whether a page that was found in the swap cache, and whose lock one had to wait for, is no
-    longer there: it migrated meanwhile, and the entry has to be looked up again. Never, without the patch."""
+    """Patch 1 of Direct Migration V8: whether a page that was found in the swap cache, and whose lock one had to wait
+    for, is no longer there: it migrated meanwhile, and the entry has to be looked up again. Never, without the
+    patch."""
     gone = m.patches.swapcache_recheck and not m.frames.flags[pfn] & PG.SWAPCACHE
     if gone:
         m.count("swapcache_rechecks", 1)
@@ -63,8 +57,8 @@ def left_swap_cache(m: Machine, pfn: int) -> bool:
 
 
 def map_swapped(m: Machine, vma: Vma, index: int, pfn: int, bits: int) -> None:
-    """A swap PTE becomes a present one of its (locked) page, which takes over the caller's temporary reference; the slot has one
-    user less."""
+    """A swap PTE becomes a present one of its (locked) page, which takes over the caller's temporary reference; the
+    slot has one user less."""
     entry = int(vma.pte[index]) >> PTE_SHIFT
     one = np.array([pfn], np.int32)
     m.locks.transfer(pfn)
@@ -88,7 +82,7 @@ def read_page(m: Machine, entry: int, pfn: int, cpu: int | None) -> Events:
     m.locks.holders[pfn] += 1
     frames.flags[pfn] |= PG.SWAPBACKED
     m.pagevecs.lru_cache_add(one, m.profile.new_anon_active, cpu)
-    yield from m.swap.device.request(m, m.costs.swap_read)
+    yield from m.swap.device.request(m.env, m.costs.swap_read)
     frames.contents[pfn] = m.swap.contents[entry]
     frames.flags[pfn] |= PG.UPTODATE
     m.locks.unlock(one)

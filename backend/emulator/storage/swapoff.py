@@ -1,26 +1,24 @@
-"""swapoff: everything that is in swap comes back into memory, then the area is out of use (mm/swapfile.c try_to_unuse(),
-unuse_mm())."""
+"""swapoff: everything that is in swap comes back into memory, then the area is out of use (mm/swapfile.c
+try_to_unuse(), unuse_mm())."""
 
 from __future__ import annotations
 
 import errno
 from functools import partial
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from backend.emulator.frames.page import PG, Pfns
 from backend.emulator.frames.page_lock import Events
+from backend.emulator.machine import Machine
 from backend.emulator.mm.mempolicy import Mempolicy
 from backend.emulator.mm.mm import PTE_SHIFT, PTE_SWAP, Mm, Vma
+from backend.emulator.mm.mmap import mmput
 from backend.emulator.mm.placing import alloc_by_policy
 from backend.emulator.storage.page_cache import lock_page, unlock_put
 from backend.emulator.storage.swap_io import drop_unused, left_swap_cache, map_swapped, read_page
 from backend.emulator.tasks.task import Task
 from backend.errors import os_error
-
-if TYPE_CHECKING:
-    from backend.emulator.machine import Machine
 
 
 def swapoff(m: Machine) -> Events:
@@ -58,12 +56,12 @@ def _unuse_mm(m: Machine, task: Task, mm: Mm) -> Events:
                     yield from _unuse_pte(m, task, vma, index)
     finally:
         mm.lock.up_read()
-        m.mmput(mm)
+        mmput(m, mm)
 
 
 def _unuse_pte(m: Machine, task: Task, vma: Vma, index: int) -> Events:
-    """One step towards a present PTE: the page is read into the swap cache, or mapped from there. After the lock it is looked at
-    again, as in a fault (patch 1)."""
+    """One step towards a present PTE: the page is read into the swap cache, or mapped from there. After the lock it is
+    looked at again, as in a fault (patch 1)."""
     pte = int(vma.pte[index])
     entry = pte >> PTE_SHIFT
     pfn = int(m.swap.cache[entry])
@@ -113,8 +111,8 @@ def _cpu(m: Machine) -> int:
 
 
 def _frame(m: Machine, task: Task | None, policy: Mempolicy | None, offset: int) -> Events:
-    """A frame for a page that has to come back, where its policy and its task's cpuset say; for a file without a task where
-    swapoff(8) runs."""
+    """A frame for a page that has to come back, where its policy and its task's cpuset say; for a file without a task
+    where swapoff(8) runs."""
     yield from m.step("swapoff", m.costs.lock)
     owner = task or m.tasks.get(1)
     if owner is None:
@@ -122,9 +120,7 @@ def _frame(m: Machine, task: Task | None, policy: Mempolicy | None, offset: int)
         return m.frames.alloc(1, node, here=node)
     here = m.node_of_cpu[owner.leader.cpu]
     offsets = np.array([offset], np.int64)
-    new = alloc_by_policy(
-        m, owner, owner.leader, policy or owner.policy, offsets, here, own=policy is not None
-    )
+    new = alloc_by_policy(m, owner, owner.leader, policy or owner.policy, offsets, here, own=policy is not None)
     if owner.mm is not None:
         m.frames.cgroup[new] = owner.mm.cgroup
     return new

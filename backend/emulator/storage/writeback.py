@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import simpy
 from numpy.typing import NDArray
 
 from backend.emulator.frames.page import PG, Pfns
 from backend.emulator.frames.page_lock import Events
+from backend.emulator.machine import Machine
 from backend.emulator.mm.mm import PTE_DIRTY, PTE_PRESENT, PTE_WRITE, Indices, Vma
 from backend.emulator.storage import swap_io
 from backend.emulator.storage.filesystem import AddressSpace, Filesystem
 from backend.emulator.storage.page_cache import add_buffers, by_space, move_to_swap_cache
 
-if TYPE_CHECKING:
-    from backend.emulator.machine import Machine
-
 
 def pageout(m: Machine, pages: Pfns) -> NDArray[np.bool_]:
-    """Locked, dirty pages that nobody maps: written, which unlocks them; those of shared memory move to the swap cache, which
-    unlocks them too. The mask of these; the others stay as they are: no slot is free, or a write of them is in flight and the
-    buffers are locked (redirty_page_for_writepage())."""
+    """Locked, dirty pages that nobody maps: written, which unlocks them; those of shared memory move to the swap cache,
+    which unlocks them too. The mask of these; the others stay as they are: no slot is free, or a write of them is in
+    flight and the buffers are locked (redirty_page_for_writepage())."""
     frames = m.frames
     flags = frames.flags[pages]
     cached = (flags & PG.SWAPCACHE) != 0
@@ -39,14 +35,14 @@ def pageout(m: Machine, pages: Pfns) -> NDArray[np.bool_]:
 
 
 def start_writing(m: Machine, pages: Pfns) -> list[simpy.Process]:
-    """writepage() for locked, dirty pages of files with a device: clean and under writeback from now on, unlocked. Returns
-    what ends when they are on the device."""
+    """writepage() for locked, dirty pages of files with a device: clean and under writeback from now on, unlocked.
+    Returns what ends when they are on the device."""
     return _submit(m, pages, PG.WRITEBACK)
 
 
 def write_buffers(m: Machine, pages: Pfns) -> list[simpy.Process]:
-    """A journal writes the buffers of locked, dirty pages itself: clean, their buffers locked, the pages unlocked. Returns as
-    `start_writing`."""
+    """A journal writes the buffers of locked, dirty pages itself: clean, their buffers locked, the pages unlocked.
+    Returns as `start_writing`."""
     return _submit(m, pages, PG.BUFFER_LOCK)
 
 
@@ -63,10 +59,8 @@ def _submit(m: Machine, pages: Pfns, busy: int) -> list[simpy.Process]:
     return requests
 
 
-def _write(
-    m: Machine, space: AddressSpace, pages: Pfns, index: Indices, contents: NDArray[np.uint64]
-) -> Events:
-    yield from space.fs.device.request(m, space.fs.write * len(pages))
+def _write(m: Machine, space: AddressSpace, pages: Pfns, index: Indices, contents: NDArray[np.uint64]) -> Events:
+    yield from space.fs.device.request(m.env, space.fs.write * len(pages))
     space.device[index] = contents
     space.fs.nr_written += len(pages)
     space.writes = [request for request in space.writes if request is not m.env.active_process]
@@ -78,8 +72,8 @@ def _write(
 
 
 def _clean(m: Machine, space: AddressSpace, pages: Pfns) -> None:
-    """clear_page_dirty_for_io(), buffers for the I/O. With `write_notify`, mappings lose their dirty bits and the right to
-    write, so that the next write is noticed."""
+    """clear_page_dirty_for_io(), buffers for the I/O. With `write_notify`, mappings lose their dirty bits and the right
+    to write, so that the next write is noticed."""
     if space.fs.type.buffers:
         add_buffers(m, pages)
     if m.profile.write_notify:
@@ -96,8 +90,8 @@ def transfer_dirty(m: Machine, vma: Vma, index: Indices) -> None:
 
 
 def write_dirty(m: Machine, space: AddressSpace, wait: bool, journal: bool = False) -> Events:
-    """All dirty pages of a file to its device (filemap_fdatawrite()); `wait` for them, too. `journal`: through it, where the
-    filesystem has one. Returns how many."""
+    """All dirty pages of a file to its device (filemap_fdatawrite()); `wait` for them, too. `journal`: through it,
+    where the filesystem has one. Returns how many."""
     tagged = np.nonzero(space.dirty)[0].tolist()
     if space.swap_backed or not (tagged or space.writes):
         yield from m.step("writeback", m.costs.syscall)

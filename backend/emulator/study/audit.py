@@ -1,20 +1,18 @@
-"""What a task would read now against what was last written: lost writes and stale pages, in a machine that watches them."""
+"""What a task would read now against what was last written: lost writes and stale pages, in a machine that watches
+them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
+from backend.emulator.machine import Machine
 from backend.emulator.mm.mm import PTE_MIGRATION, PTE_PRESENT, PTE_SHIFT, PTE_SWAP, Vma
 from backend.emulator.storage.filesystem import AddressSpace
 
-if TYPE_CHECKING:
-    from backend.emulator.machine import Machine
-
 
 def damaged_pages(m: Machine) -> int:
-    """Pages of living tasks and of files that no longer have what was last written to them. Nothing may be in flight."""
+    """Pages of living tasks and of files that no longer have what was last written to them. Nothing may be in
+    flight."""
     vmas = [vma for task in m.tasks.values() if task.mm is not None for vma in task.mm.vmas]
     return sum(_private(m, vma) for vma in vmas if not vma.shared) + sum(
         _file(m, space) for space in m.rmap.spaces.values()

@@ -12,9 +12,13 @@ from numpy.typing import NDArray
 from backend.emulator.mm.fault import touch
 from backend.emulator.mm.mm import PTE_PRESENT, PTE_SHIFT, Indices, Vma
 from backend.emulator.mm.placing import OutOfMemory, SegmentationFault
-from backend.emulator.scenario.description import Description, Step
+from backend.emulator.scenario.cpuset_steps import Attach, ChangeCpuset, Echo
+from backend.emulator.scenario.description import Description
+from backend.emulator.scenario.memory_steps import MigratePages, MovePages
 from backend.emulator.scenario.run import Built, build, finish
-from backend.emulator.tasks.cpuset import Cpuset
+from backend.emulator.scenario.step import Step
+from backend.emulator.tasks.cgroup import Cpuset
+from backend.emulator.tasks.cpuset import Cpusets
 from backend.emulator.tasks.task import Task
 from backend.errors import UsageError
 from backend.nodeset import NodeSet
@@ -33,8 +37,8 @@ class _Asked:
 
 
 def compare(describe: Callable[[str], Description], profiles: list[str]) -> dict[str, Any]:
-    """Run the scenario under each profile (`describe` gives it for one), then touch every page that was to move. The five
-    benefits for each: see `benefits`. Raises UsageError for a scenario without a step that moves something."""
+    """Run the scenario under each profile (`describe` gives it for one), then touch every page that was to move. The
+    five benefits for each: see `benefits`. Raises UsageError for a scenario without a step that moves something."""
     described = {profile: describe(profile) for profile in profiles}
     for description in described.values():
         if not any(step.call in _MOVING for step in description.steps):
@@ -48,11 +52,10 @@ def compare(describe: Callable[[str], Description], profiles: list[str]) -> dict
 def benefits(description: Description) -> dict[str, Any]:
     """The numbers of one run, benefit by benefit:
 
-    1 `pages_asked` to move and `pages_arrived` on the node asked for last, after all of them were touched again; 2 `seconds`
-    that the moving steps and that touching took; 3 swap slots in use right after moving, and pages left behind for want of
-    one or of anything else; 4 pages written to a device meanwhile; 5 source nodes, and how many of them still have their
-    pages together on a node of their own.
-    """
+    1 `pages_asked` to move and `pages_arrived` on the node asked for last, after all of them were touched again; 2
+    `seconds` that the moving steps and that touching took; 3 swap slots in use right after moving, and pages left
+    behind for want of one or of anything else; 4 pages written to a device meanwhile; 5 source nodes, and how many of
+    them still have their pages together on a node of their own."""
     asked: list[_Asked] = []
     slots = [0]
     wishes: dict[int, list[_Asked]] = {}
@@ -71,9 +74,7 @@ def benefits(description: Description) -> dict[str, Any]:
     finish(description, built)
     took = sum(outcome["seconds"] for outcome in built.outcomes if outcome["call"] in _MOVING)
     not_moved = sum(
-        outcome["result"] or 0
-        for outcome in built.outcomes
-        if outcome["call"] in ("migrate_pages", "move_pages")
+        outcome["result"] or 0 for outcome in built.outcomes if outcome["call"] in ("migrate_pages", "move_pages")
     )
     first = next((at for at, outcome in enumerate(built.outcomes) if outcome["call"] in _MOVING), 0)
     touched = sum(outcome["seconds"] for outcome in built.outcomes[first:] if outcome["call"] == "touch")
@@ -105,44 +106,45 @@ _MOVING = ("migrate_pages", "move_pages", "mbind", "cpuset", "attach", "echo", "
 
 
 def _asked(built: Built, step: Step) -> list[_Asked]:
-    """The resident pages that a step is about to move, with the nodes where they should end: those of calls and cpuset changes
-    that name nodes."""
-    if step.call in ("cpuset", "echo"):
-        found, mems = _change_of_mems(built, step)
-        tasks = built.machine.cpusets.tasks(found) if found is not None and found.memory_migrate else []
+    """The resident pages that a step is about to move, with the nodes where they should end: those of calls and cpuset
+    changes that name nodes."""
+    if isinstance(step.action, (ChangeCpuset, Echo)):
+        found, mems = _change_of_mems(built, step.action)
+        tasks = Cpusets.of(built.machine).tasks(found) if found is not None and found.memory_migrate else []
         old = found.old_mems if found is not None else NodeSet()
         return [part for task in tasks for part in _between(built, task, old, mems)]
     task = built.tasks.get(step.task)
     if task is None or task.mm is None:
         return []
-    if step.call == "migrate_pages":
-        return _between(built, task, step.arguments["from"], step.arguments["to"])
-    if step.call == "attach" and task.cpuset is not None:
-        target = built.machine.cpusets.named(step.arguments["cpuset"])
-        if target is not None and target.memory_migrate:
+    match step.action:
+        case MigratePages(from_=old, to=new):
+            return _between(built, task, old, new)
+        case Attach(cpuset=name) if task.cpuset is not None:
+            target = Cpusets.of(built.machine).named(name)
+            if target is None or not target.memory_migrate:
+                return []
             return _between(built, task, task.cpuset.old_mems, target.effective_mems)
-    if step.call == "move_pages":
-        region = built.regions[step.task][step.arguments["region"]]
-        first, last = step.arguments.get("pages") or (0, region.pages - 1)
-        return _to(built, task, region.start, np.arange(first, last + 1), step.arguments["node"])
-    return []
+        case MovePages(region=name, node=node, pages=pages):
+            region = built.regions[step.task][name]
+            first, last = pages or (0, region.pages - 1)
+            return _to(built, task, region.start, np.arange(first, last + 1), node)
+        case _:
+            return []
 
 
-def _change_of_mems(built: Built, step: Step) -> tuple[Cpuset | None, NodeSet]:
+def _change_of_mems(built: Built, action: ChangeCpuset | Echo) -> tuple[Cpuset | None, NodeSet]:
     """The cpuset whose mems a step changes, and the new ones."""
-    cpusets = built.machine.cpusets
-    if step.call == "cpuset":
-        return cpusets.named(step.arguments["cpuset"]), step.arguments.get("mems", NodeSet())
-    directory, _, file = step.arguments["path"].rpartition("/")
+    cpusets = Cpusets.of(built.machine)
+    if isinstance(action, ChangeCpuset):
+        return cpusets.named(action.cpuset), action.mems or NodeSet()
+    directory, _, file = action.path.rpartition("/")
     if file != "cpuset.mems":
         return None, NodeSet()
     try:
-        mems = NodeSet.parse_list(step.arguments["data"].strip())
+        mems = NodeSet.parse_list(action.data.strip())
     except ValueError:
         mems = NodeSet()
-    return next(
-        (one for one in cpusets.root.family() if one.parent and directory.endswith(one.path)), None
-    ), mems
+    return next((one for one in cpusets.root.family() if one.parent and directory.endswith(one.path)), None), mems
 
 
 def _between(built: Built, task: Task, sources: NodeSet, targets: NodeSet) -> list[_Asked]:
@@ -207,7 +209,8 @@ def _where(built: Built, part: _Asked) -> NDArray[np.int64]:
 
 
 def _groups(asked: list[_Asked], arrived: list[NDArray[np.int64]]) -> dict[str, int]:
-    """Source nodes, and those whose pages are still together, on a node that no other group shares unless it was asked to."""
+    """Source nodes, and those whose pages are still together, on a node that no other group shares unless it was asked
+    to."""
     if not asked:
         return {"groups": 0, "groups_kept": 0}
     source = np.concatenate([part.source for part in asked])
@@ -220,10 +223,7 @@ def _groups(asked: list[_Asked], arrived: list[NDArray[np.int64]]) -> dict[str, 
             homes[node] = int(mine[0])
     asked_home = {node: int(wanted[source == node][0]) for node in np.unique(source).tolist()}
     kept = sum(
-        all(
-            (homes[node] == homes.get(other, -2)) == (asked_home[node] == asked_home[other])
-            for other in asked_home
-        )
+        all((homes[node] == homes.get(other, -2)) == (asked_home[node] == asked_home[other]) for other in asked_home)
         for node in homes
     )
     return {"groups": len(asked_home), "groups_kept": kept}

@@ -30,7 +30,8 @@ def explain(before: Row | None, now: Row) -> Explained:
     if now.waiting and (before is None or now.waiting != before.waiting):
         who = ", ".join(one.partition(":")[0] for one in now.waiting)
         return Explained(
-            f"{told.text} Meanwhile {who} waits for the page's lock: when it gets it, it has to look again whether this still "
+            f"{told.text} Meanwhile {who} waits for the page's lock: when it gets it, it has to look again whether "
+            "this still "
             "is the page it wanted (patch 1).",
             told.patch or 1,
         )
@@ -46,7 +47,8 @@ def _explain(before: Row | None, now: Row) -> Explained:
         return Explained("The page is not in memory.")
     if before.frame is None:
         return Explained(
-            f"Read back at a touch into a new frame on node {now.frame.node}: where the policy in force now says, not where the "
+            f"Read back at a touch into a new frame on node {now.frame.node}: where the policy in force now says, "
+            "not where the "
             "mover wanted it. That was a read from the device."
             if now.slot
             else f"A touch gives the page a new frame, on node {now.frame.node}."
@@ -54,7 +56,8 @@ def _explain(before: Row | None, now: Row) -> Explained:
     if now.frame.pfn != before.frame.pfn:
         if now.step == "switch":
             return Explained(
-                "The new frame takes the old one's place in the mapping: from now on whoever looks the page up finds the new "
+                "The new frame takes the old one's place in the mapping: from now on whoever looks the page up "
+                "finds the new "
                 "frame, locked and still empty, and waits.",
                 2,
             )
@@ -67,7 +70,8 @@ def _same_frame(before: Row, now: Row, was: FrameState, is_now: FrameState) -> E
     kinds = before.pte.partition(" ")[0], now.pte.partition(" ")[0]
     if "writeback" in gained:
         return Explained(
-            "Dirty, so it is written to its device first: nothing moves until that is done. A method of the mapping's own "
+            "Dirty, so it is written to its device first: nothing moves until that is done. A method of the "
+            "mapping's own "
             "(patch 5) would make this needless."
         )
     if kinds[1] == "present" and kinds[0] in ("swap", "migration"):
@@ -76,33 +80,32 @@ def _same_frame(before: Row, now: Row, was: FrameState, is_now: FrameState) -> E
         return _unmapped(now, kinds[1])
     if "buffer_lock" in gained:
         return Explained(
-            "buffer_migrate_page(): the page's buffers are handed over to the new frame, locked, without being written.",
+            "buffer_migrate_page(): the page's buffers are handed over to the new frame, locked, without being "
+            "written.",
             5,
         )
     if now.step == "copy":
         return Explained(
-            "Contents and flags are copied, dirty stays dirty. The old frame is in no cache any more: that is what somebody "
+            "Contents and flags are copied, dirty stays dirty. The old frame is in no cache any more: that is what "
+            "somebody "
             "who waited for its lock sees.",
             2,
         )
     if "swapcache" in gained and kinds[1] == "present":
         return Explained(
-            f"add_to_swap(): the page gets swap slot {now.slot[0] if now.slot else '?'}, as a name by which it can be found while "
+            f"add_to_swap(): the page gets swap slot {now.slot[0] if now.slot else '?'}, as a name by which it can "
+            "be found while "
             "it moves. Nothing is written.",
             2,
         )
     if now.step.endswith("reference taken"):
-        return Explained(
-            "A fault has found the page in a cache and taken a reference; now it has to lock it.", 1
-        )
+        return Explained("A fault has found the page in a cache and taken a reference; now it has to lock it.", 1)
     if "writeback" in lost:
         return Explained("The write is done: the page is clean now.")
     if "locked" in gained:
         return Explained("Locked: nobody else changes the page now, and faults on it wait.", 2)
     if "lru" in lost:
-        return Explained(
-            "Isolated: taken off the LRU list, with a reference, so that reclaim leaves it alone."
-        )
+        return Explained("Isolated: taken off the LRU list, with a reference, so that reclaim leaves it alone.")
     if "lru" in gained:
         return Explained(
             "Back on the LRU list: the move is done."
@@ -128,7 +131,8 @@ def _first(now: Row) -> Explained:
     if now.frame is None:
         return Explained("At first the page is not in memory.")
     return Explained(
-        f"At first: in a frame on node {now.frame.node}, with one reference for each PTE that maps it, and one for the cache and "
+        f"At first: in a frame on node {now.frame.node}, with one reference for each PTE that maps it, and one for "
+        "the cache and "
         "one for the buffers where it has them."
     )
 
@@ -136,7 +140,8 @@ def _first(now: Row) -> Explained:
 def _gone(now: Row) -> str:
     if now.slot is not None:
         return (
-            "swap_page(): the frame is freed, and the page is on the swap device alone. It has not moved: it comes back when it "
+            "swap_page(): the frame is freed, and the page is on the swap device alone. It has not moved: it comes "
+            "back when it "
             "is touched."
         )
     return "The page has left memory."
@@ -145,7 +150,8 @@ def _gone(now: Row) -> str:
 def _unmapped(now: Row, kind: str) -> Explained:
     if kind == "swap":
         return Explained(
-            "Unmapped: each PTE becomes a swap PTE that names the slot, which keeps what the page table knew. A fault now finds "
+            "Unmapped: each PTE becomes a swap PTE that names the slot, which keeps what the page table knew. A "
+            "fault now finds "
             "the page in the swap cache.",
             2,
         )
@@ -155,15 +161,14 @@ def _unmapped(now: Row, kind: str) -> Explained:
         )
     if now.step in ("dontneed", "exit"):
         return Explained("The process gives the page up.")
-    return Explained(
-        "Unmapped: PTEs of a file's page are emptied. The next touch finds it in the page cache again.", 2
-    )
+    return Explained("Unmapped: PTEs of a file's page are emptied. The next touch finds it in the page cache again.", 2)
 
 
 def _remapped(now: Row, kind: str) -> Explained:
     if now.step == "remap" and kind == "swap":
         return Explained(
-            "remove_from_swap(): the swap PTEs become present PTEs that name the new frame, and the slot is free again.",
+            "remove_from_swap(): the swap PTEs become present PTEs that name the new frame, and the slot is free "
+            "again.",
             3,
         )
     if now.step == "remap":

@@ -4,35 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import Literal, TypeVar
 
 from simpy.core import EmptySchedule
 
-from backend.emulator.abi.syscalls import Caller, migrate_pages
+from backend.emulator.abi.syscalls import migrate_pages
+from backend.emulator.frames.page_lock import Events
+from backend.emulator.machine import Machine
+from backend.emulator.mm.mm import Vma
 from backend.emulator.mm.placing import OutOfMemory, SegmentationFault
+from backend.emulator.scenario.description import Description
 from backend.emulator.scenario.run import Built, build
 from backend.emulator.study.trace import Row, Tracer, describe_pte, find_page
+from backend.emulator.tasks.credentials import Caller
+from backend.emulator.tasks.task import Task
 from backend.errors import errno_name
 from backend.files.text import decode
 from backend.nodeset import NodeSet
-
-if TYPE_CHECKING:
-    from backend.emulator.frames.page_lock import Events
-    from backend.emulator.machine import Machine
-    from backend.emulator.mm.mm import Vma
-    from backend.emulator.scenario.description import Description
-    from backend.emulator.tasks.task import Task
 
 T = TypeVar("T")
 MAX_EVENTS = 20_000
 """Events that one request lets happen at most: it comes back when nothing happens to the page for long."""
 Came = Literal["changed", "nothing", "over"]
-"""To what a request came: the page changed; nothing has happened to it so far; nothing is due on the machine any more."""
+"""To what a request came: the page changed; nothing has happened to it so far; nothing is due on the machine any
+more."""
 
 
 class Follower(Tracer):
-    """Keeps for each row the PTEs of all that may map the page too: (pid, name, PTE in words). `at`: the last boundary between
-    steps, whether the page changed there or not: time, step, who."""
+    """Keeps for each row the PTEs of all that may map the page too: (pid, name, PTE in words). `at`: the last boundary
+    between steps, whether the page changed there or not: time, step, who."""
 
     def __init__(self, m: Machine, task: Task, address: int) -> None:
         super().__init__(m, task, address)
@@ -65,15 +65,13 @@ class Follower(Tracer):
 def _same_object(vma: Vma, own: Vma) -> bool:
     if vma is own:
         return True
-    return (vma.anon_vma != 0 and vma.anon_vma == own.anon_vma) or (
-        vma.file is not None and vma.file is own.file
-    )
+    return (vma.anon_vma != 0 and vma.anon_vma == own.anon_vma) or (vma.file is not None and vma.file is own.file)
 
 
 @dataclass(slots=True)
 class Stage:
-    """A machine and the page on it that is followed. Its time must stand still otherwise. `around`: how to get at the machine
-    alone, where others use it too; `note`: what a call that was begun here has returned."""
+    """A machine and the page on it that is followed. Its time must stand still otherwise. `around`: how to get at the
+    machine alone, where others use it too; `note`: what a call that was begun here has returned."""
 
     machine: Machine
     follower: Follower
@@ -119,15 +117,13 @@ class Stage:
         return self.around(act)
 
     def migrate(self, target: int) -> None:
-        """Begin migrate_pages(2) for the page's task, from the node where the page is to another. It then goes on step by
-        step with everything else."""
+        """Begin migrate_pages(2) for the page's task, from the node where the page is to another. It then goes on step
+        by step with everything else."""
 
         def act() -> Came:
             frame = self.rows[-1].frame
             if frame is not None:
-                self.machine.start(
-                    self._call(frame.node, target), f"migrate_pages {decode(self.follower.task.name)}"
-                )
+                self.machine.start(self._call(frame.node, target), f"migrate_pages {decode(self.follower.task.name)}")
             return "nothing"
 
         self.note = ""
@@ -151,7 +147,8 @@ class Stage:
 
 
 def open_stage(description: Description, page: str) -> tuple[Stage, Built]:
-    """The machine of a scenario at time zero, its steps waiting, and a page of it (as `trace.find_page` takes it). Raises UsageError."""
+    """The machine of a scenario at time zero, its steps waiting, and a page of it (as `trace.find_page` takes it).
+    Raises UsageError."""
     built = build(description)
     task, address = find_page(built.machine, built.tasks, built.regions, page)
     return Stage.follow(built.machine, task, address), built

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from backend.emulator.frames.page import PG, State
+from backend.emulator.machine import Machine
 from backend.emulator.mm.mm import PTE_PRESENT
 from backend.emulator.study.trace import FrameState, describe_pte, frame_state
+from backend.emulator.tasks.task import Task
 from backend.files.text import decode
-
-if TYPE_CHECKING:
-    from backend.emulator.machine import Machine
-    from backend.emulator.tasks.task import Task
 
 
 class Kind(IntEnum):
-    """What a frame is, one of these, from the least to the most noteworthy: of what applies to a frame the last counts, except
-    that those that are not in use are nothing else. OTHER: in use, but of no mapping yet or any more."""
+    """What a frame is, one of these, from the least to the most noteworthy: of what applies to a frame the last counts,
+    except that those that are not in use are nothing else. OTHER: in use, but of no mapping yet or any more."""
 
     FREE = 0
     OTHER = 1
@@ -44,8 +41,8 @@ KINDS = len(Kind)
 
 @dataclass(frozen=True, slots=True)
 class FrameDetail:
-    """One frame. `kind`; `state`: flags by name and counts; `slot`: swap slot and its use count; `mappers`: (pid, name, address,
-    PTE in words) of each present PTE, the first few of `mapcount`."""
+    """One frame. `kind`; `state`: flags by name and counts; `slot`: swap slot and its use count; `mappers`: (pid, name,
+    address, PTE in words) of each present PTE, the first few of `mapcount`."""
 
     kind: Kind
     state: FrameState
@@ -102,8 +99,8 @@ class Frames:
 
 
 def cells(first: int, kinds: NDArray[np.uint8], shift: int) -> Cells:
-    """Cells of 2**`shift` frames, from the `Kind` of each frame from `first` on: a cell shows the kind that most of its frames
-    are, or the highest that is passing."""
+    """Cells of 2**`shift` frames, from the `Kind` of each frame from `first` on: a cell shows the kind that most of its
+    frames are, or the highest that is passing."""
     counts = np.bincount(kinds, minlength=KINDS)
     if shift == 0:
         return Cells(first, 0, kinds, counts)

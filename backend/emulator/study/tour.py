@@ -1,5 +1,5 @@
-"""The five benefits of Direct Migration V8 over swap migration (its overview, "Benefits over swap migration"), each with a
-scenario on which it can be measured."""
+"""The five benefits of Direct Migration V8 over swap migration (its overview, "Benefits over swap migration"), each
+with a scenario on which it can be measured."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ DIRECT, SWAP = "direct-v8", "swap-2.6.15"
 
 @dataclass(frozen=True, slots=True)
 class Benefit:
-    """`title`: the seed's sentence, shortened. `scenario`, of whose steps only those of `task` count where it is given. `figures`:
-    what of `compare.benefits` shows it. `without`: the patch whose absence shows what it is for. `page`: one worth following."""
+    """`title`: the seed's sentence, shortened. `scenario`, of whose steps only those of `task` count where it is given.
+    `figures`: what of `compare.benefits` shows it. `without`: the patch whose absence shows what it is for. `page`: one
+    worth following."""
 
     title: str
     text: str
@@ -67,37 +68,63 @@ _WITHOUT = {
 BENEFITS: tuple[Benefit, ...] = (
     Benefit(
         "migrate_pages() actually migrates pages",
-        "Swap migration evicts pages and leaves it to the next touch where they come back: near the thread that happens to "
-        "touch them. Direct migration gives each page a frame on the node that the caller asked for (patch 2), and patch 4 lets "
+        "Swap migration evicts pages and leaves it to the next touch where they come back: near the thread that "
+        "happens to "
+        "touch them. Direct migration gives each page a frame on the node that the caller asked for (patch 2), and "
+        "patch 4 lets "
         "sys_migrate_pages() and MPOL_MF_MOVE say which node that is.",
-        "direct-vs-swap", ("pages_asked", "pages_arrived"), 4, "solver:vectors:0",
+        "direct-vs-swap",
+        ("pages_asked", "pages_arrived"),
+        4,
+        "solver:vectors:0",
     ),
     Benefit(
         "It is faster: nothing is written to swap",
-        "Moving directly is a copy from memory to memory. Swapping is a write to the device for each page and, when the process "
-        "goes on, a fault and a read. Patch 5 gives the swap cache a method too; without it even direct migration would write "
+        "Moving directly is a copy from memory to memory. Swapping is a write to the device for each page and, when "
+        "the process "
+        "goes on, a fault and a read. Patch 5 gives the swap cache a method too; without it even direct migration "
+        "would write "
         "anonymous pages first.",
-        "direct-vs-swap", ("seconds_moving", "seconds_touching", "seconds", "pages_written"), 5, "solver:matrix:0",
+        "direct-vs-swap",
+        ("seconds_moving", "seconds_touching", "seconds", "pages_written"),
+        5,
+        "solver:matrix:0",
     ),
     Benefit(
         "It uses no swap space, which so cannot run out",
-        "A slot is only the name of a page on its way, and remove_from_swap() (patch 3) gives it back when the page has arrived: "
-        "a few slots are enough for any number of pages. Swap migration needs a slot for each page, until it is touched again.",
-        "swap-full", ("slots_used_after", "pages_not_moved", "pages_arrived"), 3, "cache:objects:0",
+        "A slot is only the name of a page on its way, and remove_from_swap() (patch 3) gives it back when the page "
+        "has arrived: "
+        "a few slots are enough for any number of pages. Swap migration needs a slot for each page, until it is "
+        "touched again.",
+        "swap-full",
+        ("slots_used_after", "pages_not_moved", "pages_arrived"),
+        3,
+        "cache:objects:0",
     ),
     Benefit(
         "A dirty page need not be written back first",
-        "The filesystem's own method, buffer_migrate_page() for ext2, ext3 and xfs (patch 5), hands the buffers over to the new "
-        "frame: the page stays dirty and is written when its time comes. Without a method, as with nfs, it is written before it moves.",
-        "dirty-files", ("pages_written", "seconds_moving", "pages_arrived"), 5, "writer:local:0", "writer",
+        "The filesystem's own method, buffer_migrate_page() for ext2, ext3 and xfs (patch 5), hands the buffers "
+        "over to the new "
+        "frame: the page stays dirty and is written when its time comes. Without a method, as with nfs, it is "
+        "written before it moves.",
+        "dirty-files",
+        ("pages_written", "seconds_moving", "pages_arrived"),
+        5,
+        "writer:local:0",
+        "writer",
     ),
     Benefit(
         "The relative location within a set of nodes is kept",
-        "The n-th node of the old set goes to the n-th node of the new one (patch 4), so that what was near stays near and what was "
-        "spread stays spread: the process is as fast as before. With swap migration everything ends where it is first touched.",
-        "direct-vs-swap", ("groups", "groups_kept"), 4, "solver:vectors:0",
+        "The n-th node of the old set goes to the n-th node of the new one (patch 4), so that what was near stays "
+        "near and what was "
+        "spread stays spread: the process is as fast as before. With swap migration everything ends where it is "
+        "first touched.",
+        "direct-vs-swap",
+        ("groups", "groups_kept"),
+        4,
+        "solver:vectors:0",
     ),
-)  # fmt: skip
+)
 
 
 def measure(benefit: Benefit) -> list[Measured]:

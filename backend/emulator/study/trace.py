@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from backend.emulator.frames.page import PG, State
+from backend.emulator.machine import Machine
 from backend.emulator.mm.mm import (
     PTE_DIRTY,
     PTE_MIGRATION,
@@ -18,12 +19,9 @@ from backend.emulator.mm.mm import (
     PTE_YOUNG,
     PTE_ZERO,
 )
+from backend.emulator.scenario.region import Region
 from backend.emulator.tasks.task import Task
 from backend.errors import UsageError
-
-if TYPE_CHECKING:
-    from backend.emulator.machine import Machine
-    from backend.emulator.scenario.region import Region
 
 MAX_ROWS = 100_000
 FLAGS = {value: name.lower() for name, value in vars(PG).items() if name.isupper()}
@@ -42,9 +40,9 @@ class FrameState:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """The page after one kernel step. `time` in seconds; `who` did the step. `frame`: where the page is (None: nowhere in memory); `old`: where it was
-    before, as long as that frame is in use. `pte`: of each task that was asked for, as text. `slot`: swap slot and its use
-    count. `waiting`: who waits, and for what."""
+    """The page after one kernel step. `time` in seconds; `who` did the step. `frame`: where the page is (None: nowhere
+    in memory); `old`: where it was before, as long as that frame is in use. `pte`: of each task that was asked for, as
+    text. `slot`: swap slot and its use count. `waiting`: who waits, and for what."""
 
     time: float
     step: str
@@ -118,7 +116,8 @@ class Tracer:
         return (int(m.swap.cache[slot]) if slot >= 0 else int(vma.file.pages[offset])), slot
 
     def _successor(self, pfn: int) -> int:
-        """A migration entry names the old frame: the new one that has taken its place in the mapping, if there is one yet."""
+        """A migration entry names the old frame: the new one that has taken its place in the mapping, if there is one
+        yet."""
         frames = self.m.frames
         if frames.mapping[pfn]:
             self._identity = int(frames.mapping[pfn]), int(frames.index[pfn])
@@ -166,9 +165,7 @@ def describe_pte(pte: int) -> str:
     number = pte >> PTE_SHIFT
     if pte & PTE_PRESENT:
         bits = [
-            name
-            for bit, name in ((PTE_WRITE, "writable"), (PTE_DIRTY, "dirty"), (PTE_YOUNG, "young"))
-            if pte & bit
+            name for bit, name in ((PTE_WRITE, "writable"), (PTE_DIRTY, "dirty"), (PTE_YOUNG, "young")) if pte & bit
         ]
         return " ".join(["present", str(number), *bits])
     if pte & PTE_SWAP:
@@ -178,10 +175,9 @@ def describe_pte(pte: int) -> str:
     return "zero page" if pte & PTE_ZERO else "none"
 
 
-def find_page(
-    m: Machine, tasks: dict[str, Task], regions: dict[str, dict[str, Region]], text: str
-) -> tuple[Task, int]:
-    """`TASK:REGION:PAGE`, `TASK:0xADDRESS` or a frame number that somebody maps → (task, address). Raises UsageError."""
+def find_page(m: Machine, tasks: dict[str, Task], regions: dict[str, dict[str, Region]], text: str) -> tuple[Task, int]:
+    """`TASK:REGION:PAGE`, `TASK:0xADDRESS` or a frame number that somebody maps → (task, address). Raises
+    UsageError."""
     how = "write TASK:REGION:PAGE, TASK:0xADDRESS, or the number of a frame that a process maps"
     if text.isascii() and text.isdigit() and len(text) < 12:
         for task in tasks.values():
@@ -204,11 +200,6 @@ def find_page(
         return task, address // m.page_size * m.page_size
     region_name, _, page = rest.partition(":")
     region = regions.get(name, {}).get(region_name)
-    if (
-        region is None
-        or not (page or "0").isascii()
-        or not (page or "0").isdigit()
-        or int(page or 0) >= region.pages
-    ):
+    if region is None or not (page or "0").isascii() or not (page or "0").isdigit() or int(page or 0) >= region.pages:
         raise UsageError(f"'{name}' has no page '{rest}'", how)
     return task, region.start + int(page or 0) * m.page_size

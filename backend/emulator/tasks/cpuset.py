@@ -3,59 +3,29 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
 
 from backend.emulator.frames.page_lock import Events
+from backend.emulator.machine import Machine
 from backend.emulator.migration.nodes import do_migrate_pages
 from backend.emulator.mm.mempolicy import Mempolicy, rebind
 from backend.emulator.mm.mm import Mm
+from backend.emulator.mm.mmap import mmput
 from backend.emulator.mm.mmap_lock import MmapLock
+from backend.emulator.tasks.cgroup import Cpuset, Version
 from backend.emulator.tasks.scheduler import confine
 from backend.emulator.tasks.task import Task
 from backend.errors import os_error
 from backend.nodeset import CpuSet, NodeSet
 
-if TYPE_CHECKING:
-    from backend.emulator.machine import Machine
-
-Version = Literal["v1", "v2"]
-
-
-@dataclass(eq=False, slots=True)
-class Cpuset:
-    """One cpuset, which is a cgroup too. `mems`, `cpus`: as configured (v2: empty is what the parent has); `effective_…`:
-    what that comes to; `old_mems`: where its tasks' pages are thought to be. `id`: the owner of charged frames."""
-
-    id: int
-    name: str
-    parent: Cpuset | None
-    mems: NodeSet
-    cpus: CpuSet
-    effective_mems: NodeSet
-    effective_cpus: CpuSet
-    old_mems: NodeSet
-    memory_migrate: bool = False
-    mems_generation: int = 0
-    children: dict[str, Cpuset] = field(default_factory=dict[str, "Cpuset"])
-
-    @property
-    def path(self) -> str:
-        """As /proc/PID/cpuset has it: / for the root."""
-        if self.parent is None:
-            return "/"
-        return f"{self.parent.path.rstrip('/')}/{self.name}"
-
-    def family(self) -> Iterator[Cpuset]:
-        """It and all below it, parents first."""
-        yield self
-        for child in self.children.values():
-            yield from child.family()
-
 
 class Cpusets:
     """The hierarchy of a machine. Changes wait for one another (cpuset_mutex) and end when the pages have moved."""
+
+    @staticmethod
+    def of(m: Machine) -> Cpusets:
+        """The machine's hierarchy, to change it."""
+        assert isinstance(m.cpusets, Cpusets)
+        return m.cpusets
 
     def __init__(self, m: Machine, version: Version) -> None:
         self.m = m
@@ -108,7 +78,8 @@ class Cpusets:
         return [task for task in self.m.tasks.values() if task.cpuset is cs]
 
     def online_mems(self, cs: Cpuset) -> NodeSet:
-        """guarantee_online_mems(): its nodes that have memory now; when there are none, its nearest ancestor's that has."""
+        """guarantee_online_mems(): its nodes that have memory now; when there are none, its nearest ancestor's that
+        has."""
         online = self.m.memory_nodes
         while not cs.effective_mems & online and cs.parent is not None:
             cs = cs.parent
@@ -128,8 +99,8 @@ class Cpusets:
         return mems if wanted is None else wanted & mems or mems
 
     def set_mems(self, cs: Cpuset, mems: NodeSet) -> Events:
-        """update_nodemask(). OSError EACCES (the root; v1: more than the parent has), EINVAL (absent nodes, where they are not
-        ignored), EBUSY (v1: less than a child has), ENOSPC (tasks would have none)."""
+        """update_nodemask(). OSError EACCES (the root; v1: more than the parent has), EINVAL (absent nodes, where they
+        are not ignored), EBUSY (v1: less than a child has), ENOSPC (tasks would have none)."""
         yield from self.mutex.down_write(self.m.env)
         try:
             if cs.parent is None:
@@ -157,8 +128,8 @@ class Cpusets:
             self.mutex.up_write()
 
     def attach(self, cs: Cpuset, task: Task) -> Events:
-        """cpuset_can_attach(), cpuset_attach(). OSError ESRCH (it is gone), EINVAL (a kernel thread), ENOSPC (v1: nothing
-        to run on), EBUSY (v2: has cpusets below)."""
+        """cpuset_can_attach(), cpuset_attach(). OSError ESRCH (it is gone), EINVAL (a kernel thread), ENOSPC (v1:
+        nothing to run on), EBUSY (v2: has cpusets below)."""
         yield from self.mutex.down_write(self.m.env)
         try:
             if not task.alive:
@@ -186,8 +157,8 @@ class Cpusets:
             yield from self._update_mm(task.mm, old, new, cs.memory_migrate)
 
     def follow_nodes(self) -> Events:
-        """cpuset_hotplug_workfn(), after a node's memory came or went: the root has what there is, the others what is left
-        of theirs, and policies follow. v1: what went does not come back, and who has nothing left goes up."""
+        """cpuset_hotplug_workfn(), after a node's memory came or went: the root has what there is, the others what is
+        left of theirs, and policies follow. v1: what went does not come back, and who has nothing left goes up."""
         yield from self.mutex.down_write(self.m.env)
         try:
             self.root.mems = self.m.memory_nodes
@@ -251,8 +222,8 @@ class Cpusets:
                 yield from self._update_tasks(one)
 
     def _update_tasks(self, cs: Cpuset) -> Events:
-        """update_tasks_nodemask(): every task's policies, then its pages. Children forked meanwhile share the pages; their
-        policies may have been copied too early (current_cpuset_is_being_rebound())."""
+        """update_tasks_nodemask(): every task's policies, then its pages. Children forked meanwhile share the pages;
+        their policies may have been copied too early (current_cpuset_is_being_rebound())."""
         old, new = cs.old_mems, self.online_mems(cs)
         done: set[int] = set()
         first = tasks = self.tasks(cs)
@@ -283,7 +254,7 @@ class Cpusets:
             if migrate and old != new:
                 yield from do_migrate_pages(m, mm, old, new, move_all=True, allowed=frozenset(new))
         finally:
-            m.mmput(mm)
+            mmput(m, mm)
 
     def _rebind(self, policy: Mempolicy, old: NodeSet, new: NodeSet) -> Mempolicy:
         return rebind(policy, old, new, self.m.profile.remaps_preferred)

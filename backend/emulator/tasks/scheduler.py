@@ -5,16 +5,14 @@ from __future__ import annotations
 import errno
 from collections import Counter
 from collections.abc import Generator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import simpy
 
+from backend.emulator.machine import Machine
 from backend.emulator.tasks.task import Task, Thread
 from backend.errors import os_error
 from backend.nodeset import CpuSet
-
-if TYPE_CHECKING:
-    from backend.emulator.machine import Machine
 
 
 def schedule(m: Machine, task: Task, cpu: int) -> None:
@@ -31,7 +29,8 @@ def schedule(m: Machine, task: Task, cpu: int) -> None:
 
 
 def confine(m: Machine, task: Task, cpus: CpuSet) -> None:
-    """The CPUs of a task become `cpus` (set_cpus_allowed_ptr()): threads elsewhere go to the nearest of them, in turn."""
+    """The CPUs of a task become `cpus` (set_cpus_allowed_ptr()): threads elsewhere go to the nearest of them, in
+    turn."""
     task.cpus_allowed = cpus
     taken: Counter[int] = Counter(thread.cpu for thread in task.threads if thread.cpu in cpus)
     for thread in task.threads:
@@ -53,15 +52,11 @@ def balance(m: Machine) -> bool:
     """One round of load balancing: a thread from the busiest CPU to the idlest, when they differ by two or more."""
     counts = load(m)
     busiest = max(counts, key=lambda cpu: (counts[cpu], -cpu))
-    idlest = min(
-        counts, key=lambda cpu: (counts[cpu], m.distance(m.node_of_cpu[busiest], m.node_of_cpu[cpu]), cpu)
-    )
+    idlest = min(counts, key=lambda cpu: (counts[cpu], m.distance(m.node_of_cpu[busiest], m.node_of_cpu[cpu]), cpu))
     if counts[busiest] - counts[idlest] < 2:
         return False
     candidates = [
-        (task, thread)
-        for task, thread in _running(m)
-        if thread.cpu == busiest and idlest in task.cpus_allowed
+        (task, thread) for task, thread in _running(m) if thread.cpu == busiest and idlest in task.cpus_allowed
     ]
     if not candidates:
         return False
@@ -81,9 +76,5 @@ def balancer(m: Machine, interval: float) -> Generator[simpy.Event, Any, None]:
 
 def _running(m: Machine) -> list[tuple[Task, Thread]]:
     return [
-        (task, thread)
-        for task in m.tasks.values()
-        if task.mm is not None
-        for thread in task.threads
-        if thread.running
+        (task, thread) for task in m.tasks.values() if task.mm is not None for thread in task.threads if thread.running
     ]

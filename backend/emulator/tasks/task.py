@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from backend.emulator.mm.mempolicy import DEFAULT, Mempolicy
 from backend.emulator.mm.mm import Mm
-from backend.emulator.tasks.permissions import ALL_CAPS, Cap
+from backend.emulator.tasks.cgroup import Cpuset
+from backend.emulator.tasks.credentials import ALL_CAPS, Cap
 from backend.nodeset import CpuSet
-
-if TYPE_CHECKING:
-    from backend.emulator.tasks.cpuset import Cpuset
 
 
 @dataclass(eq=False, slots=True)

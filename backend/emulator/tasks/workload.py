@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import simpy
 
+from backend.emulator.machine import Machine
 from backend.emulator.mm.fault import OutOfMemory, SegmentationFault, touch
 from backend.emulator.mm.mm import PTE_PRESENT, Indices
 from backend.emulator.scenario.region import Region
 from backend.emulator.tasks.task import Task, Thread
-
-if TYPE_CHECKING:
-    from backend.emulator.machine import Machine
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +66,6 @@ def _cost(m: Machine, task: Task, thread: Thread, region: Region, index: Indices
         nids = m.frames.nid[vma.pfns(local[(vma.pte[local] & PTE_PRESENT) != 0])]
         counts = np.bincount(nids, minlength=m.node_slots)
         seconds += sum(
-            int(counts[node]) * m.costs.access_at(m.distance(here, node))
-            for node in np.nonzero(counts)[0].tolist()
+            int(counts[node]) * m.costs.access_at(m.distance(here, node)) for node in np.nonzero(counts)[0].tolist()
         )
     return seconds

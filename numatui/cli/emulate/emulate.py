@@ -39,7 +39,8 @@ def emulate(
         typer.Option(
             "--try",
             metavar="STEP",
-            help="On the copy: a step as scenarios have it, 'migrate_pages: {task: PID, from: 0, to: 1}', 'offline: {node: 1}'; "
+            help="On the copy: a step as scenarios have it, 'migrate_pages: {task: PID, from: 0, to: 1}', 'offline: "
+            "{node: 1}'; "
             "several in their order.",
         ),
     ] = None,
@@ -47,9 +48,7 @@ def emulate(
         str,
         typer.Option(metavar="FILE", help="Write the copy as a scenario, for --demo FILE and all commands."),
     ] = "",
-    seed: Annotated[
-        int | None, typer.Option(help="Seed of every random choice, instead of the file's.")
-    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of every random choice, instead of the file's.")] = None,
     compare: Annotated[
         str,
         typer.Option(
@@ -68,8 +67,8 @@ def emulate(
 ) -> None:
     """Run a scenario and report the outcome of every step, placements, counters and simulated times.
 
-    With --from-live or --from a copy of a machine is made, on which things can be tried first: what would move, how long that
-    takes, what becomes of throughput and free memory.
+    With --from-live or --from a copy of a machine is made, on which things can be tried first: what would move, how
+    long that takes, what becomes of throughput and free memory.
 
     Example: numatui emulate scheduler-moves
     """
@@ -83,9 +82,7 @@ def emulate(
                 "leave it out; --from PATH --at PLACE copies a recorded one",
             )
         if compare or trace:
-            raise UsageError(
-                "--compare and --trace are for scenarios", "write the copy to a file first: --write"
-            )
+            raise UsageError("--compare and --trace are for scenarios", "write the copy to a file first: --write")
         from numatui.cli.emulate.what_if import kernel_to_copy, what_if
 
         what_if(kernel_to_copy(from_live, from_, at), try_ or [], write, seed, json, csv)

@@ -34,9 +34,7 @@ def record(
         ),
     ] = None,
     last: Annotated[str, typer.Option("--for", help="How long (10s, 5m), or `once` for one sample.")] = "10s",
-    interval: Annotated[
-        str, typer.Option("--interval", "-i", help="Time from one sample to the next.")
-    ] = "1s",
+    interval: Annotated[str, typer.Option("--interval", "-i", help="Time from one sample to the next.")] = "1s",
     anonymise: Annotated[
         bool,
         typer.Option(
@@ -44,9 +42,7 @@ def record(
             help="Replace the names of processes, users, files, cgroups and the host; leave out arguments.",
         ),
     ] = False,
-    max_size: Annotated[
-        str, typer.Option("--max-size", help="Stop before the file is larger than this.")
-    ] = "256M",
+    max_size: Annotated[str, typer.Option("--max-size", help="Stop before the file is larger than this.")] = "256M",
     json: output.Json = False,
     csv: output.Csv = False,
 ) -> None:
@@ -93,9 +89,7 @@ def replay(
 
     chosen = context.find_object(Choice)
     if chosen is not None and chosen.which is not None:
-        raise UsageError(
-            f"replay looks at {file}, --{chosen.which} at something else", "leave one of them out"
-        )
+        raise UsageError(f"replay looks at {file}, --{chosen.which} at something else", "leave one of them out")
     raise typer.Exit(start(Choice("replay", file)))
 
 
@@ -119,9 +113,7 @@ def _take(
             return taken, "stopped"
 
 
-def _report(
-    path: Path, kernel: Kernel, taken: list[Taken], why: str, written: int, json: bool, csv: bool
-) -> None:
+def _report(path: Path, kernel: Kernel, taken: list[Taken], why: str, written: int, json: bool, csv: bool) -> None:
     later = taken[1:]
     document = {
         "file": output.exact(str(path)),
@@ -143,12 +135,14 @@ def _report(
         "stopped": ": it was stopped",
     }[why]
     print(
-        f"{_count(len(taken), 'sample')} of {taken[-1].processes} processes in {output.printable(str(path))}, {output.size(written)}{end}"
+        f"{_count(len(taken), 'sample')} of {taken[-1].processes} processes in {output.printable(str(path))}, "
+        f"{output.size(written)}{end}"
     )
     if later:
         mean = sum(one.bytes for one in later) / len(later)
         print(
-            f"the first has {output.size(taken[0].bytes)} in {taken[0].files} files, a later one {output.size(mean)} on average, before compression"
+            f"the first has {output.size(taken[0].bytes)} in {taken[0].files} files, a later one "
+            f"{output.size(mean)} on average, before compression"
         )
     print(f"numatui replay {output.printable(str(path))} shows it")
 

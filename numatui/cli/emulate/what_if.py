@@ -63,15 +63,26 @@ def _csv(document: dict[str, Any]) -> None:
     """The same columns whatever came of it."""
     ids = [str(node["id"]) for node in document["nodes"]]
     output.print_csv(
-        ["pid", "name", *[f"before{one}" for one in ids], *[f"after{one}" for one in ids], "throughput_before", "throughput_after"],
+        [
+            "pid",
+            "name",
+            *[f"before{one}" for one in ids],
+            *[f"after{one}" for one in ids],
+            "throughput_before",
+            "throughput_after",
+        ],
         [
             [
-                one["pid"], one["name"], *[one["before"].get(node, 0) for node in ids],
-                *[one["after"].get(node, 0) for node in ids], one["throughput_before"], one["throughput_after"],
+                one["pid"],
+                one["name"],
+                *[one["before"].get(node, 0) for node in ids],
+                *[one["after"].get(node, 0) for node in ids],
+                one["throughput_before"],
+                one["throughput_after"],
             ]
             for one in document["processes"]
         ],
-    )  # fmt: skip
+    )
 
 
 def with_steps(copy: Copy, tries: list[str]) -> Copy:
@@ -102,8 +113,8 @@ def _length(tries: list[str]) -> str:
 
 
 def report(copy: Copy, tries: list[str], seed: int | None = None) -> dict[str, Any]:
-    """The copy with the steps and without, side by side. Sizes and times as the machine itself would have them. Raises UsageError,
-    ParseError."""
+    """The copy with the steps and without, side by side. Sizes and times as the machine itself would have them. Raises
+    UsageError, ParseError."""
     from backend.emulator.scenario.description import parse_description
     from backend.emulator.scenario.run import run_scenario
 
@@ -152,9 +163,7 @@ def _by_node(task: dict[str, Any], factor: int) -> dict[str, int]:
 def _tell(copy: Copy, kernel: Kernel) -> None:
     smaller = f", {copy.scale} times smaller" if copy.scale > 1 else ""
     without = f"; {copy.left_out} too small or not readable are left out" if copy.left_out else ""
-    output.note(
-        f"a copy of {output.printable(kernel.name, 60)} with {copy.processes} processes{smaller}{without}"
-    )
+    output.note(f"a copy of {output.printable(kernel.name, 60)} with {copy.processes} processes{smaller}{without}")
 
 
 def _print(document: dict[str, Any]) -> None:

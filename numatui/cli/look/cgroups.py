@@ -29,8 +29,8 @@ KINDS: dict[str, tuple[str, ...]] = {
     "kernel": ("kernel_stack", "pagetables", "sec_pagetables", "slab_reclaimable", "slab_unreclaimable"),
     "locked": ("unevictable",),
 }
-"""Columns of --kinds, each the sum of these kinds of memory.numa_stat. shmem and huge are parts of anon and file; what the
-kernel keeps for a cgroup is in none of the other columns: it does not move."""
+"""Columns of --kinds, each the sum of these kinds of memory.numa_stat. shmem and huge are parts of anon and file; what
+the kernel keeps for a cgroup is in none of the other columns: it does not move."""
 
 
 def cgroups(
@@ -41,18 +41,15 @@ def cgroups(
     sort: Annotated[
         str, typer.Option(help="memory, name, outside, or N and a node's number; in a tree among siblings.")
     ] = "memory",
-    minimum: Annotated[
-        str, typer.Option("--min", help="Only with at least this much memory (100M, 2G).")
-    ] = "0",
+    minimum: Annotated[str, typer.Option("--min", help="Only with at least this much memory (100M, 2G).")] = "0",
     depth: Annotated[int | None, typer.Option(min=0, help="Only so many levels below the root.")] = None,
-    kinds: Annotated[
-        bool, typer.Option("--kinds", help="What kinds of memory it is, instead of its nodes.")
-    ] = False,
+    kinds: Annotated[bool, typer.Option("--kinds", help="What kinds of memory it is, instead of its nodes.")] = False,
     flat: Annotated[bool, typer.Option("--flat", help="Whole paths instead of a tree.")] = False,
     json: output.Json = False,
     csv: output.Csv = False,
 ) -> None:
-    """List control groups (services, containers, pods, logins) with their memory per node, and what lies outside their cpusets.
+    """List control groups (services, containers, pods, logins) with their memory per node, and what lies outside their
+    cpusets.
 
     Each has all that is below it. No process is touched.
 
@@ -69,16 +66,12 @@ def cgroups(
     order = _order(sort, ids)
     names = cache(kernel.username)
     labels = {one.directory.path: label(one.directory.path, names) for one in found.cgroups}
-    shown = [
-        one for one in found.cgroups if one.total >= least and (depth is None or one.directory.depth <= depth)
-    ]
+    shown = [one for one in found.cgroups if one.total >= least and (depth is None or one.directory.depth <= depth)]
     context_of: set[str] = set()
     if pattern:
         matching = [one for one in shown if _matches(one, labels[one.directory.path], pattern)]
         if not matching:
-            raise NotFound(
-                f"no cgroup matches {' '.join(pattern)}", "numatui cgroups without a pattern lists all"
-            )
+            raise NotFound(f"no cgroup matches {' '.join(pattern)}", "numatui cgroups without a pattern lists all")
         context_of = with_ancestors(one.directory.path for one in matching)
         listed = matching
     else:
@@ -172,9 +165,7 @@ def _document(one: CgroupMemory, label: Label) -> dict[str, Any]:
         "nodes": {str(node): amount for node, amount in one.by_node.items()} if known else None,
         "kinds": None
         if one.kinds is None
-        else {
-            kind: {str(node): amount for node, amount in nodes.items()} for kind, nodes in one.kinds.items()
-        },
+        else {kind: {str(node): amount for node, amount in nodes.items()} for kind, nodes in one.kinds.items()},
         "mems": None if one.cpuset is None else list(one.cpuset.mems),
         "effective_mems": None if one.cpuset is None else list(one.cpuset.effective_mems),
         "outside": {str(node): amount for node, amount in one.outside.items()},
@@ -194,9 +185,7 @@ def _print(rows: list[CgroupMemory], ids: NodeSet, labels: dict[str, Label], kin
         elif kinds:
             amounts = [output.size(_amount(one.of(*parts))) for parts in KINDS.values()]
         else:
-            amounts = [
-                output.size(one.by_node.get(node, 0)) + ("!" if node in outside else "") for node in ids
-            ]
+            amounts = [output.size(one.by_node.get(node, 0)) + ("!" if node in outside else "") for node in ids]
         cells.append([
             name if flat else "  " * min(one.directory.depth, 20) + name,
             "-" if one.kinds is None else output.size(one.total),
@@ -210,9 +199,7 @@ def _notes(rows: list[CgroupMemory], found: Survey) -> None:
     count = sum(1 for one in rows if one.outside)
     if count:
         those = (
-            "1 cgroup has memory on nodes that it"
-            if count == 1
-            else f"{count} cgroups have memory on nodes that they"
+            "1 cgroup has memory on nodes that it" if count == 1 else f"{count} cgroups have memory on nodes that they"
         )
         output.note(f"! = outside of the cpuset: {those} may not use")
     without = sum(1 for one in rows if one.kinds is None and not one.directory.unread)

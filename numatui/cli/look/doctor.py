@@ -26,13 +26,10 @@ def doctor(context: typer.Context, json: output.Json = False, csv: output.Csv = 
     kernel = kernel_of(context)
     checks = examine(kernel)
     documents = [
-        {"name": c.name, "state": c.state, "text": output.exact(c.text), "fix": output.exact(c.fix)}
-        for c in checks
+        {"name": c.name, "state": c.state, "text": output.exact(c.text), "fix": output.exact(c.fix)} for c in checks
     ]
     if json:
-        output.print_json(
-            "doctor", {"source": kernel.source, "host": output.exact(kernel.name), "checks": documents}
-        )
+        output.print_json("doctor", {"source": kernel.source, "host": output.exact(kernel.name), "checks": documents})
     elif csv:
         output.print_csv_of(documents)
     elif sys.stdout.isatty():
@@ -40,10 +37,7 @@ def doctor(context: typer.Context, json: output.Json = False, csv: output.Csv = 
     else:
         output.print_table(
             ["", "CHECK", "MEANING"],
-            [
-                [check.state, check.name, check.text + (f"; {check.fix}" if check.fix else "")]
-                for check in checks
-            ],
+            [[check.state, check.name, check.text + (f"; {check.fix}" if check.fix else "")] for check in checks],
         )
     if any(check.state == "problem" for check in checks):
         raise typer.Exit(5)
@@ -57,9 +51,7 @@ def _print_wrapped(checks: list[Check], width: int) -> None:
         start = f"{check.state:{states}}  {check.name:{names}}  "
         indent = " " * len(start)
         for first, text in ((start, check.text), (f"{indent}→ ", check.fix)):
-            lines = textwrap.wrap(
-                output.printable(text, 4096), max(20, width - len(first)), break_on_hyphens=False
-            )
+            lines = textwrap.wrap(output.printable(text, 4096), max(20, width - len(first)), break_on_hyphens=False)
             for line in lines:
                 sys.stdout.write(first + line + "\n")
                 first = " " * len(first)

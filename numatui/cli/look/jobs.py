@@ -42,9 +42,7 @@ def jobs(
     kernel = live_kernel_of(context, "jobs")
     if follow:
         if csv:
-            raise UsageError(
-                "--follow and --csv exclude each other", "--follow --json prints a document a line"
-            )
+            raise UsageError("--follow and --csv exclude each other", "--follow --json prints a document a line")
         _follow(kernel, state_dir(), json)
         return
     found, problems = list_jobs(state_dir())
@@ -96,7 +94,8 @@ def _follow(kernel: Kernel, folder: Path, json: bool) -> None:
                     output.print_json("job", _document(job), line=True)
                 else:
                     print(
-                        f"{time.strftime('%H:%M:%S')}  {job.job}  {job.identity.pid} {output.printable(job.command, 40)}  "
+                        f"{time.strftime('%H:%M:%S')}  {job.job}  {job.identity.pid} "
+                        f"{output.printable(job.command, 40)}  "
                         f"{_arrows(job)}  {output.size(job.moved)}  {state_of(job)}"
                     )
             first = False

@@ -16,7 +16,8 @@ from numatui.cli.printing.watching import Count, Watch, interval_of, ticks
 from numatui.cli.source import kernel_of
 
 _RATES = ("numa_hit", "numa_miss", "numa_foreign", "other_node")
-"""Of numastat: allocated where wanted; here though wanted elsewhere; elsewhere though wanted here; here by a CPU of another node."""
+"""Of numastat: allocated where wanted; here though wanted elsewhere; elsewhere though wanted here; here by a CPU of
+another node."""
 
 
 def nodes(
@@ -43,10 +44,17 @@ def nodes(
         return
     columns = ["node", "cpus", "total", "free", "file", "anon", "huge"]
     values = [
-        [node.id, str(node.cpus), node.total, node.free, node.memory.get("FilePages", 0), node.memory.get("AnonPages", 0),
-         sum(pool.size * pool.total for pool in node.huge_pools)]
+        [
+            node.id,
+            str(node.cpus),
+            node.total,
+            node.free,
+            node.memory.get("FilePages", 0),
+            node.memory.get("AnonPages", 0),
+            sum(pool.size * pool.total for pool in node.huge_pools),
+        ]
         for node in topology.nodes
-    ]  # fmt: skip
+    ]
     if csv:
         output.print_csv(columns, values)
         return

@@ -28,9 +28,7 @@ def ps(
     context: typer.Context,
     pattern: Annotated[
         list[str] | None,
-        typer.Argument(
-            help="Pids, or parts of names or commands (any of them).", autocompletion=completing.pids
-        ),
+        typer.Argument(help="Pids, or parts of names or commands (any of them).", autocompletion=completing.pids),
     ] = None,
     sort: Annotated[
         str,
@@ -42,9 +40,7 @@ def ps(
     user: Annotated[
         str | None, typer.Option(help="Only this user's (name or uid).", autocompletion=completing.users)
     ] = None,
-    minimum: Annotated[
-        str, typer.Option("--min", help="Only with at least this much memory (100M, 2G).")
-    ] = "0",
+    minimum: Annotated[str, typer.Option("--min", help="Only with at least this much memory (100M, 2G).")] = "0",
     tree: Annotated[bool, typer.Option("--tree", help="Children below their parents.")] = False,
     exact: Annotated[
         bool, typer.Option("--exact", help="Read numa_maps of large processes too, which holds them up.")
@@ -75,9 +71,7 @@ def ps(
             raise NotFound(f"no process belongs to the user '{user}'", "numatui ps lists those there are")
         rows = _sorted([row for row in rows if row.resident >= least], sort, surveyor.topology.ids)
         if first and pattern and not rows:
-            raise NotFound(
-                f"no process matches {' '.join(pattern)}", "numatui ps without a pattern lists all"
-            )
+            raise NotFound(f"no process matches {' '.join(pattern)}", "numatui ps without a pattern lists all")
         return rows
 
     if interval is None:
@@ -118,18 +112,43 @@ def _show(
         )  # fmt: skip
     elif csv:
         output.print_csv(
-            [*([] if at is None else ["at"]), "pid", "user", "command", "cpu", "node", "rss", "local", "policy", "cpuset", "way", "age_seconds",
-             *[f"node{n}" for n in ids], *[f"error{n}" for n in ids]],
             [
-                [*([] if at is None else [round(at, 3)]), row.process.pid, row.process.user, row.process.command, row.process.cpu, row.node, row.resident,
-                 "" if row.local is None else round(row.local, 4), row.policy, row.process.cpuset,
-                 row.way, round(row.age / 1e9, 3),
-                 *[row.by_node.get(n, 0) if row.by_node is not None else "" for n in ids],
-                 *[row.error.get(n, 0) if row.by_node is not None else "" for n in ids]]
+                *([] if at is None else ["at"]),
+                "pid",
+                "user",
+                "command",
+                "cpu",
+                "node",
+                "rss",
+                "local",
+                "policy",
+                "cpuset",
+                "way",
+                "age_seconds",
+                *[f"node{n}" for n in ids],
+                *[f"error{n}" for n in ids],
+            ],
+            [
+                [
+                    *([] if at is None else [round(at, 3)]),
+                    row.process.pid,
+                    row.process.user,
+                    row.process.command,
+                    row.process.cpu,
+                    row.node,
+                    row.resident,
+                    "" if row.local is None else round(row.local, 4),
+                    row.policy,
+                    row.process.cpuset,
+                    row.way,
+                    round(row.age / 1e9, 3),
+                    *[row.by_node.get(n, 0) if row.by_node is not None else "" for n in ids],
+                    *[row.error.get(n, 0) if row.by_node is not None else "" for n in ids],
+                ]
                 for row in rows
             ],
             heading=not at,
-        )  # fmt: skip
+        )
     else:
         if at is not None:
             begin_block(at)
@@ -139,7 +158,8 @@ def _show(
 
 
 def matches(process: Process, patterns: list[str], user: str | None) -> bool:
-    """Whether it is this user's, and has one of these pids or parts of names. This command itself has to be named by its pid."""
+    """Whether it is this user's, and has one of these pids or parts of names. This command itself has to be named by
+    its pid."""
     if user is not None and user not in (process.user, str(process.uid)):
         return False
     return not patterns or any(
@@ -223,13 +243,15 @@ def _print(rows: list[Row], ids: list[int], depth: dict[int, int]) -> None:
 
 
 def notes(rows: list[Row], all_seen: bool) -> list[str]:
-    """What has to be said of the numbers: that some are estimates, old, missing. `all_seen`: the caller may see every process."""
+    """What has to be said of the numbers: that some are estimates, old, missing. `all_seen`: the caller may see every
+    process."""
     out: list[str] = []
     sampled = [row for row in rows if row.sampled and row.by_node]
     if sampled:
         worst = max(max(row.error.values(), default=0) / max(1, row.resident) for row in sampled)
         out.append(
-            f"~ = estimated from some pages, each within {max(0.1, worst * 100):.1f} % of the process's memory 95 times of 100"
+            f"~ = estimated from some pages, each within {max(0.1, worst * 100):.1f} % of the process's memory 95 "
+            "times of 100"
             " (--json has the errors; root sees all pages; --exact counts them, and holds the process up)"
         )
     if any(row.hidden for row in sampled):
@@ -238,13 +260,9 @@ def notes(rows: list[Row], all_seen: bool) -> list[str]:
         out.append("? = NUMA balancing hides all pages that were looked at: --exact counts them")
     if any(row.by_node is None and row.way != "sampled" for row in rows):
         others = "" if all_seen else "other users' processes: run as root to see their placement; or "
-        out.append(
-            f"? = {others}the kernel tells nothing of them: a sandbox keeps others out, or they have just ended"
-        )
+        out.append(f"? = {others}the kernel tells nothing of them: a sandbox keeps others out, or they have just ended")
     if any(row.way in ("pagemap", "sampled") and row.policy == "?" for row in rows):
-        out.append(
-            "the policies of large processes are not read (--exact or numatui show --exact tells them)"
-        )
+        out.append("the policies of large processes are not read (--exact or numatui show --exact tells them)")
     if capped := sum(row.threads_left_out > 0 for row in rows):
         out.append(f"{capped} with many threads: where they run is told by some of them")
     return out

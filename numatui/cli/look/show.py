@@ -23,9 +23,7 @@ def show(
     all_vmas: Annotated[bool, typer.Option("--all", help="Also VMAs with no resident page.")] = False,
     exact: Annotated[
         bool,
-        typer.Option(
-            "--exact", help="Read numa_maps of a large process too: it tells policies and holds it up."
-        ),
+        typer.Option("--exact", help="Read numa_maps of a large process too: it tells policies and holds it up."),
     ] = False,
     json: output.Json = False,
     csv: output.Csv = False,
@@ -98,10 +96,16 @@ def show(
     ]  # fmt: skip
     about = "~" if shown.way == "sampled" else ""
     rows = [
-        [f"{vma.start:x}", vma.kind, vma.policy or "?", output.size(vma.page_size),
-         *[about + output.size(vma.pages.get(node, 0) * vma.page_size) for node in ids], output.printable(vma.file, 120)]
+        [
+            f"{vma.start:x}",
+            vma.kind,
+            vma.policy or "?",
+            output.size(vma.page_size),
+            *[about + output.size(vma.pages.get(node, 0) * vma.page_size) for node in ids],
+            output.printable(vma.file, 120),
+        ]
         for vma in vmas
-    ]  # fmt: skip
+    ]
     by_node = placement.bytes_by_node
     rows.append(["total", "", "", "", *[about + output.size(by_node.get(node, 0)) for node in ids], ""])
     output.print_table(heads, rows, flexible=len(heads) - 1)
@@ -126,7 +130,8 @@ def _how(shown: Shown, process: Process) -> str:
     worst = max(shown.error.values(), default=0)
     unseen = "; NUMA balancing hides pages, which the error allows for" if shown.hidden else ""
     return (
-        f"~ = estimated from some pages, in total within {output.size(worst)} a node 95 times of 100{unseen}; root sees all pages; "
+        f"~ = estimated from some pages, in total within {output.size(worst)} a node 95 times of 100{unseen}; root "
+        "sees all pages; "
         f"--exact counts them and tells policies {cost}"
     )
 

@@ -30,13 +30,9 @@ def advise(
     context: typer.Context,
     pattern: Annotated[
         list[str] | None,
-        typer.Argument(
-            help="Pids, or parts of names or commands (any of them).", autocompletion=completing.pids
-        ),
+        typer.Argument(help="Pids, or parts of names or commands (any of them).", autocompletion=completing.pids),
     ] = None,
-    observe: Annotated[
-        str, typer.Option(help="How long to watch them first (5s): simulated time in a demo.")
-    ] = "5s",
+    observe: Annotated[str, typer.Option(help="How long to watch them first (5s): simulated time in a demo.")] = "5s",
     minimum: Annotated[
         str, typer.Option("--min", help="Only where at least this much memory is far away (100M, 2G).")
     ] = "4M",
@@ -93,9 +89,7 @@ def advise(
         if user is not None and user not in users:
             raise NotFound(f"no process belongs to the user '{user}'", "numatui ps lists those there are")
         if pattern and not seen.observations:
-            raise NotFound(
-                f"no process matches {' '.join(pattern)}", "numatui ps without a pattern lists all"
-            )
+            raise NotFound(f"no process matches {' '.join(pattern)}", "numatui ps without a pattern lists all")
         items = Adviser(kernel, limits, exact).advise(seen.observations, seen.topology)
         shown = [one for one in items if one.proposal is not None and _sure(one, sure or "low")]
         declined = [one for one in items if one.proposal is None]
@@ -118,12 +112,20 @@ def advise(
         output.print_json(
             "advise",
             {
-                "source": kernel.source, "host": output.exact(kernel.name), "observed_seconds": seen.seconds,
-                "readings": seen.readings, "nodes": list(seen.topology.memory_ids | seen.topology.ids),
-                "processes": [document(kernel, one) for one in told], "not_advised": len(declined),
-                **({"outcomes": [outcome_document(one) for one in outcomes], "errors": [str(one) for one in errors]} if apply else {}),
+                "source": kernel.source,
+                "host": output.exact(kernel.name),
+                "observed_seconds": seen.seconds,
+                "readings": seen.readings,
+                "nodes": list(seen.topology.memory_ids | seen.topology.ids),
+                "processes": [document(kernel, one) for one in told],
+                "not_advised": len(declined),
+                **(
+                    {"outcomes": [outcome_document(one) for one in outcomes], "errors": [str(one) for one in errors]}
+                    if apply
+                    else {}
+                ),
             },
-        )  # fmt: skip
+        )
     if apply:
         from numatui.cli.printing.outcomes import exit_with, print_outcome
 

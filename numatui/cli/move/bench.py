@@ -28,7 +28,8 @@ def bench(
     csv: output.Csv = False,
 ) -> None:
     """Measure how fast pages move between nodes, and how long their process has to wait meanwhile: by method, batch,
-    workers and size of pages, on memory of a process of its own. The result is kept, for the estimates of plan and migrate.
+    workers and size of pages, on memory of a process of its own. The result is kept, for the estimates of plan and
+    migrate.
 
     Example: numatui bench --from 0 --to 1
     """
@@ -54,9 +55,7 @@ def bench(
     if not cancel.is_set():
         save_rates(rates_path(), machine_of(kernel, topology), rates)
     if json:
-        output.print_json(
-            "bench", {"rates": [_document(one) for one in rates], "complete": not cancel.is_set()}
-        )
+        output.print_json("bench", {"rates": [_document(one) for one in rates], "complete": not cancel.is_set()})
     elif csv:
         columns = ["from", "to", "huge", "method", "workers", "batch", "bytes_per_second", "stall_seconds"]
         output.print_csv(columns, [list(_document(one).values()) for one in rates])
@@ -83,12 +82,17 @@ def _print(rates: list[Rate]) -> None:
     fastest = {max((one for one in rates if one.huge == huge), key=lambda one: one.rate) for huge in kinds}
     rows = [
         [
-            f"{one.source}→{one.target}", "huge" if one.huge else "small", one.method, str(one.workers),
-            output.size(one.batch) if one.batch else "all", f"{output.size(one.rate)}/s", output.duration(one.stall / 1e9),
+            f"{one.source}→{one.target}",
+            "huge" if one.huge else "small",
+            one.method,
+            str(one.workers),
+            output.size(one.batch) if one.batch else "all",
+            f"{output.size(one.rate)}/s",
+            output.duration(one.stall / 1e9),
             "fastest" if one in fastest else "",
         ]
         for one in rates
-    ]  # fmt: skip
+    ]
     output.print_table(["MOVE", "PAGES", "METHOD", ">WORKERS", ">BATCH", ">RATE", ">STALL", ""], rows)
     for sentence in advice(rates):
         print(sentence)

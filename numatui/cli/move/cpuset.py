@@ -1,4 +1,5 @@
-"""`numatui cpuset`: list cpusets, set their mems, attach processes; says first what will move, and afterwards what has."""
+"""`numatui cpuset`: list cpusets, set their mems, attach processes; says first what will move, and afterwards what
+has."""
 
 from __future__ import annotations
 
@@ -42,9 +43,7 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 @cpuset.command("list")
 def list_cpusets(
     context: typer.Context,
-    pattern: Annotated[
-        list[str] | None, typer.Argument(help="Parts of paths or names (any of them).")
-    ] = None,
+    pattern: Annotated[list[str] | None, typer.Argument(help="Parts of paths or names (any of them).")] = None,
     everything: Annotated[
         bool, typer.Option("--all", help="Also cgroups that are no cpusets: those above decide for them.")
     ] = False,
@@ -62,10 +61,14 @@ def list_cpusets(
     tree = read_cpusets(kernel)
     names = {path: label(path, kernel.username) for path in tree.cpusets}
     shown = [
-        one for one in tree.cpusets.values()
+        one
+        for one in tree.cpusets.values()
         if (one.own or everything)
-        and (not pattern or any(word.lower() in text.lower() for word in pattern for text in (one.path, names[one.path].text)))
-    ]  # fmt: skip
+        and (
+            not pattern
+            or any(word.lower() in text.lower() for word in pattern for text in (one.path, names[one.path].text))
+        )
+    ]
     if not shown:
         raise NotFound(
             f"no cpuset matches {' '.join(pattern or [])}", "numatui cpuset list without a pattern lists all"
@@ -76,15 +79,22 @@ def list_cpusets(
         output.print_json(
             "cpuset-list",
             {
-                "source": kernel.source, "host": output.exact(kernel.name), "version": tree.hierarchy.version,
+                "source": kernel.source,
+                "host": output.exact(kernel.name),
+                "version": tree.hierarchy.version,
                 "mount": output.exact(tree.hierarchy.mount),
                 "cpusets": [
-                    {"path": output.exact(one.path), "name": output.exact(names[one.path].text), "depth": one.directory.depth,
-                     **_sets(one), "processes": counts[one.path]}
+                    {
+                        "path": output.exact(one.path),
+                        "name": output.exact(names[one.path].text),
+                        "depth": one.directory.depth,
+                        **_sets(one),
+                        "processes": counts[one.path],
+                    }
                     for one in shown
                 ],
             },
-        )  # fmt: skip
+        )
         return
     if csv:
         output.print_csv(
@@ -101,13 +111,17 @@ def list_cpusets(
     ]  # fmt: skip
     rows = [
         [
-            "  " * min(one.directory.depth, 20) + output.printable(names[one.path].text, 80) if not pattern else one.path,
-            str(one.mems) or "-", str(one.effective_mems) or "none", str(one.effective_cpus) or "none",
+            "  " * min(one.directory.depth, 20) + output.printable(names[one.path].text, 80)
+            if not pattern
+            else one.path,
+            str(one.mems) or "-",
+            str(one.effective_mems) or "none",
+            str(one.effective_cpus) or "none",
             "-" if not one.own else "?" if counts[one.path] is None else str(counts[one.path]),
             *([("yes" if one.memory_migrate else "no") if one.own else "-"] if v1 else []),
         ]
         for one in shown
-    ]  # fmt: skip
+    ]
     output.print_table(columns, rows, flexible=0)
     others = sum(1 for one in tree.cpusets.values() if not one.own)
     if others and not everything and not pattern:
@@ -172,14 +186,10 @@ def attach(
     from backend.cgroup.cpusets import foretell_attach
 
     kernel = kernel_of(context)
-    _carry_out(
-        kernel, foretell_attach(kernel, name, pids, memory_migrate), "cpuset-attach", dry_run, yes, json, csv
-    )
+    _carry_out(kernel, foretell_attach(kernel, name, pids, memory_migrate), "cpuset-attach", dry_run, yes, json, csv)
 
 
-def _carry_out(
-    kernel: Kernel, change: Change, schema: str, dry_run: bool, yes: bool, json: bool, csv: bool
-) -> None:
+def _carry_out(kernel: Kernel, change: Change, schema: str, dry_run: bool, yes: bool, json: bool, csv: bool) -> None:
     """Say what will move, ask, do it, say what has moved."""
     from backend.cgroup.cpusets import apply
     from backend.machine.topology import read_topology
@@ -267,9 +277,12 @@ def _print_result(result: Result) -> None:
         if nodes:
             unknown = ["?"] * len(nodes)
             rows = [
-                ["before", *([output.size(before.get(n, 0)) for n in nodes] if foretold.before is not None else unknown)],
+                [
+                    "before",
+                    *([output.size(before.get(n, 0)) for n in nodes] if foretold.before is not None else unknown),
+                ],
                 ["after", *([output.size(after.get(n, 0)) for n in nodes] if one.after is not None else unknown)],
-            ]  # fmt: skip
+            ]
             output.print_table(["", *[f">N{node}" for node in nodes]], rows)
     change = result.change
     print(f"{output.printable(change.path, 120)}: mems in effect: {result.effective}")

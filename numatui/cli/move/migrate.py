@@ -29,9 +29,7 @@ def migrate(
     context: typer.Context,
     sources: From,
     targets: To,
-    pids: Annotated[
-        list[int] | None, typer.Argument(help="The processes.", autocompletion=completing.pids)
-    ] = None,
+    pids: Annotated[list[int] | None, typer.Argument(help="The processes.", autocompletion=completing.pids)] = None,
     tree: Tree = False,
     cgroup: Cgroup = None,
     vma: Vma = None,
@@ -170,9 +168,7 @@ def _narrow(
     return said
 
 
-def carry_out(
-    kernel: Kernel, plan: Plan, options: Options, quiet: bool
-) -> tuple[list[Outcome], list[NumatuiError]]:
+def carry_out(kernel: Kernel, plan: Plan, options: Options, quiet: bool) -> tuple[list[Outcome], list[NumatuiError]]:
     """One process after the other; what one cannot be done for does not keep the others from it."""
     from backend.job.migrate import migrate_process
 

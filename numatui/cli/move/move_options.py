@@ -26,9 +26,7 @@ MethodName = Annotated[
         autocompletion=completing.one_of("auto", "move_pages", "migrate_pages"),
     ),
 ]
-Budget = Annotated[
-    str, typer.Option(help="The longest that one call should take (20ms): a cancel waits that long.")
-]
+Budget = Annotated[str, typer.Option(help="The longest that one call should take (20ms): a cancel waits that long.")]
 Workers = Annotated[
     str, typer.Option(help="Threads that move side by side: a number, or auto: as many as bring something.")
 ]
@@ -43,7 +41,8 @@ _MOST_WORKERS = 64
 def options_of(
     kernel: Kernel, stack: ExitStack, method: str, budget: str, workers: str, max_rate: str, move_all: bool
 ) -> Options:
-    """The options as the engine wants them. A demo's journal goes to a folder that `stack` removes. Raises UsageError."""
+    """The options as the engine wants them. A demo's journal goes to a folder that `stack` removes. Raises
+    UsageError."""
     from backend.job.options import Options
     from backend.job.rate_limit import RateLimit
 

@@ -41,9 +41,7 @@ Cgroup = Annotated[
 ]
 Vma = Annotated[
     str | None,
-    typer.Option(
-        "--vma", help="Only this mapping of one process: an address in it, heap or stack (see show)."
-    ),
+    typer.Option("--vma", help="Only this mapping of one process: an address in it, heap or stack (see show)."),
 ]
 RULES: tuple[Rule, ...] = ("linux-6", "direct-v8")
 
@@ -54,16 +52,12 @@ def plan(
     targets: To,
     pids: Annotated[
         list[int] | None,
-        typer.Argument(
-            help="Processes. Without any: only the mapping of nodes.", autocompletion=completing.pids
-        ),
+        typer.Argument(help="Processes. Without any: only the mapping of nodes.", autocompletion=completing.pids),
     ] = None,
     tree: Tree = False,
     cgroup: Cgroup = None,
     vma: Vma = None,
-    nodes: Annotated[
-        str | None, typer.Option(help="The nodes there are, instead of asking a machine (0-3).")
-    ] = None,
+    nodes: Annotated[str | None, typer.Option(help="The nodes there are, instead of asking a machine (0-3).")] = None,
     rule: Annotated[
         str | None, typer.Option(help="Remap rule: linux-6 or direct-v8. Default: the kernel's own.")
     ] = None,
@@ -157,20 +151,28 @@ def document(plan: Plan) -> dict[str, Any]:
             for one in plan.processes
         ],
         "room": [
-            {"node": room.node, "free": room.free, "incoming": room.incoming, "outgoing": room.outgoing,
-             "after": room.after, "reserve": room.reserve, "enough": room.enough,
-             "huge_pages": {str(size): count for size, count in room.huge_pages.items()}}
+            {
+                "node": room.node,
+                "free": room.free,
+                "incoming": room.incoming,
+                "outgoing": room.outgoing,
+                "after": room.after,
+                "reserve": room.reserve,
+                "enough": room.enough,
+                "huge_pages": {str(size): count for size, count in room.huge_pages.items()},
+            }
             for room in plan.room
         ],
-        "warnings": [{"code": warning.code, "text": output.exact(warning.text), "fix": warning.fix} for warning in plan.warnings],
-    }  # fmt: skip
+        "warnings": [
+            {"code": warning.code, "text": output.exact(warning.text), "fix": warning.fix} for warning in plan.warnings
+        ],
+    }
 
 
 def print_plan(plan: Plan) -> None:
     """For people: the mapping, what each process moves, room, time, warnings."""
     arrows = (
-        ", ".join(f"{move.source}→{move.target}" for move in plan.moves)
-        or "nothing: every source stays where it is"
+        ", ".join(f"{move.source}→{move.target}" for move in plan.moves) or "nothing: every source stays where it is"
     )
     print(f"nodes {plan.sources} to {plan.targets}: {arrows}")
     rows = [
@@ -189,14 +191,13 @@ def print_plan(plan: Plan) -> None:
     for room in plan.room:
         if room.incoming:
             state = "enough room" if room.enough else "NOT enough room"
-            print(
-                f"node {room.node}: {output.size(room.free)} free, {output.size(room.incoming)} come: {state}"
-            )
+            print(f"node {room.node}: {output.size(room.free)} free, {output.size(room.incoming)} come: {state}")
     if plan.bytes:
         basis = BASIS[plan.rate_basis]
         stall = output.duration(plan.stall)
         print(
-            f"about {output.duration(plan.seconds)} ({output.size(plan.rate)}/s, {basis}), in which it waits {stall} at a time"
+            f"about {output.duration(plan.seconds)} ({output.size(plan.rate)}/s, {basis}), in which it waits "
+            f"{stall} at a time"
         )
     for warning in plan.warnings:
         output.note(f"{warning.code}: {warning.text}{f'; {warning.fix}' if warning.fix else ''}")

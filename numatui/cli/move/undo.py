@@ -19,9 +19,7 @@ def undo(
     context: typer.Context,
     job: Annotated[
         str | None,
-        typer.Argument(
-            help="A job of numatui jobs; the newest that moved something.", autocompletion=completing.jobs
-        ),
+        typer.Argument(help="A job of numatui jobs; the newest that moved something.", autocompletion=completing.jobs),
     ] = None,
     budget: Budget = "100ms",
     workers: Workers = "auto",

@@ -32,12 +32,8 @@ _MOST_TROUBLE = 10
 def watch(
     context: typer.Context,
     policy: Annotated[Path, typer.Option(help="A YAML file: whom to move, when, how much (docs/watch.md).")],
-    apply: Annotated[
-        bool, typer.Option("--apply", help="Move. Without it only what would be moved is said.")
-    ] = False,
-    check: Annotated[
-        bool, typer.Option("--check", help="Only check the policy, and print what it means.")
-    ] = False,
+    apply: Annotated[bool, typer.Option("--apply", help="Move. Without it only what would be moved is said.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Only check the policy, and print what it means.")] = False,
     rounds: Annotated[int, typer.Option(min=0, help="End after so many rounds. 0: never.")] = 0,
     verbose: Annotated[
         bool,
@@ -47,8 +43,8 @@ def watch(
 ) -> None:
     """Watch all processes and move memory to where they run, by itself: dry by default, slow, and sure before it moves.
 
-    SIGHUP loads the policy again; SIGTERM and Ctrl-C end it after the call that is under way. All it does is written to an
-    audit log and can be taken back with numatui undo.
+    SIGHUP loads the policy again; SIGTERM and Ctrl-C end it after the call that is under way. All it does is written to
+    an audit log and can be taken back with numatui undo.
 
     Example: numatui watch --policy watch.yaml --apply
     """
@@ -173,13 +169,9 @@ class _Said:
 
     def _show(self, record: dict[str, Any], line: str) -> None:
         if self._json:
-            output.print_json(
-                "watch", {name: value for name, value in record.items() if name != "schema"}, line=True
-            )
+            output.print_json("watch", {name: value for name, value in record.items() if name != "schema"}, line=True)
         else:
-            print(
-                f"{time.strftime('%H:%M:%S', time.localtime(record['at']))}  {output.printable(line, 2000)}"
-            )
+            print(f"{time.strftime('%H:%M:%S', time.localtime(record['at']))}  {output.printable(line, 2000)}")
 
 
 def _line(one: Decision) -> str:
@@ -187,7 +179,9 @@ def _line(one: Decision) -> str:
     arrow = f"{one.proposal.sources}→{one.proposal.targets}"
     amount = output.size(one.outcome.moved if one.outcome is not None else one.proposal.bytes)
     more = f": {one.text}" if one.text else ""
-    return f"{what} {one.process.pid} {one.process.command[:60]}  {amount} {arrow}  gain {one.proposal.ratio:.2f}x{more}"
+    return (
+        f"{what} {one.process.pid} {one.process.command[:60]}  {amount} {arrow}  gain {one.proposal.ratio:.2f}x{more}"
+    )
 
 
 def _told(policy: Any) -> Iterator[tuple[str, str]]:
@@ -204,9 +198,7 @@ def _shown(name: str, value: Any) -> str:
     if name in ("interval", "settle", "cooldown", "max_stall"):
         return output.duration(value)
     if name == "quiet":
-        spans = [
-            f"{one.since // 60:02}:{one.since % 60:02}-{one.to // 60:02}:{one.to % 60:02}" for one in value
-        ]
+        spans = [f"{one.since // 60:02}:{one.since % 60:02}-{one.to // 60:02}:{one.to % 60:02}" for one in value]
         return " ".join(spans) or "never"
     if name in ("allow", "deny"):
         return "; ".join(map(_rule, value)) or ("everybody" if name == "allow" else "nobody")

@@ -101,11 +101,13 @@ def print_advice(kernel: Kernel, items: Sequence[Advice], with_reasons: bool) ->
             output.print_table(columns, rows, flexible=2, below=commands)
         first = advised[0][1]
         output.note(
-            f"GAIN: how many times less an access costs on average, {GAIN[first.basis]}, if a process uses all its memory alike"
+            f"GAIN: how many times less an access costs on average, {GAIN[first.basis]}, if a process uses all its "
+            "memory alike"
         )
         bases = list(dict.fromkeys(BASIS[one.rate_basis] for _, one in advised))
         output.note(
-            f"TIME: to move it, at a speed {' or '.join(bases)}; it waits {output.duration(max(one.stall for _, one in advised))} at a time"
+            f"TIME: to move it, at a speed {' or '.join(bases)}; it waits "
+            f"{output.duration(max(one.stall for _, one in advised))} at a time"
         )
     for advice, one in advised:
         for doubt in one.doubts:
@@ -116,11 +118,16 @@ def print_advice(kernel: Kernel, items: Sequence[Advice], with_reasons: bool) ->
         output.print_table(
             [">PID", "USER", "COMMAND", ">FAR", "WHY NOT"],
             [
-                [str(one.process.pid), one.process.user, output.printable(one.process.command, 32), output.size(one.far),
-                 "; ".join(f"{reason.code}: {reason.text}" for reason in one.reasons)]
+                [
+                    str(one.process.pid),
+                    one.process.user,
+                    output.printable(one.process.command, 32),
+                    output.size(one.far),
+                    "; ".join(f"{reason.code}: {reason.text}" for reason in one.reasons),
+                ]
                 for one in declined
             ],
-        )  # fmt: skip
+        )
     elif declined:
         counted = Counter(one.reasons[0].code for one in declined if one.reasons)
         told = ", ".join(f"{count} {code}" for code, count in counted.most_common())
@@ -131,7 +138,13 @@ def print_advice(kernel: Kernel, items: Sequence[Advice], with_reasons: bool) ->
 def _row(advice: Advice, one: Proposal) -> list[str]:
     arrows = " ".join(f"{move.source}→{move.target}" for move in one.rule_moves)
     return [
-        str(advice.process.pid), advice.process.user, output.printable(advice.process.command, 40), arrows, output.size(one.bytes),
-        f"{one.ratio:.2f}×", output.duration(one.seconds), "?" if one.payback is None else output.duration(one.payback),
+        str(advice.process.pid),
+        advice.process.user,
+        output.printable(advice.process.command, 40),
+        arrows,
+        output.size(one.bytes),
+        f"{one.ratio:.2f}×",
+        output.duration(one.seconds),
+        "?" if one.payback is None else output.duration(one.payback),
         one.confidence,
-    ]  # fmt: skip
+    ]

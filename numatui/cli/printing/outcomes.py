@@ -54,13 +54,12 @@ def print_outcome(outcome: Outcome) -> None:
     seconds = outcome.elapsed / 1e9
     rate = f", {output.size(outcome.moved / seconds)}/s" if seconds > 0 and outcome.moved else ""
     print(
-        f"{pid}: {state}{output.size(outcome.moved) if outcome.moved else 'nothing'} moved in {output.duration(seconds)}{rate}, "
+        f"{pid}: {state}{output.size(outcome.moved) if outcome.moved else 'nothing'} moved in "
+        f"{output.duration(seconds)}{rate}, "
         f"longest call {output.duration(outcome.worst_call / 1e9)} ({outcome.method})"
     )
     rows = [["before", *[output.size(outcome.before.get(node, 0)) for node in nodes]]]
-    rows.append(
-        ["after", *[output.size(outcome.after.get(node, 0)) if outcome.after else "?" for node in nodes]]
-    )
+    rows.append(["after", *[output.size(outcome.after.get(node, 0)) if outcome.after else "?" for node in nodes]])
     output.print_table(["", *[f">N{node}" for node in nodes]], rows)
     for reason, amount in outcome.left.items():
         output.note(f"{pid}: {output.size(amount)} not moved: {REASONS[reason]}")

@@ -42,11 +42,9 @@ Csv = Annotated[bool, typer.Option("--csv", help="Print comma-separated values."
 
 
 def print_json(schema: str, document: dict[str, Any], line: bool = False) -> None:
-    """One document (numatui/schemas has the schema), ASCII only, so that nothing in it can reach a terminal as an escape.
-    `line`: on one line."""
-    json.dump(
-        {"schema": f"numatui/{schema}/1", **document}, sys.stdout, indent=None if line else 1, default=str
-    )
+    """One document (numatui/schemas has the schema), ASCII only, so that nothing in it can reach a terminal as an
+    escape. `line`: on one line."""
+    json.dump({"schema": f"numatui/{schema}/1", **document}, sys.stdout, indent=None if line else 1, default=str)
     sys.stdout.write("\n")
 
 
@@ -59,8 +57,9 @@ def print_csv(columns: Sequence[str], rows: Sequence[Sequence[object]], heading:
 
 
 def print_csv_of(documents: Sequence[dict[str, Any]], nodes: Iterable[int] = ()) -> None:
-    """Documents as rows: what is inside of another gets both names (`before.0`), lists are words. Columns: all that there are,
-    and of `before`, `after` and `left`, where they go by node, one for each of the nodes, whatever is on them."""
+    """Documents as rows: what is inside of another gets both names (`before.0`), lists are words. Columns: all that
+    there are, and of `before`, `after` and `left`, where they go by node, one for each of the nodes, whatever is on
+    them."""
     ids = [str(node) for node in nodes]
     flat = [_flat(_by_node(one, ids) if ids else one) for one in documents]
     columns = list(dict.fromkeys(name for one in flat for name in one))
@@ -99,8 +98,8 @@ def print_table(
     flexible: int | None = None,
     below: Sequence[str] = (),
 ) -> None:
-    """Plain columns, as wide as their contents; a name that starts with `>` aligns its column to the right. On a terminal
-    the column `flexible` is cut to what is left. `below`: a line that stands under each row."""
+    """Plain columns, as wide as their contents; a name that starts with `>` aligns its column to the right. On a
+    terminal the column `flexible` is cut to what is left. `below`: a line that stands under each row."""
     names = [column.removeprefix(">") for column in columns]
     right = [column.startswith(">") for column in columns]
     cells = [names, *[[printable(cell, 4096) for cell in row] for row in rows]]
@@ -111,9 +110,7 @@ def print_table(
         room = shutil.get_terminal_size().columns - sum(widths) - 2 * (len(widths) - 1) + widths[flexible]
         widths[flexible] = max(8, min(widths[flexible], room))
     for number, row in enumerate(cells, -1):
-        parts = [
-            _fit(cell, width, to_right) for cell, width, to_right in zip(row, widths, right, strict=True)
-        ]
+        parts = [_fit(cell, width, to_right) for cell, width, to_right in zip(row, widths, right, strict=True)]
         sys.stdout.write("  ".join(parts).rstrip() + "\n")
         if 0 <= number < len(below):
             sys.stdout.write(f"  {printable(below[number], 4096)}\n")

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 
 def confirm(amount: int, yes: bool, what: str = "Move", also: bool = False) -> None:
-    """Ask before so many bytes move, or something else changes (`also`), unless told not to. Raises UsageError where nobody
-    is there to answer."""
+    """Ask before so many bytes move, or something else changes (`also`), unless told not to. Raises UsageError where
+    nobody is there to answer."""
     if yes or not (amount or also):
         return
     if not sys.stdin.isatty():

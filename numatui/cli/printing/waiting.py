@@ -10,8 +10,8 @@ _SLICE = 200_000_000
 
 
 def wait(kernel: Kernel, nanoseconds: int, cancel: threading.Event) -> bool:
-    """Let so much of the kernel's time pass. False when `cancel` was set meanwhile, or no time passes any more (the end of a
-    recording)."""
+    """Let so much of the kernel's time pass. False when `cancel` was set meanwhile, or no time passes any more (the end
+    of a recording)."""
     end = kernel.clock() + nanoseconds
     while not cancel.is_set():
         before = kernel.clock()

@@ -40,8 +40,8 @@ def interval_of(watch: str | None, count: int | None) -> int | None:
 
 
 def ticks(kernel: Kernel, interval: int, count: int | None, cancel: threading.Event) -> Iterator[float]:
-    """The seconds of the kernel's clock since the first, each time that something is due; what was printed is sent off. Ends
-    after `count` (None: never), when `cancel` is set, and where time ends (a recording)."""
+    """The seconds of the kernel's clock since the first, each time that something is due; what was printed is sent off.
+    Ends after `count` (None: never), when `cancel` is set, and where time ends (a recording)."""
     began = kernel.clock()
     number = 0
     while True:

@@ -1,5 +1,5 @@
-"""What the shell offers at Tab. Names of processes are anybody's, and shells evaluate what completions print: everything here that
-comes from outside is reduced to harmless characters, or left out."""
+"""What the shell offers at Tab. Names of processes are anybody's, and shells evaluate what completions print:
+everything here that comes from outside is reduced to harmless characters, or left out."""
 
 from __future__ import annotations
 
@@ -45,9 +45,7 @@ def _completer(offers: Callable[[Kernel], Iterable[Offer]]) -> Completer:
 
 def _kernel(context: typer.Context) -> Kernel:
     told = context.find_root().params
-    return Choice.of(
-        bool(told.get("live")), told.get("demo"), told.get("replay"), told.get("at") or ""
-    ).open()
+    return Choice.of(bool(told.get("live")), told.get("demo"), told.get("replay"), told.get("at") or "").open()
 
 
 def harmless(name: str) -> str:
@@ -131,8 +129,8 @@ def one_of(*words: str) -> Completer:
 
 
 def prepare_environment(rewrite: Callable[[list[str]], list[str]]) -> None:
-    """The words of the command line, which the shell's completion script hands over, with what `rewrite` puts between those that
-    are complete: click has to see what the program would."""
+    """The words of the command line, which the shell's completion script hands over, with what `rewrite` puts between
+    those that are complete: click has to see what the program would."""
     if "COMP_WORDS" in os.environ:
         words = _split(os.environ["COMP_WORDS"])
         at = int(os.environ.get("COMP_CWORD") or 0) if os.environ.get("COMP_CWORD", "0").isdigit() else 0

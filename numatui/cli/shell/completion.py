@@ -15,8 +15,8 @@ SHELLS = ("bash", "zsh", "fish")
 def completion(
     shell: Annotated[str, typer.Argument(help=f"{', '.join(SHELLS)}.", autocompletion=one_of(*SHELLS))],
 ) -> None:
-    """Print the completion script of a shell. Bash: eval "$(numatui completion bash)" in ~/.bashrc; zsh: the same in ~/.zshrc
-    after compinit; fish: numatui completion fish > ~/.config/fish/completions/numatui.fish.
+    """Print the completion script of a shell. Bash: eval "$(numatui completion bash)" in ~/.bashrc; zsh: the same in
+    ~/.zshrc after compinit; fish: numatui completion fish > ~/.config/fish/completions/numatui.fish.
 
     Example: numatui completion bash
     """

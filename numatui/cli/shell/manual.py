@@ -69,7 +69,8 @@ def _lines(command: Any) -> Iterator[str]:
         yield from _parameters(one)
     yield ".SH NODE SETS"
     yield _text(
-        "libnuma's grammar: 0, 0,2, 0-3, 0-1,3, all, !1-2 (all others), +0-1 (counted through the nodes there are), and same as "
+        "libnuma's grammar: 0, 0,2, 0-3, 0-1,3, all, !1-2 (all others), +0-1 (counted through the nodes there are), "
+        "and same as "
         "a target."
     )
     for heading, entries in (

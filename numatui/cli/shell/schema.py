@@ -23,8 +23,8 @@ def schema(
         ),
     ] = None,
 ) -> None:
-    """Print the JSON Schema of a command's documents, complete in itself. The number at the end of a document's `schema` changes
-    when a field is taken away or means something else; new fields come without notice.
+    """Print the JSON Schema of a command's documents, complete in itself. The number at the end of a document's
+    `schema` changes when a field is taken away or means something else; new fields come without notice.
 
     Example: numatui schema ps
     """
@@ -61,9 +61,7 @@ def bundled(name: str) -> dict[str, Any]:
                     used[wanted] = inside(shared[wanted])
                 return {**part, "$ref": f"#/$defs/{wanted}"}
             return {
-                key: inside(value)
-                for key, value in part.items()
-                if key != "additionalProperties" or value is not False
+                key: inside(value) for key, value in part.items() if key != "additionalProperties" or value is not False
             }
         return [inside(value) for value in part] if isinstance(part, list) else part
 

@@ -16,9 +16,7 @@ def lanes(moves: Sequence[Move], lines: Mapping[int, int], width: int) -> dict[M
     """The column in which each arrow turns, so that arrows in one direction do not cross."""
     down = [move for move in moves if lines[move.target] > lines[move.source]]
     up = [move for move in moves if lines[move.target] <= lines[move.source]]
-    ordered = sorted(up, key=lambda move: lines[move.source]) + sorted(
-        down, key=lambda move: -lines[move.source]
-    )
+    ordered = sorted(up, key=lambda move: lines[move.source]) + sorted(down, key=lambda move: -lines[move.source])
     room = max(1, width - 4)
     step = max(1, min(3, room // max(1, len(ordered))))
     return {move: 1 + (index * step) % room for index, move in enumerate(ordered)}
@@ -55,8 +53,7 @@ def draw(moves: Sequence[Move], lines: Mapping[int, int], width: int, glyphs: Gl
     out: list[list[Piece]] = []
     for y, cells in enumerate(grid):
         pieces: list[Piece] = [
-            (" ", "") if cell is None else (glyphs.lines.get(cell[0], "+"), f"ink:{cell[1].source}")
-            for cell in cells
+            (" ", "") if cell is None else (glyphs.lines.get(cell[0], "+"), f"ink:{cell[1].source}") for cell in cells
         ]
         if y in heads:
             pieces[-1] = (glyphs.head, f"ink:{heads[y].source}")

@@ -63,9 +63,7 @@ def sparkline(values: Sequence[float], width: int, glyphs: Glyphs) -> str:
     steps = len(glyphs.levels) - 1
     floor = max(0.0, low - (top - low) / 2) if top - low > top / 20 else 0.0
     line = "".join(
-        glyphs.levels[max(1, round((value - floor) / (top - floor) * steps))]
-        if value > floor
-        else glyphs.levels[0]
+        glyphs.levels[max(1, round((value - floor) / (top - floor) * steps))] if value > floor else glyphs.levels[0]
         for value in shown
     )
     return line.rjust(width)

@@ -22,8 +22,8 @@ from numatui.tui.widgets.table import Column, pad
 
 @dataclass(frozen=True, slots=True)
 class CgroupRow:
-    """`memory` is None where the cgroup has none of its own; `cpuset`: what its processes may use, None where none is known;
-    `processes`: how many are in it, without those below."""
+    """`memory` is None where the cgroup has none of its own; `cpuset`: what its processes may use, None where none is
+    known; `processes`: how many are in it, without those below."""
 
     path: str
     label: Label
@@ -57,7 +57,8 @@ ORDERS: dict[str, Callable[[CgroupRow], Any]] = {
 def cgroup_branches(
     rows: Sequence[CgroupRow], order: str, closed: Collection[str], wanted: str
 ) -> list[Branch[CgroupRow]]:
-    """As a tree. `closed`: paths below which nothing is shown; `wanted`: text in the path or name, with what is above."""
+    """As a tree. `closed`: paths below which nothing is shown; `wanted`: text in the path or name, with what is
+    above."""
     text = wanted.casefold()
     if text:
         kept = with_ancestors(
@@ -111,9 +112,30 @@ def cgroup_columns(
         Column("name", "CGROUP", 22, name, most=60),
         Column("memory", "MEMORY", 7, lambda row, _: size(row.total), "right"),
         *[Column(f"n{node}", f"N{node}", 6, amount(node), "right", rank=4) for node in nodes],
-        Column("placement", "PLACEMENT", 12, lambda row, width: bars.placement(row.by_node, None, width, glyphs, plain), rank=2, most=30),
+        Column(
+            "placement",
+            "PLACEMENT",
+            12,
+            lambda row, width: bars.placement(row.by_node, None, width, glyphs, plain),
+            rank=2,
+            most=30,
+        ),
         Column("mems", "MEMS", 8, mems, rank=1, most=14),
-        Column("cpus", "CPUS", 8, lambda row, width: tail(str(row.cpuset.effective_cpus) if row.cpuset else "-", width), rank=5, most=16),
+        Column(
+            "cpus",
+            "CPUS",
+            8,
+            lambda row, width: tail(str(row.cpuset.effective_cpus) if row.cpuset else "-", width),
+            rank=5,
+            most=16,
+        ),
         Column("outside", "OUTSIDE", 7, outside, "right", rank=1),
-        Column("processes", "PROCS", 5, lambda row, _: "-" if row.processes is None else str(row.processes), "right", rank=3),
-    ]  # fmt: skip
+        Column(
+            "processes",
+            "PROCS",
+            5,
+            lambda row, _: "-" if row.processes is None else str(row.processes),
+            "right",
+            rank=3,
+        ),
+    ]

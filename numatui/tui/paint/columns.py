@@ -58,8 +58,8 @@ def process_columns(
     plain: bool,
     chosen: Collection[str] = DEFAULT,
 ) -> list[Column[Row]]:
-    """Those that are `chosen`, and that by which the table is sorted. The listing is looked into whenever a row is drawn.
-    `plain`: for screens without colours."""
+    """Those that are `chosen`, and that by which the table is sorted. The listing is looked into whenever a row is
+    drawn. `plain`: for screens without colours."""
     costs = read_costs(topology)
 
     def mark(row: Row, _: int) -> Piece:
@@ -82,27 +82,133 @@ def process_columns(
     columns: list[Column[Row]] = [
         Column("mark", "", 1, mark),
         Column("pid", "PID", pid_width, pid_cell, "right", order=lambda row: row.process.pid),
-        Column("user", "USER", user_width, lambda row, width: printable(row.process.user, width + 1), rank=4, order=lambda row: row.process.user),
-        Column("command", "COMMAND", 14, command, good=24, most=40 if listing.tree else 34, order=lambda row: row.process.command.casefold()),
+        Column(
+            "user",
+            "USER",
+            user_width,
+            lambda row, width: printable(row.process.user, width + 1),
+            rank=4,
+            order=lambda row: row.process.user,
+        ),
+        Column(
+            "command",
+            "COMMAND",
+            14,
+            command,
+            good=24,
+            most=40 if listing.tree else 34,
+            order=lambda row: row.process.command.casefold(),
+        ),
         Column("state", "S", 1, lambda row, _: row.process.state[:1], rank=8, order=lambda row: row.process.state),
-        Column("threads", "THR", 4, lambda row, _: str(row.process.threads), "right", rank=8, order=lambda row: row.process.threads, descending=True),
-        Column("cpu", "CPU@N", cpu_width, lambda row, _: where(row), "right", rank=2, order=lambda row: (-1 if row.node is None else row.node, row.process.cpu)),
+        Column(
+            "threads",
+            "THR",
+            4,
+            lambda row, _: str(row.process.threads),
+            "right",
+            rank=8,
+            order=lambda row: row.process.threads,
+            descending=True,
+        ),
+        Column(
+            "cpu",
+            "CPU@N",
+            cpu_width,
+            lambda row, _: where(row),
+            "right",
+            rank=2,
+            order=lambda row: (-1 if row.node is None else row.node, row.process.cpu),
+        ),
         Column("load", "CPU%", 5, load_cell, "right", rank=8, order=lambda row: row.load, descending=True),
         Column("time", "TIME", 8, time_cell, "right", rank=9, order=lambda row: row.process.ticks, descending=True),
-        Column("rss", "RSS", 5, lambda row, _: size(row.resident), "right", rank=1, order=lambda row: row.resident, descending=True),
-        Column("swap", "SWAP", 5, lambda row, _: size(row.process.swap), "right", rank=8, order=lambda row: row.process.swap, descending=True),
+        Column(
+            "rss",
+            "RSS",
+            5,
+            lambda row, _: size(row.resident),
+            "right",
+            rank=1,
+            order=lambda row: row.resident,
+            descending=True,
+        ),
+        Column(
+            "swap",
+            "SWAP",
+            5,
+            lambda row, _: size(row.process.swap),
+            "right",
+            rank=8,
+            order=lambda row: row.process.swap,
+            descending=True,
+        ),
         Column("local", "LOCAL", 6 + about, local_cell, "right", rank=1, order=lambda row: row.local),
-        Column("cost", "COST", 5, lambda row, _: cost_cell(cost(row, costs)), "right", rank=8, order=lambda row: cost(row, costs), descending=True),
+        Column(
+            "cost",
+            "COST",
+            5,
+            lambda row, _: cost_cell(cost(row, costs)),
+            "right",
+            rank=8,
+            order=lambda row: cost(row, costs),
+            descending=True,
+        ),
         *[
-            Column(f"n{node}", f"N{node}", 5 + about, node_cell(node), "right", rank=5, order=node_order(node), descending=True)
+            Column(
+                f"n{node}",
+                f"N{node}",
+                5 + about,
+                node_cell(node),
+                "right",
+                rank=5,
+                order=node_order(node),
+                descending=True,
+            )
             for node in topology.memory_ids or topology.ids
         ],
         Column("placement", "PLACEMENT", 12, bar, rank=3, most=32, order=far_bytes, descending=True),
-        Column("policy", "POLICY", 10, lambda row, width: (printable(row.policy, width + 1), "dim" if row.policy == "default" else ""), rank=6, most=16, order=lambda row: row.policy),
-        Column("cpuset", "CPUSET", 10, lambda row, width: (tail(printable(row.process.cpuset, 512), width), "dim" if row.process.cpuset == "/" else ""), rank=7, most=60, order=lambda row: row.process.cpuset),
-        Column("cgroup", "CGROUP", 14, lambda row, width: (tail(printable(row.process.cgroup, 512), width), "dim" if row.process.cgroup == "/" else ""), rank=9, most=60, order=lambda row: row.process.cgroup),
-        Column("moved", "MOVED", 16, lambda row, width: printable(by_whom(row) or "", width + 1), rank=9, most=30, order=by_whom),
-    ]  # fmt: skip
+        Column(
+            "policy",
+            "POLICY",
+            10,
+            lambda row, width: (printable(row.policy, width + 1), "dim" if row.policy == "default" else ""),
+            rank=6,
+            most=16,
+            order=lambda row: row.policy,
+        ),
+        Column(
+            "cpuset",
+            "CPUSET",
+            10,
+            lambda row, width: (
+                tail(printable(row.process.cpuset, 512), width),
+                "dim" if row.process.cpuset == "/" else "",
+            ),
+            rank=7,
+            most=60,
+            order=lambda row: row.process.cpuset,
+        ),
+        Column(
+            "cgroup",
+            "CGROUP",
+            14,
+            lambda row, width: (
+                tail(printable(row.process.cgroup, 512), width),
+                "dim" if row.process.cgroup == "/" else "",
+            ),
+            rank=9,
+            most=60,
+            order=lambda row: row.process.cgroup,
+        ),
+        Column(
+            "moved",
+            "MOVED",
+            16,
+            lambda row, width: printable(by_whom(row) or "", width + 1),
+            rank=9,
+            most=30,
+            order=by_whom,
+        ),
+    ]
     wanted = {*_PINNED, *chosen}
     return [
         column if _choice(column.id) in wanted else _beside(column)

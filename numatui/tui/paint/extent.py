@@ -10,7 +10,8 @@ from backend.placement.survey import Row
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """How wide the columns have to be. `pid`, `user`: cells; `cpu`: the highest number; `sampled`: whether there are estimates."""
+    """How wide the columns have to be. `pid`, `user`: cells; `cpu`: the highest number; `sampled`: whether there are
+    estimates."""
 
     pid: int
     user: int

@@ -20,8 +20,8 @@ _BOX = 9
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """A row of the trace with the one before it, each with the PTEs of all who may map the page; `home`: the frame where the
-    page was at first. `patches`: whether the steps are those of Direct Migration V8."""
+    """A row of the trace with the one before it, each with the PTEs of all who may map the page; `home`: the frame
+    where the page was at first. `patches`: whether the steps are those of Direct Migration V8."""
 
     row: Row
     before: Row | None
@@ -32,8 +32,8 @@ class Moment:
 
 
 def picture(moment: Moment, width: int, marks: Glyphs) -> list[Piece]:
-    """The picture, and the step in words: below it, or above where there is no room for boxes side by side. What has changed is
-    marked with `+`, `-` or an arrow."""
+    """The picture, and the step in words: below it, or above where there is no room for boxes side by side. What has
+    changed is marked with `+`, `-` or an arrow."""
     left, right = _frames(moment)
     if width < _WIDE:
         lines = [
@@ -93,9 +93,7 @@ def _earlier(moment: Moment, frame: FrameState) -> FrameState | None:
     )
 
 
-def _box(
-    title: str, frame: FrameState | None, moment: Moment, width: int, marks: Glyphs
-) -> list[list[Piece]]:
+def _box(title: str, frame: FrameState | None, moment: Moment, width: int, marks: Glyphs) -> list[list[Piece]]:
     inner = width - 5
     flat, bar = marks.lines[12], marks.lines[3]
     edge = "dim" if frame is None else ""
@@ -110,9 +108,7 @@ def _box(
     ]
 
 
-def _short(
-    title: str, frame: FrameState | None, moment: Moment, width: int, marks: Glyphs
-) -> list[list[Piece]]:
+def _short(title: str, frame: FrameState | None, moment: Moment, width: int, marks: Glyphs) -> list[list[Piece]]:
     """Without a box."""
     body = _told(frame, moment, width - 3, marks)
     return [
@@ -179,8 +175,7 @@ def _tables(moment: Moment, width: int) -> list[list[Piece]]:
     slot = "none" if row.slot is None else f"{row.slot[0]}, used {row.slot[1]}"
     lines.append([(" swap slot ", "dim"), ("+" * changed + slot, "accent" if changed else "bold")])
     lines += [
-        [(" waits: ", "dim"), (printable(one.partition(":")[0], max(8, width - 9)), "far")]
-        for one in row.waiting[:2]
+        [(" waits: ", "dim"), (printable(one.partition(":")[0], max(8, width - 9)), "far")] for one in row.waiting[:2]
     ]
     return lines
 

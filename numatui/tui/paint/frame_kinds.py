@@ -18,10 +18,19 @@ NAMES = {
     Kind.WRITEBACK: "writeback", Kind.LOCKED: "locked", Kind.KEPT_OUT: "kept out",
 }  # fmt: skip
 ROLES = {
-    Kind.FREE: "dim", Kind.OTHER: "node:7", Kind.FILE: "node:2", Kind.ANON: "node:0", Kind.SHMEM: "ink:0", Kind.POOL: "ink:5",
-    Kind.HUGE: "node:5", Kind.DIRTY: "node:1", Kind.SWAP_CACHE: "node:3", Kind.WRITEBACK: "node:6", Kind.LOCKED: "node:4",
+    Kind.FREE: "dim",
+    Kind.OTHER: "node:7",
+    Kind.FILE: "node:2",
+    Kind.ANON: "node:0",
+    Kind.SHMEM: "ink:0",
+    Kind.POOL: "ink:5",
+    Kind.HUGE: "node:5",
+    Kind.DIRTY: "node:1",
+    Kind.SWAP_CACHE: "node:3",
+    Kind.WRITEBACK: "node:6",
+    Kind.LOCKED: "node:4",
     Kind.KEPT_OUT: "far",
-}  # fmt: skip
+}
 """Blocks in the theme's colours for nodes, which no node has here."""
 
 
@@ -31,7 +40,8 @@ def letter(kind: int, glyphs: Glyphs) -> str:
 
 
 def legend(counts: Sequence[int], width: int, glyphs: Glyphs) -> list[Piece]:
-    """What the letters mean, with how many frames of each there are; those that are always there, and those there are any of."""
+    """What the letters mean, with how many frames of each there are; those that are always there, and those there are
+    any of."""
     always = (Kind.FREE, Kind.ANON, Kind.FILE, Kind.DIRTY, Kind.SWAP_CACHE, Kind.WRITEBACK, Kind.LOCKED)
     pieces: list[Piece] = []
     used = 0

@@ -14,9 +14,7 @@ from numatui.tui.state.node_history import SERIES
 _ABOUT = {name: about for name, about, _ in KINDS} | {"other": "in other use", "free": "free"}
 
 
-def node_detail(
-    row: NodeRow, history: Mapping[str, Sequence[float]], width: int, glyphs: Glyphs
-) -> list[Piece]:
+def node_detail(row: NodeRow, history: Mapping[str, Sequence[float]], width: int, glyphs: Glyphs) -> list[Piece]:
     """Some fifteen lines."""
     node = row.node
     cpus = f"CPUs {node.cpus}" if node.cpus else "no CPUs"
@@ -85,9 +83,12 @@ def _told(name: str, value: float) -> str:
 def machine_line(machine: Mapping[str, float], pressure: float | None, balancing: bool) -> list[Piece]:
     """The whole machine in a line."""
     names = (
-        ("pgmigrate_success", "migrated"), ("pgmigrate_fail", "not migrated"), ("numa_pages_migrated", "by NUMA balancing"),
-        ("pgpromote_success", "promoted"), ("pgdemote_kswapd", "demoted"),
-    )  # fmt: skip
+        ("pgmigrate_success", "migrated"),
+        ("pgmigrate_fail", "not migrated"),
+        ("numa_pages_migrated", "by NUMA balancing"),
+        ("pgpromote_success", "promoted"),
+        ("pgdemote_kswapd", "demoted"),
+    )
     pieces: list[Piece] = [(" pages a second: ", "dim")]
     told = [
         (count(machine[name]), text)

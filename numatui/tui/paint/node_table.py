@@ -26,7 +26,8 @@ NEAR = 1.5
 
 @dataclass(frozen=True, slots=True)
 class NodeRow:
-    """`busy`: share of its CPUs' time; `rates`: pages a second by counter; `marks` in bytes; `tier`: None where not told."""
+    """`busy`: share of its CPUs' time; `rates`: pages a second by counter; `marks` in bytes; `tier`: None where not
+    told."""
 
     node: Node
     busy: float | None
@@ -41,12 +42,11 @@ class NodeRow:
 
 
 def kinds_of(node: Node) -> dict[str, int]:
-    """Bytes by what they are used for; `other` is what is not free and has no name, `free` the rest. Together its memory."""
+    """Bytes by what they are used for; `other` is what is not free and has no name, `free` the rest. Together its
+    memory."""
     out: dict[str, int] = {}
     for name, _, keys in KINDS:
-        amount = sum(
-            -node.memory.get(key[1:], 0) if key.startswith("-") else node.memory.get(key, 0) for key in keys
-        )
+        amount = sum(-node.memory.get(key[1:], 0) if key.startswith("-") else node.memory.get(key, 0) for key in keys)
         if name == "huge":
             amount = sum(pool.size * pool.total for pool in node.huge_pools)
         if amount > 0:
@@ -100,8 +100,8 @@ def node_rows(
 
 
 def node_columns(glyphs: Glyphs, rows: Sequence[NodeRow]) -> list[Column[NodeRow]]:
-    """Rates are pages a second: hit and miss as numastat has them (miss: allocated here, meant for another node), out: meant for
-    here, allocated elsewhere."""
+    """Rates are pages a second: hit and miss as numastat has them (miss: allocated here, meant for another node), out:
+    meant for here, allocated elsewhere."""
 
     def rate(name: str) -> Callable[[NodeRow, int], Piece]:
         def cell(row: NodeRow, _: int) -> Piece:
@@ -137,8 +137,6 @@ def node_columns(glyphs: Glyphs, rows: Sequence[NodeRow]) -> list[Column[NodeRow
     ]
     if tiers:
         columns.append(
-            Column(
-                "tier", "TIER", 4, lambda row, _: "-" if row.tier is None else str(row.tier), "right", rank=4
-            )
+            Column("tier", "TIER", 4, lambda row, _: "-" if row.tier is None else str(row.tier), "right", rank=4)
         )
     return columns

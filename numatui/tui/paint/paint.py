@@ -19,8 +19,8 @@ from numatui.tui.paint.glyphs import shown
 Piece = tuple[str, str]
 """A text without control characters, and its role. Roles: "", "dim", "bold", "head", "sorted", "accent", "good",
 "warn", "far", "tag", "key", "live", "demo", "replay", and for nodes "node:3" (a block of its colour), "here:3" (the
-same where the process runs), "ink:3" (text in its colour) and "fill:3" (full blocks in its colour). "kind:2": a block, one of
-several kinds; "heat:0" to "heat:9": a block, from near to far."""
+same where the process runs), "ink:3" (text in its colour) and "fill:3" (full blocks in its colour). "kind:2": a block,
+one of several kinds; "heat:0" to "heat:9": a block, from near to far."""
 
 _FALLBACK_NODES = (
     "#4aa8e0", "#e8a33d", "#3dba8b", "#d987b5", "#e6d85c", "#8f8cf0", "#e0734a", "#a9b4c2",

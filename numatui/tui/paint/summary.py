@@ -26,8 +26,8 @@ def run_nodes(subjects: Sequence[Subject], topology: Topology) -> list[int]:
 
 
 def proposal(subjects: Sequence[Subject], topology: Topology) -> tuple[NodeSet, NodeSet]:
-    """(sources, targets) to begin with: from where memory is but nobody of the selection runs, to where they run. Without
-    targets when they run on different nodes: no one move of sets would bring each its own memory."""
+    """(sources, targets) to begin with: from where memory is but nobody of the selection runs, to where they run.
+    Without targets when they run on different nodes: no one move of sets would bring each its own memory."""
     running = NodeSet(run_nodes(subjects, topology))
     targets = running & topology.memory_ids if len(running) == 1 else NodeSet()
     amounts = sum_by_node(one.placement.bytes_by_node for one in subjects)

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What was read: the visible cells, the frame under the cursor where one was asked for and can be told, and when that was
-    (seconds of the machine)."""
+    """What was read: the visible cells, the frame under the cursor where one was asked for and can be told, and when
+    that was (seconds of the machine)."""
 
     cells: Cells
     cursor: FrameDetail | None
@@ -37,7 +37,8 @@ class FrameSource(Protocol):
     def page_size(self) -> int: ...
 
     def look(self, visible: tuple[int, int], shift: int, pfn: int) -> Seen:
-        """Frames (first, number) in cells of 2**`shift`, and one frame (-1: none). Not for the screen's thread. Raises OSError."""
+        """Frames (first, number) in cells of 2**`shift`, and one frame (-1: none). Not for the screen's thread. Raises
+        OSError."""
         ...
 
     def changed(self, seen: Seen) -> bool:

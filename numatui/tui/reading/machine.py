@@ -100,7 +100,7 @@ def open_machine(choice: Choice) -> Machine:
     why = _why_not_here()
     if not why:
         return Machine(choice.open())
-    from backend.emulator.abi.kernel import open_scenario
+    from backend.emulator.scenario.open import open_scenario
 
     return Machine(
         open_scenario("default"),

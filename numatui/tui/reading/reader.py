@@ -39,10 +39,9 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One reading. `throughput`: operations a second by pid, where the kernel tells; `observations`: what was seen of each
-    process up to now; `history`: where its memory lay; `at`: nanoseconds of the kernel's clock; `local`:
-    the share of all memory that lies where its process runs; `activity`: of the nodes; `extent`:
-    how wide the rows are."""
+    """One reading. `throughput`: operations a second by pid, where the kernel tells; `observations`: what was seen of
+    each process up to now; `history`: where its memory lay; `at`: nanoseconds of the kernel's clock; `local`: the share
+    of all memory that lies where its process runs; `activity`: of the nodes; `extent`: how wide the rows are."""
 
     facts: Facts
     topology: Topology

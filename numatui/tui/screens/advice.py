@@ -194,13 +194,9 @@ def advice_columns(plain: bool, reasons: bool) -> Sequence[Column[Advice]]:
     return [
         Column("pid", "PID", 7, lambda row, _: str(row.process.pid), "right"),
         Column("user", "USER", 8, lambda row, width: printable(row.process.user, width + 1), rank=4),
-        Column(
-            "command", "COMMAND", 14, lambda row, width: printable(row.process.command, width + 1), most=40
-        ),
+        Column("command", "COMMAND", 14, lambda row, width: printable(row.process.command, width + 1), most=40),
         Column("moves", "MOVE OR WHY NOT" if reasons else "MOVE", 15 if reasons else 8, moves),
-        Column(
-            "size", "SIZE", 5, lambda row, _: size(row.proposal.bytes if row.proposal else row.far), "right"
-        ),
+        Column("size", "SIZE", 5, lambda row, _: size(row.proposal.bytes if row.proposal else row.far), "right"),
         Column("gain", "GAIN", 6, gain, "right"),
         Column("time", "TIME", 7, cost, "right", rank=1),
         Column("payback", "PAYS IN", 7, payback, "right", rank=2),
@@ -223,7 +219,8 @@ def advice_detail(advice: Advice, kernel: Kernel, width: int) -> list[Piece]:
     pieces += [
         (f" {printable(summary_of(advice), 400)}\n", ""),
         (
-            f" moving takes about {duration(one.seconds)} ({BASIS[one.rate_basis]}), it waits {duration(one.stall)} at a time\n",
+            f" moving takes about {duration(one.seconds)} ({BASIS[one.rate_basis]}), it waits {duration(one.stall)} "
+            "at a time\n",
             "dim",
         ),
     ]

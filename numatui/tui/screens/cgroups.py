@@ -267,9 +267,7 @@ def read_rows(kernel: Kernel) -> list[CgroupRow]:
         known = out.get(path) or CgroupRow(path, label(path, names), None, one)
         out[path] = replace(known, cpuset=one)
     hierarchies = find_hierarchies(kernel)
-    counted = {
-        path: replace(row, processes=_count(kernel, tree, hierarchies, path)) for path, row in out.items()
-    }
+    counted = {path: replace(row, processes=_count(kernel, tree, hierarchies, path)) for path, row in out.items()}
     return sorted(counted.values(), key=lambda row: row.path)
 
 

@@ -17,9 +17,21 @@ from numatui.tui.keys import key
 from numatui.tui.paint.paint import Paint, Piece
 
 _NAMES = {
-    "escape": "Esc", "space": "Space",
-    "enter": "Enter", "pageup": "PgUp", "pagedown": "PgDn", "home": "Home", "end": "End", "up": "Up", "down": "Down", "left": "Left", "right": "Right", "tab": "Tab", "shift+f3": "Shift-F3", "f15": " ",
-}  # fmt: skip
+    "escape": "Esc",
+    "space": "Space",
+    "enter": "Enter",
+    "pageup": "PgUp",
+    "pagedown": "PgDn",
+    "home": "Home",
+    "end": "End",
+    "up": "Up",
+    "down": "Down",
+    "left": "Left",
+    "right": "Right",
+    "tab": "Tab",
+    "shift+f3": "Shift-F3",
+    "f15": " ",
+}
 
 
 _MOVING = ("move(", "page(", "jump(", "scroll_columns(")
@@ -28,7 +40,8 @@ _WIDE = 92
 
 
 class HelpScreen(ModalScreen[None]):
-    """The keys of the screen below, and what that screen tells about itself (`READING`: pairs of what and its meaning)."""
+    """The keys of the screen below, and what that screen tells about itself (`READING`: pairs of what and its
+    meaning)."""
 
     BINDINGS: ClassVar = [key("escape,q,question_mark,f1,enter", "dismiss", "Close")]
 
@@ -72,13 +85,12 @@ class HelpScreen(ModalScreen[None]):
 
 def _hidden(binding: Binding) -> bool:
     """What Textual brings along for every screen and scrolling widget."""
-    return binding.action.startswith(
-        ("scroll_", "page_", "app.copy", "screen.copy", "app.focus", "app.help_quit")
-    )
+    return binding.action.startswith(("scroll_", "page_", "app.copy", "screen.copy", "app.focus", "app.help_quit"))
 
 
 def key_lines(bindings: Sequence[ActiveBinding]) -> list[tuple[str, str]]:
-    """(keys, what they do), those that do the same on one line, in the order in which they were declared; moving about last."""
+    """(keys, what they do), those that do the same on one line, in the order in which they were declared; moving about
+    last."""
     found: dict[str, list[str]] = {}
     moving: set[str] = set()
     for active in bindings:

@@ -145,9 +145,7 @@ class LogScreen(Screen[None]):
                 state.tell(str(exc), severity="error")
 
         title = f"Move up to {size(past.moved)} back to where they came from?"
-        self.app.push_screen(
-            Question(title, [row.what], "Take it back", f"numatui undo {past.job}"), confirmed
-        )
+        self.app.push_screen(Question(title, [row.what], "Take it back", f"numatui undo {past.job}"), confirmed)
 
     def action_leave(self) -> None:
         self.dismiss(None)

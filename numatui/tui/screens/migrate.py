@@ -39,8 +39,8 @@ from numatui.tui.widgets.node_map import NodeMap, Side
 
 @dataclass
 class SubjectsRead(Message):
-    """The placement of the selection, one line for each process that could not be read, and what else matters. `sharers`: who
-    maps its pages too, by pid, where those are to move."""
+    """The placement of the selection, one line for each process that could not be read, and what else matters.
+    `sharers`: who maps its pages too, by pid, where those are to move."""
 
     subjects: list[Subject]
     problems: list[str]
@@ -219,7 +219,9 @@ class MigrateScreen(Screen[None]):
             error = "choose the nodes to move from" if not self.sources else "choose the nodes to move to"
             running_on = NodeSet(run_nodes(subjects, topology))
             if self.sources and len(running_on) > 1:
-                error = f"they run on different nodes ({running_on}): choose where to move them, or migrate them one by one"
+                error = (
+                    f"they run on different nodes ({running_on}): choose where to move them, or migrate them one by one"
+                )
             if not self.sources and not (
                 sum_by_node(one.placement.bytes_by_node for one in subjects).keys() - set(self.targets)
             ):
@@ -316,9 +318,7 @@ class MigrateScreen(Screen[None]):
             self._write_sets()
             self._replan()
 
-        self.app.push_screen(
-            Chooser("Move", [(str(number), one.text) for number, one in enumerate(found)]), chosen
-        )
+        self.app.push_screen(Chooser("Move", [(str(number), one.text) for number, one in enumerate(found)]), chosen)
 
     def action_edit(self, side: Side) -> None:
         self.query_one(f"#{side}", Input).focus()
@@ -338,14 +338,15 @@ class MigrateScreen(Screen[None]):
         state = state_of(self)
         plan = self.plan
         if state.kernel.source == "replay":
-            state.tell(
-                "A recording can be looked at but not changed.", title="Nothing was moved", severity="warning"
-            )
+            state.tell("A recording can be looked at but not changed.", title="Nothing was moved", severity="warning")
         elif plan is None or not plan.bytes:
             state.tell("There is nothing to move between these nodes.", severity="warning")
         else:
             how, command = self.how, command_line(plan, state.kernel, self.how)
-            title = f"Move {size(plan.bytes)} while {'the process runs' if len(plan.processes) == 1 else 'the processes run'}?"
+            title = (
+                f"Move {size(plan.bytes)} while "
+                f"{'the process runs' if len(plan.processes) == 1 else 'the processes run'}?"
+            )
             warned = [f"! {one.code}: {printable(one.text, 200)}" for one in plan.warnings]
 
             def confirmed(yes: bool | None) -> None:

@@ -74,12 +74,20 @@ class NodesScreen(Screen[None]):
         key("escape,n,q", "leave", "Back", show=True, display="Esc"),
     ]
     READING: ClassVar = (
-        ("MEMORY", "what it is used for: a anonymous, f files, s shared or kernel objects, h hugetlb, k kernel, o other, then free"),
+        (
+            "MEMORY",
+            "what it is used for: a anonymous, f files, s shared or kernel objects, h hugetlb, k kernel, o other, "
+            "then free",
+        ),
         ("FREE", "! marks less than one and a half times the low watermark"),
-        ("HIT/s", "pages allocated here as meant, a second; MISS/s here but meant for another node, OUT/s meant for here but elsewhere"),
+        (
+            "HIT/s",
+            "pages allocated here as meant, a second; MISS/s here but meant for another node, OUT/s meant for here "
+            "but elsewhere",
+        ),
         ("OTHER/s", "allocated here by processes that run on other nodes"),
         ("distances", "rows: from the CPUs of, columns: to the memory of; shaded from near to far"),
-    )  # fmt: skip
+    )
 
     def __init__(self) -> None:
         super().__init__()

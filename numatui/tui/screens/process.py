@@ -238,7 +238,8 @@ def describe(
     glyphs: Glyphs,
     plain: bool,
 ) -> list[Piece]:
-    """Three lines: who it is, where it runs and may run, where its memory lies. `places`: node → share of its running time."""
+    """Three lines: who it is, where it runs and may run, where its memory lies. `places`: node → share of its running
+    time."""
     here = topology.node_of_cpu.get(process.cpu)
     by_node = placement.bytes_by_node
     share = weighted_local_share(by_node, places)
@@ -268,8 +269,8 @@ def how(shown: Shown, age: int) -> str:
 def vma_columns(
     topology: Topology, here: int | None, glyphs: Glyphs, plain: bool, about: bool = False, name: int = 48
 ) -> list[Column[Vma]]:
-    """The columns of the VMAs for a process that runs on `here`. `about`: the numbers are estimates; `name`: cells that the
-    longest name of a file takes."""
+    """The columns of the VMAs for a process that runs on `here`. `about`: the numbers are estimates; `name`: cells that
+    the longest name of a file takes."""
 
     def bar(vma: Vma, width: int) -> list[Piece]:
         return bars.placement(vma.bytes_by_node, here, width, glyphs, plain)
@@ -291,10 +292,7 @@ def vma_columns(
         Column("policy", "POLICY", 8, policy, rank=3, most=16),
         Column("page", "PAGE", 4, lambda vma, _: size(vma.page_size), "right", rank=2),
         Column("size", "HERE", 5, lambda vma, _: size(sum(vma.bytes_by_node.values())), "right"),
-        *[
-            Column(f"n{node}", f"N{node}", 5 + about, on(node), "right", rank=4)
-            for node in topology.memory_ids
-        ],
+        *[Column(f"n{node}", f"N{node}", 5 + about, on(node), "right", rank=4) for node in topology.memory_ids],
         Column("placement", "PLACEMENT", 10, bar, rank=1, most=48),
         Column("file", "FILE", 10, lambda vma, width: tail(printable(vma.file, 4096), width), most=name),
     ]

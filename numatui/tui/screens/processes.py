@@ -56,13 +56,20 @@ class ProcessesScreen(Screen[None]):
     READING: ClassVar = (
         ("CPU@N", "the CPU that a process last ran on, and the node of that CPU"),
         ("LOCAL", "the share of its memory where it runs; ! marks less than half, ~ an estimate"),
-        ("PLACEMENT", "where its memory lies: each segment begins with its node's number, a line runs through the one where the process runs"),
-        ("filter", "words that all have to fit, in pid, user or command; ! before one turns it round, quotes keep spaces"),
+        (
+            "PLACEMENT",
+            "where its memory lies: each segment begins with its node's number, a line runs through the one where "
+            "the process runs",
+        ),
+        (
+            "filter",
+            "words that all have to fit, in pid, user or command; ! before one turns it round, quotes keep spaces",
+        ),
         ("", "user:web   cgroup:/db   cpuset:/db   policy:bind   state:D   pid:1,2"),
         ("", "node:2 has memory there   on:0-1 runs there"),
         ("", "local<50   rss>1G   far>100M   swap>0   threads>8   cpu>50   cost>1.5   n2>500M"),
         ("digits", "go to the process with that pid"),
-    )  # fmt: skip
+    )
 
     def __init__(self) -> None:
         super().__init__()
@@ -110,9 +117,15 @@ class ProcessesScreen(Screen[None]):
         """How this screen is left, for the next time."""
         listing, app = self.table.listing, state_of(self)
         app.kept = replace(
-            app.kept, columns=self.table.chosen_columns, sort=listing.sort, descending=listing.descending, tree=listing.tree,
-            grouping=listing.grouping, hide_small=listing.hide_small, panel=self.query_one(NodePanel).display,
-        )  # fmt: skip
+            app.kept,
+            columns=self.table.chosen_columns,
+            sort=listing.sort,
+            descending=listing.descending,
+            tree=listing.tree,
+            grouping=listing.grouping,
+            hide_small=listing.hide_small,
+            panel=self.query_one(NodePanel).display,
+        )
 
     def _show(self, snapshot: Snapshot | None) -> None:
         if snapshot is not None:
@@ -177,9 +190,12 @@ class ProcessesScreen(Screen[None]):
             users.setdefault(row.process.user, []).append(row)
         if users:
             choices = [
-                (name, f"{printable(name, 32):<16} {len(rows):>5} processes  {size(sum(one.resident for one in rows)):>5}")
+                (
+                    name,
+                    f"{printable(name, 32):<16} {len(rows):>5} processes  {size(sum(one.resident for one in rows)):>5}",
+                )
                 for name, rows in sorted(users.items())
-            ]  # fmt: skip
+            ]
             self.app.push_screen(Chooser("Processes of", [("", "all users"), *choices]), self._of_user)
 
     def _of_user(self, user: str | None) -> None:
@@ -199,9 +215,7 @@ class ProcessesScreen(Screen[None]):
     def action_choose_columns(self) -> None:
         choices = [(one, f"{one:<10} {about}") for one, about in CHOICES.items()]
         chosen = self.table.chosen_columns
-        self.app.push_screen(
-            SeveralChooser("Columns, where there is room", choices, chosen, DEFAULT), self._columns
-        )
+        self.app.push_screen(SeveralChooser("Columns, where there is room", choices, chosen, DEFAULT), self._columns)
 
     def _columns(self, chosen: tuple[str, ...] | None) -> None:
         if chosen is not None:
@@ -245,7 +259,8 @@ class ProcessesScreen(Screen[None]):
             self._edit("", focus=False)
 
     def _edit(self, what: str, focus: bool = True) -> None:
-        """Show the input line for the `filter` or the `search` in place of the status, or (empty) the other way round."""
+        """Show the input line for the `filter` or the `search` in place of the status, or (empty) the other way
+        round."""
         self.editing = what
         field = self.query_one(Input)
         self.query_one("#bar").set_class(bool(what), "editing")

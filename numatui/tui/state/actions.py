@@ -11,8 +11,8 @@ MOST = 500
 
 @dataclass
 class Action:
-    """`at`: seconds since 1970; `command`: empty where a shell could not do the same (demos end with their screen); `result`: empty
-    while it is under way."""
+    """`at`: seconds since 1970; `command`: empty where a shell could not do the same (demos end with their screen);
+    `result`: empty while it is under way."""
 
     title: str
     command: str = ""

@@ -1,9 +1,8 @@
 """The language of the process filter: words that all have to fit. Pure.
 
 `postgres` looks in pid, user and command; `user:NAME` `node:SET` (has memory there) `on:SET` (runs there) `cgroup:PATH`
-`cpuset:PATH` `policy:TEXT` `state:LETTERS` `pid:N,N`; `local<50` `rss>1G` `far>100M` `swap>0` `threads>8` `cpu>50` `cost>1.5`
-`n2>500M`; `!` before a word turns it round; quotes keep spaces together.
-"""
+`cpuset:PATH` `policy:TEXT` `state:LETTERS` `pid:N,N`; `local<50` `rss>1G` `far>100M` `swap>0` `threads>8` `cpu>50`
+`cost>1.5` `n2>500M`; `!` before a word turns it round; quotes keep spaces together."""
 
 from __future__ import annotations
 
@@ -92,9 +91,7 @@ def _term(word: str, topology: Topology) -> Term:
             costs = read_costs(topology)
             return _compared(lambda row: cost(row, costs), sign, _number(value.rstrip("x×"), word))
         if sign != "=":
-            raise NumatuiError(
-                f"'{printable(word, 40)}': there is no {name}; {', '.join(_COMPARED)} are compared"
-            )
+            raise NumatuiError(f"'{printable(word, 40)}': there is no {name}; {', '.join(_COMPARED)} are compared")
     return _text(word)
 
 

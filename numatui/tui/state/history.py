@@ -71,9 +71,7 @@ def sampled(moments: Sequence[Moment], now: int, width: int) -> list[Mapping[int
     return out
 
 
-def history_lines(
-    moments: Sequence[Moment], now: int, width: int, height: int, glyphs: Glyphs
-) -> list[list[Piece]]:
+def history_lines(moments: Sequence[Moment], now: int, width: int, height: int, glyphs: Glyphs) -> list[list[Piece]]:
     """A line for each of the nodes that had most, from empty to the most that one ever had; above it since when."""
     room = max(8, width - 16)
     states = sampled(moments, now, room)
@@ -81,9 +79,7 @@ def history_lines(
         return [[(" no history yet", "dim")]]
     top = max((amount for state in states for amount in state.values()), default=0) or 1
     most = {node: max(state.get(node, 0) for state in states) for state in states for node in state}
-    nodes = sorted(
-        sorted((node for node in most if most[node]), key=lambda node: -most[node])[: max(1, height - 1)]
-    )
+    nodes = sorted(sorted((node for node in most if most[node]), key=lambda node: -most[node])[: max(1, height - 1)])
     lines: list[list[Piece]] = [
         [
             (" History ", "bold"),

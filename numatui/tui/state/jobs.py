@@ -41,8 +41,9 @@ class Part:
 
 @dataclass
 class Job:
-    """One thing after the other being carried out. Written by its thread, read by the screen. `work` does a part, by its number;
-    `command`: what does the same from a shell; `takes_back`: whether it undoes another; `action`: its line in the log."""
+    """One thing after the other being carried out. Written by its thread, read by the screen. `work` does a part, by
+    its number; `command`: what does the same from a shell; `takes_back`: whether it undoes another; `action`: its line
+    in the log."""
 
     kernel: Kernel
     parts: tuple[Part, ...]
@@ -71,9 +72,7 @@ class Job:
     def done(self) -> int:
         """Bytes that were dealt with, moved or not."""
         if self.ended:
-            return max(
-                0, self.total - sum(self.left.get(reason, 0) for reason in _NOT_REACHED) - self._never_begun
-            )
+            return max(0, self.total - sum(self.left.get(reason, 0) for reason in _NOT_REACHED) - self._never_begun)
         finished = sum(one.bytes for one in self.parts[: self.at])
         return min(self.total, finished + (self.progress.done if self.progress else 0))
 
@@ -182,7 +181,8 @@ def migration(kernel: Kernel, plan: Plan, options: Options, number: int, command
 
 
 def undoing(job: Job, directory: Path | None, number: int) -> Job:
-    """To take back what a job has moved, the last process first. `directory`: where its journals are, None: the usual place."""
+    """To take back what a job has moved, the last process first. `directory`: where its journals are, None: the usual
+    place."""
     outcomes = [one for one in reversed(job.outcomes) if one.moved]
     options = Options(journal_dir=directory)
 

@@ -21,9 +21,9 @@ Order = Callable[[Row], Any]
 
 @dataclass
 class Listing:
-    """`tree`: children below their parents. `grouping`: summed up instead. `hide_small`: without those below `SMALL`. `turned`:
-    rows whose fold is not as it is at first (trees are open, groups closed). `followed`: the process that the cursor stays on. `moved`: when
-    numatui moved a process, as text."""
+    """`tree`: children below their parents. `grouping`: summed up instead. `hide_small`: without those below `SMALL`.
+    `turned`: rows whose fold is not as it is at first (trees are open, groups closed). `followed`: the process that the
+    cursor stays on. `moved`: when numatui moved a process, as text."""
 
     rows: Sequence[Row] = ()
     extent: Extent = field(default_factory=lambda: extent_of(()))
@@ -60,8 +60,8 @@ class Listing:
             self.followed = None
 
     def view(self, order: Order | None) -> list[Row]:
-        """The rows to show. Rows without a value come last, whatever the direction; equals ascend by pid. Counts `fitting`
-        (those that the filter lets through) and `small` (those of them that are hidden)."""
+        """The rows to show. Rows without a value come last, whatever the direction; equals ascend by pid. Counts
+        `fitting` (those that the filter lets through) and `small` (those of them that are hidden)."""
         rows = [row for row in self.rows if self.filter.fits(row)] if self.filter.terms else list(self.rows)
         self.fitting = len(rows)
         if self.hide_small:

@@ -22,8 +22,8 @@ RATES = (0, 64 << 20, 256 << 20, 1 << 30, 4 << 30)
 
 @dataclass(frozen=True, slots=True)
 class How:
-    """As `backend.job.options.Options` has it: `budget` in nanoseconds, `workers` None for as many as bring something, `max_rate` in
-    bytes a second, 0 for no limit."""
+    """As `backend.job.options.Options` has it: `budget` in nanoseconds, `workers` None for as many as bring something,
+    `max_rate` in bytes a second, 0 for no limit."""
 
     method: Method = "auto"
     move_all: bool = False

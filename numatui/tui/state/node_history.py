@@ -19,8 +19,8 @@ SERIES = {
 
 
 class NodeHistory:
-    """node → series → its values, the oldest first: bytes, shares, pages a second. `moved`: pages migrated a second, of the whole
-    machine: the kernel does not tell by node."""
+    """node → series → its values, the oldest first: bytes, shares, pages a second. `moved`: pages migrated a second, of
+    the whole machine: the kernel does not tell by node."""
 
     def __init__(self) -> None:
         self._values: dict[int, dict[str, deque[float]]] = {}

@@ -48,9 +48,7 @@ def _to_where_it_runs(subjects: Sequence[Subject], topology: Topology) -> Preset
     return Preset(title, sources, targets)
 
 
-def _pull_together(
-    subjects: Sequence[Subject], topology: Topology, amounts: Mapping[int, int], has: NodeSet
-) -> Preset:
+def _pull_together(subjects: Sequence[Subject], topology: Topology, amounts: Mapping[int, int], has: NodeSet) -> Preset:
     """All on one node: of those where they run, or else of all, the one that has most of it already."""
     title = "together on one node"
     running = NodeSet(run_nodes(subjects, topology)) & topology.memory_ids

@@ -53,9 +53,7 @@ def load(path: Path) -> Kept:
     except (OSError, ValueError, TypeError, RecursionError):
         return usual
     columns = found.pop("columns", None)
-    good: dict[str, Any] = {
-        name: value for name, value in found.items() if type(value) is type(getattr(usual, name))
-    }
+    good: dict[str, Any] = {name: value for name, value in found.items() if type(value) is type(getattr(usual, name))}
     if isinstance(columns, list):
         good["columns"] = tuple(one for one in CHOICES if one in columns)
     if good.get("grouping", "") not in GROUPINGS:

@@ -36,12 +36,10 @@ INTERVALS = (0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 
 
 class StatefulApp(KeyOrderApp):
-    """Reads the kernel every `interval` seconds (0: only when asked) and runs jobs. `kept`: how it was left the last time.
-    Reactives: `snapshot` (the last
-    reading), `stalled` (seconds that a reading has been under way when it is late), `job_ticks` (counts whenever a
-    job has come further), `speed` (of simulated time),
-    `error` (why the last reading failed), `moved` (when numatui moved a process, as text).
-    """
+    """Reads the kernel every `interval` seconds (0: only when asked) and runs jobs. `kept`: how it was left the last
+    time. Reactives: `snapshot` (the last reading), `stalled` (seconds that a reading has been under way when it is
+    late), `job_ticks` (counts whenever a job has come further), `speed` (of simulated time), `error` (why the last
+    reading failed), `moved` (when numatui moved a process, as text)."""
 
     snapshot = var[Any](None, always_update=True)
     interval: var[float] = var(1.0)
@@ -92,8 +90,8 @@ class StatefulApp(KeyOrderApp):
         return Path(self._folder.name) / "jobs" if self._folder is not None else None
 
     def read_now(self, anew: bool = False) -> None:
-        """Ask for a reading, unless one is under way. `anew`: of all processes, also those that are looked at seldom; it then
-        comes after the one that is under way."""
+        """Ask for a reading, unless one is under way. `anew`: of all processes, also those that are looked at seldom;
+        it then comes after the one that is under way."""
         if self._asked_at is None or anew:
             self._asked_at = time.monotonic()
             self._reader.ask(anew)
@@ -107,8 +105,8 @@ class StatefulApp(KeyOrderApp):
             self.read_now()
 
     def on_snapshot_read(self, event: SnapshotRead) -> None:
-        """With the first one all that stays is there (code, an emulated machine): the garbage collector, which would hold the
-        screen up for a tenth of a second whenever it goes through all of it, need not look at that again."""
+        """With the first one all that stays is there (code, an emulated machine): the garbage collector, which would
+        hold the screen up for a tenth of a second whenever it goes through all of it, need not look at that again."""
         self._asked_at, self._read_at, self.stalled = None, time.monotonic(), 0
         self.error = ""
         first = self.snapshot is None

@@ -1,5 +1,5 @@
-"""The keys at the bottom; the one for help stays in sight on the right, however many there are. While a filter is typed other keys
-are only letters: then those that end it are shown."""
+"""The keys at the bottom; the one for help stays in sight on the right, however many there are. While a filter is typed
+other keys are only letters: then those that end it are shown."""
 
 from __future__ import annotations
 

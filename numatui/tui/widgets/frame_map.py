@@ -24,8 +24,8 @@ _ROW_OF = 8
 
 
 class FrameMap(ScrollView, can_focus=True):
-    """Only shows: the screen reads what is visible and gives it. Posts `Moved` when other frames are visible, or the cursor
-    is elsewhere."""
+    """Only shows: the screen reads what is visible and gives it. Posts `Moved` when other frames are visible, or the
+    cursor is elsewhere."""
 
     BINDINGS: ClassVar = [
         key("left,h", "move(-1, 0)", "Cell before"),
@@ -117,9 +117,7 @@ class FrameMap(ScrollView, can_focus=True):
         start = self.first + (row * self.per_row << self.shift)
         if start >= self.first + self.pages:
             return Strip([Segment("", base)]).adjust_cell_length(self.size.width, base)
-        segments = paint.segments([(f"{start:>{MARGIN - 1}} ", "dim")], base) + self._cells(
-            start, paint, base
-        )
+        segments = paint.segments([(f"{start:>{MARGIN - 1}} ", "dim")], base) + self._cells(start, paint, base)
         return Strip(segments).adjust_cell_length(self.size.width, base)
 
     def _cells(self, start: int, paint: Paint, base: Style) -> list[Segment]:

@@ -69,9 +69,7 @@ class Header(Widget):
             pace = f"  {recording.speed:g}x" if recording.speed else "  stands still"
             groups.append([(f"  sample {recording.at + 1}/{len(recording.samples)}", "bold"), (pace, "dim")])
         elif time is not None:
-            groups.append(
-                [("  time stands still", "warn") if not time.speed else (f"  time {time.speed:g}x", "dim")]
-            )
+            groups.append([("  time stands still", "warn") if not time.speed else (f"  time {time.speed:g}x", "dim")])
         running = [job for job in app.jobs if not job.ended]
         if running:
             total = sum(job.total for job in running)

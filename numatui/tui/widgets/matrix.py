@@ -32,9 +32,7 @@ class Matrix(ScrollView, can_focus=True):
         self.more_is_worse = True
         self.cell = 4
 
-    def show(
-        self, heading: str, ids: Sequence[int], numbers: Numbers, here: int, more_is_worse: bool = True
-    ) -> None:
+    def show(self, heading: str, ids: Sequence[int], numbers: Numbers, here: int, more_is_worse: bool = True) -> None:
         """`here`: the node whose row stands out."""
         self.heading, self.ids, self.numbers, self.here = heading, ids, numbers, here
         self.more_is_worse = more_is_worse

@@ -35,10 +35,7 @@ class NodeMap(ScrollView, can_focus=True):
         key("left,h", "side('from')", "Source nodes"),
         key("right,l", "side('to')", "Target nodes"),
         key("space", "toggle", "Choose node", show=True, display="Space 0-9"),
-        *[
-            Binding(str(digit), f"digit({digit})", "Choose a node by its number", show=False)
-            for digit in range(10)
-        ],
+        *[Binding(str(digit), f"digit({digit})", "Choose a node by its number", show=False) for digit in range(10)],
     ]
 
     @dataclass
@@ -74,9 +71,7 @@ class NodeMap(ScrollView, can_focus=True):
 
     def point_at(self, sources: NodeSet) -> None:
         """Put the cursor on the first of them."""
-        self.cursor = next(
-            (index for index, node in enumerate(self.nodes) if node.id in sources), self.cursor
-        )
+        self.cursor = next((index for index, node in enumerate(self.nodes) if node.id in sources), self.cursor)
         self._reveal()
 
     def on_resize(self) -> None:
@@ -116,13 +111,9 @@ class NodeMap(ScrollView, can_focus=True):
         if index >= len(self.nodes):
             return Strip([Segment("", base)]).adjust_cell_length(self.size.width, base)
         node = self.nodes[index]
-        segments = paint.segments(
-            bars.fitted(self._source(node, left), left), base + self._cursor("from", index)
-        )
+        segments = paint.segments(bars.fitted(self._source(node, left), left), base + self._cursor("from", index))
         segments += paint.segments([(" ", ""), *self._arrows[index], (" ", "")], base)
-        segments += paint.segments(
-            bars.fitted(self._target(node, right), right), base + self._cursor("to", index)
-        )
+        segments += paint.segments(bars.fitted(self._target(node, right), right), base + self._cursor("to", index))
         return Strip(segments).adjust_cell_length(self.size.width, base)
 
     def _cursor(self, side: Side, index: int):

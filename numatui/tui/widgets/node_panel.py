@@ -54,9 +54,7 @@ class NodePanel(ScrollView):
         if snapshot is None or not self.size.width:
             return
         width = self.scrollable_content_region.width
-        self._lines = [
-            node_line(node, snapshot.topology, width, self._glyphs) for node in snapshot.topology.nodes
-        ]
+        self._lines = [node_line(node, snapshot.topology, width, self._glyphs) for node in snapshot.topology.nodes]
         if self.history:
             self._lines.append(work_line(self.history, width, self._glyphs))
         self.virtual_size = Size(width, len(self._lines))

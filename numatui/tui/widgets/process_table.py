@@ -23,8 +23,8 @@ _LONGEST_PID = 7
 
 
 class ProcessTable(Table[Row]):
-    """Shows a `Listing`. Posts `Changed` when what is shown, its order or the tags became others. `chosen_columns`: which are
-    shown where there is room."""
+    """Shows a `Listing`. Posts `Changed` when what is shown, its order or the tags became others. `chosen_columns`:
+    which are shown where there is room."""
 
     BINDINGS: ClassVar = [
         key("enter", "open", "Open", show=True, display="Enter"),
@@ -94,9 +94,7 @@ class ProcessTable(Table[Row]):
         if self.topology is None:
             return
         listing = self.listing
-        columns = process_columns(
-            listing, self.topology, self._glyphs, self.app.no_color, self.chosen_columns
-        )
+        columns = process_columns(listing, self.topology, self._glyphs, self.app.no_color, self.chosen_columns)
         order = next((column.order for column in columns if column.id == listing.sort), None)
         self.sorted_by = (listing.sort, listing.descending)
         shape = [(column.id, column.width, column.most) for column in columns]

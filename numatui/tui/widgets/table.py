@@ -28,8 +28,8 @@ CROWD = 4
 class Column(Generic[R]):
     """One column. `cell`: what it shows of a row in so many cells. `width` is the least, `most` what it may grow to.
     `rank`: 0 is always there, others are left out when the screen is narrow, the highest first; those that share a
-    `rank` come and go together. `good`: the width it gets before those of `CROWD` and above come in. `order`: what to sort by, None for rows without a value; no `order`, no sorting.
-    """
+    `rank` come and go together. `good`: the width it gets before those of `CROWD` and above come in. `order`: what to
+    sort by, None for rows without a value; no `order`, no sorting."""
 
     id: str
     title: str
@@ -74,7 +74,8 @@ def fit(columns: Sequence[Column[R]], width: int) -> list[Slot[R]]:
 
 
 def scrolled(columns: Sequence[Column[R]], width: int, skip: int) -> list[Slot[R]]:
-    """Those that are always there, and of the others without the first `skip` as many as there is room for, in their order."""
+    """Those that are always there, and of the others without the first `skip` as many as there is room for, in their
+    order."""
     rest = [column for column in columns if column.rank][skip:]
     free = width - sum(column.width + GAP for column in columns if not column.rank) + GAP
     shown = {column.id: 0 for column in columns if not column.rank}
@@ -110,8 +111,8 @@ def pad(text: str, width: int, align: Literal["left", "right"]) -> str:
 
 
 class Table(ScrollView, Generic[R], can_focus=True):
-    """Rows below a heading line that stays; a cursor that stays on its row (by `key_of`) when rows change places. `skip`: how
-    many of the columns that may be left out are left out on the left."""
+    """Rows below a heading line that stays; a cursor that stays on its row (by `key_of`) when rows change places.
+    `skip`: how many of the columns that may be left out are left out on the left."""
 
     BINDINGS: ClassVar = [
         key("up,k", "move(-1)", "Up"),
@@ -179,8 +180,8 @@ class Table(ScrollView, Generic[R], can_focus=True):
         return ""
 
     def sign_of(self, row: R) -> tuple[str, int]:
-        """The column with the sign that opens and closes what hangs below a row, and how many cells from the column's beginning
-        are part of it: 0 where nothing hangs there."""
+        """The column with the sign that opens and closes what hangs below a row, and how many cells from the column's
+        beginning are part of it: 0 where nothing hangs there."""
         return "", 0
 
     def show(self, rows: Sequence[R], columns: Sequence[Column[R]] | None = None) -> None:
@@ -302,15 +303,13 @@ class Table(ScrollView, Generic[R], can_focus=True):
         return self._with_signs(pieces)
 
     def _with_signs(self, pieces: list[Piece]) -> list[Piece]:
-        """At the end of the heading, where it is empty: whether there are columns on the left and on the right that are not
-        shown."""
+        """At the end of the heading, where it is empty: whether there are columns on the left and on the right that are
+        not shown."""
         hidden = len(self.columns) - len(self.slots)
         if not hidden or not self.slots:
             return pieces
         used = self.slots[-1].x + self.slots[-1].width
-        signs = (
-            f"{self._glyphs.more[0] if self.skip else ''}{self._glyphs.more[1] if hidden > self.skip else ''}"
-        )
+        signs = f"{self._glyphs.more[0] if self.skip else ''}{self._glyphs.more[1] if hidden > self.skip else ''}"
         room = self.scrollable_content_region.width - used
         (title, role), free = pieces[-1], len(pieces[-1][0]) - len(pieces[-1][0].rstrip())
         if room + free <= len(signs):

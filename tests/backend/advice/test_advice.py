@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from backend.advice.advice import Advice
 from backend.advice.gathering import Adviser, limits_for, watch
-from backend.emulator.abi.kernel import EmulatedKernel, open_scenario
+from backend.emulator.abi.kernel import EmulatedKernel
+from backend.emulator.scenario.open import open_scenario
 from backend.emulator.scenarios import names
 from backend.job.migrate import migrate_process
 from backend.job.options import Options
@@ -123,18 +124,13 @@ def scenario(chosen: list[dict], far: list[int]) -> str:
             memory["on"] = {node: part for node, part in on.items() if part != "0%"}
         else:
             memory["policy"] = one["policy"]
-        processes.append(
-            {"name": f"t{number}", "node": one["node"], "threads": one["threads"], "memory": [memory]}
-        )
+        processes.append({"name": f"t{number}", "node": one["node"], "threads": one["threads"], "memory": [memory]})
     distances = [[10 if a == b else 10 + far[abs(a - b) - 1] for b in range(NODES)] for a in range(NODES)]
     document = {
         "name": "random",
         "machine": {
             "profile": "linux-6",
-            "nodes": [
-                {"id": node, "memory": "128MiB", "cpus": f"{node * 4}-{node * 4 + 3}"}
-                for node in range(NODES)
-            ],
+            "nodes": [{"id": node, "memory": "128MiB", "cpus": f"{node * 4}-{node * 4 + 3}"} for node in range(NODES)],
             "distances": distances,
         },
         "processes": processes,
@@ -143,9 +139,7 @@ def scenario(chosen: list[dict], far: list[int]) -> str:
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    st.lists(tasks, min_size=1, max_size=5), st.lists(st.integers(1, 30), min_size=3, max_size=3).map(sorted)
-)
+@given(st.lists(tasks, min_size=1, max_size=5), st.lists(st.integers(1, 30), min_size=3, max_size=3).map(sorted))
 def test_advice_makes_no_random_machine_slower(
     tmp_path_factory: pytest.TempPathFactory, chosen: list[dict], far: list[int]
 ) -> None:
@@ -168,9 +162,7 @@ def test_what_was_placed_on_purpose_or_hops_or_has_no_room_is_left(tmp_path: Pat
         path.write_text(scenario([{**base, "policy": policy}], [10, 20, 30]))
         kernel = open_scenario(str(path))
         seen = watch(kernel, WATCHED, lambda _: True)
-        advice = of_the_task(
-            Adviser(kernel, limits_for(WATCHED, MIB)).advise(seen.observations, seen.topology)
-        )
+        advice = of_the_task(Adviser(kernel, limits_for(WATCHED, MIB)).advise(seen.observations, seen.topology))
         codes[policy] = "" if advice.proposal else advice.reasons[0].code
     assert codes == {"default": "", "bind:1": "policy", "interleave:0-3": "interleave"}
 
@@ -178,9 +170,7 @@ def test_what_was_placed_on_purpose_or_hops_or_has_no_room_is_left(tmp_path: Pat
 def test_too_short_a_watch_is_no_ground_for_advice(tmp_path: Path) -> None:
     path = tmp_path / "one.yaml"
     path.write_text(
-        scenario(
-            [{"node": 0, "threads": 1, "size": 16, "on": [0, 1, 0, 0], "policy": "default"}], [10, 20, 30]
-        )
+        scenario([{"node": 0, "threads": 1, "size": 16, "on": [0, 1, 0, 0], "policy": "default"}], [10, 20, 30])
     )
     kernel = open_scenario(str(path))
     seen = watch(kernel, 1, lambda _: True)

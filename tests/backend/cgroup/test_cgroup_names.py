@@ -55,9 +55,7 @@ def test_names(path: str, kind: str, text: str) -> None:
     assert (found.kind, found.text) == (kind, text)
 
 
-@pytest.mark.parametrize(
-    "path", [f"/docker/{ID}", f"/a/crio-{ID}.scope", f"/machine.slice/libpod-{ID}.scope"]
-)
+@pytest.mark.parametrize("path", [f"/docker/{ID}", f"/a/crio-{ID}.scope", f"/machine.slice/libpod-{ID}.scope"])
 def test_containers_keep_their_whole_id(path: str) -> None:
     assert label(path).id == ID
 
@@ -66,11 +64,7 @@ def test_pods_have_the_id_that_kubernetes_prints() -> None:
     assert label(SLICE).id == UID
 
 
-@given(
-    st.text(
-        st.characters(exclude_categories=["Cs"]) | st.characters(min_codepoint=0xDC80, max_codepoint=0xDCFF)
-    )
-)
+@given(st.text(st.characters(exclude_categories=["Cs"]) | st.characters(min_codepoint=0xDC80, max_codepoint=0xDCFF)))
 def test_any_name_has_a_label(name: str) -> None:
     """Also with bytes that are no UTF-8, newlines, escapes."""
     assert isinstance(label("/a/" + name).text, str)

@@ -109,15 +109,20 @@ class TestHierarchies:
 
     def test_mount_points_are_unescaped_and_noprefix_is_known(self, tmp_path: Path) -> None:
         kernel = RecordedKernel(
-            write(tmp_path, {"proc/mounts": "none /dev/my\\040set cgroup rw,cpuset,noprefix 0 0\n", "dev/my set/tasks": "", "sys/x": ""})
-        )  # fmt: skip
+            write(
+                tmp_path,
+                {
+                    "proc/mounts": "none /dev/my\\040set cgroup rw,cpuset,noprefix 0 0\n",
+                    "dev/my set/tasks": "",
+                    "sys/x": "",
+                },
+            )
+        )
         (one,) = find_hierarchies(kernel)
         assert (one.mount, one.prefix) == ("/dev/my set", "")
 
     def test_none_at_all(self, tmp_path: Path) -> None:
-        kernel = RecordedKernel(
-            write(tmp_path, {"proc/self/mounts": "proc /proc proc rw 0 0\n", "sys/x": ""})
-        )
+        kernel = RecordedKernel(write(tmp_path, {"proc/self/mounts": "proc /proc proc rw 0 0\n", "sys/x": ""}))
         with pytest.raises(NotSupported, match="no cgroups are mounted"):
             find_hierarchies(kernel)
 
@@ -190,11 +195,17 @@ class TestSurvey:
         kernel = RecordedKernel(
             write(
                 tmp_path,
-                {f"{ROOT}/memory/tasks": "", f"{ROOT}/memory/memory.numa_stat": V1_STAT, f"{ROOT}/memory/a/memory.numa_stat": V1_STAT,
-                 f"{ROOT}/memory/b/memory.numa_stat": V1_STAT, f"{ROOT}/cpuset/tasks": "", f"{ROOT}/cpuset/a/cpuset.mems": "0\n",
-                 "proc/x": ""},
+                {
+                    f"{ROOT}/memory/tasks": "",
+                    f"{ROOT}/memory/memory.numa_stat": V1_STAT,
+                    f"{ROOT}/memory/a/memory.numa_stat": V1_STAT,
+                    f"{ROOT}/memory/b/memory.numa_stat": V1_STAT,
+                    f"{ROOT}/cpuset/tasks": "",
+                    f"{ROOT}/cpuset/a/cpuset.mems": "0\n",
+                    "proc/x": "",
+                },
             )
-        )  # fmt: skip
+        )
         found = {one.directory.path: one for one in survey(kernel).cgroups}
         assert found["/a"].by_node == {0: 10 * 4096, 1: 7 * 4096}
         assert found["/a"].outside == {1: 7 * 4096}
@@ -221,8 +232,18 @@ class TestParsers:
         }
 
     @pytest.mark.parametrize(
-        "line", [b"anon N0", b"anon N0=-1", b"anon M0=1", b"anon N0=" + b"9" * 25, b"anon N999999=1", b"anon=x N0=1", b"an\xffon N0=1", b"anon N65536=1"]
-    )  # fmt: skip
+        "line",
+        [
+            b"anon N0",
+            b"anon N0=-1",
+            b"anon M0=1",
+            b"anon N0=" + b"9" * 25,
+            b"anon N999999=1",
+            b"anon=x N0=1",
+            b"an\xffon N0=1",
+            b"anon N65536=1",
+        ],
+    )
     def test_malformed_lines(self, line: bytes) -> None:
         with pytest.raises(ParseError, match=r"memory\.numa_stat"):
             parse_numa_stat(V2_STAT.encode() + line)
@@ -258,8 +279,16 @@ class TestParsers:
         ]  # fmt: skip
 
     @pytest.mark.parametrize(
-        ("text", "path"), [("/a/b", "/a/b"), ("a/b/", "/a/b"), ("/sys/fs/cgroup/a", "/a"), ("/sys/fs/cgroup", "/"), ("/", "/"), ("a..b", "/a..b")]
-    )  # fmt: skip
+        ("text", "path"),
+        [
+            ("/a/b", "/a/b"),
+            ("a/b/", "/a/b"),
+            ("/sys/fs/cgroup/a", "/a"),
+            ("/sys/fs/cgroup", "/"),
+            ("/", "/"),
+            ("a..b", "/a..b"),
+        ],
+    )
     def test_paths(self, text: str, path: str) -> None:
         assert check_path(text, cgroups.Hierarchy("v2", "/sys/fs/cgroup", frozenset())) == path
 

@@ -15,7 +15,8 @@ from backend.cgroup.cpuset_rules import write_file
 from backend.cgroup.cpuset_tree import pids_in, read_cpusets
 from backend.cgroup.cpusets import apply, confine, foretell_attach, foretell_mems, sharing
 from backend.emulator.abi.kernel import EmulatedKernel
-from backend.emulator.abi.syscalls import Caller
+from backend.emulator.tasks.credentials import Caller
+from backend.emulator.tasks.life import do_exit, spawn
 from backend.errors import NotFound, NotPermitted, NotSupported, NumatuiError, UsageError, os_error
 from backend.kernel import Mode
 from backend.nodeset import CpuSet, NodeSet
@@ -50,14 +51,24 @@ def tree(tmp_path: Path) -> RecordedKernel:
     return recorded(
         tmp_path,
         {
-            "/": {"cpuset.mems.effective": "0-1\n", "cpuset.cpus.effective": "0-7\n", "cgroup.subtree_control": "cpuset memory\n"},
-            "/system.slice": {"cpuset.mems": "\n", "cpuset.mems.effective": "0-1\n", "cgroup.procs": "", "cgroup.subtree_control": "memory\n"},
+            "/": {
+                "cpuset.mems.effective": "0-1\n",
+                "cpuset.cpus.effective": "0-7\n",
+                "cgroup.subtree_control": "cpuset memory\n",
+            },
+            "/system.slice": {
+                "cpuset.mems": "\n",
+                "cpuset.mems.effective": "0-1\n",
+                "cgroup.procs": "",
+                "cgroup.subtree_control": "memory\n",
+            },
             r"/system.slice/my\x2ddb.service": {"cgroup.procs": "7\n"},
             f"/system.slice/docker-{ID}.scope": {"cgroup.procs": "8\n8\n0\n"},
             "/a": {"cpuset.mems": "0\n", "cpuset.mems.effective": "0\n", "cpuset.cpus": "0-1\n", "cgroup.procs": ""},
-            "/a/twin": {"cgroup.procs": ""}, "/b/twin": {"cgroup.procs": ""},
+            "/a/twin": {"cgroup.procs": ""},
+            "/b/twin": {"cgroup.procs": ""},
         },
-    )  # fmt: skip
+    )
 
 
 class TestReading:
@@ -73,9 +84,17 @@ class TestReading:
 
     @pytest.mark.parametrize(
         ("text", "path"),
-        [("/", "/"), ("a", "/a"), ("/a/", "/a"), ("/sys/fs/cgroup/a/twin", "/a/twin"), ("my-db.service", r"/system.slice/my\x2ddb.service"),
-         (r"my\x2ddb.service", r"/system.slice/my\x2ddb.service"), ("system", "/system.slice"), (ID[:12], f"/system.slice/docker-{ID}.scope")],
-    )  # fmt: skip
+        [
+            ("/", "/"),
+            ("a", "/a"),
+            ("/a/", "/a"),
+            ("/sys/fs/cgroup/a/twin", "/a/twin"),
+            ("my-db.service", r"/system.slice/my\x2ddb.service"),
+            (r"my\x2ddb.service", r"/system.slice/my\x2ddb.service"),
+            ("system", "/system.slice"),
+            (ID[:12], f"/system.slice/docker-{ID}.scope"),
+        ],
+    )
     def test_names(self, tree: RecordedKernel, text: str, path: str) -> None:
         assert read_cpusets(tree).find(text).path == path
 
@@ -92,15 +111,18 @@ class TestReading:
 
     @given(st.binary(max_size=40), st.binary(max_size=40))
     @settings(max_examples=50)
-    def test_whatever_is_in_the_files(
-        self, tmp_path_factory: pytest.TempPathFactory, mems: bytes, cpus: bytes
-    ) -> None:
+    def test_whatever_is_in_the_files(self, tmp_path_factory: pytest.TempPathFactory, mems: bytes, cpus: bytes) -> None:
         root = tmp_path_factory.mktemp("any")
         kernel = recorded(
-            root, {"/": {"cpuset.mems.effective": "0-1\n"}},
-            **{f"{ROOT}/x/cpuset.mems": mems, f"{ROOT}/x/cpuset.cpus.effective": cpus, f"{ROOT}/x/cgroup.subtree_control": mems,
-               f"{ROOT}/x/cgroup.procs": cpus},
-        )  # fmt: skip
+            root,
+            {"/": {"cpuset.mems.effective": "0-1\n"}},
+            **{
+                f"{ROOT}/x/cpuset.mems": mems,
+                f"{ROOT}/x/cpuset.cpus.effective": cpus,
+                f"{ROOT}/x/cgroup.subtree_control": mems,
+                f"{ROOT}/x/cgroup.procs": cpus,
+            },
+        )
         found = read_cpusets(kernel)
         pids_in(kernel, found, "/x")
         assert found.at("/").effective_mems == nodes("0-1")
@@ -140,9 +162,13 @@ class TestForetelling:
             **node_files(1, "20 10 20 20", "1", total=0, free=0),
         }  # fmt: skip
         files |= {
-            f"{ROOT}/cpuset.mems.effective": "0-3\n", f"{ROOT}/P/cpuset.mems": "0-2\n", f"{ROOT}/P/cpuset.mems.effective": "0-2\n",
-            f"{ROOT}/P/a/cpuset.mems": "1\n", f"{ROOT}/P/a/cpuset.mems.effective": "1\n", f"{ROOT}/P/a/cgroup.procs": "7\n",
-        }  # fmt: skip
+            f"{ROOT}/cpuset.mems.effective": "0-3\n",
+            f"{ROOT}/P/cpuset.mems": "0-2\n",
+            f"{ROOT}/P/cpuset.mems.effective": "0-2\n",
+            f"{ROOT}/P/a/cpuset.mems": "1\n",
+            f"{ROOT}/P/a/cpuset.mems.effective": "1\n",
+            f"{ROOT}/P/a/cgroup.procs": "7\n",
+        }
         kernel = recorded(tmp_path, {}, **files)
         (one,) = foretell_mems(kernel, "P/a", nodes("2")).processes
         assert (one.old, one.new) == (nodes("0,2"), nodes("2"))
@@ -162,9 +188,7 @@ class TestForetelling:
             ("a/twin", "0", NotSupported, "no cpuset"),
         ],
     )
-    def test_refused(
-        self, tree: RecordedKernel, name: str, mems: str, error: type[Exception], words: str
-    ) -> None:
+    def test_refused(self, tree: RecordedKernel, name: str, mems: str, error: type[Exception], words: str) -> None:
         with pytest.raises(error, match=words):
             foretell_mems(tree, name, nodes(mems))
 
@@ -193,7 +217,7 @@ class TestForetelling:
     def test_kernel_threads_and_ended_processes(self) -> None:
         admin = Admin()
         admin.create("A", "0")
-        kthread = admin.m.spawn("kthread", cpu=0, kernel_thread=True)
+        kthread = spawn(admin.m, "kthread", cpu=0, kernel_thread=True)
         with pytest.raises(NotSupported, match="kernel thread"):
             foretell_attach(admin.kernel, "A", [kthread.pid])
         with pytest.raises(NotFound, match="no process 999"):
@@ -276,8 +300,8 @@ class TestChanging:
         admin.create("A", "2")
         old, other = admin.spawn(), admin.spawn()
         change = foretell_attach(admin.kernel, "A", [old.pid, other.pid])
-        admin.m.exit(old)
-        recycled = admin.m.spawn("new", cpu=0, pid=old.pid)
+        do_exit(admin.m, old)
+        recycled = spawn(admin.m, "new", cpu=0, pid=old.pid)
         result = apply(admin.kernel, change)
         assert admin.kernel.read(f"/proc/{recycled.pid}/cpuset") == b"/\n"
         assert admin.kernel.read(f"/proc/{other.pid}/cpuset") == b"/A\n"
@@ -331,10 +355,16 @@ class TestChanging:
 
     @pytest.mark.parametrize(
         ("number", "pid", "error", "words"),
-        [(errno.ESRCH, 5, NotFound, "no process 5"), (errno.EBUSY, 5, UsageError, "no process be in it"), (errno.ENOSPC, 0, UsageError, "elsewhere first"),
-         (errno.EROFS, 0, NotSupported, "read-only"), (errno.EPERM, 0, NotPermitted, "/a"), (errno.ENODEV, 0, NotFound, "no cgroup /a"),
-         (errno.EINVAL, 0, NumatuiError, "EINVAL")],
-    )  # fmt: skip
+        [
+            (errno.ESRCH, 5, NotFound, "no process 5"),
+            (errno.EBUSY, 5, UsageError, "no process be in it"),
+            (errno.ENOSPC, 0, UsageError, "elsewhere first"),
+            (errno.EROFS, 0, NotSupported, "read-only"),
+            (errno.EPERM, 0, NotPermitted, "/a"),
+            (errno.ENODEV, 0, NotFound, "no cgroup /a"),
+            (errno.EINVAL, 0, NumatuiError, "EINVAL"),
+        ],
+    )
     def test_what_a_refusal_means(
         self,
         tree: RecordedKernel,
@@ -383,9 +413,7 @@ class TestConfining:
         admin = Admin()
         admin.create("A", "0")
         process = read_process(admin.kernel, admin.spawn("A").pid)
-        stale = replace(
-            process, identity=replace(process.identity, start_time=process.identity.start_time + 1)
-        )
+        stale = replace(process, identity=replace(process.identity, start_time=process.identity.start_time + 1))
         with pytest.raises(NotFound):
             confine(admin.kernel, stale, nodes("1"))
         assert admin.read("A", "cpuset.mems") == "0"

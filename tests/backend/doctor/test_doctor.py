@@ -52,9 +52,7 @@ class _Live(RecordedKernel):
 
     def capabilities(self) -> Capabilities:
         calls = super().capabilities()
-        return {
-            call: Capability(False, "refused") if call in self.refused else Capability(True) for call in calls
-        }
+        return {call: Capability(False, "refused") if call in self.refused else Capability(True) for call in calls}
 
     def credentials(self) -> tuple[int, bool]:
         return (self.uid, True) if self.privileged else (1000, False)
@@ -127,13 +125,28 @@ def pool(node: int, total: int, free: int, size: int = 2048) -> dict[str, bytes]
         ("zone_reclaim", {"proc/sys/vm/zone_reclaim_mode": b"0\n"}, "ok", "borrows"),
         ("zone_reclaim", {"proc/sys/vm/zone_reclaim_mode": b"1\n"}, "note", "is 1"),
         ("thp", {"sys/kernel/mm/transparent_hugepage/enabled": b"[always] madvise never\n"}, "ok", "always, wherever"),
-        ("thp", {"sys/kernel/mm/transparent_hugepage/enabled": b"always [madvise] never\n"}, "ok", "madvise, where programs"),
+        (
+            "thp",
+            {"sys/kernel/mm/transparent_hugepage/enabled": b"always [madvise] never\n"},
+            "ok",
+            "madvise, where programs",
+        ),
         ("thp", {"sys/kernel/mm/transparent_hugepage/enabled": b"always madvise [never]\n"}, "ok", "never, none"),
-        ("thp", {"sys/kernel/mm/transparent_hugepage/enabled": b"always [within]\n"}, "ok", "within, which numatui does not know"),
+        (
+            "thp",
+            {"sys/kernel/mm/transparent_hugepage/enabled": b"always [within]\n"},
+            "ok",
+            "within, which numatui does not know",
+        ),
         ("swap", {"proc/meminfo": b"SwapTotal: 0 kB\nSwapFree: 0 kB\n"}, "ok", "none"),
         ("swap", {"proc/meminfo": b"SwapTotal: 1048576 kB\nSwapFree: 1048576 kB\n"}, "ok", "1024 MiB, hardly"),
         ("swap", {"proc/meminfo": b"SwapTotal: 1048576 kB\nSwapFree: 524288 kB\n"}, "note", "512 of 1024 MiB"),
-        ("swap", {"proc/swaps": b"Filename Type Size Used Priority\n/a b partition 1048576 1048576 -2\n"}, "note", "1024 of 1024 MiB"),
+        (
+            "swap",
+            {"proc/swaps": b"Filename Type Size Used Priority\n/a b partition 1048576 1048576 -2\n"},
+            "note",
+            "1024 of 1024 MiB",
+        ),
         ("swap", {"proc/swaps": b"Filename Type Size Used Priority\n"}, "ok", "none"),
         ("pressure", {"proc/pressure/memory": b"some avg10=0.00 avg60=0 \n"}, "ok", "0%"),
         ("pressure", {"proc/pressure/memory": b"some avg10=25.00 avg60=0 \n"}, "note", "25%"),
@@ -147,22 +160,52 @@ def pool(node: int, total: int, free: int, size: int = 2048) -> dict[str, bytes]
         ("demotion", {"sys/kernel/mm/numa/demotion_enabled": b"true\n"}, "note", "by itself"),
         ("demotion", {"sys/kernel/mm/numa/demotion_enabled": b"false\n"}, "ok", "stay in their tier"),
         ("capabilities", {}, "ok", "CAP_SYS_ADMIN, CAP_SYS_NICE, CAP_SYS_PTRACE"),
-        ("capabilities", {"proc/self/status": STATUS % (b"0000000000280000", b"0")}, "note", "no CAP_SYS_NICE: pages that others"),
-        ("capabilities", {"proc/self/status": STATUS % (b"0000000000a00000", b"0")}, "note", "no CAP_SYS_PTRACE: the placement"),
-        ("capabilities", {"proc/self/status": STATUS % (b"0000000000880000", b"0")}, "note", "no CAP_SYS_ADMIN: pagemap"),
+        (
+            "capabilities",
+            {"proc/self/status": STATUS % (b"0000000000280000", b"0")},
+            "note",
+            "no CAP_SYS_NICE: pages that others",
+        ),
+        (
+            "capabilities",
+            {"proc/self/status": STATUS % (b"0000000000a00000", b"0")},
+            "note",
+            "no CAP_SYS_PTRACE: the placement",
+        ),
+        (
+            "capabilities",
+            {"proc/self/status": STATUS % (b"0000000000880000", b"0")},
+            "note",
+            "no CAP_SYS_ADMIN: pagemap",
+        ),
         ("capabilities", {"proc/self/uid_map": b"0 1000 1\n"}, "note", "of a user namespace"),
         ("seccomp", {}, "ok", "no filter"),
         ("seccomp", {"proc/self/status": STATUS % (ALL_CAPS, b"2")}, "ok", "let through"),
         ("processes", {}, "ok", "2 can be seen"),
-        ("processes", {"proc/self/mounts": b"proc /proc proc rw,nosuid,hidepid=invisible 0 0\n"}, "ok", "hidepid=invisible"),
+        (
+            "processes",
+            {"proc/self/mounts": b"proc /proc proc rw,nosuid,hidepid=invisible 0 0\n"},
+            "ok",
+            "hidepid=invisible",
+        ),
         ("namespace", {"proc/self/uid_map": b"0 1000 1\n"}, "note", "user namespace"),
         ("container", {}, "ok", "nothing says"),
         ("container", {".dockerenv": b""}, "note", "container (/.dockerenv)"),
         ("container", {"run/.containerenv": b""}, "note", "container (/run/.containerenv)"),
         ("container", {"run/systemd/container": b"lxc"}, "note", "container (/run/systemd/container)"),
         ("cgroups", {}, "note", "no cgroups"),
-        ("cgroups", {f"{V2}.controllers": b"cpuset memory\n", f"{V2}.subtree_control": b"memory cpuset\n"}, "ok", "cgroup v2 with"),
-        ("cgroups", {f"{V2}.controllers": b"cpuset memory\n", f"{V2}.subtree_control": b"memory\n"}, "note", "v2: cpuset not switched on"),
+        (
+            "cgroups",
+            {f"{V2}.controllers": b"cpuset memory\n", f"{V2}.subtree_control": b"memory cpuset\n"},
+            "ok",
+            "cgroup v2 with",
+        ),
+        (
+            "cgroups",
+            {f"{V2}.controllers": b"cpuset memory\n", f"{V2}.subtree_control": b"memory\n"},
+            "note",
+            "v2: cpuset not switched on",
+        ),
         ("cgroups", {f"{V2}.controllers": b"cpu cpuset\n"}, "note", "without the controller memory"),
         ("cgroups", {"sys/fs/cgroup/cpuset/tasks": b"", "sys/fs/cgroup/memory/tasks": b""}, "ok", "cgroup v1 with"),
         ("frames", {}, "ok", "exact"),
@@ -172,10 +215,8 @@ def pool(node: int, total: int, free: int, size: int = 2048) -> dict[str, bytes]
         ("journal", {}, "ok", "jobs"),
         ("bench", {}, "note", "assumed"),
     ],
-)  # fmt: skip
-def test_each_check_in_each_state(
-    folder: Path, name: str, files: dict[str, bytes], state: str, words: str
-) -> None:
+)
+def test_each_check_in_each_state(folder: Path, name: str, files: dict[str, bytes], state: str, words: str) -> None:
     write(folder, {**files})
     (check,) = said(folder)[name]
     assert (check.state, words in check.text) == (state, True), check
@@ -194,7 +235,8 @@ def test_each_check_in_each_state(
         ("move_all", {"refused": ("move_all",)}, "note", "refused"),
         ("pidfd", {"refused": ("pidfd",)}, "note", "refused"),
         ("processes", {"privileged": False}, "ok", "can be seen"),
-        ("processes", {"privileged": False, "closed": {"/proc/1/stat": errno.EPERM}}, "note", "what those of other users do (hidepid)"),
+        ("processes", {"privileged": False, "closed": {"/proc/1/stat": errno.EPERM}}, "note", "what those of other "
+                                                                                              "users do (hidepid)"),
         ("frames", {"pagemap": FRAME_HIDDEN}, "note", "pagemap hides frames"),
         ("frames", {"pagemap": b""}, "note", "pagemap hides frames"),
         ("frames", {"pagemap": errno.ENOENT}, "note", "no pagemap to read (ENOENT"),
@@ -236,9 +278,19 @@ def test_what_is_not_told_is_left_out(folder: Path) -> None:
     (folder / "proc/self/status").unlink()
     (folder / "proc/self/uid_map").unlink()
     left_out = {
-        "seccomp", "capabilities", "namespace", "swap", "pressure", "thp", "zone_reclaim", "demotion", "tiers", "hugetlb",
-        "cpuless", "firmware",
-    }  # fmt: skip
+        "seccomp",
+        "capabilities",
+        "namespace",
+        "swap",
+        "pressure",
+        "thp",
+        "zone_reclaim",
+        "demotion",
+        "tiers",
+        "hugetlb",
+        "cpuless",
+        "firmware",
+    }
     assert not left_out & said(folder).keys()
 
 
@@ -282,9 +334,7 @@ def test_what_is_lacking_is_named_one_by_one(folder: Path) -> None:
 
 def test_a_kernel_with_the_scan_and_a_machine_that_was_measured(folder: Path) -> None:
     kernel = live(str(folder))
-    save_rates(
-        rates_path(), machine_of(kernel, read_topology(kernel)), [Rate(0, 1, False, "move_pages", 1, 1, 1, 1)]
-    )
+    save_rates(rates_path(), machine_of(kernel, read_topology(kernel)), [Rate(0, 1, False, "move_pages", 1, 1, 1, 1)])
     found = said(folder, scan=None)
     assert found["pagemap_scan"][0].state == found["bench"][0].state == "ok"
 
@@ -293,8 +343,17 @@ def test_what_an_emulated_or_a_recorded_machine_cannot_tell_is_left_out(folder: 
     for kernel in (EmulatedKernel(machine()), RecordedKernel(str(folder))):
         names = {check.name for check in examine(kernel)}
         assert not names & {
-            "capabilities", "seccomp", "container", "namespace", "cgroups", "frames", "kpageflags", "pagemap_scan", "journal", "bench",
-        }  # fmt: skip
+            "capabilities",
+            "seccomp",
+            "container",
+            "namespace",
+            "cgroups",
+            "frames",
+            "kpageflags",
+            "pagemap_scan",
+            "journal",
+            "bench",
+        }
         assert {"kernel", "nodes", "permission", "processes"} <= names
         assert ("balancing" in names) == (kernel.source == "demo")
 
@@ -313,9 +372,7 @@ def test_a_journal_that_cannot_be_written_is_a_problem(tmp_path: Path) -> None:
     assert journal_check(tmp_path / "way" / "jobs").state == "ok"
 
 
-def test_a_folder_that_may_not_be_entered_is_a_problem(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_that_may_not_be_entered_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def forbidden(path: Path) -> Any:
         raise PermissionError(errno.EACCES, "no", str(path))
 
@@ -325,12 +382,8 @@ def test_a_folder_that_may_not_be_entered_is_a_problem(
 
 
 @pytest.mark.parametrize(("free", "state"), [(100, "problem"), (1 << 20, "ok")])
-def test_a_journal_on_a_full_disk(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, state: str
-) -> None:
-    monkeypatch.setattr(
-        "backend.doctor.tools.os.statvfs", lambda _: SimpleNamespace(f_bavail=free, f_frsize=4096)
-    )
+def test_a_journal_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, state: str) -> None:
+    monkeypatch.setattr("backend.doctor.tools.os.statvfs", lambda _: SimpleNamespace(f_bavail=free, f_frsize=4096))
     assert journal_check(tmp_path / "jobs").state == state
 
 
@@ -344,8 +397,14 @@ def test_a_journal_that_others_may_look_into_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("raw", "identity"),
-    [(b"", True), (b"         0          0 4294967295\n", True), (b"0 1000 1\n", False), (b"0 0 4294967295\n1 1 1\n", False), (b"\xff", False)],
-)  # fmt: skip
+    [
+        (b"", True),
+        (b"         0          0 4294967295\n", True),
+        (b"0 1000 1\n", False),
+        (b"0 0 4294967295\n1 1 1\n", False),
+        (b"\xff", False),
+    ],
+)
 def test_uid_maps(raw: bytes, identity: bool) -> None:
     assert identity_map(raw) == identity
 
@@ -401,11 +460,25 @@ def test_hidepid(mounts: bytes, value: str) -> None:
 
 
 PATHS = (
-    "proc/self/status", "proc/self/uid_map", "proc/swaps", "proc/kpageflags", "sys/fs/cgroup/cgroup.controllers",
-    "sys/fs/cgroup/cgroup.subtree_control", "sys/kernel/mm/numa/demotion_enabled", "proc/sys/kernel/osrelease", "proc/meminfo", "proc/pressure/memory", "proc/sys/kernel/numa_balancing",
-    "proc/sys/vm/zone_reclaim_mode", "sys/kernel/mm/transparent_hugepage/enabled", "proc/mounts", "proc/self/mounts",
-    "sys/devices/virtual/memory_tiering/memory_tier1/nodelist", "proc/zoneinfo", "sys/devices/system/node/node1/meminfo",
-)  # fmt: skip
+    "proc/self/status",
+    "proc/self/uid_map",
+    "proc/swaps",
+    "proc/kpageflags",
+    "sys/fs/cgroup/cgroup.controllers",
+    "sys/fs/cgroup/cgroup.subtree_control",
+    "sys/kernel/mm/numa/demotion_enabled",
+    "proc/sys/kernel/osrelease",
+    "proc/meminfo",
+    "proc/pressure/memory",
+    "proc/sys/kernel/numa_balancing",
+    "proc/sys/vm/zone_reclaim_mode",
+    "sys/kernel/mm/transparent_hugepage/enabled",
+    "proc/mounts",
+    "proc/self/mounts",
+    "sys/devices/virtual/memory_tiering/memory_tier1/nodelist",
+    "proc/zoneinfo",
+    "sys/devices/system/node/node1/meminfo",
+)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

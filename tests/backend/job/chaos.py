@@ -1,4 +1,5 @@
-"""Things go wrong in the middle of a migration on an emulated machine: nothing may be lost, and what moved can be taken back.
+"""Things go wrong in the middle of a migration on an emulated machine: nothing may be lost, and what moved can be taken
+back.
 
 `python -m tests.backend.job.chaos [--rounds 200] [--seed 0]` prints a table.
 """
@@ -21,6 +22,7 @@ import pytest
 
 from backend.emulator.migration import hotplug
 from backend.emulator.study.audit import damaged_pages
+from backend.emulator.tasks.life import do_exit, spawn
 from backend.emulator.tasks.task import Task
 from backend.errors import NumatuiError, os_error
 from backend.job import journal
@@ -35,8 +37,8 @@ SETS = [([0], [1]), ([0, 1], [2, 3]), ([0, 1], [1, 2]), ([0, 1, 2], [3]), ([1], 
 
 @dataclass
 class Round:
-    """`injected`: whether it came to it before the job was over; `lost`: pages that are not where they were, and nobody says why;
-    `trouble`: what should not have happened."""
+    """`injected`: whether it came to it before the job was over; `lost`: pages that are not where they were, and nobody
+    says why; `trouble`: what should not have happened."""
 
     injected: bool = False
     lost: int = 0
@@ -49,12 +51,11 @@ class Chaos:
     def __init__(self, kind: str, seed: int, folder: Path) -> None:
         self.kind, self.rnd = kind, random.Random(f"{kind} {seed}")
         layout = [
-            [self.rnd.randrange(4) for _ in range(self.rnd.randint(4, 40))]
-            for _ in range(self.rnd.randint(1, 3))
+            [self.rnd.randrange(4) for _ in range(self.rnd.randint(4, 40))] for _ in range(self.rnd.randint(1, 3))
         ]
         self.one = Mover(folder, *layout)
         self.machine = self.one.machine
-        self.neighbour = self.machine.spawn("neighbour", cpu=2, uid=7)
+        self.neighbour = spawn(self.machine, "neighbour", cpu=2, uid=7)
         self.theirs = region(self.machine, self.neighbour, {0: 8, 1: 8, 2: 8})
         self.sources, self.targets = self.rnd.choice(SETS)
         self.fatal = self.rnd.randint(0, 6)
@@ -126,10 +127,10 @@ class Chaos:
     def _happen(self, call: Callable[..., int], arguments: tuple[Any, ...]) -> None:
         machine, task = self.machine, self.one.task
         if self.kind == "process exits":
-            machine.exit(task)
+            do_exit(machine, task)
         elif self.kind == "pid is used again":
-            machine.exit(task)
-            other = machine.spawn("other", cpu=0, uid=1000, pid=task.pid)
+            do_exit(machine, task)
+            other = spawn(machine, "other", cpu=0, uid=1000, pid=task.pid)
             self.recycled = (other, region(machine, other, {0: 12}))
         elif self.kind in ("offline source", "offline target"):
             node = (self.sources if "source" in self.kind else self.targets)[0]
@@ -177,9 +178,7 @@ class Chaos:
         if problems and self.kind not in ("kill -9", "state directory full"):
             self.result.trouble = problems[0]
         if not any(job.chunks for job in jobs):
-            self.result.lost += (
-                _different(before, self.one.nodes) if self.kind != "somebody else moves" else 0
-            )
+            self.result.lost += _different(before, self.one.nodes) if self.kind != "somebody else moves" else 0
             return
         if self.kind == "another program":
             return

@@ -13,6 +13,7 @@ from backend.emulator.abi.kernel import EmulatedKernel
 from backend.emulator.machine import Machine
 from backend.emulator.mm.mm import Vma
 from backend.emulator.scenario.layout import populate
+from backend.emulator.tasks.life import spawn
 from backend.emulator.tasks.task import Task
 from backend.job.migrate import migrate_process
 from backend.job.options import Options
@@ -32,8 +33,8 @@ BOOT = "/proc/sys/kernel/random/boot_id"
 
 
 class Linux:
-    """An emulated kernel that also tells which start of the machine and which program this is, as Linux does; program 0: it
-    does not tell."""
+    """An emulated kernel that also tells which start of the machine and which program this is, as Linux does; program
+    0: it does not tell."""
 
     def __init__(self, kernel: EmulatedKernel) -> None:
         self._kernel = kernel
@@ -57,11 +58,9 @@ class Linux:
 class Mover:
     """One process: `layout` has the node of every page, mapping by mapping."""
 
-    def __init__(
-        self, folder: Path, *layout: Sequence[int], profile: str = "linux-6", pages: int = 2048
-    ) -> None:
+    def __init__(self, folder: Path, *layout: Sequence[int], profile: str = "linux-6", pages: int = 2048) -> None:
         self.machine: Machine = machine(profile, pages=pages, swap_pages=1024)
-        self.task: Task = self.machine.spawn("oltp", cpu=0, uid=1000)
+        self.task: Task = spawn(self.machine, "oltp", cpu=0, uid=1000)
         self.vmas: list[Vma] = []
         for nodes in layout:
             vma = region(self.machine, self.task, {}, pages=len(nodes))

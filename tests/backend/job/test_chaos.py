@@ -1,4 +1,5 @@
-"""Things go wrong in the middle of a job (tests/backend/job/chaos.py has more of it): nothing is lost, what moved is taken back."""
+"""Things go wrong in the middle of a job (tests/backend/job/chaos.py has more of it): nothing is lost, what moved is
+taken back."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from backend.emulator.abi.kernel import EmulatedKernel
+from backend.emulator.tasks.life import spawn
 from backend.errors import NumatuiError
 from backend.job.outcome import Progress
 from backend.placement.pagemap import runs_of
@@ -34,9 +35,7 @@ def test_the_head_and_the_batch_are_on_disk_before_pages_move(tmp_path: Path) ->
     original = kernel.move_pages
     seen: list[list[dict[str, Any]]] = []
 
-    def watching(
-        pid: int, pages: array[int], nodes: array[int] | None, status: array[int], flags: int
-    ) -> int:
+    def watching(pid: int, pages: array[int], nodes: array[int] | None, status: array[int], flags: int) -> int:
         if nodes is not None:
             seen.append(lines(tmp_path))
         return original(pid, pages, nodes, status, flags)
@@ -80,7 +79,7 @@ def test_nothing_moves_when_it_cannot_be_written(tmp_path: Path, monkeypatch: py
 
 def test_a_disk_that_fills_in_mid_move_stops_it_and_what_had_moved_is_said(tmp_path: Path) -> None:
     m = machine("linux-6", pages=20_000)
-    task = m.spawn("t", cpu=0)
+    task = spawn(m, "t", cpu=0)
     vma = region(m, task, {0: 18_000})
     kernel = EmulatedKernel(m)
     real = os.write

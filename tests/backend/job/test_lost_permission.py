@@ -1,4 +1,5 @@
-"""A process that may no longer be looked at, from the middle of a job on: it became another user's, or lets nobody look at it."""
+"""A process that may no longer be looked at, from the middle of a job on: it became another user's, or lets nobody look
+at it."""
 
 from __future__ import annotations
 

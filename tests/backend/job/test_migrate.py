@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 
 from backend.emulator.abi.kernel import EmulatedKernel
-from backend.emulator.abi.syscalls import Caller
 from backend.emulator.machine import Machine
 from backend.emulator.mm.fault import touch
+from backend.emulator.tasks.credentials import Caller
+from backend.emulator.tasks.life import do_exit, spawn
 from backend.errors import NotFound, NotPermitted, NotSupported
 from backend.job.migrate import migrate_process
 from backend.job.options import Options
@@ -41,9 +42,7 @@ def plan_for(kernel: Any, process: Process, sources: list[int], targets: list[in
     )
 
 
-def move(
-    kernel: Any, pid: int, sources: list[int], targets: list[int], tmp_path: Path, **options: Any
-) -> Outcome:
+def move(kernel: Any, pid: int, sources: list[int], targets: list[int], tmp_path: Path, **options: Any) -> Outcome:
     process = read_process(kernel, pid)
     extra = {name: options.pop(name) for name in ("on_progress", "cancel") if name in options}
     chosen = Options(journal_dir=tmp_path / "jobs", **options)
@@ -52,7 +51,7 @@ def move(
 
 def two_by_hundred(profile: str = "linux-6", **options: Any) -> tuple[Machine, EmulatedKernel, int]:
     m = machine(profile, pages=1024, swap_pages=1024, **options)
-    task = m.spawn("oltp", cpu=0, uid=1000)
+    task = spawn(m, "oltp", cpu=0, uid=1000)
     region(m, task, {0: 100, 1: 50})
     return m, EmulatedKernel(m), task.pid
 
@@ -91,9 +90,9 @@ def test_overlapping_sets_land_where_the_plan_says(method: Any, tmp_path: Path) 
 @pytest.mark.parametrize("method", ["move_pages", "migrate_pages"])
 def test_a_target_without_room_gives_a_partial_result_with_its_reason(method: Any, tmp_path: Path) -> None:
     m = machine("linux-6", pages=1024)
-    task = m.spawn("big", cpu=0)
+    task = spawn(m, "big", cpu=0)
     vma = region(m, task, {0: 600})
-    region(m, m.spawn("hog", cpu=2), {1: 700})
+    region(m, spawn(m, "hog", cpu=2), {1: 700})
     outcome = move(EmulatedKernel(m), task.pid, [0], [1], tmp_path, method=method)
     moved = nodes_of(m, vma).count(1)
     assert 0 < moved < 600
@@ -127,7 +126,7 @@ def test_many_pinned_pages_end_soon(tmp_path: Path) -> None:
 
 def test_cancelling_stops_within_a_batch_and_says_what_is_left(tmp_path: Path) -> None:
     m = machine("linux-6", pages=4096)
-    task = m.spawn("t", cpu=0)
+    task = spawn(m, "t", cpu=0)
     region(m, task, {0: 3000})
     cancel = threading.Event()
     seen: list[int] = []
@@ -146,9 +145,9 @@ def test_cancelling_stops_within_a_batch_and_says_what_is_left(tmp_path: Path) -
 
 def test_a_process_that_exits_in_mid_migration_is_an_outcome(tmp_path: Path) -> None:
     m = machine("linux-6", pages=4096)
-    task = m.spawn("t", cpu=0)
+    task = spawn(m, "t", cpu=0)
     region(m, task, {0: 3000})
-    outcome = move(EmulatedKernel(m), task.pid, [0], [1], tmp_path, on_progress=lambda _: m.exit(task))
+    outcome = move(EmulatedKernel(m), task.pid, [0], [1], tmp_path, on_progress=lambda _: do_exit(m, task))
     assert not outcome.complete
     assert outcome.after == {}
     assert outcome.left["process-ended"] == 3000 * PAGE - outcome.moved
@@ -159,8 +158,8 @@ def test_a_recycled_pid_is_never_touched(tmp_path: Path) -> None:
     m, kernel, pid = two_by_hundred()
     process = read_process(kernel, pid)
     plan = plan_for(kernel, process, [0], [1])
-    m.exit(m.tasks[pid])
-    other = region(m, m.spawn("other", cpu=0, pid=pid), {0: 20})
+    do_exit(m, m.tasks[pid])
+    other = region(m, spawn(m, "other", cpu=0, pid=pid), {0: 20})
     with pytest.raises(NotFound, match="another has its number"):
         migrate_process(kernel, plan, process, Options(journal_dir=tmp_path / "j"))
     assert nodes_of(m, other) == [0] * 20
@@ -168,14 +167,14 @@ def test_a_recycled_pid_is_never_touched(tmp_path: Path) -> None:
 
 def test_a_pid_recycled_in_mid_migration_is_not_touched(tmp_path: Path) -> None:
     m = machine("linux-6", pages=4096)
-    task = m.spawn("t", cpu=0)
+    task = spawn(m, "t", cpu=0)
     region(m, task, {0: 2000})
     others: list[Any] = []
 
     def recycle(_: Progress) -> None:
         if not others:
-            m.exit(task)
-            others.append(region(m, m.spawn("other", cpu=0, pid=task.pid), {0: 500}))
+            do_exit(m, task)
+            others.append(region(m, spawn(m, "other", cpu=0, pid=task.pid), {0: 500}))
 
     outcome = move(EmulatedKernel(m), task.pid, [0], [1], tmp_path, on_progress=recycle)
     assert outcome.error
@@ -186,7 +185,7 @@ def test_kernel_threads_and_missing_calls_are_refused_before_anything(tmp_path: 
     m, kernel, pid = two_by_hundred("direct-v8")
     with pytest.raises(NotSupported, match="move_pages"):
         move(kernel, pid, [0], [1], tmp_path, method="move_pages")
-    thread = m.spawn("kswapd0", cpu=0, kernel_thread=True)
+    thread = spawn(m, "kswapd0", cpu=0, kernel_thread=True)
     with pytest.raises(NotSupported, match="kernel thread"):
         move(kernel, thread.pid, [0], [1], tmp_path)
     assert not (tmp_path / "jobs").exists()
@@ -214,9 +213,7 @@ class Hiding:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._kernel, name)
 
-    def move_pages(
-        self, pid: int, pages: array[int], nodes: array[int] | None, status: array[int], flags: int
-    ) -> int:
+    def move_pages(self, pid: int, pages: array[int], nodes: array[int] | None, status: array[int], flags: int) -> int:
         status[:] = array("i", [-errno.ENOENT]) * len(pages)
         return 0
 
@@ -235,9 +232,7 @@ def test_hidden_pages_are_moved_by_migrate_pages_or_reported(tmp_path: Path) -> 
 class HidingSome(Hiding):
     """The first page of each query is hidden, until migrate_pages."""
 
-    def move_pages(
-        self, pid: int, pages: array[int], nodes: array[int] | None, status: array[int], flags: int
-    ) -> int:
+    def move_pages(self, pid: int, pages: array[int], nodes: array[int] | None, status: array[int], flags: int) -> int:
         result = self._kernel.move_pages(pid, pages, nodes, status, flags)
         if nodes is None:
             status[0] = -errno.ENOENT
@@ -255,7 +250,7 @@ def test_a_few_hidden_pages_do_not_send_others_twice_where_a_target_is_a_source_
 
 def test_pages_that_something_moves_back_are_not_called_moved(tmp_path: Path) -> None:
     m = machine("linux-6", pages=4096)
-    task = m.spawn("t", cpu=0)
+    task = spawn(m, "t", cpu=0)
     vma = region(m, task, {0: 1000})
     kernel = EmulatedKernel(m)
     calls: list[int] = []
@@ -275,7 +270,7 @@ def test_pages_that_something_moves_back_are_not_called_moved(tmp_path: Path) ->
 
 def test_memory_that_is_new_on_a_source_is_told_apart_from_what_stayed(tmp_path: Path) -> None:
     m = machine("linux-6", pages=4096)
-    task = m.spawn("t", cpu=0)
+    task = spawn(m, "t", cpu=0)
     vma = region(m, task, {0: 1000}, pages=1300)
     calls: list[int] = []
 
@@ -337,9 +332,7 @@ class Huge(Hiding):
         self.folder = folder
         self.unjournaled = 0
 
-    def move_pages(
-        self, pid: int, pages: array[int], nodes: array[int] | None, status: array[int], flags: int
-    ) -> int:
+    def move_pages(self, pid: int, pages: array[int], nodes: array[int] | None, status: array[int], flags: int) -> int:
         if nodes is None:
             return self._kernel.move_pages(pid, pages, nodes, status, flags)
         blocks = sorted({page >> 21 for page in pages})
@@ -350,16 +343,14 @@ class Huge(Hiding):
         known = {start + n * PAGE for start, count in runs for n in range(count)}
         vma = self._kernel.machine.tasks[pid].mm.vmas[0]
         self.unjournaled += sum(vma.start <= page < vma.end and page not in known for page in whole)
-        self._kernel.move_pages(
-            pid, whole, array("i", [nodes[0]]) * len(whole), array("i", [0]) * len(whole), flags
-        )
+        self._kernel.move_pages(pid, whole, array("i", [nodes[0]]) * len(whole), array("i", [0]) * len(whole), flags)
         status[:] = array("i", [nodes[0]]) * len(pages)
         return 0
 
 
 def test_no_part_of_a_transparent_huge_page_moves_before_it_is_journaled(tmp_path: Path) -> None:
     m = machine("linux-6", pages=4096)
-    task = m.spawn("t", cpu=0)
+    task = spawn(m, "t", cpu=0)
     region(m, task, {0: 2048})
     kernel = Huge(EmulatedKernel(m), tmp_path)
     outcome = move(kernel, task.pid, [0], [1], tmp_path, budget=100_000)
@@ -372,7 +363,7 @@ def test_batches_are_measured_in_bytes(tmp_path: Path) -> None:
     sizes: dict[int, list[int]] = {}
     for page_size in (PAGE, 1 << 21):
         m = machine("linux-6", pages=4096, page_size=page_size)
-        task = m.spawn("t", cpu=0)
+        task = spawn(m, "t", cpu=0)
         region(m, task, {0: 100})
         kernel = EmulatedKernel(m)
         original, seen = kernel.move_pages, sizes.setdefault(page_size, [])
@@ -399,7 +390,7 @@ def test_batches_are_measured_in_bytes(tmp_path: Path) -> None:
 
 def test_a_job_that_waits_for_its_rate_can_be_cancelled(tmp_path: Path) -> None:
     m = machine("linux-6", pages=4096)
-    task = m.spawn("t", cpu=0)
+    task = spawn(m, "t", cpu=0)
     region(m, task, {0: 3000})
     kernel = EmulatedKernel(m)
     cancel = threading.Event()
@@ -420,7 +411,7 @@ def test_a_job_that_waits_for_its_rate_can_be_cancelled(tmp_path: Path) -> None:
 
 def test_a_rate_limit_is_kept(tmp_path: Path) -> None:
     m = machine("linux-6", pages=4096)
-    task = m.spawn("t", cpu=0)
+    task = spawn(m, "t", cpu=0)
     region(m, task, {0: 3000})
     kernel = EmulatedKernel(m)
     outcome = move(kernel, task.pid, [0], [1], tmp_path, max_rate=1 << 20)
@@ -431,7 +422,7 @@ def test_batches_adapt_to_the_budget(tmp_path: Path) -> None:
     worst = {}
     for budget in (500_000, 20_000_000):
         m = machine("linux-6", pages=20_000)
-        task = m.spawn("t", cpu=0)
+        task = spawn(m, "t", cpu=0)
         region(m, task, {0: 18_000})
         worst[budget] = move(EmulatedKernel(m), task.pid, [0], [1], tmp_path, budget=budget).worst_call
     assert worst[500_000] < worst[20_000_000]

@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 
 from backend.emulator.mm.fork import fork
+from backend.emulator.mm.mmap import mmap
+from backend.emulator.mm.zap import zap
 from backend.emulator.scenario.layout import populate
+from backend.emulator.tasks.life import do_exit, spawn
 from backend.errors import NumatuiError
 from backend.job import page_mover, undo
 from backend.job.journal import KEEP
@@ -79,13 +82,13 @@ def test_pages_that_a_job_left_and_another_moved_later_are_the_others(method: An
 @pytest.mark.parametrize("method", ["move_pages", "migrate_pages"])
 def test_after_a_job_that_found_no_room(method: Any, tmp_path: Path) -> None:
     one = Mover(tmp_path, [0] * 600, pages=1024)
-    hog = one.machine.spawn("hog", cpu=2)
-    vma = one.machine.mmap(hog, 700)
+    hog = spawn(one.machine, "hog", cpu=2)
+    vma = mmap(one.machine, hog, 700)
     populate(one.machine, vma, np.arange(700), 1)
     first = one.move([0], [1], method=method)
     assert set(first.left) == {"no-room"}
     check_journal(one.job())
-    one.machine.exit(hog)
+    do_exit(one.machine, hog)
     one.meddle(1, [599])
     back = one.undo()
     assert back.moved == first.moved
@@ -143,7 +146,7 @@ class TestElsewhere:
     def test_pages_that_were_unmapped_are_gone_for_good(self, tmp_path: Path) -> None:
         one = Mover(tmp_path, [0] * 100)
         one.move([0], [2])
-        one.machine.zap(one.vmas[0], np.arange(30))
+        zap(one.machine, one.vmas[0], np.arange(30))
         back = one.undo()
         assert back.left == {"elsewhere": 30 * PAGE}
         assert back.moved == 70 * PAGE
@@ -188,15 +191,15 @@ class TestPartly:
     def test_what_finds_no_room_at_home_stays_and_can_be_taken_back_later(self, tmp_path: Path) -> None:
         one = Mover(tmp_path, [0] * 600, pages=1024)
         first = one.move([0], [2])
-        hog = one.machine.spawn("hog", cpu=0)
-        populate(one.machine, one.machine.mmap(hog, 700), np.arange(700), 0)
+        hog = spawn(one.machine, "hog", cpu=0)
+        populate(one.machine, mmap(one.machine, hog, 700), np.arange(700), 0)
         back = one.undo()
         assert set(back.left) == {"no-room"}
         assert back.moved + back.left["no-room"] == 600 * PAGE
         assert one.nodes.count(2) * PAGE == back.left["no-room"]
         assert one.job().undone_by == ""
         check_journal(one.job(back.job))
-        one.machine.exit(hog)
+        do_exit(one.machine, hog)
         again = one.undo(first.job)
         assert again.complete
         assert again.moved == back.left["no-room"]
@@ -206,8 +209,8 @@ class TestPartly:
     def test_no_room_and_gone_each_have_their_share(self, tmp_path: Path) -> None:
         one = Mover(tmp_path, [0] * 600, [0] * 30, pages=1024)
         one.move([0], [2])
-        hog = one.machine.spawn("hog", cpu=0)
-        populate(one.machine, one.machine.mmap(hog, 700), np.arange(700), 0)
+        hog = spawn(one.machine, "hog", cpu=0)
+        populate(one.machine, mmap(one.machine, hog, 700), np.arange(700), 0)
         one.meddle(3, range(30), vma=1)
         back = one.undo()
         assert back.left["elsewhere"] == 30 * PAGE
@@ -252,7 +255,7 @@ class TestPartly:
     def test_a_process_that_ends_meanwhile_is_an_outcome(self, tmp_path: Path) -> None:
         one = Mover(tmp_path, [0] * 3000, pages=4096)
         one.move([0], [1])
-        back = one.undo(on_progress=lambda _: one.machine.exit(one.task))
+        back = one.undo(on_progress=lambda _: do_exit(one.machine, one.task))
         assert set(back.left) == {"process-ended"}
         assert back.moved + back.left["process-ended"] == 3000 * PAGE
         assert "ended" in back.error
@@ -340,7 +343,7 @@ def test_pages_that_a_process_gives_up_before_their_turn_are_gone(
     def give_up(_: Progress) -> None:
         if not later:
             later.append(0 if 2 in one.nodes[900:] else 1)
-            one.machine.zap(one.vmas[later[0]], np.arange(one.vmas[later[0]].pages))
+            zap(one.machine, one.vmas[later[0]], np.arange(one.vmas[later[0]].pages))
 
     outcome = one.move([0], [2], on_progress=give_up)
     assert outcome.left == {"gone": one.vmas[later[0]].pages * PAGE}
@@ -364,8 +367,6 @@ def test_old_journals_go_when_a_job_ends(tmp_path: Path) -> None:
     ("addresses", "left", "rest"),
     [([], [], []), ([3, 1, 2, 2], [], [1, 2, 3]), ([1, 2, 3], [2, 2, 9], [1, 3]), ([5, 5], [5], [])],
 )
-def test_pages_that_had_not_moved_are_left_out(
-    addresses: list[int], left: list[int], rest: list[int]
-) -> None:
+def test_pages_that_had_not_moved_are_left_out(addresses: list[int], left: list[int], rest: list[int]) -> None:
     found = undo._without(np.array(addresses, np.uint64), np.array(left, np.uint64))
     assert found.tolist() == rest

@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backend.emulator.abi.syscalls import Caller
+from backend.emulator.mm.mmap import mmap
 from backend.emulator.scenario.layout import populate
+from backend.emulator.tasks.credentials import Caller
+from backend.emulator.tasks.life import do_exit, spawn
 from backend.errors import NotFound, NotPermitted, NotSupported, NumatuiError
 from backend.job.journal import Journal
 from backend.job.outcome import Progress
@@ -46,15 +48,15 @@ def rewrite(one: Mover, **head: Any) -> None:
 
 def test_a_process_that_has_ended(tmp_path: Path) -> None:
     one = moved(tmp_path)
-    one.machine.exit(one.task)
+    do_exit(one.machine, one.task)
     refused(one, NotFound, "no process")
 
 
 def test_a_pid_that_is_anothers_now(tmp_path: Path) -> None:
     one = moved(tmp_path)
-    one.machine.exit(one.task)
-    other = one.machine.spawn("other", cpu=0, pid=one.pid)
-    vma = one.machine.mmap(other, 50)
+    do_exit(one.machine, one.task)
+    other = spawn(one.machine, "other", cpu=0, pid=one.pid)
+    vma = mmap(one.machine, other, 50)
     populate(one.machine, vma, np.arange(50), 2)
     one.vmas = [vma]
     refused(one, NotFound, "another has its number")

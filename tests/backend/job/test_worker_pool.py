@@ -239,9 +239,7 @@ class TestErrors:
         assert done == [0]
         assert movers() == []
 
-    def test_where_there_may_be_no_more_threads_those_that_are_do_it(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_where_there_may_be_no_more_threads_those_that_are_do_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
         done: list[int] = []
         real = threading.Thread.start
         allowed = [0]

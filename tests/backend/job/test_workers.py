@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from backend.emulator.mm.mmap import mmap
 from backend.emulator.scenario.layout import populate
+from backend.emulator.tasks.life import do_exit, spawn
 from backend.job import page_mover
 from backend.job.outcome import Progress
 from tests.backend.job.moving import PAGE, Mover, check_journal
@@ -67,14 +69,14 @@ def test_each_page_that_is_held_is_busy_once(workers: int, tmp_path: Path) -> No
 @pytest.mark.parametrize("workers", WORKERS)
 def test_no_room_is_told_once_and_for_all_that_stayed(workers: int, tmp_path: Path) -> None:
     one = Mover(tmp_path, [0] * 600, pages=1024)
-    hog = one.machine.spawn("hog", cpu=2)
-    populate(one.machine, one.machine.mmap(hog, 700), np.arange(700), 1)
+    hog = spawn(one.machine, "hog", cpu=2)
+    populate(one.machine, mmap(one.machine, hog, 700), np.arange(700), 1)
     with small_batches():
         outcome = one.move([0], [1], workers=workers)
         assert outcome.left == {"no-room": one.nodes.count(0) * PAGE}
         assert outcome.moved == one.nodes.count(1) * PAGE > 0
         accounts(one, outcome, 600)
-        one.machine.exit(hog)
+        do_exit(one.machine, hog)
         assert one.undo(workers=workers).moved == outcome.moved
     assert one.nodes == [0] * 600
 
@@ -125,7 +127,7 @@ def test_a_process_that_ends_ends_the_job(workers: int, tmp_path: Path) -> None:
 
     def end(_: Progress) -> None:
         if once.acquire(blocking=False):
-            one.kernel._locked(lambda: one.machine.exit(one.task))
+            one.kernel._locked(lambda: do_exit(one.machine, one.task))
 
     with small_batches():
         outcome = one.move([0], [2], workers=workers, on_progress=end)
@@ -145,9 +147,7 @@ def test_a_full_disk_stops_all_at_what_is_journaled(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with small_batches():
-        outcome = one.move(
-            [0], [2], workers=workers, on_progress=lambda _: monkeypatch.setattr(os, "write", full)
-        )
+        outcome = one.move([0], [2], workers=workers, on_progress=lambda _: monkeypatch.setattr(os, "write", full))
     monkeypatch.setattr(os, "write", real)
     assert "disk is full" in outcome.error
     assert set(outcome.left) == {"stopped"}

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.emulator.abi.kernel import open_scenario
+from backend.emulator.scenario.open import open_scenario
 from backend.machine.activity import Meter, parse_cpu_times
 from backend.machine.topology import Watermarks, parse_watermarks, read_topology
 
@@ -32,7 +32,10 @@ def test_any_zoneinfo_is_read(raw: bytes) -> None:
 
 
 def test_watermarks_are_summed_by_node() -> None:
-    raw = b"Node 0, zone DMA\n  min 1\n  low 2\n  high 3\nNode 0, zone Normal\n  min 10\n  low 20\n  high 30\nNode 1, zone Normal\n  low 7\n"
+    raw = (
+        b"Node 0, zone DMA\n  min 1\n  low 2\n  high 3\nNode 0, zone Normal\n  min 10\n  low 20\n  high 30\nNode "
+        b"1, zone Normal\n  low 7\n"
+    )
     assert parse_watermarks(raw) == {0: Watermarks(11, 22, 33), 1: Watermarks(0, 7, 0)}
 
 

@@ -25,9 +25,7 @@ from tests.trees import node_files, two_nodes, write
 
 MACHINES = sorted((SHARED / "fixtures" / "machines").glob("*.tar.bz2")) if SHARED.is_dir() else []
 GUESTS = (
-    [SHARED / "fixtures" / name for name in ("four-node", "cpuless-node", "memoryless-node")]
-    if SHARED.is_dir()
-    else []
+    [SHARED / "fixtures" / name for name in ("four-node", "cpuless-node", "memoryless-node")] if SHARED.is_dir() else []
 )
 
 
@@ -85,7 +83,8 @@ def test_hmat_figures(tmp_path: Path) -> None:
     ("rows", "says"),
     [
         (["10 20", "30 10"], "but"), (["10 10", "10 10"], "between all nodes"), (["0 0", "0 0"], "between all nodes"),
-        (["10", "20 10"], "1 distances for 2"), (["10 x", "20 10"], "not a list"), (["30 20", "20 10"], "farther from itself"),
+        (["10", "20 10"], "1 distances for 2"), (["10 x", "20 10"], "not a list"), (["30 20", "20 10"], "farther "
+                                                                                                        "from itself"),
         (["10 5", "5 10"], "less than 10"),
     ],
 )  # fmt: skip

@@ -1,4 +1,5 @@
-"""Ways to place memory by itself, side by side on machines of the same scenario: nothing, the automatic mover, numad's way."""
+"""Ways to place memory by itself, side by side on machines of the same scenario: nothing, the automatic mover, numad's
+way."""
 
 from __future__ import annotations
 
@@ -7,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from backend.emulator.abi.kernel import EmulatedKernel, open_scenario
+from backend.emulator.abi.kernel import EmulatedKernel
+from backend.emulator.scenario.open import open_scenario
 from backend.emulator.tasks.scheduler import confine, load, schedule
 from backend.mover.mover import Mover
 from backend.mover.policy import parse_policy
@@ -77,8 +79,9 @@ class OurMover:
 
 
 class Numad:
-    """As numad(8) goes about it: every process that is busy and large enough is bound, with its threads and all its memory, to
-    the node where most is free of CPUs and memory together; one a round, the busiest first; again where it does not fit any more."""
+    """As numad(8) goes about it: every process that is busy and large enough is bound, with its threads and all its
+    memory, to the node where most is free of CPUs and memory together; one a round, the busiest first; again where it
+    does not fit any more."""
 
     def __init__(self) -> None:
         self.bound: dict[int, int] = {}
@@ -98,12 +101,13 @@ class Numad:
                 continue
             resident = sum(vma.pages for vma in task.mm.vmas) if task.mm is not None else 0
             free = {
-                node: (machine.frames.zones[node].free if node in machine.frames.zones else 0, sum(not used[cpu] for cpu in machine.nodes[node].cpus))
+                node: (
+                    machine.frames.zones[node].free if node in machine.frames.zones else 0,
+                    sum(not used[cpu] for cpu in machine.nodes[node].cpus),
+                )
                 for node in machine.nodes
-            }  # fmt: skip
-            fits = [
-                node for node, (pages, cpus) in free.items() if pages > resident and machine.nodes[node].cpus
-            ]
+            }
+            fits = [node for node, (pages, cpus) in free.items() if pages > resident and machine.nodes[node].cpus]
             if not fits:
                 continue
             best = max(fits, key=lambda node: (free[node][0] * (free[node][1] + 0.1), -node))

@@ -1,4 +1,5 @@
-"""The automatic mover on emulated machines: faster where memory is misplaced, never slower, nothing moved to and fro."""
+"""The automatic mover on emulated machines: faster where memory is misplaced, never slower, nothing moved to and
+fro."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from backend.advice.advice import Advice
-from backend.emulator.abi.kernel import EmulatedKernel, open_scenario
+from backend.emulator.abi.kernel import EmulatedKernel
+from backend.emulator.scenario.open import open_scenario
 from backend.emulator.tasks.scheduler import schedule
 from backend.mover.mover import Decision, Mover
 from backend.mover.policy import Policy, parse_policy
@@ -67,7 +69,8 @@ def test_dry_it_changes_nothing_and_says_each_once(tmp_path: Path) -> None:
 
 
 def test_who_hops_to_and_fro_is_moved_ever_more_seldom(tmp_path: Path) -> None:
-    """A process that stays for half a minute, then goes elsewhere: worth a move each time if one looked at the moment only."""
+    """A process that stays for half a minute, then goes elsewhere: worth a move each time if one looked at the moment
+    only."""
     kernel = open_scenario("huge-pages")
     machine = kernel.machine
     task = max(machine.tasks.values(), key=lambda one: sum(vma.pages for vma in one.mm.vmas) if one.mm else 0)
@@ -87,9 +90,7 @@ def test_who_hops_to_and_fro_is_moved_ever_more_seldom(tmp_path: Path) -> None:
 
 def test_rules_say_whom(tmp_path: Path) -> None:
     kernel = open_scenario()
-    policy = parse_policy(
-        POLICY[:-1] + ", allow: [{user: oracle}, {command: 'java*'}], deny: [{command: '*spark*'}]}"
-    )
+    policy = parse_policy(POLICY[:-1] + ", allow: [{user: oracle}, {command: 'java*'}], deny: [{command: '*spark*'}]}")
     decisions = rounds(kernel, Mover(kernel, policy), 14)
     commands = {one.process.command for one in decisions}
     assert commands

@@ -16,10 +16,24 @@ from backend.mover.policy import KEYS, Hours, Policy, Rule, load_policy, parse_p
 from backend.process.process import Identity, Process
 
 PROCESS = Process(
-    identity=Identity(7, 1), ppid=1, comm="postgres", command="/usr/bin/postgres -D /db", uid=104, user="postgres",
-    state="R", threads=1, cpu=0, rss=0, swap=0, cpus_allowed=None, mems_allowed=None, cpuset="/", cgroup="/db/primary", ticks=0,
+    identity=Identity(7, 1),
+    ppid=1,
+    comm="postgres",
+    command="/usr/bin/postgres -D /db",
+    uid=104,
+    user="postgres",
+    state="R",
+    threads=1,
+    cpu=0,
+    rss=0,
+    swap=0,
+    cpus_allowed=None,
+    mems_allowed=None,
+    cpuset="/",
+    cgroup="/db/primary",
+    ticks=0,
     is_kernel_thread=False,
-)  # fmt: skip
+)
 
 
 def test_all_of_it() -> None:
@@ -84,12 +98,14 @@ def test_mistakes_are_named(text: str, says: str) -> None:
 
 yaml_like = st.recursive(
     st.sampled_from(["1", "5s", "x", "80%", "64M", "'08:00-09:00'", "~", "1e999", "-1", "\x1b[31m"]),
-    lambda inner: st.lists(inner, max_size=3).map(lambda items: f"[{', '.join(items)}]")
-    | st.dictionaries(st.sampled_from([*KEYS, "user", "command", "cgroup", "errors", "pressure"]), inner, max_size=4).map(
-        lambda items: "{" + ", ".join(f"{key}: {value}" for key, value in items.items()) + "}"
+    lambda inner: (
+        st.lists(inner, max_size=3).map(lambda items: f"[{', '.join(items)}]")
+        | st.dictionaries(
+            st.sampled_from([*KEYS, "user", "command", "cgroup", "errors", "pressure"]), inner, max_size=4
+        ).map(lambda items: "{" + ", ".join(f"{key}: {value}" for key, value in items.items()) + "}")
     ),
     max_leaves=8,
-)  # fmt: skip
+)
 
 
 @given(yaml_like | st.text(max_size=80))
@@ -107,11 +123,19 @@ def test_anything_is_a_policy_or_one_line(text: str) -> None:
 @pytest.mark.parametrize(
     ("rule", "fits"),
     [
-        (Rule(), True), (Rule(user="postgres"), True), (Rule(user="104"), True), (Rule(user="root"), False),
-        (Rule(command="postgres"), True), (Rule(command="post*"), True), (Rule(command="*-D*"), True), (Rule(command="-D"), False),
-        (Rule(cgroup="/db/*"), True), (Rule(cgroup="/db"), False), (Rule(user="postgres", cgroup="/web/*"), False),
+        (Rule(), True),
+        (Rule(user="postgres"), True),
+        (Rule(user="104"), True),
+        (Rule(user="root"), False),
+        (Rule(command="postgres"), True),
+        (Rule(command="post*"), True),
+        (Rule(command="*-D*"), True),
+        (Rule(command="-D"), False),
+        (Rule(cgroup="/db/*"), True),
+        (Rule(cgroup="/db"), False),
+        (Rule(user="postgres", cgroup="/web/*"), False),
     ],
-)  # fmt: skip
+)
 def test_rules(rule: Rule, fits: bool) -> None:
     assert rule.fits(PROCESS) == fits
     assert Policy(allow=(rule,)).may_move(PROCESS) == fits
@@ -134,9 +158,7 @@ def test_quiet_hours_are_local_time() -> None:
     assert not policy.is_quiet(noon + 3600)
 
 
-def test_the_file_has_to_be_there_readable_and_roots_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_file_has_to_be_there_readable_and_roots_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "p.yaml"
     with pytest.raises(NotFound):
         load_policy(path)

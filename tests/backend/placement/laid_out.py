@@ -71,9 +71,7 @@ class LaidOut:
     def pagemap_scan(self, pid: int, start: int, end: int, count: int) -> tuple[int, bytes]:
         raise OSError(errno.ENOTTY, "no")
 
-    def move_pages(
-        self, pid: int, pages: array[int], nodes: array[int] | None, status: array[int], flags: int
-    ) -> int:
+    def move_pages(self, pid: int, pages: array[int], nodes: array[int] | None, status: array[int], flags: int) -> int:
         assert nodes is None
         if self.refuse:
             raise OSError(self.refuse, "no")

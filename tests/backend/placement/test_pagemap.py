@@ -18,9 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backend.emulator.abi.kernel import EmulatedKernel
-from backend.emulator.abi.syscalls import Caller
 from backend.emulator.mm.fault import touch
 from backend.emulator.mm.fork import fork
+from backend.emulator.tasks.credentials import Caller
+from backend.emulator.tasks.life import spawn
 from backend.errors import ParseError
 from backend.live.kernel import LiveKernel
 from backend.placement.frame_nodes import (
@@ -35,18 +36,12 @@ from backend.placement.pagemap import PageMap
 from tests.emulator.machines import machine, region
 
 PAGE = 4096
-live = pytest.mark.skipif(
-    sys.platform != "linux" or os.geteuid() != 0, reason="frames are told to root on Linux only"
-)
+live = pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="frames are told to root on Linux only")
 
 
-def walked(
-    kernel: Any, pid: int, start: int, end: int
-) -> tuple[list[int], list[int] | None, list[bool], int]:
+def walked(kernel: Any, pid: int, start: int, end: int) -> tuple[list[int], list[int] | None, list[bool], int]:
     pages = [*PageMap(kernel, pid, read_frame_nodes(kernel, [0, 1, 2, 3])).walk(start, end)]
-    nodes = (
-        None if any(one.nodes is None for one in pages) else [n for one in pages for n in one.nodes.tolist()]
-    )
+    nodes = None if any(one.nodes is None for one in pages) else [n for one in pages for n in one.nodes.tolist()]
     return (
         [a for one in pages for a in one.addresses.tolist()],
         nodes,
@@ -57,7 +52,7 @@ def walked(
 
 def test_the_emulated_machine_tells_node_and_sharing_of_every_page() -> None:
     m = machine("linux-6", pages=1024)
-    task = m.spawn("t", cpu=0)
+    task = spawn(m, "t", cpu=0)
     vma = region(m, task, {0: 3, 2: 2}, pages=9)
     m.run(fork(m, task))
     m.run(touch(m, task, task.leader, vma.start, np.array([0]), write=True))
@@ -72,7 +67,7 @@ def test_the_emulated_machine_tells_node_and_sharing_of_every_page() -> None:
 @pytest.mark.parametrize("zero", [[2, 3, 4], [3]])
 def test_the_zero_page_is_nobodys_and_the_unprivileged_see_no_frames(zero: list[int]) -> None:
     m = machine("linux-6", pages=1024)
-    task = m.spawn("t", cpu=0, uid=7)
+    task = spawn(m, "t", cpu=0, uid=7)
     vma = region(m, task, {1: 2}, pages=5)
     m.run(touch(m, task, task.leader, vma.start, np.array(zero), write=False))
     assert walked(EmulatedKernel(m), task.pid, vma.start, vma.end)[:2] == (
@@ -133,9 +128,7 @@ class Scanned:
     present=st.sets(st.integers(0, 1 << 17), max_size=12),
     bounds=st.tuples(st.integers(0, 1 << 16), st.integers(1 << 15, 1 << 17)),
 )
-def test_the_scan_finds_what_a_whole_walk_finds_and_reads_less(
-    present: set[int], bounds: tuple[int, int]
-) -> None:
+def test_the_scan_finds_what_a_whole_walk_finds_and_reads_less(present: set[int], bounds: tuple[int, int]) -> None:
     first, last = bounds
     found: list[list[int]] = []
     for scan in (True, False):

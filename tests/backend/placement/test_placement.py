@@ -44,12 +44,18 @@ def test_a_whole_file() -> None:
 @pytest.mark.parametrize(
     ("line", "policy"),
     [
-        ("7f00 default", "default"), ("7f00 local anon=1 N0=1", "local"), ("7f00 prefer:3 anon=1 N3=1", "prefer:3"),
-        ("7f00 bind:1,3", "bind:1,3"), ("7f00 interleave:1-3 anon=3", "interleave:1-3"), ("7f00 bind=static:1,3 x", "bind=static:1,3"),
-        ("7f00 prefer (many):1,3 anon=1 N1=1", "prefer (many):1,3"), ("7f00 prefer (many)=relative:1 N1=1", "prefer (many)=relative:1"),
-        ("7f00 weighted interleave:0-1 N0=1", "weighted interleave:0-1"), ("7f00 weighted interleave=static:0", "weighted interleave=static:0"),
+        ("7f00 default", "default"),
+        ("7f00 local anon=1 N0=1", "local"),
+        ("7f00 prefer:3 anon=1 N3=1", "prefer:3"),
+        ("7f00 bind:1,3", "bind:1,3"),
+        ("7f00 interleave:1-3 anon=3", "interleave:1-3"),
+        ("7f00 bind=static:1,3 x", "bind=static:1,3"),
+        ("7f00 prefer (many):1,3 anon=1 N1=1", "prefer (many):1,3"),
+        ("7f00 prefer (many)=relative:1 N1=1", "prefer (many)=relative:1"),
+        ("7f00 weighted interleave:0-1 N0=1", "weighted interleave:0-1"),
+        ("7f00 weighted interleave=static:0", "weighted interleave=static:0"),
     ],
-)  # fmt: skip
+)
 def test_policies(line: str, policy: str) -> None:
     assert one(line).policy == policy
 
@@ -77,9 +83,18 @@ def test_file_names_are_unescaped_and_cannot_pose_as_counts(escaped: bytes, name
 
 @pytest.mark.parametrize(
     ("words", "kind"),
-    [("file=/dev/zero\\040(deleted)", "shared"), ("file=/SYSV0001", "shared"), ("file=/dev/shm/x", "shared"), ("file=/memfd:a", "shared"),
-     ("file=/bin/sh", "file"), ("heap", "heap"), ("stack", "stack"), ("", "anon"), ("file=/anon_hugepage\\040(deleted) huge", "huge")],
-)  # fmt: skip
+    [
+        ("file=/dev/zero\\040(deleted)", "shared"),
+        ("file=/SYSV0001", "shared"),
+        ("file=/dev/shm/x", "shared"),
+        ("file=/memfd:a", "shared"),
+        ("file=/bin/sh", "file"),
+        ("heap", "heap"),
+        ("stack", "stack"),
+        ("", "anon"),
+        ("file=/anon_hugepage\\040(deleted) huge", "huge"),
+    ],
+)
 def test_kinds(words: str, kind: str) -> None:
     assert one(f"7f00 default {words} N0=1").kind == kind
 
@@ -90,9 +105,7 @@ def test_unknown_words_and_keys_are_gone_past() -> None:
     assert vma.counts == {"newkey": 7}
 
 
-@pytest.mark.parametrize(
-    "line", ["", "xyz default", "7f00", "7f00 default N0=x", "-1 default", "f" * 17 + " default"]
-)
+@pytest.mark.parametrize("line", ["", "xyz default", "7f00", "7f00 default N0=x", "-1 default", "f" * 17 + " default"])
 def test_what_is_no_line_is_a_parse_error(line: str) -> None:
     if not line:
         assert parse_numa_maps(b"") == ()
@@ -103,9 +116,7 @@ def test_what_is_no_line_is_a_parse_error(line: str) -> None:
 
 def test_maps_adds_ends_and_sharing() -> None:
     maps = b"7f00-9f00 rw-s 00000000 00:01 5 /dev/zero\nbad line\na000-b000 r--p 00000000 00:00 0 \n"
-    first, second, third = join_maps(
-        parse_numa_maps(b"7f00 default N0=1\na000 default\nc000 default\n"), maps
-    )
+    first, second, third = join_maps(parse_numa_maps(b"7f00 default N0=1\na000 default\nc000 default\n"), maps)
     assert (first.end, first.kind, first.writable) == (0x9F00, "shared", True)
     assert (second.end, second.writable) == (0xB000, False)
     assert third.end == 0
@@ -141,9 +152,10 @@ def test_any_bytes_give_vmas_or_a_parse_error(raw: bytes) -> None:
 
 
 counted = st.tuples(
-    st.sampled_from(["heap", "stack", "", "file=/x", "huge"]), st.dictionaries(st.integers(0, 70), st.integers(1, 1 << 40), min_size=1, max_size=4),
+    st.sampled_from(["heap", "stack", "", "file=/x", "huge"]),
+    st.dictionaries(st.integers(0, 70), st.integers(1, 1 << 40), min_size=1, max_size=4),
     st.sampled_from([4, 64, 2048, 1048576]),
-)  # fmt: skip
+)
 
 
 @given(st.lists(counted, max_size=6))
@@ -163,15 +175,11 @@ def test_totals_equal_numastat_for_a_process_of_this_machine() -> None:
     if not shutil.which("numastat"):
         without("numastat is not installed (package numactl)")
     code = "import sys; x = bytearray(40 << 20); print('ready', flush=True); sys.stdin.read()"
-    with subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as child:
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         assert child.stdout is not None
         child.stdout.readline()
         ours = read_placement(LiveKernel(), child.pid).bytes_by_node
-        shown = subprocess.run(
-            ["numastat", "-p", str(child.pid)], capture_output=True, text=True, check=True
-        ).stdout
+        shown = subprocess.run(["numastat", "-p", str(child.pid)], capture_output=True, text=True, check=True).stdout
         assert child.stdin is not None
         child.stdin.close()
     total = next(line for line in shown.splitlines() if line.startswith("Total"))
@@ -196,9 +204,4 @@ def test_the_survey_agrees_with_psutil_about_who_runs() -> None:
     assert row.process.threads == me.num_threads()
     assert row.process.ppid == me.ppid()
     assert set(row.process.cpus_allowed or ()) == set(me.cpu_affinity())
-    assert (
-        abs(
-            row.process.identity.start_time / os.sysconf("SC_CLK_TCK") + psutil.boot_time() - me.create_time()
-        )
-        < 2
-    )
+    assert abs(row.process.identity.start_time / os.sysconf("SC_CLK_TCK") + psutil.boot_time() - me.create_time()) < 2

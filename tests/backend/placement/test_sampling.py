@@ -1,4 +1,5 @@
-"""Estimates from some pages: within what they say they are within, exact where all were asked, honest where pages hide."""
+"""Estimates from some pages: within what they say they are within, exact where all were asked, honest where pages
+hide."""
 
 from __future__ import annotations
 
@@ -33,8 +34,8 @@ def misses(found: Estimate, truth: dict[int, int], tighter: float = 1.0) -> int:
 
 
 def test_the_truth_is_within_the_error_as_often_as_is_said() -> None:
-    """800 numbers: 40 may be off by more than is said; twice as many would be too many. With errors half as wide a third of
-    the uncertain ones would be off, so the errors are not just wide."""
+    """800 numbers: 40 may be off by more than is said; twice as many would be too many. With errors half as wide a
+    third of the uncertain ones would be off, so the errors are not just wide."""
     off = far_off = uncertain = 0
     widths: list[float] = []
     for seed in range(200):

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from backend.emulator.abi.kernel import EmulatedKernel
-from backend.emulator.abi.syscalls import Caller
 from backend.emulator.machine import Machine
 from backend.emulator.mm.fault import touch
+from backend.emulator.tasks.credentials import Caller
+from backend.emulator.tasks.life import spawn
 from backend.machine.topology import read_topology
 from backend.placement.locate import NEVER, Locator, large_from
 from backend.placement.placement import LARGE
@@ -52,9 +53,7 @@ class Counting:
             raise OSError(number, "no")
         return self.kernel.read(path, offset, size)
 
-    def move_pages(
-        self, pid: int, pages: array[int], nodes: array[int] | None, status: array[int], flags: int
-    ) -> int:
+    def move_pages(self, pid: int, pages: array[int], nodes: array[int] | None, status: array[int], flags: int) -> int:
         if number := self.refused.get("move_pages", 0):
             raise OSError(number, "no")
         return self.kernel.move_pages(pid, pages, nodes, status, flags)
@@ -66,11 +65,11 @@ class Counting:
 def scene() -> Machine:
     """Two processes of user 7: a large one with holes and zero pages, and a small one."""
     m = machine("linux-6", pages=8192)
-    large = m.spawn("large", cpu=0, uid=7)
+    large = spawn(m, "large", cpu=0, uid=7)
     region(m, large, {0: 1500, 2: 700}, pages=4000)
     some = region(m, large, {1: 300}, pages=320)
     m.run(touch(m, large, large.leader, some.start, np.array([310, 311]), write=False))
-    small = m.spawn("small", cpu=2, uid=7)
+    small = spawn(m, "small", cpu=2, uid=7)
     region(m, small, {1: 10})
     return m
 
@@ -239,7 +238,7 @@ def test_other_users_large_processes_are_not_told() -> None:
 
 def test_without_time_stretches_are_looked_at_and_the_error_says_so() -> None:
     m = machine("linux-6", pages=40000)
-    task = m.spawn("large", cpu=0)
+    task = spawn(m, "large", cpu=0)
     region(m, task, {0: 30000, 3: 10000})
     kernel = Counting(EmulatedKernel(m))
     read = kernel.read
@@ -267,7 +266,7 @@ def test_the_policy_known_from_when_it_was_small_stays() -> None:
 
 def test_threads_are_weighed_by_the_time_they_used() -> None:
     m = machine("linux-6", pages=1024)
-    task = m.spawn("many", cpu=0, threads=(2, 2, 2))
+    task = spawn(m, "many", cpu=0, threads=(2, 2, 2))
     region(m, task, {0: 30, 1: 10})
     survey = surveyor(EmulatedKernel(m))
     row = row_of(survey.read(), "many")
@@ -283,7 +282,7 @@ def test_the_threads_of_all_processes_together_have_a_bound(monkeypatch: pytest.
     monkeypatch.setattr("backend.placement.survey.ALL_THREADS", 6)
     m = machine("linux-6", pages=1024)
     for name in ("first", "second", "third"):
-        region(m, m.spawn(name, cpu=0, threads=(2, 2, 2)), {0: 1})
+        region(m, spawn(m, name, cpu=0, threads=(2, 2, 2)), {0: 1})
     kernel = Counting(EmulatedKernel(m))
     rows = surveyor(kernel).read()
     assert [row.threads_left_out for row in rows] == [0, 2, 3]

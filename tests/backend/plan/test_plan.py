@@ -27,9 +27,14 @@ MIB = 1 << 20
 
 def topology(free: int = 100 * MIB, cpuless: int | None = None, memoryless: int | None = None) -> Topology:
     nodes = tuple(
-        Node(n, CpuSet() if n == cpuless else CpuSet([n]), {} if n == memoryless else {"MemTotal": 1 << 30, "MemFree": free}, {m: 10 + 10 * abs(n - m) for m in range(4)})
+        Node(
+            n,
+            CpuSet() if n == cpuless else CpuSet([n]),
+            {} if n == memoryless else {"MemTotal": 1 << 30, "MemFree": free},
+            {m: 10 + 10 * abs(n - m) for m in range(4)},
+        )
         for n in range(4)
-    )  # fmt: skip
+    )
     return Topology(nodes, {n: n for n in range(4)}, CpuSet(), dict.fromkeys(range(4), 256))
 
 
@@ -61,9 +66,7 @@ def huge(pages: int) -> Vma:
     return Vma(0x200000, "default", "huge", "", 2 * MIB, {0: pages})
 
 
-def plan(
-    subject: Subject, sources: list[int], targets: list[int], where: Topology | None = None, **options
-) -> Plan:
+def plan(subject: Subject, sources: list[int], targets: list[int], where: Topology | None = None, **options) -> Plan:
     return make_plan([subject], NodeSet(sources), NodeSet(targets), where or topology(), **options)
 
 
@@ -82,9 +85,7 @@ def test_pages_bytes_room_and_time() -> None:
 
 
 def test_a_target_that_is_emptied_first_has_that_room_too() -> None:
-    made = plan(
-        Subject(process(), Placement((vma({0: 20_000, 1: 20_000}),))), [0, 1], [1, 2], topology(free=90 * MIB)
-    )
+    made = plan(Subject(process(), Placement((vma({0: 20_000, 1: 20_000}),))), [0, 1], [1, 2], topology(free=90 * MIB))
     room = {one.node: one for one in made.room}
     assert room[1].after == 90 * MIB
     assert room[1].enough
@@ -100,7 +101,12 @@ def test_a_target_that_is_emptied_first_has_that_room_too() -> None:
         (Subject(process(3, mems="0-1"), Placement((vma({0: 3}),))), {}, None, "cpuset"),
         (Subject(process(3), Placement((vma({0: 3}, mapmax=2),))), {}, None, "shared"),
         (Subject(process(3), Placement((vma({0: 3}, mapmax=2),))), {"move_all": True}, None, "shared"),
-        (Subject(process(3), Placement((vma({0: 3}, mapmax=2),))), {"method": "migrate_pages", "conditions": Conditions(privileged=True)}, None, "shared-moves"),
+        (
+            Subject(process(3), Placement((vma({0: 3}, mapmax=2),))),
+            {"method": "migrate_pages", "conditions": Conditions(privileged=True)},
+            None,
+            "shared-moves",
+        ),
         (Subject(process(3, swap=9), Placement((vma({0: 3}),))), {}, None, "swap"),
         (Subject(process(3), Placement((vma({0: 3}),))), {"conditions": Conditions(balancing=True)}, None, "balancing"),
         (Subject(process(3), Placement((vma({0: 3}),))), {"method": "migrate_pages"}, None, "stall"),
@@ -110,10 +116,8 @@ def test_a_target_that_is_emptied_first_has_that_room_too() -> None:
         (Subject(process(3), Placement((vma({0: 3}),))), {"conditions": Conditions(tiers={0: 4, 3: 8})}, None, "tier"),
         (Subject(process(3), Placement((vma({0: 3}),))), {"conditions": Conditions(pressure=0.2)}, None, "pressure"),
     ],
-)  # fmt: skip
-def test_warnings_have_stable_codes(
-    subject: Subject, options: dict, where: Topology | None, code: str
-) -> None:
+)
+def test_warnings_have_stable_codes(subject: Subject, options: dict, where: Topology | None, code: str) -> None:
     made = plan(subject, [0], [3], where, **options)
     assert code in codes(made)
     assert all(warning.text and "\n" not in warning.text for warning in made.warnings)
@@ -140,9 +144,7 @@ def test_hugetlb_pages_need_their_pool_and_no_free_memory(free: int, enough: boo
 
 def test_who_else_maps_what_moves_is_named_and_made_harmless() -> None:
     others = [(5, "worker\x1b[31m"), (6, "b"), (8, "c"), (9, "d")]
-    made = plan(
-        Subject(process(3), Placement((vma({0: 3}, mapmax=5),))), [0], [3], move_all=True, sharers={7: others}
-    )
+    made = plan(Subject(process(3), Placement((vma({0: 3}, mapmax=5),))), [0], [3], move_all=True, sharers={7: others})
     (warning,) = made.warnings
     assert "5 worker\\x1b[31m, 6 b, 8 c and 1 more" in warning.text
 
@@ -156,10 +158,7 @@ def test_the_estimate_is_by_the_rates_measured_for_each_way() -> None:
     assert made.rate_basis == "measured"
     assert plan(subject, [0, 1], [2, 3], conditions=Conditions(rates=rates)).rate_basis == "similar"
     assert made.stall < 0.1
-    assert (
-        plan(subject, [0, 1], [2, 3], conditions=Conditions(rates=rates), method="migrate_pages").stall
-        == 10.5
-    )
+    assert plan(subject, [0, 1], [2, 3], conditions=Conditions(rates=rates), method="migrate_pages").stall == 10.5
     some = plan(subject, [0, 1], [2, 3], conditions=Conditions(rates={(0, 2): 4096 * 100}))
     assert some.rate_basis == "assumed"
     assert 10 < some.seconds < 10.5
@@ -195,8 +194,14 @@ class TestReading:
 
 @pytest.mark.parametrize(
     ("sources", "targets", "where", "error"),
-    [([], [1], None, UsageError), ([0], [], None, UsageError), ([0], [7], None, NotFound), ([9], [1], None, NotFound), ([0], [2], topology(memoryless=2), UsageError)],
-)  # fmt: skip
+    [
+        ([], [1], None, UsageError),
+        ([0], [], None, UsageError),
+        ([0], [7], None, NotFound),
+        ([9], [1], None, NotFound),
+        ([0], [2], topology(memoryless=2), UsageError),
+    ],
+)
 def test_impossible_sets(
     sources: list[int], targets: list[int], where: Topology | None, error: type[Exception]
 ) -> None:
@@ -206,8 +211,16 @@ def test_impossible_sets(
 
 @pytest.mark.parametrize(
     ("policy", "targets", "agrees"),
-    [("default", [1], True), ("bind:0", [1], False), ("bind:0-1", [1], True), ("prefer (many):1,3", [3], True), ("interleave:0-3", [2], True), ("local", [2], True), ("odd:x", [2], True)],
-)  # fmt: skip
+    [
+        ("default", [1], True),
+        ("bind:0", [1], False),
+        ("bind:0-1", [1], True),
+        ("prefer (many):1,3", [3], True),
+        ("interleave:0-3", [2], True),
+        ("local", [2], True),
+        ("odd:x", [2], True),
+    ],
+)
 def test_policies_that_contradict(policy: str, targets: list[int], agrees: bool) -> None:
     assert policy_agrees(policy, NodeSet(targets)) == agrees
 
@@ -247,9 +260,7 @@ def test_what_is_expected_follows_from_where_each_node_lands(
     assert after == by_landing
     assert sum(after.values()) == sum(before.values())
     assert remaining(before, after, moves) == 0
-    assert all(
-        move.target in targets and move.source in sources and move.source != move.target for move in moves
-    )
+    assert all(move.target in targets and move.source in sources and move.source != move.target for move in moves)
     assert len({move.source for move in moves}) == len(moves)
     if rule == "linux-6":
         assert all(end in targets for end in (landing(moves, node) for node in sources))

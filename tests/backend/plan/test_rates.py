@@ -66,8 +66,16 @@ def test_no_bytes_break_the_reading(raw: bytes) -> None:
 
 @given(
     st.sampled_from(sorted(asdict(FAST))),
-    st.one_of(st.none(), st.booleans(), st.text(max_size=3), st.floats(), st.integers(max_value=-1), st.just(1 << 70), st.lists(st.integers())),
-)  # fmt: skip
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.text(max_size=3),
+        st.floats(),
+        st.integers(max_value=-1),
+        st.just(1 << 70),
+        st.lists(st.integers()),
+    ),
+)
 def test_a_measurement_with_anything_wrong_is_no_measurement(key: str, value: Any) -> None:
     if key == "huge" and isinstance(value, bool):
         return

@@ -78,8 +78,14 @@ class Refusing:
 
 @pytest.mark.parametrize(
     ("number", "error", "code"),
-    [(errno.ENOENT, NotFound, 4), (errno.ESRCH, NotFound, 4), (errno.EACCES, NotPermitted, 3), (errno.EPERM, NotPermitted, 3), (errno.EIO, NotFound, 4)],
-)  # fmt: skip
+    [
+        (errno.ENOENT, NotFound, 4),
+        (errno.ESRCH, NotFound, 4),
+        (errno.EACCES, NotPermitted, 3),
+        (errno.EPERM, NotPermitted, 3),
+        (errno.EIO, NotFound, 4),
+    ],
+)
 def test_what_an_errno_means(number: int, error: type[NotFound], code: int) -> None:
     with pytest.raises(error) as caught:
         read_stat(Refusing(number), 42)  # type: ignore[arg-type]

@@ -1,4 +1,5 @@
-"""Recording: what is replayed is what was there, at every sample; nothing of it says who it was when that was not wanted."""
+"""Recording: what is replayed is what was there, at every sample; nothing of it says who it was when that was not
+wanted."""
 
 from __future__ import annotations
 
@@ -13,9 +14,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from backend.emulator.abi.kernel import EmulatedKernel, open_scenario
+from backend.emulator.abi.kernel import EmulatedKernel
 from backend.emulator.abi.proc_numatui import FRAMES, ZONES, parse_zones
+from backend.emulator.mm.mmap import mmap
 from backend.emulator.scenario.layout import populate
+from backend.emulator.scenario.open import open_scenario
+from backend.emulator.tasks.life import do_exit, spawn
 from backend.errors import ParseError, UsageError
 from backend.machine.topology import read_topology
 from backend.nodeset import NodeSet
@@ -45,7 +49,7 @@ def test_every_sample_is_the_machine_as_it_was(tmp_path: Path, ending: str) -> N
     kernel = machine.kernel
     sink = open_sink(tmp_path / f"r{ending}", "r")
     recorder = Recorder(kernel, sink, 1.0)
-    task = machine.m.spawn("first", cpu=0)
+    task = spawn(machine.m, "first", cpu=0)
     was: list[tuple[dict[str, bytes], list[str], int]] = []
 
     def sample() -> None:
@@ -53,21 +57,21 @@ def test_every_sample_is_the_machine_as_it_was(tmp_path: Path, ending: str) -> N
         was.append((everything(kernel), names(kernel), kernel.clock()))
 
     sample()
-    vma = machine.m.mmap(task, 64)
+    vma = mmap(machine.m, task, 64)
     populate(machine.m, vma, np.arange(64), 0)
     kernel.pause(SECOND)
     sample()
     machine.create("group", "0-1")
     machine.write("group", "cgroup.procs", str(task.pid))
-    other = machine.m.spawn("second", cpu=2)
+    other = spawn(machine.m, "second", cpu=2)
     kernel.pause(SECOND)
     sample()
     kernel.migrate_pages(task.pid, 65, NodeSet([0]).mask(), NodeSet([1]).mask())
-    machine.m.exit(other)
+    do_exit(machine.m, other)
     sample()
-    machine.m.exit(task)
+    do_exit(machine.m, task)
     sample()
-    again = machine.m.spawn("third", cpu=1)
+    again = spawn(machine.m, "third", cpu=1)
     sample()
     sink.close()
     replayed = RecordedKernel(tmp_path / f"r{ending}")
@@ -95,11 +99,14 @@ def test_every_sample_is_the_machine_as_it_was(tmp_path: Path, ending: str) -> N
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(
-        st.dictionaries(st.sampled_from(["1/stat", "1/task/1/stat", "1/task/2/stat", "2/stat", "2/cmdline"]), st.sampled_from([b"a", b"b"])),
+        st.dictionaries(
+            st.sampled_from(["1/stat", "1/task/1/stat", "1/task/2/stat", "2/stat", "2/cmdline"]),
+            st.sampled_from([b"a", b"b"]),
+        ),
         min_size=1,
         max_size=6,
     )
-)  # fmt: skip
+)
 def test_files_that_come_go_and_come_again(tmp_path: Path, states: list[dict[str, bytes]]) -> None:
     class Changing:
         source, name, page_size = "demo", "x", 4096
@@ -120,9 +127,7 @@ def test_files_that_come_go_and_come_again(tmp_path: Path, states: list[dict[str
         def listdir(self, path: str) -> list[str]:
             base = path + "/"
             found = {
-                f"/proc/{one}"[len(base) :].partition("/")[0]
-                for one in self.state
-                if f"/proc/{one}".startswith(base)
+                f"/proc/{one}"[len(base) :].partition("/")[0] for one in self.state if f"/proc/{one}".startswith(base)
             }
             if not found and path != "/proc":
                 raise FileNotFoundError(errno.ENOENT, path)
@@ -236,16 +241,19 @@ def test_nothing_in_an_anonymised_recording_says_who_it_was(tmp_path: Path) -> N
     machine = Admin(nodes=4, pages=4096)
     m = machine.m
     m.users[4242] = "zebrauser"
-    task = m.spawn("zebraproc", cpu=0, command="/opt/zebradir/zebraproc --token zebraarg", uid=4242)
+    task = spawn(m, "zebraproc", cpu=0, command="/opt/zebradir/zebraproc --token zebraarg", uid=4242)
     machine.create("zebragroup", "0-1")
     machine.create("zebrainner", "0", "zebragroup")
-    vma = m.mmap(task, 16)
+    vma = mmap(m, task, 16)
     populate(m, vma, np.arange(16), 0)
 
     class Named(EmulatedKernel):
         def read(self, path: str, offset: int = 0, size: int = -1) -> bytes:
             if path.endswith("/numa_maps"):
-                return b"7f0000000000 default file=/srv/zebradir/zebrafile\\040(deleted) mapped=3 N0=3 kernelpagesize_kB=4\n"
+                return (
+                    b"7f0000000000 default file=/srv/zebradir/zebrafile\\040(deleted) mapped=3 N0=3 "
+                    b"kernelpagesize_kB=4\n"
+                )
             if path.endswith("/maps"):
                 return (
                     b"7f0000000000-7f0000003000 r--p 00000000 08:01 77 /srv/zebradir/zebrafile (deleted)\n"
@@ -277,9 +285,7 @@ def test_nothing_in_an_anonymised_recording_says_who_it_was(tmp_path: Path) -> N
         assert found == ([] if anonymise else list(MARKS)), found
     replayed = RecordedKernel(tmp_path / "True.tar")
     process = next(
-        row.process
-        for row in Surveyor(replayed, read_topology(replayed)).read()
-        if row.process.pid == task.pid
+        row.process for row in Surveyor(replayed, read_topology(replayed)).read() if row.process.pid == task.pid
     )
     assert process.user == "1000"
     assert process.cgroup.count("/") == 2
@@ -315,7 +321,19 @@ def test_a_recording_is_its_writers_alone(tmp_path: Path) -> None:
 
 
 @settings(max_examples=300)
-@given(st.binary(max_size=200) | st.recursive(st.none() | st.integers() | st.text(max_size=5) | st.floats(), lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["schema", "at", "wall", "gone", "users", "name", "page_size"]), inner, max_size=7), max_leaves=12).map(lambda value: json.dumps(value).encode()))  # fmt: skip
+@given(
+    st.binary(max_size=200)
+    | st.recursive(
+        st.none() | st.integers() | st.text(max_size=5) | st.floats(),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(
+                st.sampled_from(["schema", "at", "wall", "gone", "users", "name", "page_size"]), inner, max_size=7
+            )
+        ),
+        max_leaves=12,
+    ).map(lambda value: json.dumps(value).encode())
+)
 def test_manifests_and_samples_of_anybody_are_read_or_refused(raw: bytes) -> None:
     for parse in (parse_manifest, parse_sample):
         with suppress(ParseError):

@@ -82,10 +82,13 @@ def test_nothing_in_a_tarball_leads_out_of_it(tmp_path: Path) -> None:
     path = tarball(
         tmp_path / "x.tar.gz",
         [
-            (member("../../etc/passwd"), b"out"), (member("/etc/shadow"), b"out"), (member("proc/version"), b"Linux version 6.1\n"),
-            (member("proc/link", "/etc/hostname"), b""), (member("proc/loop", "loop"), b""),
+            (member("../../etc/passwd"), b"out"),
+            (member("/etc/shadow"), b"out"),
+            (member("proc/version"), b"Linux version 6.1\n"),
+            (member("proc/link", "/etc/hostname"), b""),
+            (member("proc/loop", "loop"), b""),
         ],
-    )  # fmt: skip
+    )
     kernel = RecordedKernel(path)
     assert kernel.read("/proc/version").startswith(b"Linux")
     with pytest.raises(OSError, match="No such file"):

@@ -83,9 +83,7 @@ def test_a_recording_stays_below_its_size(cli: Cli, tmp_path: Path) -> None:
     assert len(RecordedKernel(path).samples) == report["samples"] > 1
 
 
-def test_a_recording_is_named_after_its_machine(
-    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_recording_is_named_after_its_machine(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     report = cli.json("--demo", "scheduler-moves", "record", "--for", "once")
     assert report["file"].startswith("numatui-scheduler-moves-")

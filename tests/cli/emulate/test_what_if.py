@@ -57,8 +57,7 @@ def test_another_sample_pids_as_tasks_and_steps_that_are_kept(cli: Cli, tmp_path
         assert code == 2
         assert one_line(err)
     heads = {
-        cli("emulate", "--from", path, "--try", one, "--csv")[1].splitlines()[0]
-        for one in (step, "offline: {node: 1}")
+        cli("emulate", "--from", path, "--try", one, "--csv")[1].splitlines()[0] for one in (step, "offline: {node: 1}")
     }
     assert len(heads) == 1
 
@@ -66,11 +65,18 @@ def test_another_sample_pids_as_tasks_and_steps_that_are_kept(cli: Cli, tmp_path
 @pytest.mark.parametrize(
     "arguments",
     [
-        [], ["default", "--from-live"], ["--from-live", "--from", "x"], ["default", "--try", "offline: {node: 1}"],
-        ["--from", "nowhere.tar"], ["--from-live", "--compare", "linux-6"], ["--from-live", "--try", "nonsense"],
-        ["--from-live", "--try", "nonsense: {a: 1}"], ["--from-live", "--try", "offline: {node: 99}"], ["--from-live", "--try", "[\x1b"],
+        [],
+        ["default", "--from-live"],
+        ["--from-live", "--from", "x"],
+        ["default", "--try", "offline: {node: 1}"],
+        ["--from", "nowhere.tar"],
+        ["--from-live", "--compare", "linux-6"],
+        ["--from-live", "--try", "nonsense"],
+        ["--from-live", "--try", "nonsense: {a: 1}"],
+        ["--from-live", "--try", "offline: {node: 99}"],
+        ["--from-live", "--try", "[\x1b"],
     ],
-)  # fmt: skip
+)
 def test_mistakes_are_one_line(cli: Cli, arguments: list[str]) -> None:
     code, out, err = cli("emulate", *arguments)
     assert code != 0

@@ -42,7 +42,8 @@ Cli = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def admin(monkeypatch: pytest.MonkeyPatch) -> Admin:
-    """A machine that all commands talk to: /A (0-1) with a page on each node, /A/hostile below it with two on node 3."""
+    """A machine that all commands talk to: /A (0-1) with a page on each node, /A/hostile below it with two on node
+    3."""
     made = Admin()
     made.create("A", "0-1")
     made.create(HOSTILE, "0", "A")
@@ -147,7 +148,9 @@ class TestCgroups:
 
     @pytest.mark.parametrize(
         ("arguments", "code", "words"),
-        [(["--sort", "size"], 2, "cannot sort by"), (["--sort", "N9"], 4, "no node 9"), (["--min", "much"], 2, "not a size"),
+        [(["--sort", "size"], 2, "cannot sort by"), (["--sort", "N9"], 4, "no node 9"), (["--min", "much"], 2, "not "
+                                                                                                               "a "
+                                                                                                               "size"),
          (["nothing-like-it"], 4, "no cgroup matches"), (["--depth", "-1"], 2, "not in the range")],
     )  # fmt: skip
     def test_errors_are_one_line(self, cli: Cli, arguments: list[str], code: int, words: str) -> None:
@@ -218,9 +221,7 @@ class TestCpuset:
         assert "--yes" in err
         assert admin.read("A", "cpuset.mems") == "0-1"
 
-    def test_what_does_not_fit_is_said_and_is_exit_code_1(
-        self, cli: Cli, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_what_does_not_fit_is_said_and_is_exit_code_1(self, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
         admin = Admin(pages=64)
         admin.create("A", "0")
         region(admin.m, admin.spawn("A"), {0: 40})
@@ -234,9 +235,7 @@ class TestCpuset:
     def test_attach(self, cli: Cli, admin: Admin) -> None:
         admin.create("B", "2")
         mine = next(
-            task
-            for task in admin.m.tasks.values()
-            if task.name == b"t" and task.cpuset is admin.m.cpusets.root
+            task for task in admin.m.tasks.values() if task.name == b"t" and task.cpuset is admin.m.cpusets.root
         )
         code, out, err = cli("cpuset", "attach", "B", str(mine.pid), "--yes")
         assert code == 0, err
@@ -246,11 +245,19 @@ class TestCpuset:
 
     @pytest.mark.parametrize(
         ("arguments", "code", "words"),
-        [(["set-mems", "left", "7"], 4, "no node 7"), (["set-mems", "left", "3-1"], 2, "backwards"), (["set-mems", "/", "1"], 2, "root"),
-         (["set-mems", "absent", "1"], 4, "no cgroup /absent"), (["set-mems", "../left", "1"], 2, "leads out"), (["attach", "left", "999"], 4, "no process 999"),
-         (["attach", "left", "x"], 2, "not a valid"), (["list", "nothing-like-it"], 4, "no cpuset matches"), ([], 2, "numatui cpuset --help"),
-         (["set-mems", "left", "1", "--no-memory-migrate"], 2, "always moves")],
-    )  # fmt: skip
+        [
+            (["set-mems", "left", "7"], 4, "no node 7"),
+            (["set-mems", "left", "3-1"], 2, "backwards"),
+            (["set-mems", "/", "1"], 2, "root"),
+            (["set-mems", "absent", "1"], 4, "no cgroup /absent"),
+            (["set-mems", "../left", "1"], 2, "leads out"),
+            (["attach", "left", "999"], 4, "no process 999"),
+            (["attach", "left", "x"], 2, "not a valid"),
+            (["list", "nothing-like-it"], 4, "no cpuset matches"),
+            ([], 2, "numatui cpuset --help"),
+            (["set-mems", "left", "1", "--no-memory-migrate"], 2, "always moves"),
+        ],
+    )
     def test_errors_are_one_line(self, cli: Cli, arguments: list[str], code: int, words: str) -> None:
         got, out, err = cli(*DEMO, "cpuset", *arguments)
         assert got == code

@@ -49,9 +49,7 @@ def hostile(tmp_path: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("columns", [80, 120])
-def test_no_line_is_wider_than_the_terminal_whatever_the_kernel_says(
-    hostile: list[str], columns: int
-) -> None:
+def test_no_line_is_wider_than_the_terminal_whatever_the_kernel_says(hostile: list[str], columns: int) -> None:
     lines = on_terminal(columns, *hostile, "doctor")
     assert max(map(len, lines)) <= columns
     assert all(line.isprintable() for line in lines)

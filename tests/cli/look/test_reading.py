@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from backend.emulator.abi.kernel import open_scenario
+from backend.emulator.scenario.open import open_scenario
 from backend.placement.survey import Row
 from backend.process.process import read_process
 from numatui.cli.app import run

@@ -1,4 +1,5 @@
-"""Choosing many processes (--tree, --cgroup), confining them (--cpuset), and who is named when others map the memory too."""
+"""Choosing many processes (--tree, --cgroup), confining them (--cpuset), and who is named when others map the memory
+too."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ HOSTILE = "\x1b[2J evil\n"
 
 
 class Machine:
-    """Commands on one machine: /A (mems 0-1) with a task and its child, /A/inner (1) with another, one task in the root."""
+    """Commands on one machine: /A (mems 0-1) with a task and its child, /A/inner (1) with another, one task in the
+    root."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
         self.admin, self.capsys = Admin(), capsys
@@ -104,9 +106,7 @@ def test_who_else_maps_the_pages_is_named_before_all_of_them_move(box: Machine) 
 
 
 def test_confining_moves_gently_and_then_has_the_cpuset_at_the_targets(box: Machine) -> None:
-    done = box(
-        "migrate", box.parent.pid, box.child.pid, "--from", "0-1", "--to", "2-3", "--yes", "--all", "--cpuset"
-    )
+    done = box("migrate", box.parent.pid, box.child.pid, "--from", "0-1", "--to", "2-3", "--yes", "--all", "--cpuset")
     assert done["cpusets"] == [{"path": "/A", "before": [0, 1], "after": [2, 3], "others": [box.inner.pid]}]
     assert {one["method"] for one in done["outcomes"]} == {"move_pages"}
     assert box.nodes(box.vma) == [2, 2, 2, 2, 3, 3]
@@ -159,15 +159,11 @@ def test_pages_that_move_pages_may_not_move_out_of_the_cpuset_are_moved_by_migra
     assert outcome["method"] == "move_pages+migrate_pages"
     assert outcome["left"] == {}
     assert box.nodes(box.inner_vma) == [3, 3, 3]
-    done = box(
-        "migrate", box.inner.pid, "--from", "3", "--to", "2", "--yes", "--method", "move_pages", code=1
-    )
+    done = box("migrate", box.inner.pid, "--from", "3", "--to", "2", "--yes", "--method", "move_pages", code=1)
     assert set(done["outcomes"][0]["left"]) == {"refused"}
 
 
-def test_a_signal_between_two_processes_is_not_called_success(
-    box: Machine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_signal_between_two_processes_is_not_called_success(box: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     import backend.job.migrate
 
     real = backend.job.migrate.migrate_process
@@ -178,8 +174,6 @@ def test_a_signal_between_two_processes_is_not_called_success(
         return outcome
 
     monkeypatch.setattr(backend.job.migrate, "migrate_process", signalled)
-    _, err = box.text(
-        "migrate", box.inner.pid, box.outside.pid, "--from", "0-1", "--to", "1", "--yes", code=130
-    )
+    _, err = box.text("migrate", box.inner.pid, box.outside.pid, "--from", "0-1", "--to", "1", "--yes", code=130)
     assert "1 more processes were not begun" in err
     box.text("migrate", box.inner.pid, "--from", "1", "--to", "0", "--yes")

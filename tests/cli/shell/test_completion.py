@@ -104,12 +104,20 @@ def in_shell(tmp_path: Path) -> Callable[..., str]:
         if shutil.which(command[0]) is None:
             pytest.skip(f"needs {command[0]}")
         done = subprocess.run(
-            [*command, "-c", script], capture_output=True, text=True, timeout=300, cwd=tmp_path, errors="replace",
+            [*command, "-c", script],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            cwd=tmp_path,
+            errors="replace",
             env={
-                **os.environ, "PATH": f"{program.parent}:{os.environ['PATH']}", "PYTHONPATH": os.getcwd(), "HOME": str(tmp_path),
+                **os.environ,
+                "PATH": f"{program.parent}:{os.environ['PATH']}",
+                "PYTHONPATH": os.getcwd(),
+                "HOME": str(tmp_path),
                 "TERM": "xterm",
             },
-        )  # fmt: skip
+        )
         assert not done.stderr
         return done.stdout
 
@@ -136,7 +144,8 @@ def test_fish_itself(in_shell: Callable[..., str]) -> None:
 ZSH = r"""
 zmodload zsh/zpty
 zpty z "PS1='>' zsh -f -i"
-zpty -w z 'autoload -Uz compinit && compinit -u -D; eval "$(numatui completion zsh)"; bindkey "^I" complete-word; echo REA""DY'
+zpty -w z 'autoload -Uz compinit && compinit -u -D; eval "$(numatui completion zsh)"; bindkey "^I" complete-word
+echo REA""DY'
 zpty -r z out '*READY*'
 zpty -w -n z $'numatui --demo SCENARIO show LETTERS\t'
 zpty -r z out '*LAST*'
@@ -154,9 +163,7 @@ def test_zsh_itself(in_shell: Callable[..., str]) -> None:
 
 def test_zsh_runs_nothing_that_a_process_is_called(in_shell: Callable[..., str], tmp_path: Path) -> None:
     (tmp_path / "hostile.yaml").write_text(HOSTILE.replace("/tmp/owned", "owned"))
-    script = (
-        ZSH.replace("SCENARIO", "hostile.yaml").replace("LETTERS", "").replace("LAST", "touch owned? ?id")
-    )
+    script = ZSH.replace("SCENARIO", "hostile.yaml").replace("LETTERS", "").replace("LAST", "touch owned? ?id")
     assert re.findall(r"(\d+) +-- ", in_shell(["zsh", "-f"], script)) == ["1", "3", "4"]
     assert not (tmp_path / "owned").exists()
 
@@ -203,9 +210,7 @@ def test_the_manual_in_the_repository_has_all_commands_and_options() -> None:
 
 @pytest.mark.skipif(shutil.which("groff") is None, reason="needs groff")
 def test_the_manual_is_sound_roff(cli: Cli) -> None:
-    done = subprocess.run(
-        ["groff", "-man", "-Tutf8", "-ww", "-z"], input=cli("man")[1], capture_output=True, text=True
-    )
+    done = subprocess.run(["groff", "-man", "-Tutf8", "-ww", "-z"], input=cli("man")[1], capture_output=True, text=True)
     assert not done.stderr
 
 

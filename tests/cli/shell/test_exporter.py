@@ -15,7 +15,8 @@ import pytest
 from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from backend.emulator.abi.kernel import open_scenario
+from backend.emulator.scenario.open import open_scenario
+from backend.emulator.tasks.life import spawn
 from backend.kernel import Kernel
 from backend.machine.topology import read_topology
 from numatui.exporter.collector import NumatuiCollector
@@ -35,7 +36,8 @@ def scrape(kernel: Kernel, **options: float) -> dict[str, Metric]:
 
 
 def parsed(text: str) -> dict[str, Metric]:
-    """As promtool check metrics would: every line is understood, every family has its help and type, no series is there twice."""
+    """As promtool check metrics would: every line is understood, every family has its help and type, no series is there
+    twice."""
     families = {one.name: one for one in text_string_to_metric_families(text)}
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", text)
     for name, family in families.items():
@@ -90,7 +92,7 @@ def test_names_are_harmless_and_series_bounded() -> None:
     for number in range(30):
         name = HOSTILE.replace("\n", "") + str(number)
         machine.create(name, "0-3")
-        task = machine.m.spawn(HOSTILE + str(number), cpu=0)
+        task = spawn(machine.m, HOSTILE + str(number), cpu=0)
         machine.write(name, "cgroup.procs", str(task.pid))
         region(machine.m, task, {0: 10 + number, 1: 1, 2: 1, 3: 1})
     families = scrape(machine.kernel, processes=5, cgroups=7)

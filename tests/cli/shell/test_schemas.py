@@ -43,9 +43,9 @@ ELSEWHERE = {"bench", "undo", "cpuset set-mems", "cpuset attach"}
 def commands_with(option: str) -> set[str]:
     found: set[str] = set()
     for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
-        for path, one in [
-            (f"{name} {sub}", inner) for sub, inner in getattr(command, "commands", {}).items()
-        ] or [(name, command)]:
+        for path, one in [(f"{name} {sub}", inner) for sub, inner in getattr(command, "commands", {}).items()] or [
+            (name, command)
+        ]:
             if any(option in parameter.opts for parameter in one.params):
                 found.add(path)
     return found
@@ -93,9 +93,7 @@ def test_schemas_are_json_schemas(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", names())
-def test_what_is_printed_is_complete_in_itself_and_takes_fields_of_later_versions(
-    cli: Cli, name: str
-) -> None:
+def test_what_is_printed_is_complete_in_itself_and_takes_fields_of_later_versions(cli: Cli, name: str) -> None:
     code, out, _ = cli("schema", name)
     assert code == 0
     schema = json.loads(out)
@@ -149,16 +147,24 @@ def test_watching_prints_one_heading_to_a_table_of_all(cli: Cli, command: str) -
     assert "\x1b" not in plain
 
 
-def test_watching_a_recording_ends_where_it_ends(
-    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_watching_a_recording_ends_where_it_ends(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = str(tmp_path / "r.tar")
     cli.json("--demo", "record", path, "--for", "5s")
     _, out, _ = cli("--replay", path, "ps", "--watch", "1", "--json")
     assert [json.loads(line)["at"] for line in out.splitlines()] == [0, 1, 2, 3, 4, 5]
 
 
-@pytest.mark.parametrize("arguments", [["--watch", "0"], ["--watch", "x"], ["--watch", "1ms"], ["--count", "2"], ["--watch", "1", "--count", "-1"], ["--watch", "1", "--count", "0"]])  # fmt: skip
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--watch", "0"],
+        ["--watch", "x"],
+        ["--watch", "1ms"],
+        ["--count", "2"],
+        ["--watch", "1", "--count", "-1"],
+        ["--watch", "1", "--count", "0"],
+    ],
+)
 def test_intervals_that_are_none(cli: Cli, arguments: list[str]) -> None:
     for command in ("ps", "nodes"):
         code, out, err = cli("--demo", command, *arguments)

@@ -7,11 +7,13 @@ import os
 import numpy as np
 import pytest
 
-from backend.emulator.abi.kernel import EmulatedKernel, open_scenario
+from backend.emulator.abi.kernel import EmulatedKernel
 from backend.emulator.abi.procfs import listdir
-from backend.emulator.abi.syscalls import Caller
 from backend.emulator.machine import Machine
 from backend.emulator.mm.fault import touch
+from backend.emulator.scenario.open import open_scenario
+from backend.emulator.tasks.credentials import Caller
+from backend.emulator.tasks.life import spawn
 from backend.machine.topology import read_topology
 from backend.placement.placement import parse_totals, read_placement
 from backend.placement.survey import Surveyor
@@ -31,7 +33,7 @@ def files(m: Machine, path: str = "") -> list[str]:
 
 def test_an_exported_tree_says_what_the_machine_says(tmp_path) -> None:
     m = machine("linux-6", pages=512)
-    task = m.spawn("oltp", cpu=3, uid=7, command="oltp -x", threads=[5])
+    task = spawn(m, "oltp", cpu=3, uid=7, command="oltp -x", threads=[5])
     region(m, task, {0: 20, 2: 30}, kind="heap")
     kernel = EmulatedKernel(m)
     for path in files(m):
@@ -42,16 +44,14 @@ def test_an_exported_tree_says_what_the_machine_says(tmp_path) -> None:
         where.write_bytes(kernel.read(path))
     recorded = RecordedKernel(tmp_path)
     assert read_topology(recorded) == read_topology(kernel)
-    assert read_placement(recorded, task.pid, with_maps=True) == read_placement(
-        kernel, task.pid, with_maps=True
-    )
+    assert read_placement(recorded, task.pid, with_maps=True) == read_placement(kernel, task.pid, with_maps=True)
     rows = Surveyor(recorded, read_topology(recorded)).read()
     assert [(row.process.pid, row.by_node) for row in rows] == [(task.pid, {0: 20 * 4096, 2: 30 * 4096})]
 
 
 def test_a_process_reads_back() -> None:
     m = machine()
-    task = m.spawn(b"a) (\n\xff", cpu=3, uid=7, command="x -y", threads=[5])
+    task = spawn(m, b"a) (\n\xff", cpu=3, uid=7, command="x -y", threads=[5])
     m.users[7] = "seven"
     process = read_process(EmulatedKernel(m), task.pid)
     assert process.comm == "a) (\n\udcff"
@@ -67,7 +67,7 @@ def test_a_process_reads_back() -> None:
 
 def test_numa_maps_follows_every_touch() -> None:
     m = machine()
-    task = m.spawn("t", cpu=4)
+    task = spawn(m, "t", cpu=4)
     vma = region(m, task, {}, pages=10)
     kernel = EmulatedKernel(m)
     assert parse_totals(kernel.read(f"/proc/{task.pid}/numa_maps")) == {}
@@ -80,21 +80,19 @@ def test_numa_maps_follows_every_touch() -> None:
 
 def test_pagemap_tells_what_is_resident_and_the_frame_to_the_privileged_only() -> None:
     m = machine()
-    task = m.spawn("t", cpu=0, uid=5)
+    task = spawn(m, "t", cpu=0, uid=5)
     vma = region(m, task, {0: 3}, pages=5)
     offset = vma.start // 4096 * 8
     entries = np.frombuffer(EmulatedKernel(m).read(f"/proc/{task.pid}/pagemap", offset, 40), np.uint64)
     assert [int(entry) >> 63 for entry in entries] == [1, 1, 1, 0, 0]
     assert [int(entry) & 0xFFFFFF for entry in entries[:3]] == vma.pfns(np.arange(3)).tolist()
-    own = np.frombuffer(
-        EmulatedKernel(m, Caller(5, False)).read(f"/proc/{task.pid}/pagemap", offset, 40), np.uint64
-    )
+    own = np.frombuffer(EmulatedKernel(m, Caller(5, False)).read(f"/proc/{task.pid}/pagemap", offset, 40), np.uint64)
     assert [int(entry) & 0xFFFFFF for entry in own] == [0] * 5
 
 
 def test_strangers_do_not_see_placements() -> None:
     m = machine()
-    task = m.spawn("t", cpu=0, uid=5)
+    task = spawn(m, "t", cpu=0, uid=5)
     region(m, task, {0: 3})
     stranger = EmulatedKernel(m, Caller(6, False))
     with pytest.raises(PermissionError):
@@ -117,7 +115,7 @@ def test_strangers_do_not_see_placements() -> None:
 )
 def test_what_is_not_there_is_enoent(path: str) -> None:
     m = machine()
-    m.spawn("t", cpu=0)
+    spawn(m, "t", cpu=0)
     with pytest.raises(FileNotFoundError):
         EmulatedKernel(m).read(path)
 

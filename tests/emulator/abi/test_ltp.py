@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 
 from backend.emulator.abi import syscalls
-from backend.emulator.abi.syscalls import Caller
 from backend.emulator.frames.page import State
 from backend.emulator.frames.page_lock import Events
 from backend.emulator.migration.hotplug import bad_page
 from backend.emulator.mm.huge_pages import fill_pool
 from backend.emulator.mm.ksm import merge
 from backend.emulator.mm.mm import VM
+from backend.emulator.mm.mmap import mmap
+from backend.emulator.tasks.credentials import Caller
 from backend.kernel import Mode
 from backend.nodeset import NodeSet
 from tests.emulator import files
@@ -54,11 +55,14 @@ def test_migrating_between_the_same_nodes_is_fine() -> None:
 
 @pytest.mark.parametrize(
     ("pid", "maxnode", "new", "error"),
-    [(-1, 65, [0], "-ESRCH"), ((1 << 22) + 1, 65, [0], "-ESRCH"), (None, -1, [0], "-EINVAL"), (None, 65, [5], "-EINVAL")],
-)  # fmt: skip
-def test_migrate_pages_refuses_what_is_not_there(
-    pid: int | None, maxnode: int, new: list[int], error: str
-) -> None:
+    [
+        (-1, 65, [0], "-ESRCH"),
+        ((1 << 22) + 1, 65, [0], "-ESRCH"),
+        (None, -1, [0], "-EINVAL"),
+        (None, 65, [5], "-EINVAL"),
+    ],
+)
+def test_migrate_pages_refuses_what_is_not_there(pid: int | None, maxnode: int, new: list[int], error: str) -> None:
     """migrate_pages01: test_invalid_pid, test_invalid_masksize, test_invalid_nodes."""
     me = Me()
     me.region({0: 2})
@@ -289,9 +293,7 @@ def test_get_mempolicy_tells_the_task_policy(
 
 
 @pytest.mark.parametrize(("flags", "error"), [(2, "-EFAULT"), (-1, "-EINVAL")])
-def test_get_mempolicy_refuses_an_address_that_is_not_mapped_and_unknown_flags(
-    flags: int, error: str
-) -> None:
+def test_get_mempolicy_refuses_an_address_that_is_not_mapped_and_unknown_flags(flags: int, error: str) -> None:
     """get_mempolicy02."""
     assert Me().get(0, flags)[0] == error
 
@@ -317,7 +319,7 @@ def test_huge_pages_move_while_their_frames_go_out_of_use() -> None:
     me = Me(huge=8)
     for node in (0, 1):
         fill_pool(me.m, node, 6)
-    vma = me.m.mmap(me.task, 16, flags=VM.WRITE | VM.HUGETLB)
+    vma = mmap(me.m, me.task, 16, flags=VM.WRITE | VM.HUGETLB)
     vma.expected = np.zeros(16, np.uint64)
     me.touch(vma)
     for turn in range(4):

@@ -7,9 +7,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from backend.emulator.abi.syscalls import Caller
 from backend.emulator.mm import mempolicy
 from backend.emulator.mm.fault import access, touch
+from backend.emulator.tasks.credentials import Caller
 from backend.errors import UsageError
 from backend.kernel import Mode, MoveFlag
 from backend.nodeset import NodeSet
@@ -87,14 +87,10 @@ def test_a_mapping_waits_while_migrate_pages_runs_but_faults_do_not() -> None:
     other = region(m, me.task, {}, pages=2)
     caller = Caller(0, True, me.task.pid)
     began = m.now
-    faulting = m.env.process(
-        touch(m, me.task, me.task.leader, other.start, np.arange(2, dtype=np.int64), write=True)
-    )
+    faulting = m.env.process(touch(m, me.task, me.task.leader, other.start, np.arange(2, dtype=np.int64), write=True))
     m.env.run(until=faulting)
     assert moving.is_alive
-    changing = m.env.process(
-        policy_calls.mbind(m, caller, vma.start, PAGE, Mode.BIND, 65, NodeSet([1]).mask(), 0)
-    )
+    changing = m.env.process(policy_calls.mbind(m, caller, vma.start, PAGE, Mode.BIND, 65, NodeSet([1]).mask(), 0))
     m.env.run(until=changing)
     assert not moving.is_alive
     assert m.now - began > 100e-6

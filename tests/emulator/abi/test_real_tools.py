@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from backend.emulator.abi.kernel import open_scenario
+from backend.emulator.scenario.open import open_scenario
 from backend.errors import UsageError
 from backend.machine.topology import read_topology
 from backend.recording.contents import files
@@ -30,8 +30,10 @@ machine:
   nodes: [{id: 0, memory: 64MiB, cpus: 0-1}, {id: 2, memory: 48MiB, cpus: "2-3,40"}, {id: 5, memory: 32MiB}]
   distances: [[10, 21, 17], [21, 10, 28], [17, 28, 10]]
 processes:
-  - {name: "a) R\n1 (b", command: "x\ny ../..", uid: 0, node: 2, memory: [{kind: heap, size: 3MiB, on: {2: 70%, 5: 30%}}]}
-  - {name: "../../etc", uid: 7, node: 0, memory: [{name: data, size: 5MiB, on: {0: 60%, 2: 40%}}, {kind: stack, size: 1MiB}]}
+  - {name: "a) R\n1 (b", command: "x\ny ../..", uid: 0, node: 2,
+     memory: [{kind: heap, size: 3MiB, on: {2: 70%, 5: 30%}}]}
+  - {name: "../../etc", uid: 7, node: 0,
+     memory: [{name: data, size: 5MiB, on: {0: 60%, 2: 40%}}, {kind: stack, size: 1MiB}]}
   - {name: empty, node: 0}
 """
 
@@ -68,15 +70,10 @@ class Exported:
         if proc:
             mounts.append('mount --bind "$1/proc" /proc')
         private = ["unshare", "--mount", "--propagation", "private", "sh", "-c"]
-        if (
-            os.geteuid()
-            or subprocess.run([*private, mounts[0], "sh", str(self.tree)], capture_output=True).returncode
-        ):
+        if os.geteuid() or subprocess.run([*private, mounts[0], "sh", str(self.tree)], capture_output=True).returncode:
             without("no private mount namespace can be had")
         script = " && ".join([*mounts, 'shift && exec "$@"'])
-        done = subprocess.run(
-            [*private, script, "sh", str(self.tree), *command], capture_output=True, text=True
-        )
+        done = subprocess.run([*private, script, "sh", str(self.tree), *command], capture_output=True, text=True)
         if "No NUMA" in done.stdout + done.stderr:
             without(f"{command[0]} finds no NUMA system calls here")
         assert done.returncode == 0, done.stderr
@@ -118,10 +115,7 @@ def test_numactl_sees_the_same_nodes(exported: Exported) -> None:
     out = exported.inside("numactl", "-H")
     nodes = exported.nodes
     assert out.startswith(f"available: {len(nodes)} nodes")
-    cpus = {
-        int(node): [int(cpu) for cpu in rest.split()]
-        for node, rest in re.findall(r"node (\d+) cpus:(.*)", out)
-    }
+    cpus = {int(node): [int(cpu) for cpu in rest.split()] for node, rest in re.findall(r"node (\d+) cpus:(.*)", out)}
     assert cpus == {node: one["cpus"] for node, one in nodes.items()}
     for what, key in (("size", "total"), ("free", "free")):
         told = {int(node): int(size) for node, size in re.findall(rf"node (\d+) {what}: (\d+) MB", out)}
@@ -162,9 +156,7 @@ def test_lstopo_sees_the_same_nodes_cpus_and_distances(exported: Exported) -> No
     )  # fmt: skip
     topology = ET.fromstring(done.stdout)
     nodes = exported.nodes
-    told = {
-        int(one.attrib["os_index"]): one for one in topology.iter("object") if one.get("type") == "NUMANode"
-    }
+    told = {int(one.attrib["os_index"]): one for one in topology.iter("object") if one.get("type") == "NUMANode"}
     assert {node: int(one.attrib["local_memory"]) for node, one in told.items()} == {
         node: one["total"] for node, one in nodes.items()
     }

@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 
 from backend.emulator.abi import syscalls
-from backend.emulator.abi.syscalls import Caller
 from backend.emulator.frames.frames import MemMap
 from backend.emulator.frames.page import PG, State
-from backend.emulator.frames.pagevec import Pagevecs
+from backend.emulator.frames.pagevec import LruPagevecs
 from backend.emulator.frames.zone import Lru
 from backend.emulator.machine import Machine
 from backend.emulator.migration.hotplug import offline
@@ -21,10 +20,15 @@ from backend.emulator.migration.numa_balancing import change_prot_numa
 from backend.emulator.mm.fault import access, touch
 from backend.emulator.mm.fork import fork
 from backend.emulator.mm.mm import Vma
+from backend.emulator.mm.mmap import munmap
+from backend.emulator.mm.zap import zap
 from backend.emulator.scenario.description import parse_description
 from backend.emulator.scenario.run import build
 from backend.emulator.storage.file_io import read
 from backend.emulator.storage.page_cache import truncate
+from backend.emulator.storage.reclaim import Reclaimer
+from backend.emulator.tasks.credentials import Caller
+from backend.emulator.tasks.life import do_exit, spawn
 from backend.emulator.tasks.task import Task
 from backend.nodeset import NodeSet
 from tests.emulator.files import file
@@ -38,7 +42,7 @@ SIZES = {"linux-6": 15, "direct-v8": 14, "swap-2.6.15": 14}
 def started(profile: str = "linux-6", count: int = 3, **options: Any) -> tuple[Machine, Task, Vma]:
     """A task on CPU 0, and on CPU 2 its second thread, that has just written to `count` pages of 100."""
     m = machine(profile, **options)
-    task = m.spawn("t", cpu=0, threads=[2])
+    task = spawn(m, "t", cpu=0, threads=[2])
     vma = region(m, task, {}, pages=100)
     write(m, task, vma, 0, count)
     return m, task, vma
@@ -123,7 +127,7 @@ def test_migrate_pages_drains_first_and_moves_what_was_just_touched(profile: str
 
 @pytest.mark.parametrize("profile", ["linux-6", "direct-v8"])
 def test_without_the_drain_they_would_stay(profile: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Pagevecs, "flush", lambda self: None)
+    monkeypatch.setattr(LruPagevecs, "flush", lambda self: None)
     m, task, vma = started(profile)
     migrate(m, task)
     assert nodes_of(m, vma)[:3] == [0, 0, 0]
@@ -134,7 +138,7 @@ def test_move_pages_finds_them_busy_without_the_drain(monkeypatch: pytest.Monkey
     vma = me.region({}, pages=4)
     me.touch(vma)
     with monkeypatch.context() as patch:
-        patch.setattr(Pagevecs, "flush", lambda self: None)
+        patch.setattr(LruPagevecs, "flush", lambda self: None)
         assert me.move(me.addresses(vma), 2) == [0, ["-EBUSY"] * 4]
     assert me.move(me.addresses(vma), 2) == [0, [2] * 4]
     check_drained(me.m)
@@ -158,7 +162,7 @@ def test_the_drain_of_all_cpus_takes_its_time() -> None:
 @pytest.mark.parametrize("profile", SIZES)
 def test_pages_freed_while_they_wait_are_free_after_the_drain(profile: str) -> None:
     m, _, vma = started(profile)
-    m.zap(vma, np.arange(3, dtype=np.int64))
+    zap(m, vma, np.arange(3, dtype=np.int64))
     assert in_use(m) == 3
     assert m.frames.refcount[m.pagevecs.cached()].tolist() == [1, 1, 1]
     check_at_rest(m)
@@ -169,16 +173,16 @@ def test_pages_freed_while_they_wait_are_free_after_the_drain(profile: str) -> N
 
 def test_who_unmaps_drains_its_own_cpu() -> None:
     m, _, vma = started()
-    m.zap(vma, np.arange(2, dtype=np.int64), cpu=0)
+    zap(m, vma, np.arange(2, dtype=np.int64), cpu=0)
     assert in_use(m) == 1
-    m.munmap(vma, cpu=0)
+    munmap(m, vma, cpu=0)
     assert in_use(m) == 0
 
 
 def test_an_exit_drains_the_cpu_that_it_happens_on() -> None:
     m, task, vma = started()
     write(m, task, vma, 3, 4, thread=1)
-    m.exit(task)
+    do_exit(m, task)
     assert in_use(m) == 4, "what the second thread brought in on CPU 2"
     check_at_rest(m)
     m.run(m.pagevecs.lru_add_drain_all())
@@ -190,16 +194,16 @@ def test_a_node_goes_offline_thanks_to_the_drain(profile: str, monkeypatch: pyte
     def going_offline() -> Machine:
         m, task, vma = started(profile, count=0)
         write(m, task, vma, 0, 3, thread=1)
-        other = m.spawn("other", cpu=3)
+        other = spawn(m, "other", cpu=3)
         write(m, other, region(m, other, {}, pages=4), 0, 4)
         other.leader.cpu = 5
-        m.exit(other)
+        do_exit(m, other)
         return m
 
     m = going_offline()
     assert m.run(offline(m, 1)) == 0
     check_drained(m)
-    monkeypatch.setattr(Pagevecs, "flush", lambda self: None)
+    monkeypatch.setattr(LruPagevecs, "flush", lambda self: None)
     m = going_offline()
     with pytest.raises(OSError) as caught:
         m.run(offline(m, 1))
@@ -221,13 +225,13 @@ def test_a_page_of_a_file_that_is_cut_off_stays_until_the_drain() -> None:
 def test_a_page_that_comes_back_from_swap_waits_too() -> None:
     m, task, vma = started()
     m.pagevecs.lru_add_drain(0)
-    m.run(m.reclaim._page_out(pages(vma, 3)))
+    m.run(Reclaimer.of(m)._page_out(pages(vma, 3)))
     assert vma.nr_swap == 3
     m.run(access(m, task, task.threads[1], vma.start, write=False))
     assert m.pagevecs.cached().tolist() == pages(vma, 1).tolist()
     assert m.frames.refcount[pages(vma, 1)].tolist() == [3], "its PTE, the swap cache, the pagevec"
     check_at_rest(m)
-    m.zap(vma, np.arange(1, dtype=np.int64))
+    zap(m, vma, np.arange(1, dtype=np.int64))
     check_at_rest(m)
     m.pagevecs.lru_add_drain(2)
     assert m.swap.used == 2
@@ -238,7 +242,7 @@ def test_a_page_that_comes_back_from_swap_waits_too() -> None:
 @pytest.mark.parametrize(("thread", "stays"), [(0, -1), (1, 0)])
 def test_reclaim_drains_its_own_cpu_only(thread: int, stays: int) -> None:
     m = machine(pages=100, nodes=1, swap_pages=300)
-    task = m.spawn("t", cpu=0, threads=[1])
+    task = spawn(m, "t", cpu=0, threads=[1])
     vma = region(m, task, {}, pages=150)
     write(m, task, vma, 0, 4, thread)
     for first in range(4, 148, 4):
@@ -261,9 +265,9 @@ def test_a_child_maps_pages_that_wait() -> None:
     m, task, vma = started()
     child = m.run(fork(m, task))
     assert m.frames.refcount[pages(vma, 3)].tolist() == [3, 3, 3]
-    m.exit(task)
+    do_exit(m, task)
     check_at_rest(m)
-    m.exit(child)
+    do_exit(m, child)
     assert in_use(m) == 0
     check_drained(m)
 
@@ -272,7 +276,8 @@ def test_a_described_machine_starts_drained() -> None:
     text = """
 machine: {nodes: [{id: 0, memory: 8MiB, cpus: 0}, {id: 1, memory: 8MiB, cpus: 1}]}
 filesystems: [{name: d, type: ext3, files: [{name: f, size: 20KiB}]}]
-processes: [{name: a, node: 0, memory: [{name: r, size: 28KiB}, {name: s, size: 40KiB, on: {1: 100%}}, {name: f, file: d/f}]}]
+processes: [{name: a, node: 0,
+             memory: [{name: r, size: 28KiB}, {name: s, size: 40KiB, on: {1: 100%}}, {name: f, file: d/f}]}]
 """
     m = build(parse_description(text)).machine
     assert on_lru(m) == 22
@@ -280,10 +285,18 @@ processes: [{name: a, node: 0, memory: [{name: r, size: 28KiB}, {name: s, size: 
 
 
 BROKEN = {
-    "the pagevec takes no reference": (Pagevecs, "lru_cache_add", lambda self, pfns, active, cpu: self._waiting.setdefault((cpu, active), []).extend(pfns.tolist())),
-    "the drain keeps the references": (Pagevecs, "_to_lru", lambda self, waiting: (self._m.frames.add_lru(np.array(waiting, np.int32)), waiting.clear())),
+    "the pagevec takes no reference": (
+        LruPagevecs,
+        "lru_cache_add",
+        lambda self, pfns, active, cpu: self._waiting.setdefault((cpu, active), []).extend(pfns.tolist()),
+    ),
+    "the drain keeps the references": (
+        LruPagevecs,
+        "_to_lru",
+        lambda self, waiting: (self._m.frames.add_lru(np.array(waiting, np.int32)), waiting.clear()),
+    ),
     "the drain forgets the LRU": (MemMap, "add_lru", lambda self, pfns, active=None: None),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", BROKEN)

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from backend.emulator.abi import syscalls
-from backend.emulator.abi.syscalls import Caller
 from backend.emulator.frames.page import PG
 from backend.emulator.frames.page_lock import Events
 from backend.emulator.machine import Machine, Patches
@@ -19,6 +18,8 @@ from backend.emulator.mm.mm import Vma
 from backend.emulator.storage import file_io
 from backend.emulator.storage.filesystem import AddressSpace, FilesystemType
 from backend.emulator.storage.page_cache import truncate
+from backend.emulator.tasks.credentials import Caller
+from backend.emulator.tasks.life import spawn
 from backend.emulator.tasks.task import Task
 from backend.nodeset import NodeSet
 from tests.emulator.files import file, mapped, shared_memory
@@ -38,13 +39,11 @@ def cached(m: Machine, space: AddressSpace) -> list[int]:
     return [int(m.frames.nid[pfn]) if pfn >= 0 else -1 for pfn in space.pages.tolist()]
 
 
-def on_node_1(
-    profile: str, kind: str, dirty: bool = True, **options: Any
-) -> tuple[Machine, Task, Vma, AddressSpace]:
+def on_node_1(profile: str, kind: str, dirty: bool = True, **options: Any) -> tuple[Machine, Task, Vma, AddressSpace]:
     """16 mapped pages of a file on node 1, dirty in the cache or clean, and accessed through the mapping."""
     m = machine(profile, **options)
     space = file(m, kind, on={1: 16}, dirty=dirty)
-    task = m.spawn("t", cpu=0)
+    task = spawn(m, "t", cpu=0)
     vma = mapped(m, task, space)
     m.run(touch(m, task, task.leader, vma.start, ALL, write=dirty))
     return m, task, vma, space
@@ -104,7 +103,7 @@ def test_where_buffers_can_never_be_released_all_passes_ask_for_a_retry_and_the_
     stubborn = FilesystemType("stubborn", "none", releases=False)
     file_io.mount(m, "stubborn", stubborn)
     space = file(m, "stubborn", on={1: 4}, dirty=True)
-    task = m.spawn("t", cpu=0)
+    task = spawn(m, "t", cpu=0)
     vma = mapped(m, task, space)
     m.run(touch(m, task, task.leader, vma.start, ALL[:4], write=True))
     assert m.run(migrate(m, task, [1], [3])) == 4
@@ -153,7 +152,7 @@ def test_a_file_that_is_cut_while_its_pages_move(profile: str, steps: int) -> No
 def test_shared_memory_moves_through_the_swap_cache_in_2_6_and_keeps_its_slots_until_touched() -> None:
     m = machine("direct-v8")
     space = shared_memory(m)
-    task = m.spawn("t", cpu=0)
+    task = spawn(m, "t", cpu=0)
     vma = mapped(m, task, space)
     m.run(touch(m, task, task.leader, vma.start, ALL, write=True))
     assert m.run(migrate(m, task, [0], [2])) == 0
@@ -170,7 +169,7 @@ def test_shared_memory_moves_through_the_swap_cache_in_2_6_and_keeps_its_slots_u
 def test_shared_memory_moves_at_once_in_linux_6() -> None:
     m = machine("linux-6", swap_pages=0)
     space = shared_memory(m)
-    task = m.spawn("t", cpu=0)
+    task = spawn(m, "t", cpu=0)
     vma = mapped(m, task, space)
     m.run(touch(m, task, task.leader, vma.start, ALL, write=True))
     assert m.run(migrate(m, task, [0], [2])) == 0
@@ -183,7 +182,7 @@ def test_a_page_that_another_process_has_locked_in_memory_fails_for_good(profile
     from backend.emulator.mm.mlock import mlock
 
     m, task, _, space = on_node_1(profile, "ext3")
-    other = m.spawn("other", cpu=0)
+    other = spawn(m, "other", cpu=0)
     theirs = mapped(m, other, space)
     m.run(mlock(m, other, theirs.start, 16))
     assert m.run(migrate(m, task, [1], [3])) == 16

@@ -13,6 +13,7 @@ from backend.emulator.migration.hotplug import bad_page, offline, online
 from backend.emulator.mm.fault import touch
 from backend.emulator.scenario.description import parse_description
 from backend.emulator.scenario.run import run_scenario
+from backend.emulator.tasks.life import do_exit, spawn
 from backend.machine.topology import read_topology
 from backend.nodeset import NodeSet
 from tests.emulator.invariants import check, check_at_rest
@@ -24,7 +25,7 @@ PROFILES = ["linux-6", "direct-v8", "swap-2.6.15"]
 @pytest.mark.parametrize("profile", PROFILES)
 def test_everything_leaves_an_offlined_node_and_nothing_comes_to_it(profile: str) -> None:
     m = machine(profile)
-    task = m.spawn("t", cpu=6)
+    task = spawn(m, "t", cpu=6)
     vma = region(m, task, {3: 20, 1: 5}, pages=60)
     assert m.run(offline(m, 3)) == 0
     assert 3 not in nodes_of(m, vma)
@@ -43,7 +44,7 @@ def test_everything_leaves_an_offlined_node_and_nothing_comes_to_it(profile: str
 
 def test_it_comes_back_and_is_used_again() -> None:
     m = machine()
-    task = m.spawn("t", cpu=6)
+    task = spawn(m, "t", cpu=6)
     vma = region(m, task, {3: 20}, pages=40)
     free = m.frames.zones[3].free
     m.run(offline(m, 3))
@@ -56,7 +57,7 @@ def test_it_comes_back_and_is_used_again() -> None:
 
 def test_a_pinned_page_keeps_the_node_and_all_is_as_before() -> None:
     m = machine()
-    task = m.spawn("t", cpu=0)
+    task = spawn(m, "t", cpu=0)
     vma = region(m, task, {3: 4})
     pinned = int(vma.pfns(np.array([2]))[0])
     m.locks.get_page(pinned)
@@ -83,14 +84,14 @@ def test_the_last_node_and_one_without_memory_cannot_go() -> None:
 @pytest.mark.parametrize("profile", PROFILES)
 def test_a_bad_frame_is_emptied_and_never_used_again(profile: str) -> None:
     m = machine(profile, pages=64)
-    task = m.spawn("t", cpu=0)
+    task = spawn(m, "t", cpu=0)
     vma = region(m, task, {0: 3}, pages=60)
     bad = int(vma.pfns(np.array([1]))[0])
     assert m.run(bad_page(m, bad)) == 0
     assert m.frames.state[bad] == State.KEPT_OUT
     m.run(touch(m, task, task.leader, vma.start, np.arange(60, dtype=np.int64), write=True))
     assert bad not in vma.pfns(np.arange(60)).tolist()
-    m.exit(task)
+    do_exit(m, task)
     assert m.frames.zones[0].free == m.frames.zones[0].pages - 1
     check_at_rest(m)
     m.run(offline(m, 0))
@@ -103,9 +104,9 @@ def test_a_bad_frame_is_emptied_and_never_used_again(profile: str) -> None:
 @pytest.mark.parametrize("profile", PROFILES)
 def test_faults_and_an_exit_while_a_node_goes_offline_lose_nothing(profile: str, steps: int) -> None:
     m = machine(profile, batch=2)
-    task = m.spawn("t", cpu=6, threads=[7])
+    task = spawn(m, "t", cpu=6, threads=[7])
     vma = region(m, task, {3: 8}, pages=20)
-    other = m.spawn("other", cpu=6)
+    other = spawn(m, "other", cpu=6)
     region(m, other, {3: 4})
     going = m.env.process(offline(m, 3))
     for _ in range(steps):
@@ -113,7 +114,7 @@ def test_faults_and_an_exit_while_a_node_goes_offline_lose_nothing(profile: str,
             m.env.step()
             check(m)
     m.env.process(touch(m, task, task.threads[1], vma.start, np.arange(20, dtype=np.int64), write=True))
-    m.exit(other)
+    do_exit(m, other)
     m.env.run()
     check_at_rest(m)
     assert 3 not in nodes_of(m, vma)
@@ -138,7 +139,7 @@ steps:
 def test_after_a_failed_removal_cpusets_have_the_node_again() -> None:
     """Also when the nodes were counted while it was going: another node came or went meanwhile."""
     m = machine("direct-v8")
-    task = m.spawn("t", cpu=0)
+    task = spawn(m, "t", cpu=0)
     vma = region(m, task, {3: 4})
     m.locks.get_page(int(vma.pfns(np.array([2]))[0]))
     going = m.env.process(offline(m, 3))

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from backend.emulator.abi.kernel import EmulatedKernel
-from backend.emulator.abi.syscalls import Caller
 from backend.emulator.frames.memory_block import block_frames, blocks_of
 from backend.emulator.mm.fault import touch
 from backend.emulator.scenario.description import parse_description
 from backend.emulator.scenario.run import run_scenario
+from backend.emulator.tasks.credentials import Caller
+from backend.emulator.tasks.life import spawn
 from tests.emulator.invariants import check_at_rest
 from tests.emulator.machines import machine, nodes_of, region
 
@@ -33,7 +34,7 @@ def test_a_block_is_emptied_and_comes_back_while_the_rest_of_the_node_goes_on() 
     assert int(kernel.read(f"{MEMORY}/block_size_bytes"), 16) == 128 * 4096
     names = [name for name in kernel.listdir("/sys/devices/system/node/node1") if name.startswith("memory")]
     first, second = (int(name.removeprefix("memory")) for name in names)
-    task = m.spawn("t", cpu=2)
+    task = spawn(m, "t", cpu=2)
     vma = region(m, task, {1: 40}, pages=90)
     assert refused(kernel, first, b"offline\n") is None
     assert kernel.read(f"{MEMORY}/memory{first}/state") == b"offline\n"
@@ -56,7 +57,7 @@ def test_a_block_is_emptied_and_comes_back_while_the_rest_of_the_node_goes_on() 
 def test_a_pinned_page_keeps_its_block_and_only_root_may_ask() -> None:
     m = machine("linux-6", pages=256)
     kernel = EmulatedKernel(m)
-    task = m.spawn("t", cpu=0)
+    task = spawn(m, "t", cpu=0)
     vma = region(m, task, {0: 10})
     pfn = int(vma.pfns(np.array([3]))[0])
     m.locks.get_page(pfn)

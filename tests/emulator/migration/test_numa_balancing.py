@@ -14,18 +14,20 @@ import numpy as np
 import pytest
 
 from backend.doctor import examine
-from backend.emulator.abi.kernel import EmulatedKernel, open_scenario
-from backend.emulator.abi.syscalls import Caller
+from backend.emulator.abi.kernel import EmulatedKernel
 from backend.emulator.machine import Machine
-from backend.emulator.migration.numa_balancing import SYSCTL, change_prot_numa
+from backend.emulator.migration.numa_balancing import SYSCTL, NumaBalancing, change_prot_numa
 from backend.emulator.mm.fault import access, touch
 from backend.emulator.mm.fork import fork
 from backend.emulator.mm.mempolicy import Mempolicy
 from backend.emulator.mm.mlock import mlock
 from backend.emulator.mm.mm import PTE_PROTNONE, Vma
 from backend.emulator.scenario.description import parse_description
+from backend.emulator.scenario.open import open_scenario
 from backend.emulator.scenario.run import build, run_scenario
 from backend.emulator.scenarios import load
+from backend.emulator.tasks.credentials import Caller
+from backend.emulator.tasks.life import do_exit, spawn
 from backend.emulator.tasks.scheduler import schedule
 from backend.emulator.tasks.task import Task
 from backend.errors import ParseError
@@ -58,7 +60,7 @@ class Balanced:
     ) -> None:
         self.m: Machine = machine("linux-6", **options)
         self.m.balancing.on = True
-        self.task: Task = self.m.spawn("t", cpu=cpu, threads=threads)
+        self.task: Task = spawn(self.m, "t", cpu=cpu, threads=threads)
         self.vma: Vma = region(self.m, self.task, layout or {0: 8})
         self.m.run(self.m.balancing.tick(self.task, self.task.leader))
 
@@ -105,10 +107,7 @@ def test_marked_pages_keep_their_counts_and_their_next_access_moves_them() -> No
     check_at_rest(one.m)
     for index in range(8):
         address = one.vma.start + index * PAGE
-        assert (
-            one.m.run(access(one.m, one.task, one.task.leader, address, write=False))
-            == one.vma.expected[index]
-        )
+        assert one.m.run(access(one.m, one.task, one.task.leader, address, write=False)) == one.vma.expected[index]
     assert nodes_of(one.m, one.vma) == [3] * 8
     assert one.marked() == 0
     assert (one.counter("numa_hint_faults"), one.counter("numa_pages_migrated")) == (8, 8)
@@ -213,7 +212,7 @@ def test_a_page_that_is_held_at_the_time_of_its_fault_stays_and_slows_the_scan()
     one.scan()
     one.m.locks.get_page(int(one.vma.pfns(np.array([0]))[0]))
     assert one.touch() == [0] + [3] * 7
-    scan = one.m.balancing.scan_of(one.vma.mm)
+    scan = NumaBalancing.of(one.m).scan_of(one.vma.mm)
     period = scan.period
     one.scan()
     assert scan.period == period * 2
@@ -238,7 +237,7 @@ def test_a_frame_that_is_given_back_forgets_who_used_it() -> None:
     one = Balanced()
     one.scan()
     one.touch()
-    one.m.exit(one.task)
+    do_exit(one.m, one.task)
     check_at_rest(one.m)
 
 
@@ -252,7 +251,7 @@ def test_locked_memory_follows_too() -> None:
 
 def test_a_node_that_is_nearly_full_takes_nothing() -> None:
     one = Balanced()
-    hog = one.m.spawn("hog", cpu=0)
+    hog = spawn(one.m, "hog", cpu=0)
     zone = one.m.frames.zones[3]
     region(one.m, hog, {3: zone.free - zone.wmark_high - 3})
     one.scan()
@@ -262,7 +261,7 @@ def test_a_node_that_is_nearly_full_takes_nothing() -> None:
 @pytest.mark.parametrize(("local", "period"), [(10, 26.0), (7, 22.0), (6, 18.0), (0, 6.0)])
 def test_the_pace_follows_the_share_of_local_faults(local: int, period: float) -> None:
     one = Balanced()
-    scan = one.m.balancing.scan_of(one.vma.mm)
+    scan = NumaBalancing.of(one.m).scan_of(one.vma.mm)
     scan.period, scan.local, scan.remote = 20.0, local, 10 - local
     one.scan()
     assert scan.period == pytest.approx(period)
@@ -271,7 +270,7 @@ def test_the_pace_follows_the_share_of_local_faults(local: int, period: float) -
 def test_a_large_address_space_is_gone_through_window_by_window() -> None:
     one = Balanced({0: 8}, pages=300_000)
     big = region(one.m, one.task, {1: 70_000, 2: 70_000})
-    scan = one.m.balancing.scan_of(one.vma.mm)
+    scan = NumaBalancing.of(one.m).scan_of(one.vma.mm)
     one.scan()
     assert 65_536 <= one.marked() < 66_600
     assert scan.offset > 0
@@ -389,7 +388,7 @@ class TestTheShippedScenario:
                 kernel.machine.env.step()
             return kernel
 
-        monkeypatch.setattr("backend.emulator.abi.kernel.open_scenario", while_pages_are_marked)
+        monkeypatch.setattr("backend.emulator.scenario.open.open_scenario", while_pages_are_marked)
         arguments = ["migrate", "3", "--from", "0", "--to", "2", "--yes", "--json"]
         assert run(["--demo", "numa-balancing", *arguments]) == 1
         document = json.loads(capsys.readouterr().out)

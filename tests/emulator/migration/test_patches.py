@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 
 from backend.emulator.abi import syscalls
-from backend.emulator.abi.syscalls import Caller
 from backend.emulator.frames.page_lock import Events
 from backend.emulator.machine import Machine, Patches
 from backend.emulator.mm.fault import touch
 from backend.emulator.mm.mm import Vma
+from backend.emulator.mm.zap import zap
 from backend.emulator.storage.swapoff import swapoff
+from backend.emulator.tasks.credentials import Caller
+from backend.emulator.tasks.life import spawn
 from backend.emulator.tasks.task import Task
 from backend.nodeset import NodeSet
 from tests.emulator.files import file, mapped, shared_memory
@@ -26,7 +28,7 @@ PAGE = 4096
 def moved(patches: Patches, old: list[int], new: list[int], **options: Any) -> tuple[Machine, Task, Vma, int]:
     """Six pages on node 0 and four on node 1, after a migrate_pages that root (on node 0) asked for."""
     m = machine("direct-v8", patches=patches, **options)
-    task = m.spawn("t", cpu=0)
+    task = spawn(m, "t", cpu=0)
     vma = region(m, task, {0: 6, 1: 4})
     left = m.run(syscalls.migrate_pages(m, Caller(), task.pid, 65, NodeSet(old).mask(), NodeSet(new).mask()))
     return m, task, vma, left
@@ -72,7 +74,7 @@ def test_without_patch_4_nobody_says_where_to_and_the_relative_position_is_lost(
 def test_without_patch_5_every_dirty_page_is_written_back_before_it_moves(kind: str) -> None:
     for on, writes in ((True, 0), (False, 10)):
         m = machine("direct-v8", patches=Patches(buffer_migrate=on))
-        task = m.spawn("t", cpu=0)
+        task = spawn(m, "t", cpu=0)
         if kind == "anonymous":
             vma = region(m, task, {0: 10})
         else:
@@ -92,7 +94,7 @@ def _migrate(m: Machine, task: Task) -> Events:
 @pytest.mark.parametrize("profile", ["linux-6", "direct-v8", "swap-2.6.15"])
 def test_swapoff_brings_everything_back(profile: str) -> None:
     m = machine(profile, pages=64, nodes=2, swap_pages=300)
-    task = m.spawn("t", cpu=0)
+    task = spawn(m, "t", cpu=0)
     vma = region(m, task, {}, pages=100)
     shared = shared_memory(m, 60)
     theirs = mapped(m, task, shared)
@@ -103,7 +105,7 @@ def test_swapoff_brings_everything_back(profile: str) -> None:
     with pytest.raises(OSError, match="Cannot allocate"):
         m.run(swapoff(m))
     check_at_rest(m)
-    m.zap(vma, np.arange(90, dtype=np.int64))
+    zap(m, vma, np.arange(90, dtype=np.int64))
     m.run(swapoff(m))
     assert (m.swap.used, m.swap.total, vma.nr_swap) == (0, 0, 0)
     assert (shared.swapped < 0).all()
@@ -115,7 +117,7 @@ def test_swapoff_brings_everything_back(profile: str) -> None:
 def _swapoff_race(recheck: bool, shared: bool, steps: int) -> int:
     """swapoff, `steps` after a migration has begun; returns how often it had to look again."""
     m = machine("direct-v8", patches=Patches(swapcache_recheck=recheck))
-    task = m.spawn("t", cpu=0)
+    task = spawn(m, "t", cpu=0)
     if shared:
         vma = mapped(m, task, shared_memory(m, 4))
         m.run(touch(m, task, task.leader, vma.start, np.arange(4, dtype=np.int64), write=True))

@@ -1,8 +1,7 @@
 """The race that patch 1 of Direct Migration V8 closes: a fault that waits for a page's lock while the page migrates.
 
-The entry it followed may be somebody else's by the time it has the lock: the slot was given back and taken again. It has
-to look at the page again; without that it maps an old page, and a write is lost.
-"""
+The entry it followed may be somebody else's by the time it has the lock: the slot was given back and taken again. It
+has to look at the page again; without that it maps an old page, and a write is lost."""
 
 # pyright: reportOptionalSubscript=false
 
@@ -17,11 +16,13 @@ import pytest
 import simpy
 
 from backend.emulator.abi import syscalls
-from backend.emulator.abi.syscalls import Caller
 from backend.emulator.costs import Costs
 from backend.emulator.machine import Machine, Patches
 from backend.emulator.mm.fault import SegmentationFault, access
 from backend.emulator.mm.mm import PTE_SHIFT, PTE_SWAP, Vma
+from backend.emulator.mm.zap import zap
+from backend.emulator.tasks.credentials import Caller
+from backend.emulator.tasks.life import spawn
 from backend.emulator.tasks.task import Task
 from backend.nodeset import NodeSet
 from tests.emulator.invariants import check, check_at_rest
@@ -45,7 +46,7 @@ def the_race(recheck: bool) -> tuple[Machine, Vma, int]:
     """A fault waits for a migrating page; before it runs again the page is dropped, written anew by another thread and
     migrates again, through the same swap slot. Returns what a read gives in the end."""
     m = machine("direct-v8", pages=64, batch=1, swap_pages=1, patches=Patches(swapcache_recheck=recheck))
-    task = m.spawn("t", cpu=0, threads=[2])
+    task = spawn(m, "t", cpu=0, threads=[2])
     vma = region(m, task, {0: 1})
     first, second = task.threads
     m.costs = Costs(copy=100.0, wake=1e4)
@@ -55,7 +56,7 @@ def the_race(recheck: bool) -> tuple[Machine, Vma, int]:
     waiting = m.env.process(access(m, task, first, vma.start, write=False))
     step_until(m, lambda: m.locks.waiting == 1)
     m.env.run(until=moving)
-    m.zap(vma, np.array([0], np.int64))
+    zap(m, vma, np.array([0], np.int64))
     m.run(access(m, task, second, vma.start, write=True))
     m.costs = Costs(copy=1e6, wake=1.0)
     here = int(m.frames.nid[vma.pfns(np.array([0]))[0]])
@@ -96,20 +97,18 @@ def storm(seed: int, recheck: bool, steps: int = 600) -> None:
         costs=costs,
         patches=Patches(swapcache_recheck=recheck),
     )
-    task = m.spawn("t", cpu=0, threads=[2, 4, 6])
+    task = spawn(m, "t", cpu=0, threads=[2, 4, 6])
     vma = region(m, task, {0: 1, 1: 1})
 
     def thread(number: int) -> Generator[simpy.Event, Any, None]:
         for _ in range(steps):
             index = chance.randrange(2)
             try:
-                yield from access(
-                    m, task, task.threads[number], vma.start + index * 4096, chance.random() < 0.4
-                )
+                yield from access(m, task, task.threads[number], vma.start + index * 4096, chance.random() < 0.4)
             except SegmentationFault:
                 return
             if chance.random() < 0.3:
-                m.zap(vma, np.array([index], np.int64))
+                zap(m, vma, np.array([index], np.int64))
             yield m.env.timeout(chance.random() * 3e-6)
 
     def migrator() -> Generator[simpy.Event, Any, None]:

@@ -13,6 +13,7 @@ from backend.emulator.mm.fault import access, touch
 from backend.emulator.mm.fork import fork
 from backend.emulator.mm.mempolicy import Mempolicy
 from backend.emulator.mm.mm import Vma
+from backend.emulator.tasks.life import do_exit, spawn
 from backend.emulator.tasks.task import Task
 from backend.kernel import Mode
 from backend.nodeset import NodeSet
@@ -23,9 +24,10 @@ PAGE = 4096
 
 
 def evicted(pages: int = 8, swap_pages: int = 64, cpu: int = 0) -> tuple[Machine, Task, Vma, int]:
-    """Pages of node 0, after a migrate_pages(0 → 3) of that kernel: (machine, task, mapping, what the call returned)."""
+    """Pages of node 0, after a migrate_pages(0 → 3) of that kernel: (machine, task, mapping, what the call
+    returned)."""
     m = machine("swap-2.6.15", swap_pages=swap_pages)
-    task = m.spawn("t", cpu=cpu)
+    task = spawn(m, "t", cpu=cpu)
     vma = region(m, task, {0: pages})
     return (
         m,
@@ -47,9 +49,7 @@ def test_pages_are_merely_evicted_each_costing_a_slot_and_a_write() -> None:
 def test_they_come_back_where_the_thread_runs_with_their_contents() -> None:
     m, task, vma, _ = evicted(cpu=2)
     for index in range(8):
-        assert (
-            m.run(access(m, task, task.leader, vma.start + index * PAGE, write=False)) == vma.expected[index]
-        )
+        assert m.run(access(m, task, task.leader, vma.start + index * PAGE, write=False)) == vma.expected[index]
     assert nodes_of(m, vma) == [1] * 8, "not the target that was asked for"
     assert m.counters["pswpin"] == m.counters["pgmajfault"] == 8
     check_at_rest(m)
@@ -81,19 +81,17 @@ def test_writing_to_a_page_that_came_back_gives_its_slot_back() -> None:
 def test_a_task_that_exits_gives_all_slots_back_also_while_pages_are_written() -> None:
     for steps in range(9, 70, 7):
         m = machine("swap-2.6.15")
-        task = m.spawn("t", cpu=0)
+        task = spawn(m, "t", cpu=0)
         region(m, task, {0: 8})
         from backend.emulator.abi import syscalls
 
         m.env.process(
-            syscalls.migrate_pages(
-                m, syscalls.Caller(), task.pid, 65, NodeSet([0]).mask(), NodeSet([3]).mask()
-            )
+            syscalls.migrate_pages(m, syscalls.Caller(), task.pid, 65, NodeSet([0]).mask(), NodeSet([3]).mask())
         )
         for _ in range(steps):
             if m.env.peek() != float("inf"):
                 m.env.step()
-        m.exit(task)
+        do_exit(m, task)
         check_at_rest(m)
         assert m.swap.used == 0
         assert all(zone.free == zone.pages for zone in m.frames.zones.values())
@@ -103,7 +101,7 @@ def test_direct_migration_is_faster_and_writes_nothing() -> None:
     times = {}
     for profile in ("direct-v8", "swap-2.6.15"):
         m = machine(profile)
-        task = m.spawn("t", cpu=6)
+        task = spawn(m, "t", cpu=6)
         vma = region(m, task, {0: 20})
         began = m.now
         EmulatedKernel(m).migrate_pages(task.pid, 65, NodeSet([0]).mask(), NodeSet([3]).mask())

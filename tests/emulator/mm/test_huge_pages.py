@@ -1,4 +1,5 @@
-"""Huge pages of linux-6 move whole: transparent ones are split where there is no block for them, those of the pool have theirs."""
+"""Huge pages of linux-6 move whole: transparent ones are split where there is no block for them, those of the pool have
+theirs."""
 
 from __future__ import annotations
 
@@ -9,7 +10,6 @@ import pytest
 
 from backend.emulator.abi import policy_calls, syscalls
 from backend.emulator.abi.kernel import EmulatedKernel
-from backend.emulator.abi.syscalls import Caller
 from backend.emulator.frames.page import PG, State
 from backend.emulator.machine import Machine
 from backend.emulator.migration.hotplug import bad_page, offline, online
@@ -18,6 +18,10 @@ from backend.emulator.mm.file_fault import BusError
 from backend.emulator.mm.fork import fork
 from backend.emulator.mm.huge_pages import fill_pool
 from backend.emulator.mm.mm import VM, Vma
+from backend.emulator.mm.mmap import mmap, munmap
+from backend.emulator.mm.zap import zap
+from backend.emulator.tasks.credentials import Caller
+from backend.emulator.tasks.life import do_exit, spawn
 from backend.emulator.tasks.task import Task
 from backend.kernel import Mode
 from backend.nodeset import NodeSet
@@ -33,8 +37,8 @@ def mapped(flag: VM, blocks: int, cpu: int = 0, **options: int) -> tuple[Machine
     m = machine("linux-6", huge=HUGE, **options)
     for node in m.nodes:
         fill_pool(m, node, 4)
-    task = m.spawn("t", cpu=cpu)
-    vma = m.mmap(task, blocks * HUGE, flags=VM.WRITE | flag)
+    task = spawn(m, "t", cpu=cpu)
+    vma = mmap(m, task, blocks * HUGE, flags=VM.WRITE | flag)
     vma.expected = np.zeros(vma.pages, np.uint64)
     m.run(touch(m, task, task.leader, vma.start, np.arange(vma.pages, dtype=np.int64), write=True))
     check_at_rest(m)
@@ -111,14 +115,14 @@ def test_a_pin_on_one_page_keeps_the_whole_huge_page() -> None:
 def test_what_takes_a_part_of_it_makes_ordinary_pages_of_the_rest(cut: str) -> None:
     m, task, vma = mapped(VM.HUGEPAGE, 2)
     if cut == "dontneed":
-        m.zap(vma, np.arange(3, dtype=np.int64))
+        zap(m, vma, np.arange(3, dtype=np.int64))
     elif cut == "mbind":
         mask = NodeSet([2]).mask()
         m.run(policy_calls.mbind(m, Caller(0, True, task.pid), vma.start, 3 * PAGE, Mode.BIND, 65, mask, 2))
     else:
         m.run(fork(m, task))
-        m.zap(vma, np.arange(3, dtype=np.int64))
-        m.exit(task)
+        zap(m, vma, np.arange(3, dtype=np.int64))
+        do_exit(m, task)
     check_at_rest(m)
 
 
@@ -141,7 +145,7 @@ def test_one_that_two_mappings_have_a_part_of_moves_whole() -> None:
         assert bind(first, count, node, 2 | 1) == 0
         assert [set(nodes_of(m, one)) for one in vma.mm.vmas] == [{node}, {node}]
     assert migrate(m, task, [1], [0]) == 0
-    m.munmap(vma)
+    munmap(m, vma)
     assert m.frames.compounds == before - 1, "ordinary pages of the rest"
     check_at_rest(m)
 
@@ -159,11 +163,7 @@ def test_mbind_moves_a_huge_page_to_the_node_of_the_policy_from_wherever_the_tas
 def test_mbind_interleaves_huge_pages_whole() -> None:
     m, task, vma = mapped(VM.HUGEPAGE, 4)
     mask = NodeSet([1, 3]).mask()
-    m.run(
-        policy_calls.mbind(
-            m, Caller(0, True, task.pid), vma.start, 4 * HUGE * PAGE, Mode.INTERLEAVE, 65, mask, 2
-        )
-    )
+    m.run(policy_calls.mbind(m, Caller(0, True, task.pid), vma.start, 4 * HUGE * PAGE, Mode.INTERLEAVE, 65, mask, 2))
     placed = nodes_of(m, vma)
     assert [len(set(placed[at : at + HUGE])) for at in range(0, 32, HUGE)] == [1] * 4
     assert sorted(placed) == [1] * 16 + [3] * 16
@@ -179,7 +179,7 @@ def test_shared_after_fork_it_moves_for_both_with_move_all_and_a_write_copies_on
     m.run(access(m, child, child.leader, vma.start + 2 * PAGE, write=True))
     assert m.counters["pgcow"] == 1
     check_at_rest(m)
-    m.exit(task)
+    do_exit(m, task)
     check_at_rest(m)
 
 
@@ -199,7 +199,7 @@ def test_pages_of_the_pool_move_whole_and_the_pool_follows() -> None:
     line = kernel.read(f"/proc/{task.pid}/numa_maps").decode()
     assert "huge anon=2 dirty=2 N2=2 kernelpagesize_kB=32" in line
     check_at_rest(m)
-    m.exit(task)
+    do_exit(m, task)
     assert free() == [4, 4, 4, 4]
     check_at_rest(m)
 
@@ -215,14 +215,14 @@ def test_where_the_pool_is_empty_a_page_of_it_takes_its_place_along() -> None:
 
 def test_an_empty_pool_is_a_bus_error_and_a_cut_within_a_huge_page_is_refused() -> None:
     m, task, vma = mapped(VM.HUGETLB, 4)
-    other = m.spawn("greedy", cpu=0)
-    more = m.mmap(other, 13 * HUGE, flags=VM.WRITE | VM.HUGETLB)
+    other = spawn(m, "greedy", cpu=0)
+    more = mmap(m, other, 13 * HUGE, flags=VM.WRITE | VM.HUGETLB)
     with pytest.raises(BusError):
         m.run(touch(m, other, other.leader, more.start, np.arange(more.pages, dtype=np.int64), write=True))
     mask = NodeSet([1]).mask()
     with pytest.raises(OSError, match="Invalid"):
         m.run(policy_calls.mbind(m, Caller(0, True, task.pid), vma.start, 3 * PAGE, Mode.BIND, 65, mask, 0))
-    m.zap(vma, np.arange(3, dtype=np.int64))
+    zap(m, vma, np.arange(3, dtype=np.int64))
     assert nodes_of(m, vma)[:HUGE] == [-1] * HUGE
     check_at_rest(m)
 
@@ -240,7 +240,7 @@ def test_a_pin_on_one_page_outlives_the_process(flag: VM) -> None:
     m, task, vma = mapped(flag, 2)
     pinned = int(vma.pfns(np.array([3]))[0])
     m.locks.get_page(pinned)
-    m.exit(task)
+    do_exit(m, task)
     check_at_rest(m, pins=1)
     assert m.frames.state[pinned] == State.IN_USE
     m.locks.put_page(pinned)
@@ -251,8 +251,8 @@ def test_a_pin_on_one_page_outlives_the_process(flag: VM) -> None:
 def test_2_6_leaves_pages_of_the_pool_where_they_are() -> None:
     m = machine("direct-v8", huge=HUGE)
     fill_pool(m, 0, 2)
-    task = m.spawn("t", cpu=0)
-    vma = m.mmap(task, HUGE, flags=VM.WRITE | VM.HUGETLB)
+    task = spawn(m, "t", cpu=0)
+    vma = mmap(m, task, HUGE, flags=VM.WRITE | VM.HUGETLB)
     m.run(touch(m, task, task.leader, vma.start, np.arange(HUGE, dtype=np.int64), write=True))
     assert migrate(m, task, [0], [3]) == 0
     assert nodes_of(m, vma) == [0] * HUGE
@@ -273,16 +273,14 @@ def test_a_node_with_huge_pages_goes_offline_and_a_bad_frame_is_kept_out(flag: V
 
 def test_under_pressure_transparent_huge_pages_are_split_and_swapped() -> None:
     m = machine("linux-6", huge=HUGE, pages=64, nodes=2, swap_pages=300)
-    task = m.spawn("t", cpu=0)
-    vma = m.mmap(task, 160, flags=VM.WRITE | VM.HUGEPAGE)
+    task = spawn(m, "t", cpu=0)
+    vma = mmap(m, task, 160, flags=VM.WRITE | VM.HUGEPAGE)
     vma.expected = np.zeros(160, np.uint64)
     m.run(touch(m, task, task.leader, vma.start, np.arange(160, dtype=np.int64), write=True))
     assert m.counters["pswpout"] > 0
     check_at_rest(m)
     for index in range(160):
-        assert (
-            m.run(access(m, task, task.leader, vma.start + index * PAGE, write=False)) == vma.expected[index]
-        )
+        assert m.run(access(m, task, task.leader, vma.start + index * PAGE, write=False)) == vma.expected[index]
     check_at_rest(m)
 
 
@@ -313,8 +311,8 @@ def test_pools_are_seen_and_set_in_sysfs() -> None:
 
 def test_a_write_that_brings_in_a_huge_page_stores_nothing_through_a_pte_it_may_not_write_to() -> None:
     m = machine("linux-6", huge=HUGE)
-    task = m.spawn("t", cpu=0)
-    vma = m.mmap(task, 2 * HUGE, flags=VM.WRITE | VM.HUGEPAGE)
+    task = spawn(m, "t", cpu=0)
+    vma = mmap(m, task, 2 * HUGE, flags=VM.WRITE | VM.HUGEPAGE)
     vma.expected = np.zeros(vma.pages, np.uint64)
     m.run(touch(m, task, task.leader, vma.start, np.arange(1, dtype=np.int64), write=True))
     child: Task = m.run(fork(m, task))

@@ -10,6 +10,8 @@ from backend.emulator.mm.fault import access
 from backend.emulator.mm.fork import fork
 from backend.emulator.mm.ksm import merge
 from backend.emulator.mm.mm import Vma
+from backend.emulator.mm.zap import zap
+from backend.emulator.tasks.life import do_exit, spawn
 from backend.emulator.tasks.task import Task
 from tests.emulator.invariants import check_at_rest
 from tests.emulator.machines import machine, nodes_of, region, write_equal
@@ -21,7 +23,7 @@ ALL = np.arange(16, dtype=np.int64)
 
 def merged() -> tuple[Machine, Task, Vma]:
     m = machine("linux-6")
-    task = m.spawn("t", cpu=0)
+    task = spawn(m, "t", cpu=0)
     vma = region(m, task, {0: 16})
     write_equal(m, vma, ALL, 7)
     free = m.frames.zones[0].free
@@ -69,25 +71,25 @@ def test_a_child_shares_it_and_both_may_go() -> None:
     me = Me(m=m, task=task)
     me.move(me.addresses(vma), 2, flags=4)
     check_at_rest(m)
-    m.zap(vma, ALL[:9])
+    zap(m, vma, ALL[:9])
     check_at_rest(m)
-    m.exit(task)
+    do_exit(m, task)
     check_at_rest(m)
-    m.exit(child)
+    do_exit(m, child)
     check_at_rest(m)
     assert all(zone.free == zone.pages for zone in m.frames.zones.values())
 
 
 def test_what_two_processes_have_in_common_is_one_frame_and_kernels_before_do_not_merge() -> None:
     m, _, vma = merged()
-    other = m.spawn("other", cpu=2)
+    other = spawn(m, "other", cpu=2)
     theirs = region(m, other, {1: 4})
     write_equal(m, theirs, ALL[:4], 7)
     assert m.run(merge(m, other, theirs.start, ALL[:4])) == 4
     assert m.frames.mapcount[vma.pfns(ALL)[0]] == 20
     check_at_rest(m)
     old = machine("direct-v8")
-    task = old.spawn("t", cpu=0)
+    task = spawn(old, "t", cpu=0)
     with pytest.raises(OSError, match="Invalid"):
         old.run(merge(old, task, region(old, task, {0: 4}).start, ALL[:4]))
 
@@ -99,7 +101,5 @@ def test_the_last_who_has_a_merged_page_gets_a_copy_too_for_the_page_stands_for_
     theirs = region(m, task, {1: 4})
     write_equal(m, theirs, ALL[:4], 7)
     m.run(merge(m, task, theirs.start, ALL[:4]))
-    assert {
-        m.run(access(m, task, task.leader, theirs.start + at * PAGE, write=False)) for at in range(4)
-    } == {7}
+    assert {m.run(access(m, task, task.leader, theirs.start + at * PAGE, write=False)) for at in range(4)} == {7}
     check_at_rest(m)

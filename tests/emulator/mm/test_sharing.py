@@ -9,13 +9,14 @@ import pytest
 
 from backend.emulator.abi import syscalls
 from backend.emulator.abi.kernel import EmulatedKernel
-from backend.emulator.abi.syscalls import Caller
 from backend.emulator.mm.fault import OutOfMemory, access
 from backend.emulator.mm.fork import fork
 from backend.emulator.mm.mlock import mlock, munlock
 from backend.emulator.mm.mm import PTE_SWAP
 from backend.emulator.scenario.description import parse_description
 from backend.emulator.scenario.run import run_scenario
+from backend.emulator.tasks.credentials import Caller
+from backend.emulator.tasks.life import do_exit, spawn
 from backend.nodeset import NodeSet
 from backend.placement.placement import parse_numa_maps
 from tests.emulator.invariants import check, check_at_rest
@@ -27,7 +28,7 @@ PAGE = 4096
 
 def family(profile: str = "linux-6", layout: dict[int, int] | None = None, **options):
     m = machine(profile, **options)
-    parent = m.spawn("parent", cpu=0)
+    parent = spawn(m, "parent", cpu=0)
     vma = region(m, parent, layout or {0: 8})
     child = m.run(fork(m, parent, "child"))
     return m, parent, vma, child, child.mm.vmas[0]
@@ -59,7 +60,7 @@ def test_numa_maps_tells_the_most_mappings() -> None:
     kernel = EmulatedKernel(m)
     (line,) = parse_numa_maps(kernel.read(f"/proc/{parent.pid}/numa_maps"))
     assert line.mapmax == 2
-    m.exit(child)
+    do_exit(m, child)
     (line,) = parse_numa_maps(kernel.read(f"/proc/{parent.pid}/numa_maps"))
     assert line.mapmax == 1
     check_at_rest(m)
@@ -81,7 +82,7 @@ def test_shared_pages_stay_for_the_unprivileged_and_move_for_both_with_move_all(
 @pytest.mark.parametrize("steps", range(1, 9))
 def test_fork_and_writes_between_any_two_steps_of_a_migration_lose_nothing(profile: str, steps: int) -> None:
     m = machine(profile, batch=2)
-    parent = m.spawn("parent", cpu=0, threads=[2])
+    parent = spawn(m, "parent", cpu=0, threads=[2])
     vma = region(m, parent, {0: 6})
     moving = m.env.process(
         syscalls.migrate_pages(m, Caller(), parent.pid, 65, NodeSet([0]).mask(), NodeSet([1]).mask())
@@ -101,10 +102,7 @@ def test_fork_and_writes_between_any_two_steps_of_a_migration_lose_nothing(profi
     child = m.tasks[max(m.tasks)]
     for index in range(6):
         for task, mapping in ((parent, vma), (child, child.mm.vmas[0])):
-            assert (
-                m.run(access(m, task, task.leader, vma.start + index * PAGE, write=False))
-                == mapping.expected[index]
-            )
+            assert m.run(access(m, task, task.leader, vma.start + index * PAGE, write=False)) == mapping.expected[index]
     check_at_rest(m)
 
 
@@ -125,7 +123,7 @@ def test_a_family_exits_in_any_order_and_leaves_nothing() -> None:
         grandchild = m.run(fork(m, child))
         order = [parent, child, grandchild] if first else [grandchild, parent, child]
         for task in order:
-            m.exit(task)
+            do_exit(m, task)
             check(m)
         assert all(zone.free == zone.pages for zone in m.frames.zones.values())
         check_at_rest(m)
@@ -133,7 +131,7 @@ def test_a_family_exits_in_any_order_and_leaves_nothing() -> None:
 
 def test_locked_pages_are_brought_in_and_say_so() -> None:
     m = machine("linux-6")
-    task = m.spawn("t", cpu=4)
+    task = spawn(m, "t", cpu=4)
     vma = region(m, task, {}, pages=8)
     m.run(mlock(m, task, vma.start, 8))
     kernel = EmulatedKernel(m)
@@ -153,7 +151,7 @@ def test_locked_pages_are_brought_in_and_say_so() -> None:
 
 def test_locking_a_part_cuts_the_mapping_and_holes_are_refused() -> None:
     m = machine("direct-v8")
-    task = m.spawn("t", cpu=0)
+    task = spawn(m, "t", cpu=0)
     vma = region(m, task, {0: 8})
     m.run(mlock(m, task, vma.start + 2 * PAGE, 3))
     assert len(task.mm.vmas) == 3

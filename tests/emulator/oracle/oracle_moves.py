@@ -11,7 +11,10 @@ from backend.emulator.mm.huge_pages import fill_pool
 from backend.emulator.mm.ksm import merge
 from backend.emulator.mm.mlock import mlock
 from backend.emulator.mm.mm import VM, Vma
+from backend.emulator.mm.mmap import mmap
 from backend.emulator.scenario.layout import populate
+from backend.emulator.storage.reclaim import Reclaimer
+from backend.emulator.tasks.life import spawn
 from backend.kernel import Mode
 from tests.emulator.machines import write_equal
 from tests.emulator.oracle.oracle_rig import Row, drives, me_with, nodes_in
@@ -105,7 +108,7 @@ def held(row: Row) -> Row:
 @drives("migrate_pages: (no such pid|pid -1|kernel thread 2)")
 def whom(row: Row, whom: str) -> Row:
     me = me_with({0: 1})
-    thread = me.m.spawn("kthreadd", cpu=0, kernel_thread=True)
+    thread = spawn(me.m, "kthreadd", cpu=0, kernel_thread=True)
     pid = {"no such pid": 4711, "pid -1": -1, "kernel thread 2": thread.pid}[whom]
     return {"res": me.migrate([0], [1], pid=pid)}
 
@@ -174,9 +177,7 @@ def unprivileged(row: Row) -> Row:
         "self mbind MOVE_ALL": me.mbind(mine, Mode.BIND, [2], 4),
         "self MOVE": me.move(me.addresses(mine), 2),
         "read own numa_maps": bool(me.kernel.read(f"/proc/{me.task.pid}/numa_maps")),
-        "read other numa_maps": answer(lambda: me.kernel.read(f"/proc/{other.task.pid}/numa_maps")).lstrip(
-            "-"
-        ),
+        "read other numa_maps": answer(lambda: me.kernel.read(f"/proc/{other.task.pid}/numa_maps")).lstrip("-"),
     }
     parent = me_with({0: 8})
     child = parent.fork(privileged=False)
@@ -206,7 +207,7 @@ def with_64_in_swap(layout: dict[int, int], cpu: int = 0) -> tuple[Me, list[int]
     vma = me.region(layout, pages=before + 64)
     me.touch(vma, first=before)
     me.m.pagevecs.lru_add_drain(me.task.leader.cpu)
-    me.m.run(me.m.reclaim._page_out(vma.pfns(np.arange(before, before + 64))))
+    me.m.run(Reclaimer.of(me.m)._page_out(vma.pfns(np.arange(before, before + 64))))
     me.task.leader.cpu = cpu
     return me, me.addresses(vma)[before:]
 
@@ -249,7 +250,7 @@ def swap_migration(row: Row) -> Row:
 
 def _huge(me: Me, flag: VM, count: int) -> Vma:
     """So many huge pages on node 0, all of them written to."""
-    vma = me.m.mmap(me.task, count * me.m.frames.huge, flags=VM.WRITE | flag)
+    vma = mmap(me.m, me.task, count * me.m.frames.huge, flags=VM.WRITE | flag)
     populate(me.m, vma, np.arange(vma.pages, dtype=np.int64), 0)
     return vma
 

@@ -54,7 +54,8 @@ def mbind_strict(row: Row, how: str) -> Row:
 
 
 @drives(
-    r"(mbind|set_mempolicy) (bind|default|local|prefer|interleave) (empty mask|empty|with nodes|absent 7|\{1,7\}|\{1,2\})"
+    r"(mbind|set_mempolicy) (bind|default|local|prefer|interleave) (empty mask|empty|with nodes|absent "
+    r"7|\{1,7\}|\{1,2\})"
 )
 def arguments(row: Row, call: str, mode: str, which: str) -> Row:
     me = me_with(size=4)

@@ -25,8 +25,10 @@ NOT_HERE = {
     "vvar: move": _VDSO,
     "migrate_pages 0->0 maxnode=32768": _BUFFER,
     "migrate_pages 0->0 maxnode=32769": _BUFFER,
-    "move_pages 256 MiB 0->3 with less free there": "file pages that reclaim dropped made the room: how many there were is not known",
-    "offline every memory block of node 3": "how many blocks the measured node kept, and what was in them, is not known",
+    "move_pages 256 MiB 0->3 with less free there": "file pages that reclaim dropped made the room: how many there "
+    "were is not known",
+    "offline every memory block of node 3": "how many blocks the measured node kept, and what was in them, is not "
+    "known",
 }
 _CPUSET_ROWS = json.loads((DATA / "cpusets.json").read_text())
 ELSEWHERE = {row["case"] for row in _CPUSET_ROWS}
@@ -37,8 +39,8 @@ NOT_COMPARED = {
     "4 pages held by a pipe (vmsplice): MOVE": {"n"},
     "touched again (task on node {0, 1, 2, 3}, default policy)": {"cpu"},
 }
-"""Keys that say how the measured machine was prepared, not what the call did; or that counted all other pages of the measured
-process, too."""
+"""Keys that say how the measured machine was prepared, not what the call did; or that counted all other pages of the
+measured process, too."""
 
 
 def without_address(line: str | list[str]) -> str | list[str]:

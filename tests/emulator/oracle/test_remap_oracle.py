@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from backend.emulator.abi.kernel import EmulatedKernel
+from backend.emulator.tasks.life import spawn
 from backend.nodeset import NodeSet
 from backend.plan.remap import landing, remap
 from tests import DATA
@@ -30,7 +31,7 @@ def test_the_rule_predicts_where_pages_land(row: dict[str, Any]) -> None:
 @pytest.mark.parametrize("row", ROWS, ids=row_name)
 def test_the_emulated_call_moves_pages_there(row: dict[str, Any]) -> None:
     m = machine("linux-6", pages=64)
-    task = m.spawn("t", cpu=0)
+    task = spawn(m, "t", cpu=0)
     vma = region(m, task, {0: 2, 1: 2, 2: 2, 3: 2})
     old, new = NodeSet(row["from"]), NodeSet(row["to"])
     assert EmulatedKernel(m).migrate_pages(task.pid, 65, old.mask(), new.mask()) == row["ret"]

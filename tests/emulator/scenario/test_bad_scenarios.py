@@ -1,5 +1,5 @@
-"""Scenarios that are wrong, absurd or large: one clear error with file, line and key, or a defined outcome; never a traceback,
-never a hang."""
+"""Scenarios that are wrong, absurd or large: one clear error with file, line and key, or a defined outcome; never a
+traceback, never a hang."""
 
 # pyright: reportOptionalMemberAccess=false
 
@@ -17,15 +17,15 @@ from hypothesis import strategies as st
 
 import backend.emulator.scenarios as shipped
 from backend.emulator.costs import Costs
+from backend.emulator.mm.mmap import mmap, munmap
 from backend.emulator.scenario.description import parse_description
 from backend.emulator.scenario.run import run_scenario
 from backend.emulator.storage.filesystem import MAX_PAGES
+from backend.emulator.tasks.life import spawn
 from backend.errors import NotFound, ParseError, UsageError
 from tests.emulator.machines import machine
 
-MACHINE = (
-    "machine:\n  nodes:\n    - {id: 0, memory: 8MiB, cpus: 0-1}\n    - {id: 1, memory: 8MiB, cpus: 2-3}\n"
-)
+MACHINE = "machine:\n  nodes:\n    - {id: 0, memory: 8MiB, cpus: 0-1}\n    - {id: 1, memory: 8MiB, cpus: 2-3}\n"
 PROCESS = "processes:\n  - {name: a, node: 0, memory: [{name: r, size: 64KiB, on: {0: 75%, 1: 25%}}]}\n"
 FILE = "filesystems:\n  - {name: d, type: ext3, files: [{name: f, size: 64KiB}]}\n"
 BUSY = PROCESS.replace("25%}}", "25%}, access: {}}")
@@ -42,17 +42,47 @@ def outcomes(text: str) -> list[Any]:
 @pytest.mark.parametrize(
     ("text", "line", "key", "says"),
     [
-        (MACHINE + FILE + PROCESS + steps("write: {task: a, file: d/f, pages: 0-9999999999}"), 10, "write.pages", "too much for one step"),
-        (MACHINE + FILE + PROCESS + steps("read: {task: a, file: d/f, pages: 0-1048576}"), 10, "read.pages", "too much for one step"),
-        (MACHINE + FILE + PROCESS + steps("write: {task: a, file: d/f, pages: 9999999999}"), 10, "write.pages", "too much for one step"),
-        (MACHINE + FILE + PROCESS + steps("truncate: {file: d/f, size: 999999999999999P}"), 10, "truncate.size", "too large"),
+        (
+            MACHINE + FILE + PROCESS + steps("write: {task: a, file: d/f, pages: 0-9999999999}"),
+            10,
+            "write.pages",
+            "too much for one step",
+        ),
+        (
+            MACHINE + FILE + PROCESS + steps("read: {task: a, file: d/f, pages: 0-1048576}"),
+            10,
+            "read.pages",
+            "too much for one step",
+        ),
+        (
+            MACHINE + FILE + PROCESS + steps("write: {task: a, file: d/f, pages: 9999999999}"),
+            10,
+            "write.pages",
+            "too much for one step",
+        ),
+        (
+            MACHINE + FILE + PROCESS + steps("truncate: {file: d/f, size: 999999999999999P}"),
+            10,
+            "truncate.size",
+            "too large",
+        ),
         (MACHINE + FILE + PROCESS + steps("truncate: {file: d/f, size: 4 pages}"), 10, "truncate.size", "not a size"),
         (MACHINE + FILE + PROCESS + steps("pin: {task: a, region: r, for: 4KiB}"), 10, "pin.for", "not a time"),
-        (MACHINE + PROCESS + steps("touch: {task: a, region: r, pages: 0-99999999999}"), 8, "touch.pages", "not a page"),
+        (
+            MACHINE + PROCESS + steps("touch: {task: a, region: r, pages: 0-99999999999}"),
+            8,
+            "touch.pages",
+            "not a page",
+        ),
         (MACHINE + PROCESS + steps("touch: {task: a, region: r, pages: 5-2}"), 8, "touch.pages", "not a page"),
         (MACHINE + PROCESS + steps("migrate_pages: {task: a, from: 0, to: 2}"), 8, "migrate_pages.to", "no node 2"),
         (MACHINE + PROCESS + steps("offline: {node: 2}"), 8, "offline.node", "no node 2"),
-        (MACHINE + PROCESS + "steps:\n  - {at: 2min, exit: {task: a}}\n  - {at: 119s, exit: {task: a}}\n", 9, "steps[1]", "before the step above"),
+        (
+            MACHINE + PROCESS + "steps:\n  - {at: 2min, exit: {task: a}}\n  - {at: 119s, exit: {task: a}}\n",
+            9,
+            "steps[1]",
+            "before the step above",
+        ),
         (MACHINE + PROCESS + "steps:\n  - {at: -1s, exit: {task: a}}\n", 8, "at", "not a time"),
         (MACHINE + PROCESS + "steps:\n  - {at: 1x, exit: {task: a}}\n", 8, "at", "not a time"),
         (MACHINE + PROCESS + "steps:\n  - {at: 2000min, exit: {task: a}}\n", 8, "at", "more than a day"),
@@ -68,17 +98,38 @@ def outcomes(text: str) -> list[Any]:
         (MACHINE + "users: {²: x}\n", 5, "users", "uid: name"),
         (MACHINE + "users: {99999999999: x}\n", 5, "users", "uid: name"),
         (MACHINE + "processes:\n  - {name: a, memory: [{size: 1MiB, on: {²: 50%}}]}\n", 6, "on", "no node ²"),
-        (MACHINE + "processes:\n  - {name: a, memory: [{size: 1MiB, on: {" + "0" * 900 + ": 50%}}]}\n", 6, "on", "no node"),
-        (MACHINE + "processes:\n  - {name: a, memory: [{size: 20MiB, on: {0: 50%, 1: 50%}}]}\n", 6, "processes[0]", "no room"),
+        (
+            MACHINE + "processes:\n  - {name: a, memory: [{size: 1MiB, on: {" + "0" * 900 + ": 50%}}]}\n",
+            6,
+            "on",
+            "no node",
+        ),
+        (
+            MACHINE + "processes:\n  - {name: a, memory: [{size: 20MiB, on: {0: 50%, 1: 50%}}]}\n",
+            6,
+            "processes[0]",
+            "no room",
+        ),
         (MACHINE + "processes:\n  - {name: a, memory: [{size: 1MiB, address: 0x1000}]}\n", 6, "address", "unknown key"),
-        (MACHINE + "cpusets: [{name: c, mems: 0, tasks: [a]}]\nprocesses:\n  - {name: a, policy: 'bind:1'}\n", 7, "processes[0].policy", "does not have"),
-        (MACHINE + "cpusets: [{name: c, mems: 0, tasks: [a]}]\nprocesses:\n  - {name: a, memory: [{size: 1MiB, policy: 'bind:0-1'}]}\n", 7, "policy", "does not have"),
+        (
+            MACHINE + "cpusets: [{name: c, mems: 0, tasks: [a]}]\nprocesses:\n  - {name: a, policy: 'bind:1'}\n",
+            7,
+            "processes[0].policy",
+            "does not have",
+        ),
+        (
+            MACHINE + "cpusets: [{name: c, mems: 0, tasks: [a]}]\nprocesses:\n  - {name: a, memory: [{size: 1MiB, "
+            "policy: 'bind:0-1'}]}\n",
+            7,
+            "policy",
+            "does not have",
+        ),
         (MACHINE + "name: " + "x" * 7_000_000 + "\n", 5, "name", "longer than"),
         (MACHINE + "<<: {a: b}\n", 5, "<<", "unknown key"),
         (MACHINE + "name: *x\n", 5, "", "anchors"),
         (MACHINE + "---\n" + MACHINE, 5, "", "not YAML"),
     ],
-)  # fmt: skip
+)
 def test_an_error_names_file_line_and_key(text: str, line: int, key: str, says: str) -> None:
     with pytest.raises(ParseError) as caught:
         parse_description(text, "x.yaml")
@@ -100,17 +151,17 @@ def test_more_regions_than_the_machine_has_memory_for() -> None:
 
 def test_regions_never_overlap() -> None:
     m = machine()
-    task = m.spawn("t", cpu=0)
+    task = spawn(m, "t", cpu=0)
     kinds = ["anon", "heap", "stack", "heap", "anon", "heap", "anon"]
-    vmas = [m.mmap(task, 3 + number, kind=kind) for number, kind in enumerate(kinds)]
-    m.munmap(vmas[3])
-    vmas[3] = m.mmap(task, 50, kind="heap")
+    vmas = [mmap(m, task, 3 + number, kind=kind) for number, kind in enumerate(kinds)]
+    munmap(m, vmas[3])
+    vmas[3] = mmap(m, task, 50, kind="heap")
     assert task.mm.vmas == sorted(vmas, key=lambda vma: vma.start)
     assert all(one.end < other.start for one, other in zip(task.mm.vmas, task.mm.vmas[1:], strict=False))
     for vma in vmas:
-        assert [
-            (found, index.tolist()) for found, index in task.mm.spans(vma.start, np.arange(vma.pages + 10))
-        ] == [(vma, list(range(vma.pages)))]
+        assert [(found, index.tolist()) for found, index in task.mm.spans(vma.start, np.arange(vma.pages + 10))] == [
+            (vma, list(range(vma.pages)))
+        ]
     assert not list(task.mm.spans(vmas[0].end, np.arange(3)))
 
 
@@ -210,10 +261,47 @@ def test_many_regions_processes_files_and_cpusets_are_no_burden() -> None:
 TEXTS = {path.stem: path.read_text() for path in sorted(Path(shipped.__file__).parent.glob("*.yaml"))}
 SMALL = [text for text in TEXTS.values() if len(text) < 4000]
 ODD = [
-    "0", "-1", "1", "3", "99999999999999999999", "1KiB", "4097", "8MiB", "1ns", "5s", "200%", "0.5", "on", "off", "[]", "{}", "''",
-    "null", "²", "0-1", "1-0", "all", "!0", "same", "bind:0", "bind:9", "x:y", "local", "a/b", "linux-6", "direct-v8", "nfs",
-    "shared", "stack", "0x10", "~", "[1, 2]", "{a: 1}", "\"\\0\"", "é" * 40,
-]  # fmt: skip
+    "0",
+    "-1",
+    "1",
+    "3",
+    "99999999999999999999",
+    "1KiB",
+    "4097",
+    "8MiB",
+    "1ns",
+    "5s",
+    "200%",
+    "0.5",
+    "on",
+    "off",
+    "[]",
+    "{}",
+    "''",
+    "null",
+    "²",
+    "0-1",
+    "1-0",
+    "all",
+    "!0",
+    "same",
+    "bind:0",
+    "bind:9",
+    "x:y",
+    "local",
+    "a/b",
+    "linux-6",
+    "direct-v8",
+    "nfs",
+    "shared",
+    "stack",
+    "0x10",
+    "~",
+    "[1, 2]",
+    "{a: 1}",
+    '"\\0"',
+    "é" * 40,
+]
 SCALAR = re.compile(r"(?<=: )[^\s\[\]{},#]+|(?<=[\[{,] )[^\s\[\]{},:#]+(?=[,\]}])")
 
 
@@ -245,9 +333,7 @@ def mutated(draw: st.DrawFn) -> str:
     return text
 
 
-@settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
-)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(mutated())
 def test_a_shipped_scenario_that_was_changed_is_an_error_or_runs(text: str) -> None:
     try:

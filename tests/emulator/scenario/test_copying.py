@@ -1,4 +1,5 @@
-"""A copy of a kernel has its nodes, room, processes and placement; what is tried on it comes out as on the machine itself."""
+"""A copy of a kernel has its nodes, room, processes and placement; what is tried on it comes out as on the machine
+itself."""
 
 from __future__ import annotations
 
@@ -9,9 +10,11 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from backend.emulator.abi.kernel import EmulatedKernel, open_scenario, open_text
+from backend.emulator.abi.kernel import EmulatedKernel
 from backend.emulator.scenario.copying import copy_of
+from backend.emulator.scenario.open import open_scenario, open_text
 from backend.emulator.scenarios import names
+from backend.emulator.tasks.life import spawn
 from backend.machine.topology import read_topology
 from backend.nodeset import NodeSet
 from backend.placement.placement import read_placement
@@ -44,11 +47,7 @@ def test_the_copy_of_the_demo_is_the_demo() -> None:
         assert abs(one.free - other.free) <= 0.002 * other.total
     anonymous = {
         pid: {
-            node: sum(
-                vma.bytes_by_node.get(node, 0)
-                for vma in read_placement(kernel, pid).vmas
-                if vma.kind != "file"
-            )
+            node: sum(vma.bytes_by_node.get(node, 0) for vma in read_placement(kernel, pid).vmas if vma.kind != "file")
             for node in by_node
         }
         for pid, by_node in rows(kernel).items()
@@ -128,7 +127,7 @@ def test_hostile_names_are_only_names(tmp_path: Path) -> None:
         "{",
         "x" * 15,
     ):
-        region(machine.m, machine.m.spawn(name, cpu=0, command=name * 3), {0: 20})
+        region(machine.m, spawn(machine.m, name, cpu=0, command=name * 3), {0: 20})
     copy = copy_of(machine.kernel)
     assert len(rows(open_text(copy.text, "copy"))) == 7
     assert yaml.safe_load(copy.text)["machine"]

@@ -13,6 +13,7 @@ from backend.emulator.profile import PROFILES
 from backend.emulator.scenario.describe_processes import KINDS
 from backend.emulator.scenario.description import parse_description
 from backend.emulator.scenario.run import run_scenario
+from backend.emulator.scenario.step import optional_keys, required_keys
 from backend.emulator.scenario.steps import STEPS
 from backend.errors import ParseError
 from tests import ROOT
@@ -77,7 +78,7 @@ def test_every_step_is_named_with_all_its_arguments_and_no_other() -> None:
         for step in names(row[0])
     }
     expected = {
-        name: ({*(["task"] if kind.of_task else []), *kind.required}, set(kind.optional))
+        name: ({*(["task"] if kind.of_task else []), *required_keys(kind)}, set(optional_keys(kind)))
         for name, kind in STEPS.items()
     }
     assert documented == expected
@@ -110,7 +111,7 @@ def test_every_example_runs_without_a_refusal(text: str) -> None:
 def test_the_examples_use_every_key_and_every_step() -> None:
     used = set(re.findall(r"\b([a-z_]+):", "\n".join(EXAMPLES)))
     keys = {name for title in UNKNOWN for row in rows(section(title)) for name in names(row[0])}
-    arguments = {name for kind in STEPS.values() for name in (*kind.required, *kind.optional)}
+    arguments = {name for kind in STEPS.values() for name in (*required_keys(kind), *optional_keys(kind))}
     assert keys | arguments | set(STEPS) <= used
 
 

@@ -103,9 +103,7 @@ def test_the_fault_race_loses_a_write_without_patch_1() -> None:
     text = (Path(shipped.__file__).parent / "fault-race.yaml").read_text()
     with_patch = run_scenario(parse_description(text))
     without = run_scenario(
-        parse_description(
-            text.replace("recheck: on, ", "").replace("swapcache_recheck: on", "swapcache_recheck: off")
-        )
+        parse_description(text.replace("recheck: on, ", "").replace("swapcache_recheck: on", "swapcache_recheck: off"))
     )
     assert (with_patch["damaged_pages"], without["damaged_pages"]) == (0, 1)
     assert with_patch["counters"]["swapcache_rechecks"] > 0

@@ -15,9 +15,11 @@ from backend.emulator.mm.file_fault import BusError
 from backend.emulator.mm.fork import fork
 from backend.emulator.mm.mempolicy import Mempolicy
 from backend.emulator.mm.mm import PTE_PRESENT
+from backend.emulator.mm.mmap import mmap, munmap
 from backend.emulator.storage import file_io
 from backend.emulator.storage.page_cache import truncate
 from backend.emulator.storage.writeback import pageout, start_writing, write_buffers
+from backend.emulator.tasks.life import do_exit, spawn
 from backend.kernel import Mode
 from backend.nodeset import NodeSet
 from tests.emulator.files import file, mapped, shared_memory
@@ -37,7 +39,7 @@ def span(first: int, count: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
 def test_a_mapping_reads_the_device_once_and_two_processes_share_the_pages(profile: str, kind: str) -> None:
     m = machine(profile)
     space = file(m, kind)
-    one, two = m.spawn("one", cpu=0), m.spawn("two", cpu=6)
+    one, two = spawn(m, "one", cpu=0), spawn(m, "two", cpu=6)
     first, second = mapped(m, one, space), mapped(m, two, space)
     m.run(touch(m, one, one.leader, first.start, span(0, 16), write=False))
     assert m.counters["pgpgin"] == 16
@@ -53,7 +55,7 @@ def test_a_mapping_reads_the_device_once_and_two_processes_share_the_pages(profi
 def test_a_private_mapping_reads_the_file_and_writes_to_copies_of_its_own(profile: str) -> None:
     m = machine(profile)
     space = file(m)
-    task = m.spawn("t", cpu=2)
+    task = spawn(m, "t", cpu=2)
     vma = mapped(m, task, space, shared=False)
     before = space.device.copy()
     assert m.run(access(m, task, task.leader, vma.start, write=False)) == before[0]
@@ -63,7 +65,7 @@ def test_a_private_mapping_reads_the_file_and_writes_to_copies_of_its_own(profil
     assert vma.nr_anon == 2
     assert (space.device == before).all()
     assert not space.dirty.any()
-    m.exit(task)
+    do_exit(m, task)
     check_at_rest(m)
     assert m.frames.refcount.sum() == 2, "only the cache has its two pages"
 
@@ -72,7 +74,7 @@ def test_a_private_mapping_reads_the_file_and_writes_to_copies_of_its_own(profil
 def test_what_is_written_reaches_the_device_with_fsync_or_msync_and_takes_time(profile: str) -> None:
     m = machine(profile)
     space = file(m, "ext2", on={0: 16})
-    task = m.spawn("t", cpu=0)
+    task = spawn(m, "t", cpu=0)
     vma = mapped(m, task, space)
     m.run(touch(m, task, task.leader, vma.start, span(0, 8), write=True))
     m.run(file_io.write(m, task, task.leader, space, span(8, 4)))
@@ -90,7 +92,7 @@ def test_what_is_written_reaches_the_device_with_fsync_or_msync_and_takes_time(p
 def test_linux_6_notices_the_first_write_to_a_clean_page() -> None:
     m = machine("linux-6")
     space = file(m, on={0: 16})
-    task = m.spawn("t", cpu=0)
+    task = spawn(m, "t", cpu=0)
     vma = mapped(m, task, space)
     m.run(access(m, task, task.leader, vma.start, write=False))
     assert not space.dirty[0]
@@ -123,7 +125,7 @@ def test_a_journal_locks_the_buffers_while_it_writes_them_itself() -> None:
 def test_truncate_takes_pages_away_from_all_who_map_them(profile: str) -> None:
     m = machine(profile)
     space = file(m, on={0: 16}, dirty=True)
-    task = m.spawn("t", cpu=0)
+    task = spawn(m, "t", cpu=0)
     vma, private = mapped(m, task, space), mapped(m, task, space, shared=False)
     m.run(touch(m, task, task.leader, vma.start, span(0, 16), write=True))
     m.run(touch(m, task, task.leader, private.start, span(0, 16), write=True))
@@ -141,13 +143,13 @@ def test_truncate_takes_pages_away_from_all_who_map_them(profile: str) -> None:
 def test_an_unlinked_file_lives_as_long_as_somebody_maps_it(profile: str) -> None:
     m = machine(profile)
     space = file(m, on={1: 16})
-    task = m.spawn("t", cpu=0)
+    task = spawn(m, "t", cpu=0)
     vma = mapped(m, task, space)
     m.run(touch(m, task, task.leader, vma.start, span(0, 16), write=True))
     m.run(file_io.unlink(m, space))
     check_at_rest(m)
     assert m.frames.zones[1].nr_file == 16
-    m.munmap(vma)
+    munmap(m, vma)
     check_at_rest(m)
     assert m.frames.zones[1].nr_file == 0
     assert not m.rmap.spaces
@@ -158,7 +160,7 @@ def test_an_unlinked_file_lives_as_long_as_somebody_maps_it(profile: str) -> Non
 def test_shared_memory_is_seen_by_all_and_goes_out_to_swap_and_back(profile: str) -> None:
     m = machine(profile, pages=64, nodes=2, swap_pages=300)
     space = shared_memory(m, 150)
-    parent = m.spawn("parent", cpu=0)
+    parent = spawn(m, "parent", cpu=0)
     vma = mapped(m, parent, space)
     m.run(touch(m, parent, parent.leader, vma.start, span(0, 150), write=True))
     child = m.run(fork(m, parent))
@@ -170,8 +172,8 @@ def test_shared_memory_is_seen_by_all_and_goes_out_to_swap_and_back(profile: str
     value = m.run(access(m, child, child.leader, vma.start, write=True))
     assert m.run(access(m, parent, parent.leader, vma.start, write=False)) == value
     check_at_rest(m)
-    m.exit(parent)
-    m.exit(child)
+    do_exit(m, parent)
+    do_exit(m, child)
     check_at_rest(m)
     assert m.swap.used == 0
     assert all(zone.free == zone.pages for zone in m.frames.zones.values())
@@ -179,16 +181,14 @@ def test_shared_memory_is_seen_by_all_and_goes_out_to_swap_and_back(profile: str
 
 def test_shared_memory_has_its_policy_with_the_object_for_all_who_map_it() -> None:
     from backend.emulator.abi import policy_calls
-    from backend.emulator.abi.syscalls import Caller
+    from backend.emulator.tasks.credentials import Caller
 
     m = machine("linux-6")
     space = shared_memory(m)
-    one, two = m.spawn("one", cpu=0), m.spawn("two", cpu=0)
+    one, two = spawn(m, "one", cpu=0), spawn(m, "two", cpu=0)
     first, second = mapped(m, one, space), mapped(m, two, space)
     mask = NodeSet([1, 3]).mask()
-    m.run(
-        policy_calls.mbind(m, Caller(0, True, one.pid), first.start, 8 * PAGE, Mode.INTERLEAVE, 65, mask, 0)
-    )
+    m.run(policy_calls.mbind(m, Caller(0, True, one.pid), first.start, 8 * PAGE, Mode.INTERLEAVE, 65, mask, 0))
     m.run(touch(m, two, two.leader, second.start, span(0, 16), write=True))
     assert nodes_of(m, second) == [1, 3] * 4 + [0] * 8
     assert second.policy_at(0) == Mempolicy(Mode.INTERLEAVE, NodeSet([1, 3]))
@@ -199,7 +199,7 @@ def test_shared_memory_has_its_policy_with_the_object_for_all_who_map_it() -> No
 def test_pages_of_files_give_way_without_swap_and_dirty_ones_are_written_first(profile: str) -> None:
     m = machine(profile, pages=64, nodes=1, swap_pages=0)
     space = file(m, "ext2", pages=300)
-    task = m.spawn("t", cpu=0)
+    task = spawn(m, "t", cpu=0)
     vma = mapped(m, task, space)
     for first in range(0, 300, 10):
         m.run(touch(m, task, task.leader, vma.start, span(first, 10), write=True))
@@ -214,8 +214,8 @@ def test_pages_of_files_give_way_without_swap_and_dirty_ones_are_written_first(p
 
 def test_a_read_of_untouched_memory_maps_the_zero_page_which_nobody_counts() -> None:
     m = machine("linux-6")
-    task = m.spawn("t", cpu=0)
-    vma = m.mmap(task, 4)
+    task = spawn(m, "t", cpu=0)
+    vma = mmap(m, task, 4)
     vma.expected = np.zeros(4, np.uint64)
     free = m.frames.zones[0].free
     assert m.run(access(m, task, task.leader, vma.start, write=False)) == 0

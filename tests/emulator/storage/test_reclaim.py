@@ -1,4 +1,5 @@
-"""Memory pressure: pages that were not used lately go out to swap and come back whole; who is killed when that is not enough."""
+"""Memory pressure: pages that were not used lately go out to swap and come back whole; who is killed when that is not
+enough."""
 
 # pyright: reportOptionalSubscript=false
 
@@ -12,6 +13,7 @@ from backend.emulator.mm.fault import OutOfMemory, access, touch
 from backend.emulator.mm.mempolicy import Mempolicy
 from backend.emulator.mm.mlock import mlock
 from backend.emulator.mm.mm import Vma
+from backend.emulator.tasks.life import spawn
 from backend.emulator.tasks.task import Task
 from backend.kernel import Mode
 from backend.nodeset import NodeSet
@@ -37,7 +39,7 @@ def all_read(m: Machine, task: Task, vma: Vma) -> bool:
 @pytest.mark.parametrize("profile", PROFILES)
 def test_more_memory_than_the_machine_has_works_with_swap_and_keeps_its_contents(profile: str) -> None:
     m = machine(profile, pages=64, nodes=2, swap_pages=300)
-    task = m.spawn("t", cpu=0)
+    task = spawn(m, "t", cpu=0)
     vma = region(m, task, {}, pages=200)
     write(m, task, vma, 0, 200)
     assert task.alive
@@ -51,7 +53,7 @@ def test_more_memory_than_the_machine_has_works_with_swap_and_keeps_its_contents
 
 def test_kswapd_keeps_a_reserve_before_anybody_has_to_wait() -> None:
     m = machine("linux-6", pages=512, nodes=1, swap_pages=2000)
-    task = m.spawn("t", cpu=0)
+    task = spawn(m, "t", cpu=0)
     vma = region(m, task, {}, pages=900)
     zone = m.frames.zones[0]
     for first in range(0, 896, 16):
@@ -66,7 +68,7 @@ def test_kswapd_keeps_a_reserve_before_anybody_has_to_wait() -> None:
 
 def test_pages_in_use_stay_and_idle_ones_go() -> None:
     m = machine("linux-6", pages=256, nodes=1, swap_pages=2000)
-    task = m.spawn("t", cpu=0)
+    task = spawn(m, "t", cpu=0)
     hot, cold = region(m, task, {}, pages=40), region(m, task, {}, pages=400)
     write(m, task, hot, 0, 40)
     for first in range(0, 400, 8):
@@ -81,7 +83,7 @@ def test_pages_in_use_stay_and_idle_ones_go() -> None:
 def test_locked_memory_never_goes_out() -> None:
     for profile in PROFILES:
         m = machine(profile, pages=128, nodes=1, swap_pages=1000)
-        task = m.spawn("t", cpu=0)
+        task = spawn(m, "t", cpu=0)
         locked, other = region(m, task, {}, pages=30), region(m, task, {}, pages=200)
         m.run(mlock(m, task, locked.start, 30))
         write(m, task, other, 0, 200)
@@ -91,7 +93,7 @@ def test_locked_memory_never_goes_out() -> None:
 
 def test_without_swap_the_biggest_is_killed_and_the_others_live() -> None:
     m = machine("linux-6", pages=64, nodes=1, swap_pages=0)
-    small, big = m.spawn("small", cpu=0), m.spawn("big", cpu=1)
+    small, big = spawn(m, "small", cpu=0), spawn(m, "big", cpu=1)
     region(m, big, {0: 40})
     vma = region(m, small, {}, pages=30)
     write(m, small, vma, 0, 30)
@@ -104,7 +106,7 @@ def test_without_swap_the_biggest_is_killed_and_the_others_live() -> None:
 
 def test_a_task_that_cannot_be_satisfied_is_the_one_that_goes() -> None:
     m = machine("linux-6", pages=64, nodes=2, swap_pages=8)
-    other, greedy = m.spawn("other", cpu=0), m.spawn("greedy", cpu=2)
+    other, greedy = spawn(m, "other", cpu=0), spawn(m, "greedy", cpu=2)
     region(m, other, {0: 10})
     greedy.policy = Mempolicy(Mode.BIND, NodeSet([1]))
     vma = region(m, greedy, {}, pages=300)
@@ -121,7 +123,7 @@ def test_a_node_can_go_offline_under_pressure(profile: str) -> None:
     from backend.emulator.migration.hotplug import offline
 
     m = machine(profile, pages=128, nodes=2, swap_pages=600)
-    task = m.spawn("t", cpu=0)
+    task = spawn(m, "t", cpu=0)
     vma = region(m, task, {}, pages=180)
     write(m, task, vma, 0, 180)
     try:
@@ -136,7 +138,7 @@ def test_a_node_can_go_offline_under_pressure(profile: str) -> None:
 @pytest.mark.parametrize("profile", PROFILES)
 def test_who_wants_memory_while_all_of_it_is_being_written_waits_and_is_not_killed(profile: str) -> None:
     m = machine(profile, pages=64, nodes=1, swap_pages=300)
-    task = m.spawn("t", cpu=0)
+    task = spawn(m, "t", cpu=0)
     vma = region(m, task, {}, pages=160)
     for first in range(0, 160, 4):
         write(m, task, vma, first, 4)

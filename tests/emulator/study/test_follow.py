@@ -32,9 +32,7 @@ def all_rows(stage: Stage, one_step: bool = False) -> list[Row]:
 
 @pytest.mark.parametrize("one_step", [False, True], ids=["to the next change", "step by step"])
 @pytest.mark.parametrize(("name", "profile", "page"), PAGES)
-def test_stepping_shows_what_an_undisturbed_run_does(
-    name: str, profile: str, page: str, one_step: bool
-) -> None:
+def test_stepping_shows_what_an_undisturbed_run_does(name: str, profile: str, page: str, one_step: bool) -> None:
     description = load(name, profile)
     undisturbed = [row for row in run_scenario(description, trace=page)["trace"] if row["step"] != "end"]
     stage, _ = open_stage(description, page)
@@ -109,9 +107,7 @@ def test_swapping_out_is_explained_as_what_it_is() -> None:
 
 BETTER = {
     0: lambda direct, swap: direct["pages_arrived"] == direct["pages_asked"] > swap["pages_arrived"],
-    1: lambda direct, swap: (
-        direct["seconds"] < swap["seconds"] and direct["pages_written"] < swap["pages_written"]
-    ),
+    1: lambda direct, swap: direct["seconds"] < swap["seconds"] and direct["pages_written"] < swap["pages_written"],
     2: lambda direct, swap: direct["slots_used_after"] < swap["slots_used_after"],
     3: lambda direct, swap: direct["pages_written"] < swap["pages_written"],
     4: lambda direct, swap: direct["groups_kept"] == direct["groups"] > swap["groups_kept"],

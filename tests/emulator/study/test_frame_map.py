@@ -23,9 +23,7 @@ def some_frames(draw: st.DrawFn) -> Frames:
     random = np.random.default_rng(seed)
     flags = np.zeros(count, np.uint32)
     for flag in FLAGS:
-        flags |= np.where(random.random(count) < draw(st.sampled_from([0.0, 0.02, 0.5])), flag, 0).astype(
-            np.uint32
-        )
+        flags |= np.where(random.random(count) < draw(st.sampled_from([0.0, 0.02, 0.5])), flag, 0).astype(np.uint32)
     return Frames(
         draw(st.integers(0, 1000)) * 8,
         random.choice([State.FREE, State.KEPT_OUT, State.IN_USE, State.POOL], count).astype(np.uint8),
@@ -39,9 +37,7 @@ def cells_of(frames: Frames, shift: int) -> Cells:
 
 
 @given(some_frames(), st.integers(0, 10))
-def test_a_cell_shows_what_one_of_its_frames_is_and_nothing_is_lost_by_zooming(
-    frames: Frames, shift: int
-) -> None:
+def test_a_cell_shows_what_one_of_its_frames_is_and_nothing_is_lost_by_zooming(frames: Frames, shift: int) -> None:
     kinds = frames.kinds()
     seen = cells_of(frames, shift)
     assert seen.counts.sum() == len(kinds)

@@ -11,9 +11,12 @@ import numpy as np
 
 from backend.emulator.abi.cgroupfs import directory
 from backend.emulator.abi.kernel import EmulatedKernel
-from backend.emulator.abi.syscalls import Caller, caller_of
 from backend.emulator.mm.fault import touch
 from backend.emulator.mm.mm import Vma
+from backend.emulator.tasks.cpuset import Cpusets
+from backend.emulator.tasks.credentials import Caller
+from backend.emulator.tasks.life import spawn
+from backend.emulator.tasks.permissions import caller_of
 from backend.emulator.tasks.scheduler import schedule
 from backend.emulator.tasks.task import Task
 from backend.kernel import Mode
@@ -35,11 +38,11 @@ class Admin:
 
     def __init__(self, profile: str = "linux-6", **options: Any) -> None:
         self.m = machine(profile, **options)
-        self.m.spawn("init", cpu=0)
+        spawn(self.m, "init", cpu=0)
         self.kernel = EmulatedKernel(self.m)
 
     def create(self, name: str, mems: str = "", parent: str = "", **options: Any) -> None:
-        cpusets = self.m.cpusets
+        cpusets = Cpusets.of(self.m)
         cpus = options.pop("cpus", cpusets.root.cpus)
         above = cpusets.find(parent)
         assert above is not None
@@ -62,7 +65,7 @@ class Admin:
         return self.write(cpuset, "cgroup.procs", f"{task.pid}\n")
 
     def spawn(self, cpuset: str = "", cpu: int = 0, **options: Any) -> Task:
-        return self.m.spawn("t", cpu=cpu, cpuset=self.m.cpusets.find(cpuset), **options)
+        return spawn(self.m, "t", cpu=cpu, cpuset=Cpusets.of(self.m).find(cpuset), **options)
 
     def own(self, task: Task) -> EmulatedKernel:
         """The kernel as the task itself calls it."""
@@ -72,9 +75,7 @@ class Admin:
         """Write to all pages, with the thread on a node."""
         if node is not None:
             schedule(self.m, task, 2 * node)
-        self.m.run(
-            touch(self.m, task, task.leader, vma.start, np.arange(vma.pages, dtype=np.int64), write=True)
-        )
+        self.m.run(touch(self.m, task, task.leader, vma.start, np.arange(vma.pages, dtype=np.int64), write=True))
         return nodes_of(self.m, vma)
 
     def mbind(self, task: Task, vma: Vma, mode: int, nodes: list[int], flags: int = 0) -> Any:

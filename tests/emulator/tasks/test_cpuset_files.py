@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from backend.emulator.abi.kernel import EmulatedKernel
-from backend.emulator.abi.syscalls import Caller
 from backend.emulator.migration.hotplug import offline, online
+from backend.emulator.tasks.cpuset import Cpusets
+from backend.emulator.tasks.credentials import Caller
+from backend.emulator.tasks.life import do_exit, spawn
 from backend.nodeset import CpuSet
 from tests.emulator.machines import nodes_of, region
 from tests.emulator.tasks.cpuset_machine import Admin, answer
@@ -35,23 +37,37 @@ def test_v2_empty_mems_are_the_parents_and_children_follow() -> None:
 @pytest.mark.parametrize(
     ("cgroups", "cpuset", "file", "data", "result"),
     [
-        ("v2", "P", "cpuset.mems", "zero", "EINVAL"), ("v2", "P", "cpuset.mems", "3-1", "EINVAL"),
-        ("v2", "P", "cpuset.mems", "1024", "ERANGE"), ("v2", "P", "cpuset.mems", "99999", "ERANGE"),
-        ("v2", "P", "cpuset.mems", "0-1\n", "ok"), ("v2", "P", "cpuset.mems", "1,7", "EINVAL"),
-        ("v2", "P/C", "cpuset.mems", "\n", "ENOSPC"), ("v1", "P/C", "cpuset.mems", "\n", "ENOSPC"),
-        ("v1", "P", "cpuset.mems", "1", "EBUSY"), ("v1", "P/C", "cpuset.mems", "0-3", "EACCES"),
-        ("v1", "", "cpuset.mems", "0", "EACCES"), ("v2", "", "cpuset.mems", "0", "ENOENT"),
-        ("v2", "N", "cpuset.mems", "0", "ENOENT"), ("v2", "P", "cpuset.memory_migrate", "1", "ENOENT"),
-        ("v1", "P", "cpuset.memory_migrate", "yes", "EINVAL"), ("v2", "P", "cpuset.mems.effective", "0", "EINVAL"),
+        ("v2", "P", "cpuset.mems", "zero", "EINVAL"),
+        ("v2", "P", "cpuset.mems", "3-1", "EINVAL"),
+        ("v2", "P", "cpuset.mems", "1024", "ERANGE"),
+        ("v2", "P", "cpuset.mems", "99999", "ERANGE"),
+        ("v2", "P", "cpuset.mems", "0-1\n", "ok"),
+        ("v2", "P", "cpuset.mems", "1,7", "EINVAL"),
+        ("v2", "P/C", "cpuset.mems", "\n", "ENOSPC"),
+        ("v1", "P/C", "cpuset.mems", "\n", "ENOSPC"),
+        ("v1", "P", "cpuset.mems", "1", "EBUSY"),
+        ("v1", "P/C", "cpuset.mems", "0-3", "EACCES"),
+        ("v1", "", "cpuset.mems", "0", "EACCES"),
+        ("v2", "", "cpuset.mems", "0", "ENOENT"),
+        ("v2", "N", "cpuset.mems", "0", "ENOENT"),
+        ("v2", "P", "cpuset.memory_migrate", "1", "ENOENT"),
+        ("v1", "P", "cpuset.memory_migrate", "yes", "EINVAL"),
+        ("v2", "P", "cpuset.mems.effective", "0", "EINVAL"),
         ("v2", "P", "cpuset.mems", "1023", "EINVAL"),
-        ("v1", "P", "cpuset.mems", "0-1,4", "EINVAL"), ("v1", "", "cpuset.mems", "0-3", "EACCES"),
-        ("v2", "P", "cpuset.cpus", "0-99", "ERANGE"), ("v2", "P", "cpuset.cpus", "8", "ERANGE"), ("v2", "P/C", "cpuset.cpus", "\n", "ENOSPC"),
-        ("v1", "P", "cpuset.cpus", "7", "EBUSY"), ("v2", "P/C", "cgroup.procs", "999", "ESRCH"),
-        ("v2", "P/C", "cgroup.procs", "x", "EINVAL"), ("v2", "P", "cgroup.procs", "1", "EBUSY"),
-        ("v2", "P/C", "cgroup.procs", "0", "ok"), ("v1", "E", "tasks", "1", "ENOSPC"),
+        ("v1", "P", "cpuset.mems", "0-1,4", "EINVAL"),
+        ("v1", "", "cpuset.mems", "0-3", "EACCES"),
+        ("v2", "P", "cpuset.cpus", "0-99", "ERANGE"),
+        ("v2", "P", "cpuset.cpus", "8", "ERANGE"),
+        ("v2", "P/C", "cpuset.cpus", "\n", "ENOSPC"),
+        ("v1", "P", "cpuset.cpus", "7", "EBUSY"),
+        ("v2", "P/C", "cgroup.procs", "999", "ESRCH"),
+        ("v2", "P/C", "cgroup.procs", "x", "EINVAL"),
+        ("v2", "P", "cgroup.procs", "1", "EBUSY"),
+        ("v2", "P/C", "cgroup.procs", "0", "ok"),
+        ("v1", "E", "tasks", "1", "ENOSPC"),
         ("v2", "P/C", "cgroup.procs", "kernel", "EINVAL"),
     ],
-)  # fmt: skip
+)
 def test_what_a_write_answers(cgroups: Any, cpuset: str, file: str, data: str, result: str) -> None:
     admin = Admin(cgroups=cgroups)
     admin.create("P", "0-1", cpus=CpuSet(range(4)))
@@ -59,7 +75,7 @@ def test_what_a_write_answers(cgroups: Any, cpuset: str, file: str, data: str, r
     if cgroups == "v1":
         admin.create("E", "", cpus=CpuSet())
     admin.spawn("P/C")
-    kthread = admin.m.spawn("kthread", cpu=0, kernel_thread=True)
+    kthread = spawn(admin.m, "kthread", cpu=0, kernel_thread=True)
     assert admin.write(cpuset, file, str(kthread.pid) if data == "kernel" else data) == result
 
 
@@ -91,14 +107,14 @@ def test_only_root_writes_and_a_process_that_ends_meanwhile_is_ESRCH() -> None:
     assert not EmulatedKernel(admin.m, Caller(1000, privileged=False)).capabilities()["write"].available
     assert answer(lambda: admin.kernel.write("/proc/1/comm", b"x")) == "EACCES"
     m, task = admin.m, admin.spawn()
-    cs = m.cpusets.find("A")
+    cs = Cpusets.of(m).find("A")
     assert cs is not None
-    holding = m.env.process(m.cpusets.mutex.down_write(m.env))
+    holding = m.env.process(Cpusets.of(m).mutex.down_write(m.env))
     m.env.run(until=holding)
-    waiting = m.env.process(m.cpusets.attach(cs, task))
+    waiting = m.env.process(Cpusets.of(m).attach(cs, task))
     m.env.run(until=m.now + 1e-3)
-    m.exit(task)
-    m.cpusets.mutex.up_write()
+    do_exit(m, task)
+    Cpusets.of(m).mutex.up_write()
     with pytest.raises(ProcessLookupError):
         m.env.run(until=waiting)
 
@@ -143,5 +159,5 @@ def test_pages_touched_after_an_attach_are_charged_to_the_new_cgroup() -> None:
     admin.touch(task, vma)
     assert [admin.read(name, "memory.current") for name in "AB"] == [str(2 * 4096), str(3 * 4096)]
     assert admin.read("", "memory.numa_stat").startswith(f"anon N0={5 * 4096} ")
-    admin.m.exit(task)
+    do_exit(admin.m, task)
     assert [admin.read(name, "memory.current") for name in "AB"] == ["0", "0"]

@@ -15,7 +15,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backend.emulator.abi.kernel import EmulatedKernel
-from backend.emulator.abi.syscalls import caller_of
 from backend.emulator.migration.hotplug import offline, online
 from backend.emulator.mm import mempolicy
 from backend.emulator.mm.fault import OutOfMemory, touch
@@ -24,6 +23,8 @@ from backend.emulator.mm.mempolicy import Mempolicy
 from backend.emulator.mm.mm import PTE_PRESENT
 from backend.emulator.scenario.run import run_scenario
 from backend.emulator.scenarios import load
+from backend.emulator.tasks.cpuset import Cpusets
+from backend.emulator.tasks.permissions import caller_of
 from backend.kernel import Mode
 from backend.nodeset import NodeSet
 from backend.plan.remap import landing, node_remap, remap
@@ -32,9 +33,7 @@ from tests.emulator.invariants import check_at_rest
 from tests.emulator.machines import nodes_of, region
 from tests.emulator.tasks.cpuset_machine import Admin, Victim, answer
 
-ROWS: dict[str, dict[str, Any]] = {
-    row["case"]: row for row in json.loads((DATA / "cpusets.json").read_text())
-}
+ROWS: dict[str, dict[str, Any]] = {row["case"]: row for row in json.loads((DATA / "cpusets.json").read_text())}
 STATIC, RELATIVE = 0x8000, 0x4000
 
 
@@ -83,9 +82,7 @@ def test_the_measured_refusals_of_a_confined_task() -> None:
     vma = region(admin.m, task, {0: 4})
     own = admin.own(task)
     all_nodes = NodeSet(range(4)).mask()
-    assert (
-        f"-{answer(lambda: own.migrate_pages(0, 65, all_nodes, NodeSet([3]).mask()))}" == row["migrate_0_3"]
-    )
+    assert f"-{answer(lambda: own.migrate_pages(0, 65, all_nodes, NodeSet([3]).mask()))}" == row["migrate_0_3"]
     pages = array("Q", [vma.start + n * 4096 for n in range(4)])
     status = array("i", [-77] * 4)
     called = answer(lambda: own.move_pages(0, pages, array("i", [3] * 4), status, 2))
@@ -119,8 +116,7 @@ def test_the_measured_life_of_a_task_in_cgroup_v1(migrate: int) -> None:
         row = ROWS[f"v1 memory_migrate={migrate}: {case}"]
         assert wrote == row.get("w", "ok")
         assert [
-            {str(node): nodes_of(admin.m, vma).count(node) for node in set(nodes_of(admin.m, vma))}
-            for vma in maps
+            {str(node): nodes_of(admin.m, vma).count(node) for node in set(nodes_of(admin.m, vma))} for vma in maps
         ] == row["lay"]
         assert [str(maps[2].policy)] == row["pol"]
         check_at_rest(admin.m)
@@ -137,9 +133,7 @@ def test_the_measured_life_of_a_task_in_cgroup_v1(migrate: int) -> None:
 @pytest.mark.parametrize("profile", ["linux-6", "direct-v8"])
 @given(data=st.data())
 @settings(max_examples=25, deadline=None, derandomize=True)
-def test_after_a_change_every_page_is_inside_and_keeps_its_relative_position(
-    profile: str, data: st.DataObject
-) -> None:
+def test_after_a_change_every_page_is_inside_and_keeps_its_relative_position(profile: str, data: st.DataObject) -> None:
     nodes = st.sets(st.integers(0, 3), min_size=1).map(NodeSet)
     old, new = data.draw(nodes), data.draw(nodes)
     admin = Admin(profile)
@@ -232,7 +226,7 @@ def test_fork_inherits_the_cpuset_and_a_child_forked_meanwhile_is_rebound_too() 
     assert admin.m.run(fork(admin.m, task)).cpuset is task.cpuset
     m, cs = admin.m, task.cpuset
     assert cs is not None
-    changing = m.env.process(m.cpusets.set_mems(cs, NodeSet([2, 3])))
+    changing = m.env.process(Cpusets.of(m).set_mems(cs, NodeSet([2, 3])))
     late = m.env.process(fork(m, task))
     child: Any = m.env.run(until=late)
     m.env.run(until=changing)
@@ -245,13 +239,18 @@ def test_fork_inherits_the_cpuset_and_a_child_forked_meanwhile_is_rebound_too() 
 @pytest.mark.parametrize(
     ("mode", "asked", "mems", "shown"),
     [
-        (Mode.BIND, [0], ["2-3"], "bind:2"), (Mode.BIND, [1], ["2"], "bind:2"),
-        (Mode.INTERLEAVE, [0, 1], ["2", "0-3"], "interleave:0"), (Mode.INTERLEAVE, [0, 1], ["1-3"], "interleave:1-2"),
-        (Mode.BIND | STATIC, [0, 1], ["2-3", "1-2"], "bind=static:1"), (Mode.BIND | STATIC, [0, 1], ["2-3"], "bind=static:2-3"),
-        (Mode.BIND | RELATIVE, [0, 1], ["2-3"], "bind=relative:2-3"), (Mode.INTERLEAVE | RELATIVE, [1], ["1-3"], "interleave=relative:2"),
-        (Mode.PREFERRED, [1], ["2-3"], "prefer:1"), (Mode.LOCAL, [], ["2-3"], "local"),
+        (Mode.BIND, [0], ["2-3"], "bind:2"),
+        (Mode.BIND, [1], ["2"], "bind:2"),
+        (Mode.INTERLEAVE, [0, 1], ["2", "0-3"], "interleave:0"),
+        (Mode.INTERLEAVE, [0, 1], ["1-3"], "interleave:1-2"),
+        (Mode.BIND | STATIC, [0, 1], ["2-3", "1-2"], "bind=static:1"),
+        (Mode.BIND | STATIC, [0, 1], ["2-3"], "bind=static:2-3"),
+        (Mode.BIND | RELATIVE, [0, 1], ["2-3"], "bind=relative:2-3"),
+        (Mode.INTERLEAVE | RELATIVE, [1], ["1-3"], "interleave=relative:2"),
+        (Mode.PREFERRED, [1], ["2-3"], "prefer:1"),
+        (Mode.LOCAL, [], ["2-3"], "local"),
     ],
-)  # fmt: skip
+)
 def test_policies_follow(mode: int, asked: list[int], mems: list[str], shown: str) -> None:
     admin = Admin()
     admin.create("A", "0-1")

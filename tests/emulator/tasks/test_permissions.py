@@ -9,11 +9,10 @@ from typing import Any
 import pytest
 
 from backend.emulator.abi.kernel import EmulatedKernel
-from backend.emulator.abi.syscalls import Caller
 from backend.emulator.mm.fork import fork
 from backend.emulator.scenario.description import parse_description
 from backend.emulator.scenario.run import run_scenario
-from backend.emulator.tasks.permissions import Cap
+from backend.emulator.tasks.credentials import Caller, Cap
 from backend.emulator.tasks.task import Task
 from backend.errors import ParseError
 from backend.kernel import Mode, MoveFlag
@@ -117,9 +116,7 @@ def test_each_capability_opens_what_it_should(
         ("direct-v8", 1000, 0, None, 0), ("direct-v8", 0, 1000, None, 0), ("direct-v8", 0, 0, None, "-EPERM"),
     ],
 )  # fmt: skip
-def test_which_uids_have_to_match(
-    profile: str, uid: int, suid: int, caps: list[Cap] | None, result: Any
-) -> None:
+def test_which_uids_have_to_match(profile: str, uid: int, suid: int, caps: list[Cap] | None, result: Any) -> None:
     """linux-6: all of them, and no capability that the caller lacks (ptrace_may_access()); 2.6: any."""
     admin = Admin(profile)
     task = admin.spawn(uid=uid, suid=suid, caps=None if caps is None else frozenset(caps))
@@ -159,9 +156,7 @@ def test_frame_numbers_want_sys_admin() -> None:
     assert as_user(admin, 1000, Cap.SYS_PTRACE).credentials() == (1000, True)
 
 
-MACHINE = (
-    "machine:\n  nodes:\n    - {id: 0, memory: 8MiB, cpus: 0-1}\n    - {id: 1, memory: 8MiB, cpus: 2-3}\n"
-)
+MACHINE = "machine:\n  nodes:\n    - {id: 0, memory: 8MiB, cpus: 0-1}\n    - {id: 1, memory: 8MiB, cpus: 2-3}\n"
 PROCESS = "processes:\n  - {name: a, uid: 1000, memory: [{name: r, size: 64KiB, policy: 'bind:0'}]}\n"
 
 
@@ -178,22 +173,68 @@ PROCESS = "processes:\n  - {name: a, uid: 1000, memory: [{name: r, size: 64KiB, 
         ("cpusets: [{name: x, memory_migrate: false}]\n", 5, "cpusets[0].memory_migrate", "v2 always migrates"),
         ("cpusets: [{name: x, tasks: [b]}]\n", 5, "cpusets[0].tasks[0]", "no process 'b'"),
         ("cpusets: [{name: x, speed: 1}]\n", 5, "cpusets[0].speed", "unknown key"),
-        (PROCESS + "cpusets:\n  - {name: x, tasks: [a]}\n  - {name: y, tasks: [a]}\n", 9, "cpusets[1].tasks[0]", "already"),
-        (PROCESS + "cpusets:\n  - {name: x, mems: 1, tasks: [a]}\n", 6, "processes[0].memory[0].policy", "bind:0 names node 0, which the cpuset 'x'"),
-        (PROCESS + "cpusets:\n  - {name: x}\n  - {name: y, parent: x}\nsteps: [{at: 1s, attach: {task: a, cpuset: z}}]\n", 10, "attach.cpuset", "no cpuset 'z'"),
-        (PROCESS + "cpusets:\n  - {name: x, tasks: [a]}\n  - {name: y, parent: x}\n", 6, "processes[0].name", "cpusets below it"),
-        (PROCESS + "steps: [{at: 1s, migrate_pages: {task: a, from: 0, to: 1, as: b}}]\n", 7, "migrate_pages.as", "'b' is neither"),
+        (
+            PROCESS + "cpusets:\n  - {name: x, tasks: [a]}\n  - {name: y, tasks: [a]}\n",
+            9,
+            "cpusets[1].tasks[0]",
+            "already",
+        ),
+        (
+            PROCESS + "cpusets:\n  - {name: x, mems: 1, tasks: [a]}\n",
+            6,
+            "processes[0].memory[0].policy",
+            "bind:0 names node 0, which the cpuset 'x'",
+        ),
+        (
+            PROCESS + "cpusets:\n  - {name: x}\n  - {name: y, parent: x}\nsteps: [{at: 1s, attach: {task: a, cpuset: "
+            "z}}]\n",
+            10,
+            "attach.cpuset",
+            "no cpuset 'z'",
+        ),
+        (
+            PROCESS + "cpusets:\n  - {name: x, tasks: [a]}\n  - {name: y, parent: x}\n",
+            6,
+            "processes[0].name",
+            "cpusets below it",
+        ),
+        (
+            PROCESS + "steps: [{at: 1s, migrate_pages: {task: a, from: 0, to: 1, as: b}}]\n",
+            7,
+            "migrate_pages.as",
+            "'b' is neither",
+        ),
         (PROCESS + "cpusets: [{name: x}]\nsteps: [{at: 1s, cpuset: {cpuset: x}}]\n", 8, "cpuset", "nothing to change"),
-        (PROCESS + "cpusets: [{name: x}]\nsteps: [{at: 1s, cpuset: {cpuset: x, mems: 5}}]\n", 8, "cpuset.mems", "no node 5"),
+        (
+            PROCESS + "cpusets: [{name: x}]\nsteps: [{at: 1s, cpuset: {cpuset: x, mems: 5}}]\n",
+            8,
+            "cpuset.mems",
+            "no node 5",
+        ),
         ("processes: [{name: a, cpuset: x}]\n", 5, "processes[0].cpuset", "no cpuset 'x'"),
         ("processes: [{name: a, caps: [CAP_CHOWN]}]\n", 5, "processes[0].caps[0]", "does not matter"),
-        ("processes: [{name: a, cpu: 0}]\ncpusets: [{name: x, cpus: 2, tasks: [a]}]\n", 5, "processes[0].cpu", "CPU 0 is not one of"),
-        ("processes: [{name: a, node: 0}]\ncpusets: [{name: x, cpus: 2, tasks: [a]}]\n", 5, "processes[0].node", "node 0 has no CPU"),
+        (
+            "processes: [{name: a, cpu: 0}]\ncpusets: [{name: x, cpus: 2, tasks: [a]}]\n",
+            5,
+            "processes[0].cpu",
+            "CPU 0 is not one of",
+        ),
+        (
+            "processes: [{name: a, node: 0}]\ncpusets: [{name: x, cpus: 2, tasks: [a]}]\n",
+            5,
+            "processes[0].node",
+            "node 0 has no CPU",
+        ),
         ("  cgroups: v3\n", 5, "machine.cgroups", "no cgroups 'v3'"),
         ("  cgroups: v1\ncpusets: [{name: x}]\n", 6, "cpusets[0]", "needs mems"),
-        ("  cgroups: v1\ncpusets:\n  - {name: x, mems: 0}\n  - {name: y, parent: x, mems: 0-1}\n", 8, "cpusets[1].mems", "not in the parent's mems"),
+        (
+            "  cgroups: v1\ncpusets:\n  - {name: x, mems: 0}\n  - {name: y, parent: x, mems: 0-1}\n",
+            8,
+            "cpusets[1].mems",
+            "not in the parent's mems",
+        ),
     ],
-)  # fmt: skip
+)
 def test_errors_name_file_line_and_key(text: str, line: int, key: str, says: str) -> None:
     with pytest.raises(ParseError) as caught:
         parse_description(MACHINE + text, "x.yaml")

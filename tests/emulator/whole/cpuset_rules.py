@@ -12,6 +12,7 @@ from hypothesis.stateful import initialize, precondition, rule
 from backend.emulator.frames.page_lock import Events
 from backend.emulator.machine import Machine
 from backend.emulator.mm.mm import PTE_PRESENT, VM
+from backend.emulator.tasks.cpuset import Cpusets
 from backend.emulator.tasks.task import Task
 from backend.nodeset import NodeSet
 
@@ -22,8 +23,8 @@ reached: set[str] = set()
 
 
 class CpusetRules:
-    """A mixin: cpusets `a` and `b` whose mems change, tasks that are attached to them and to the root. Needs of the state
-    machine: `m`, `tasks`, `_start(path)`, `_task(pick)`."""
+    """A mixin: cpusets `a` and `b` whose mems change, tasks that are attached to them and to the root. Needs of the
+    state machine: `m`, `tasks`, `_start(path)`, `_task(pick)`."""
 
     m: Machine
     tasks: list[Task]
@@ -33,20 +34,20 @@ class CpusetRules:
     @initialize()
     def cpusets(self) -> None:
         for name in ("a", "b"):
-            cpusets = self.m.cpusets
+            cpusets = Cpusets.of(self.m)
             cpusets.create(name, None, cpusets.root.mems, cpusets.root.cpus, memory_migrate=name == "a")
 
     @rule(name=st.sampled_from(["a", "b"]), mems=_sets)
     def cpuset_mems(self, name: str, mems: NodeSet) -> None:
-        cpusets = self.m.cpusets
+        cpusets = Cpusets.of(self.m)
         self._start(cpusets.set_mems(cpusets.root.children[name], mems))
 
     @precondition(lambda self: self.tasks)
     @rule(pick=st.integers(0, 1 << 16), name=_names)
     def attach(self, pick: int, name: str) -> None:
-        cs = self.m.cpusets.find(name)
+        cs = Cpusets.of(self.m).find(name)
         assert cs is not None
-        self._start(self.m.cpusets.attach(cs, self._task(pick)))
+        self._start(Cpusets.of(self.m).attach(cs, self._task(pick)))
 
     @precondition(lambda self: self.tasks)
     @rule(pick=st.integers(0, 1 << 16), name=st.sampled_from(["a", "b"]), mems=_sets)
@@ -62,7 +63,7 @@ class CpusetRules:
         inside = _nodes(m, task) <= set(cs.old_mems)
         failed = m.counters.get("pgmigrate_fail", 0)
         try:
-            m.run(m.cpusets.set_mems(cs, mems))
+            m.run(Cpusets.of(m).set_mems(cs, mems))
         except OSError:
             return
         if inside and movable and m.counters.get("pgmigrate_fail", 0) == failed and not m.profile.swaps_out:

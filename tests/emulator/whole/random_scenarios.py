@@ -11,10 +11,34 @@ Item = dict[str, Any]
 _PAGE_SIZES = {"4KiB": 4096, "64KiB": 65536, "2MiB": 2 << 20}
 _PATCHES = ["remove_from_swap", "node_sets", "buffer_migrate", "direct_migrate"]
 _CALLS = [
-    *["touch"] * 5, *["migrate_pages"] * 5, "move_pages", "mbind", "dontneed", "pin", "fork", "mlock", "munlock", "ksm", "exit",
-    "read", "write", "write", "fsync", "msync", "truncate", "truncate", "unlink", "swapoff", "offline", "online",
-    "bad_page", "cpuset", "attach", "schedule", "set_mempolicy",
-]  # fmt: skip
+    *["touch"] * 5,
+    *["migrate_pages"] * 5,
+    "move_pages",
+    "mbind",
+    "dontneed",
+    "pin",
+    "fork",
+    "mlock",
+    "munlock",
+    "ksm",
+    "exit",
+    "read",
+    "write",
+    "write",
+    "fsync",
+    "msync",
+    "truncate",
+    "truncate",
+    "unlink",
+    "swapoff",
+    "offline",
+    "online",
+    "bad_page",
+    "cpuset",
+    "attach",
+    "schedule",
+    "set_mempolicy",
+]
 
 
 class Dice:
@@ -36,9 +60,7 @@ class Dice:
         return self.rng.choice(["on", "off"])
 
     def nodes(self) -> str:
-        return ",".join(
-            map(str, sorted(self.rng.sample(range(self.count), self.rng.randrange(1, self.count))))
-        )
+        return ",".join(map(str, sorted(self.rng.sample(range(self.count), self.rng.randrange(1, self.count)))))
 
     def policy(self) -> str:
         return self.rng.choice(["local", f"bind:{self.nodes()}", f"interleave:{self.nodes()}", "prefer:0"])
@@ -121,9 +143,19 @@ class Dice:
         written: Item = {"value": rng.choice([7, 8])} if self.some(0.3) else {"write": self.on()}
         special: dict[str, Item] = {
             "touch": {**pages, **written, "thread": rng.randrange(2)},
-            "migrate_pages": {**of_task, "from": self.nodes(), "to": self.nodes(), **({"as": 5} if self.some(0.2) else {})},
+            "migrate_pages": {
+                **of_task,
+                "from": self.nodes(),
+                "to": self.nodes(),
+                **({"as": 5} if self.some(0.2) else {}),
+            },
             "move_pages": {**pages, "node": rng.randrange(self.count), "all": self.on()},
-            "mbind": {**pages, "policy": self.policy(), "move": rng.choice(["none", "own", "all"]), "strict": self.on()},
+            "mbind": {
+                **pages,
+                "policy": self.policy(),
+                "move": rng.choice(["none", "own", "all"]),
+                "strict": self.on(),
+            },
             "pin": {**pages, "for": rng.choice(["10us", "1ms"])},
             "read": {**of_task, **file},
             "write": {**of_task, **file, "pages": f"{rng.randrange(5)}-{rng.randrange(5, 30)}"},
@@ -132,8 +164,13 @@ class Dice:
             "attach": {**of_task, "cpuset": rng.choice(["c0", "c1"])},
             "schedule": {**of_task, "cpu": rng.choice(self.cpus)},
             "set_mempolicy": {**of_task, "policy": self.policy()},
-            "exit": of_task, "fsync": file, "unlink": file, "swapoff": {}, "offline": block, "online": block,
-        }  # fmt: skip
+            "exit": of_task,
+            "fsync": file,
+            "unlink": file,
+            "swapoff": {},
+            "offline": block,
+            "online": block,
+        }
         return special.get(call, pages)
 
     def steps(self) -> list[Item]:

@@ -1,8 +1,8 @@
-"""The state machine of test_stateful.py for a long time: `python -m tests.emulator.whole.soak --steps 1000000` (scripts/soak).
+"""The state machine of test_stateful.py for a long time: `python -m tests.emulator.whole.soak --steps 1000000`
+(scripts/soak).
 
-All cases in turn, each with a seed of its own, until so many steps are done. When something breaks, Hypothesis prints the
-shortest way there that it found, and this program how to come there again.
-"""
+All cases in turn, each with a seed of its own, until so many steps are done. When something breaks, Hypothesis prints
+the shortest way there that it found, and this program how to come there again."""
 
 # pyright: reportOptionalMemberAccess=false
 
@@ -85,9 +85,7 @@ def main() -> int:
             break
         except BaseException:
             tally.print(began)
-            print(
-                f"broken, to see it again: scripts/soak --steps 1 --case {case} --seed {number}", flush=True
-            )
+            print(f"broken, to see it again: scripts/soak --steps 1 --case {case} --seed {number}", flush=True)
             raise
         turn += 1
         if turn % len(chosen) == 0:

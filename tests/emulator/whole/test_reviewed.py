@@ -12,7 +12,6 @@ import pytest
 
 from backend.emulator.abi import policy_calls, syscalls
 from backend.emulator.abi.kernel import EmulatedKernel
-from backend.emulator.abi.syscalls import Caller
 from backend.emulator.frames.page import PG, State
 from backend.emulator.frames.page_lock import Events
 from backend.emulator.machine import Machine
@@ -22,6 +21,7 @@ from backend.emulator.mm.fork import fork
 from backend.emulator.mm.mempolicy import Mempolicy
 from backend.emulator.mm.mlock import mlock
 from backend.emulator.mm.mm import VM, Vma
+from backend.emulator.mm.mmap import mmap, munmap
 from backend.emulator.mm.placing import SegmentationFault
 from backend.emulator.scenario.description import parse_description
 from backend.emulator.scenario.run import run_scenario
@@ -29,6 +29,8 @@ from backend.emulator.scenarios import load
 from backend.emulator.storage import file_io
 from backend.emulator.storage.swapoff import swapoff
 from backend.emulator.study.compare import benefits
+from backend.emulator.tasks.credentials import Caller
+from backend.emulator.tasks.life import spawn
 from backend.emulator.tasks.task import Task
 from backend.kernel import Mode, PolicyFlag
 from backend.nodeset import NodeSet
@@ -37,17 +39,18 @@ from tests.emulator.invariants import check_at_rest
 from tests.emulator.machines import machine, nodes_of, region
 
 PAGE = 4096
-TWO_NODES = "machine:\n  profile: PROFILE\n  nodes: [{id: 0, memory: 8MiB, cpus: 0-1}, {id: 1, memory: 8MiB, cpus: 2-3}]\n  swap: 4MiB\n"
-
-
-@pytest.mark.parametrize(
-    ("profile", "kind"), [("linux-6", "ext4"), ("direct-v8", "ext3"), ("linux-6", "ext2")]
+TWO_NODES = (
+    "machine:\n  profile: PROFILE\n  nodes: [{id: 0, memory: 8MiB, cpus: 0-1}, {id: 1, memory: 8MiB, cpus: "
+    "2-3}]\n  swap: 4MiB\n"
 )
+
+
+@pytest.mark.parametrize(("profile", "kind"), [("linux-6", "ext4"), ("direct-v8", "ext3"), ("linux-6", "ext2")])
 def test_fsync_returns_when_the_data_is_on_the_device_also_while_pages_move(profile: str, kind: str) -> None:
     for steps in range(1, 30):
         m = machine(profile, batch=2)
         space = file(m, kind, 4, {1: 4}, dirty=True)
-        task = m.spawn("t", cpu=0)
+        task = spawn(m, "t", cpu=0)
         vma = mapped(m, task, space)
         m.run(touch(m, task, task.leader, vma.start, np.arange(4, dtype=np.int64), write=False))
         saving = m.env.process(file_io.fsync(m, space))
@@ -64,7 +67,7 @@ def test_fsync_returns_when_the_data_is_on_the_device_also_while_pages_move(prof
 
 def test_swapoff_brings_pages_back_where_their_policy_says() -> None:
     m = machine("swap-2.6.15")
-    task = m.spawn("t", cpu=0)
+    task = spawn(m, "t", cpu=0)
     vma = region(m, task, {0: 8}, policy=Mempolicy(Mode.BIND, NodeSet([1])))
     m.run(syscalls.migrate_pages(m, Caller(), task.pid, 65, NodeSet([0]).mask(), NodeSet([1]).mask()))
     m.run(swapoff(m))
@@ -75,7 +78,7 @@ def test_swapoff_brings_pages_back_where_their_policy_says() -> None:
 @pytest.mark.parametrize("profile", ["linux-6", "direct-v8"])
 def test_a_child_does_not_inherit_locked_memory(profile: str) -> None:
     m = machine(profile)
-    task = m.spawn("t", cpu=0)
+    task = spawn(m, "t", cpu=0)
     vma = region(m, task, {0: 4})
     m.run(mlock(m, task, vma.start, 4))
     child = m.run(fork(m, task))
@@ -86,7 +89,7 @@ def test_a_child_does_not_inherit_locked_memory(profile: str) -> None:
 def test_mlock_and_a_query_of_the_node_write_nothing() -> None:
     m = machine("linux-6")
     space = file(m, "ext4", 8, {0: 8})
-    task = m.spawn("t", cpu=0)
+    task = spawn(m, "t", cpu=0)
     vma, own = mapped(m, task, space), region(m, task, {0: 2}, pages=4)
     m.run(mlock(m, task, vma.start, 8))
     assert not space.dirty.any()
@@ -105,8 +108,8 @@ def test_mlock_and_a_query_of_the_node_write_nothing() -> None:
 def test_a_query_beyond_the_end_of_a_file_is_efault() -> None:
     m = machine("linux-6")
     space = file(m, "ext4", 4, {0: 4})
-    task = m.spawn("t", cpu=0)
-    vma = m.mmap(task, 8, kind="file", file=space, flags=VM.WRITE | VM.SHARED)
+    task = spawn(m, "t", cpu=0)
+    vma = mmap(m, task, 8, kind="file", file=space, flags=VM.WRITE | VM.SHARED)
     kernel = EmulatedKernel(m, Caller(0, True, task.pid))
     with pytest.raises(OSError) as caught:
         kernel.get_mempolicy(65, vma.start + 6 * PAGE, PolicyFlag.NODE | PolicyFlag.ADDR)
@@ -124,7 +127,7 @@ def test_equal_policies_of_shared_memory_are_kept_once() -> None:
 
 def test_a_node_goes_offline_when_cold_pages_elsewhere_can_be_swapped_out() -> None:
     m = machine("linux-6", pages=128, nodes=2, swap_pages=400)
-    task = m.spawn("t", cpu=0)
+    task = spawn(m, "t", cpu=0)
     vma = region(m, task, {0: 60, 1: 100})
     m.run(offline(m, 0))
     assert 0 not in nodes_of(m, vma)
@@ -135,12 +138,12 @@ def test_a_node_goes_offline_when_cold_pages_elsewhere_can_be_swapped_out() -> N
 def test_a_locked_file_page_loses_its_mark_with_the_last_locked_mapping_and_gets_it_when_swapped_in() -> None:
     m = machine("linux-6")
     space = file(m, "ext4", 4, {0: 4})
-    one, two = m.spawn("one", cpu=0), m.spawn("two", cpu=0)
+    one, two = spawn(m, "one", cpu=0), spawn(m, "two", cpu=0)
     first, second = mapped(m, one, space), mapped(m, two, space)
     m.run(touch(m, two, two.leader, second.start, np.arange(4, dtype=np.int64), write=False))
     m.run(mlock(m, one, first.start, 4))
     assert (m.frames.flags[space.pages] & PG.MLOCKED).all()
-    m.munmap(first)
+    munmap(m, first)
     assert not (m.frames.flags[space.pages] & PG.MLOCKED).any()
     check_at_rest(m)
 
@@ -159,7 +162,8 @@ def test_the_same_value_written_to_shared_memory_survives_eviction() -> None:
         TWO_NODES.replace("PROFILE", "swap-2.6.15")
         + "processes:\n  - {name: a, node: 0, memory: [{name: s, kind: shared, size: 64KiB}]}\nsteps:\n"
         "  - {at: 1s, touch: {task: a, region: s, value: 7}}\n  - {at: 2s, migrate_pages: {task: a, from: 0, to: 1}}\n"
-        "  - {at: 3s, touch: {task: a, region: s, write: off}}\n  - {at: 4s, touch: {task: a, region: s, write: off, value: 8}}\n"
+        "  - {at: 3s, touch: {task: a, region: s, write: off}}\n  - {at: 4s, touch: {task: a, region: s, write: "
+        "off, value: 8}}\n"
     )
     report = run_scenario(parse_description(text))
     assert report["damaged_pages"] == 0
@@ -180,9 +184,7 @@ def test_as_means_the_process_of_that_whole_name() -> None:
 
 
 def test_benefits_count_what_a_change_of_a_cpuset_moves() -> None:
-    direct, swap = (
-        benefits(load("cpuset-keeps-interleave", profile)) for profile in ("direct-v8", "swap-2.6.15")
-    )
+    direct, swap = (benefits(load("cpuset-keeps-interleave", profile)) for profile in ("direct-v8", "swap-2.6.15"))
     assert direct["pages_asked"] > 0
     assert direct["pages_written"] == 0 < swap["pages_written"]
 
@@ -195,12 +197,12 @@ def test_a_mapping_that_goes_while_a_fault_waits_for_memory_gets_no_page(profile
 
     for steps in range(1, 60):
         m = machine(profile, pages=64, nodes=1, swap_pages=300, batch=4)
-        task = m.spawn("t", cpu=0)
+        task = spawn(m, "t", cpu=0)
         region(m, task, {0: 52})
         vma = region(m, task, {}, pages=30)
         m.env.process(touching(m, task, vma))
         for _ in range(steps):
             if m.env.peek() != float("inf"):
                 m.env.step()
-        m.munmap(vma)
+        munmap(m, vma)
         check_at_rest(m)

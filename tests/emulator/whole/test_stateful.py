@@ -18,7 +18,6 @@ from hypothesis.stateful import (
 )
 
 from backend.emulator.abi import policy_calls, syscalls
-from backend.emulator.abi.syscalls import Caller
 from backend.emulator.frames.page_lock import Events
 from backend.emulator.machine import Machine
 from backend.emulator.migration.hotplug import bad_page, offline, online
@@ -29,10 +28,14 @@ from backend.emulator.mm.huge_pages import fill_pool
 from backend.emulator.mm.ksm import merge
 from backend.emulator.mm.mlock import mlock, munlock
 from backend.emulator.mm.mm import PTE_MIGRATION, PTE_PRESENT, PTE_SHIFT, PTE_SWAP, VM, Mm, Vma
+from backend.emulator.mm.mmap import mmap, munmap
+from backend.emulator.mm.zap import zap
 from backend.emulator.storage import file_io
 from backend.emulator.storage.filesystem import AddressSpace
 from backend.emulator.storage.page_cache import truncate
 from backend.emulator.storage.swapoff import swapoff
+from backend.emulator.tasks.credentials import Caller
+from backend.emulator.tasks.life import do_exit, spawn
 from backend.emulator.tasks.scheduler import balance, schedule
 from backend.emulator.tasks.task import Task
 from backend.nodeset import NodeSet
@@ -90,7 +93,7 @@ class Happenings(CpusetRules, RuleBasedStateMachine):
         self._spawn({0: 6, 1: 4}, 0)
 
     def _spawn(self, layout: dict[int, int], cpu: int) -> None:
-        task = self.m.spawn("t", cpu=cpu, threads=[(cpu + 3) % 8])
+        task = spawn(self.m, "t", cpu=cpu, threads=[(cpu + 3) % 8])
         region(self.m, task, layout, pages=14)
         self.tasks.append(task)
         self._keep(task)
@@ -156,18 +159,14 @@ class Happenings(CpusetRules, RuleBasedStateMachine):
         steps=st.integers(0, 3),
         thread=st.integers(0, 1),
     )
-    def fault_on_a_page_that_is_moving(
-        self, pick: int, to: int, write: bool, steps: int, thread: int
-    ) -> None:
+    def fault_on_a_page_that_is_moving(self, pick: int, to: int, write: bool, steps: int, thread: int) -> None:
         found = self._vma(pick)
         if not found:
             return
         task, vma = found
         if not self._moving(vma):
             self._start(
-                syscalls.migrate_pages(
-                    self.m, Caller(), task.pid, 65, NodeSet(range(4)).mask(), NodeSet([to]).mask()
-                )
+                syscalls.migrate_pages(self.m, Caller(), task.pid, 65, NodeSet(range(4)).mask(), NodeSet([to]).mask())
             )
         for _ in range(30):
             if self._moving(vma) or self.m.env.peek() == float("inf"):
@@ -195,9 +194,7 @@ class Happenings(CpusetRules, RuleBasedStateMachine):
             task, vma = found
             caller = Caller(0, True, task.pid)
             mask = b"" if mode in (0, 4) else nodes.mask()
-            path = policy_calls.mbind(
-                self.m, caller, vma.start + first * 4096, count * 4096, mode, 65, mask, flags
-            )
+            path = policy_calls.mbind(self.m, caller, vma.start + first * 4096, count * 4096, mode, 65, mask, flags)
             self._start(path)
 
     @precondition(lambda self: self.tasks)
@@ -206,14 +203,14 @@ class Happenings(CpusetRules, RuleBasedStateMachine):
         found = self._vma(pick)
         if found:
             index = np.arange(first, min(found[1].pages, first + count), dtype=np.int64)
-            self.m.zap(found[1], index, found[0].leader.cpu if drains else None)
+            zap(self.m, found[1], index, found[0].leader.cpu if drains else None)
 
     @precondition(lambda self: self.tasks)
     @rule(pick=picks, drains=st.booleans())
     def munmap(self, pick: int, drains: bool) -> None:
         found = self._vma(pick)
         if found:
-            self.m.munmap(found[1], found[0].leader.cpu if drains else None)
+            munmap(self.m, found[1], found[0].leader.cpu if drains else None)
             if found[1].file is None:
                 region(self.m, found[0], {}, pages=14)
 
@@ -224,7 +221,7 @@ class Happenings(CpusetRules, RuleBasedStateMachine):
         if task.mm and sum(bool(vma.flags & (VM.HUGEPAGE | VM.HUGETLB)) for vma in task.mm.vmas) < 3:
             if pool:
                 fill_pool(self.m, pick % 4, 1)
-            vma = self.m.mmap(task, 16, flags=VM.WRITE | (VM.HUGETLB if pool else VM.HUGEPAGE))
+            vma = mmap(self.m, task, 16, flags=VM.WRITE | (VM.HUGETLB if pool else VM.HUGEPAGE))
             vma.expected = np.zeros(16, np.uint64)
             self._start(touch(self.m, task, task.leader, vma.start, np.arange(16, dtype=np.int64), write))
 
@@ -363,7 +360,7 @@ class Happenings(CpusetRules, RuleBasedStateMachine):
         self.tasks.remove(task)
         if task.mm:
             self.exited.append(task.mm)
-        self.m.exit(task)
+        do_exit(self.m, task)
 
     @precondition(lambda self: self.tasks)
     @rule(pick=picks, cpu=st.integers(0, 7))
@@ -448,7 +445,7 @@ def test_batch_size_never_changes_the_outcome_when_nothing_else_runs(profile: st
     results = []
     for batch in (1, 3, 512):
         m = machine(profile, pages=300, batch=batch, swap_pages=600)
-        task = m.spawn("t", cpu=0)
+        task = spawn(m, "t", cpu=0)
         vma = region(m, task, {0: 100, 1: 50, 2: 70})
         before = m.frames.contents[vma.pfns(np.arange(220))].tolist()
         result = m.run(

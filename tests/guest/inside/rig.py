@@ -105,9 +105,7 @@ class Numatui:
         if self.pid == 0:
             self._child(arguments, uid, state, before)
 
-    def _child(
-        self, arguments: tuple[str, ...], uid: int, state: Path, before: Callable[[], None]
-    ) -> NoReturn:
+    def _child(self, arguments: tuple[str, ...], uid: int, state: Path, before: Callable[[], None]) -> NoReturn:
         code = 70
         try:
             os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
@@ -196,8 +194,8 @@ def region_pages(kernel: Kernel, pid: int, addresses: range) -> dict[int, int]:
 
 @dataclass
 class LinuxVictim:
-    """victim.py as a process: pinned to the CPUs of the node `home`, where all that is not a region lies. `before` runs in it
-    as the user, before the program."""
+    """victim.py as a process: pinned to the CPUs of the node `home`, where all that is not a region lies. `before` runs
+    in it as the user, before the program."""
 
     layout: dict[str, dict[str, Any]]
     uid: int = 0

@@ -49,9 +49,7 @@ def unreadable(app: Driver, region: Region | None = None) -> set[str]:
         for segment in strip:
             if region is None or region.contains(x, y):
                 style = segment.style
-                shown = "".join(
-                    char for char in segment.text if char.isascii() and char.isprintable()
-                ).strip()
+                shown = "".join(char for char in segment.text if char.isascii() and char.isprintable()).strip()
                 if shown and style is not None:
                     back = Color.from_rich_color(style.bgcolor) if style.bgcolor else ground
                     front = Color.from_rich_color(style.color) if style.color else ink

@@ -53,9 +53,7 @@ def test_arrows_to_one_target_run_together() -> None:
 
 
 @given(sets, sets, st.integers(8, 40))
-def test_every_source_has_a_line_and_every_target_a_head(
-    sources: NodeSet, targets: NodeSet, width: int
-) -> None:
+def test_every_source_has_a_line_and_every_target_a_head(sources: NodeSet, targets: NodeSet, width: int) -> None:
     moves = remap(sources, targets)
     picture = drawn(moves, 12, width)
     assert all(len(line) == width for line in picture)

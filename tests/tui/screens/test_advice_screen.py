@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from backend.emulator.abi.kernel import open_scenario
+from backend.emulator.scenario.open import open_scenario
 from numatui.tui.screens.advice import AdviceScreen, AdviceTable
 from numatui.tui.screens.dialogs.question import Question
 from numatui.tui.screens.migrate import MigrateScreen
@@ -51,10 +51,7 @@ async def test_what_is_advised_can_be_done_and_is_then_done() -> None:
         await app.screen(AdviceScreen)
         await app.read()
         await app.until(
-            lambda: all(
-                one.process.identity != advice.process.identity or one.proposal is None
-                for one in screen.items
-            )
+            lambda: all(one.process.identity != advice.process.identity or one.proposal is None for one in screen.items)
         )
 
 

@@ -8,7 +8,8 @@ import pytest
 from textual.widgets import Input
 
 from backend.emulator.abi.kernel import EmulatedKernel
-from backend.emulator.abi.syscalls import Caller
+from backend.emulator.tasks.credentials import Caller
+from backend.emulator.tasks.life import spawn
 from backend.nodeset import NodeSet
 from backend.placement.placement import parse_totals
 from numatui.tui.screens.cgroups import CgroupsScreen, CgroupTable
@@ -28,7 +29,7 @@ def admin(**options: str) -> tuple[Admin, dict[str, int]]:
     one.create("right", "2-3")
     pids: dict[str, int] = {}
     for name, node in (("left", 0), ("right", 2)):
-        task = one.m.spawn(f"in-{name}", cpu=node * 2)
+        task = spawn(one.m, f"in-{name}", cpu=node * 2)
         one.write(name, "cgroup.procs", str(task.pid))
         region(one.m, task, {node: 100, node + 1: 50})
         pids[name] = task.pid
@@ -37,9 +38,7 @@ def admin(**options: str) -> tuple[Admin, dict[str, int]]:
 
 def placed(one: Admin, pid: int) -> dict[int, int]:
     """Pages by node, as the kernel has them."""
-    return {
-        node: size // 4096 for node, size in parse_totals(one.kernel.read(f"/proc/{pid}/numa_maps")).items()
-    }
+    return {node: size // 4096 for node, size in parse_totals(one.kernel.read(f"/proc/{pid}/numa_maps")).items()}
 
 
 class Removing(EmulatedKernel):

@@ -43,13 +43,19 @@ class Scripted:
         self.kernels.append(kernel)
         scenario, copy, code = self.answers.pop(0)
         return type(
-            "App", (), {"next_scenario": scenario, "next_copy": copy, "return_code": code, "left": lambda _: start.kept.Kept(), "kernel": kernel}
-        )()  # fmt: skip
+            "App",
+            (),
+            {
+                "next_scenario": scenario,
+                "next_copy": copy,
+                "return_code": code,
+                "left": lambda _: start.kept.Kept(),
+                "kernel": kernel,
+            },
+        )()
 
 
-def test_leaving_a_copy_comes_back_and_a_signal_ends_all(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: object
-) -> None:
+def test_leaving_a_copy_comes_back_and_a_signal_ends_all(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
     from backend.emulator.scenario.copying import copy_of
 
     origin = FakeKernel()

@@ -49,9 +49,7 @@ async def test_what_was_done_is_there_with_its_command_and_result() -> None:
         assert app.app.clipboard == "numatui --demo default migrate 2100 --from 1 --to 3"
 
 
-async def test_a_job_of_an_earlier_session_is_taken_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_job_of_an_earlier_session_is_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     monkeypatch.setattr("backend.placement.readers.PATIENCE", 3600.0)
     kernel = FakeKernel(source="live")
@@ -98,8 +96,20 @@ async def test_one_whose_process_has_ended_is_told(tmp_path: Path, monkeypatch: 
 def test_text_from_outside_is_harmless() -> None:
     hostile = "\x1b[31m[red]\u202e" + "x" * 2000
     job = PastJob(
-        "20260101-1", Path("/x"), time.time(), "live", "", Identity(5, 1), (0, 0), hostile, "auto", (Move(0, 1),), "done", (), 5,
-    )  # fmt: skip
+        "20260101-1",
+        Path("/x"),
+        time.time(),
+        "live",
+        "",
+        Identity(5, 1),
+        (0, 0),
+        hostile,
+        "auto",
+        (Move(0, 1),),
+        "done",
+        (),
+        5,
+    )
     for entry in (entry_of(Action(hostile, hostile, hostile)), past_entry(job)):
         for text in (entry.what, entry.result, entry.command):
             assert text.isprintable()

@@ -70,9 +70,7 @@ async def test_steps_through_the_columns_that_are_shown() -> None:
         for _ in range(13):
             seen.append(app.table.listing.sort)
             await app.press("greater_than_sign")
-        assert {"pid", "user", "command", "cpu", "rss", "local", "n0", "n3", "placement", "policy"} <= set(
-            seen
-        )
+        assert {"pid", "user", "command", "cpu", "rss", "local", "n0", "n3", "placement", "policy"} <= set(seen)
         here = app.table.listing.sort
         await app.press("less_than_sign", "greater_than_sign")
         assert app.table.listing.sort == here

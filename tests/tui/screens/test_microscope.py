@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from backend.emulator.abi.kernel import EmulatedKernel, open_scenario
+from backend.emulator.abi.kernel import EmulatedKernel
+from backend.emulator.scenario.open import open_scenario
 from backend.emulator.scenarios import names
 from backend.emulator.study.frame_map import Kind
 from backend.emulator.study.tour import BENEFITS

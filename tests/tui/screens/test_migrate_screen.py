@@ -129,9 +129,7 @@ async def test_method_and_shared_pages_are_part_of_the_command() -> None:
         await choose(app, "train")
         await app.press("o", "o", "a", "enter")
         await app.screen(Question)
-        assert (
-            "numatui --demo default migrate 2100 --from 1 --to 3 --method migrate_pages --all" in app.text()
-        )
+        assert "numatui --demo default migrate 2100 --from 1 --to 3 --method migrate_pages --all" in app.text()
 
 
 async def test_asks_first_and_no_moves_nothing() -> None:

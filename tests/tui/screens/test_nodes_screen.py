@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.emulator.abi.kernel import open_scenario
+from backend.emulator.scenario.open import open_scenario
 from backend.machine.topology import HugePool, Node, Watermarks
 from backend.nodeset import CpuSet
 from numatui.tui.paint.bars import length
@@ -43,9 +43,7 @@ def test_the_kinds_of_memory_are_all_of_it_and_the_bar_is_as_wide_as_asked(node:
     assert length(kinds_bar(node, width, UNICODE)) == width
 
 
-@pytest.mark.parametrize(
-    ("free", "words"), [(5, "below min"), (15, "below low"), (25, "near low"), (90, "above")]
-)
+@pytest.mark.parametrize(("free", "words"), [(5, "below min"), (15, "below low"), (25, "near low"), (90, "above")])
 def test_free_memory_is_held_against_the_watermarks(free: int, words: str) -> None:
     node = Node(0, CpuSet([0]), {"MemTotal": 100, "MemFree": free})
     row = NodeRow(node, 0.5, {}, Watermarks(10, 20, 30))

@@ -8,8 +8,8 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.emulator.abi.kernel import open_scenario
 from backend.emulator.mm.fork import fork
+from backend.emulator.scenario.open import open_scenario
 from backend.placement.survey import Row
 from backend.process.process import Identity
 from numatui.tui.paint.glyphs import UNICODE
@@ -58,9 +58,7 @@ async def test_one_mapping_is_moved_and_the_others_stay() -> None:
         await app.press("escape")
         await app.read()
         first, *rest = whole
-        await app.until(
-            lambda: {vma.start: dict(vma.pages) for vma in table.rows}[first] == {2: whole[first][0]}
-        )
+        await app.until(lambda: {vma.start: dict(vma.pages) for vma in table.rows}[first] == {2: whole[first][0]})
         now = {vma.start: dict(vma.pages) for vma in table.rows}
         assert [now[start] for start in rest] == [whole[start] for start in rest]
 

@@ -22,9 +22,7 @@ class One:
     parent: int
 
 
-forests = st.lists(
-    st.builds(One, st.integers(1, 15), st.integers(0, 15)), max_size=15, unique_by=lambda one: one.key
-)
+forests = st.lists(st.builds(One, st.integers(1, 15), st.integers(0, 15)), max_size=15, unique_by=lambda one: one.key)
 
 
 @given(forests)
@@ -37,9 +35,7 @@ def test_a_tree_has_every_row_once_also_where_parents_run_in_a_circle(ones: list
 
 
 @given(forests, st.sets(st.integers(1, 15)))
-def test_what_hangs_below_a_folded_row_is_left_out_and_nothing_else(
-    ones: list[One], folded: set[int]
-) -> None:
+def test_what_hangs_below_a_folded_row_is_left_out_and_nothing_else(ones: list[One], folded: set[int]) -> None:
     whole = as_tree(ones, lambda one: one.key, lambda one: one.parent)
     shown = as_tree(ones, lambda one: one.key, lambda one: one.parent, lambda one: one.key in folded)
     out: list[int] = []
@@ -54,9 +50,7 @@ def test_what_hangs_below_a_folded_row_is_left_out_and_nothing_else(
 
 def pid(number: int, parent: int, resident: int = 0) -> Row:
     row = ROWS[0]
-    process = replace(
-        row.process, identity=Identity(number, 1), ppid=parent, rss=resident, command=f"c{number}"
-    )
+    process = replace(row.process, identity=Identity(number, 1), ppid=parent, rss=resident, command=f"c{number}")
     return replace(row, process=process, by_node={0: resident})
 
 
@@ -102,9 +96,7 @@ def test_groups_sum_up_their_members() -> None:
     for group in groups:
         assert len({row.process.user for row in group.members}) == 1
         assert group.resident == sum(row.resident for row in group.members)
-        assert sum((group.by_node or {}).values()) == sum(
-            sum((row.by_node or {}).values()) for row in group.members
-        )
+        assert sum((group.by_node or {}).values()) == sum(sum((row.by_node or {}).values()) for row in group.members)
         assert group.local == overall_local(group.members)
         assert abs(sum(group.runs_on.values()) - 1) < 1e-9
     assert [one.process.identity for one in as_groups(ROWS[::-1], "user", numbers)[::-1]] != []

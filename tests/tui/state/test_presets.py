@@ -80,9 +80,7 @@ def test_each_preset_can_be_planned_and_does_what_it_says(
             assert not held & set(preset.sources)
         else:
             assert after.get(node, 0) == 0
-            assert sum(before.values()) - before[node] == sum(
-                amount for one, amount in before.items() if one != node
-            )
+            assert sum(before.values()) - before[node] == sum(amount for one, amount in before.items() if one != node)
 
 
 @given(st.lists(st.sampled_from(["method", "move_all", "budget", "workers", "max_rate"]), max_size=12))

@@ -52,9 +52,7 @@ async def test_the_screen_comes_back_as_it_was_left(tmp_path: Path) -> None:
         max_leaves=12,
     )
 )
-def test_whatever_is_in_the_file_the_screen_starts(
-    tmp_path_factory: pytest.TempPathFactory, document: object
-) -> None:
+def test_whatever_is_in_the_file_the_screen_starts(tmp_path_factory: pytest.TempPathFactory, document: object) -> None:
     path = tmp_path_factory.mktemp("kept") / "tui.json"
     path.write_text(json.dumps(document))
     found = kept.load(path)

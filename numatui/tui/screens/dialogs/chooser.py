@@ -56,9 +56,7 @@ class SeveralChooser(ModalScreen[tuple[str, ...]]):
         key("escape,q", "leave", "Leave as it is"),
     ]
 
-    def __init__(
-        self, title: str, choices: Sequence[Choice], chosen: Collection[str], usual: Collection[str]
-    ) -> None:
+    def __init__(self, title: str, choices: Sequence[Choice], chosen: Collection[str], usual: Collection[str]) -> None:
         super().__init__()
         self.heading, self.choices, self.chosen, self.usual = title, choices, set(chosen), usual
 

@@ -68,9 +68,7 @@ class CpusetChangeScreen(ModalScreen[bool]):
             yield Static(f"{what} {printable(self.path, 200)}", markup=False, classes="heading")
             if not self.processes:
                 nodes = list(state_of(self).snapshot.topology.memory_ids)
-                yield Input(
-                    self._mems, id="mems", compact=True, max_length=200, placeholder="nodes, as 0-1,3"
-                )
+                yield Input(self._mems, id="mems", compact=True, max_length=200, placeholder="nodes, as 0-1,3")
                 if len(nodes) <= _MOST_BUTTONS:
                     with Horizontal(classes="buttons"):
                         for node in nodes:
@@ -213,8 +211,7 @@ def became(result: Result) -> list[Piece]:
     for one in result.processes[:50]:
         before, after = one.foretold.before or {}, one.after or {}
         ways = "  ".join(
-            f"{node}: {size(before.get(node, 0))} → {size(after.get(node, 0))}"
-            for node in NodeSet([*before, *after])
+            f"{node}: {size(before.get(node, 0))} → {size(after.get(node, 0))}" for node in NodeSet([*before, *after])
         )
         pieces += [
             (f"{one.foretold.process.pid:>8} ", "bold"),
@@ -223,7 +220,8 @@ def became(result: Result) -> list[Piece]:
         if one.left:
             pieces.append(
                 (
-                    f"         {size(sum(one.left.values()))} left on node {NodeSet(one.left)}: busy, unmovable, or no room\n",
+                    f"         {size(sum(one.left.values()))} left on node {NodeSet(one.left)}: busy, unmovable, or "
+                    "no room\n",
                     "warn",
                 )
             )

@@ -14,8 +14,8 @@ from numatui.tui.keys import key
 
 
 class Question(ModalScreen[bool]):
-    """Answers True or False; Enter alone says no. `lines` may hold text from outside. `command`: what does the same from a
-    shell; can be copied."""
+    """Answers True or False; Enter alone says no. `lines` may hold text from outside. `command`: what does the same
+    from a shell; can be copied."""
 
     BINDINGS: ClassVar = [
         key("y", "answer(True)", "Yes", show=True),

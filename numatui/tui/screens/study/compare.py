@@ -66,9 +66,7 @@ class CompareScreen(Screen[None]):
             pieces.append((f"\n {printable(result.problem, 400)}", "far"))
         else:
             if not any(run.numbers["pages_asked"] for run in result.runs):
-                pieces.append(
-                    ("\n Nothing is migrated in this scenario: there is nothing to compare.\n", "warn")
-                )
+                pieces.append(("\n Nothing is migrated in this scenario: there is nothing to compare.\n", "warn"))
             pieces += figures(result.runs, tuple(FIGURES), width, glyphs())
             pieces += layouts(result.runs, width, glyphs(), self.app.no_color)
         self.query_one("#comparison", Static).update(Paint.of(self.app).text(pieces))

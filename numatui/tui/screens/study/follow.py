@@ -197,9 +197,7 @@ class FollowScreen(Screen[None]):
     @work(thread=True, group="follow", exit_on_error=False)
     def _step(self, one_step: bool) -> None:
         try:
-            came: list[Came] = [
-                one.stage.step() if one_step else one.stage.next_change() for one in self.followed
-            ]
+            came: list[Came] = [one.stage.step() if one_step else one.stage.next_change() for one in self.followed]
             self.post_message(Stepped(came))
         except Exception as exc:
             self.post_message(Stepped([], problem_of(exc)))
@@ -267,9 +265,7 @@ class FollowScreen(Screen[None]):
             return
         target = nodes[(nodes.index(frame.node) + 1) % len(nodes)] if frame.node in nodes else nodes[0]
         self._migrate(target)
-        state_of(self).tell(
-            f"migrate_pages begins: from node {frame.node} to node {target}. Go on with n or Space."
-        )
+        state_of(self).tell(f"migrate_pages begins: from node {frame.node} to node {target}. Go on with n or Space.")
 
     @work(thread=True, group="follow", exit_on_error=False)
     def _migrate(self, target: int) -> None:

@@ -13,7 +13,7 @@ from textual.screen import Screen
 from textual.widgets import Static
 
 from backend.emulator.study.follow import Stage
-from backend.emulator.study.frame_map import FrameDetail, mapper
+from backend.emulator.study.frame_map import FrameDetail, Kind, mapper
 from backend.files.text import printable
 from numatui.format import size
 from numatui.tui.keys import key
@@ -151,11 +151,13 @@ class MicroscopeScreen(Screen[None]):
         at = (first - event.cells.first) >> event.cells.shift
         if event.cells.shift != self.map.shift or not 0 <= at < len(event.cells.kinds):
             return []
-        kind = int(event.cells.kinds[at])
+        kind = Kind(int(event.cells.kinds[at]))
         return [
-            (f" pfn {first} to {first + count - 1}  " if count > 1 else f" pfn {first}  ", "bold"), (letter(kind, marks), ROLES[kind]), (f" {NAMES[kind]}", ""),  # type: ignore[index]
+            (f" pfn {first} to {first + count - 1}  " if count > 1 else f" pfn {first}  ", "bold"),
+            (letter(kind, marks), ROLES[kind]),
+            (f" {NAMES[kind]}", ""),
             ("  zoom in with + to see each frame\n\n" if count > 1 else "  a recording tells no more of it\n\n", "dim"),
-        ]  # fmt: skip
+        ]
 
     def action_zoom(self, step: int) -> None:
         self.map.action_zoom(step)
@@ -180,9 +182,7 @@ class MicroscopeScreen(Screen[None]):
     def _follow(self, first: int, count: int) -> None:
         kernel = emulated(state_of(self).kernel)
         if kernel is None:
-            self.post_message(
-                FollowReady(None, problem="a page of a recording cannot be followed: it does not move")
-            )
+            self.post_message(FollowReady(None, problem="a page of a recording cannot be followed: it does not move"))
             return
         speed = kernel.speed
 
@@ -231,8 +231,11 @@ def describe(frame: FrameDetail, marks: Glyphs) -> list[Piece]:
     pieces += [("\n flags ", "dim"), (" ".join(state.flags) or "none", "")]
     for pid, name, address, pte in frame.mappers[:1]:
         pieces += [
-            ("\n mapped by ", "dim"), (f"{pid} {printable(name, 20)}", "key"), (f" at {address:#x}  ", ""), (pte, "dim"),
-        ]  # fmt: skip
+            ("\n mapped by ", "dim"),
+            (f"{pid} {printable(name, 20)}", "key"),
+            (f" at {address:#x}  ", ""),
+            (pte, "dim"),
+        ]
     if state.mapcount > 1:
         pieces.append((f"  and {state.mapcount - 1} more", "dim"))
     return pieces if frame.mappers else [*pieces, ("\n nobody maps it", "dim")]

@@ -131,8 +131,8 @@ def read_scenario(name: str) -> Scenario:
     """Raises NotFound, ParseError."""
     told = load(name)
     return Scenario(
-        name, told.name, told.about, told.profile.name, len(told.nodes),
-        sum(node.pages for node in told.nodes) * told.page_size, len(told.processes),
+        name, told.name, told.about, told.machine.profile.name, len(told.machine.nodes),
+        sum(node.pages for node in told.machine.nodes) * told.machine.page_size, len(told.processes),
     )  # fmt: skip
 
 

@@ -50,7 +50,8 @@ class StagesReady(Message):
 
 
 class TourScreen(Screen[None]):
-    """A page a benefit, and a last one. Nothing is known beforehand: each page runs its scenario when it is first shown."""
+    """A page a benefit, and a last one. Nothing is known beforehand: each page runs its scenario when it is first
+    shown."""
 
     BINDINGS: ClassVar = [
         key("n,right,space", "page(1)", "Next", show=True, display="n"),
@@ -102,10 +103,15 @@ class TourScreen(Screen[None]):
         if benefit is BENEFITS[0] or benefit is BENEFITS[-1]:
             pieces += layouts(runs, width, glyphs(), self.app.no_color)
         pieces += [
-            ("\n Measured just now in the scenario ", "dim"), (benefit.scenario, "key"),
-            (f", {'steps of ' + benefit.task + ', ' if benefit.task else ''}under three kernels; patch {benefit.without} is "
-             f"{PATCHES[benefit.without]}.\n", "dim"),
-        ]  # fmt: skip
+            ("\n Measured just now in the scenario ", "dim"),
+            (benefit.scenario, "key"),
+            (
+                f", {'steps of ' + benefit.task + ', ' if benefit.task else ''}under three kernels; patch "
+                f"{benefit.without} is "
+                f"{PATCHES[benefit.without]}.\n",
+                "dim",
+            ),
+        ]
         return pieces
 
     def _last(self, width: int) -> list[Piece]:
@@ -177,9 +183,7 @@ class TourScreen(Screen[None]):
     @work(thread=True, group="stages", exclusive=True, exit_on_error=False)
     def _open(self, machines: list[tuple[str, Callable[[], Description]]], page: str) -> None:
         try:
-            followed = [
-                Followed(f"{name}  {page}", open_stage(describe(), page)[0]) for name, describe in machines
-            ]
+            followed = [Followed(f"{name}  {page}", open_stage(describe(), page)[0]) for name, describe in machines]
             self.post_message(StagesReady(followed))
         except Exception as exc:
             self.post_message(StagesReady([], problem_of(exc)))

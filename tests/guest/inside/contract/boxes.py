@@ -84,12 +84,10 @@ class Box(Protocol):
     @property
     def kernel(self) -> Kernel: ...
 
-    def victim(
-        self, on: dict[int, int], uid: int = 0, more: dict[str, dict[str, Any]] = ..., **memory: Any
-    ) -> Victim:
-        """A process on node 3, which ends with the test. Its region `memory` has so many pages on each node; `memory` and
-        `more` say what else it is and which regions there are besides, in the words of victim.py, where a file has a
-        `filesystem` instead of a path."""
+    def victim(self, on: dict[int, int], uid: int = 0, more: dict[str, dict[str, Any]] = ..., **memory: Any) -> Victim:
+        """A process on node 3, which ends with the test. Its region `memory` has so many pages on each node; `memory`
+        and `more` say what else it is and which regions there are besides, in the words of victim.py, where a file has
+        a `filesystem` instead of a path."""
         ...
 
     def numatui(self, *arguments: object, uid: int = 0) -> Result:

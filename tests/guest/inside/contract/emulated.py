@@ -13,17 +13,23 @@ import pytest
 
 from backend.emulator.abi.cgroupfs import directory
 from backend.emulator.abi.kernel import EmulatedKernel
-from backend.emulator.abi.syscalls import Caller
-from backend.emulator.machine import Machine, NodeSpec
+from backend.emulator.boot import boot
+from backend.emulator.machine import MachineSpec, NodeSpec
 from backend.emulator.mm.fault import touch
 from backend.emulator.mm.fork import fork
 from backend.emulator.mm.mlock import mlock
 from backend.emulator.mm.mm import PTE_PRESENT, VM, Indices, Vma
+from backend.emulator.mm.mmap import mmap
+from backend.emulator.mm.zap import zap
 from backend.emulator.profile import PROFILES
 from backend.emulator.scenario.layout import populate
 from backend.emulator.storage.file_io import create, fsync, mount, unlink
 from backend.emulator.storage.filesystem import AddressSpace
+from backend.emulator.storage.reclaim import Reclaimer
 from backend.emulator.storage.swap import SwapArea
+from backend.emulator.tasks.cpuset import Cpusets
+from backend.emulator.tasks.credentials import Caller
+from backend.emulator.tasks.life import do_exit, spawn
 from backend.emulator.tasks.scheduler import schedule
 from backend.emulator.tasks.task import Task
 from backend.nodeset import CpuSet, NodeSet
@@ -54,7 +60,7 @@ class EmulatedVictim:
         """A region in the words of victim.py."""
         m, on, kind = self.machine, region["on"], region.get("kind", "anon")
         pages = sum(on.values()) + region.get("untouched", 0)
-        vma = m.mmap(self.task, pages, name=name, **self._mapping(name, region, pages))
+        vma = mmap(m, self.task, pages, name=name, **self._mapping(name, region, pages))
         self.regions[name] = vma.start, pages
         position = 0
         for node, count in on.items():
@@ -127,9 +133,7 @@ class EmulatedVictim:
     ) -> None:
         pages = self.addresses(region)
         pages = pages[part.start : part.stop] if part else pages
-        self.own.mbind(
-            pages.start, len(pages) * self.machine.page_size, mode, NodeSet(nodes).mask(), 65, flags
-        )
+        self.own.mbind(pages.start, len(pages) * self.machine.page_size, mode, NodeSet(nodes).mask(), 65, flags)
 
     def set_policy(self, mode: int, nodes: list[int]) -> None:
         self.own.set_mempolicy(mode, NodeSet(nodes).mask(), 65)
@@ -142,7 +146,7 @@ class EmulatedVictim:
 
     def _reclaim(self, pfns: Any) -> None:
         self.machine.pagevecs.lru_add_drain(self.task.leader.cpu)
-        self.machine.run(self.machine.reclaim._page_out(pfns))
+        self.machine.run(Reclaimer.of(self.machine)._page_out(pfns))
 
     def sync(self, region: str = "memory") -> None:
         self.machine.run(fsync(self.machine, self.files[region]))
@@ -150,7 +154,7 @@ class EmulatedVictim:
     def forget(self, region: str = "memory") -> None:
         space = self.files[region]
         for vma in self.machine.rmap.mapped(space):
-            self.machine.zap(vma, np.arange(vma.pages, dtype=np.int64), self.task.leader.cpu)
+            zap(self.machine, vma, np.arange(vma.pages, dtype=np.int64), self.task.leader.cpu)
         self._reclaim(space.pages[space.pages >= 0].copy())
 
     def fork(self) -> int:
@@ -160,7 +164,7 @@ class EmulatedVictim:
         return child.pid
 
     def end(self) -> None:
-        self.machine.exit(self.task)
+        do_exit(self.machine, self.task)
 
 
 class EmulatedBox:
@@ -169,16 +173,16 @@ class EmulatedBox:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         nodes = [NodeSpec(node, 64 * MiB // 4096, CpuSet([node])) for node in range(4)]
         distances = {(a, b): value for a, row in enumerate(DISTANCES) for b, value in enumerate(row)}
-        self.machine = Machine(PROFILES["linux-6"], nodes, distances, watch=True)
+        self.machine = boot(MachineSpec(PROFILES["linux-6"], nodes, distances, watch=True))
         self.kernel = EmulatedKernel(self.machine)
         self.monkeypatch = monkeypatch
-        self.machine.spawn("init", cpu=0, command="/sbin/init")
-        self.machine.spawn("kthreadd", cpu=0, kernel_thread=True)
+        spawn(self.machine, "init", cpu=0, command="/sbin/init")
+        spawn(self.machine, "kthreadd", cpu=0, kernel_thread=True)
 
     def victim(
         self, on: dict[int, int], uid: int = 0, more: dict[str, dict[str, Any]] | None = None, **memory: Any
     ) -> EmulatedVictim:
-        one = EmulatedVictim(self.kernel, self.machine.spawn("victim", cpu=3, uid=uid, command="victim.py"))
+        one = EmulatedVictim(self.kernel, spawn(self.machine, "victim", cpu=3, uid=uid, command="victim.py"))
         for name, region in {"memory": {"on": on, **memory}, **(more or {})}.items():
             one.allocate(name, region)
         return one
@@ -195,11 +199,11 @@ class EmulatedBox:
     @contextmanager
     def nearly_full(self, node: int, spare: int) -> Iterator[None]:
         free_pages = self.machine.frames.zones[node].free - spare // self.machine.page_size
-        task = self.machine.spawn("balloon", cpu=node)
-        vma = self.machine.mmap(task, free_pages)
+        task = spawn(self.machine, "balloon", cpu=node)
+        vma = mmap(self.machine, task, free_pages)
         populate(self.machine, vma, np.arange(free_pages, dtype=np.int64), node)
         yield
-        self.machine.exit(task)
+        do_exit(self.machine, task)
 
     @contextmanager
     def swap(self) -> Iterator[None]:
@@ -210,7 +214,7 @@ class EmulatedBox:
         self.machine.swap = before
 
     def cpuset(self, name: str, mems: str) -> str:
-        made = self.machine.cpusets.create(name, mems=NodeSet.parse_list(mems))
+        made = Cpusets.of(self.machine).create(name, mems=NodeSet.parse_list(mems))
         return directory(self.machine, made)
 
     def counter(self, name: str) -> int:

@@ -63,9 +63,7 @@ class TestMoving:
         ("sources", "targets", "lands"),
         [("0-1", "1-2", {1: 40, 2: 30}), ("0-2", "1", {1: 70})],
     )
-    def test_overlapping_sets(
-        self, box: Box, method: str, sources: str, targets: str, lands: dict[int, int]
-    ) -> None:
+    def test_overlapping_sets(self, box: Box, method: str, sources: str, targets: str, lands: dict[int, int]) -> None:
         on = {0: 40, 1: 20, 2: 10}
         one = box.victim(on)
         arguments = (one.pid, "--from", sources, "--to", targets, "--json")
@@ -80,9 +78,7 @@ class TestMoving:
     def test_what_does_not_fit_stays(self, box: Box, method: str) -> None:
         one = box.victim({0: 12288})
         with box.nearly_full(2, 8 * MiB):
-            done = box.numatui(
-                "migrate", one.pid, "--from", "0", "--to", "2", "--yes", "--json", "--method", method
-            )
+            done = box.numatui("migrate", one.pid, "--from", "0", "--to", "2", "--yes", "--json", "--method", method)
             now = one.pages()
         assert done.code == 1, done
         outcome = done.json["outcomes"][0]
@@ -117,9 +113,7 @@ class TestMoving:
         def end(progress: Progress) -> None:
             one.end()
 
-        outcome = migrate_process(
-            box.kernel, planned(box, process, 0, 2), process, Options("move_pages"), end
-        )
+        outcome = migrate_process(box.kernel, planned(box, process, 0, 2), process, Options("move_pages"), end)
         assert outcome.after == {}
         assert set(outcome.left) == {"process-ended"}
         assert outcome.moved + outcome.left["process-ended"] == 16 * MiB
@@ -128,9 +122,7 @@ class TestMoving:
     def test_a_recycled_pid_is_left_alone(self, box: Box) -> None:
         one = box.victim({0: 16})
         process = read_process(box.kernel, one.pid)
-        older = replace(
-            process, identity=replace(process.identity, start_time=process.identity.start_time - 1)
-        )
+        older = replace(process, identity=replace(process.identity, start_time=process.identity.start_time - 1))
         for method in METHODS:
             with pytest.raises(NotFound, match="another has its number"):
                 migrate_process(box.kernel, planned(box, older, 0, 2), older, Options(method))
@@ -205,9 +197,7 @@ class TestCalls:
             (one.pid, 8, errno.EINVAL),
         ):
             with pytest.raises(OSError) as caught:
-                box.kernel.move_pages(
-                    pid, array("Q", one.addresses()), array("i", [1]), array("i", [0]), int(flags)
-                )
+                box.kernel.move_pages(pid, array("Q", one.addresses()), array("i", [1]), array("i", [0]), int(flags))
             assert caught.value.errno == number, (pid, flags)
         assert one.pages() == {0: 1}
 

@@ -38,9 +38,7 @@ def test_dirty_pages_move_without_a_write(box: Box, filesystem: FilesystemName) 
 
 
 @pytest.mark.parametrize("filesystem", FILESYSTEMS)
-def test_a_private_mapping_gets_copies_after_its_pages_have_moved(
-    box: Box, filesystem: FilesystemName
-) -> None:
+def test_a_private_mapping_gets_copies_after_its_pages_have_moved(box: Box, filesystem: FilesystemName) -> None:
     one = box.victim({0: 16}, kind="file", filesystem=filesystem, private=True)
     assert migrate_pages(box, one.pid, [0], [1]) == 0
     (line,) = lines(box, one)

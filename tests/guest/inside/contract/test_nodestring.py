@@ -21,9 +21,44 @@ VALID = [
     "0x0-0x3", "0,all", "++0", "01-02", "0,1,2,3", "3,2,1,0", "",
 ]  # fmt: skip
 INVALID = [
-    "4", "0-4", "7", "0,9", "a", "0,", ",0", "0,,1", "-", "0-", "-1", "1 ", "0 ,1", "0;1", "0:1", "x", "!", "+", "!!0",     "+4", "+0-4", "!4", "alll", "al", "ALL", "all,0", "all ", "99999999999999999999", "0--1", "1-2-3", "0.5", "0\n",
-    "08", "0x", "0xg", "!+", "+!0",
-]  # fmt: skip
+    "4",
+    "0-4",
+    "7",
+    "0,9",
+    "a",
+    "0,",
+    ",0",
+    "0,,1",
+    "-",
+    "0-",
+    "-1",
+    "1 ",
+    "0 ,1",
+    "0;1",
+    "0:1",
+    "x",
+    "!",
+    "+",
+    "!!0",
+    "+4",
+    "+0-4",
+    "!4",
+    "alll",
+    "al",
+    "ALL",
+    "all,0",
+    "all ",
+    "99999999999999999999",
+    "0--1",
+    "1-2-3",
+    "0.5",
+    "0\n",
+    "08",
+    "0x",
+    "0xg",
+    "!+",
+    "+!0",
+]
 
 
 class Bitmask(ctypes.Structure):
@@ -96,9 +131,7 @@ def _random_strings(chance: random.Random) -> Iterator[str]:
     parts = ["0", "1", "2", "3", "0-1", "1-3", "0-3", "3-2", "all", "03", "0x2", "1-1", "2-9", "4"]
     for _ in range(400):
         yield "".join(chance.choices([*characters, "all"], k=chance.randint(1, 7)))
-        text = chance.choice(["", "", "!", "+", "!+"]) + ",".join(
-            chance.choices(parts, k=chance.randint(1, 3))
-        )
+        text = chance.choice(["", "", "!", "+", "!+"]) + ",".join(chance.choices(parts, k=chance.randint(1, 3)))
         if chance.random() < 0.5:
             at = chance.randint(0, len(text))
             text = text[:at] + chance.choice(characters) + text[at:]

@@ -32,11 +32,7 @@ def test_figures_for_both_kinds_of_pages_are_kept_and_used_for_estimates(victim:
     one = victim({0: 64})
     plan = numatui("plan", one.pid, "--from", "0", "--to", "2", "--json", state=state).json
     assert plan["rate_basis"] == "measured"
-    best = max(
-        r["bytes_per_second"]
-        for r in rates
-        if (r["from"], r["huge"], r["method"]) == (0, False, "move_pages")
-    )
+    best = max(r["bytes_per_second"] for r in rates if (r["from"], r["huge"], r["method"]) == (0, False, "move_pages"))
     assert plan["seconds"] == round(64 * rig.PAGE / best, 3)
     other = numatui("plan", one.pid, "--from", "0", "--to", "1", "--json", state=state).json
     assert other["rate_basis"] == "similar"

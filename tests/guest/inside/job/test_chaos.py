@@ -1,7 +1,7 @@
 """Things go wrong in the middle of a job on a real kernel: nothing is lost, and what moved can be taken back.
 
-`NUMATUI_CHAOS_ROUNDS` is how often each happens; tests/backend/job/chaos.py does the same to the emulated machine, many times as often.
-"""
+`NUMATUI_CHAOS_ROUNDS` is how often each happens; tests/backend/job/chaos.py does the same to the emulated machine, many
+times as often."""
 
 from __future__ import annotations
 
@@ -51,7 +51,8 @@ class Round:
         return different(self.before, self.placement())
 
     def start(self) -> Numatui:
-        """The job (2 MiB a call: it cannot know that there are no transparent huge pages), after a part of its pages that chance chooses has moved."""
+        """The job (2 MiB a call: it cannot know that there are no transparent huge pages), after a part of its pages
+        that chance chooses has moved."""
         goal = int(self.before.count(int(self.sources[0])) * self.chance.uniform(0, 0.5))
         workers = self.chance.choice(["1", "2", "auto"])
         words = ("migrate", self.one.pid, "--from", self.sources, "--to", self.targets, "--yes", "--json")

@@ -48,9 +48,7 @@ def test_what_all_moves_of_two_processes_goes_back_for_both(victim: MakeVictim, 
 def test_program_text_that_others_run_too(victim: MakeVictim) -> None:
     one = victim({0: 10})
     before = {
-        vma.start: vma.pages.get(3, 0)
-        for vma in rig.region_vmas(LiveKernel(), one.pid, range(1 << 48))
-        if vma.file
+        vma.start: vma.pages.get(3, 0) for vma in rig.region_vmas(LiveKernel(), one.pid, range(1 << 48)) if vma.file
     }
     outcome = migrate(one.pid, source=3)
     assert set(outcome["left"]) == {"shared"}, outcome
@@ -134,9 +132,7 @@ def test_pages_in_swap_stay_there_and_are_said(victim: MakeVictim) -> None:
     with facilities.swap_on(32 * MiB):
         one = victim(layout={"out": {"on": {0: 300}}, "in": {"on": {0: 100}}})
         one.page_out("out")
-        rig.wait_until(
-            lambda: set(one.where()["out"]) == {-14} or set(one.where()["out"]) == {-2}, "they are in swap"
-        )
+        rig.wait_until(lambda: set(one.where()["out"]) == {-14} or set(one.where()["out"]) == {-2}, "they are in swap")
         outcome = migrate(one.pid)
         assert outcome["complete"]
         assert outcome["swapped"] >= 300 * PAGE

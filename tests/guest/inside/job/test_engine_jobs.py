@@ -188,8 +188,8 @@ def test_a_process_with_its_children(victim: MakeVictim, tmp_path: Path) -> None
 
 
 def test_a_sparse_terabyte_costs_one_pass_over_it(victim: MakeVictim, tmp_path: Path) -> None:
-    """Before PAGEMAP_SCAN (Linux 6.7) nothing tells where in a mapping its pages are: it is looked for once, and numa_maps,
-    which skips holes, tells the rest."""
+    """Before PAGEMAP_SCAN (Linux 6.7) nothing tells where in a mapping its pages are: it is looked for once, and
+    numa_maps, which skips holes, tells the rest."""
     from backend.job.migrate import migrate_process
     from backend.job.options import Options
     from backend.machine.topology import read_topology

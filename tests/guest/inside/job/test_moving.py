@@ -143,9 +143,7 @@ def test_an_interrupt_stops_between_batches_and_says_what_had_moved(victim: Make
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_threads_that_map_and_unmap_meanwhile_find_their_memory_as_it_was(
-    victim: MakeVictim, method: str
-) -> None:
+def test_threads_that_map_and_unmap_meanwhile_find_their_memory_as_it_was(victim: MakeVictim, method: str) -> None:
     one = victim({0: 512, 1: 256})
     one.ask("churn", 3)
     there = numatui("migrate", one.pid, "--from", "0-1", "--to", "2-3", "--yes", "--json", "--method", method)
@@ -168,9 +166,7 @@ def test_a_journal_on_a_full_disk_refuses_before_anything_moves(victim: MakeVict
     assert one.pages() == LAYOUT
 
 
-def test_a_disk_that_fills_up_meanwhile_stops_the_move_at_what_is_journaled(
-    victim: MakeVictim, tmp_path: Path
-) -> None:
+def test_a_disk_that_fills_up_meanwhile_stops_the_move_at_what_is_journaled(victim: MakeVictim, tmp_path: Path) -> None:
     with (
         rig.mounted("tmpfs", "size=4k", tmp_path / "disk") as disk,
         rig.huge_pages(0, 1),

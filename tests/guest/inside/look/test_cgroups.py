@@ -15,7 +15,8 @@ from tests.guest.inside.rig import PAGE, USER, LinuxVictim, MakeVictim, mounted,
 
 V2 = Path("/sys/fs/cgroup")
 NOISE = 16
-"""Pages of programs and page tables that come and go on the node where a victim runs, and batches of the kernel's sums."""
+"""Pages of programs and page tables that come and go on the node where a victim runs, and batches of the kernel's
+sums."""
 
 
 class Groups:
@@ -160,9 +161,7 @@ class TestVersion1:
         cpuset1.make("outer/inner", cpuset__cpus="0", cpuset__mems="1")
         empty = cpuset1.make("empty", cpuset__mems="0")
         one = victim({0: 4})
-        numatui("cpuset", "attach", "empty", one.pid, "--yes").refused(
-            2, "has no cpus", "ENOSPC", "cpuset.cpus"
-        )
+        numatui("cpuset", "attach", "empty", one.pid, "--yes").refused(2, "has no cpus", "ENOSPC", "cpuset.cpus")
         with pytest.raises(OSError) as refused:
             put(one, empty)
         assert refused.value.errno == errno.ENOSPC

@@ -109,9 +109,7 @@ class TestBalancing:
             rig.wait_until(lambda: one.ask("spin", 0.2) is None and rig.all_hidden(one), "pages are hidden")
             yield one
 
-    def test_frames_tell_of_hidden_pages_and_an_estimate_allows_for_them(
-        self, hidden: rig.LinuxVictim
-    ) -> None:
+    def test_frames_tell_of_hidden_pages_and_an_estimate_allows_for_them(self, hidden: rig.LinuxVictim) -> None:
         kernel = LiveKernel()
         process = read_process(kernel, hidden.pid)
         truth = by_numa_maps(kernel, hidden.pid).by_node

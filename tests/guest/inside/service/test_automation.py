@@ -59,14 +59,13 @@ def test_a_recording_says_what_was_there(victim: MakeVictim, tmp_path: Path) -> 
     assert b"victim" not in hidden.read_bytes()
 
 
-def test_the_mover_brings_memory_to_who_uses_it_and_undo_takes_it_back(
-    victim: MakeVictim, tmp_path: Path
-) -> None:
+def test_the_mover_brings_memory_to_who_uses_it_and_undo_takes_it_back(victim: MakeVictim, tmp_path: Path) -> None:
     one = victim(LAYOUT)
     one.ask("churn", 1)
     policy = tmp_path / "policy.yaml"
     policy.write_text(
-        "{interval: 1s, settle: 2s, readings: 2, min_size: 1M, cooldown: 1h, allow: [{command: '*victim*'}], confidence: low}"
+        "{interval: 1s, settle: 2s, readings: 2, min_size: 1M, cooldown: 1h, allow: [{command: '*victim*'}], "
+        "confidence: low}"
     )
     policy.chmod(0o600)
     state = tmp_path / "state"

@@ -27,7 +27,10 @@ LAYOUT = {0: 1536}
 LONG = 240.0
 """systemd takes its time in a guest."""
 
-POLICY = "{interval: 1s, settle: 2s, readings: 2, min_size: 1M, cooldown: 1h, allow: [{command: '*victim*'}], confidence: low}"
+POLICY = (
+    "{interval: 1s, settle: 2s, readings: 2, min_size: 1M, cooldown: 1h, allow: [{command: '*victim*'}], "
+    "confidence: low}"
+)
 OF_THE_TEST = f"""[Service]
 ProtectHome=tmpfs
 BindReadOnlyPaths={REPOSITORY} {sys.prefix} {sys.base_prefix}
@@ -58,9 +61,7 @@ class Systemd:
         )
 
     def inside(self, *command: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            ["nsenter", "-t", str(self.pid), "-m", "-p", *command], capture_output=True, text=True
-        )
+        return subprocess.run(["nsenter", "-t", str(self.pid), "-m", "-p", *command], capture_output=True, text=True)
 
     def ask(self, *words: str) -> str:
         return self.inside("systemctl", *words).stdout.strip()
