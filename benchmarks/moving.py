@@ -23,7 +23,8 @@ from backend.live.kernel import LiveKernel
 from backend.live.stall_target import StallTarget, stall_target
 from backend.machine.topology import read_topology
 from backend.nodeset import NodeSet
-from backend.plan.plan import Subject, make_plan
+from backend.plan.plan import Subject
+from backend.plan.planner import make_plan
 from backend.process.process import read_process
 
 MIB = 1 << 20

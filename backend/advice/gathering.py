@@ -14,10 +14,10 @@ from backend.machine.access_cost import read_costs
 from backend.machine.kernel_info import read_fact, release
 from backend.machine.topology import Topology, read_topology
 from backend.placement.placement import Placement, read_placement
+from backend.placement.reader import PlacementReader
 from backend.placement.survey import Surveyor
 from backend.plan.conditions import read_conditions
-from backend.plan.plan import rule_of
-from backend.plan.prepare import PlacementReader
+from backend.plan.remap import rule_of
 from backend.process.process import Identity, Process
 
 READINGS = 6

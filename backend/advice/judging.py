@@ -14,7 +14,7 @@ from backend.advice.room import Room, arriving, fits, room_of
 from backend.machine.psi import PRESSING
 from backend.placement.placement import Placement
 from backend.plan.plan import Subject as PlanSubject
-from backend.plan.plan import make_plan
+from backend.plan.planner import make_plan
 from backend.process.process import Identity
 
 

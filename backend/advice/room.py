@@ -7,7 +7,7 @@ from typing import Protocol
 
 from backend.machine.topology import Topology
 from backend.placement.placement import Placement
-from backend.plan.plan import huge_bytes
+from backend.plan.planner import huge_bytes
 from backend.plan.remap import Move
 
 Room = Mapping[tuple[int, int], int]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from backend.doctor.check import Check
 from backend.errors import describe_oserror
-from backend.job.journal import state_dir
+from backend.files.jobs_dir import jobs_dir
 from backend.kernel import Kernel
 from backend.machine.topology import Topology
 from backend.plan.rates import load_rates, machine_of, rates_path
@@ -28,7 +28,7 @@ def tool_checks(kernel: Kernel, topology: Topology | None) -> Iterator[Check]:
     yield _frames(kernel)
     yield _flags(kernel)
     yield _scan(kernel)
-    yield journal_check(state_dir())
+    yield journal_check(jobs_dir())
     if topology is not None and len(topology.memory_ids) > 1:
         if load_rates(rates_path(), machine_of(kernel, topology)):
             yield Check("bench", "ok", "this machine was measured: estimates are from that")

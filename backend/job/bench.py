@@ -11,14 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from backend.errors import NotSupported, NumatuiError, UsageError
-from backend.job.outcome import Called
-from backend.job.page_calls import call_migrate_pages, call_move_pages
 from backend.job.worker_pool import allowed_cpus
 from backend.kernel import Kernel, MoveFlag
 from backend.live.stall_target import StallTarget, stall_target
 from backend.machine.topology import Topology
 from backend.nodeset import NodeSet
+from backend.plan.plan import Called
 from backend.plan.rates import Rate
+from backend.process.page_calls import call_migrate_pages, call_move_pages
 
 MIB = 1 << 20
 _HUGE = 2 * MIB

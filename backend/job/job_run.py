@@ -5,21 +5,20 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from backend.errors import NotPermitted, NotSupported, NumatuiError
 from backend.job.held import HeldProcess
 from backend.job.journal import Journal
 from backend.job.options import Options
-from backend.job.outcome import Called, Outcome, Progress
+from backend.job.outcome import Outcome, Progress
 from backend.job.rate_limit import RateLimit
+from backend.job.source_pages import SourcePages
 from backend.kernel import Kernel
 from backend.machine.kernel_info import boot_id
 from backend.placement.placement import Placement
+from backend.plan.plan import Called
 from backend.plan.remap import Move
-
-if TYPE_CHECKING:
-    from backend.job.source_pages import SourcePages
 
 
 class Cancelled(Exception):

@@ -12,7 +12,6 @@ import fcntl
 import json
 import os
 import secrets
-import stat
 import threading
 import time
 from contextlib import suppress
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from backend.errors import NumatuiError
+from backend.files.jobs_dir import cannot_write, make_private, sync_directory
 from backend.plan.remap import Move
 
 Runs = list[tuple[int, int]]
@@ -27,13 +27,6 @@ Runs = list[tuple[int, int]]
 VERSION = 2
 KEEP = 500
 """So many ended jobs are kept, the newest."""
-
-
-def state_dir() -> Path:
-    """Where jobs are kept: `$XDG_STATE_HOME/numatui/jobs`, as platformdirs has it."""
-    from platformdirs import user_state_path
-
-    return user_state_path("numatui", appauthor=False) / "jobs"
 
 
 class Journal:
@@ -57,7 +50,7 @@ class Journal:
                     0o600,
                 )
             except OSError as exc:
-                raise _cannot_write(directory, exc) from None
+                raise cannot_write(directory, exc) from None
             try:
                 fcntl.flock(self._fd, fcntl.LOCK_EX)
                 self._append({"numatui-journal": VERSION, "job": self.job, "at": time.time(), **head})
@@ -67,7 +60,7 @@ class Journal:
                 with suppress(OSError):
                     self.path.unlink(missing_ok=True)
                 if isinstance(exc, OSError):
-                    raise _cannot_write(directory, exc) from None
+                    raise cannot_write(directory, exc) from None
                 raise
 
     def before(self, move: Move, page_size: int, runs: Runs, shared: bool = False) -> int:
@@ -109,7 +102,7 @@ class Journal:
         except OSError as exc:
             with suppress(OSError):
                 os.ftruncate(self._fd, end)
-            raise _cannot_write(self.path.parent, exc) from None
+            raise cannot_write(self.path.parent, exc) from None
 
 
 def append_line(fd: int, record: dict[str, Any], sync: bool = True) -> None:
@@ -143,7 +136,7 @@ class _Turn:
             self.fd = os.open(self.directory / ".lock", flags, 0o600)
             fcntl.flock(self.fd, fcntl.LOCK_EX)
         except OSError as exc:
-            raise _cannot_write(self.directory, exc) from None
+            raise cannot_write(self.directory, exc) from None
 
     def __exit__(self, *_: object) -> None:
         os.close(self.fd)
@@ -165,34 +158,3 @@ def _refuse_second(directory: Path, head: dict[str, Any]) -> None:
                     )
             finally:
                 os.close(fd)
-
-
-def make_private(directory: Path) -> None:
-    """A folder of the user's own that nobody else can enter. Raises NumatuiError."""
-    try:
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        directory.mkdir(mode=0o700, exist_ok=True)
-        facts = os.lstat(directory)
-        if stat.S_ISDIR(facts.st_mode) and facts.st_uid == os.geteuid() and facts.st_mode & 0o077:
-            os.chmod(directory, 0o700)
-    except OSError as exc:
-        raise _cannot_write(directory, exc) from None
-    if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.geteuid():
-        raise NumatuiError(f"{directory} is not a folder of yours", "remove it: numatui makes its own")
-
-
-def sync_directory(directory: Path) -> None:
-    """The names in it are on disk when this returns."""
-    fd = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def _cannot_write(directory: Path, exc: OSError) -> NumatuiError:
-    why = "the disk is full" if exc.errno in (errno.ENOSPC, errno.EDQUOT) else exc.strerror or str(exc)
-    return NumatuiError(
-        f"the journal in {directory} cannot be written ({why}): nothing more is moved",
-        "make room there, or set XDG_STATE_HOME to another folder",
-    )

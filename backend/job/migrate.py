@@ -9,21 +9,21 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from backend.errors import NotFound, NotSupported, NumatuiError
+from backend.files.jobs_dir import jobs_dir
 from backend.job.held import HeldProcess, NewProgram
 from backend.job.job_run import Cancelled, JobRun, end_journal, journal_head, method_of
-from backend.job.journal import Journal, Runs, state_dir
+from backend.job.journal import Journal, Runs
 from backend.job.options import Options
-from backend.job.outcome import Called, Outcome, Progress, Used
+from backend.job.outcome import Outcome, Progress, Used
 from backend.kernel import Kernel
 from backend.nodeset import NodeSet
 from backend.placement.placement import Placement
-from backend.plan.plan import Plan, remaining
-from backend.plan.remap import Move
+from backend.plan.plan import Called, Plan
+from backend.plan.remap import Move, remaining
 from backend.process.process import Process, process_error, read_process
 
 if TYPE_CHECKING:
-    from backend.job.page_mover import Chunk
-    from backend.job.source_pages import SourcePages
+    from backend.job.source_pages import Chunk, SourcePages
 
 
 def migrate_process(
@@ -71,7 +71,7 @@ class _Job(JobRun):
             before = self._located()
             self.progress = Progress(_on_sources(before, self.plan.moves))
             self.journal = Journal(
-                self.options.journal_dir or state_dir(),
+                self.options.journal_dir or jobs_dir(),
                 journal_head(self, method, self.plan.moves, before),
             )
             return self._journaled(method, before)
@@ -166,7 +166,7 @@ class _Job(JobRun):
     ) -> tuple[int, Placement, int | None]:
         """One migrate_pages(2), journaled ahead: (bytes that left, the placement after it, pages that the call said it
         did not move: None where it stopped for want of room)."""
-        from backend.job.page_calls import call_migrate_pages, refusal
+        from backend.process.page_calls import call_migrate_pages, refusal
 
         self.used.add("migrate_pages")
         journaled = [one for move in moves for one in self._journal_all(move, before)]

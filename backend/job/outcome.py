@@ -28,7 +28,6 @@ REASONS: dict[Reason, str] = {
     "stopped": "not come to before the job stopped",
     "refused": "the kernel refused",
 }
-Called = Literal["move_pages", "migrate_pages"]
 Used = Literal["move_pages", "migrate_pages", "move_pages+migrate_pages"]
 
 

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from backend.errors import NumatuiError
 from backend.job.job_run import JobRun
 from backend.job.outcome import Reason
-from backend.job.page_calls import UNTOUCHED, Statuses, call_move_pages, query, refusal
+from backend.job.source_pages import Chunk
 from backend.job.worker_pool import Crew, allowed_cpus
 from backend.kernel import MoveFlag
 from backend.machine.kernel_info import balancing
 from backend.nodeset import NodeSet
 from backend.placement.pagemap import Addresses, PageMap, runs_of
-from backend.plan.remap import Move
+from backend.process.page_calls import UNTOUCHED, Statuses, call_move_pages, query, refusal
 from backend.process.process import process_error
 
 _HUGE = 2 << 20
@@ -37,17 +37,6 @@ class GaveUp(Exception):
     def __init__(self, number: int, text: str = "") -> None:
         super().__init__(text)
         self.errno = number
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """Pages of one size that are on the source node of a move now, ascending. `led`: which of them move along with one
-    before them, if they are what they look like: parts of a transparent huge page."""
-
-    move: Move
-    page_size: int
-    addresses: Addresses
-    led: NDArray[np.bool_]
 
 
 @dataclass(slots=True, eq=False)

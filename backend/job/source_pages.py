@@ -10,18 +10,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.errors import NotSupported
-from backend.job.page_calls import query
-from backend.job.page_mover import Chunk
 from backend.kernel import Kernel
 from backend.placement.frame_nodes import FrameNodes, read_frame_nodes
 from backend.placement.pagemap import ENTRIES, Addresses, PageMap
-from backend.placement.placement import Placement, Vma, read_gently
+from backend.placement.placement import Placement, Vma
+from backend.placement.reader import read_gently
 from backend.plan.remap import Move
+from backend.process.page_calls import query
 from backend.process.process import process_error
 
 _WITHOUT_PAGEMAP = 1 << 40
 """Bytes of address space that are walked page by page where pagemap cannot be read."""
 _NO_PAGEMAP = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.ENOSYS)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Pages of one size that are on the source node of a move now, ascending. `led`: which of them move along with one
+    before them, if they are what they look like: parts of a transparent huge page."""
+
+    move: Move
+    page_size: int
+    addresses: Addresses
+    led: NDArray[np.bool_]
 
 
 @dataclass(slots=True)

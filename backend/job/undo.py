@@ -10,15 +10,16 @@ from itertools import groupby
 import numpy as np
 
 from backend.errors import NotFound, NotSupported, NumatuiError
+from backend.files.jobs_dir import jobs_dir
 from backend.files.text import printable
 from backend.job.held import HeldProcess, NewProgram
 from backend.job.job_run import Cancelled, JobRun, end_journal, journal_head, method_of
-from backend.job.journal import Journal, Runs, state_dir
+from backend.job.journal import Journal, Runs
 from backend.job.options import Options
 from backend.job.outcome import Outcome, Progress, Reason
-from backend.job.page_mover import Chunk, GaveUp, PageMover
+from backend.job.page_mover import GaveUp, PageMover
 from backend.job.past_jobs import JournaledChunk, PastJob, mark_undone, read_job
-from backend.job.source_pages import source_pages
+from backend.job.source_pages import Chunk, source_pages
 from backend.kernel import Kernel, MoveFlag
 from backend.machine.kernel_info import boot_id
 from backend.placement.pagemap import ENTRIES, Addresses, addresses_of
@@ -112,7 +113,7 @@ class _Undo(JobRun):
         self.progress = Progress(back)
         self.progress.leave("elsewhere", elsewhere)
         self.elsewhere = elsewhere
-        directory = self.options.journal_dir or state_dir()
+        directory = self.options.journal_dir or jobs_dir()
         moves = tuple(Move(one.target, one.source) for one in reversed(self.job.moves))
         head = journal_head(self, "move_pages", moves, placement)
         self.journal = Journal(directory, {**head, "undoes": self.job.job})

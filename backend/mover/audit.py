@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from backend.errors import NumatuiError
+from backend.files.jobs_dir import make_private
 from backend.files.text import printable
-from backend.job.journal import append_line, make_private
+from backend.job.journal import append_line
 from backend.mover.mover import Decision
 
 SCHEMA = "numatui/watch/1"

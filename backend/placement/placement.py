@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from backend.errors import ParseError
 from backend.files.text import decode, printable
 from backend.kernel import Kernel
 from backend.process.process import process_error
-
-if TYPE_CHECKING:
-    from backend.placement.frame_nodes import FrameNodes
 
 Kind = Literal["heap", "stack", "anon", "file", "shared", "huge"]
 HOLD_NS = 1_000_000
@@ -174,23 +171,6 @@ def read_placement(kernel: Kernel, pid: int, with_maps: bool = False) -> Placeme
         with suppress(OSError):
             vmas = join_maps(vmas, kernel.read(f"/proc/{pid}/maps"))
     return Placement(vmas)
-
-
-def read_gently(
-    kernel: Kernel,
-    pid: int,
-    resident: int,
-    frame_nodes: Callable[[], FrameNodes | None],
-    with_maps: bool = False,
-) -> Placement:
-    """`read_placement`, but page by page for a process with many resident bytes, where the kernel shows frames: it is
-    then not held up. `frame_nodes` is asked only then. In a demo and a recording nobody is. Raises NotFound,
-    NotPermitted, ParseError."""
-    if kernel.source != "live" or resident < LARGE * kernel.page_size:
-        return read_placement(kernel, pid, with_maps)
-    from backend.placement.placement_walk import gentle_placement
-
-    return gentle_placement(kernel, pid, frame_nodes())
 
 
 def join_maps(vmas: tuple[Vma, ...], maps: bytes) -> tuple[Vma, ...]:

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.job.page_calls import call_move_pages
 from backend.kernel import Kernel
 from backend.placement.pagemap import PageMap, rest_for
 from backend.placement.placement_walk import Mapping, TooLarge, walk_mappings
+from backend.process.page_calls import call_move_pages
 from backend.process.process import process_error
 
 Z = 1.96

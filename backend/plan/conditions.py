@@ -5,16 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from backend.kernel import Kernel
 from backend.machine.kernel_info import balancing
 from backend.machine.memory_tiers import read_tiers
 from backend.machine.psi import memory_pressure
 from backend.machine.topology import Topology
-
-if TYPE_CHECKING:
-    from backend.plan.plan import Method
+from backend.plan.plan import Method
+from backend.plan.rates import best_rates, likely_rates, load_rates, machine_of, rates_path, worst_stall
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +34,6 @@ class Conditions:
 
 def read_conditions(kernel: Kernel, topology: Topology, method: Method) -> Conditions:
     """As they are now; the rates of this method, where they were measured. Never raises."""
-    from backend.plan.rates import best_rates, likely_rates, load_rates, machine_of, rates_path, worst_stall
-
     rates = load_rates(rates_path(), machine_of(kernel, topology)) if kernel.source == "live" else []
     best = best_rates(rates, method)
     return Conditions(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterator, Sequence
 
 from backend.errors import UsageError
 from backend.files.text import printable
@@ -13,37 +11,11 @@ from backend.machine.topology import Topology
 from backend.nodeset import NodeSet
 from backend.placement.placement import Vma
 from backend.plan.conditions import Conditions
-from backend.plan.plan import Plan, ProcessPlan, Subject
+from backend.plan.plan import Code, Plan, ProcessPlan, Sharers, Subject, Warning
 from backend.plan.remap import Move
 
 _NAMED = 3
-Sharers = Mapping[int, Sequence[tuple[int, str]]]
-
-Code = Literal[
-    "nothing-to-move",
-    "room",
-    "policy",
-    "cpuset",
-    "balancing",
-    "shared",
-    "shared-moves",
-    "swap",
-    "cpuless",
-    "farther",
-    "stall",
-    "huge-pool",
-    "tier",
-    "pressure",
-]
-
-
-@dataclass(frozen=True, slots=True)
-class Warning:
-    """Something to know before moving. `code` is stable, for scripts; `text` says what, `fix` what to do."""
-
-    code: Code
-    text: str
-    fix: str = ""
+"""Processes that a warning names one by one."""
 
 
 def warnings_of(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
-from typing import TYPE_CHECKING
 
 from backend.errors import NotFound, NotPermitted, NotSupported, UsageError
 from backend.kernel import Kernel
@@ -12,14 +10,12 @@ from backend.machine.kernel_info import release
 from backend.machine.topology import read_topology
 from backend.nodeset import NodeSet
 from backend.placement.one_mapping import find_mapping
-from backend.placement.placement import Placement, read_gently
+from backend.placement.reader import PlacementReader
 from backend.plan.conditions import read_conditions
-from backend.plan.plan import Method, Plan, Subject, check_sets, make_plan, rule_of
-from backend.plan.remap import Rule
-from backend.process.process import Process, read_process, with_descendants
-
-if TYPE_CHECKING:
-    from backend.placement.frame_nodes import FrameNodes
+from backend.plan.plan import Method, Plan, Subject
+from backend.plan.planner import check_sets, make_plan
+from backend.plan.remap import Rule, rule_of
+from backend.process.process import read_process, with_descendants
 
 
 def prepare(
@@ -101,23 +97,6 @@ def read_subjects(kernel: Kernel, pids: list[int], *, tree: bool = False, cgroup
     if cgroup is not None and not subjects:
         raise refused or NotFound(f"no process is in the cgroup {cgroup}", "numatui cgroups lists those there are")
     return subjects
-
-
-class PlacementReader:
-    """Reads placements without holding up large processes. Where frames lie is read once, when one of them is met."""
-
-    def __init__(self, kernel: Kernel) -> None:
-        self.kernel = kernel
-        self._frame_nodes = cache(self._read_frame_nodes)
-
-    def read(self, process: Process) -> Placement:
-        """Raises NotFound, NotPermitted, ParseError."""
-        return read_gently(self.kernel, process.pid, process.rss, self._frame_nodes)
-
-    def _read_frame_nodes(self) -> FrameNodes | None:
-        from backend.placement.frame_nodes import read_frame_nodes
-
-        return read_frame_nodes(self.kernel)
 
 
 def _in_cgroup(kernel: Kernel, name: str) -> list[int]:

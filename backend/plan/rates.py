@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any, cast
 
 from backend.errors import NumatuiError
+from backend.files.jobs_dir import jobs_dir, make_private
 from backend.files.private_file import read_private, replace_private
-from backend.job.journal import make_private
-from backend.job.outcome import Called
 from backend.kernel import Kernel
 from backend.machine.kernel_info import release
 from backend.machine.topology import Topology
 from backend.nodeset import NodeSet
-from backend.plan.plan import Method
+from backend.plan.plan import Called, Method
 
 VERSION = 1
 
@@ -38,9 +37,7 @@ class Rate:
 
 def rates_path() -> Path:
     """`$XDG_STATE_HOME/numatui/rates.json`."""
-    from backend.job.journal import state_dir
-
-    return state_dir().parent / "rates.json"
+    return jobs_dir().parent / "rates.json"
 
 
 def machine_of(kernel: Kernel, topology: Topology) -> str:

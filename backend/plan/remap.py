@@ -6,6 +6,7 @@ of Direct Migration V8) and of 6.1. The planner predicts with it and the emulato
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -72,3 +73,25 @@ def landings(moves: Sequence[Move], nodes: Iterable[int]) -> dict[int, int]:
     """Only the nodes whose pages end somewhere else: node → where they land."""
     ends = {node: landing(moves, node) for node in nodes}
     return {node: end for node, end in ends.items() if node != end}
+
+
+def rule_of(osrelease: str) -> Rule:
+    """The remap rule of a kernel release: sources that are also targets stay put since 3.5 (do_migrate_pages())."""
+    match = re.match(r"(\d+)\.(\d+)", osrelease)
+    return "direct-v8" if match and (int(match[1]), int(match[2])) < (3, 5) else "linux-6"
+
+
+def expected_after(before: dict[int, int], moves: Sequence[Move]) -> dict[int, int]:
+    """Amounts by node after all moves, done one after the other and each completely."""
+    after = dict(before)
+    for move in moves:
+        if amount := after.pop(move.source, 0):
+            after[move.target] = after.get(move.target, 0) + amount
+    return dict(sorted(after.items()))
+
+
+def remaining(before: dict[int, int], after: dict[int, int], moves: Sequence[Move]) -> int:
+    """How much of what should have left its node is still there. A node that is filled after it was emptied counts
+    only what it has beyond that."""
+    expected = expected_after(before, moves)
+    return sum(max(0, after.get(node, 0) - expected.get(node, 0)) for node in NodeSet(move.source for move in moves))

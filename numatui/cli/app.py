@@ -1,49 +1,23 @@
-"""Puts the commands together; turns every error into one line and an exit code."""
+"""The command line as a whole: options before the command, and every error as one line and an exit code."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from backend.errors import NumatuiError
 from numatui import __version__
-from numatui.cli.emulate import emulate, record
-from numatui.cli.look import cgroups, doctor, jobs, nodes, ps, show
-from numatui.cli.move import advise, bench, cpuset, migrate, plan, undo, watch
-from numatui.cli.shell import completing, completion, exporter, keys, manual, schema
+from numatui.cli.commands import COMMANDS, SETTINGS, LazyCommands
+from numatui.cli.shell import completing
 from numatui.cli.source import Choice
 
-COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
-    "ps": ps.ps,
-    "nodes": nodes.nodes,
-    "show": show.show,
-    "plan": plan.plan,
-    "migrate": migrate.migrate,
-    "jobs": jobs.jobs,
-    "undo": undo.undo,
-    "advise": advise.advise,
-    "watch": watch.watch,
-    "cgroups": cgroups.cgroups,
-    "cpuset": cpuset.cpuset,
-    "emulate": emulate.emulate,
-    "record": record.record,
-    "replay": record.replay,
-    "bench": bench.bench,
-    "exporter": exporter.exporter,
-    "keys": keys.keys,
-    "doctor": doctor.doctor,
-    "schema": schema.schema,
-    "completion": completion.completion,
-    "man": manual.man,
-}
-
-ClickException: Any = typer.BadParameter.__mro__[2]
-"""Click's base of all usage errors: some releases of typer bring their own click, so it is taken from typer."""
+COMPLETE = "_NUMATUI_COMPLETE"
+"""The variable in which a shell's completion script says what it wants."""
 
 
 def _version(wanted: bool) -> None:
@@ -96,74 +70,51 @@ def numatui(
         raise typer.Exit(start(choice))
 
 
-def _app(names: Iterable[str]) -> typer.Typer:
-    made = typer.Typer(
-        name="numatui",
-        rich_markup_mode=None,
-        pretty_exceptions_enable=False,
-        no_args_is_help=False,
-        add_completion=False,
-        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    )
-    made.callback(invoke_without_command=True)(numatui)
-    for name in names:
-        command = COMMANDS[name]
-        if isinstance(command, typer.Typer):
-            made.add_typer(command, name=name)
-        else:
-            made.command(name)(command)
-    return made
+class CommandLine(TyperGroup):
+    """Click's group of all commands, in which `--demo` may stand alone."""
 
-
-app = _app(COMMANDS)
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        asked_for = ctx.resilient_parsing and args[-1:] == ["--demo"]  # Tab is pressed for its value
+        return super().parse_args(ctx, args if asked_for else with_optional_values(args))
 
 
 @cache
-def _with(word: str) -> Any:
-    """Click's commands: the one that is asked for alone, since typer takes longer to build them all than most of them
-    take to run; all of them where it is none of them, for help and for the error."""
-    return typer.main.get_command(_app([word]) if word in COMMANDS else app)
+def command_line() -> Any:
+    """Click's command object of the whole program."""
+    made = typer.Typer(name="numatui", cls=CommandLine, **SETTINGS)
+    made.callback(invoke_without_command=True)(numatui)
+    group: Any = typer.main.get_command(made)
+    group.commands = LazyCommands()
+    return group
 
 
 def with_optional_values(arguments: list[str]) -> list[str]:
-    """`--demo` may stand alone: then the default scenario is meant, and the next word is the command."""
-    before, rest = _split(arguments)
-    return before + rest
-
-
-def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """The options before the command, with a value for each that takes one; the command and what follows it."""
+    """The command line with a value for each option before the command that takes one: `--demo` may stand alone, then
+    the default scenario is meant and the next word is the command."""
     out: list[str] = []
     rest = list(arguments)
     while rest:
         word = rest.pop(0)
         if word == "--demo":
-            following = rest[0] if rest else None
-            scenario = (
-                "default" if following is None or following.startswith("-") or following in COMMANDS else rest.pop(0)
-            )
-            out += ["--demo", scenario]
+            alone = not rest or rest[0].startswith("-") or rest[0] in COMMANDS
+            out += ["--demo", "default" if alone else rest.pop(0)]
         else:
             if not word.startswith("-") or word in ("--help", "-h"):
-                return out, [word, *rest]
+                return [*out, word, *rest]
             out.append(word)
             if word in ("--replay", "--at") and rest:
                 out.append(rest.pop(0))
-    return out, []
+    return out
 
 
 def run(arguments: list[str]) -> int:
     """Run the command line and return the exit code. Never a traceback for what a user or the machine can cause."""
     try:
-        if "_NUMATUI_COMPLETE" in os.environ:
-            completing.prepare_environment(with_optional_values)
-            from typer._completion_classes import completion_init
-
-            completion_init()
-            return int(app(args=arguments, prog_name="numatui", standalone_mode=False) or 0)
-        before, rest = _split(arguments)
-        command = _with(rest[0] if rest else "")
-        with command.make_context("numatui", before + rest) as context:
+        command = command_line()
+        if COMPLETE in os.environ:
+            completing.register_shells()
+            return int(command.main(arguments, "numatui", complete_var=COMPLETE, standalone_mode=False) or 0)
+        with command.make_context("numatui", arguments) as context:
             command.invoke(context)
         sys.stdout.flush()
         return 0
@@ -175,7 +126,7 @@ def run(arguments: list[str]) -> int:
         return exc.code if isinstance(exc.code, int) else 0
     except (typer.Abort, KeyboardInterrupt):
         return _fail("interrupted: nothing more is done", 130)
-    except ClickException as exc:
+    except typer.TyperException as exc:
         context = getattr(exc, "ctx", None)
         message = str(getattr(exc, "message", "")) or exc.format_message()
         return _fail(f"{message.rstrip('.')}; see {context.command_path if context else 'numatui'} --help", 2)

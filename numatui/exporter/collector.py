@@ -15,8 +15,8 @@ from prometheus_client.registry import Collector
 
 from backend.cgroup.cgroup_memory import survey
 from backend.errors import NumatuiError
+from backend.files.jobs_dir import jobs_dir
 from backend.files.text import printable
-from backend.job.journal import state_dir
 from backend.job.past_jobs import list_jobs
 from backend.kernel import Kernel
 from backend.machine.activity import MIGRATIONS, Meter
@@ -191,7 +191,7 @@ def _local(rows: list[Row]) -> float:
 
 def _jobs() -> list[Metric]:
     """From the journals, which are kept for a while: gauges, since they may become fewer."""
-    jobs = list_jobs(state_dir())[0]
+    jobs = list_jobs(jobs_dir())[0]
     states: dict[str, int] = {}
     for one in jobs:
         states[one.state] = states.get(one.state, 0) + 1

@@ -22,8 +22,8 @@ from backend.kernel import Kernel
 from backend.machine.topology import Topology, read_topology
 from backend.nodeset import NodeSet
 from backend.placement.placement import Vma
+from backend.placement.reader import PlacementReader
 from backend.placement.survey import Row, Surveyor
-from backend.plan.prepare import PlacementReader
 
 MOST_FRAMES = 1 << 20
 """Frames of a copy: 4 GiB of 4 KiB pages."""

@@ -112,7 +112,7 @@ def run_scenario(description: Description, seed: int | None = None, trace: str =
     """Run all steps to their ends, and on to `run`; the report of `numatui emulate` (schema numatui/emulate/1).
     `trace`: a page to follow (`trace.find_page`), whose rows are added. Raises UsageError."""
     if seed is not None:
-        description = replace(description, seed=seed)
+        description = replace(description, machine=replace(description.machine, seed=seed))
     built = build(description, watch=True)
     tracer = None
     if trace:

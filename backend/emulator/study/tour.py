@@ -131,7 +131,8 @@ def measure(benefit: Benefit) -> list[Measured]:
     """Run its scenario on Direct Migration V8, on that without one patch, and with swap migration. Raises NotFound,
     ParseError, UsageError."""
     direct = benefit.describe(DIRECT)
-    less = replace(direct, patches=Patches(**{_WITHOUT[benefit.without]: False}))
+    without = Patches(**{_WITHOUT[benefit.without]: False})
+    less = replace(direct, machine=replace(direct.machine, patches=without))
     runs = ((DIRECT, direct), (f"without patch {benefit.without}", less), (SWAP, benefit.describe(SWAP)))
     return [measured(name, description) for name, description in runs]
 

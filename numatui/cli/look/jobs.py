@@ -36,16 +36,16 @@ def jobs(
 
     Example: numatui jobs
     """
-    from backend.job.journal import state_dir
+    from backend.files.jobs_dir import jobs_dir
     from backend.job.past_jobs import list_jobs
 
     kernel = live_kernel_of(context, "jobs")
     if follow:
         if csv:
             raise UsageError("--follow and --csv exclude each other", "--follow --json prints a document a line")
-        _follow(kernel, state_dir(), json)
+        _follow(kernel, jobs_dir(), json)
         return
-    found, problems = list_jobs(state_dir())
+    found, problems = list_jobs(jobs_dir())
     if json:
         output.print_json("jobs", {"jobs": [_document(one) for one in found], "problems": problems})
         return

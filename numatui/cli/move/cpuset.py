@@ -11,15 +11,16 @@ import typer
 from backend.errors import NotFound, NotSupported, UsageError
 from backend.kernel import Kernel
 from backend.nodeset import NodeSet
+from numatui.cli.commands import SETTINGS
 from numatui.cli.printing import output
 from numatui.cli.shell import completing
 from numatui.cli.source import kernel_of
 
 if TYPE_CHECKING:
     from backend.cgroup.cpuset_tree import Cpuset
-    from backend.cgroup.cpusets import Change, Foretold, Landed, Result
+    from backend.cpuset.change import Change, Foretold, Landed, Result
 
-cpuset = typer.Typer(help="List cpusets, set their mems, attach processes.", no_args_is_help=False)
+cpuset = typer.Typer(help="List cpusets, set their mems, attach processes.", **SETTINGS)
 
 Name = Annotated[
     str,
@@ -152,7 +153,7 @@ def set_mems(
 
     Example: numatui cpuset set-mems postgresql.service 2-3
     """
-    from backend.cgroup.cpusets import foretell_mems
+    from backend.cpuset.change import foretell_mems
     from backend.machine.topology import read_topology
 
     kernel = kernel_of(context)
@@ -183,7 +184,7 @@ def attach(
 
     Example: numatui cpuset attach /batch 4242
     """
-    from backend.cgroup.cpusets import foretell_attach
+    from backend.cpuset.change import foretell_attach
 
     kernel = kernel_of(context)
     _carry_out(kernel, foretell_attach(kernel, name, pids, memory_migrate), "cpuset-attach", dry_run, yes, json, csv)
@@ -191,7 +192,7 @@ def attach(
 
 def _carry_out(kernel: Kernel, change: Change, schema: str, dry_run: bool, yes: bool, json: bool, csv: bool) -> None:
     """Say what will move, ask, do it, say what has moved."""
-    from backend.cgroup.cpusets import apply
+    from backend.cpuset.change import apply
     from backend.machine.topology import read_topology
 
     if kernel.source == "replay" and not dry_run:

@@ -20,7 +20,7 @@ from numatui.cli.shell import completing
 from numatui.cli.source import kernel_of
 
 if TYPE_CHECKING:
-    from backend.cgroup.confinement import Confinement
+    from backend.cpuset.confinement import Confinement
     from backend.job.options import Options
     from backend.job.outcome import Outcome
 
@@ -119,7 +119,7 @@ def migrate(
 
 
 def _confinements(kernel: Kernel, plan: Plan) -> list[Confinement]:
-    from backend.cgroup import confinement
+    from backend.cpuset import confinement
 
     processes = [one.process for one in plan.processes]
     return confinement.foretell(kernel, processes, plan.targets)
@@ -145,7 +145,7 @@ def _cpusets_document(confinements: list[Confinement]) -> dict[str, Any]:
 
 def _widen(kernel: Kernel, confinements: list[Confinement]) -> None:
     """The first step of confining."""
-    from backend.cgroup import confinement
+    from backend.cpuset import confinement
 
     for one in confinements:
         confinement.widen(kernel, one)
@@ -155,7 +155,7 @@ def _narrow(
     kernel: Kernel, confinements: list[Confinement], outcomes: list[Outcome], errors: list[NumatuiError]
 ) -> list[str]:
     """The second step of confining, when the migration has come to its end. What there is to say of it."""
-    from backend.cgroup import confinement
+    from backend.cpuset import confinement
 
     if errors or any(one.cancelled or one.error for one in outcomes):
         return [confinement.left_wide(one) for one in confinements]

@@ -8,7 +8,8 @@ import typer
 
 from backend.errors import UsageError
 from backend.nodeset import NodeSet
-from backend.plan.plan import METHODS, Method, Plan, check_sets
+from backend.plan.plan import METHODS, Method, Plan
+from backend.plan.planner import check_sets
 from backend.plan.prepare import prepare
 from backend.plan.remap import Rule, landings, remap
 from numatui.cli.printing import output

@@ -33,13 +33,13 @@ def undo(
 
     Example: numatui undo
     """
-    from backend.job.journal import state_dir
+    from backend.files.jobs_dir import jobs_dir
     from backend.job.past_jobs import find_job
     from backend.job.undo import check_undo, undo_job
     from numatui.cli.printing.outcomes import exit_with, outcome_document, print_outcome, print_outcomes_csv
 
     kernel = live_kernel_of(context, "undo")
-    past = find_job(state_dir(), job)
+    past = find_job(jobs_dir(), job)
     check_undo(kernel, past)
     amount = sum(chunk.pages * chunk.page_size for chunk in past.chunks)
     if not (json or csv):

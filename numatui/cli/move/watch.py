@@ -65,14 +65,14 @@ def watch(
         if apply:
             raise NotSupported(nowhere, "run it on a NUMA machine")
         output.note(nowhere)
-    from backend.job.journal import state_dir
+    from backend.files.jobs_dir import jobs_dir
     from backend.mover.audit import AuditLog, event
     from backend.mover.mover import Mover
 
     with ExitStack() as stack:
         cancel = stack.enter_context(cancelled_by_signals())
         again = stack.enter_context(_loaded_again())
-        folder = state_dir().parent
+        folder = jobs_dir().parent
         if kernel.source == "demo":
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="numatui-demo-")))
         log = AuditLog(folder)

@@ -3,9 +3,7 @@ everything here that comes from outside is reduced to harmless characters, or le
 
 from __future__ import annotations
 
-import os
 import re
-import shlex
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -13,6 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from backend.kernel import Kernel
+from numatui.cli.commands import COMMANDS
 from numatui.cli.source import Choice
 
 if TYPE_CHECKING:
@@ -100,12 +99,12 @@ def users(kernel: Kernel) -> Iterator[Offer]:
 
 def jobs(context: typer.Context, incomplete: str) -> list[Offer]:
     """The newest first."""
-    from backend.job.journal import state_dir
+    from backend.files.jobs_dir import jobs_dir
     from backend.job.past_jobs import list_jobs
 
     return [
         (one.job, harmless(f"{one.identity.pid} {one.command}"))
-        for one in list_jobs(state_dir())[0]
+        for one in list_jobs(jobs_dir())[0]
         if one.job.startswith(incomplete) and _PLAIN.match(one.job)
     ]
 
@@ -118,8 +117,6 @@ def scenarios(context: typer.Context, incomplete: str) -> list[Offer]:
 
 def scenarios_or_commands(context: typer.Context, incomplete: str) -> list[Offer]:
     """After --demo, which may stand alone."""
-    from numatui.cli.app import COMMANDS
-
     return [*scenarios(context, incomplete), *[name for name in COMMANDS if name.startswith(incomplete)]]
 
 
@@ -128,35 +125,8 @@ def one_of(*words: str) -> Completer:
     return lambda ctx, incomplete: [word for word in words if word.startswith(incomplete)]
 
 
-def prepare_environment(rewrite: Callable[[list[str]], list[str]]) -> None:
-    """The words of the command line, which the shell's completion script hands over, with what `rewrite` puts between
-    those that are complete: click has to see what the program would."""
-    if "COMP_WORDS" in os.environ:
-        words = _split(os.environ["COMP_WORDS"])
-        at = int(os.environ.get("COMP_CWORD") or 0) if os.environ.get("COMP_CWORD", "0").isdigit() else 0
-        before, rest = words[1:at], words[at:]
-        new = _rewritten(before, rewrite)
-        os.environ["COMP_WORDS"] = shlex.join([*words[:1], *new, *rest])
-        os.environ["COMP_CWORD"] = str(at + len(new) - len(before))
-    elif text := os.environ.get("_TYPER_COMPLETE_ARGS"):
-        words = _split(text)
-        last = [] if text.endswith(" ") or len(words) < 2 else [words.pop()]
-        new = shlex.join([*words[:1], *_rewritten(words[1:], rewrite), *last])
-        os.environ["_TYPER_COMPLETE_ARGS"] = new + ("" if last else " ")
+def register_shells() -> None:
+    """Let click know typer's shells: bash, zsh, fish."""
+    from typer.completion import get_completion_inspect_parameters
 
-
-def _rewritten(words: list[str], rewrite: Callable[[list[str]], list[str]]) -> list[str]:
-    """What comes next may be the value of the last word."""
-    return words if words[-1:] == ["--demo"] else rewrite(words)
-
-
-def _split(text: str) -> list[str]:
-    """Also where a quote is still open."""
-    lexer = shlex.shlex(text, posix=True)
-    lexer.whitespace_split, lexer.commenters = True, ""
-    out: list[str] = []
-    try:
-        out += iter(lexer)
-    except ValueError:
-        out.append(lexer.token)
-    return out
+    get_completion_inspect_parameters()

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
+from typer.completion import shell_complete
 
 from backend.errors import UsageError
-from numatui.cli.shell.completing import one_of
+from numatui.cli.app import COMPLETE, command_line
+from numatui.cli.shell.completing import one_of, register_shells
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -20,8 +22,7 @@ def completion(
 
     Example: numatui completion bash
     """
-    from typer._completion_shared import get_completion_script
-
     if shell not in SHELLS:
         raise UsageError(f"there is no completion for '{shell}'", f"choose one of {', '.join(SHELLS)}")
-    print(get_completion_script(prog_name="numatui", complete_var="_NUMATUI_COMPLETE", shell=shell))
+    register_shells()
+    shell_complete(command_line(), {}, "numatui", COMPLETE, f"source_{shell}")

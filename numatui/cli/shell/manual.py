@@ -6,9 +6,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-import typer
-
 from numatui import __version__
+from numatui.cli.app import command_line
 
 EXIT_CODES = {
     0: "Done.",
@@ -39,9 +38,7 @@ def man() -> None:
 
     Example: numatui man | man -l -
     """
-    from numatui.cli.app import app
-
-    print(page(typer.main.get_command(app)), end="")
+    print(page(command_line()), end="")
 
 
 def page(command: Any) -> str:

@@ -14,8 +14,8 @@ from textual.screen import Screen
 from textual.widgets import Static
 
 from backend.errors import NumatuiError
+from backend.files.jobs_dir import jobs_dir
 from backend.files.text import printable
-from backend.job.journal import state_dir
 from backend.job.past_jobs import PastJob, list_jobs
 from numatui.format import size
 from numatui.tui.keys import key
@@ -89,7 +89,7 @@ class LogScreen(Screen[None]):
 
     @work(thread=True, group="log", exclusive=True, exit_on_error=False)
     def _read(self) -> None:
-        self.post_message(PastRead(list_jobs(state_dir())[0]))
+        self.post_message(PastRead(list_jobs(jobs_dir())[0]))
 
     def on_past_read(self, event: PastRead) -> None:
         self.past = event.jobs

@@ -17,9 +17,12 @@ from backend.errors import NumatuiError
 from backend.files.text import printable
 from backend.nodeset import NodeSet
 from backend.placement.placement import Vma, sum_by_node
+from backend.placement.reader import PlacementReader
 from backend.plan.conditions import Conditions, read_conditions
-from backend.plan.plan import Plan, Subject, make_plan, rule_of
-from backend.plan.prepare import PlacementReader, read_sharers
+from backend.plan.plan import Plan, Subject
+from backend.plan.planner import make_plan
+from backend.plan.prepare import read_sharers
+from backend.plan.remap import rule_of
 from backend.process.process import Process, read_process
 from numatui.format import size
 from numatui.tui.keys import key

@@ -10,7 +10,7 @@ from typing import Literal
 
 from textual.message import Message
 
-from backend.job.journal import state_dir
+from backend.files.jobs_dir import jobs_dir
 from backend.job.migrate import migrate_process
 from backend.job.options import Options
 from backend.job.outcome import Outcome, Progress, Reason
@@ -190,7 +190,7 @@ def undoing(job: Job, directory: Path | None, number: int) -> Job:
         from backend.job.past_jobs import find_job
         from backend.job.undo import undo_job
 
-        past = find_job(directory or state_dir(), outcomes[index].job)
+        past = find_job(directory or jobs_dir(), outcomes[index].job)
         return undo_job(job.kernel, past, options, show, brake)
 
     parts = tuple(Part(one.process, one.moved, one.after) for one in outcomes)

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from backend.errors import NumatuiError
+from backend.files.jobs_dir import jobs_dir, make_private
 from backend.files.private_file import read_private, replace_private
-from backend.job.journal import make_private, state_dir
 from numatui.theming import DEFAULT as DEFAULT_THEME
 from numatui.tui.paint.columns import CHOICES, DEFAULT
 from numatui.tui.state.groups import GROUPINGS, Grouping
@@ -33,7 +33,7 @@ class Kept:
 
 def kept_path() -> Path:
     """`$XDG_STATE_HOME/numatui/tui.json`."""
-    return state_dir().parent / "tui.json"
+    return jobs_dir().parent / "tui.json"
 
 
 def save(path: Path, kept: Kept) -> None:

@@ -14,8 +14,8 @@ from textual.reactive import var
 from textual.screen import Screen
 
 from backend.errors import NotFound
+from backend.files.jobs_dir import jobs_dir
 from backend.files.text import printable
-from backend.job.journal import state_dir
 from backend.job.past_jobs import PastJob
 from backend.kernel import Kernel
 from backend.plan.plan import Plan
@@ -82,7 +82,7 @@ class StatefulApp(KeyOrderApp):
         """From the journals; a demo has only those of its own."""
         folder = self._job_folder()
         if folder is not None or self.kernel.source == "live":
-            found = read_moved(self.kernel, folder or state_dir())
+            found = read_moved(self.kernel, folder or jobs_dir())
             self.call_from_thread(setattr, self, "moved", found)
 
     def _job_folder(self) -> Path | None:

@@ -24,7 +24,9 @@ from backend.machine.kernel_info import release
 from backend.machine.topology import read_topology
 from backend.nodeset import NodeSet
 from backend.placement.placement import read_placement
-from backend.plan.plan import Plan, Subject, make_plan, rule_of
+from backend.plan.plan import Plan, Subject
+from backend.plan.planner import make_plan
+from backend.plan.remap import rule_of
 from backend.process.process import read_process
 from tests.emulator.machines import machine, nodes_of, region
 

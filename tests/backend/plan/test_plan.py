@@ -16,9 +16,10 @@ from backend.machine.topology import HugePool, Node, Topology
 from backend.nodeset import CpuSet, NodeSet
 from backend.placement.placement import Placement, Vma
 from backend.plan.conditions import Conditions
-from backend.plan.plan import Plan, Subject, expected_after, make_plan, remaining, rule_of
+from backend.plan.plan import Plan, Subject
 from backend.plan.plan_warnings import policy_agrees
-from backend.plan.remap import Move, landing, remap
+from backend.plan.planner import make_plan
+from backend.plan.remap import Move, expected_after, landing, remaining, remap, rule_of
 from backend.process.process import Identity, Process
 from backend.recording.kernel import RecordedKernel
 

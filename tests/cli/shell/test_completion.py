@@ -11,12 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import typer
 
 from backend.emulator.scenarios import names as scenarios
-from numatui.cli.app import COMMANDS, app
+from numatui.cli.app import COMMANDS, command_line
 from numatui.cli.shell import manual
-from numatui.cli.shell.completing import harmless, prepare_environment
+from numatui.cli.shell.completing import harmless
 from tests import ROOT
 from tests.cli.running import Cli
 
@@ -83,13 +82,12 @@ def test_nothing_that_a_process_is_called_reaches_the_shell(
     assert all(set(harmless(text)) <= set("?x ") for text in ("$x", "`x", "x\\", "\x1b\n", "'\""))
 
 
-def test_half_typed_lines_are_no_errors(monkeypatch: pytest.MonkeyPatch) -> None:
-    for line in ('numatui show "a', "numatui show 'a b", "numatui \\", "", "numatui --demo"):
-        for name in ("COMP_WORDS", "_TYPER_COMPLETE_ARGS"):
-            monkeypatch.delenv("COMP_WORDS", raising=False)
-            monkeypatch.setenv(name, line)
-            monkeypatch.setenv("COMP_CWORD", "1")
-            prepare_environment(lambda words: words)
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+@pytest.mark.parametrize(
+    "line", ['numatui show "a', "numatui show 'a b", "numatui \\", "numatui --demo", "numatui nope "]
+)
+def test_half_typed_lines_are_no_errors(line: str, shell: str, monkeypatch: pytest.MonkeyPatch, cli: Cli) -> None:
+    complete(line, monkeypatch, cli, shell)
 
 
 @pytest.fixture
@@ -182,7 +180,7 @@ def plain(roff: str) -> str:
 
 
 def test_the_manual_says_what_help_says(cli: Cli) -> None:
-    command = typer.main.get_command(app)
+    command = command_line()
     page = plain(manual.page(command))
     found = [path for path, _ in manual.commands(command)]
     assert {path.split()[0] for path in found} == set(COMMANDS)
@@ -197,7 +195,7 @@ def test_the_manual_says_what_help_says(cli: Cli) -> None:
 
 
 def test_the_manual_in_the_repository_has_all_commands_and_options() -> None:
-    command = typer.main.get_command(app)
+    command = command_line()
     kept = plain((ROOT / "docs/numatui.1").read_text())
     options = re.compile(r"--[a-z][a-z-]+")
     now = plain(manual.page(command))

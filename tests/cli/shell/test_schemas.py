@@ -12,11 +12,10 @@ import sys
 from pathlib import Path
 
 import pytest
-import typer
 from jsonschema import Draft202012Validator
 
 from backend.emulator.scenarios import names as scenarios
-from numatui.cli.app import app
+from numatui.cli.app import command_line
 from numatui.cli.shell.schema import COMMON, bundled, load, names
 from tests.cli.running import Cli, one_line
 from tests.schemas import check
@@ -42,7 +41,7 @@ ELSEWHERE = {"bench", "undo", "cpuset set-mems", "cpuset attach"}
 
 def commands_with(option: str) -> set[str]:
     found: set[str] = set()
-    for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
+    for name, command in command_line().commands.items():  # type: ignore[attr-defined]
         for path, one in [(f"{name} {sub}", inner) for sub, inner in getattr(command, "commands", {}).items()] or [
             (name, command)
         ]:

@@ -39,7 +39,8 @@ from backend.machine.topology import read_topology
 from backend.nodeset import NodeSet
 from backend.placement.placement import parse_numa_maps, read_placement
 from backend.plan.conditions import Conditions
-from backend.plan.plan import Method, Subject, make_plan
+from backend.plan.plan import Method, Subject
+from backend.plan.planner import make_plan
 from backend.process.process import read_process
 from numatui.cli.app import run
 from tests.emulator.invariants import check_at_rest

@@ -211,7 +211,7 @@ def test_want_of_memory_here_is_an_error_and_no_traceback(monkeypatch: pytest.Mo
         patch.setattr("backend.emulator.scenario.run.map_region", none)
         with pytest.raises(UsageError, match="not enough memory"):
             run_scenario(description)
-    monkeypatch.setattr("backend.emulator.scenario.steps.touch", none)
+    monkeypatch.setattr("backend.emulator.scenario.memory_steps.touch", none)
     with pytest.raises(UsageError, match="not enough memory"):
         run_scenario(description)
 

@@ -33,7 +33,7 @@ from tests.schemas import check
 for _module in (
     "platformdirs",
     "backend.cgroup.cgroup_memory",
-    "backend.cgroup.confinement",
+    "backend.cpuset.confinement",
     "backend.job.migrate",
     "backend.placement.placement_walk",
     "backend.job.undo",

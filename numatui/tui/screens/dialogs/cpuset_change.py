@@ -15,7 +15,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Static
 
 from backend.cgroup.cpuset_tree import Cpuset
-from backend.cgroup.cpusets import Change, Result, apply, foretell_attach, foretell_mems
+from backend.cpuset.change import Change, Result, apply, foretell_attach, foretell_mems
 from backend.errors import NotFound, NumatuiError
 from backend.files.text import printable
 from backend.nodeset import NodeSet

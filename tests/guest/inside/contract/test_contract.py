@@ -19,7 +19,8 @@ from backend.kernel import MoveFlag
 from backend.machine.topology import read_topology
 from backend.nodeset import NodeSet
 from backend.placement.placement import read_placement
-from backend.plan.plan import Method, Plan, Subject, make_plan
+from backend.plan.plan import Method, Plan, Subject
+from backend.plan.planner import make_plan
 from backend.process.process import Process, read_process
 from tests.guest.inside.contract.boxes import Box, migrate_pages, query
 from tests.guest.inside.rig import PAGE, USER, MiB

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backend.cgroup.cpuset_rules import write_file
 from backend.cgroup.cpuset_tree import pids_in, read_cpusets
-from backend.cgroup.cpusets import apply, confine, foretell_attach, foretell_mems, sharing
+from backend.cpuset.change import apply, confine, foretell_attach, foretell_mems, sharing
+from backend.cpuset.rules import write_file
 from backend.emulator.abi.kernel import EmulatedKernel
 from backend.emulator.tasks.credentials import Caller
 from backend.emulator.tasks.life import do_exit, spawn

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from backend.cgroup.cpusets import confine, foretell_mems, set_mems, sharing
+from backend.cpuset.change import confine, foretell_mems, set_mems, sharing
 from backend.errors import UsageError
 from backend.files.text import printable
 from backend.kernel import Kernel
@@ -48,13 +48,13 @@ def foretell(kernel: Kernel, processes: list[Process], targets: NodeSet) -> list
 
 
 def widen(kernel: Kernel, one: Confinement) -> None:
-    """Let the cpuset use the targets too: nothing moves. Raises what `backend.cgroup.cpusets.set_mems` raises."""
+    """Let the cpuset use the targets too: nothing moves. Raises what `backend.cpuset.change.set_mems` raises."""
     if not one.targets.issubset(one.mems):
         set_mems(kernel, one.path, one.mems | one.targets)
 
 
 def narrow(kernel: Kernel, one: Confinement) -> list[str]:
-    """Only the targets from now on: what is to be said of it. Raises what `backend.cgroup.cpusets.confine` raises."""
+    """Only the targets from now on: what is to be said of it. Raises what `backend.cpuset.change.confine` raises."""
     result = confine(kernel, one.process, one.targets)
     said = [f"cpuset {printable(one.path, 80)} has the nodes {result.effective} now, instead of {one.mems}"]
     return said + [str(error) for error in result.errors]

@@ -11,8 +11,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from backend.cgroup.cgroups import cgroup_of, members
-from backend.cgroup.cpuset_rules import check_mems, check_own, check_room_for_tasks, write_file
 from backend.cgroup.cpuset_tree import UNIT_SUFFIXES, Cpuset, CpusetTree, file_name, pids_in, read_cpusets
+from backend.cpuset.rules import check_mems, check_own, check_room_for_tasks, write_file
 from backend.errors import (
     NotFound,
     NotPermitted,
@@ -27,8 +27,7 @@ from backend.machine.kernel_info import release
 from backend.machine.topology import Topology, read_topology
 from backend.nodeset import NodeSet
 from backend.placement.placement import read_placement, sum_by_node
-from backend.plan.plan import rule_of
-from backend.plan.remap import Move, landing, remap
+from backend.plan.remap import Move, landing, remap, rule_of
 from backend.process.process import Process, read_process, still_the_same
 
 _NO_NODES = ("default", "local")
