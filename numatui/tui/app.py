@@ -19,7 +19,8 @@ from textual.dom import DOMNode
 from backend.errors import NumatuiError
 from backend.kernel import Kernel
 from numatui import theming
-from numatui.tui.keys import all_names, key, keymap
+from numatui.tui.key_table import all_keys
+from numatui.tui.keys import bindings, keymap
 from numatui.tui.paint.glyphs import ascii_only
 from numatui.tui.reading.machine import simulated_time
 from numatui.tui.reading.reader import SnapshotRead
@@ -50,25 +51,7 @@ class NumatuiApp(ReplayApp):
         *sorted((_HERE / "screens").rglob("*.tcss")),
     ]
     ENABLE_COMMAND_PALETTE = True
-    BINDINGS: ClassVar = [
-        key("J", "jobs", "Jobs", show=True),
-        key("a", "advice", "Advice", show=True),
-        key("n", "nodes", "Nodes", show=True),
-        key("c", "cgroups", "Cgroups", show=True),
-        key("l", "log", "Log"),
-        key("question_mark,f1", "help", "Help", show=True, display="?"),
-        key("q,f10", "quit", "Quit", show=True, display="q"),
-        key("ctrl+p", "command_palette", "Themes and other commands"),
-        key("K", "kernel_threads", "Show or hide kernel threads"),
-        key("ctrl+z", "suspend_process", "Back to the shell for now (fg returns)"),
-        key("p,Z", "pause", "Pause or go on refreshing"),
-        key("r", "reread", "Refresh now"),
-        key("f8", "refresh(-1)", "Refresh more often"),
-        key("f7", "refresh(1)", "Refresh less often"),
-        key("right_square_bracket", "speed(1)", "Demo, recording: time runs faster"),
-        key("left_square_bracket", "speed(-1)", "Demo, recording: time runs slower"),
-        key("equals_sign", "speed(0)", "Demo, recording: time stands still, or goes on"),
-    ]
+    BINDINGS: ClassVar = bindings("app")
 
     def action_help_quit(self) -> None:
         """Ctrl+C, which elsewhere would end a program."""
@@ -143,7 +126,7 @@ class NumatuiApp(ReplayApp):
         """The user's own keys. What has the same key elsewhere keeps it; that is told."""
         if not self.wanted_keys:
             return
-        found, unknown = keymap(self.wanted_keys, all_names())
+        found, unknown = keymap(self.wanted_keys, {name for name, _, _ in all_keys()})
         self.set_keymap(found)
         if unknown:
             self.problem = self.problem or f"config.yaml: keys: nothing is named {unknown[0]}"

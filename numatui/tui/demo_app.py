@@ -10,7 +10,7 @@ from textual import work
 from textual.app import SystemCommand
 from textual.screen import Screen
 
-from numatui.tui.keys import key
+from numatui.tui.keys import bindings
 from numatui.tui.reading.emulated import emulated
 from numatui.tui.reading.machine import simulated_time
 from numatui.tui.reading.reader import problem_of
@@ -30,13 +30,7 @@ class DemoApp(StatefulApp):
     that was copied; empty to end for good. The screens are imported when they are needed: they bring the emulator
     along."""
 
-    BINDINGS: ClassVar = [
-        key("z", "microscope", "Demo and its recordings: the microscope"),
-        key("ctrl+t", "tour", "Guided tour of the five benefits"),
-        key("ctrl+o", "scenarios", "Demo: another scenario; recording: another sample"),
-        key("e", "try_copy", "Try things on a copy of this machine"),
-        key("full_stop", "step", "Demo: a tenth of a second on; recording: a sample on"),
-    ]
+    BINDINGS: ClassVar = bindings("demo")
     next_scenario = ""
     next_copy: Copy | None = None
 

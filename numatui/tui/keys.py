@@ -1,53 +1,33 @@
-"""Keys: every one has a name, by which the user's `config.yaml` gives it other keys."""
+"""Keys as Textual binds them, and the names by which the user's `config.yaml` gives them other keys."""
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
-import re
 from collections.abc import Iterable, Mapping
 
-from textual.binding import Binding
+from textual.binding import Binding, BindingType
+
+from numatui.tui.key_table import KEYS, name_of
 
 
-def key(
-    keys: str, action: str, text: str, show: bool = False, display: str | None = None, priority: bool = False
-) -> Binding:
-    """A binding whose name is its action: `sort('rss')` is `sort-rss`. `show`: in the line at the bottom, as
-    `display`."""
-    binding = Binding(keys, action, text, show=show, key_display=display, id=name_of(action), priority=priority)
-    _bindings.append(binding)
-    return binding
+def bindings(place: str) -> list[BindingType]:
+    """The keys that work in one place of `KEYS`; each has its name as its id."""
+    return [
+        Binding(
+            one.keys,
+            one.action,
+            one.text,
+            show=one.show,
+            key_display=one.display,
+            id=name_of(one.action),
+            priority=one.priority,
+        )
+        for one in KEYS[place]
+    ]
 
 
-_bindings: list[Binding] = []
-
-
-def all_bindings() -> list[tuple[str, str, str]]:
-    """(name, keys, what they do) of all keys of all screens, each once, by name."""
-    _import_all()
-    found = {(str(one.id), one.key, one.description) for one in _bindings}
-    return sorted(found)
-
-
-def all_names() -> set[str]:
-    """Of all keys of all screens."""
-    _import_all()
-    return {str(one.id) for one in _bindings}
-
-
-def _import_all() -> None:
-    """Keys are known when their screen is."""
-    importlib.import_module("numatui.tui.app")
-    for package in ("numatui.tui.screens", "numatui.tui.widgets"):
-        for module in pkgutil.iter_modules(importlib.import_module(package).__path__, package + "."):
-            importlib.import_module(module.name)
-
-
-def name_of(action: str) -> str:
-    """`app.help` → `help`, `refresh(-1)` → `refresh-less`, `jump(0)` → `jump-0`."""
-    plain = action.rpartition("app.")[2].replace("(-", "-less-").replace("-less-1)", "-less")
-    return re.sub(r"[^a-z0-9]+", "-", plain.casefold()).strip("-")
+def digits(action: str, text: str) -> list[BindingType]:
+    """The keys 0 to 9, each as the argument of the action; they have no names and stay as they are."""
+    return [Binding(str(digit), f"{action}({digit})", text, show=False) for digit in range(10)]
 
 
 def keymap(wanted: Mapping[str, str], names: Iterable[str]) -> tuple[dict[str, str], list[str]]:

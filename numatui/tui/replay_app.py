@@ -10,7 +10,7 @@ from textual.app import SystemCommand
 from textual.screen import Screen
 
 from numatui.tui.demo_app import DemoApp
-from numatui.tui.keys import key
+from numatui.tui.keys import bindings
 from numatui.tui.reading.machine import playback
 from numatui.tui.screens.dialogs.chooser import Chooser
 
@@ -22,11 +22,7 @@ if TYPE_CHECKING:
 class ReplayApp(DemoApp):
     """The keys of a demo's time do here what they mean for a recording."""
 
-    BINDINGS: ClassVar = [
-        key("comma", "seek(-1)", "Recording: the sample before"),
-        key("left_curly_bracket", "seek(-10)", "Recording: ten samples back"),
-        key("right_curly_bracket", "seek(10)", "Recording: ten samples on"),
-    ]
+    BINDINGS: ClassVar = bindings("replay")
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action in ("seek", "step", "scenarios") and playback(self.kernel) is not None:

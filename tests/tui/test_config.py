@@ -8,7 +8,7 @@ import pytest
 
 from backend.errors import ParseError
 from numatui import config, theming
-from numatui.tui.keys import all_bindings
+from numatui.tui.key_table import all_keys
 from tests import ROOT
 from tests.tui.driver import driving
 
@@ -86,4 +86,4 @@ def test_the_documentation_is_right(tmp_path: Path) -> None:
     found = config.load(path)
     assert found.theme == "dark"
     assert set(found.keys) == {"migrate", "edit-filter"}
-    assert set(found.keys) <= {name for name, _, _ in all_bindings()}
+    assert set(found.keys) <= {name for name, _, _ in all_keys()}

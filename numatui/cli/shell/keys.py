@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from numatui.cli.printing import output
+from numatui.tui.key_table import all_keys
 
 
 def keys(json: output.Json = False, csv: output.Csv = False) -> None:
@@ -10,9 +11,7 @@ def keys(json: output.Json = False, csv: output.Csv = False) -> None:
 
     Example: numatui keys
     """
-    from numatui.tui.keys import all_bindings
-
-    found = all_bindings()
+    found = all_keys()
     documents = [{"name": name, "keys": keys, "does": does} for name, keys, does in found]
     if json:
         output.print_json("keys", {"keys": documents})

@@ -20,7 +20,7 @@ from backend.files.text import printable
 from backend.kernel import Kernel
 from numatui.format import BASIS, duration, size
 from numatui.shell import advised_command
-from numatui.tui.keys import key
+from numatui.tui.keys import bindings
 from numatui.tui.paint import bars
 from numatui.tui.paint.glyphs import glyphs
 from numatui.tui.paint.paint import Paint, Piece
@@ -44,7 +44,7 @@ class Advised(Message):
 class AdviceTable(Table[Advice]):
     """Posts `Moved` when the cursor is on another line."""
 
-    BINDINGS: ClassVar = [key("enter,m,f9", "open", "Do it", show=True, display="Enter")]
+    BINDINGS: ClassVar = bindings("advice-table")
 
     class Moved(Message):
         """Another process is to be told about."""
@@ -60,11 +60,7 @@ class AdviceTable(Table[Advice]):
 class AdviceScreen(Screen[None]):
     """Judges anew with every reading of the app, in a thread: it looks at the mappings of those that may be advised."""
 
-    BINDINGS: ClassVar = [
-        key("A", "declined", "Those not advised too", show=True),
-        key("y", "copy", "Copy the command", show=True),
-        key("escape,a,q", "leave", "Back", show=True, display="Esc"),
-    ]
+    BINDINGS: ClassVar = bindings("advice")
     READING: ClassVar = (
         ("GAIN", "how many times less an access costs on average, if the process uses all its memory alike"),
         ("PAYS IN", "after so long the time that moving takes has been won back at the earliest"),

@@ -24,7 +24,7 @@ from backend.files.text import printable
 from backend.kernel import Kernel
 from backend.process.process import Process
 from numatui.process_tree import Branch
-from numatui.tui.keys import key
+from numatui.tui.keys import bindings
 from numatui.tui.paint.cgroup_table import ORDERS, CgroupRow, cgroup_branches, cgroup_columns, lead_of
 from numatui.tui.paint.glyphs import glyphs
 from numatui.tui.paint.paint import Paint, Piece
@@ -50,7 +50,7 @@ class CgroupsRead(Message):
 class CgroupTable(Table[CgroupRow]):
     """A tree that opens and closes. `branches`: those that are shown, by path."""
 
-    BINDINGS: ClassVar = [key("enter", "open", "Processes", show=True, display="Enter")]
+    BINDINGS: ClassVar = bindings("cgroup-table")
     branches: Mapping[str, Branch[CgroupRow]] = MappingProxyType({})
 
     def key_of(self, row: CgroupRow) -> Hashable:
@@ -64,16 +64,7 @@ class CgroupTable(Table[CgroupRow]):
 class CgroupsScreen(Screen[None]):
     """Read again with every reading of the app, in a thread."""
 
-    BINDINGS: ClassVar = [
-        key("m", "migrate", "Migrate", show=True),
-        key("s", "set_mems", "Nodes", show=True),
-        key("t", "attach", "Attach tagged", show=True),
-        key("plus", "fold(False)", "Open"),
-        key("minus", "fold(True)", "Close"),
-        key("greater_than_sign,f6", "order", "Sort", show=True, display=">"),
-        key("slash,f4", "edit", "Filter", show=True, display="/"),
-        key("escape,q", "leave", "Back", show=True, display="Esc"),
-    ]
+    BINDINGS: ClassVar = bindings("cgroups")
     READING: ClassVar = (
         ("MEMORY", "anonymous memory and files, with all that is below, from the kernel's own sums"),
         ("MEMS", "nodes that its processes may use; dim where the cpuset above decides"),

@@ -13,7 +13,7 @@ from textual.keys import format_key
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from numatui.tui.keys import key
+from numatui.tui.keys import bindings
 from numatui.tui.paint.paint import Paint, Piece
 
 _NAMES = {
@@ -43,7 +43,7 @@ class HelpScreen(ModalScreen[None]):
     """The keys of the screen below, and what that screen tells about itself (`READING`: pairs of what and its
     meaning)."""
 
-    BINDINGS: ClassVar = [key("escape,q,question_mark,f1,enter", "dismiss", "Close")]
+    BINDINGS: ClassVar = bindings("help")
 
     def __init__(self, bindings: Sequence[ActiveBinding], about: Sequence[tuple[str, str]] = ()) -> None:
         super().__init__()

@@ -12,7 +12,7 @@ from textual.widgets import Static
 from backend.files.text import printable
 from backend.job.outcome import REASONS
 from numatui.format import duration, percent, size
-from numatui.tui.keys import key
+from numatui.tui.keys import bindings
 from numatui.tui.paint import bars
 from numatui.tui.paint.glyphs import Glyphs, glyphs
 from numatui.tui.paint.paint import Paint, Piece
@@ -37,12 +37,7 @@ _ROLES = {
 class JobScreen(Screen[None]):
     """Leaving it does not end the job."""
 
-    BINDINGS: ClassVar = [
-        key("p,space", "hold", "Pause or go on", show=True, display="p"),
-        key("x", "cancel", "Cancel the job", show=True),
-        key("u", "undo", "Take it back", show=True),
-        key("escape,enter", "leave", "Back", show=True, display="Esc"),
-    ]
+    BINDINGS: ClassVar = bindings("job")
 
     def __init__(self, job: Job) -> None:
         super().__init__()

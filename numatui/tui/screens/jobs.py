@@ -9,7 +9,7 @@ from textual.app import ComposeResult
 from textual.screen import Screen
 
 from numatui.format import duration, percent, size
-from numatui.tui.keys import key
+from numatui.tui.keys import bindings
 from numatui.tui.paint import bars
 from numatui.tui.paint.glyphs import glyphs
 from numatui.tui.paint.paint import Piece
@@ -29,7 +29,7 @@ class _JobTable(Table[Job]):
 class JobsScreen(Screen[None]):
     """Enter opens one."""
 
-    BINDINGS: ClassVar = [key("escape", "leave", "Back", show=True, display="Esc")]
+    BINDINGS: ClassVar = bindings("jobs")
 
     def compose(self) -> ComposeResult:
         yield Header()

@@ -18,7 +18,7 @@ from backend.files.jobs_dir import jobs_dir
 from backend.files.text import printable
 from backend.job.past_jobs import PastJob, list_jobs
 from numatui.format import size
-from numatui.tui.keys import key
+from numatui.tui.keys import bindings
 from numatui.tui.paint.paint import Paint, Piece
 from numatui.tui.screens.dialogs.question import Question
 from numatui.tui.screens.job import JobScreen
@@ -65,11 +65,7 @@ class LogTable(Table[Entry]):
 class LogScreen(Screen[None]):
     """The newest first."""
 
-    BINDINGS: ClassVar = [
-        key("y", "copy", "Copy the command", show=True),
-        key("u", "undo", "Take back", show=True),
-        key("escape,l,q", "leave", "Back", show=True, display="Esc"),
-    ]
+    BINDINGS: ClassVar = bindings("log")
 
     def __init__(self) -> None:
         super().__init__()

@@ -25,7 +25,7 @@ from backend.plan.prepare import read_sharers
 from backend.plan.remap import rule_of
 from backend.process.process import Process, read_process
 from numatui.format import size
-from numatui.tui.keys import key
+from numatui.tui.keys import bindings
 from numatui.tui.paint.glyphs import glyphs
 from numatui.tui.paint.paint import Paint
 from numatui.tui.paint.summary import command_line, proposal, run_nodes, summary
@@ -54,19 +54,7 @@ class SubjectsRead(Message):
 class MigrateScreen(Screen[None]):
     """For one process or several. `sources`, `targets`: chosen already. `vma`: only this mapping of the one process."""
 
-    BINDINGS: ClassVar = [
-        key("enter", "start", "Start", show=True, display="Enter"),
-        key("f", "edit('from')", "Type sources"),
-        key("t", "edit('to')", "Type targets"),
-        key("p", "presets", "Presets", show=True),
-        key("o", "how('method')", "Method", show=True),
-        key("a", "how('move_all')", "Shared pages"),
-        key("b", "how('budget')", "Longest call"),
-        key("w", "how('workers')", "Workers"),
-        key("r", "how('max_rate')", "Most a second"),
-        key("x", "swap", "Exchange sources and targets"),
-        key("escape", "leave", "Back", show=True, display="Esc"),
-    ]
+    BINDINGS: ClassVar = bindings("migrate")
 
     READING: ClassVar = (
         ("arrows", "as the kernel will move: the n-th source goes to the (n modulo number of targets)-th target"),

@@ -16,7 +16,7 @@ from textual.widgets import Static
 from backend.machine.memory_tiers import read_tiers
 from backend.machine.psi import memory_pressure
 from backend.plan.rates import best_rates, load_rates, machine_of, rates_path
-from numatui.tui.keys import key
+from numatui.tui.keys import bindings
 from numatui.tui.paint.glyphs import glyphs
 from numatui.tui.paint.node_detail import machine_line, node_detail
 from numatui.tui.paint.node_table import NodeRow, node_columns, node_rows
@@ -54,7 +54,7 @@ class NodeTable(Table[NodeRow]):
     class Moved(Message):
         """Another node is to be told about."""
 
-    BINDINGS: ClassVar = [key("enter", "open", "Processes with memory there", show=True, display="Enter")]
+    BINDINGS: ClassVar = bindings("node-table")
 
     def _go(self, index: int) -> None:
         super()._go(index)
@@ -67,12 +67,7 @@ class NodeTable(Table[NodeRow]):
 class NodesScreen(Screen[None]):
     """Everything but `Beside` comes with the app's readings."""
 
-    BINDINGS: ClassVar = [
-        key("x", "running", "Processes running there", show=True),
-        key("d", "other_pane", "Distances", show=True),
-        key("b", "measured", "Distances, or as measured"),
-        key("escape,n,q", "leave", "Back", show=True, display="Esc"),
-    ]
+    BINDINGS: ClassVar = bindings("nodes")
     READING: ClassVar = (
         (
             "MEMORY",

@@ -19,7 +19,7 @@ from backend.placement.placement import Placement, Vma, read_placement, weighted
 from backend.placement.survey import REST_SHARE
 from backend.process.process import Process, Stat, read_process, read_threads
 from numatui.format import duration, percent, size
-from numatui.tui.keys import key
+from numatui.tui.keys import bindings
 from numatui.tui.paint import bars
 from numatui.tui.paint.cells import tail
 from numatui.tui.paint.glyphs import Glyphs, glyphs
@@ -66,15 +66,7 @@ class ThreadTable(Table[Stat]):
 class ProcessScreen(Screen[None]):
     """Read again with every reading of the app."""
 
-    BINDINGS: ClassVar = [
-        key("m,f9", "migrate", "Migrate", show=True, display="m"),
-        key("v", "migrate_vma", "Migrate this VMA", show=True),
-        key("w", "sharers", "Shared with whom", show=True),
-        key("h", "history", "History, threads", show=True),
-        key("e", "empty", "VMAs without pages"),
-        key("tab", "app.focus_next", "VMAs, threads"),
-        key("escape", "leave", "Back", show=True, display="Esc"),
-    ]
+    BINDINGS: ClassVar = bindings("process")
 
     def __init__(self, process: Process) -> None:
         super().__init__()

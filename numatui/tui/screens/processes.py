@@ -15,7 +15,7 @@ from backend.files.text import printable
 from backend.placement.survey import Row
 from backend.process.process import Identity
 from numatui.format import size
-from numatui.tui.keys import key
+from numatui.tui.keys import bindings
 from numatui.tui.paint.columns import CHOICES, DEFAULT
 from numatui.tui.paint.paint import Paint, Piece
 from numatui.tui.reading.reader import Snapshot
@@ -40,18 +40,7 @@ _HINTS = {
 class ProcessesScreen(Screen[None]):
     """Starts everything else: process view, migration."""
 
-    BINDINGS: ClassVar = [
-        key("m,f9", "migrate", "Migrate", show=True, display="m"),
-        key("slash,backslash,f4", "edit('filter')", "Filter", show=True, display="/"),
-        key("f3", "search(1)", "Search: to the next"),
-        key("shift+f3,f15", "search(-1)", "Search: to the one before"),
-        key("u", "user", "Only one user's"),
-        key("f6,s", "choose_sort", "Choose what to sort by"),
-        key("C,f2", "choose_columns", "Choose the columns"),
-        key("number_sign", "panel", "Show or hide the nodes on top"),
-        key("enter", "edited", "End typing", priority=True),
-        key("escape", "clear", "Clear filter, tags, following"),
-    ]
+    BINDINGS: ClassVar = bindings("processes")
 
     READING: ClassVar = (
         ("CPU@N", "the CPU that a process last ran on, and the node of that CPU"),

@@ -14,7 +14,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from backend.emulator.study.frame_map import Cells
-from numatui.tui.keys import key
+from numatui.tui.keys import bindings
 from numatui.tui.paint.frame_kinds import ROLES, letter
 from numatui.tui.paint.glyphs import glyphs
 from numatui.tui.paint.paint import Paint
@@ -27,16 +27,7 @@ class FrameMap(ScrollView, can_focus=True):
     """Only shows: the screen reads what is visible and gives it. Posts `Moved` when other frames are visible, or the
     cursor is elsewhere."""
 
-    BINDINGS: ClassVar = [
-        key("left,h", "move(-1, 0)", "Cell before"),
-        key("right,l", "move(1, 0)", "Cell after"),
-        key("up,k", "move(0, -1)", "Row up"),
-        key("down,j", "move(0, 1)", "Row down"),
-        key("pageup,ctrl+b", "page(-1)", "Page up"),
-        key("pagedown,ctrl+f", "page(1)", "Page down"),
-        key("home,g", "jump(0)", "First cell"),
-        key("end,G", "jump(1)", "Last cell"),
-    ]
+    BINDINGS: ClassVar = bindings("frame-map")
 
     class Moved(Message):
         """Something else is to be read."""

@@ -8,7 +8,6 @@ from typing import ClassVar, Literal
 
 from rich.segment import Segment
 from textual import events
-from textual.binding import Binding
 from textual.geometry import Size
 from textual.message import Message
 from textual.scroll_view import ScrollView
@@ -18,7 +17,7 @@ from backend.machine.topology import Node, Topology
 from backend.nodeset import NodeSet
 from backend.plan.plan import Plan
 from numatui.format import size
-from numatui.tui.keys import key
+from numatui.tui.keys import bindings, digits
 from numatui.tui.paint import arrows, bars
 from numatui.tui.paint.glyphs import glyphs
 from numatui.tui.paint.paint import Paint, Piece
@@ -30,12 +29,8 @@ class NodeMap(ScrollView, can_focus=True):
     """Only shows and asks: what is chosen is the screen's. Posts `Toggled`."""
 
     BINDINGS: ClassVar = [
-        key("up,k", "move(-1)", "Up"),
-        key("down,j", "move(1)", "Down"),
-        key("left,h", "side('from')", "Source nodes"),
-        key("right,l", "side('to')", "Target nodes"),
-        key("space", "toggle", "Choose node", show=True, display="Space 0-9"),
-        *[Binding(str(digit), f"digit({digit})", "Choose a node by its number", show=False) for digit in range(10)],
+        *bindings("node-map"),
+        *digits("digit", "Choose a node by its number"),
     ]
 
     @dataclass

@@ -11,7 +11,7 @@ from textual.message import Message
 from backend.machine.topology import Topology
 from backend.placement.survey import Row
 from backend.process.process import Identity
-from numatui.tui.keys import key
+from numatui.tui.keys import bindings
 from numatui.tui.paint.columns import DEFAULT, process_columns
 from numatui.tui.paint.extent import Extent
 from numatui.tui.state.filtering import Filter
@@ -26,26 +26,7 @@ class ProcessTable(Table[Row]):
     """Shows a `Listing`. Posts `Changed` when what is shown, its order or the tags became others. `chosen_columns`:
     which are shown where there is room."""
 
-    BINDINGS: ClassVar = [
-        key("enter", "open", "Open", show=True, display="Enter"),
-        key("space", "tag", "Tag", show=True, display="Space"),
-        key("U", "untag", "Untag all"),
-        key("greater_than_sign", "sort_next(1)", "Sort", show=True, display="< >"),
-        key("less_than_sign", "sort_next(-1)", "Sort by the column before"),
-        key("I", "invert", "Invert the order"),
-        key("M", "sort('rss')", "Sort by memory"),
-        key("P", "sort('load')", "Sort by recent processor time"),
-        key("T", "sort('time')", "Sort by processor time"),
-        key("L", "sort('local')", "Sort by local share"),
-        key("R", "sort('placement')", "Sort by remote memory"),
-        key("N", "sort('pid')", "Sort by pid"),
-        key("t,f5", "tree", "Tree"),
-        key("v", "group", "Sum up by user, by cgroup, not at all"),
-        key("plus", "fold(False)", "Tree, groups: open"),
-        key("minus", "fold(True)", "Tree, groups: close"),
-        key("H", "small", "Hide or show small processes"),
-        key("F", "follow", "Follow a process: the cursor stays on it"),
-    ]
+    BINDINGS: ClassVar = bindings("process-table")
 
     class Changed(Message):
         """Other rows, another order, or other tags."""

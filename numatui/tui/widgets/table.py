@@ -14,7 +14,7 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from numatui.tui.keys import key
+from numatui.tui.keys import bindings
 from numatui.tui.paint.glyphs import glyphs
 from numatui.tui.paint.paint import Paint, Piece
 
@@ -114,17 +114,7 @@ class Table(ScrollView, Generic[R], can_focus=True):
     """Rows below a heading line that stays; a cursor that stays on its row (by `key_of`) when rows change places.
     `skip`: how many of the columns that may be left out are left out on the left."""
 
-    BINDINGS: ClassVar = [
-        key("up,k", "move(-1)", "Up"),
-        key("down,j", "move(1)", "Down"),
-        key("pageup,ctrl+b", "page(-1)", "Page up"),
-        key("pagedown,ctrl+f", "page(1)", "Page down"),
-        key("home,g", "jump(0)", "First row"),
-        key("end,G", "jump(-1)", "Last row"),
-        key("left", "scroll_columns(-1)", "Columns further left"),
-        key("right", "scroll_columns(1)", "Columns further right"),
-        key("enter", "open", "Open"),
-    ]
+    BINDINGS: ClassVar = bindings("table")
 
     @dataclass
     class Opened(Message):

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from numatui.tui.keys import all_names
+from numatui.tui.key_table import all_keys
 from numatui.tui.screens.help import HelpScreen
 from numatui.tui.screens.migrate import MigrateScreen
 from numatui.tui.state import saved_state as kept
@@ -95,7 +95,7 @@ async def test_a_name_that_there_is_not_is_told() -> None:
 
 
 def test_every_key_of_the_main_screen_has_a_name() -> None:
-    names = all_names()
+    names = {name for name, _, _ in all_keys()}
     assert {
         "migrate",
         "edit-filter",

@@ -13,7 +13,7 @@ from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from backend.files.text import printable
-from numatui.tui.keys import key
+from numatui.tui.keys import bindings
 
 Choice = tuple[str, str]
 """What is answered, and what is shown for it; that may come from outside."""
@@ -22,7 +22,7 @@ Choice = tuple[str, str]
 class Chooser(ModalScreen[str]):
     """Answers with one of the choices, or None. `current`: where the cursor is at first."""
 
-    BINDINGS: ClassVar = [key("escape,q", "leave", "Leave as it is")]
+    BINDINGS: ClassVar = bindings("chooser")
 
     def __init__(self, title: str, choices: Sequence[Choice], current: str = "") -> None:
         super().__init__()
@@ -49,12 +49,7 @@ class Chooser(ModalScreen[str]):
 class SeveralChooser(ModalScreen[tuple[str, ...]]):
     """Answers with those that were chosen, in the order of the choices, or None. `usual`: what `r` goes back to."""
 
-    BINDINGS: ClassVar = [
-        key("space", "turn", "Choose or not", show=True),
-        key("enter", "done", "Done", show=True, priority=True),
-        key("r", "usual", "As at first", show=True),
-        key("escape,q", "leave", "Leave as it is"),
-    ]
+    BINDINGS: ClassVar = bindings("several-chooser")
 
     def __init__(self, title: str, choices: Sequence[Choice], chosen: Collection[str], usual: Collection[str]) -> None:
         super().__init__()

@@ -22,7 +22,7 @@ from backend.nodeset import NodeSet
 from backend.process.process import Process, still_the_same
 from numatui.format import size
 from numatui.shell import program
-from numatui.tui.keys import key
+from numatui.tui.keys import bindings
 from numatui.tui.paint.paint import Paint, Piece
 from numatui.tui.reading.reader import problem_of
 from numatui.tui.state.state import state_of
@@ -49,11 +49,7 @@ class Done(Message):
 class CpusetChangeScreen(ModalScreen[bool]):
     """New mems for a cpuset, or (`processes`) processes that come into it. Answers whether anything was changed."""
 
-    BINDINGS: ClassVar = [
-        key("enter", "apply", "Do it", priority=True),
-        key("ctrl+y", "copy", "Copy the command", priority=True),
-        key("escape", "leave", "Leave"),
-    ]
+    BINDINGS: ClassVar = bindings("cpuset-change")
 
     def __init__(self, path: str, cpuset: Cpuset | None, processes: Sequence[Process] = ()) -> None:
         super().__init__()

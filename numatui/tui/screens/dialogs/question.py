@@ -10,19 +10,14 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Button, Static
 
-from numatui.tui.keys import key
+from numatui.tui.keys import bindings
 
 
 class Question(ModalScreen[bool]):
     """Answers True or False; Enter alone says no. `lines` may hold text from outside. `command`: what does the same
     from a shell; can be copied."""
 
-    BINDINGS: ClassVar = [
-        key("y", "answer(True)", "Yes", show=True),
-        key("n,escape,q", "answer(False)", "No", show=True),
-        key("c", "copy", "Copy the command"),
-        key("left,right", "app.focus_next", "Other answer"),
-    ]
+    BINDINGS: ClassVar = bindings("question")
 
     def __init__(self, title: str, lines: Sequence[str], yes: str, command: str = "") -> None:
         super().__init__()

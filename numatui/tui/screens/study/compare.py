@@ -14,7 +14,7 @@ from textual.widgets import Static
 
 from backend.emulator.study.tour import DIRECT, FIGURES, SWAP, Measured, measure_scenario
 from backend.files.text import printable
-from numatui.tui.keys import key
+from numatui.tui.keys import bindings
 from numatui.tui.paint.figures import figures, layouts
 from numatui.tui.paint.glyphs import glyphs
 from numatui.tui.paint.paint import Paint, Piece
@@ -34,7 +34,7 @@ class ScenarioMeasured(Message):
 class CompareScreen(Screen[None]):
     """Runs the scenario on machines of its own."""
 
-    BINDINGS: ClassVar = [key("escape", "leave", "Back", show=True, display="Esc")]
+    BINDINGS: ClassVar = bindings("compare")
 
     def __init__(self, scenario: str) -> None:
         super().__init__()

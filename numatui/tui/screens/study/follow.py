@@ -16,7 +16,7 @@ from textual.widgets import Static
 from backend.emulator.study.follow import Came, Stage
 from backend.emulator.study.trace import Row
 from backend.files.text import printable
-from numatui.tui.keys import key
+from numatui.tui.keys import bindings
 from numatui.tui.paint.follow_view import Moment, picture
 from numatui.tui.paint.glyphs import glyphs
 from numatui.tui.paint.paint import Paint, Piece
@@ -134,16 +134,7 @@ class FollowPane(Vertical):
 class FollowScreen(Screen[None]):
     """The machines go on only when a key says so, or in slow motion. `may_migrate`: `m` begins a migration."""
 
-    BINDINGS: ClassVar = [
-        key("n,enter", "on", "Next change", show=True, display="n"),
-        key("full_stop", "step", "One step", show=True, display="."),
-        key("space", "run", "Slow motion", show=True, display="Space"),
-        key("m", "migrate", "Migrate", show=True),
-        key("right_square_bracket", "pace(1)", "Slow motion: faster"),
-        key("left_square_bracket", "pace(-1)", "Slow motion: slower"),
-        key("tab", "app.focus_next", "Other side"),
-        key("escape", "leave", "Back", show=True, display="Esc"),
-    ]
+    BINDINGS: ClassVar = bindings("follow")
 
     def __init__(self, followed: Sequence[Followed], may_migrate: bool = False) -> None:
         super().__init__()

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, ClassVar
 
 from textual import work
 from textual.app import ComposeResult
-from textual.binding import Binding
 from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import Static
@@ -16,7 +15,7 @@ from backend.emulator.study.follow import Stage
 from backend.emulator.study.frame_map import FrameDetail, Kind, mapper
 from backend.files.text import printable
 from numatui.format import size
-from numatui.tui.keys import key
+from numatui.tui.keys import bindings, digits
 from numatui.tui.paint.frame_kinds import NAMES, ROLES, legend, letter
 from numatui.tui.paint.glyphs import Glyphs, glyphs
 from numatui.tui.paint.paint import Paint, Piece
@@ -55,14 +54,8 @@ class MicroscopeScreen(Screen[None]):
     """Reads while simulated time runs; at most one reading is under way."""
 
     BINDINGS: ClassVar = [
-        key("plus,equals_sign", "zoom(-1)", "Zoom in", show=True, display="+"),
-        key("minus", "zoom(1)", "Zoom out", show=True, display="-"),
-        key("tab", "node(1)", "Next node", show=True, display="Tab 0-9"),
-        key("shift+tab", "node(-1)", "Node before"),
-        *[Binding(str(digit), f"number({digit})", "Node by number", show=False) for digit in range(10)],
-        key("enter,f", "follow", "Follow the page", show=True, display="Enter"),
-        key("space", "app.speed(0)", "Time", show=True, display="Space"),
-        key("escape", "leave", "Back", show=True, display="Esc"),
+        *bindings("microscope"),
+        *digits("number", "Node by number"),
     ]
 
     def __init__(self, source: FrameSource) -> None:

@@ -15,7 +15,7 @@ from textual.widgets import Static
 from backend.emulator.scenarios import load, names
 from backend.files.text import printable
 from numatui.format import size
-from numatui.tui.keys import key
+from numatui.tui.keys import bindings
 from numatui.tui.paint.paint import Paint, Piece
 from numatui.tui.reading.reader import problem_of
 from numatui.tui.screens.study.compare import CompareScreen
@@ -63,11 +63,7 @@ class ScenarioTable(Table[Scenario]):
 class ScenariosScreen(Screen[str]):
     """Ends with the name of the one that was chosen, or None."""
 
-    BINDINGS: ClassVar = [
-        key("enter", "open", "Open", show=True),
-        key("c", "compare", "Compare direct and swap", show=True),
-        key("escape", "leave", "Back", show=True, display="Esc"),
-    ]
+    BINDINGS: ClassVar = bindings("scenarios")
 
     def __init__(self, current: str) -> None:
         super().__init__()

@@ -19,7 +19,7 @@ from backend.emulator.scenarios import load
 from backend.emulator.study.explain import PATCHES
 from backend.emulator.study.follow import open_stage
 from backend.emulator.study.tour import BENEFITS, DIRECT, SWAP, Benefit, Measured, measure
-from numatui.tui.keys import key
+from numatui.tui.keys import bindings
 from numatui.tui.paint.figures import figures, layouts
 from numatui.tui.paint.glyphs import glyphs
 from numatui.tui.paint.paint import Paint, Piece
@@ -53,12 +53,7 @@ class TourScreen(Screen[None]):
     """A page a benefit, and a last one. Nothing is known beforehand: each page runs its scenario when it is first
     shown."""
 
-    BINDINGS: ClassVar = [
-        key("n,right,space", "page(1)", "Next", show=True, display="n"),
-        key("b,left,backspace", "page(-1)", "Back one", show=True, display="b"),
-        key("f,enter", "follow", "Follow one page through it", show=True, display="f"),
-        key("escape", "leave", "Leave", show=True, display="Esc"),
-    ]
+    BINDINGS: ClassVar = bindings("tour")
 
     def __init__(self) -> None:
         super().__init__()

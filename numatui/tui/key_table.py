@@ -1,0 +1,232 @@
+"""All keys of the terminal UI: by where they work, what each does. Imports no toolkit."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+
+class Key(NamedTuple):
+    """`keys`: as Textual names them, separated by commas. `action`: the method `action_…` that it calls. `show`: in the
+    line at the bottom, as `display`. `priority`: before the widget that has the focus."""
+
+    keys: str
+    action: str
+    text: str
+    show: bool = False
+    display: str | None = None
+    priority: bool = False
+
+
+KEYS: dict[str, tuple[Key, ...]] = {
+    "app": (
+        Key("J", "jobs", "Jobs", show=True),
+        Key("a", "advice", "Advice", show=True),
+        Key("n", "nodes", "Nodes", show=True),
+        Key("c", "cgroups", "Cgroups", show=True),
+        Key("l", "log", "Log"),
+        Key("question_mark,f1", "help", "Help", show=True, display="?"),
+        Key("q,f10", "quit", "Quit", show=True, display="q"),
+        Key("ctrl+p", "command_palette", "Themes and other commands"),
+        Key("K", "kernel_threads", "Show or hide kernel threads"),
+        Key("ctrl+z", "suspend_process", "Back to the shell for now (fg returns)"),
+        Key("p,Z", "pause", "Pause or go on refreshing"),
+        Key("r", "reread", "Refresh now"),
+        Key("f8", "refresh(-1)", "Refresh more often"),
+        Key("f7", "refresh(1)", "Refresh less often"),
+        Key("right_square_bracket", "speed(1)", "Demo, recording: time runs faster"),
+        Key("left_square_bracket", "speed(-1)", "Demo, recording: time runs slower"),
+        Key("equals_sign", "speed(0)", "Demo, recording: time stands still, or goes on"),
+    ),
+    "demo": (
+        Key("z", "microscope", "Demo and its recordings: the microscope"),
+        Key("ctrl+t", "tour", "Guided tour of the five benefits"),
+        Key("ctrl+o", "scenarios", "Demo: another scenario; recording: another sample"),
+        Key("e", "try_copy", "Try things on a copy of this machine"),
+        Key("full_stop", "step", "Demo: a tenth of a second on; recording: a sample on"),
+    ),
+    "replay": (
+        Key("comma", "seek(-1)", "Recording: the sample before"),
+        Key("left_curly_bracket", "seek(-10)", "Recording: ten samples back"),
+        Key("right_curly_bracket", "seek(10)", "Recording: ten samples on"),
+    ),
+    "advice-table": (Key("enter,m,f9", "open", "Do it", show=True, display="Enter"),),
+    "advice": (
+        Key("A", "declined", "Those not advised too", show=True),
+        Key("y", "copy", "Copy the command", show=True),
+        Key("escape,a,q", "leave", "Back", show=True, display="Esc"),
+    ),
+    "cgroup-table": (Key("enter", "open", "Processes", show=True, display="Enter"),),
+    "cgroups": (
+        Key("m", "migrate", "Migrate", show=True),
+        Key("s", "set_mems", "Nodes", show=True),
+        Key("t", "attach", "Attach tagged", show=True),
+        Key("plus", "fold(False)", "Open"),
+        Key("minus", "fold(True)", "Close"),
+        Key("greater_than_sign,f6", "order", "Sort", show=True, display=">"),
+        Key("slash,f4", "edit", "Filter", show=True, display="/"),
+        Key("escape,q", "leave", "Back", show=True, display="Esc"),
+    ),
+    "chooser": (Key("escape,q", "leave", "Leave as it is"),),
+    "several-chooser": (
+        Key("space", "turn", "Choose or not", show=True),
+        Key("enter", "done", "Done", show=True, priority=True),
+        Key("r", "usual", "As at first", show=True),
+        Key("escape,q", "leave", "Leave as it is"),
+    ),
+    "cpuset-change": (
+        Key("enter", "apply", "Do it", priority=True),
+        Key("ctrl+y", "copy", "Copy the command", priority=True),
+        Key("escape", "leave", "Leave"),
+    ),
+    "question": (
+        Key("y", "answer(True)", "Yes", show=True),
+        Key("n,escape,q", "answer(False)", "No", show=True),
+        Key("c", "copy", "Copy the command"),
+        Key("left,right", "app.focus_next", "Other answer"),
+    ),
+    "help": (Key("escape,q,question_mark,f1,enter", "dismiss", "Close"),),
+    "job": (
+        Key("p,space", "hold", "Pause or go on", show=True, display="p"),
+        Key("x", "cancel", "Cancel the job", show=True),
+        Key("u", "undo", "Take it back", show=True),
+        Key("escape,enter", "leave", "Back", show=True, display="Esc"),
+    ),
+    "jobs": (Key("escape", "leave", "Back", show=True, display="Esc"),),
+    "log": (
+        Key("y", "copy", "Copy the command", show=True),
+        Key("u", "undo", "Take back", show=True),
+        Key("escape,l,q", "leave", "Back", show=True, display="Esc"),
+    ),
+    "migrate": (
+        Key("enter", "start", "Start", show=True, display="Enter"),
+        Key("f", "edit('from')", "Type sources"),
+        Key("t", "edit('to')", "Type targets"),
+        Key("p", "presets", "Presets", show=True),
+        Key("o", "how('method')", "Method", show=True),
+        Key("a", "how('move_all')", "Shared pages"),
+        Key("b", "how('budget')", "Longest call"),
+        Key("w", "how('workers')", "Workers"),
+        Key("r", "how('max_rate')", "Most a second"),
+        Key("x", "swap", "Exchange sources and targets"),
+        Key("escape", "leave", "Back", show=True, display="Esc"),
+    ),
+    "node-table": (Key("enter", "open", "Processes with memory there", show=True, display="Enter"),),
+    "nodes": (
+        Key("x", "running", "Processes running there", show=True),
+        Key("d", "other_pane", "Distances", show=True),
+        Key("b", "measured", "Distances, or as measured"),
+        Key("escape,n,q", "leave", "Back", show=True, display="Esc"),
+    ),
+    "process": (
+        Key("m,f9", "migrate", "Migrate", show=True, display="m"),
+        Key("v", "migrate_vma", "Migrate this VMA", show=True),
+        Key("w", "sharers", "Shared with whom", show=True),
+        Key("h", "history", "History, threads", show=True),
+        Key("e", "empty", "VMAs without pages"),
+        Key("tab", "app.focus_next", "VMAs, threads"),
+        Key("escape", "leave", "Back", show=True, display="Esc"),
+    ),
+    "processes": (
+        Key("m,f9", "migrate", "Migrate", show=True, display="m"),
+        Key("slash,backslash,f4", "edit('filter')", "Filter", show=True, display="/"),
+        Key("f3", "search(1)", "Search: to the next"),
+        Key("shift+f3,f15", "search(-1)", "Search: to the one before"),
+        Key("u", "user", "Only one user's"),
+        Key("f6,s", "choose_sort", "Choose what to sort by"),
+        Key("C,f2", "choose_columns", "Choose the columns"),
+        Key("number_sign", "panel", "Show or hide the nodes on top"),
+        Key("enter", "edited", "End typing", priority=True),
+        Key("escape", "clear", "Clear filter, tags, following"),
+    ),
+    "compare": (Key("escape", "leave", "Back", show=True, display="Esc"),),
+    "follow": (
+        Key("n,enter", "on", "Next change", show=True, display="n"),
+        Key("full_stop", "step", "One step", show=True, display="."),
+        Key("space", "run", "Slow motion", show=True, display="Space"),
+        Key("m", "migrate", "Migrate", show=True),
+        Key("right_square_bracket", "pace(1)", "Slow motion: faster"),
+        Key("left_square_bracket", "pace(-1)", "Slow motion: slower"),
+        Key("tab", "app.focus_next", "Other side"),
+        Key("escape", "leave", "Back", show=True, display="Esc"),
+    ),
+    "microscope": (
+        Key("plus,equals_sign", "zoom(-1)", "Zoom in", show=True, display="+"),
+        Key("minus", "zoom(1)", "Zoom out", show=True, display="-"),
+        Key("tab", "node(1)", "Next node", show=True, display="Tab 0-9"),
+        Key("shift+tab", "node(-1)", "Node before"),
+        Key("enter,f", "follow", "Follow the page", show=True, display="Enter"),
+        Key("space", "app.speed(0)", "Time", show=True, display="Space"),
+        Key("escape", "leave", "Back", show=True, display="Esc"),
+    ),
+    "scenarios": (
+        Key("enter", "open", "Open", show=True),
+        Key("c", "compare", "Compare direct and swap", show=True),
+        Key("escape", "leave", "Back", show=True, display="Esc"),
+    ),
+    "tour": (
+        Key("n,right,space", "page(1)", "Next", show=True, display="n"),
+        Key("b,left,backspace", "page(-1)", "Back one", show=True, display="b"),
+        Key("f,enter", "follow", "Follow one page through it", show=True, display="f"),
+        Key("escape", "leave", "Leave", show=True, display="Esc"),
+    ),
+    "frame-map": (
+        Key("left,h", "move(-1, 0)", "Cell before"),
+        Key("right,l", "move(1, 0)", "Cell after"),
+        Key("up,k", "move(0, -1)", "Row up"),
+        Key("down,j", "move(0, 1)", "Row down"),
+        Key("pageup,ctrl+b", "page(-1)", "Page up"),
+        Key("pagedown,ctrl+f", "page(1)", "Page down"),
+        Key("home,g", "jump(0)", "First cell"),
+        Key("end,G", "jump(1)", "Last cell"),
+    ),
+    "node-map": (
+        Key("up,k", "move(-1)", "Up"),
+        Key("down,j", "move(1)", "Down"),
+        Key("left,h", "side('from')", "Source nodes"),
+        Key("right,l", "side('to')", "Target nodes"),
+        Key("space", "toggle", "Choose node", show=True, display="Space 0-9"),
+    ),
+    "process-table": (
+        Key("enter", "open", "Open", show=True, display="Enter"),
+        Key("space", "tag", "Tag", show=True, display="Space"),
+        Key("U", "untag", "Untag all"),
+        Key("greater_than_sign", "sort_next(1)", "Sort", show=True, display="< >"),
+        Key("less_than_sign", "sort_next(-1)", "Sort by the column before"),
+        Key("I", "invert", "Invert the order"),
+        Key("M", "sort('rss')", "Sort by memory"),
+        Key("P", "sort('load')", "Sort by recent processor time"),
+        Key("T", "sort('time')", "Sort by processor time"),
+        Key("L", "sort('local')", "Sort by local share"),
+        Key("R", "sort('placement')", "Sort by remote memory"),
+        Key("N", "sort('pid')", "Sort by pid"),
+        Key("t,f5", "tree", "Tree"),
+        Key("v", "group", "Sum up by user, by cgroup, not at all"),
+        Key("plus", "fold(False)", "Tree, groups: open"),
+        Key("minus", "fold(True)", "Tree, groups: close"),
+        Key("H", "small", "Hide or show small processes"),
+        Key("F", "follow", "Follow a process: the cursor stays on it"),
+    ),
+    "table": (
+        Key("up,k", "move(-1)", "Up"),
+        Key("down,j", "move(1)", "Down"),
+        Key("pageup,ctrl+b", "page(-1)", "Page up"),
+        Key("pagedown,ctrl+f", "page(1)", "Page down"),
+        Key("home,g", "jump(0)", "First row"),
+        Key("end,G", "jump(-1)", "Last row"),
+        Key("left", "scroll_columns(-1)", "Columns further left"),
+        Key("right", "scroll_columns(1)", "Columns further right"),
+        Key("enter", "open", "Open"),
+    ),
+}
+
+
+def name_of(action: str) -> str:
+    """`app.help` → `help`, `refresh(-1)` → `refresh-less`, `jump(0)` → `jump-0`."""
+    plain = action.rpartition("app.")[2].replace("(-", "-less-").replace("-less-1)", "-less")
+    return re.sub(r"[^a-z0-9]+", "-", plain.casefold()).strip("-")
+
+
+def all_keys() -> list[tuple[str, str, str]]:
+    """(name, keys, what they do) of all keys, each once, by name."""
+    return sorted({(name_of(key.action), key.keys, key.text) for keys in KEYS.values() for key in keys})
