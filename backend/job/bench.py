@@ -6,14 +6,15 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from backend.errors import NotSupported, NumatuiError, UsageError
 from backend.job.worker_pool import allowed_cpus
 from backend.kernel import Kernel, MoveFlag
-from backend.live.stall_target import StallTarget, stall_target
 from backend.machine.topology import Topology
 from backend.nodeset import NodeSet
 from backend.plan.plan import Called
@@ -24,6 +25,25 @@ MIB = 1 << 20
 _HUGE = 2 * MIB
 _SPARE = 64 * MIB
 """What a node keeps beyond its watermarks while its memory is measured."""
+
+
+class Target(Protocol):
+    """A process whose memory is moved while it times what it feels of that (`live.stall_target`). `address`: where its
+    memory begins. `worst`: seconds of its longest round since `begin`. `intact`: its memory holds what was written."""
+
+    pid: int
+
+    def begin(self) -> None: ...
+    @property
+    def address(self) -> int: ...
+    @property
+    def worst(self) -> float: ...
+    @property
+    def intact(self) -> bool: ...
+
+
+OpenTarget = Callable[[int, int, int, bool], AbstractContextManager[Target]]
+"""Starts a target: bytes, node, CPU, huge pages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +75,8 @@ def pairs(sources: NodeSet, targets: NodeSet) -> list[tuple[int, int]]:
 
 
 def bench(
-    kernel: Kernel, topology: Topology, sources: NodeSet, targets: NodeSet, size: int, *, quick: bool = False,
-    cancel: threading.Event | None = None, on_progress: Callable[[str], None] = lambda _: None,
+    kernel: Kernel, topology: Topology, sources: NodeSet, targets: NodeSet, size: int, open_target: OpenTarget, *,
+    quick: bool = False, cancel: threading.Event | None = None, on_progress: Callable[[str], None] = lambda _: None,
 ) -> Iterator[Rate]:  # fmt: skip
     """Measure, one after the other; `size` bytes at a time. Raises NotSupported (not live, fewer than two nodes, no
     call), UsageError for sets without a pair, NumatuiError where a node has no room for it or the memory did not
@@ -93,7 +113,7 @@ def bench(
         for huge in (False, True):
             on_progress(f"node {low} and {high}, {'huge' if huge else 'small'} pages")
             cpu = next(iter(topology.node(low).cpus), 0)
-            with stall_target(size, low, cpu, huge) as target:
+            with open_target(size, low, cpu, huge) as target:
                 for source, end in ((low, high), (high, low)):
                     _measure(kernel, target, size, huge, compared[-1], source, end)
                 for way in compared if number == 0 else _best_known(compared):
@@ -108,7 +128,7 @@ def _best_known(compared: list[Way]) -> list[Way]:
     return [compared[0], compared[-1]] if len(compared) > 1 else compared
 
 
-def _measure(kernel: Kernel, target: StallTarget, size: int, huge: bool, way: Way, source: int, end: int) -> Rate:
+def _measure(kernel: Kernel, target: Target, size: int, huge: bool, way: Way, source: int, end: int) -> Rate:
     target.begin()
     began = time.monotonic_ns()
     if way.method == "migrate_pages":
@@ -132,7 +152,7 @@ def _measure(kernel: Kernel, target: StallTarget, size: int, huge: bool, way: Wa
     )
 
 
-def _move(kernel: Kernel, target: StallTarget, size: int, step: int, way: Way, node: int) -> None:
+def _move(kernel: Kernel, target: Target, size: int, step: int, way: Way, node: int) -> None:
     addresses = np.arange(target.address, target.address + size, step, dtype=np.uint64)
     count = max(1, way.batch // step)
 

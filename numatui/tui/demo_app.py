@@ -17,7 +17,7 @@ from numatui.tui.reading.reader import problem_of
 from numatui.tui.state.state import StatefulApp
 
 if TYPE_CHECKING:
-    from backend.emulator.scenario.copying import Copy
+    from backend.recording.as_scenario import Copy
     from numatui.tui.reading.frame_source import FrameSource
 
 STEP = 0.1
@@ -115,7 +115,7 @@ class DemoApp(StatefulApp):
 
     @work(thread=True, group="copy", exclusive=True, exit_on_error=False)
     def _make_copy(self) -> None:
-        from backend.emulator.scenario.copying import copy_of
+        from backend.recording.as_scenario import copy_of
 
         try:
             copy = copy_of(self.kernel)

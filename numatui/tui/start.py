@@ -14,7 +14,7 @@ from numatui.tui.reading.machine import Choice, Machine, open_machine, simulated
 from numatui.tui.state import saved_state as kept
 
 if TYPE_CHECKING:
-    from backend.emulator.scenario.copying import Copy
+    from backend.recording.as_scenario import Copy
 
 
 def start(choice: Choice) -> int:

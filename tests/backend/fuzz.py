@@ -18,7 +18,7 @@ from backend.cgroup.cgroups import parse_mounts, parse_pids, parse_proc_cgroup
 from backend.doctor.memory import parse_swaps
 from backend.emulator.abi.proc_numatui import parse_zones
 from backend.emulator.scenario.description import parse_description
-from backend.emulator.scenarios import _HERE as SCENARIOS
+from backend.emulator.scenario.shipped import FOLDER as SCENARIOS
 from backend.errors import NumatuiError
 from backend.files.text import decode
 from backend.job.journal import Journal
@@ -35,7 +35,7 @@ from backend.recording.anonymise import Anonymiser
 from backend.recording.kernel import RecordedKernel
 from backend.recording.manifest import parse_manifest, parse_sample
 from numatui.theming import load as load_theme
-from numatui.tui.state.filtering import Filter
+from numatui.tui.model.filtering import Filter
 from tests import ROOT
 
 NUMA_MAPS = (

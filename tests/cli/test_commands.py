@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from backend.emulator.scenarios import names
+from backend.emulator.scenario.shipped import names
 from numatui.cli.app import with_optional_values
 from tests.cli.running import Cli, one_line
 from tests.trees import process_files, two_nodes, write

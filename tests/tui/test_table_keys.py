@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from numatui.tui.model.groups import GroupRow
 from numatui.tui.screens.dialogs.chooser import Chooser, SeveralChooser
 from numatui.tui.screens.migrate import MigrateScreen
-from numatui.tui.state.groups import GroupRow
 from tests.tui.driver import driving
 from tests.tui.fake_kernel import FakeKernel, many, process
 

@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
+from backend.emulator.inspect.frame_map import Frames
 from backend.emulator.machine import Machine
-from backend.emulator.study.frame_map import Frames
 
 ROOT = "/proc/numatui"
 ZONES = f"{ROOT}/zones"

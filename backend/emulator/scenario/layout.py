@@ -14,8 +14,8 @@ from backend.emulator.mm.huge_pages import from_pool, huge_ranges
 from backend.emulator.mm.mm import PTE_PRESENT, VM, Indices, Vma
 from backend.emulator.mm.mmap import mmap, store_values
 from backend.emulator.mm.placing import OutOfMemory, map_new, mark_mlocked
+from backend.emulator.mm.region import Region
 from backend.emulator.scenario.describe_processes import RegionSpec
-from backend.emulator.scenario.region import Region
 from backend.emulator.storage.file_io import create, fill
 from backend.emulator.storage.filesystem import AddressSpace
 from backend.emulator.tasks.task import Task

@@ -5,7 +5,7 @@ from __future__ import annotations
 from backend.emulator.abi.kernel import EmulatedKernel
 from backend.emulator.scenario.description import Description, parse_description
 from backend.emulator.scenario.run import build
-from backend.emulator.scenarios import load
+from backend.emulator.scenario.shipped import load
 from backend.emulator.tasks.credentials import Caller
 from backend.files.text import decode
 

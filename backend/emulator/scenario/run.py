@@ -12,21 +12,21 @@ import simpy
 
 from backend.emulator.boot import boot
 from backend.emulator.frames.page_lock import Events
+from backend.emulator.inspect.audit import damaged_pages
+from backend.emulator.inspect.trace import Tracer, find_page
 from backend.emulator.machine import Machine
 from backend.emulator.mm.file_fault import BusError
 from backend.emulator.mm.huge_pages import fill_pool
 from backend.emulator.mm.mm import PTE_PRESENT, PTE_SWAP
 from backend.emulator.mm.placing import OutOfMemory, SegmentationFault
+from backend.emulator.mm.region import Region
 from backend.emulator.scenario.describe_processes import ProcessSpec, RegionSpec
 from backend.emulator.scenario.description import Description
 from backend.emulator.scenario.layout import map_region
-from backend.emulator.scenario.region import Region
 from backend.emulator.scenario.step import Step, StepContext
 from backend.emulator.storage.file_io import create, mount
 from backend.emulator.storage.filesystem import AddressSpace
 from backend.emulator.storage.writeback import flusher
-from backend.emulator.study.audit import damaged_pages
-from backend.emulator.study.trace import Tracer, find_page
 from backend.emulator.tasks.cgroup import Cpuset
 from backend.emulator.tasks.cpuset import Cpusets
 from backend.emulator.tasks.life import spawn

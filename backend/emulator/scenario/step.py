@@ -11,9 +11,9 @@ import numpy as np
 from backend.emulator.frames.page_lock import Events
 from backend.emulator.machine import Machine
 from backend.emulator.mm.mm import Indices, Vma
+from backend.emulator.mm.region import Region
 from backend.emulator.scenario.describe_files import FileSpec
 from backend.emulator.scenario.describe_processes import ProcessSpec
-from backend.emulator.scenario.region import Region
 from backend.emulator.tasks.task import Task
 from backend.nodeset import NodeSet
 

@@ -10,12 +10,12 @@ from simpy.core import EmptySchedule
 
 from backend.emulator.abi.syscalls import migrate_pages
 from backend.emulator.frames.page_lock import Events
+from backend.emulator.inspect.trace import Row, Tracer, describe_pte, find_page
 from backend.emulator.machine import Machine
 from backend.emulator.mm.mm import Vma
 from backend.emulator.mm.placing import OutOfMemory, SegmentationFault
 from backend.emulator.scenario.description import Description
 from backend.emulator.scenario.run import Built, build
-from backend.emulator.study.trace import Row, Tracer, describe_pte, find_page
 from backend.emulator.tasks.credentials import Caller
 from backend.emulator.tasks.task import Task
 from backend.errors import errno_name

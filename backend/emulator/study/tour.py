@@ -10,7 +10,7 @@ from typing import Any
 from backend.emulator.machine import Patches
 from backend.emulator.scenario.description import Description
 from backend.emulator.scenario.run import run_scenario
-from backend.emulator.scenarios import load
+from backend.emulator.scenario.shipped import load
 from backend.emulator.study.compare import benefits
 
 DIRECT, SWAP = "direct-v8", "swap-2.6.15"

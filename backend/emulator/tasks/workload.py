@@ -12,7 +12,7 @@ import simpy
 from backend.emulator.machine import Machine
 from backend.emulator.mm.fault import OutOfMemory, SegmentationFault, touch
 from backend.emulator.mm.mm import PTE_PRESENT, Indices
-from backend.emulator.scenario.region import Region
+from backend.emulator.mm.region import Region
 from backend.emulator.tasks.task import Task, Thread
 
 

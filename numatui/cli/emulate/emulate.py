@@ -90,7 +90,7 @@ def emulate(
     if try_ or write or at:
         raise UsageError("--try, --write and --at are for copies", "write steps into the scenario instead")
     from backend.emulator.scenario.run import run_scenario
-    from backend.emulator.scenarios import load
+    from backend.emulator.scenario.shipped import load
 
     if compare:
         if trace or seed is not None:
@@ -112,7 +112,7 @@ def emulate(
 
 def _compare(file: str, names: str, json: bool, csv: bool) -> None:
     from backend.emulator.profile import PROFILES
-    from backend.emulator.scenarios import load
+    from backend.emulator.scenario.shipped import load
     from backend.emulator.study.compare import compare
 
     profiles = [name.strip() for name in names.split(",") if name.strip()]

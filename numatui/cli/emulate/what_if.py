@@ -16,7 +16,7 @@ from numatui.cli.printing.emulate_tables import print_steps
 from numatui.cli.source import Choice, open_told
 
 if TYPE_CHECKING:
-    from backend.emulator.scenario.copying import Copy
+    from backend.recording.as_scenario import Copy
 
 _FORM = "write it as in a scenario: 'migrate_pages: {task: PID, from: 0, to: 1}' or 'offline: {node: 1}'"
 _BEFORE, _BETWEEN, _AFTER = 2.0, 1.0, 3.0
@@ -40,7 +40,7 @@ def write_copy(copy: Copy, path: Path) -> None:
 
 def what_if(kernel: Kernel, tries: list[str], write: str, seed: int | None, json: bool, csv: bool) -> None:
     """Make the copy, write it if wanted, try the steps on it and tell what came of each process."""
-    from backend.emulator.scenario.copying import copy_of
+    from backend.recording.as_scenario import copy_of
 
     copy = copy_of(kernel)
     if write:

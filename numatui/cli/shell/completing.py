@@ -110,7 +110,7 @@ def jobs(context: typer.Context, incomplete: str) -> list[Offer]:
 
 
 def scenarios(context: typer.Context, incomplete: str) -> list[Offer]:
-    from backend.emulator.scenarios import names
+    from backend.emulator.scenario.shipped import names
 
     return [name for name in names() if name.startswith(incomplete)]
 

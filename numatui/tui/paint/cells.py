@@ -7,8 +7,8 @@ from collections.abc import Callable
 from backend.placement.survey import Row
 from backend.process.process import HERTZ
 from numatui.format import percent, size
+from numatui.tui.model.groups import GroupRow
 from numatui.tui.paint.paint import Piece
-from numatui.tui.state.groups import GroupRow
 
 FAR, MIXED = 0.5, 0.8
 """A local share below the first is marked as far away, below the second as mixed."""

@@ -15,9 +15,9 @@ from numatui.format import size
 from numatui.process_tree import Branch, as_tree
 from numatui.tui.paint import bars
 from numatui.tui.paint.cells import tail
+from numatui.tui.paint.column import Column, pad
 from numatui.tui.paint.glyphs import Glyphs
 from numatui.tui.paint.paint import Piece
-from numatui.tui.widgets.table import Column, pad
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,8 @@ from backend.machine.access_cost import read_costs
 from backend.machine.topology import Topology
 from backend.placement.survey import Row
 from numatui.format import size
+from numatui.tui.model.filtering import cost, far_bytes
+from numatui.tui.model.listing import Listing
 from numatui.tui.paint import bars
 from numatui.tui.paint.cells import (
     cost_cell,
@@ -22,11 +24,9 @@ from numatui.tui.paint.cells import (
     time_cell,
     where,
 )
+from numatui.tui.paint.column import Column, pad
 from numatui.tui.paint.glyphs import Glyphs
 from numatui.tui.paint.paint import Piece
-from numatui.tui.state.filtering import cost, far_bytes
-from numatui.tui.state.listing import Listing
-from numatui.tui.widgets.table import Column, pad
 
 CHOICES = {
     "user": "user",

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from textwrap import wrap
 
-from backend.emulator.study.explain import PATCHES, explain
-from backend.emulator.study.trace import FrameState, Row
+from backend.emulator.inspect.explain import PATCHES, explain
+from backend.emulator.inspect.trace import FrameState, Row
 from backend.files.text import printable
 from numatui.tui.paint import bars
 from numatui.tui.paint.glyphs import Glyphs

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from backend.emulator.study.frame_map import Kind
+from backend.emulator.inspect.frame_map import Kind
 from numatui.tui.paint.glyphs import UNICODE, Glyphs
 from numatui.tui.paint.paint import Piece
 

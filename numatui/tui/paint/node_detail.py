@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from numatui.format import count, percent, size
+from numatui.tui.model.node_history import SERIES
 from numatui.tui.paint import bars
 from numatui.tui.paint.glyphs import Glyphs
 from numatui.tui.paint.node_table import KINDS, NodeRow, kinds_of
 from numatui.tui.paint.paint import Piece
-from numatui.tui.state.node_history import SERIES
 
 _ABOUT = {name: about for name, about, _ in KINDS} | {"other": "in other use", "free": "free"}
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from backend.machine.topology import Node, Topology, Watermarks
 from numatui.format import count, percent, size
+from numatui.tui.paint.column import Column
 from numatui.tui.paint.glyphs import Glyphs
 from numatui.tui.paint.paint import Piece
-from numatui.tui.widgets.table import Column
 
 KINDS = (
     ("anon", "anonymous memory", ("AnonPages",)),

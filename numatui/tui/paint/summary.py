@@ -6,33 +6,15 @@ from collections.abc import Mapping, Sequence
 
 from backend.files.text import printable
 from backend.kernel import Kernel
-from backend.machine.topology import Topology
 from backend.nodeset import NodeSet
-from backend.placement.placement import sum_by_node
-from backend.plan.plan import Plan, Subject
+from backend.plan.plan import Plan
 from backend.process.process import Process
 from numatui.format import BASIS, duration, size
 from numatui.shell import migrate_command
+from numatui.tui.model.move_options import How
 from numatui.tui.paint import bars
 from numatui.tui.paint.glyphs import Glyphs
 from numatui.tui.paint.paint import Piece
-from numatui.tui.state.move_options import How
-
-
-def run_nodes(subjects: Sequence[Subject], topology: Topology) -> list[int]:
-    """The nodes that the processes run on, as far as that can be told."""
-    nodes = (topology.node_of_cpu.get(one.process.cpu) for one in subjects)
-    return [node for node in nodes if node is not None]
-
-
-def proposal(subjects: Sequence[Subject], topology: Topology) -> tuple[NodeSet, NodeSet]:
-    """(sources, targets) to begin with: from where memory is but nobody of the selection runs, to where they run.
-    Without targets when they run on different nodes: no one move of sets would bring each its own memory."""
-    running = NodeSet(run_nodes(subjects, topology))
-    targets = running & topology.memory_ids if len(running) == 1 else NodeSet()
-    amounts = sum_by_node(one.placement.bytes_by_node for one in subjects)
-    sources = NodeSet(node for node, amount in amounts.items() if amount) & topology.ids
-    return (sources - running if targets else sources), targets
 
 
 def summary(plan: Plan, width: int, glyphs: Glyphs, plain: bool) -> list[Piece]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from backend.emulator.abi.proc_numatui import FRAMES, ZONES, parse_zones
-from backend.emulator.study.frame_map import KINDS, Cells, FrameDetail, Frames, Kind, cells, detail
+from backend.emulator.inspect.frame_map import KINDS, Cells, FrameDetail, Frames, Kind, cells, detail
 from backend.kernel import Kernel
 from numatui.tui.reading.emulated import Emulated, emulated
 

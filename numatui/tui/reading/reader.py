@@ -19,10 +19,10 @@ from backend.machine.kernel_info import balancing, release
 from backend.machine.topology import Topology, read_topology
 from backend.placement.survey import Row, Surveyor
 from backend.process.process import Identity
-from numatui.tui.paint.extent import Extent, extent_of
+from numatui.tui.model.extent import Extent, extent_of
+from numatui.tui.model.groups import overall_local
+from numatui.tui.model.history import History, Moment
 from numatui.tui.reading.machine import Playback
-from numatui.tui.state.groups import overall_local
-from numatui.tui.state.history import History, Moment
 
 THROUGHPUT = "/proc/numatui/throughput"
 

@@ -22,6 +22,7 @@ from numatui.format import BASIS, duration, size
 from numatui.shell import advised_command
 from numatui.tui.keys import bindings
 from numatui.tui.paint import bars
+from numatui.tui.paint.column import Column
 from numatui.tui.paint.glyphs import glyphs
 from numatui.tui.paint.paint import Paint, Piece
 from numatui.tui.reading.reader import Snapshot, problem_of
@@ -29,7 +30,7 @@ from numatui.tui.screens.migrate import MigrateScreen
 from numatui.tui.state.state import state_of
 from numatui.tui.widgets.footer import KeyFooter
 from numatui.tui.widgets.header import Header
-from numatui.tui.widgets.table import Column, Table
+from numatui.tui.widgets.table import Table
 
 _ROLES = {"high": "good", "medium": "warn", "low": "far"}
 

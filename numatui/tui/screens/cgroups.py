@@ -25,18 +25,19 @@ from backend.kernel import Kernel
 from backend.process.process import Process
 from numatui.process_tree import Branch
 from numatui.tui.keys import bindings
+from numatui.tui.model.filtering import quoted
 from numatui.tui.paint.cgroup_table import ORDERS, CgroupRow, cgroup_branches, cgroup_columns, lead_of
+from numatui.tui.paint.column import Column
 from numatui.tui.paint.glyphs import glyphs
 from numatui.tui.paint.paint import Paint, Piece
 from numatui.tui.reading.reader import Snapshot, problem_of
 from numatui.tui.screens.dialogs.cpuset_change import CpusetChangeScreen
 from numatui.tui.screens.migrate import MigrateScreen
 from numatui.tui.screens.processes import ProcessesScreen
-from numatui.tui.state.filtering import quoted
 from numatui.tui.state.state import state_of
 from numatui.tui.widgets.footer import KeyFooter
 from numatui.tui.widgets.header import Header
-from numatui.tui.widgets.table import Column, Table
+from numatui.tui.widgets.table import Table
 
 
 @dataclass

@@ -11,6 +11,7 @@ from textual.screen import Screen
 from numatui.format import duration, percent, size
 from numatui.tui.keys import bindings
 from numatui.tui.paint import bars
+from numatui.tui.paint.column import Column
 from numatui.tui.paint.glyphs import glyphs
 from numatui.tui.paint.paint import Piece
 from numatui.tui.screens.job import JobScreen
@@ -18,7 +19,7 @@ from numatui.tui.state.jobs import Job
 from numatui.tui.state.state import state_of
 from numatui.tui.widgets.footer import KeyFooter
 from numatui.tui.widgets.header import Header
-from numatui.tui.widgets.table import Column, Table
+from numatui.tui.widgets.table import Table
 
 
 class _JobTable(Table[Job]):

@@ -19,6 +19,7 @@ from backend.files.text import printable
 from backend.job.past_jobs import PastJob, list_jobs
 from numatui.format import size
 from numatui.tui.keys import bindings
+from numatui.tui.paint.column import Column
 from numatui.tui.paint.paint import Paint, Piece
 from numatui.tui.screens.dialogs.question import Question
 from numatui.tui.screens.job import JobScreen
@@ -26,7 +27,7 @@ from numatui.tui.state.actions import Action
 from numatui.tui.state.state import state_of
 from numatui.tui.widgets.footer import KeyFooter
 from numatui.tui.widgets.header import Header
-from numatui.tui.widgets.table import Column, Table
+from numatui.tui.widgets.table import Table
 
 
 @dataclass(frozen=True)

@@ -26,14 +26,14 @@ from backend.plan.remap import rule_of
 from backend.process.process import Process, read_process
 from numatui.format import size
 from numatui.tui.keys import bindings
+from numatui.tui.model.move_options import How
+from numatui.tui.model.presets import presets, proposal, run_nodes
 from numatui.tui.paint.glyphs import glyphs
 from numatui.tui.paint.paint import Paint
-from numatui.tui.paint.summary import command_line, proposal, run_nodes, summary
+from numatui.tui.paint.summary import command_line, summary
 from numatui.tui.reading.reader import Snapshot, problem_of
 from numatui.tui.screens.dialogs.chooser import Chooser
 from numatui.tui.screens.dialogs.question import Question
-from numatui.tui.state.move_options import How
-from numatui.tui.state.presets import presets
 from numatui.tui.state.state import state_of
 from numatui.tui.widgets.footer import KeyFooter
 from numatui.tui.widgets.header import Header

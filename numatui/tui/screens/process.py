@@ -22,16 +22,17 @@ from numatui.format import duration, percent, size
 from numatui.tui.keys import bindings
 from numatui.tui.paint import bars
 from numatui.tui.paint.cells import tail
+from numatui.tui.paint.column import Column
 from numatui.tui.paint.glyphs import Glyphs, glyphs
+from numatui.tui.paint.history_lines import history_lines
 from numatui.tui.paint.paint import Paint, Piece
 from numatui.tui.reading.reader import Snapshot, problem_of
 from numatui.tui.screens.dialogs.chooser import Chooser
 from numatui.tui.screens.migrate import MigrateScreen
-from numatui.tui.state.history import history_lines
 from numatui.tui.state.state import state_of
 from numatui.tui.widgets.footer import KeyFooter
 from numatui.tui.widgets.header import Header
-from numatui.tui.widgets.table import Column, Table
+from numatui.tui.widgets.table import Table
 
 _TALL = 34
 """Lines from which on threads and history have room side by side."""

@@ -16,14 +16,14 @@ from backend.placement.survey import Row
 from backend.process.process import Identity
 from numatui.format import size
 from numatui.tui.keys import bindings
+from numatui.tui.model.filtering import with_word
+from numatui.tui.model.listing import SMALL
 from numatui.tui.paint.columns import CHOICES, DEFAULT
 from numatui.tui.paint.paint import Paint, Piece
 from numatui.tui.reading.reader import Snapshot
 from numatui.tui.screens.dialogs.chooser import Chooser, SeveralChooser
 from numatui.tui.screens.migrate import MigrateScreen
 from numatui.tui.screens.process import ProcessScreen
-from numatui.tui.state.filtering import with_word
-from numatui.tui.state.listing import SMALL
 from numatui.tui.state.state import state_of
 from numatui.tui.widgets.footer import KeyFooter
 from numatui.tui.widgets.header import Header

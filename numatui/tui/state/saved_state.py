@@ -12,8 +12,8 @@ from backend.errors import NumatuiError
 from backend.files.jobs_dir import jobs_dir, make_private
 from backend.files.private_file import read_private, replace_private
 from numatui.theming import DEFAULT as DEFAULT_THEME
+from numatui.tui.model.groups import GROUPINGS, Grouping
 from numatui.tui.paint.columns import CHOICES, DEFAULT
-from numatui.tui.state.groups import GROUPINGS, Grouping
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,13 +21,13 @@ from backend.kernel import Kernel
 from backend.plan.plan import Plan
 from backend.process.process import Identity
 from numatui.tui.key_order import KeyOrderApp
+from numatui.tui.model.move_options import How
+from numatui.tui.model.node_history import NodeHistory
 from numatui.tui.reading.machine import other_speed, simulated_time
 from numatui.tui.reading.moved import read_moved
 from numatui.tui.reading.reader import Reader, ReadFailed, SnapshotRead
 from numatui.tui.state.actions import Actions
 from numatui.tui.state.jobs import Job, JobEnded, JobProgress, migration, undoing, undoing_past
-from numatui.tui.state.move_options import How
-from numatui.tui.state.node_history import NodeHistory
 from numatui.tui.state.saved_state import Kept
 
 _COLLECT_AFTER = (20_000, 20, 100)

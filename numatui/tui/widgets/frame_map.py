@@ -13,7 +13,7 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from backend.emulator.study.frame_map import Cells
+from backend.emulator.inspect.frame_map import Cells
 from numatui.tui.keys import bindings
 from numatui.tui.paint.frame_kinds import ROLES, letter
 from numatui.tui.paint.glyphs import glyphs

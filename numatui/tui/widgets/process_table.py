@@ -12,12 +12,13 @@ from backend.machine.topology import Topology
 from backend.placement.survey import Row
 from backend.process.process import Identity
 from numatui.tui.keys import bindings
+from numatui.tui.model.extent import Extent
+from numatui.tui.model.filtering import Filter
+from numatui.tui.model.groups import GROUPINGS, GroupRow
+from numatui.tui.model.listing import Listing
+from numatui.tui.paint.column import Column
 from numatui.tui.paint.columns import DEFAULT, process_columns
-from numatui.tui.paint.extent import Extent
-from numatui.tui.state.filtering import Filter
-from numatui.tui.state.groups import GROUPINGS, GroupRow
-from numatui.tui.state.listing import Listing
-from numatui.tui.widgets.table import Column, Table
+from numatui.tui.widgets.table import Table
 
 _LONGEST_PID = 7
 
@@ -61,7 +62,7 @@ class ProcessTable(Table[Row]):
         self.arrange()
 
     def filter(self, text: str) -> None:
-        """Show only what this says (`numatui.tui.state.filtering`)."""
+        """Show only what this says (`numatui.tui.model.filtering`)."""
         if self.topology is not None:
             self.listing.filter = Filter.parse(text, self.topology)
             self.arrange()

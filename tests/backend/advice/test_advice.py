@@ -14,7 +14,7 @@ from backend.advice.advice import Advice
 from backend.advice.gathering import Adviser, limits_for, watch
 from backend.emulator.abi.kernel import EmulatedKernel
 from backend.emulator.scenario.open import open_scenario
-from backend.emulator.scenarios import names
+from backend.emulator.scenario.shipped import names
 from backend.job.migrate import migrate_process
 from backend.job.options import Options
 from backend.plan.prepare import prepare

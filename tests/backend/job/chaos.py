@@ -20,8 +20,8 @@ from typing import Any
 
 import pytest
 
+from backend.emulator.inspect.audit import damaged_pages
 from backend.emulator.migration import hotplug
-from backend.emulator.study.audit import damaged_pages
 from backend.emulator.tasks.life import do_exit, spawn
 from backend.emulator.tasks.task import Task
 from backend.errors import NumatuiError, os_error

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from backend.emulator.scenarios import names as scenarios
+from backend.emulator.scenario.shipped import names as scenarios
 from numatui.cli.app import COMMANDS, command_line
 from numatui.cli.shell import manual
 from numatui.cli.shell.completing import harmless

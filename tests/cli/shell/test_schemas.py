@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
-from backend.emulator.scenarios import names as scenarios
+from backend.emulator.scenario.shipped import names as scenarios
 from numatui.cli.app import command_line
 from numatui.cli.shell.schema import COMMON, bundled, load, names
 from tests.cli.running import Cli, one_line

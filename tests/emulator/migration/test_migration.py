@@ -180,7 +180,7 @@ def test_active_pages_stay_active() -> None:
 @pytest.mark.parametrize("profile", PROFILES)
 def test_the_same_seed_gives_the_same_run(profile: str) -> None:
     from backend.emulator.scenario.run import run_scenario
-    from backend.emulator.scenarios import load
+    from backend.emulator.scenario.shipped import load
 
     assert run_scenario(load("scheduler-moves"), seed=7) == run_scenario(load("scheduler-moves"), seed=7)
 

@@ -25,7 +25,7 @@ from backend.emulator.mm.mm import PTE_PROTNONE, Vma
 from backend.emulator.scenario.description import parse_description
 from backend.emulator.scenario.open import open_scenario
 from backend.emulator.scenario.run import build, run_scenario
-from backend.emulator.scenarios import load
+from backend.emulator.scenario.shipped import load
 from backend.emulator.tasks.credentials import Caller
 from backend.emulator.tasks.life import do_exit, spawn
 from backend.emulator.tasks.scheduler import schedule

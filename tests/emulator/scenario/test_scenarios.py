@@ -8,7 +8,7 @@ import pytest
 
 from backend.emulator.scenario.description import parse_description
 from backend.emulator.scenario.run import run_scenario
-from backend.emulator.scenarios import load, names
+from backend.emulator.scenario.shipped import load, names
 from backend.emulator.study.compare import benefits
 from backend.errors import UsageError
 

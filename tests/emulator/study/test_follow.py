@@ -6,12 +6,12 @@ from dataclasses import asdict
 
 import pytest
 
+from backend.emulator.inspect.explain import explain
+from backend.emulator.inspect.trace import Row
 from backend.emulator.scenario.run import run_scenario
-from backend.emulator.scenarios import load
-from backend.emulator.study.explain import explain
+from backend.emulator.scenario.shipped import load
 from backend.emulator.study.follow import Stage, open_stage
 from backend.emulator.study.tour import BENEFITS, DIRECT, SWAP, measure
-from backend.emulator.study.trace import Row
 
 PAGES = [
     ("direct-vs-swap", DIRECT, "solver:vectors:3"),

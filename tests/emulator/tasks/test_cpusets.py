@@ -22,7 +22,7 @@ from backend.emulator.mm.fork import fork
 from backend.emulator.mm.mempolicy import Mempolicy
 from backend.emulator.mm.mm import PTE_PRESENT
 from backend.emulator.scenario.run import run_scenario
-from backend.emulator.scenarios import load
+from backend.emulator.scenario.shipped import load
 from backend.emulator.tasks.cpuset import Cpusets
 from backend.emulator.tasks.permissions import caller_of
 from backend.kernel import Mode

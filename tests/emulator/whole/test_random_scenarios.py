@@ -6,9 +6,9 @@ import os
 
 import pytest
 
+from backend.emulator.inspect.audit import damaged_pages
 from backend.emulator.scenario.description import parse_description
 from backend.emulator.scenario.run import build, finish
-from backend.emulator.study.audit import damaged_pages
 from backend.errors import UsageError
 from tests.emulator.invariants import check_at_rest
 from tests.emulator.whole.random_scenarios import random_scenario

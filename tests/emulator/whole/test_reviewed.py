@@ -25,7 +25,7 @@ from backend.emulator.mm.mmap import mmap, munmap
 from backend.emulator.mm.placing import SegmentationFault
 from backend.emulator.scenario.description import parse_description
 from backend.emulator.scenario.run import run_scenario
-from backend.emulator.scenarios import load
+from backend.emulator.scenario.shipped import load
 from backend.emulator.storage import file_io
 from backend.emulator.storage.swapoff import swapoff
 from backend.emulator.study.compare import benefits

@@ -14,10 +14,10 @@ from backend.nodeset import NodeSet
 from backend.plan.remap import Move, remap
 from numatui import theming
 from numatui.tui.paint import arrows, bars
+from numatui.tui.paint.column import Column, fit, pad
 from numatui.tui.paint.glyphs import ASCII, UNICODE
 from numatui.tui.reading.machine import SPEEDS, other_speed
 from numatui.tui.reading.reader import read_throughput
-from numatui.tui.widgets.table import Column, fit, pad
 
 sets = st.sets(st.integers(0, 11), min_size=1).map(NodeSet)
 

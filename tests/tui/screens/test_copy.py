@@ -56,7 +56,7 @@ class Scripted:
 
 
 def test_leaving_a_copy_comes_back_and_a_signal_ends_all(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
-    from backend.emulator.scenario.copying import copy_of
+    from backend.recording.as_scenario import copy_of
 
     origin = FakeKernel()
     copy = copy_of(origin)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from backend.emulator.abi.kernel import EmulatedKernel
+from backend.emulator.inspect.frame_map import Kind
 from backend.emulator.scenario.open import open_scenario
-from backend.emulator.scenarios import names
-from backend.emulator.study.frame_map import Kind
+from backend.emulator.scenario.shipped import names
 from backend.emulator.study.tour import BENEFITS
 from numatui.tui import start as starting
 from numatui.tui.app import NumatuiApp

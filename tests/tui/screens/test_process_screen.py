@@ -12,15 +12,16 @@ from backend.emulator.mm.fork import fork
 from backend.emulator.scenario.open import open_scenario
 from backend.placement.survey import Row
 from backend.process.process import Identity
+from numatui.tui.model.history import MOST, History, Moment, sampled
 from numatui.tui.paint.glyphs import UNICODE
+from numatui.tui.paint.history_lines import history_lines
 from numatui.tui.screens.dialogs.chooser import Chooser
 from numatui.tui.screens.dialogs.question import Question
 from numatui.tui.screens.migrate import MigrateScreen
 from numatui.tui.screens.process import ProcessScreen, VmaTable
-from numatui.tui.state.history import MOST, History, Moment, history_lines, sampled
 from tests.tui.driver import Driver, driving
 from tests.tui.fake_kernel import MIB, FakeKernel
-from tests.tui.state.test_filtering import ROWS
+from tests.tui.model.test_filtering import ROWS
 
 
 async def opened(app: Driver, pid: int) -> ProcessScreen:

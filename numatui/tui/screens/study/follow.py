@@ -13,10 +13,11 @@ from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import Static
 
+from backend.emulator.inspect.trace import Row
 from backend.emulator.study.follow import Came, Stage
-from backend.emulator.study.trace import Row
 from backend.files.text import printable
 from numatui.tui.keys import bindings
+from numatui.tui.paint.column import Column
 from numatui.tui.paint.follow_view import Moment, picture
 from numatui.tui.paint.glyphs import glyphs
 from numatui.tui.paint.paint import Paint, Piece
@@ -24,7 +25,7 @@ from numatui.tui.reading.reader import problem_of
 from numatui.tui.state.state import state_of
 from numatui.tui.widgets.footer import KeyFooter
 from numatui.tui.widgets.header import Header
-from numatui.tui.widgets.table import Column, Table
+from numatui.tui.widgets.table import Table
 
 PACES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 """Changes a second in slow motion."""

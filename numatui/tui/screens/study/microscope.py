@@ -11,8 +11,8 @@ from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import Static
 
+from backend.emulator.inspect.frame_map import FrameDetail, Kind, mapper
 from backend.emulator.study.follow import Stage
-from backend.emulator.study.frame_map import FrameDetail, Kind, mapper
 from backend.files.text import printable
 from numatui.format import size
 from numatui.tui.keys import bindings, digits

@@ -12,17 +12,18 @@ from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import Static
 
-from backend.emulator.scenarios import load, names
+from backend.emulator.scenario.shipped import load, names
 from backend.files.text import printable
 from numatui.format import size
 from numatui.tui.keys import bindings
+from numatui.tui.paint.column import Column
 from numatui.tui.paint.paint import Paint, Piece
 from numatui.tui.reading.reader import problem_of
 from numatui.tui.screens.study.compare import CompareScreen
 from numatui.tui.state.state import state_of
 from numatui.tui.widgets.footer import KeyFooter
 from numatui.tui.widgets.header import Header
-from numatui.tui.widgets.table import Column, Table
+from numatui.tui.widgets.table import Table
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,9 @@ from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import Static
 
+from backend.emulator.inspect.explain import PATCHES
 from backend.emulator.scenario.description import Description
-from backend.emulator.scenarios import load
-from backend.emulator.study.explain import PATCHES
+from backend.emulator.scenario.shipped import load
 from backend.emulator.study.follow import open_stage
 from backend.emulator.study.tour import BENEFITS, DIRECT, SWAP, Benefit, Measured, measure
 from numatui.tui.keys import bindings

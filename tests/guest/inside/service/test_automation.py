@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from backend.emulator.scenario.copying import task_name
+from backend.recording.as_scenario import task_name
 from tests.guest.inside.rig import MakeVictim, MiB, numatui
 
 LAYOUT = {0: 1536, 1: 768}

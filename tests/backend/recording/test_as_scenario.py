@@ -11,15 +11,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from backend.emulator.abi.kernel import EmulatedKernel
-from backend.emulator.scenario.copying import copy_of
 from backend.emulator.scenario.open import open_scenario, open_text
-from backend.emulator.scenarios import names
+from backend.emulator.scenario.shipped import names
 from backend.emulator.tasks.life import spawn
 from backend.machine.topology import read_topology
 from backend.nodeset import NodeSet
 from backend.placement.placement import read_placement
 from backend.placement.survey import Surveyor
 from backend.plan.prepare import prepare
+from backend.recording.as_scenario import copy_of
 from numatui.cli.emulate.what_if import report, write_copy
 from tests.backend.advice.test_advice import scenario, tasks
 

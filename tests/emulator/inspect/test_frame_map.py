@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backend.emulator.frames.page import PG, State
+from backend.emulator.inspect.frame_map import KINDS, PASSING, Cells, Frames, Kind, cells, detail, mapper
 from backend.emulator.machine import Machine
 from backend.emulator.scenario.run import build, finish
-from backend.emulator.scenarios import load, names
-from backend.emulator.study.frame_map import KINDS, PASSING, Cells, Frames, Kind, cells, detail, mapper
+from backend.emulator.scenario.shipped import load, names
 
 FLAGS = (PG.LOCKED, PG.DIRTY, PG.WRITEBACK, PG.SWAPCACHE, PG.SWAPBACKED, PG.COMPOUND, PG.HUGETLB)
 

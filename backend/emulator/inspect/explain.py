@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from backend.emulator.study.trace import FrameState, Row
+from backend.emulator.inspect.trace import FrameState, Row
 
 PATCHES = {
     1: "SwapCache check after lock_page()",

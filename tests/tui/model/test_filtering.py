@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from backend.machine.topology import Topology, read_topology
 from backend.placement.survey import Row, Surveyor
-from numatui.tui.state.filtering import Filter, far_bytes, with_word
+from numatui.tui.model.filtering import Filter, far_bytes, with_word
 from tests.tui.fake_kernel import FakeKernel
 
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from backend.placement.survey import Row
 from backend.process.process import Identity
 from numatui.process_tree import Branch, as_tree
-from numatui.tui.paint.extent import Extent, extent_of
-from numatui.tui.paint.glyphs import Glyphs
-from numatui.tui.state.filtering import Filter
-from numatui.tui.state.groups import Grouping, GroupRow, as_groups
+from numatui.tui.model.extent import Extent, extent_of
+from numatui.tui.model.filtering import Filter
+from numatui.tui.model.groups import Grouping, GroupRow, as_groups
+
+if TYPE_CHECKING:
+    from numatui.tui.paint.glyphs import Glyphs
 
 SMALL = 16 << 20
 """Processes with less resident memory are small."""

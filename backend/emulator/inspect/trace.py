@@ -19,7 +19,7 @@ from backend.emulator.mm.mm import (
     PTE_YOUNG,
     PTE_ZERO,
 )
-from backend.emulator.scenario.region import Region
+from backend.emulator.mm.region import Region
 from backend.emulator.tasks.task import Task
 from backend.errors import UsageError
 

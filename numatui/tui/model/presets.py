@@ -9,7 +9,22 @@ from backend.machine.topology import Topology
 from backend.nodeset import NodeSet
 from backend.placement.placement import sum_by_node
 from backend.plan.plan import Subject
-from numatui.tui.paint.summary import proposal, run_nodes
+
+
+def run_nodes(subjects: Sequence[Subject], topology: Topology) -> list[int]:
+    """The nodes that the processes run on, as far as that can be told."""
+    nodes = (topology.node_of_cpu.get(one.process.cpu) for one in subjects)
+    return [node for node in nodes if node is not None]
+
+
+def proposal(subjects: Sequence[Subject], topology: Topology) -> tuple[NodeSet, NodeSet]:
+    """(sources, targets) to begin with: from where memory is but nobody of the selection runs, to where they run.
+    Without targets when they run on different nodes: no one move of sets would bring each its own memory."""
+    running = NodeSet(run_nodes(subjects, topology))
+    targets = running & topology.memory_ids if len(running) == 1 else NodeSet()
+    amounts = sum_by_node(one.placement.bytes_by_node for one in subjects)
+    sources = NodeSet(node for node, amount in amounts.items() if amount) & topology.ids
+    return (sources - running if targets else sources), targets
 
 
 @dataclass(frozen=True, slots=True)

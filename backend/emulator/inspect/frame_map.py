@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.emulator.frames.page import PG, State
+from backend.emulator.inspect.trace import FrameState, describe_pte, frame_state
 from backend.emulator.machine import Machine
 from backend.emulator.mm.mm import PTE_PRESENT
-from backend.emulator.study.trace import FrameState, describe_pte, frame_state
 from backend.emulator.tasks.task import Task
 from backend.files.text import decode
 

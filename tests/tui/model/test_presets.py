@@ -16,10 +16,10 @@ from backend.plan.plan import Subject
 from backend.plan.planner import make_plan
 from numatui.cli.app import command_line
 from numatui.cli.move.move_options import options_of
-from numatui.tui.state.move_options import BUDGETS, RATES, WORKERS, How
-from numatui.tui.state.presets import presets
+from numatui.tui.model.move_options import BUDGETS, RATES, WORKERS, How
+from numatui.tui.model.presets import presets
 from tests.tui.fake_kernel import FakeKernel
-from tests.tui.state.test_filtering import ROWS
+from tests.tui.model.test_filtering import ROWS
 
 PAGE = 4096
 NODES = 5

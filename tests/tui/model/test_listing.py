@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from backend.placement.survey import Row
 from backend.process.process import Identity
 from numatui.process_tree import as_tree
-from numatui.tui.state.filtering import Filter
-from numatui.tui.state.groups import GroupRow, as_groups, overall_local
-from numatui.tui.state.listing import SMALL, Listing
-from tests.tui.state.test_filtering import ROWS, TOPOLOGY
+from numatui.tui.model.filtering import Filter
+from numatui.tui.model.groups import GroupRow, as_groups, overall_local
+from numatui.tui.model.listing import SMALL, Listing
+from tests.tui.model.test_filtering import ROWS, TOPOLOGY
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,32 @@
+"""The shipped scenarios, and loading one by name or file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from backend.emulator import scenarios
+from backend.emulator.scenario.description import Description, parse_description
+from backend.errors import NotFound
+
+FOLDER = Path(scenarios.__file__).parent
+
+
+def names() -> list[str]:
+    """The shipped scenarios."""
+    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def load(name: str, profile: str = "") -> Description:
+    """A shipped scenario by name, or a YAML file; on another kernel than its own with `profile`. Raises NotFound,
+    ParseError."""
+    shipped = FOLDER / f"{name}.yaml"
+    path = shipped if name in names() else Path(name)
+    try:
+        raw = path.read_bytes()
+    except (OSError, ValueError) as exc:
+        reason = getattr(exc, "strerror", None) or exc
+        raise NotFound(
+            f"the scenario {name} cannot be read ({reason})",
+            f"name a YAML file or one of {', '.join(names())}",
+        ) from None
+    return parse_description(raw.decode("utf-8", "replace"), path.name if path is shipped else str(path), name, profile)
