@@ -24,7 +24,7 @@ from collections.abc import Callable
 from backend.live.kernel import LiveKernel
 from backend.machine.topology import Topology, read_topology
 from backend.placement.locate import Locator
-from backend.placement.survey import Row, Surveyor
+from backend.placement.survey import ProcessRow, Surveyor
 from backend.process.process import Process, read_process
 
 ROUNDS = 15
@@ -92,7 +92,7 @@ def elapsed(work: Callable[[], object]) -> tuple[float, float]:
     return time.perf_counter() - began, used() - before
 
 
-def survey(kernel: LiveKernel, topology: Topology, pids: list[int]) -> list[Row]:
+def survey(kernel: LiveKernel, topology: Topology, pids: list[int]) -> list[ProcessRow]:
     """What `ps` reads when it starts."""
     chosen = set(pids)
     rows = Surveyor(kernel, topology).read(lambda process: process.pid in chosen)

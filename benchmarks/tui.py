@@ -33,7 +33,7 @@ from backend.emulator.profile import PROFILES
 from backend.emulator.scenario.layout import populate
 from backend.emulator.tasks.life import spawn
 from backend.nodeset import CpuSet
-from backend.placement.survey import Row
+from backend.placement.survey import ProcessRow
 from numatui.tui.app import NumatuiApp
 from numatui.tui.reading.reader import SnapshotRead
 from numatui.tui.screens.processes import ProcessesScreen
@@ -58,9 +58,9 @@ def machine() -> Machine:
     return m
 
 
-def changed(rows: Sequence[Row], turn: random.Random, share: float) -> tuple[Row, ...]:
+def changed(rows: Sequence[ProcessRow], turn: random.Random, share: float) -> tuple[ProcessRow, ...]:
     """The next reading: a part of the processes ran elsewhere and has other memory."""
-    out: list[Row] = []
+    out: list[ProcessRow] = []
     for row in rows:
         if turn.random() < share and row.by_node:
             cpu = turn.randrange(NODES)
@@ -97,7 +97,7 @@ class Painted:
         return max(0.0, self.last - before) * 1000
 
 
-async def ours(kernel: EmulatedKernel) -> tuple[tuple[Row, ...], dict[str, float]]:
+async def ours(kernel: EmulatedKernel) -> tuple[tuple[ProcessRow, ...], dict[str, float]]:
     """Milliseconds."""
     app = NumatuiApp(kernel, interval=0)
     out: dict[str, float] = {}
@@ -168,7 +168,7 @@ class Plain(App[int]):
         yield DataTable(cursor_type="row")
 
 
-async def theirs(rows: Sequence[Row]) -> dict[str, float]:
+async def theirs(rows: Sequence[ProcessRow]) -> dict[str, float]:
     """Filling a DataTable with the same columns, updating the cells that changed, and sorting again."""
     app, turn, out = Plain(), random.Random(2), dict[str, float]()
     names = [
@@ -183,7 +183,7 @@ async def theirs(rows: Sequence[Row]) -> dict[str, float]:
         "cpuset",
     ]
 
-    def line(row: Row) -> list[str]:
+    def line(row: ProcessRow) -> list[str]:
         from numatui.format import percent, size
         from numatui.tui.paint.cells import where
 

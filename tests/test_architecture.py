@@ -14,7 +14,9 @@ def graph() -> grimp.ImportGraph:
 
 def sorted_modules(of: grimp.ImportGraph) -> list[str]:
     """Each after all that it imports. Raises CycleError."""
-    return [*TopologicalSorter({name: of.find_modules_directly_imported_by(name) for name in of.modules}).static_order()]
+    return [
+        *TopologicalSorter({name: of.find_modules_directly_imported_by(name) for name in of.modules}).static_order()
+    ]
 
 
 def test_no_import_leads_back_to_where_it_began() -> None:

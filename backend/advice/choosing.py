@@ -25,7 +25,7 @@ _CLEARLY = 0.98
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class Advisee:
     """A process that may be given advice. `by_node`: bytes, as the placement has them."""
 
     process: Process
@@ -38,7 +38,7 @@ class Subject:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class Candidate:
     """`amounts`: bytes that are expected to move, by move. `after`: the mean cost of an access then."""
 
     sources: NodeSet
@@ -69,10 +69,10 @@ def far_bytes(by_node: Mapping[int, int], places: Mapping[int, float], world: Su
     return sum(amount for node, amount in by_node.items() if world.costs.from_places(places, node) > best * 1.001)
 
 
-def choose(one: Subject, world: Surroundings, room: Room, ignored: Container[Obstacle] = ()) -> Choice | None:
+def choose(one: Advisee, world: Surroundings, room: Room, ignored: Container[Obstacle] = ()) -> Candidate | None:
     """The best there is: the fewest targets that bring the cost down as far. `ignored`: what is not to
     be in the way. None where nothing would surely make the process faster."""
-    best: Choice | None = None
+    best: Candidate | None = None
     candidates = targets_of(one.places, world)
     for count in range(1, min(len(candidates), _MOST_TARGETS) + 1):
         found = [
@@ -87,12 +87,12 @@ def choose(one: Subject, world: Surroundings, room: Room, ignored: Container[Obs
 
 
 def _for_targets(
-    one: Subject,
+    one: Advisee,
     targets: NodeSet,
     world: Surroundings,
     room: Room,
     ignored: Container[Obstacle],
-) -> Choice | None:
+) -> Candidate | None:
     """With exactly these targets: sources that should not move are taken away until the rest may, and fits."""
     allowed = one.process.mems_allowed
     if allowed is not None and "cpuset" not in ignored and not targets.issubset(allowed):
@@ -126,10 +126,10 @@ def _for_targets(
     for move, amount in moving.items():
         after[move.source] -= amount
         after[move.target] = after.get(move.target, 0) + amount
-    return Choice(sources, targets, moves, moving, world.costs.mean(one.places, after))
+    return Candidate(sources, targets, moves, moving, world.costs.mean(one.places, after))
 
 
-def nearer(one: Subject, move: Move, targets: NodeSet, world: Surroundings) -> bool:
+def nearer(one: Advisee, move: Move, targets: NodeSet, world: Surroundings) -> bool:
     """Whether this move lowers the mean cost and makes the process faster, whichever of its pages it uses."""
     costs, places = world.costs, one.places
     if costs.from_places(places, move.target) >= costs.from_places(places, move.source):
@@ -142,7 +142,7 @@ def _slower(move: Move, tiers: Mapping[int, int]) -> bool:
     return move.source in tiers and move.target in tiers and tiers[move.target] > tiers[move.source]
 
 
-def _least_worth(moves: Iterable[Move], one: Subject, world: Surroundings) -> Move:
+def _least_worth(moves: Iterable[Move], one: Advisee, world: Surroundings) -> Move:
     costs = world.costs
     return min(
         moves,
@@ -153,7 +153,7 @@ def _least_worth(moves: Iterable[Move], one: Subject, world: Surroundings) -> Mo
     )
 
 
-def _too_much(one: Subject, moves: Iterable[Move], world: Surroundings, room: Room) -> list[Move]:
+def _too_much(one: Advisee, moves: Iterable[Move], world: Surroundings, room: Room) -> list[Move]:
     """The move that brings least to a target for which more comes than there is room; none where all fits."""
     for (target, size), amount in arriving(one, moves, world.page_size).items():
         if amount > room.get((target, size), 0):

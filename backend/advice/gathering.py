@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from backend.advice.advice import Advice, Limits, Surroundings
 from backend.advice.judging import advise, needs_a_look
-from backend.advice.observing import History, Observation
+from backend.advice.observing import Observation, ObservationHistory
 from backend.errors import NotFound, NotPermitted, ParseError
 from backend.kernel import Kernel
 from backend.machine.access_cost import read_costs
@@ -119,7 +119,7 @@ def watch(
     ParseError, NotSupported."""
     topology = read_topology(kernel)
     surveyor = Surveyor(kernel, topology)
-    history = History()
+    history = ObservationHistory()
     pauses = READINGS - 1 if kernel.capabilities()["time"].available and seconds > 0 else 0
     begin = kernel.clock()
     for number in range(pauses + 1):

@@ -7,13 +7,13 @@ from dataclasses import replace
 
 from backend.advice import reasons
 from backend.advice.advice import CONFIDENCES, Advice, Limits, Proposal, Reason, Surroundings
-from backend.advice.choosing import Choice, Subject, choose, far_bytes, targets_of
+from backend.advice.choosing import Advisee, Candidate, choose, far_bytes, targets_of
 from backend.advice.movable import OBSTACLES, Obstacle
 from backend.advice.observing import Observation
 from backend.advice.room import Room, arriving, fits, room_of
 from backend.machine.psi import PRESSING
 from backend.placement.placement import Placement
-from backend.plan.plan import Subject as PlanSubject
+from backend.plan.plan import Subject
 from backend.plan.planner import make_plan
 from backend.process.process import Identity
 
@@ -41,7 +41,7 @@ def advise(
     limits = limits or Limits()
     room = room_of(world.topology, world.page_size)
     declined: list[Advice] = []
-    open_: list[tuple[Observation, Subject, Advice]] = []
+    open_: list[tuple[Observation, Advisee, Advice]] = []
     for identity, observation in observations.items():
         first = _first(observation, world, limits)
         placement = placements.get(identity)
@@ -50,7 +50,7 @@ def advise(
         elif placement is None:
             declined.append(replace(first, reasons=(Reason("ended", "it ended, or its mappings cannot be read"),)))
         else:
-            subject = Subject(observation.row.process, placement, observation.places)
+            subject = Advisee(observation.row.process, placement, observation.places)
             open_.append((observation, subject, _propose(observation, subject, first, world, limits, room)))
     accepted: list[Advice] = []
     open_.sort(key=lambda one: (-_worth(one[2]), one[1].process.pid))
@@ -84,13 +84,13 @@ def _worth(advice: Advice) -> float:
     return proposal.saved * (1.0 if advice.cpus is None else advice.cpus) / max(1, proposal.bytes)
 
 
-def _coming(one: Subject, proposal: Proposal, world: Surroundings) -> dict[tuple[int, int], int]:
+def _coming(one: Advisee, proposal: Proposal, world: Surroundings) -> dict[tuple[int, int], int]:
     return arriving(one, proposal.rule_moves, world.page_size)
 
 
 def _propose(
     observation: Observation,
-    one: Subject,
+    one: Advisee,
     advice: Advice,
     world: Surroundings,
     limits: Limits,
@@ -111,7 +111,7 @@ def _propose(
     return replace(known, reasons=tuple(why)) if why else replace(known, proposal=proposal)
 
 
-def _why_not(one: Subject, world: Surroundings, room: Room, far: int) -> list[Reason]:
+def _why_not(one: Advisee, world: Surroundings, room: Room, far: int) -> list[Reason]:
     """What is in the way: each that alone would let something move, else what together does."""
     alone: list[Obstacle] = [obstacle for obstacle in OBSTACLES if choose(one, world, room, (obstacle,)) is not None]
     together: list[Obstacle] = []
@@ -125,9 +125,9 @@ def _why_not(one: Subject, world: Surroundings, room: Room, far: int) -> list[Re
     return found or [reasons.spread(one, far)]
 
 
-def _proposal(observation: Observation, one: Subject, choice: Choice, world: Surroundings) -> Proposal:
+def _proposal(observation: Observation, one: Advisee, choice: Candidate, world: Surroundings) -> Proposal:
     plan = make_plan(
-        [PlanSubject(one.process, one.placement)], choice.sources, choice.targets, world.topology,
+        [Subject(one.process, one.placement)], choice.sources, choice.targets, world.topology,
         rule=world.rule, page_size=world.page_size, conditions=world.conditions,
     )  # fmt: skip
     before = world.costs.mean(one.places, one.by_node)
@@ -146,7 +146,7 @@ def _proposal(observation: Observation, one: Subject, choice: Choice, world: Sur
     return replace(made, confidence=CONFIDENCES[sure], doubts=doubts)
 
 
-def _machine(world: Surroundings, observation: Observation, one: Subject) -> list[Reason]:
+def _machine(world: Surroundings, observation: Observation, one: Advisee) -> list[Reason]:
     """What the machine does, or suffers from, at the moment."""
     out: list[Reason] = []
     pressure = world.conditions.pressure
@@ -164,7 +164,7 @@ def _machine(world: Surroundings, observation: Observation, one: Subject) -> lis
     return out
 
 
-def _gain(proposal: Proposal, one: Subject, choice: Choice, limits: Limits) -> list[Reason]:
+def _gain(proposal: Proposal, one: Advisee, choice: Candidate, limits: Limits) -> list[Reason]:
     least = limits.ratio_spread if len(one.places) > 1 else limits.ratio
     out: list[Reason] = []
     if proposal.bytes < limits.least:

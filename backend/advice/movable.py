@@ -6,7 +6,7 @@ from collections.abc import Container
 from typing import Literal
 
 from backend.nodeset import NodeSet
-from backend.placement.placement import Placement, Vma
+from backend.placement.placement import Placement, VmaPlacement
 from backend.plan.plan_warnings import policy_agrees
 
 Obstacle = Literal["room", "cpuset", "shared", "policy", "slow-memory"]
@@ -22,7 +22,7 @@ def interleaved(policy: str) -> bool:
     return "interleave" in policy
 
 
-def on_purpose(vma: Vma, target: int) -> bool:
+def on_purpose(vma: VmaPlacement, target: int) -> bool:
     """Whether its policy says that its pages belong elsewhere than to `target`, or on several nodes in turn."""
     return interleaved(vma.policy) or not policy_agrees(vma.policy, NodeSet([target]))
 

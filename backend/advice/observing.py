@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from backend.placement.survey import Row
+from backend.placement.survey import ProcessRow
 from backend.process.process import HERTZ, Identity
 
 MOST_KEPT = 16
@@ -16,7 +16,7 @@ SAME_PLACE = 0.25
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class Reading:
     """One reading of a process: when (ns), its CPU time, where it ran (node → share), where its memory lay (bytes by
     node; None where that is not told, or estimated)."""
 
@@ -32,9 +32,9 @@ class Observation:
     where it runs now, oldest first; `hops`: how often it went to other nodes meanwhile; `steady`: whether `seen` are
     all at the very same places."""
 
-    row: Row
+    row: ProcessRow
     first: int
-    seen: tuple[Seen, ...]
+    seen: tuple[Reading, ...]
     hops: int = 0
     steady: bool = True
 
@@ -77,21 +77,21 @@ class Observation:
         return max(0, sum(now.get(node, 0) - before.get(node, 0) for node in near) - grown)
 
 
-class History:
+class ObservationHistory:
     """What was seen of each process, by identity; those that have ended are forgotten."""
 
     def __init__(self) -> None:
         self.observations: Mapping[Identity, Observation] = {}
 
-    def add(self, at: int, rows: Iterable[Row]) -> Mapping[Identity, Observation]:
+    def add(self, at: int, rows: Iterable[ProcessRow]) -> Mapping[Identity, Observation]:
         """One more reading, at `at` ns. What is returned does not change later."""
         known = self.observations
         self.observations = {row.process.identity: _continued(known.get(row.process.identity), row, at) for row in rows}
         return self.observations
 
 
-def _continued(before: Observation | None, row: Row, at: int) -> Observation:
-    now = Seen(at, row.process.ticks, row.places, None if row.sampled else row.by_node)
+def _continued(before: Observation | None, row: ProcessRow, at: int) -> Observation:
+    now = Reading(at, row.process.ticks, row.places, None if row.sampled else row.by_node)
     if before is None:
         return Observation(row, at, (now,))
     steady = before.steady and before.seen[-1].places == now.places

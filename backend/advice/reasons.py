@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from backend.advice.advice import Advice, Doubt, Limits, Proposal, Reason, Surroundings
-from backend.advice.choosing import Subject, far_bytes, targets_of
+from backend.advice.choosing import Advisee, far_bytes, targets_of
 from backend.advice.movable import Obstacle, interleaved, looks_interleaved, on_purpose
 from backend.advice.observing import Observation
 from backend.advice.room import Room
@@ -113,13 +113,13 @@ def age_of(observation: Observation, world: Surroundings) -> float | None:
 
 
 def of_obstacles(
-    obstacles: Sequence[Obstacle], one: Subject, world: Surroundings, room: Room, far: int
+    obstacles: Sequence[Obstacle], one: Advisee, world: Surroundings, room: Room, far: int
 ) -> list[Reason]:
     """Why a move that would make it faster is not advised."""
     return [_obstacle(obstacle, one, world, room, far) for obstacle in obstacles]
 
 
-def _obstacle(obstacle: Obstacle, one: Subject, world: Surroundings, room: Room, far: int) -> Reason:
+def _obstacle(obstacle: Obstacle, one: Advisee, world: Surroundings, room: Room, far: int) -> Reason:
     targets = NodeSet(targets_of(one.places, world))
     if obstacle == "room":
         left = ", ".join(f"node {node} can take {mib(room.get((node, 0), 0))}" for node in targets)
@@ -147,7 +147,7 @@ def _obstacle(obstacle: Obstacle, one: Subject, world: Surroundings, room: Room,
     return Reason("policy", f"{mib(amount)} were placed on purpose ({name}): only the process can change that")
 
 
-def spread(one: Subject, far: int) -> Reason:
+def spread(one: Advisee, far: int) -> Reason:
     """No move of whole nodes brings it nearer to all places where it runs."""
     if len(one.places) > 1:
         return Reason(
@@ -157,7 +157,7 @@ def spread(one: Subject, far: int) -> Reason:
     return Reason("near", f"its {mib(far)} elsewhere cannot come nearer to {where(one.places)}")
 
 
-def doubts_of(observation: Observation, one: Subject, proposal: Proposal, world: Surroundings) -> tuple[Doubt, ...]:
+def doubts_of(observation: Observation, one: Advisee, proposal: Proposal, world: Surroundings) -> tuple[Doubt, ...]:
     """What lessens the confidence."""
     row = observation.row
     out: list[Doubt] = []

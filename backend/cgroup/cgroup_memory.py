@@ -14,7 +14,7 @@ from backend.cgroup.cgroups import (
     read_file,
     walk,
 )
-from backend.cgroup.cpuset_tree import Cpuset, parent_path, read_cpuset, read_cpusets
+from backend.cgroup.cpuset_tree import CpusetInfo, parent_path, read_cpuset, read_cpusets
 from backend.errors import NotSupported, ParseError
 from backend.files.text import decode, printable
 from backend.kernel import Kernel
@@ -40,7 +40,7 @@ class CgroupMemory:
     directory: Directory
     version: Version
     kinds: dict[str, dict[int, int]] | None
-    cpuset: Cpuset | None = None
+    cpuset: CpusetInfo | None = None
 
     @property
     def by_node(self) -> dict[int, int]:
@@ -113,7 +113,7 @@ def survey(kernel: Kernel) -> Survey:
     cpusets = next((one for one in find_hierarchies(kernel) if "cpuset" in one.controllers), None)
     same = cpusets == hierarchy
     out = Survey(hierarchy, cpusets)
-    limits: dict[str, Cpuset] = {} if cpusets is None or same else read_cpusets(kernel).cpusets
+    limits: dict[str, CpusetInfo] = {} if cpusets is None or same else read_cpusets(kernel).cpusets
     for one in walk(kernel, hierarchy):
         if same:
             limits[one.path] = read_cpuset(kernel, hierarchy, one, limits.get(parent_path(one.path)))

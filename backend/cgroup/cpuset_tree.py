@@ -22,7 +22,7 @@ S = TypeVar("S", NodeSet, CpuSet)
 
 
 @dataclass(frozen=True, slots=True)
-class Cpuset:
+class CpusetInfo:
     """One cgroup as a cpuset. `mems`, `cpus`: as configured (v2: empty is what the parent has; the root has none
     there); `effective_…`: what tasks may use. `own`: whether the cgroup is a cpuset at all; else the nearest above that
     is one decides, and these are its values. `memory_migrate`: v1's flag, always true in v2. `controllers`: v2: what
@@ -52,27 +52,27 @@ class CpusetTree:
     """All cgroups of the hierarchy that has the cpuset controller, by path, parents before children."""
 
     hierarchy: Hierarchy
-    cpusets: dict[str, Cpuset] = field(default_factory=dict[str, Cpuset])
-    children: dict[str, list[Cpuset]] = field(default_factory=dict[str, list[Cpuset]])
+    cpusets: dict[str, CpusetInfo] = field(default_factory=dict[str, CpusetInfo])
+    children: dict[str, list[CpusetInfo]] = field(default_factory=dict[str, list[CpusetInfo]])
 
-    def add(self, cpuset: Cpuset) -> None:
+    def add(self, cpuset: CpusetInfo) -> None:
         """One more, whose parent is there already."""
         self.cpusets[cpuset.path] = cpuset
         if cpuset.path != "/":
             self.children.setdefault(cpuset.parent, []).append(cpuset)
 
-    def below(self, path: str) -> list[Cpuset]:
+    def below(self, path: str) -> list[CpusetInfo]:
         """The cgroup and all below it, parents first."""
         return self._family(path, lambda _: True)
 
-    def deciding(self, path: str) -> Cpuset:
+    def deciding(self, path: str) -> CpusetInfo:
         """The cpuset that confines the tasks of a cgroup: its own, or the nearest above. Raises NotFound."""
         one = self.at(path)
         while not one.own and one.path != "/":
             one = self.at(one.parent)
         return one
 
-    def at(self, path: str) -> Cpuset:
+    def at(self, path: str) -> CpusetInfo:
         """Raises NotFound."""
         if path not in self.cpusets:
             raise NotFound(
@@ -80,13 +80,13 @@ class CpusetTree:
             )
         return self.cpusets[path]
 
-    def governed(self, path: str) -> list[Cpuset]:
+    def governed(self, path: str) -> list[CpusetInfo]:
         """The cgroups whose tasks a cpuset confines: it and those below that are no cpusets of their own."""
         return self._family(path, lambda one: not one.own)
 
-    def _family(self, path: str, wanted: Callable[[Cpuset], bool]) -> list[Cpuset]:
+    def _family(self, path: str, wanted: Callable[[CpusetInfo], bool]) -> list[CpusetInfo]:
         """The cgroup and those below it, parents first, as far as they are wanted."""
-        out: list[Cpuset] = []
+        out: list[CpusetInfo] = []
         pending = [self.at(path)]
         while pending:
             one = pending.pop()
@@ -94,7 +94,7 @@ class CpusetTree:
             pending += [child for child in reversed(self.children.get(one.path, [])) if wanted(child)]
         return out
 
-    def find(self, text: str) -> Cpuset:
+    def find(self, text: str) -> CpusetInfo:
         """A cgroup by what a user calls it: its path, with the mount point or without; or a name that only one has: of
         a unit (also without .service), or the start of a container's id. Raises UsageError, NotFound."""
         path = check_path(text, self.hierarchy)
@@ -121,7 +121,9 @@ def read_cpusets(kernel: Kernel) -> CpusetTree:
     return tree
 
 
-def read_cpuset(kernel: Kernel, hierarchy: Hierarchy, directory: Directory, above: Cpuset | None = None) -> Cpuset:
+def read_cpuset(
+    kernel: Kernel, hierarchy: Hierarchy, directory: Directory, above: CpusetInfo | None = None
+) -> CpusetInfo:
     """One cpuset; of a cgroup that has no cpuset files, what the one `above` has. Never raises."""
 
     def ids(kind: type[S], which: str) -> S | None:
@@ -138,7 +140,7 @@ def read_cpuset(kernel: Kernel, hierarchy: Hierarchy, directory: Directory, abov
     own = mems is not None or effective_mems is not None
     if not own and above is not None:
         effective_mems, effective_cpus = above.effective_mems, above.effective_cpus
-    return Cpuset(
+    return CpusetInfo(
         directory,
         own,
         NodeSet() if mems is None else mems,
@@ -191,7 +193,7 @@ def with_ancestors(paths: Iterable[str]) -> set[str]:
     return out
 
 
-def _is_called(one: Cpuset, name: str) -> bool:
+def _is_called(one: CpusetInfo, name: str) -> bool:
     own = one.directory.name
     plain = unescape_unit(own)
     return (

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from backend.cgroup.cgroups import cgroup_of, members
-from backend.cgroup.cpuset_tree import UNIT_SUFFIXES, Cpuset, CpusetTree, file_name, pids_in, read_cpusets
+from backend.cgroup.cpuset_tree import UNIT_SUFFIXES, CpusetInfo, CpusetTree, file_name, pids_in, read_cpusets
 from backend.cpuset.rules import check_mems, check_own, check_room_for_tasks, write_file
 from backend.errors import (
     NotFound,
@@ -34,7 +34,7 @@ _NO_NODES = ("default", "local")
 
 
 @dataclass(frozen=True, slots=True)
-class Foretold:
+class Predicted:
     """What a change does to one process. `old`, `new`: the nodes it may use before and after; `moves`: what the kernel
     will do, in order, nothing where it moves no pages. `before`: bytes by node, None where they may not be read.
     `policies`: those of its memory policies that name nodes: the kernel rewrites them."""
@@ -72,7 +72,7 @@ class Change:
     mems: NodeSet | None
     memory_migrate: bool | None
     effective: NodeSet
-    processes: tuple[Foretold, ...]
+    processes: tuple[Predicted, ...]
     notes: tuple[str, ...] = ()
 
     @property
@@ -82,23 +82,23 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Landed:
-    """What became of one process: `foretold.before` and `after` are both read from the kernel, bytes by node (`after`
+class Result:
+    """What became of one process: `predicted.before` and `after` are both read from the kernel, bytes by node (`after`
     is None when it has ended or may not be read); `left`: node → bytes that were to leave it and have not."""
 
-    foretold: Foretold
+    predicted: Predicted
     after: dict[int, int] | None
     left: dict[int, int]
     error: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class ChangeResult:
     """`effective`: the cpuset's mems as the kernel says them afterwards. `errors`: processes that did not come."""
 
     change: Change
     effective: NodeSet
-    processes: tuple[Landed, ...]
+    processes: tuple[Result, ...]
     errors: tuple[NumatuiError, ...] = ()
 
     @property
@@ -106,7 +106,7 @@ class Result:
         return not self.errors and not any(one.left for one in self.processes)
 
 
-def foretell_mems(kernel: Kernel, name: str, mems: NodeSet, memory_migrate: bool | None = None) -> Change:
+def predict_mems(kernel: Kernel, name: str, mems: NodeSet, memory_migrate: bool | None = None) -> Change:
     """What new mems will do. `name`: as `CpusetTree.find` takes it. Raises UsageError, NotFound (no such cgroup or
     node), NotSupported (no cpuset there), NotPermitted: what the kernel would refuse, and what it would accept and
     ignore."""
@@ -116,7 +116,7 @@ def foretell_mems(kernel: Kernel, name: str, mems: NodeSet, memory_migrate: bool
     check_mems(tree, cpuset, mems, topology)
     migrate = _migrates(tree, cpuset, memory_migrate)
     effective: dict[str, NodeSet] = {}
-    affected: list[Foretold] = []
+    affected: list[Predicted] = []
     for one in tree.below(cpuset.path):
         if not one.own:
             continue
@@ -130,19 +130,19 @@ def foretell_mems(kernel: Kernel, name: str, mems: NodeSet, memory_migrate: bool
         new = _online(tree, one, effective, topology)
         for pid in pids_in(kernel, tree, one.path) or ():
             with suppress(NotFound, ParseError):
-                affected.append(_foretell(kernel, pid, one, old, new, migrate))
+                affected.append(_predict(kernel, pid, one, old, new, migrate))
     return _change(tree, cpuset, mems, memory_migrate, effective[cpuset.path], affected, topology)
 
 
-def foretell_attach(kernel: Kernel, name: str, pids: Sequence[int], memory_migrate: bool | None = None) -> Change:
-    """What happens to processes that come into a cpuset. Raises as `foretell_mems`."""
+def predict_attach(kernel: Kernel, name: str, pids: Sequence[int], memory_migrate: bool | None = None) -> Change:
+    """What happens to processes that come into a cpuset. Raises as `predict_mems`."""
     tree, topology = read_cpusets(kernel), read_topology(kernel)
     cpuset = tree.find(name)
     check_own(tree, cpuset)
     check_room_for_tasks(tree, cpuset)
     migrate = _migrates(tree, cpuset, memory_migrate)
     new = _online(tree, cpuset, {}, topology)
-    coming: list[Foretold] = []
+    coming: list[Predicted] = []
     left: set[str] = set()
     for pid in dict.fromkeys(pids):
         path = cgroup_of(kernel, tree.hierarchy, pid, "cpuset")
@@ -150,7 +150,7 @@ def foretell_attach(kernel: Kernel, name: str, pids: Sequence[int], memory_migra
         process = read_process(kernel, pid)
         if process.is_kernel_thread:
             raise NotSupported(f"{pid} is a kernel thread: it stays where the kernel put it", "choose a process")
-        coming.append(_foretell(kernel, pid, cpuset, old, new, migrate))
+        coming.append(_predict(kernel, pid, cpuset, old, new, migrate))
         left |= {path} - {cpuset.path}
     change = _change(tree, cpuset, None, memory_migrate, cpuset.effective_mems, coming, topology)
     if left and tree.hierarchy.version == "v2":
@@ -162,24 +162,24 @@ def foretell_attach(kernel: Kernel, name: str, pids: Sequence[int], memory_migra
     return change
 
 
-def apply(kernel: Kernel, change: Change) -> Result:
-    """Do what was foretold, and read again. Processes that came in meanwhile are moved and reported too. Raises what
-    `foretell_mems` and `foretell_attach` raise, and NumatuiError when the kernel refuses."""
+def apply(kernel: Kernel, change: Change) -> ChangeResult:
+    """Do what was predicted, and read again. Processes that came in meanwhile are moved and reported too. Raises what
+    `predict_mems` and `predict_attach` raise, and NumatuiError when the kernel refuses."""
     if change.mems is not None:
         return set_mems(kernel, change.path, change.mems, change.memory_migrate)
     tree = read_cpusets(kernel)
     return _attach(kernel, tree, tree.at(change.path), change)
 
 
-def set_mems(kernel: Kernel, name: str, mems: NodeSet, memory_migrate: bool | None = None) -> Result:
+def set_mems(kernel: Kernel, name: str, mems: NodeSet, memory_migrate: bool | None = None) -> ChangeResult:
     """Give a cpuset new mems, and read again what became of its processes. Raises as `apply`."""
-    change = foretell_mems(kernel, name, mems, memory_migrate)
+    change = predict_mems(kernel, name, mems, memory_migrate)
     tree = read_cpusets(kernel)
     cpuset = tree.at(change.path)
     _set_flag(kernel, tree, cpuset, change)
     write_file(kernel, tree, cpuset, file_name(tree.hierarchy, "mems"), f"{mems}\n")
-    landed = tuple(_landed(kernel, one) for one in change.processes)
-    return Result(change, read_cpusets(kernel).at(change.path).effective_mems, landed)
+    result = tuple(_result(kernel, one) for one in change.processes)
+    return ChangeResult(change, read_cpusets(kernel).at(change.path).effective_mems, result)
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,9 +210,9 @@ def sharing(kernel: Kernel, process: Process) -> Sharing:
     return Sharing(cpuset.path, cpuset.effective_mems, cpuset.path == "/", tuple(others))
 
 
-def confine(kernel: Kernel, process: Process, targets: NodeSet) -> Result:
+def confine(kernel: Kernel, process: Process, targets: NodeSet) -> ChangeResult:
     """Give the cpuset that a process is in these mems, for all that are in it: see `sharing` first. Its new pages and
-    its policies follow, and pages on other nodes, as `foretell_mems` says. Raises as `apply`; UsageError for the
+    its policies follow, and pages on other nodes, as `predict_mems` says. Raises as `apply`; UsageError for the
     root."""
     tree = read_cpusets(kernel)
     cpuset = tree.deciding(cgroup_of(kernel, tree.hierarchy, process.pid, "cpuset"))
@@ -220,10 +220,10 @@ def confine(kernel: Kernel, process: Process, targets: NodeSet) -> Result:
     return set_mems(kernel, cpuset.path, targets)
 
 
-def _attach(kernel: Kernel, tree: CpusetTree, cpuset: Cpuset, change: Change) -> Result:
+def _attach(kernel: Kernel, tree: CpusetTree, cpuset: CpusetInfo, change: Change) -> ChangeResult:
     """One process after the other: what one cannot be done for does not keep the others from it."""
     _set_flag(kernel, tree, cpuset, change)
-    landed: list[Landed] = []
+    result: list[Result] = []
     errors: list[NumatuiError] = []
     name = "cgroup.procs" if "cgroup.procs" in cpuset.directory.names else "tasks"
     for one in change.processes:
@@ -235,24 +235,24 @@ def _attach(kernel: Kernel, tree: CpusetTree, cpuset: Cpuset, change: Change) ->
         except NumatuiError as exc:
             errors.append(exc)
             continue
-        landed.append(_landed(kernel, replace(one, before=before)))
+        result.append(_result(kernel, replace(one, before=before)))
         if cgroup_of(kernel, tree.hierarchy, pid, "cpuset") != cpuset.path:
             errors.append(
                 NumatuiError(f"process {pid} is not in {printable(cpuset.path, 80)}", "something moved it on")
             )
-    if errors and not landed:
+    if errors and not result:
         raise errors[0]
-    return Result(change, read_cpusets(kernel).at(change.path).effective_mems, tuple(landed), tuple(errors))
+    return ChangeResult(change, read_cpusets(kernel).at(change.path).effective_mems, tuple(result), tuple(errors))
 
 
-def _migrates(tree: CpusetTree, cpuset: Cpuset, memory_migrate: bool | None) -> bool:
+def _migrates(tree: CpusetTree, cpuset: CpusetInfo, memory_migrate: bool | None) -> bool:
     """Whether pages will move. Raises UsageError for what v2 does not have."""
     if tree.hierarchy.version == "v2" and memory_migrate is False:
         raise UsageError("cgroup v2 always moves pages", "leave --no-memory-migrate out")
     return cpuset.memory_migrate if memory_migrate is None else memory_migrate
 
 
-def _online(tree: CpusetTree, cpuset: Cpuset, effective: dict[str, NodeSet], topology: Topology) -> NodeSet:
+def _online(tree: CpusetTree, cpuset: CpusetInfo, effective: dict[str, NodeSet], topology: Topology) -> NodeSet:
     """guarantee_online_mems(): the nodes with memory among its own; when there are none, among those of the nearest
     above that has some. `effective`: what changes, by path."""
     while True:
@@ -262,7 +262,7 @@ def _online(tree: CpusetTree, cpuset: Cpuset, effective: dict[str, NodeSet], top
         cpuset = tree.at(cpuset.parent)
 
 
-def _foretell(kernel: Kernel, pid: int, cpuset: Cpuset, old: NodeSet, new: NodeSet, migrate: bool) -> Foretold:
+def _predict(kernel: Kernel, pid: int, cpuset: CpusetInfo, old: NodeSet, new: NodeSet, migrate: bool) -> Predicted:
     moves = remap(old, new, rule_of(release(kernel))) if migrate and old != new else ()
     process = read_process(kernel, pid)
     if process.is_kernel_thread:
@@ -270,18 +270,18 @@ def _foretell(kernel: Kernel, pid: int, cpuset: Cpuset, old: NodeSet, new: NodeS
     try:
         placement = read_placement(kernel, pid)
     except NotPermitted:
-        return Foretold(process, cpuset.path, old, new, moves, None)
+        return Predicted(process, cpuset.path, old, new, moves, None)
     policies = tuple(one for one in placement.policies if one.partition("=")[0] not in _NO_NODES)
-    return Foretold(process, cpuset.path, old, new, moves, placement.bytes_by_node, policies)
+    return Predicted(process, cpuset.path, old, new, moves, placement.bytes_by_node, policies)
 
 
 def _change(
     tree: CpusetTree,
-    cpuset: Cpuset,
+    cpuset: CpusetInfo,
     mems: NodeSet | None,
     memory_migrate: bool | None,
     effective: NodeSet,
-    processes: Iterable[Foretold],
+    processes: Iterable[Predicted],
     topology: Topology,
 ) -> Change:
     change = Change(cpuset.path, tree.hierarchy.version, mems, memory_migrate, effective, tuple(processes))
@@ -314,7 +314,7 @@ def _change(
     return replace(change, notes=tuple(notes))
 
 
-def _set_flag(kernel: Kernel, tree: CpusetTree, cpuset: Cpuset, change: Change) -> None:
+def _set_flag(kernel: Kernel, tree: CpusetTree, cpuset: CpusetInfo, change: Change) -> None:
     """v1's memory_migrate, where it is to be another."""
     if change.memory_migrate is not None and change.memory_migrate != cpuset.memory_migrate:
         name = file_name(tree.hierarchy, "memory_migrate")
@@ -329,17 +329,17 @@ def _placed(kernel: Kernel, pid: int) -> dict[int, int] | None:
         return None
 
 
-def _landed(kernel: Kernel, foretold: Foretold) -> Landed:
+def _result(kernel: Kernel, predicted: Predicted) -> Result:
     """Read one process again."""
     try:
-        after = _placed(kernel, foretold.process.pid)
-        still_the_same(kernel, foretold.process.identity)
+        after = _placed(kernel, predicted.process.pid)
+        still_the_same(kernel, predicted.process.identity)
     except NumatuiError as exc:
-        return Landed(foretold, None, {}, exc.what)
-    meant = foretold.after
+        return Result(predicted, None, {}, exc.what)
+    meant = predicted.after
     left: dict[int, int] = {}
-    for source, _ in foretold.ways if after is not None and meant is not None else ():
-        stayed = min((after or {}).get(source, 0) - (meant or {}).get(source, 0), (foretold.before or {})[source])
+    for source, _ in predicted.ways if after is not None and meant is not None else ():
+        stayed = min((after or {}).get(source, 0) - (meant or {}).get(source, 0), (predicted.before or {})[source])
         if stayed > 0:
             left[source] = stayed
-    return Landed(foretold, after, left)
+    return Result(predicted, after, left)

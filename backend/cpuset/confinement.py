@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from backend.cpuset.change import confine, foretell_mems, set_mems, sharing
+from backend.cpuset.change import confine, predict_mems, set_mems, sharing
 from backend.errors import UsageError
 from backend.files.text import printable
 from backend.kernel import Kernel
@@ -28,7 +28,7 @@ class Confinement:
     others: tuple[Process, ...]
 
 
-def foretell(kernel: Kernel, processes: list[Process], targets: NodeSet) -> list[Confinement]:
+def predict(kernel: Kernel, processes: list[Process], targets: NodeSet) -> list[Confinement]:
     """What confining these processes will change. Raises UsageError where one of them is in the root cpuset, or the
     mems cannot be changed as needed; NotFound, NotSupported, NotPermitted."""
     out: dict[str, Confinement] = {}
@@ -43,7 +43,7 @@ def foretell(kernel: Kernel, processes: list[Process], targets: NodeSet) -> list
         if shared.path not in out:
             others = tuple(one for one in shared.others if one.pid not in pids)
             out[shared.path] = Confinement(shared.path, shared.mems, targets, process, others)
-            foretell_mems(kernel, shared.path, shared.mems | targets)
+            predict_mems(kernel, shared.path, shared.mems | targets)
     return list(out.values())
 
 

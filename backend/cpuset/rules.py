@@ -6,7 +6,7 @@ from __future__ import annotations
 import errno
 
 from backend.cgroup.cgroups import cgroup_error
-from backend.cgroup.cpuset_tree import Cpuset, CpusetTree, file_name
+from backend.cgroup.cpuset_tree import CpusetInfo, CpusetTree, file_name
 from backend.errors import NotFound, NotSupported, NumatuiError, UsageError, describe_oserror
 from backend.files.text import printable
 from backend.kernel import Kernel
@@ -17,7 +17,7 @@ _THREADED = frozenset({"cpu", "cpuset", "perf_event", "pids"})
 """Controllers that a v2 cgroup may hand on and have processes all the same; all others are domain controllers."""
 
 
-def check_own(tree: CpusetTree, cpuset: Cpuset) -> None:
+def check_own(tree: CpusetTree, cpuset: CpusetInfo) -> None:
     """It is a cpuset, not only a cgroup. The fix names the topmost cgroup that does not hand the controller on."""
     if cpuset.own:
         return
@@ -31,7 +31,7 @@ def check_own(tree: CpusetTree, cpuset: Cpuset) -> None:
     )
 
 
-def check_mems(tree: CpusetTree, cpuset: Cpuset, mems: NodeSet, topology: Topology) -> None:
+def check_mems(tree: CpusetTree, cpuset: CpusetInfo, mems: NodeSet, topology: Topology) -> None:
     """The kernel would refuse these, or accept and ignore them."""
     if cpuset.path == "/":
         raise UsageError("the root's mems are all nodes with memory", "choose a cgroup below it")
@@ -59,7 +59,7 @@ def check_mems(tree: CpusetTree, cpuset: Cpuset, mems: NodeSet, topology: Topolo
             )
 
 
-def check_room_for_tasks(tree: CpusetTree, cpuset: Cpuset) -> None:
+def check_room_for_tasks(tree: CpusetTree, cpuset: CpusetInfo) -> None:
     """Processes can be in this cgroup."""
     name = printable(cpuset.path, 80)
     if tree.hierarchy.version == "v1":
@@ -78,7 +78,7 @@ def check_room_for_tasks(tree: CpusetTree, cpuset: Cpuset) -> None:
         raise _internal(cpuset)
 
 
-def _internal(cpuset: Cpuset) -> UsageError:
+def _internal(cpuset: CpusetInfo) -> UsageError:
     handed = f" ({', '.join(sorted(cpuset.controllers))})" if cpuset.controllers else ""
     return UsageError(
         f"{printable(cpuset.path, 80)} hands controllers on to cgroups below it{handed}: cgroup v2 then lets no "
@@ -87,7 +87,7 @@ def _internal(cpuset: Cpuset) -> UsageError:
     )
 
 
-def write_file(kernel: Kernel, tree: CpusetTree, cpuset: Cpuset, name: str, data: str, pid: int = 0) -> None:
+def write_file(kernel: Kernel, tree: CpusetTree, cpuset: CpusetInfo, name: str, data: str, pid: int = 0) -> None:
     """Raises NumatuiError that says what the kernel's errno means for this file."""
     try:
         kernel.write(f"{tree.hierarchy.directory(cpuset.path)}/{name}", data.encode("ascii"))

@@ -115,7 +115,7 @@ class _Job(JobRun):
         from backend.job.page_mover import GaveUp, PageMover
 
         self.used.add("move_pages")
-        self.progress.leave("unlocated", self._unlocated(before))
+        self.progress.record_unmoved("unlocated", self._unlocated(before))
         mover = PageMover(self)
         try:
             for move in self.plan.moves:
@@ -129,7 +129,7 @@ class _Job(JobRun):
                     if not refused:
                         self.gave_up = True
                         self.error = self.error or str(exc)
-                self.progress.leave("hidden", self.pages.hidden)
+                self.progress.record_unmoved("hidden", self.pages.hidden)
                 hidden = mover.hidden + self.pages.hidden
                 if refused or (hidden and self._may_fall_back()):
                     self._by_nodes(move, hidden, explained)
@@ -219,13 +219,13 @@ class _Job(JobRun):
     def _explain(self, now: Placement, rest: int, moves: tuple[Move, ...], not_moved: int | None) -> None:
         """migrate_pages gives no reasons: what is shared is seen, what it counted was busy."""
         if not_moved is None:
-            self.progress.leave("refused" if self.error else "no-room", rest)
+            self.progress.record_unmoved("refused" if self.error else "no-room", rest)
             return
         shared = min(rest, sum(_shared(now, moves)))
         busy = min(rest - shared, not_moved * self.kernel.page_size)
-        self.progress.leave("shared", shared)
-        self.progress.leave("busy", busy)
-        self.progress.leave("unmovable", rest - shared - busy)
+        self.progress.record_unmoved("shared", shared)
+        self.progress.record_unmoved("busy", busy)
+        self.progress.record_unmoved("unmovable", rest - shared - busy)
 
     def _outcome(self, before: Placement, cancelled: bool) -> Outcome:
         progress = self.progress
@@ -239,10 +239,10 @@ class _Job(JobRun):
             self.error = self.error or str(exc)
             progress.left.clear()
             reason = "new-program" if isinstance(exc, NewProgram) else "process-ended"
-            progress.leave(reason, progress.total - progress.moved)
+            progress.record_unmoved(reason, progress.total - progress.moved)
         except NumatuiError as exc:
             self.error = self.error or str(exc)
-            progress.leave("stopped", progress.total - progress.moved - progress.explained)
+            progress.record_unmoved("stopped", progress.total - progress.moved - progress.explained)
         else:
             appeared = self._reconcile(before.bytes_by_node, after, cancelled)
         progress.elapsed = self.kernel.clock() - self.started
@@ -273,18 +273,18 @@ class _Job(JobRun):
         unreached = progress.total - progress.moved - progress.explained
         if self.gave_up:
             refused = max(0, min(rest - progress.explained, unreached))
-            progress.leave("refused" if self.error else "no-room", refused)
+            progress.record_unmoved("refused" if self.error else "no-room", refused)
             unreached -= refused
         if cancelled:
-            progress.leave("cancelled", unreached)
+            progress.record_unmoved("cancelled", unreached)
         elif self.error and not self.gave_up:
-            progress.leave("stopped", unreached)
+            progress.record_unmoved("stopped", unreached)
         elif not self.gave_up:
-            progress.leave("gone", unreached - rest)
+            progress.record_unmoved("gone", unreached - rest)
         excess = max(0, rest - progress.explained)
         appeared = min(excess, max(0, sum(after.values()) - sum(before.values())))
         returned = min(excess - appeared, progress.moved)
-        progress.leave("returned", returned)
+        progress.record_unmoved("returned", returned)
         progress.moved -= returned
         return appeared
 

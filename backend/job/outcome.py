@@ -45,7 +45,7 @@ class Progress:
     left: dict[Reason, int] = field(default_factory=dict[Reason, int])
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
-    def leave(self, reason: Reason, amount: int) -> None:
+    def record_unmoved(self, reason: Reason, amount: int) -> None:
         """So many bytes do not move, for this reason."""
         if amount > 0:
             with self.lock:

@@ -14,7 +14,7 @@ from backend.errors import NumatuiError
 from backend.job.job_run import JobRun
 from backend.job.outcome import Reason
 from backend.job.source_pages import Chunk
-from backend.job.worker_pool import Crew, allowed_cpus
+from backend.job.worker_pool import WorkerPool, allowed_cpus
 from backend.kernel import MoveFlag
 from backend.machine.kernel_info import balancing
 from backend.nodeset import NodeSet
@@ -69,7 +69,7 @@ class PageMover:
         """Bytes that NUMA balancing hid from the calls."""
         self.most_workers = 1
         self._open: list[_Journaled] = []
-        self._crew = Crew(self._window, self._workers(), allowed_cpus(kernel), kernel.clock)
+        self._pool = WorkerPool(self._window, self._workers(), allowed_cpus(kernel), kernel.clock)
 
     def _workers(self) -> int | None:
         """Threads only where calls really run side by side; else everything is done where it is asked for."""
@@ -88,7 +88,7 @@ class PageMover:
             errors.append(exc)
         while True:
             try:
-                self._crew.drain()
+                self._pool.join()
                 break
             except BaseException as exc:
                 errors.append(exc)
@@ -103,7 +103,7 @@ class PageMover:
 
     def close(self) -> None:
         """End the workers."""
-        self._crew.close()
+        self._pool.close()
 
     def _chunk(self, chunk: Chunk) -> None:
         """Neither a chunk nor a batch cuts a transparent huge page in two: the kernel moves it whole, so all of it has
@@ -123,7 +123,7 @@ class PageMover:
         with self.progress.lock:
             self._open.append(journaled)
         for start, end in zip([0, *ends], ends, strict=False):
-            self._crew.give((journaled, start, end))
+            self._pool.submit((journaled, start, end))
 
     def _window(self, piece: tuple[_Journaled, int, int]) -> int:
         journaled, position, end = piece
@@ -139,7 +139,7 @@ class PageMover:
                 position = stop
         finally:
             with self.progress.lock:
-                self.most_workers = max(self.most_workers, self._crew.workers)
+                self.most_workers = max(self.most_workers, self._pool.workers)
                 journaled.windows -= 1
                 finished = journaled.windows == 0
             if finished:
@@ -158,12 +158,13 @@ class PageMover:
             self.journal.after(journaled.number, moved, runs_of(gone, journaled.chunk.page_size))
 
     def _batch(self, journaled: _Journaled, start: int, stop: int, may_grow: bool) -> None:
-        """Move pages until each has moved or has a reason. Those that are led are not asked for: they are looked for
-        afterwards. A call that gives up part-way leaves statuses untouched: then the kernel is asked where the pages
-        are, and those still on the source are tried again. A call without any progress gave up at its first page."""
+        """Move pages until each has moved or has a reason. Tail pages of huge pages are not asked for: they are looked
+        for afterwards. A call that gives up part-way leaves statuses untouched: then the kernel is asked where the
+        pages are, and those still on the source are tried again. A call without any progress gave up at its first
+        page."""
         move, page_size = journaled.chunk.move, journaled.chunk.page_size
         at = np.arange(start, stop)
-        led = journaled.chunk.led[start:stop]
+        thp_tail = journaled.chunk.thp_tail[start:stop]
         stuck = 0
         while len(at):
             wanted = journaled.chunk.addresses[at]
@@ -171,24 +172,24 @@ class PageMover:
             with self.progress.lock:
                 journaled.unsure += 1
             began = self.kernel.clock()
-            status, gave_up = self._move(wanted, led, move.target)
+            status, gave_up = self._move(wanted, thp_tail, move.target)
             took = self.kernel.clock() - began
-            if led.any():
-                status[led] = self._found(wanted[led])
+            if thp_tail.any():
+                status[thp_tail] = self._found(wanted[thp_tail])
             again = np.zeros(len(at), np.bool_)
             if (status != move.target).any():
                 unknown = status == UNTOUCHED
                 if unknown.any():
                     status[unknown] = self._where(wanted[unknown])
                 self._look_again(wanted, status, move.target)
-                again = (unknown | led) & (status == move.source)
+                again = (unknown | thp_tail) & (status == move.source)
             arrived = status == move.target
             journaled.arrived[at[arrived]] = True
             amount = int(np.count_nonzero(arrived)) * page_size
             with self.progress.lock:
                 journaled.unsure -= 1
                 self.progress.moved += amount
-                self.progress.workers = self._crew.workers
+                self.progress.workers = self._pool.workers
             out = ~arrived & ~again
             if out.any():
                 self._leave(wanted[out], status[out], page_size)
@@ -201,11 +202,11 @@ class PageMover:
             if again.all():
                 stuck += 1
                 first = 1 if stuck < _STUCK else len(at)
-                self.progress.leave("busy", page_size * first)
+                self.progress.record_unmoved("busy", page_size * first)
                 at = at[first:]
             else:
                 at = at[again]
-            led = np.zeros(len(at), np.bool_)
+            thp_tail = np.zeros(len(at), np.bool_)
 
     def _look_again(self, wanted: Addresses, status: Statuses, target: int) -> None:
         """The second small page of a transparent huge page answers EBUSY because the first has taken the whole along
@@ -219,19 +220,19 @@ class PageMover:
     def _where(self, addresses: Addresses) -> Statuses:
         return query(self.kernel, self.pid, addresses, self.check)
 
-    def _found(self, led: Addresses) -> Statuses:
+    def _found(self, tails: Addresses) -> Statuses:
         """Where pages are that moved with another, or did not, by their frames."""
         try:
-            nodes = PageMap(self.kernel, self.pid, self.frames).nodes(led)
+            nodes = PageMap(self.kernel, self.pid, self.frames).nodes(tails)
         except OSError as exc:
             raise process_error(self.kernel, self.pid, exc) from None
-        return self._where(led) if nodes is None else np.where(nodes < 0, np.int32(-errno.ENOENT), nodes)
+        return self._where(tails) if nodes is None else np.where(nodes < 0, np.int32(-errno.ENOENT), nodes)
 
-    def _move(self, addresses: Addresses, led: NDArray[np.bool_], target: int) -> tuple[Statuses, GaveUp | None]:
+    def _move(self, addresses: Addresses, thp_tail: NDArray[np.bool_], target: int) -> tuple[Statuses, GaveUp | None]:
         """(statuses, why the kernel gave up, if it did)."""
-        asked = addresses[~led]
+        asked = addresses[~thp_tail]
         status = np.full(len(addresses), UNTOUCHED, np.int32)
-        status[~led], problem = call_move_pages(self.kernel, self.pid, asked, target, self.flags)
+        status[~thp_tail], problem = call_move_pages(self.kernel, self.pid, asked, target, self.flags)
         if problem is None:
             return status, None
         if problem.errno == errno.ENOMEM:
@@ -246,11 +247,11 @@ class PageMover:
         codes, counts = np.unique(status, return_counts=True)
         for code, count in zip(codes.tolist(), counts.tolist(), strict=True):
             if code not in (-errno.ENOENT, -errno.EFAULT):
-                self.progress.leave(reason_of(code), count * page_size)
+                self.progress.record_unmoved(reason_of(code), count * page_size)
                 continue
             hidden = self._hidden(addresses[status == code]) * page_size
-            self.progress.leave("hidden", hidden)
-            self.progress.leave("gone", count * page_size - hidden)
+            self.progress.record_unmoved("hidden", hidden)
+            self.progress.record_unmoved("gone", count * page_size - hidden)
             with self.progress.lock:
                 self.hidden += hidden
 
@@ -292,7 +293,7 @@ def _joined(chunks: list[Chunk]) -> Chunk:
         return first
     addresses = np.concatenate([one.addresses for one in chunks])
     order = np.argsort(addresses, kind="stable")  # an undo comes to its chunks from the last to the first
-    return Chunk(first.move, first.page_size, addresses[order], np.concatenate([one.led for one in chunks])[order])
+    return Chunk(first.move, first.page_size, addresses[order], np.concatenate([one.thp_tail for one in chunks])[order])
 
 
 def end_of_window(addresses: Addresses, end: int) -> int:

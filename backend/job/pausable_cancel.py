@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 
 
-class Brake(threading.Event):
+class PausableCancel(threading.Event):
     """What a job looks at before each call, as its `cancel`: set, it is to end. While it is held, whoever looks waits.
     `clock` gives nanoseconds, of the kernel that the job works on."""
 

@@ -13,7 +13,7 @@ from backend.errors import NotSupported
 from backend.kernel import Kernel
 from backend.placement.frame_nodes import FrameNodes, read_frame_nodes
 from backend.placement.pagemap import ENTRIES, Addresses, PageMap
-from backend.placement.placement import Placement, Vma
+from backend.placement.placement import Placement, VmaPlacement
 from backend.placement.reader import read_gently
 from backend.plan.remap import Move
 from backend.process.page_calls import query
@@ -26,13 +26,13 @@ _NO_PAGEMAP = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.ENOSYS)
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Pages of one size that are on the source node of a move now, ascending. `led`: which of them move along with one
-    before them, if they are what they look like: parts of a transparent huge page."""
+    """Pages of one size that are on the source node of a move now, ascending. `thp_tail`: which of them are tail pages
+    of a transparent huge page; they move with its head."""
 
     move: Move
     page_size: int
     addresses: Addresses
-    led: NDArray[np.bool_]
+    thp_tail: NDArray[np.bool_]
 
 
 @dataclass(slots=True)
@@ -51,33 +51,33 @@ class SourcePages:
         Raises NotFound, NotPermitted, ParseError."""
         return read_gently(self.kernel, self.pid, resident, lambda: self.frames, with_maps=True)
 
-    def on_node(self, vma: Vma, move: Move) -> Iterator[Chunk]:
+    def on_node(self, vma: VmaPlacement, move: Move) -> Iterator[Chunk]:
         """The pages of a mapping that are on the source of a move, a chunk at a time: base pages, or one address a page
         in hugetlb mappings. Raises NotFound, NotPermitted, what `check` raises."""
         try:
-            for addresses, led in self._resident(vma, move.source):
+            for addresses, thp_tail in self._resident(vma, move.source):
                 if len(addresses):
-                    yield Chunk(move, vma.page_size, addresses, led)
+                    yield Chunk(move, vma.page_size, addresses, thp_tail)
         except OSError as exc:
             raise process_error(self.kernel, self.pid, exc) from None
 
-    def _resident(self, vma: Vma, node: int) -> Iterator[tuple[Addresses, NDArray[np.bool_]]]:
-        pages = PageMap(self.kernel, self.pid, self.frames, find_led=True)
+    def _resident(self, vma: VmaPlacement, node: int) -> Iterator[tuple[Addresses, NDArray[np.bool_]]]:
+        pages = PageMap(self.kernel, self.pid, self.frames, find_thp_tails=True)
         began = False
         try:
             for part in pages.walk(vma.start, vma.end):
                 began = True
-                addresses, nodes, led = part.addresses, part.nodes, part.led
+                addresses, nodes, thp_tail = part.addresses, part.nodes, part.thp_tail
                 if vma.page_size > self.kernel.page_size and len(addresses):
                     size = np.uint64(vma.page_size)
                     addresses, first = np.unique(addresses // size * size, return_index=True)
                     nodes = nodes[first] if nodes is not None else None
-                    led = np.zeros(len(addresses), np.bool_)
+                    thp_tail = np.zeros(len(addresses), np.bool_)
                 if nodes is None or (nodes < 0).any():
                     addresses = self._on(addresses, node)
                     yield addresses, np.zeros(len(addresses), np.bool_)
                 else:
-                    yield addresses[nodes == node], led[nodes == node]
+                    yield addresses[nodes == node], thp_tail[nodes == node]
         except OSError as exc:
             if began or exc.errno not in _NO_PAGEMAP or vma.end - vma.start > _WITHOUT_PAGEMAP:
                 raise

@@ -111,7 +111,7 @@ class _Undo(JobRun):
         placement = self.pages.placement(self.held.process.rss)
         back, elsewhere = self._still_there()
         self.progress = Progress(back)
-        self.progress.leave("elsewhere", elsewhere)
+        self.progress.record_unmoved("elsewhere", elsewhere)
         self.elsewhere = elsewhere
         directory = self.options.journal_dir or jobs_dir()
         moves = tuple(Move(one.target, one.source) for one in reversed(self.job.moves))
@@ -195,10 +195,10 @@ class _Undo(JobRun):
             self.error = self.error or str(exc)
             progress.left.clear()
             ended = "new-program" if isinstance(exc, NewProgram) else "process-ended"
-            progress.leave(ended, progress.total - progress.moved)
+            progress.record_unmoved(ended, progress.total - progress.moved)
         except NumatuiError as exc:
             self.error = self.error or str(exc)
-            progress.leave("stopped", self._unexplained())
+            progress.record_unmoved("stopped", self._unexplained())
         progress.elapsed = self.kernel.clock() - self.started
         outcome = Outcome(
             self.journal.job, self.held.process, "move_pages", before, after, progress.moved,
@@ -223,11 +223,11 @@ class _Undo(JobRun):
             if self.refused and unreached == "no-room":
                 unreached = "refused"
             waiting = min(still, self._unexplained()) if cancelled or self.error or self.gave_up else 0
-            progress.leave(unreached, waiting)
+            progress.record_unmoved(unreached, waiting)
             returned = min(still - waiting, progress.moved)
-            progress.leave("returned", returned)
+            progress.record_unmoved("returned", returned)
             progress.moved -= returned
-        progress.leave("elsewhere", self._unexplained())
+        progress.record_unmoved("elsewhere", self._unexplained())
 
 
 def _moved(chunk: JournaledChunk) -> Iterator[Addresses]:

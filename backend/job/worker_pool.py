@@ -32,7 +32,7 @@ def allowed_cpus(kernel: Kernel) -> int:
         return 1
 
 
-class Gain:
+class ConcurrencyTuner:
     """Finds the number of workers from which on one more brings nothing."""
 
     def __init__(self, most: int) -> None:
@@ -68,14 +68,14 @@ class Gain:
         self._begin(-1)
 
 
-class Crew(Generic[T]):
+class WorkerPool(Generic[T]):
     """`work`: does one piece and returns its bytes. `workers`: a fixed number of threads; 0: no thread, all is done
     where it is given; None: as many as bring something, up to `most`. What workers raise is raised where work is given
     and drained, one at a time; what was still waiting is then not done any more."""
 
     def __init__(self, work: Callable[[T], int], workers: int | None, most: int, clock: Callable[[], int]) -> None:
         self._work, self._clock = work, clock
-        self._gain = Gain(min(most, MOST)) if workers is None else None
+        self._gain = ConcurrencyTuner(min(most, MOST)) if workers is None else None
         self._fixed = workers or 0
         self._changed = threading.Condition()
         self._queue: deque[T] = deque()
@@ -89,7 +89,7 @@ class Crew(Generic[T]):
         """How many threads work at the moment."""
         return self._gain.workers if self._gain else max(1, self._fixed)
 
-    def give(self, piece: T) -> None:
+    def submit(self, piece: T) -> None:
         """Do this piece soon. Waits while there is enough to do; raises what a worker has raised."""
         if not self._gain and not self._fixed:
             self._work(piece)
@@ -114,7 +114,7 @@ class Crew(Generic[T]):
                 thread.start()
                 self._threads.append(thread)
 
-    def drain(self) -> None:
+    def join(self) -> None:
         """Wait until all that was given is done; raises what a worker has raised, again for each that has."""
         with self._changed:
             self._changed.wait_for(lambda: not self._queue and not self._busy)

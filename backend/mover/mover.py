@@ -10,7 +10,7 @@ from typing import Literal
 from backend.advice.advice import CONFIDENCES, Advice, Limits, Proposal
 from backend.advice.applying import plan_of
 from backend.advice.gathering import Adviser
-from backend.advice.observing import History
+from backend.advice.observing import ObservationHistory
 from backend.errors import NumatuiError
 from backend.job.migrate import migrate_process
 from backend.job.options import Options
@@ -59,7 +59,7 @@ class Mover:
         self.cancel = cancel or threading.Event()
         self.journal_dir = journal_dir
         self.ledger = Ledger()
-        self._history = History()
+        self._history = ObservationHistory()
         self._surveyor = Surveyor(kernel, read_topology(kernel))
         self.load(policy)
 

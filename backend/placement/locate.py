@@ -16,7 +16,7 @@ from backend.errors import NotFound, NotPermitted
 from backend.files.text import decode
 from backend.kernel import Kernel
 from backend.machine.topology import Topology
-from backend.placement.placement import LARGE, Placement, Vma, parse_totals, read_placement
+from backend.placement.placement import LARGE, Placement, VmaPlacement, parse_totals, read_placement
 from backend.process.process import Identity, Process, process_error
 
 if TYPE_CHECKING:
@@ -204,7 +204,7 @@ class Locator:
         )
 
 
-def _vma(one: Sampled, pages: dict[int, int], page_size: int) -> Vma:
+def _vma(one: Sampled, pages: dict[int, int], page_size: int) -> VmaPlacement:
     counts = {"swapped": one.swapped, "sampled": sum(one.stratum.asked)}
     return one.mapping.vma("?", pages, counts, page_size)
 

@@ -38,13 +38,13 @@ _FEW = 64
 class Pages:
     """Resident base pages of a part of a mapping. `addresses`: (n,) ascending; `nodes`: (n,) their nodes, -1 where not
     known, or None where the kernel hides the frames from this caller; `shared`: (n,) whether more than one PTE maps the
-    page; `led`: (n,) whether it is part of a huge page that begins before it, where the kernel tells; `swapped`: how
-    many other pages there are in swap."""
+    page; `thp_tail`: (n,) whether it is part of a huge page that begins before it, where the kernel tells; `swapped`:
+    how many other pages there are in swap."""
 
     addresses: Addresses
     nodes: NDArray[np.int32] | None
     shared: NDArray[np.bool_]
-    led: NDArray[np.bool_]
+    thp_tail: NDArray[np.bool_]
     swapped: int
 
 
@@ -70,14 +70,14 @@ def addresses_of(runs: list[tuple[int, int]], page_size: int) -> Addresses:
 
 
 class PageMap:
-    """One process's pagemap. `frame_nodes`: where frames lie, None not to ask for frames; `find_led`: whether to look
-    for huge pages; `rest`: nanoseconds of rest after each read, so that the process gets at its memory map."""
+    """One process's pagemap. `frame_nodes`: where frames lie, None not to ask for frames; `find_thp_tails`: whether to
+    look for huge pages; `rest`: nanoseconds of rest after each read, so that the process gets at its memory map."""
 
     def __init__(
-        self, kernel: Kernel, pid: int, frame_nodes: FrameNodes | None, find_led: bool = False, rest: int = 0
+        self, kernel: Kernel, pid: int, frame_nodes: FrameNodes | None, find_thp_tails: bool = False, rest: int = 0
     ) -> None:
         self.rest = rest
-        self.kernel, self.pid, self.frame_nodes, self.find_led = kernel, pid, frame_nodes, find_led
+        self.kernel, self.pid, self.frame_nodes, self.find_thp_tails = kernel, pid, frame_nodes, find_thp_tails
         self._scan = True
         self._zero: set[int] = set()
         self._not_zero: set[int] = set()
@@ -154,7 +154,7 @@ class PageMap:
                 pages.addresses[low:high],
                 pages.nodes[low:high] if pages.nodes is not None else None,
                 pages.shared[low:high],
-                pages.led[low:high],
+                pages.thp_tail[low:high],
                 int(np.count_nonzero(gone[start:end])),
             )
             for (low, high), (start, end) in zip(cuts, bounds.tolist(), strict=True)
@@ -196,8 +196,8 @@ class PageMap:
                 kept = ~self._zero_pages(entries, frames)
                 numbers, frames, exclusive = numbers[kept], frames[kept], exclusive[kept]
             nodes = self.frame_nodes.of(frames) if self.frame_nodes is not None else None
-        led = self._led(numbers, frames) if self.find_led else np.zeros(len(frames), np.bool_)
-        return Pages(numbers * np.uint64(self.kernel.page_size), nodes, ~exclusive, led, swapped)
+        thp_tail = self._thp_tails(numbers, frames) if self.find_thp_tails else np.zeros(len(frames), np.bool_)
+        return Pages(numbers * np.uint64(self.kernel.page_size), nodes, ~exclusive, thp_tail, swapped)
 
     def _zero_pages(self, entries: NDArray[np.uint64], frames: NDArray[np.uint64]) -> NDArray[np.bool_]:
         """Which entries map the zero page, small or huge: it counts as nobody's. It is neither a file's nor exclusively
@@ -218,20 +218,20 @@ class PageMap:
             zero[candidates[(some >= frame) & (some < frame + size)]] = True
         return zero
 
-    def _led(self, numbers: NDArray[np.uint64], frames: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    def _thp_tails(self, numbers: NDArray[np.uint64], frames: NDArray[np.uint64]) -> NDArray[np.bool_]:
         """All but the first page of huge pages: of as many pages as a page table has, one after the other both in the
         address space and in memory, of which kpageflags says that they are one."""
         size = self.kernel.page_size // 8
-        led = np.zeros(len(numbers), np.bool_)
+        thp_tail = np.zeros(len(numbers), np.bool_)
         if len(numbers) < size or not frames.any():
-            return led
+            return thp_tail
         heads = np.nonzero((numbers[: 1 - size] % size == 0) & (frames[: 1 - size] % size == 0))[0]
         if len(heads):
             breaks = np.zeros(len(numbers), np.int64)
             breaks[1:] = np.cumsum((np.diff(numbers) != 1) | (np.diff(frames) != 1))
             for head in heads[breaks[heads] == breaks[heads + size - 1]].tolist():
-                led[head + 1 : head + size] = self._has(int(frames[head]), _KPF_HUGE | _KPF_THP)
-        return led
+                thp_tail[head + 1 : head + size] = self._has(int(frames[head]), _KPF_HUGE | _KPF_THP)
+        return thp_tail
 
     def _has(self, frame: int, flags: np.uint64) -> bool:
         """Whether kpageflags shows one of these flags; no where it is not to be read."""

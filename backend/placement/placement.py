@@ -32,7 +32,7 @@ _DIGITS = re.compile(rb"(\d{1,9})\n")
 
 
 @dataclass(frozen=True, slots=True)
-class Vma:
+class VmaPlacement:
     """One line of numa_maps. Counts are in pages of `page_size` bytes; `end` is 0 where maps was not read.
 
     `pages`: node id → pages there. `counts`: the other numbers by the kernel's names (anon, dirty, mapped, mapmax,
@@ -70,7 +70,7 @@ class Vma:
 class Placement:
     """The VMAs of one process in address order."""
 
-    vmas: tuple[Vma, ...]
+    vmas: tuple[VmaPlacement, ...]
 
     @property
     def bytes_by_node(self) -> dict[int, int]:
@@ -116,7 +116,7 @@ def weighted_local_share(by_node: Mapping[int, int], places: Mapping[int, float]
     return sum(by_node.get(node, 0) * share for node, share in places.items()) / total
 
 
-def parse_numa_maps(raw: bytes, page_size: int = 4096) -> tuple[Vma, ...]:
+def parse_numa_maps(raw: bytes, page_size: int = 4096) -> tuple[VmaPlacement, ...]:
     """All lines, in order. Unknown words are kept going past; raises ParseError for a line that has no address and
     policy or a count that is no number.
     """
@@ -173,11 +173,11 @@ def read_placement(kernel: Kernel, pid: int, with_maps: bool = False) -> Placeme
     return Placement(vmas)
 
 
-def join_maps(vmas: tuple[Vma, ...], maps: bytes) -> tuple[Vma, ...]:
+def join_maps(vmas: tuple[VmaPlacement, ...], maps: bytes) -> tuple[VmaPlacement, ...]:
     """Ends, writability and shared-ness from /proc/PID/maps. VMAs that are in one of the two only keep what they
     have."""
     ends = {int(start, 16): (int(end, 16), perms) for start, end, perms in _MAPS_LINE.findall(maps)}
-    out: list[Vma] = []
+    out: list[VmaPlacement] = []
     for vma in vmas:
         end, perms = ends.get(vma.start, (0, b"rw-p"))
         kind: Kind = "shared" if perms[3:] == b"s" and vma.kind == "anon" else vma.kind
@@ -190,7 +190,7 @@ def unescape(raw: bytes) -> bytes:
     return _ESCAPE.sub(lambda match: bytes([int(match.group(1), 8) & 0xFF]), raw)
 
 
-def _parse_line(line: bytes, page_size: int) -> Vma:
+def _parse_line(line: bytes, page_size: int) -> VmaPlacement:
     address, _, rest = line.partition(b" ")
     policy = next((name for name in _POLICIES_WITH_SPACE if rest.startswith(name)), None)
     if policy is None:
@@ -223,7 +223,7 @@ def _parse_line(line: bytes, page_size: int) -> Vma:
                 counts[printable(decode(key), 40)] = int(value)
         elif key[:1] == b"N" and key[1:].isdigit():
             raise ParseError(f"'{printable(decode(word), 60)}' in numa_maps is not a count of pages")
-    return Vma(start, decode(policy), _kind(words, file), decode(file), page_size, pages, counts)
+    return VmaPlacement(start, decode(policy), _kind(words, file), decode(file), page_size, pages, counts)
 
 
 def _kind(words: set[bytes], file: bytes) -> Kind:

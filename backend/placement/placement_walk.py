@@ -15,7 +15,7 @@ from backend.files.text import decode
 from backend.kernel import Kernel
 from backend.placement.frame_nodes import FrameNodes
 from backend.placement.pagemap import ENTRIES, PageMap, Pages, rest_for
-from backend.placement.placement import SHARED_FILES, Kind, Placement, Vma, read_placement
+from backend.placement.placement import SHARED_FILES, Kind, Placement, VmaPlacement, read_placement
 from backend.process.process import process_error
 
 _LINE = re.compile(
@@ -49,11 +49,11 @@ class Mapping:
             return "shared" if self.name.startswith(SHARED_FILES) else "file"
         return "shared" if self.perms[3:] == b"s" else "anon"
 
-    def vma(self, policy: str, pages: dict[int, int], counts: dict[str, int], page_size: int) -> Vma:
+    def vma(self, policy: str, pages: dict[int, int], counts: dict[str, int], page_size: int) -> VmaPlacement:
         """The mapping with what is known of its pages."""
         file = decode(self.name) if self.name[:1] == b"/" else ""
         writable = self.perms[1:2] == b"w"
-        return Vma(self.start, policy, self.kind, file, page_size, pages, counts, self.end, writable)
+        return VmaPlacement(self.start, policy, self.kind, file, page_size, pages, counts, self.end, writable)
 
 
 def parse_maps(raw: bytes) -> list[Mapping]:
@@ -104,7 +104,7 @@ def walk_placement(kernel: Kernel, pid: int, frame_nodes: FrameNodes) -> Placeme
     """The placement, counted in base pages; `counts` has `shared` (pages that several PTEs map) and `swapped`. None
     where the frames are hidden from this caller. Raises NotFound, NotPermitted."""
     pages = PageMap(kernel, pid, frame_nodes, rest=rest_for(kernel))
-    vmas: list[Vma] = []
+    vmas: list[VmaPlacement] = []
     try:
         for one, parts in walk_mappings(kernel, pid, pages):
             by_node: dict[int, int] = {}

@@ -11,7 +11,7 @@ from backend.errors import NotFound, NotPermitted, ParseError
 from backend.kernel import Kernel
 from backend.placement.frame_nodes import read_frame_nodes
 from backend.placement.pagemap import PageMap
-from backend.placement.placement import Vma
+from backend.placement.placement import VmaPlacement
 from backend.placement.placement_walk import Mapping, parse_maps
 from backend.process.process import pids, read_stat
 
@@ -19,7 +19,7 @@ _LOOK_AT = 2048
 """So many pages of a mapping are compared."""
 
 
-def find_sharers(kernel: Kernel, pid: int, vmas: Sequence[Vma]) -> list[tuple[int, str]]:
+def find_sharers(kernel: Kernel, pid: int, vmas: Sequence[VmaPlacement]) -> list[tuple[int, str]]:
     """(pid, name) of the others that map pages of these mappings, ascending. Anonymous memory counts as shared where
     the same address leads to the same frame, or, where frames are hidden, where a mapping begins at the same address.
     Reads the maps of all processes that it may read: for when it matters. Raises OSError where /proc cannot be

@@ -47,7 +47,7 @@ ALL_THREADS = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ProcessRow:
     """One process and where its memory lies. `by_node`: bytes, ascending by node; None where it cannot be told.
     `policy`: the one policy of its VMAs, or the first that is not the default, with `+` when there are more; `?` where
     it is not told.
@@ -141,7 +141,7 @@ class Surveyor:
         self._all_anew = True
         self._known = {key: replace(one, due=0) for key, one in self._known.items()}
 
-    def read(self, wanted: Callable[[Process], bool] = lambda _: True) -> list[Row]:
+    def read(self, wanted: Callable[[Process], bool] = lambda _: True) -> list[ProcessRow]:
         """A row for each process that is `wanted` and still there, ascending by pid. `wanted` is called by one thread
         at a time. Raises OSError, ParseError only where /proc itself cannot be listed."""
         now = self.kernel.clock()
@@ -290,13 +290,13 @@ class Surveyor:
                 self._threads_left -= most
         return read_running(self.kernel, stat, self.topology.node_of_cpu, last, most)
 
-    def _row(self, one: _Known, now: int) -> Row:
+    def _row(self, one: _Known, now: int) -> ProcessRow:
         node = self.topology.node_of_cpu.get(one.process.cpu)
         located = one.located
         runs_on, left_out = one.running.shares, one.running.left_out
         if located is None:
-            return Row(one.process, None, node, "?", runs_on=runs_on, threads_left_out=left_out, load=one.load)
-        return Row(
+            return ProcessRow(one.process, None, node, "?", runs_on=runs_on, threads_left_out=left_out, load=one.load)
+        return ProcessRow(
             one.process, located.by_node, node, located.policy, located.way, max(0, now - one.read_at),
             located.error, located.hidden, runs_on, left_out, one.load,
         )  # fmt: skip

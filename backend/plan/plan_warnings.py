@@ -9,7 +9,7 @@ from backend.files.text import printable
 from backend.machine.psi import PRESSING
 from backend.machine.topology import Topology
 from backend.nodeset import NodeSet
-from backend.placement.placement import Vma
+from backend.placement.placement import VmaPlacement
 from backend.plan.conditions import Conditions
 from backend.plan.plan import Code, Plan, ProcessPlan, Sharers, Subject, Warning
 from backend.plan.remap import Move
@@ -183,7 +183,7 @@ def _mib(amount: int) -> int:
     return max(1, amount >> 20)
 
 
-def _source_bytes(vma: Vma, moves: Sequence[Move]) -> int:
+def _source_bytes(vma: VmaPlacement, moves: Sequence[Move]) -> int:
     return sum(vma.pages.get(move.source, 0) for move in moves) * vma.page_size
 
 

@@ -21,9 +21,9 @@ from backend.files.text import printable
 from backend.kernel import Kernel
 from backend.machine.topology import Topology, read_topology
 from backend.nodeset import NodeSet
-from backend.placement.placement import Vma
+from backend.placement.placement import VmaPlacement
 from backend.placement.reader import PlacementReader
-from backend.placement.survey import Row, Surveyor
+from backend.placement.survey import ProcessRow, Surveyor
 
 MOST_FRAMES = 1 << 20
 """Frames of a copy: 4 GiB of 4 KiB pages."""
@@ -113,7 +113,7 @@ class _Copier:
     def cpusets(self) -> list[dict[str, Any]]:
         return [{"name": name, "mems": str(mems)} for name, mems in self._mems.items()]
 
-    def process(self, row: Row) -> dict[str, Any] | None:
+    def process(self, row: ProcessRow) -> dict[str, Any] | None:
         """None where nothing is left of it."""
         process = row.process
         try:
@@ -208,7 +208,7 @@ def _short(file: str) -> str:
     return blake2b(file.encode("utf-8", "surrogateescape"), digest_size=4).hexdigest()
 
 
-def _regions(vmas: Iterable[Vma]) -> list[_Region]:
+def _regions(vmas: Iterable[VmaPlacement]) -> list[_Region]:
     """Mappings that are alike together. Pages of files belong to nobody; those of private mappings that were written
     do."""
     found: dict[tuple[str, str, str], _Region] = {}

@@ -14,7 +14,7 @@ from backend.errors import NumatuiError
 from numatui import __version__
 from numatui.cli.commands import COMMANDS, SETTINGS, LazyCommands
 from numatui.cli.shell import completing
-from numatui.cli.source import Choice
+from numatui.cli.source import KernelChoice
 
 COMPLETE = "_NUMATUI_COMPLETE"
 """The variable in which a shell's completion script says what it wants."""
@@ -60,7 +60,7 @@ def numatui(
 
     Example: numatui --demo ps
     """
-    choice = Choice.of(live, demo, replay, at)
+    choice = KernelChoice.of(live, demo, replay, at)
     context.obj = choice
     if ascii:
         os.environ["NUMATUI_ASCII"] = "1"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class KernelChoice:
     """`which` is None when the user did not say: commands take live, the TUI falls back to the demo by itself. `at`:
     where a recording begins."""
 
@@ -83,11 +83,11 @@ def place_in(recording: RecordedKernel, text: str) -> int:
 
 def kernel_of(context: typer.Context) -> Kernel:
     """The kernel that the options before the command chose."""
-    return open_told(context.find_object(Choice) or Choice(None))
+    return open_told(context.find_object(KernelChoice) or KernelChoice(None))
 
 
-def open_told(choice: Choice) -> Kernel:
-    """For commands: that a recording ends early is told beside the output. Raises what `Choice.open` raises."""
+def open_told(choice: KernelChoice) -> Kernel:
+    """For commands: that a recording ends early is told beside the output. Raises what `KernelChoice.open` raises."""
     kernel = choice.open()
     if getattr(kernel, "cut_off", False):
         from backend.recording.manifest import CUT_OFF

@@ -23,7 +23,7 @@ from backend.machine.activity import MIGRATIONS, Meter
 from backend.machine.kernel_info import read_or_nothing
 from backend.machine.psi import memory_pressure
 from backend.machine.topology import Topology, parse_counters, read_topology
-from backend.placement.survey import Row, Surveyor
+from backend.placement.survey import ProcessRow, Surveyor
 
 PREFIX = "numatui_"
 _KINDS = {
@@ -183,7 +183,7 @@ class NumatuiCollector(Collector):
         return [memory, outside]
 
 
-def _local(rows: list[Row]) -> float:
+def _local(rows: list[ProcessRow]) -> float:
     known = [(row.local, sum((row.by_node or {}).values())) for row in rows if row.local is not None]
     total = sum(amount for _, amount in known)
     return sum(share * amount for share, amount in known) / total if total else 1.0

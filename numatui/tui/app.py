@@ -32,7 +32,7 @@ from numatui.tui.screens.jobs import JobsScreen
 from numatui.tui.screens.nodes import NodesScreen
 from numatui.tui.screens.processes import ProcessesScreen
 from numatui.tui.state.jobs import Job
-from numatui.tui.state.saved_state import Kept
+from numatui.tui.state.saved_state import SavedState
 from numatui.tui.state.state import INTERVALS
 
 _HERE = Path(__file__).parent
@@ -61,7 +61,7 @@ class NumatuiApp(ReplayApp):
         self,
         kernel: Kernel,
         notice: str = "",
-        kept: Kept | None = None,
+        kept: SavedState | None = None,
         interval: float | None = None,
         theme: str | None = None,
         own_themes: Path | None = None,
@@ -137,7 +137,7 @@ class NumatuiApp(ReplayApp):
             names = " and ".join(sorted({binding.id or binding.action for binding in clashed_bindings}))
             self.tell(f"config.yaml: keys: {names} has lost its key to another", severity="warning")
 
-    def left(self) -> Kept:
+    def left(self) -> SavedState:
         """How the user leaves the screen."""
         theme = self.theme.removeprefix(theming.PREFIX)
         return replace(self.kept, theme=theme, interval=self.interval or self.kept.interval)

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 from backend.errors import NumatuiError, UsageError
 from numatui import config
 from numatui.tui.app import NumatuiApp
-from numatui.tui.reading.machine import Choice, Machine, open_machine, simulated_time
-from numatui.tui.state import saved_state as kept
+from numatui.tui.reading.machine import MachineChoice, ShownMachine, open_machine, simulated_time
+from numatui.tui.state import saved_state
 
 if TYPE_CHECKING:
     from backend.recording.as_scenario import Copy
 
 
-def start(choice: Choice) -> int:
+def start(choice: MachineChoice) -> int:
     """Run the TUI on the machine that was chosen and return the exit code. Raises UsageError without a terminal,
     NotSupported, NotFound, ParseError where that machine cannot be opened."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
@@ -31,9 +31,9 @@ def start(choice: Choice) -> int:
         settings = config.load()
     except NumatuiError as exc:
         problem = str(exc)
-    path = kept.kept_path()
-    copied: list[Machine] = []
-    interval, theme, as_left = settings.interval, settings.theme, kept.load(path)
+    path = saved_state.saved_state_path()
+    copied: list[ShownMachine] = []
+    interval, theme, as_left = settings.interval, settings.theme, saved_state.load(path)
     while True:
         app = NumatuiApp(
             machine.kernel,
@@ -49,7 +49,7 @@ def start(choice: Choice) -> int:
             run(app)
         finally:
             as_left = app.left()
-            kept.save(path, as_left)
+            saved_state.save(path, as_left)
         interval, theme, problem = as_left.interval, as_left.theme, ""
         if app.next_copy is not None:
             copied.append(replace(machine, notice=""))
@@ -80,27 +80,27 @@ def in_screen() -> bool:
     return "STY" in os.environ
 
 
-def open_copy(copy: Copy, machine: Machine) -> Machine:
+def open_copy(copy: Copy, machine: ShownMachine) -> ShownMachine:
     """A copy in place of its machine; that one again, with a note why, where it cannot be opened."""
     from backend.emulator.scenario.open import open_text
 
     smaller = f", {copy.scale} times smaller" if copy.scale > 1 else ""
     try:
-        return Machine(
+        return ShownMachine(
             open_text(copy.text, "copy.yaml"),
             f"This is a copy with {copy.processes} processes{smaller}: try what you like; q goes back to the "
             "machine itself. "
             "numatui emulate --from-live --write copy.yaml keeps one.",
         )
     except NumatuiError as exc:
-        return Machine(machine.kernel, str(exc))
+        return ShownMachine(machine.kernel, str(exc))
 
 
-def open_scenario_instead(name: str, machine: Machine) -> Machine:
+def open_scenario_instead(name: str, machine: ShownMachine) -> ShownMachine:
     """The machine of a scenario in place of another; that one again, with a note why, where it cannot be opened."""
     from backend.emulator.scenario.open import open_scenario
 
     try:
-        return Machine(open_scenario(name))
+        return ShownMachine(open_scenario(name))
     except NumatuiError as exc:
-        return Machine(machine.kernel, str(exc))
+        return ShownMachine(machine.kernel, str(exc))

@@ -11,7 +11,7 @@ from backend.emulator.frames.page import Pfns
 from backend.emulator.frames.page_lock import Events
 from backend.emulator.machine import Machine
 from backend.emulator.migration.blocks import migrate_blocks, take_apart
-from backend.emulator.migration.direct import Lists, migrate_pages, put_all_back
+from backend.emulator.migration.direct import MigrationLists, migrate_pages, put_all_back
 from backend.emulator.migration.isolate import isolate, putback
 from backend.emulator.mm import mempolicy
 from backend.emulator.mm.fault import access
@@ -184,7 +184,7 @@ def _conform(m: Machine, task: Task, vma: Vma, move_all: bool) -> Events:
         taken = np.concatenate([taken, small])
     index = (m.frames.index[taken] - vma.pgoff).astype(np.int64)
     targets = alloc_for(m, task, task.leader, vma, index)
-    lists = Lists(taken[: len(targets)], targets)
+    lists = MigrationLists(taken[: len(targets)], targets)
     failed += yield from migrate_pages(m, lists)
     put_all_back(m, lists)
     beyond: Pfns = taken[len(targets) :]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from backend.emulator.inspect.trace import FrameState, Row
+from backend.emulator.inspect.trace import FrameState, TraceRow
 
 PATCHES = {
     1: "SwapCache check after lock_page()",
@@ -24,7 +24,7 @@ class Explained:
     patch: int = 0
 
 
-def explain(before: Row | None, now: Row) -> Explained:
+def explain(before: TraceRow | None, now: TraceRow) -> Explained:
     """`before`: the row ahead of this one, None for the first."""
     told = _explain(before, now)
     if now.waiting and (before is None or now.waiting != before.waiting):
@@ -38,7 +38,7 @@ def explain(before: Row | None, now: Row) -> Explained:
     return told
 
 
-def _explain(before: Row | None, now: Row) -> Explained:
+def _explain(before: TraceRow | None, now: TraceRow) -> Explained:
     if before is None:
         return _first(now)
     if now.frame is None:
@@ -65,7 +65,7 @@ def _explain(before: Row | None, now: Row) -> Explained:
     return _same_frame(before, now, before.frame, now.frame)
 
 
-def _same_frame(before: Row, now: Row, was: FrameState, is_now: FrameState) -> Explained:
+def _same_frame(before: TraceRow, now: TraceRow, was: FrameState, is_now: FrameState) -> Explained:
     gained, lost = set(is_now.flags) - set(was.flags), set(was.flags) - set(is_now.flags)
     kinds = before.pte.partition(" ")[0], now.pte.partition(" ")[0]
     if "writeback" in gained:
@@ -127,7 +127,7 @@ def _same_frame(before: Row, now: Row, was: FrameState, is_now: FrameState) -> E
     return Explained("Something about the page has changed.")
 
 
-def _first(now: Row) -> Explained:
+def _first(now: TraceRow) -> Explained:
     if now.frame is None:
         return Explained("At first the page is not in memory.")
     return Explained(
@@ -137,7 +137,7 @@ def _first(now: Row) -> Explained:
     )
 
 
-def _gone(now: Row) -> str:
+def _gone(now: TraceRow) -> str:
     if now.slot is not None:
         return (
             "swap_page(): the frame is freed, and the page is on the swap device alone. It has not moved: it comes "
@@ -147,7 +147,7 @@ def _gone(now: Row) -> str:
     return "The page has left memory."
 
 
-def _unmapped(now: Row, kind: str) -> Explained:
+def _unmapped(now: TraceRow, kind: str) -> Explained:
     if kind == "swap":
         return Explained(
             "Unmapped: each PTE becomes a swap PTE that names the slot, which keeps what the page table knew. A "
@@ -164,7 +164,7 @@ def _unmapped(now: Row, kind: str) -> Explained:
     return Explained("Unmapped: PTEs of a file's page are emptied. The next touch finds it in the page cache again.", 2)
 
 
-def _remapped(now: Row, kind: str) -> Explained:
+def _remapped(now: TraceRow, kind: str) -> Explained:
     if now.step == "remap" and kind == "swap":
         return Explained(
             "remove_from_swap(): the swap PTEs become present PTEs that name the new frame, and the slot is free "

@@ -39,7 +39,7 @@ class FrameState:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TraceRow:
     """The page after one kernel step. `time` in seconds; `who` did the step. `frame`: where the page is (None: nowhere
     in memory); `old`: where it was before, as long as that frame is in use. `pte`: of each task that was asked for, as
     text. `slot`: swap slot and its use count. `waiting`: who waits, and for what."""
@@ -59,7 +59,7 @@ class Tracer:
 
     def __init__(self, m: Machine, task: Task, address: int) -> None:
         self.m, self.task, self.address = m, task, address
-        self.rows: list[Row] = []
+        self.rows: list[TraceRow] = []
         self._pfn = self._old = -1
         self._identity = (0, 0)
 
@@ -71,7 +71,7 @@ class Tracer:
         if not self.rows or _state(row) != _state(self.rows[-1]):
             self.rows.append(row)
 
-    def _look(self, step: str) -> Row:
+    def _look(self, step: str) -> TraceRow:
         m = self.m
         pte = self._pte()
         pfn, slot = self._place(pte)
@@ -83,7 +83,7 @@ class Tracer:
             self._old = -1
         old = self._old
         process = m.env.active_process
-        return Row(
+        return TraceRow(
             time=m.now,
             step=step,
             who=m.who.get(process, "") if process is not None else "",
@@ -156,7 +156,7 @@ def frame_state(m: Machine, pfn: int) -> FrameState:
     )
 
 
-def _state(row: Row) -> tuple[object, ...]:
+def _state(row: TraceRow) -> tuple[object, ...]:
     return row.frame, row.old, row.pte, row.slot, row.waiting
 
 

@@ -12,7 +12,7 @@ from backend.emulator.frames.frames import split_huge
 from backend.emulator.frames.page import PG, Pfns
 from backend.emulator.frames.page_lock import Events
 from backend.emulator.machine import Machine
-from backend.emulator.migration.direct import Lists, migrate_pages, put_all_back
+from backend.emulator.migration.direct import MigrationLists, migrate_pages, put_all_back
 from backend.emulator.migration.isolate import putback
 from backend.emulator.mm.huge_pages import leave_pool, target_block
 
@@ -46,7 +46,7 @@ def migrate_blocks(m: Machine, pages: Pfns, target: Callable[[Pfns], Sequence[in
             m.count("thp_migration_split", 1)
             split.append(old)
             continue
-        lists = Lists(old, new, unit=True)
+        lists = MigrationLists(old, new, unit=True)
         failed = yield from migrate_pages(m, lists)
         if fresh:
             leave_pool(m, new if failed else old)

@@ -15,7 +15,7 @@ from backend.emulator.frames.page_lock import Events
 from backend.emulator.machine import Machine
 from backend.emulator.migration.isolate import putback
 from backend.emulator.migration.methods import has_method, release_buffers, swap_page, truncated, write_out
-from backend.emulator.migration.migrate_page import Outcome, migrate_page
+from backend.emulator.migration.migrate_page import MoveResult, migrate_page
 
 PASSES = 11
 LOCK_FROM_PASS = 3
@@ -24,7 +24,7 @@ _NONE: Pfns = np.empty(0, np.int32)
 
 
 @dataclass(slots=True)
-class Lists:
+class MigrationLists:
     """The four lists, the caller's afterwards. Going in, the n-th frame of `source` has the n-th of `target`, as far as
     there are targets. Coming out: what is left of both (a page that asked for a retry to the end keeps its target), the
     old frames of `moved` pages, the pages that `failed` for good, and how many asked for a `retry`. `swap_out`: the
@@ -50,7 +50,7 @@ Pairs = tuple[Pfns, Pfns]
 """Old frames and the new ones meant for them."""
 
 
-def migrate_pages(m: Machine, lists: Lists) -> Events:
+def migrate_pages(m: Machine, lists: MigrationLists) -> Events:
     """Move the frames of `lists.source` to those of `lists.target`. Where targets run out, the rest stays in
     `source`."""
     paired = min(len(lists.source), len(lists.target))
@@ -78,7 +78,7 @@ def migrate_pages(m: Machine, lists: Lists) -> Events:
     return lists.nr_failed
 
 
-def put_all_back(m: Machine, lists: Lists) -> None:
+def put_all_back(m: Machine, lists: MigrationLists) -> None:
     """An ordinary caller: pages that stayed go back to the LRU, the old frames of moved ones and unused targets are
     given up."""
     for pages in (lists.source, *lists.failed):
@@ -89,7 +89,7 @@ def put_all_back(m: Machine, lists: Lists) -> None:
 
 
 def _unmap_and_move(
-    m: Machine, batch: Pairs, lists: Lists, retry: list[Pairs], spare: list[Pfns], number: int
+    m: Machine, batch: Pairs, lists: MigrationLists, retry: list[Pairs], spare: list[Pfns], number: int
 ) -> Events:
     """One batch through all steps. Pages that ask for a retry are appended to `retry`, targets of pages that need none
     to `spare`. Returns pages whose locks have to be waited for, to be given again one by one: nobody sleeps for one
@@ -152,7 +152,7 @@ def _unmap_and_move(
     outcome = yield from migrate_page(m, old, new, lists.unit)
     m.locks.unlock(old)
     m.locks.unlock(new)
-    moved, again, failed = outcome == Outcome.MOVED, outcome == Outcome.RETRY, outcome == Outcome.FAILED
+    moved, again, failed = outcome == MoveResult.MOVED, outcome == MoveResult.RETRY, outcome == MoveResult.FAILED
     retry.append((old[again], new[again]))
     lists.failed.append(old[failed])
     spare.append(new[failed])
@@ -167,14 +167,14 @@ def _unmap_and_move(
 
 
 def _together(
-    mask: np.ndarray[tuple[int], np.dtype[np.bool_]], lists: Lists
+    mask: np.ndarray[tuple[int], np.dtype[np.bool_]], lists: MigrationLists
 ) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
     """Of one huge page all or nothing."""
     return np.full(len(mask), mask.all()) if lists.unit and len(mask) else mask
 
 
 def _default_method(
-    m: Machine, batch: Pairs, lists: Lists, retry: list[Pairs], spare: list[Pfns], number: int
+    m: Machine, batch: Pairs, lists: MigrationLists, retry: list[Pairs], spare: list[Pfns], number: int
 ) -> Events:
     """Locked pages whose filesystem has no method: written if dirty, which is a retry; then without buffers, which
     may take retries, and after pass 4 swap_page(). Returns the pairs that migrate_page() can move, still locked."""

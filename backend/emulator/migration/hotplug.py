@@ -14,7 +14,7 @@ from backend.emulator.frames.page import Pfns, State
 from backend.emulator.frames.page_lock import Events
 from backend.emulator.machine import Machine
 from backend.emulator.migration.blocks import migrate_blocks, take_apart
-from backend.emulator.migration.direct import Lists, migrate_pages, put_all_back
+from backend.emulator.migration.direct import MigrationLists, migrate_pages, put_all_back
 from backend.emulator.migration.isolate import isolate
 from backend.errors import os_error
 
@@ -115,7 +115,7 @@ def _empty(m: Machine, pages: Pfns, node: int) -> Events:
     taken = isolate(m, pages, None, move_all=True)
     yield from m.step("isolate", m.costs.isolate * len(taken))
     if m.swaps_out:
-        lists = Lists(taken, np.full(len(taken), -1, np.int32), swap_out=True)
+        lists = MigrationLists(taken, np.full(len(taken), -1, np.int32), swap_out=True)
     else:
         taken, huge = take_apart(m, taken)
         if len(huge):
@@ -123,7 +123,7 @@ def _empty(m: Machine, pages: Pfns, node: int) -> Events:
                 _, small = yield from migrate_blocks(m, huge, lambda block: m.frames.zones[node].zonelist)
                 taken = np.concatenate([taken, small])
         yield from m.reclaim.free_some(len(taken), m.memory_nodes)
-        lists = Lists(taken, m.frames.alloc(len(taken), node, here=node))
+        lists = MigrationLists(taken, m.frames.alloc(len(taken), node, here=node))
         m.reclaim.after_alloc()
     yield from migrate_pages(m, lists)
     put_all_back(m, lists)

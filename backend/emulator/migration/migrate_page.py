@@ -17,7 +17,7 @@ _COPIED = (
 )  # fmt: skip
 
 
-class Outcome:
+class MoveResult:
     """Of one page. There is no third kind of failure."""
 
     RETRY, MOVED, FAILED = 0, 1, -1
@@ -38,12 +38,12 @@ def buffer_references(m: Machine, pages: Pfns) -> Mask:
 
 
 def migrate_page(m: Machine, old: Pfns, new: Pfns, unit: bool = False) -> Events:
-    """Locked old frames to locked new ones, as a `unit` all or none. Returns an `Outcome` for each.
+    """Locked old frames to locked new ones, as a `unit` all or none. Returns an `MoveResult` for each.
 
     References expected besides the mappings: the isolation's, the page or swap cache's, and the buffers'. Locked
     buffers are waited for, and handed over locked."""
     frames, mechanism = m.frames, m.mechanism
-    outcome = np.full(len(old), Outcome.RETRY, np.int8)
+    outcome = np.full(len(old), MoveResult.RETRY, np.int8)
     going = mechanism.countable(m, old)
     (pages, targets), _ = divide(going, old, new)
     kept = mechanism.unmap(m, pages)
@@ -52,7 +52,7 @@ def migrate_page(m: Machine, old: Pfns, new: Pfns, unit: bool = False) -> Events
     alone = _unshared(m, pages)
     if unit:
         alone[:] = alone.all()
-    outcome[going] = np.where(alone, Outcome.MOVED, np.where(kept, Outcome.FAILED, Outcome.RETRY))
+    outcome[going] = np.where(alone, MoveResult.MOVED, np.where(kept, MoveResult.FAILED, MoveResult.RETRY))
     (pages, targets), (others, _) = divide(alone, pages, targets)
     if len(others):
         mechanism.restore(m, others)

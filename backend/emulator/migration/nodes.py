@@ -10,7 +10,7 @@ from backend.emulator.frames.page import Pfns
 from backend.emulator.frames.page_lock import Events
 from backend.emulator.machine import Machine
 from backend.emulator.migration.blocks import migrate_blocks, take_apart
-from backend.emulator.migration.direct import Lists, migrate_pages, put_all_back
+from backend.emulator.migration.direct import MigrationLists, migrate_pages, put_all_back
 from backend.emulator.migration.isolate import isolate_range, putback
 from backend.emulator.migration.swap_out import swap_out_nodes
 from backend.emulator.mm.mm import Mm
@@ -89,7 +89,7 @@ def migrate_isolated(
             stride = max(m.profile.chunk, min(stride, m.frames.room(target), m.swap.free))
         part = pages[position : position + stride]
         frames = m.frames.alloc(len(part), target, nodemask=allowed, strict=strict, here=target)
-        lists = Lists(part[: len(frames)], frames)
+        lists = MigrationLists(part[: len(frames)], frames)
         not_moved += yield from migrate_pages(m, lists)
         position += len(frames)
         put_all_back(m, lists)

@@ -7,7 +7,7 @@ import numpy as np
 
 from backend.emulator.frames.page_lock import Events
 from backend.emulator.machine import Machine
-from backend.emulator.migration.direct import Lists, migrate_pages, put_all_back
+from backend.emulator.migration.direct import MigrationLists, migrate_pages, put_all_back
 from backend.emulator.migration.isolate import isolate_range
 from backend.emulator.mm.mm import Mm
 from backend.nodeset import NodeSet
@@ -21,7 +21,7 @@ def swap_out_nodes(m: Machine, mm: Mm, sources: NodeSet, move_all: bool) -> Even
         for source in sources & m.memory_nodes:
             pages = isolate_range(m, mm, source, move_all)
             yield from m.step("isolate", m.costs.isolate * len(pages))
-            lists = Lists(pages, np.full(len(pages), -1, np.int32), swap_out=True)
+            lists = MigrationLists(pages, np.full(len(pages), -1, np.int32), swap_out=True)
             busy += yield from migrate_pages(m, lists)
             put_all_back(m, lists)
     finally:

@@ -10,7 +10,7 @@ from simpy.core import EmptySchedule
 
 from backend.emulator.abi.syscalls import migrate_pages
 from backend.emulator.frames.page_lock import Events
-from backend.emulator.inspect.trace import Row, Tracer, describe_pte, find_page
+from backend.emulator.inspect.trace import Tracer, TraceRow, describe_pte, find_page
 from backend.emulator.machine import Machine
 from backend.emulator.mm.mm import Vma
 from backend.emulator.mm.placing import OutOfMemory, SegmentationFault
@@ -88,7 +88,7 @@ class Stage:
         return cls(m, follower, around)
 
     @property
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[TraceRow]:
         return self.follower.rows
 
     def step(self) -> Came:

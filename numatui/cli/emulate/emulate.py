@@ -10,7 +10,7 @@ from backend.errors import UsageError
 from numatui.cli.printing import output
 from numatui.cli.printing.emulate_tables import print_comparison, print_steps, print_trace
 from numatui.cli.shell import completing
-from numatui.cli.source import Choice
+from numatui.cli.source import KernelChoice
 
 
 def emulate(
@@ -75,7 +75,7 @@ def emulate(
     if (file is not None) + from_live + (from_ is not None) != 1:
         raise UsageError("one machine is emulated", "give a scenario, or --from-live, or --from PATH")
     if file is None:
-        choice = context.find_object(Choice)
+        choice = context.find_object(KernelChoice)
         if choice is not None and choice.which is not None:
             raise UsageError(
                 f"emulate makes a machine of its own, --{choice.which} names another",

@@ -14,7 +14,7 @@ from backend.errors import NotSupported, UsageError
 from numatui.cli.printing import output
 from numatui.cli.printing.progress import cancelled_by_signals
 from numatui.cli.printing.waiting import wait
-from numatui.cli.source import Choice, kernel_of
+from numatui.cli.source import KernelChoice, kernel_of
 from numatui.format import parse_duration, parse_size
 
 if TYPE_CHECKING:
@@ -87,10 +87,10 @@ def replay(
     """
     from numatui.tui.start import start
 
-    chosen = context.find_object(Choice)
+    chosen = context.find_object(KernelChoice)
     if chosen is not None and chosen.which is not None:
         raise UsageError(f"replay looks at {file}, --{chosen.which} at something else", "leave one of them out")
-    raise typer.Exit(start(Choice("replay", file)))
+    raise typer.Exit(start(KernelChoice("replay", file)))
 
 
 def _take(

@@ -13,7 +13,7 @@ from backend.files.new_file import open_new
 from backend.kernel import Kernel
 from numatui.cli.printing import output
 from numatui.cli.printing.emulate_tables import print_steps
-from numatui.cli.source import Choice, open_told
+from numatui.cli.source import KernelChoice, open_told
 
 if TYPE_CHECKING:
     from backend.recording.as_scenario import Copy
@@ -26,10 +26,10 @@ _BEFORE, _BETWEEN, _AFTER = 2.0, 1.0, 3.0
 def kernel_to_copy(live: bool, path: str | None, at: str = "") -> Kernel:
     """Raises NotSupported, NotFound, ParseError, UsageError."""
     if path is not None and not live:
-        return open_told(Choice("replay", path, at))
+        return open_told(KernelChoice("replay", path, at))
     if at:
         raise UsageError("--at is a place in a recording", "give --from PATH too")
-    return Choice("live").open()
+    return KernelChoice("live").open()
 
 
 def write_copy(copy: Copy, path: Path) -> None:

@@ -11,7 +11,7 @@ from backend.errors import NotFound, UsageError
 from backend.kernel import Kernel
 from backend.machine.topology import Topology, read_topology
 from backend.placement.locate import NEVER
-from backend.placement.survey import Row, Surveyor
+from backend.placement.survey import ProcessRow, Surveyor
 from backend.process.process import Process
 from numatui.cli.printing import output
 from numatui.cli.printing.progress import cancelled_by_signals
@@ -59,7 +59,7 @@ def ps(
     surveyor = Surveyor(kernel, read_topology(kernel), large=NEVER if exact else None)
     least = parse_size(minimum)
 
-    def read(first: bool) -> list[Row]:
+    def read(first: bool) -> list[ProcessRow]:
         seen: set[str] = set()
 
         def wanted(process: Process) -> bool:
@@ -88,7 +88,7 @@ def ps(
 def _show(
     kernel: Kernel,
     topology: Topology,
-    rows: list[Row],
+    rows: list[ProcessRow],
     tree: bool,
     json: bool,
     csv: bool,
@@ -171,7 +171,7 @@ def matches(process: Process, patterns: list[str], user: str | None) -> bool:
     )
 
 
-def _sorted(rows: list[Row], by: str, ids: Any) -> list[Row]:
+def _sorted(rows: list[ProcessRow], by: str, ids: Any) -> list[ProcessRow]:
     if by[:1] in "Nn" and by[1:].isdigit():
         node = int(by[1:])
         if node not in ids:
@@ -192,7 +192,7 @@ def _sorted(rows: list[Row], by: str, ids: Any) -> list[Row]:
     return rows
 
 
-def _document(row: Row) -> dict[str, Any]:
+def _document(row: ProcessRow) -> dict[str, Any]:
     process = row.process
     return {
         "pid": process.pid,
@@ -221,7 +221,7 @@ def _document(row: Row) -> dict[str, Any]:
     }
 
 
-def _print(rows: list[Row], ids: list[int], depth: dict[int, int]) -> None:
+def _print(rows: list[ProcessRow], ids: list[int], depth: dict[int, int]) -> None:
     columns: list[str] = [
         ">PID", "USER", "COMMAND", ">CPU@N", ">RSS", ">LOCAL",
         *[f">N{node}" for node in ids], "POLICY", "CPUSET",
@@ -242,7 +242,7 @@ def _print(rows: list[Row], ids: list[int], depth: dict[int, int]) -> None:
     output.print_table(columns, cells, flexible=2)
 
 
-def notes(rows: list[Row], all_seen: bool) -> list[str]:
+def notes(rows: list[ProcessRow], all_seen: bool) -> list[str]:
     """What has to be said of the numbers: that some are estimates, old, missing. `all_seen`: the caller may see every
     process."""
     out: list[str] = []
@@ -268,5 +268,5 @@ def notes(rows: list[Row], all_seen: bool) -> list[str]:
     return out
 
 
-def _about(row: Row, text: str) -> str:
+def _about(row: ProcessRow, text: str) -> str:
     return f"~{text}" if row.sampled and row.by_node else text

@@ -10,7 +10,7 @@ from backend.errors import NotSupported
 from backend.kernel import Kernel
 from backend.machine.topology import Topology, read_topology
 from backend.placement.locate import Locator, Shown, large_from
-from backend.placement.placement import PAGE_NS, Vma, read_placement
+from backend.placement.placement import PAGE_NS, VmaPlacement, read_placement
 from backend.process.process import Process, read_process, read_threads
 from numatui.cli.printing import output
 from numatui.cli.shell import completing
@@ -140,7 +140,7 @@ def _keys(amounts: dict[int, int]) -> dict[str, int]:
     return {str(node): amount for node, amount in amounts.items()}
 
 
-def _document(vma: Vma, shown: Shown) -> dict[str, Any]:
+def _document(vma: VmaPlacement, shown: Shown) -> dict[str, Any]:
     error = shown.errors.get(vma.start)
     return {
         "start": f"{vma.start:x}",

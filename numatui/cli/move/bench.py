@@ -34,7 +34,6 @@ def bench(
     Example: numatui bench --from 0 --to 1
     """
     from backend.job.bench import bench as measure
-    from backend.live.stall_target import stall_target
     from backend.plan.rates import machine_of, rates_path, save_rates
 
     kernel = kernel_of(context)
@@ -48,6 +47,7 @@ def bench(
                 from_set,
                 to_set,
                 parse_size(size),
+                stall_target,
                 quick=quick,
                 cancel=cancel,
                 on_progress=_tell,

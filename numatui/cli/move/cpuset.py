@@ -17,8 +17,8 @@ from numatui.cli.shell import completing
 from numatui.cli.source import kernel_of
 
 if TYPE_CHECKING:
-    from backend.cgroup.cpuset_tree import Cpuset
-    from backend.cpuset.change import Change, Foretold, Landed, Result
+    from backend.cgroup.cpuset_tree import CpusetInfo
+    from backend.cpuset.change import Change, ChangeResult, Predicted, Result
 
 cpuset = typer.Typer(help="List cpusets, set their mems, attach processes.", **SETTINGS)
 
@@ -153,14 +153,14 @@ def set_mems(
 
     Example: numatui cpuset set-mems postgresql.service 2-3
     """
-    from backend.cpuset.change import foretell_mems
+    from backend.cpuset.change import predict_mems
     from backend.machine.topology import read_topology
 
     kernel = kernel_of(context)
     wanted = NodeSet.parse(mems, read_topology(kernel).ids)
     _carry_out(
         kernel,
-        foretell_mems(kernel, name, wanted, memory_migrate),
+        predict_mems(kernel, name, wanted, memory_migrate),
         "cpuset-set-mems",
         dry_run,
         yes,
@@ -184,10 +184,10 @@ def attach(
 
     Example: numatui cpuset attach /batch 4242
     """
-    from backend.cpuset.change import foretell_attach
+    from backend.cpuset.change import predict_attach
 
     kernel = kernel_of(context)
-    _carry_out(kernel, foretell_attach(kernel, name, pids, memory_migrate), "cpuset-attach", dry_run, yes, json, csv)
+    _carry_out(kernel, predict_attach(kernel, name, pids, memory_migrate), "cpuset-attach", dry_run, yes, json, csv)
 
 
 def _carry_out(kernel: Kernel, change: Change, schema: str, dry_run: bool, yes: bool, json: bool, csv: bool) -> None:
@@ -229,7 +229,7 @@ def _count(pids: list[int] | None) -> int | None:
     return None if pids is None else len(pids)
 
 
-def _sets(one: Cpuset) -> dict[str, Any]:
+def _sets(one: CpusetInfo) -> dict[str, Any]:
     return {
         "own": one.own,
         "mems": list(one.mems),
@@ -240,9 +240,9 @@ def _sets(one: Cpuset) -> dict[str, Any]:
     }
 
 
-def _ways(foretold: Foretold) -> str:
+def _ways(predicted: Predicted) -> str:
     """`0→2 12M, 1→3 4M`."""
-    return ", ".join(f"{a}→{b} {output.size(amount)}" for (a, b), amount in foretold.ways.items())
+    return ", ".join(f"{a}→{b} {output.size(amount)}" for (a, b), amount in predicted.ways.items())
 
 
 def _print_change(change: Change) -> None:
@@ -269,18 +269,18 @@ def _print_change(change: Change) -> None:
         output.note(text)
 
 
-def _print_result(result: Result) -> None:
+def _print_result(result: ChangeResult) -> None:
     for one in result.processes:
-        foretold = one.foretold
-        before, after = foretold.before or {}, one.after or {}
+        predicted = one.predicted
+        before, after = predicted.before or {}, one.after or {}
         nodes = sorted({*before, *after})
-        print(f"{foretold.process.pid}: {_verdict(one)}")
+        print(f"{predicted.process.pid}: {_verdict(one)}")
         if nodes:
             unknown = ["?"] * len(nodes)
             rows = [
                 [
                     "before",
-                    *([output.size(before.get(n, 0)) for n in nodes] if foretold.before is not None else unknown),
+                    *([output.size(before.get(n, 0)) for n in nodes] if predicted.before is not None else unknown),
                 ],
                 ["after", *([output.size(after.get(n, 0)) for n in nodes] if one.after is not None else unknown)],
             ]
@@ -291,14 +291,14 @@ def _print_result(result: Result) -> None:
         output.note(f"nodes {change.effective} were meant: something changed the cpusets meanwhile")
 
 
-def _verdict(one: Landed) -> str:
-    foretold = one.foretold
+def _verdict(one: Result) -> str:
+    predicted = one.predicted
     if one.error:
         return one.error
-    if one.after is None or foretold.before is None:
+    if one.after is None or predicted.before is None:
         return "may not be looked at: run as root"
     left = sum(one.left.values())
-    moved = sum(foretold.ways.values()) - left
+    moved = sum(predicted.ways.values()) - left
     text = f"{output.size(moved)} moved" if moved else "nothing moved"
     return text + (
         f", {output.size(left)} left on node {NodeSet(one.left)}: busy, unmovable, or no room" if left else ""
@@ -336,14 +336,14 @@ def _change_document(change: Change) -> dict[str, Any]:
     }
 
 
-def _result_document(result: Result) -> dict[str, Any]:
+def _result_document(result: ChangeResult) -> dict[str, Any]:
     return {
         "effective_mems": list(result.effective),
         "complete": result.complete,
         "processes": [
             {
-                "pid": one.foretold.process.pid,
-                "before": _by_node(one.foretold.before),
+                "pid": one.predicted.process.pid,
+                "before": _by_node(one.predicted.before),
                 "after": _by_node(one.after),
                 "left": _by_node(one.left),
                 "error": one.error or None,

@@ -122,7 +122,7 @@ def _confinements(kernel: Kernel, plan: Plan) -> list[Confinement]:
     from backend.cpuset import confinement
 
     processes = [one.process for one in plan.processes]
-    return confinement.foretell(kernel, processes, plan.targets)
+    return confinement.predict(kernel, processes, plan.targets)
 
 
 def _concerned(one: Confinement) -> str:

@@ -12,7 +12,7 @@ import typer
 
 from backend.kernel import Kernel
 from numatui.cli.commands import COMMANDS
-from numatui.cli.source import Choice
+from numatui.cli.source import KernelChoice
 
 if TYPE_CHECKING:
     from backend.process.process import Process
@@ -44,7 +44,7 @@ def _completer(offers: Callable[[Kernel], Iterable[Offer]]) -> Completer:
 
 def _kernel(context: typer.Context) -> Kernel:
     told = context.find_root().params
-    return Choice.of(bool(told.get("live")), told.get("demo"), told.get("replay"), told.get("at") or "").open()
+    return KernelChoice.of(bool(told.get("live")), told.get("demo"), told.get("replay"), told.get("at") or "").open()
 
 
 def harmless(name: str) -> str:

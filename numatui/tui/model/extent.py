@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from backend.placement.survey import Row
+from backend.placement.survey import ProcessRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class Extent:
     sampled: bool
 
 
-def extent_of(rows: Sequence[Row]) -> Extent:
+def extent_of(rows: Sequence[ProcessRow]) -> Extent:
     return Extent(
         len(str(max((row.process.pid for row in rows), default=0))),
         max((len(user) for user in {row.process.user for row in rows}), default=0),

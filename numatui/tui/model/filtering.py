@@ -15,11 +15,11 @@ from backend.files.text import printable
 from backend.machine.access_cost import AccessCosts, read_costs
 from backend.machine.topology import Topology
 from backend.nodeset import NodeSet
-from backend.placement.survey import Row
+from backend.placement.survey import ProcessRow
 from numatui.format import parse_size
 
-Term = Callable[[Row], bool]
-Number = Callable[[Row], float | None]
+Term = Callable[[ProcessRow], bool]
+Number = Callable[[ProcessRow], float | None]
 
 _WORD = re.compile(r'(?:"[^"]*"?|[^\s"])+')
 _COMPARISON = re.compile(r"([a-z]+)(\d*)(<=|>=|<|>|=)(.*)", re.IGNORECASE | re.DOTALL)
@@ -40,7 +40,7 @@ class Filter:
     terms: tuple[Term, ...] = ()
     problems: tuple[str, ...] = ()
 
-    def fits(self, row: Row) -> bool:
+    def fits(self, row: ProcessRow) -> bool:
         return all(term(row) for term in self.terms)
 
     @classmethod
@@ -95,12 +95,12 @@ def _term(word: str, topology: Topology) -> Term:
     return _text(word)
 
 
-def cost(row: Row, costs: AccessCosts) -> float | None:
+def cost(row: ProcessRow, costs: AccessCosts) -> float | None:
     """How many times more an access costs than if all its memory lay where it runs: 1.0 is all local."""
     return costs.ratio(row.places, row.by_node) if row.by_node else None
 
 
-def far_bytes(row: Row) -> int | None:
+def far_bytes(row: ProcessRow) -> int | None:
     """How much of its memory is not where it runs."""
     if row.by_node is None or not row.places:
         return None
@@ -124,7 +124,7 @@ def _turned(term: Term) -> Term:
 def _compared(value_of: Number, sign: str, wanted: float) -> Term:
     compare = _COMPARE[sign]
 
-    def fits(row: Row) -> bool:
+    def fits(row: ProcessRow) -> bool:
         value = value_of(row)
         return value is not None and compare(value, wanted)
 
@@ -188,7 +188,7 @@ def _user(value: str, _: Topology) -> Term:
     return lambda row: value in (row.process.user, str(row.process.uid)) or not value
 
 
-def _below(path_of: Callable[[Row], str]) -> Callable[[str, Topology], Term]:
+def _below(path_of: Callable[[ProcessRow], str]) -> Callable[[str, Topology], Term]:
     """A path and all that is below it, or a part of a path."""
 
     def make(value: str, _: Topology) -> Term:

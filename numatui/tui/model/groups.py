@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from backend.placement.placement import sum_by_node
-from backend.placement.survey import Row
+from backend.placement.survey import ProcessRow
 from backend.process.process import Identity, Process
 
 Grouping = Literal["", "user", "cgroup"]
@@ -15,10 +15,10 @@ GROUPINGS: tuple[Grouping, ...] = ("", "user", "cgroup")
 
 
 @dataclass(frozen=True, slots=True)
-class GroupRow(Row):
+class GroupRow(ProcessRow):
     """The sums of `members`, in the place of a row. Its identity has a pid below zero."""
 
-    members: tuple[Row, ...] = ()
+    members: tuple[ProcessRow, ...] = ()
 
     @property
     def local(self) -> float | None:
@@ -33,7 +33,7 @@ class GroupRow(Row):
         return any(row.sampled for row in self.members)
 
 
-def overall_local(rows: Iterable[Row]) -> float | None:
+def overall_local(rows: Iterable[ProcessRow]) -> float | None:
     """The share of all memory that lies where its process runs."""
     near, total = 0.0, 0
     for row in rows:
@@ -44,12 +44,12 @@ def overall_local(rows: Iterable[Row]) -> float | None:
     return near / total if total else None
 
 
-def name_of(row: Row, grouping: Grouping) -> str:
+def name_of(row: ProcessRow, grouping: Grouping) -> str:
     """What a process is grouped by."""
     return row.process.user if grouping == "user" else row.process.cgroup
 
 
-def summed(members: Sequence[Row], grouping: Grouping, number: int) -> GroupRow:
+def summed(members: Sequence[ProcessRow], grouping: Grouping, number: int) -> GroupRow:
     """`number`: what tells the group from others, the same at every reading."""
     processes = [row.process for row in members]
     name = name_of(members[0], grouping)
@@ -79,9 +79,9 @@ def summed(members: Sequence[Row], grouping: Grouping, number: int) -> GroupRow:
     )  # fmt: skip
 
 
-def as_groups(rows: Iterable[Row], grouping: Grouping, numbers: dict[str, int]) -> list[GroupRow]:
+def as_groups(rows: Iterable[ProcessRow], grouping: Grouping, numbers: dict[str, int]) -> list[GroupRow]:
     """In the order of `rows`. `numbers` keeps what tells groups apart from reading to reading."""
-    members: dict[str, list[Row]] = {}
+    members: dict[str, list[ProcessRow]] = {}
     for row in rows:
         members.setdefault(name_of(row, grouping), []).append(row)
     return [

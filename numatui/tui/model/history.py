@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from backend.placement.survey import Row
+from backend.placement.survey import ProcessRow
 from backend.process.process import Identity
 
 MOST = 240
@@ -22,13 +22,13 @@ class Moment:
     by_node: Mapping[int, int]
 
 
-class History:
+class PlacementHistory:
     """What changed, by process. Written by one thread; what it hands out is not changed any more."""
 
     def __init__(self) -> None:
         self._moments: dict[Identity, tuple[Moment, ...]] = {}
 
-    def add(self, now: int, rows: Iterable[Row]) -> Mapping[Identity, tuple[Moment, ...]]:
+    def add(self, now: int, rows: Iterable[ProcessRow]) -> Mapping[Identity, tuple[Moment, ...]]:
         """The histories of those that are in this reading, the others are forgotten."""
         out: dict[Identity, tuple[Moment, ...]] = {}
         for row in rows:

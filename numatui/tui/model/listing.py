@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from backend.placement.survey import Row
+from backend.placement.survey import ProcessRow
 from backend.process.process import Identity
 from numatui.process_tree import Branch, as_tree
 from numatui.tui.model.extent import Extent, extent_of
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 SMALL = 16 << 20
 """Processes with less resident memory are small."""
-Order = Callable[[Row], Any]
+Order = Callable[[ProcessRow], Any]
 
 
 @dataclass
@@ -27,7 +27,7 @@ class Listing:
     `turned`: rows whose fold is not as it is at first (trees are open, groups closed). `followed`: the process that the
     cursor stays on. `moved`: when numatui moved a process, as text."""
 
-    rows: Sequence[Row] = ()
+    rows: Sequence[ProcessRow] = ()
     extent: Extent = field(default_factory=lambda: extent_of(()))
     filter: Filter = field(default_factory=Filter)
     sort: str = "rss"
@@ -39,7 +39,7 @@ class Listing:
     turned: set[Identity] = field(default_factory=set[Identity])
     followed: Identity | None = None
     moved: Mapping[Identity, str] = field(default_factory=dict[Identity, str])
-    branches: dict[Identity, Branch[Row]] = field(default_factory=dict[Identity, Branch[Row]])
+    branches: dict[Identity, Branch[ProcessRow]] = field(default_factory=dict[Identity, Branch[ProcessRow]])
     small: int = 0
     fitting: int = 0
     _numbers: dict[str, int] = field(default_factory=dict[str, int])
@@ -49,7 +49,7 @@ class Listing:
         """Whether there is anything to open and close."""
         return self.tree or bool(self.grouping)
 
-    def read(self, rows: Sequence[Row], extent: Extent | None = None) -> None:
+    def read(self, rows: Sequence[ProcessRow], extent: Extent | None = None) -> None:
         """A new reading: what was kept of processes that have gone is forgotten."""
         self.rows = rows
         self.extent = extent or extent_of(rows)
@@ -61,7 +61,7 @@ class Listing:
         if self.followed not in there:
             self.followed = None
 
-    def view(self, order: Order | None) -> list[Row]:
+    def view(self, order: Order | None) -> list[ProcessRow]:
         """The rows to show. Rows without a value come last, whatever the direction; equals ascend by pid. Counts
         `fitting` (those that the filter lets through) and `small` (those of them that are hidden)."""
         rows = [row for row in self.rows if self.filter.fits(row)] if self.filter.terms else list(self.rows)
@@ -76,21 +76,21 @@ class Listing:
         self.branches = {}
         return self._sorted(rows, order)
 
-    def toggle(self, row: Row) -> None:
+    def toggle(self, row: ProcessRow) -> None:
         """Tag a process or all of a group, or take the tags away."""
         some = {one.process.identity for one in members_of(row)}
         self.tagged = self.tagged - some if some <= self.tagged else self.tagged | some
 
-    def is_tagged(self, row: Row) -> bool:
+    def is_tagged(self, row: ProcessRow) -> bool:
         """A group: when all that it stands for are."""
         return bool(self.tagged) and all(one.process.identity in self.tagged for one in members_of(row))
 
-    def hangs_below(self, row: Row) -> bool:
+    def hangs_below(self, row: ProcessRow) -> bool:
         """Whether there is something to open or close."""
         branch = self.branches.get(row.process.identity)
         return branch is not None and bool(branch.children)
 
-    def fold(self, row: Row, close: bool) -> bool:
+    def fold(self, row: ProcessRow, close: bool) -> bool:
         """Open or close what hangs below a row; False where there was nothing to do."""
         identity = row.process.identity
         branch = self.branches.get(identity)
@@ -99,12 +99,12 @@ class Listing:
         self.turned ^= {identity}
         return True
 
-    def chosen(self, current: Row | None) -> list[Row]:
+    def chosen(self, current: ProcessRow | None) -> list[ProcessRow]:
         """The tagged processes, or the one (the group) under the cursor."""
         tagged = [row for row in self.rows if row.process.identity in self.tagged]
         return tagged or ([] if current is None else members_of(current))
 
-    def prefix(self, row: Row, glyphs: Glyphs) -> str:
+    def prefix(self, row: ProcessRow, glyphs: Glyphs) -> str:
         """The lines before a name in a tree, and whether it is open."""
         branch = self.branches.get(row.process.identity)
         if branch is None:
@@ -114,7 +114,7 @@ class Listing:
             lines += glyphs.lines[11] if branch.more[-1] else glyphs.lines[9]
         return lines + ("+ " if branch.folded else "- " if self.grouping and branch.children else " ")
 
-    def _sorted(self, rows: list[Row], order: Order | None) -> list[Row]:
+    def _sorted(self, rows: list[ProcessRow], order: Order | None) -> list[ProcessRow]:
         if order is None:
             return rows
         values = [order(row) for row in rows]
@@ -125,7 +125,7 @@ class Listing:
             out += [row for value, row in zip(values, rows, strict=True) if value is None]
         return out
 
-    def _with_ancestors(self, rows: list[Row]) -> list[Row]:
+    def _with_ancestors(self, rows: list[ProcessRow]) -> list[ProcessRow]:
         """What was filtered out but has a child that was not, back again."""
         if len(rows) == len(self.rows):
             return rows
@@ -138,7 +138,7 @@ class Listing:
                 parent = by_pid.get(parent.process.ppid)
         return [row for row in self.rows if row.process.pid in kept]
 
-    def _hung(self, rows: list[Row]) -> list[Row]:
+    def _hung(self, rows: list[ProcessRow]) -> list[ProcessRow]:
         branches = as_tree(
             rows,
             lambda row: row.process.pid,
@@ -147,8 +147,8 @@ class Listing:
         )
         return self._take(branches)
 
-    def _grouped(self, rows: list[Row], order: Order | None) -> list[Row]:
-        branches: list[Branch[Row]] = []
+    def _grouped(self, rows: list[ProcessRow], order: Order | None) -> list[ProcessRow]:
+        branches: list[Branch[ProcessRow]] = []
         for head in self._sorted(list(as_groups(rows, self.grouping, self._numbers)), order):
             some = members_of(head)
             close = head.process.identity not in self.turned
@@ -158,11 +158,11 @@ class Listing:
                 branches += [Branch(row, (place < len(members) - 1,)) for place, row in enumerate(members)]
         return self._take(branches)
 
-    def _take(self, branches: list[Branch[Row]]) -> list[Row]:
+    def _take(self, branches: list[Branch[ProcessRow]]) -> list[ProcessRow]:
         self.branches = {branch.row.process.identity: branch for branch in branches}
         return [branch.row for branch in branches]
 
 
-def members_of(row: Row) -> list[Row]:
+def members_of(row: ProcessRow) -> list[ProcessRow]:
     """The processes that a row stands for."""
     return list(row.members) if isinstance(row, GroupRow) else [row]

@@ -1,4 +1,4 @@
-"""How a migration is done, as it is chosen on the screen. Pure."""
+"""MoveOptions a migration is done, as it is chosen on the screen. Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RATES = (0, 64 << 20, 256 << 20, 1 << 30, 4 << 30)
 
 
 @dataclass(frozen=True, slots=True)
-class How:
+class MoveOptions:
     """As `backend.job.options.Options` has it: `budget` in nanoseconds, `workers` None for as many as bring something,
     `max_rate` in bytes a second, 0 for no limit."""
 
@@ -41,7 +41,7 @@ class How:
             journal_dir=journal_dir,
         )
 
-    def other(self, what: str) -> How:
+    def other(self, what: str) -> MoveOptions:
         """With the next choice of `method`, `move_all`, `budget`, `workers` or `max_rate`."""
         if what == "method":
             return replace(self, method=_next(METHODS, self.method))
@@ -67,7 +67,7 @@ class How:
     @property
     def flags(self) -> str:
         """As the command line has it, without what is so anyway."""
-        usual = How()
+        usual = MoveOptions()
         words = [
             f"--method {self.method}" if self.method != usual.method else "",
             "--all" if self.move_all else "",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from backend.placement.survey import Row
+from backend.placement.survey import ProcessRow
 from backend.process.process import HERTZ
 from numatui.format import percent, size
 from numatui.tui.model.groups import GroupRow
@@ -18,17 +18,17 @@ OLD = 10_000_000_000
 """Numbers that are older, in nanoseconds, are dimmed."""
 
 
-def pid_cell(row: Row, _: int) -> Piece:
+def pid_cell(row: ProcessRow, _: int) -> Piece:
     """A group has no pid: how many it has."""
     return (f"({len(row.members)})", "dim") if isinstance(row, GroupRow) else (str(row.process.pid), "")
 
 
-def where(row: Row) -> str:
+def where(row: ProcessRow) -> str:
     """`71@2`: the CPU it last ran on, and that CPU's node."""
     return "" if row.process.cpu < 0 else f"{row.process.cpu}@{'?' if row.node is None else row.node}"
 
 
-def local_cell(row: Row, _: int) -> Piece:
+def local_cell(row: ProcessRow, _: int) -> Piece:
     """The local share; what is far away also has a `!`, what is estimated a `~`."""
     share = row.local
     if share is None:
@@ -48,10 +48,10 @@ def cost_cell(value: float | None) -> Piece:
     return (f"{value:.1f}x", "far" if value >= COSTLY else "warn" if value >= DEARER else "")
 
 
-def node_cell(node: int) -> Callable[[Row, int], Piece]:
+def node_cell(node: int) -> Callable[[ProcessRow, int], Piece]:
     """What a process has on one node; bold where it runs, with a `~` where it is estimated, dim where it is old."""
 
-    def cell(row: Row, _: int) -> Piece:
+    def cell(row: ProcessRow, _: int) -> Piece:
         if row.by_node is None:
             return ("?", "dim")
         amount = row.by_node.get(node, 0)
@@ -61,12 +61,12 @@ def node_cell(node: int) -> Callable[[Row, int], Piece]:
     return cell
 
 
-def node_order(node: int) -> Callable[[Row], int | None]:
+def node_order(node: int) -> Callable[[ProcessRow], int | None]:
     """Sorting by what lies on one node."""
     return lambda row: None if row.by_node is None else row.by_node.get(node, 0)
 
 
-def load_cell(row: Row, _: int) -> Piece:
+def load_cell(row: ProcessRow, _: int) -> Piece:
     """Processor time since the last reading; 100 is one CPU."""
     if row.load is None:
         return ("-", "dim")
@@ -74,7 +74,7 @@ def load_cell(row: Row, _: int) -> Piece:
     return (text, "" if row.load >= 0.0005 else "dim")
 
 
-def time_cell(row: Row, _: int) -> str:
+def time_cell(row: ProcessRow, _: int) -> str:
     """Processor time since it began: `1:02.30` minutes, or `12h03m`."""
     minutes, ticks = divmod(row.process.ticks, 60 * HERTZ)
     if minutes < 60:

@@ -8,7 +8,7 @@ from typing import Any
 
 from backend.cgroup.cgroup_memory import CgroupMemory
 from backend.cgroup.cgroup_names import Label
-from backend.cgroup.cpuset_tree import Cpuset, above, with_ancestors
+from backend.cgroup.cpuset_tree import CpusetInfo, above, with_ancestors
 from backend.files.text import printable
 from backend.nodeset import NodeSet
 from numatui.format import size
@@ -28,7 +28,7 @@ class CgroupRow:
     path: str
     label: Label
     memory: CgroupMemory | None
-    cpuset: Cpuset | None
+    cpuset: CpusetInfo | None
     processes: int | None = None
 
     @property

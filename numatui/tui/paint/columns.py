@@ -8,7 +8,7 @@ from dataclasses import replace
 from backend.files.text import printable
 from backend.machine.access_cost import read_costs
 from backend.machine.topology import Topology
-from backend.placement.survey import Row
+from backend.placement.survey import ProcessRow
 from numatui.format import size
 from numatui.tui.model.filtering import cost, far_bytes
 from numatui.tui.model.listing import Listing
@@ -57,29 +57,29 @@ def process_columns(
     glyphs: Glyphs,
     plain: bool,
     chosen: Collection[str] = DEFAULT,
-) -> list[Column[Row]]:
+) -> list[Column[ProcessRow]]:
     """Those that are `chosen`, and that by which the table is sorted. The listing is looked into whenever a row is
     drawn. `plain`: for screens without colours."""
     costs = read_costs(topology)
 
-    def mark(row: Row, _: int) -> Piece:
+    def mark(row: ProcessRow, _: int) -> Piece:
         return (glyphs.mark if listing.is_tagged(row) else " ", "tag")
 
-    def by_whom(row: Row) -> str | None:
+    def by_whom(row: ProcessRow) -> str | None:
         return listing.moved.get(row.process.identity)
 
-    def command(row: Row, width: int) -> list[Piece]:
+    def command(row: ProcessRow, width: int) -> list[Piece]:
         prefix = listing.prefix(row, glyphs)[:width]
         name = pad(printable(row.process.command, width + 1), width - len(prefix), "left")
         return [(prefix, "dim"), (name, "bold" if row.process.pid < 0 else "")]
 
-    def bar(row: Row, width: int) -> list[Piece]:
+    def bar(row: ProcessRow, width: int) -> list[Piece]:
         return bars.placement(row.by_node, row.node, width, glyphs, plain)
 
     extent = listing.extent
     pid_width, user_width, about = max(5, extent.pid), min(12, max(4, extent.user)), extent.sampled
     cpu_width = max(5, len(f"{extent.cpu}@{max(topology.ids, default=0)}"))
-    columns: list[Column[Row]] = [
+    columns: list[Column[ProcessRow]] = [
         Column("mark", "", 1, mark),
         Column("pid", "PID", pid_width, pid_cell, "right", order=lambda row: row.process.pid),
         Column(
@@ -222,6 +222,6 @@ def _choice(column: str) -> str:
     return "nodes" if column[0] == "n" and column[1:].isdigit() else column
 
 
-def _beside(column: Column[Row]) -> Column[Row]:
+def _beside(column: Column[ProcessRow]) -> Column[ProcessRow]:
     """Not chosen, but the table is sorted by it."""
     return replace(column, rank=1)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from textwrap import wrap
 
 from backend.emulator.inspect.explain import PATCHES, explain
-from backend.emulator.inspect.trace import FrameState, Row
+from backend.emulator.inspect.trace import FrameState, TraceRow
 from backend.files.text import printable
 from numatui.tui.paint import bars
 from numatui.tui.paint.glyphs import Glyphs
@@ -19,19 +19,19 @@ _BOX = 9
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class FollowedStep:
     """A row of the trace with the one before it, each with the PTEs of all who may map the page; `home`: the frame
     where the page was at first. `patches`: whether the steps are those of Direct Migration V8."""
 
-    row: Row
-    before: Row | None
+    row: TraceRow
+    before: TraceRow | None
     ptes: Ptes
     ptes_before: Ptes
     home: int
     patches: bool
 
 
-def picture(moment: Moment, width: int, marks: Glyphs) -> list[Piece]:
+def picture(moment: FollowedStep, width: int, marks: Glyphs) -> list[Piece]:
     """The picture, and the step in words: below it, or above where there is no room for boxes side by side. What has
     changed is marked with `+`, `-` or an arrow."""
     left, right = _frames(moment)
@@ -51,7 +51,7 @@ def picture(moment: Moment, width: int, marks: Glyphs) -> list[Piece]:
     return [*_beside(columns, _BOX), *words(moment, width)]
 
 
-def words(moment: Moment, width: int) -> list[Piece]:
+def words(moment: FollowedStep, width: int) -> list[Piece]:
     """When, which step, by whom, and what it did."""
     row = moment.row
     told = explain(moment.before, row)
@@ -71,7 +71,7 @@ def words(moment: Moment, width: int) -> list[Piece]:
     return pieces
 
 
-def _frames(moment: Moment) -> tuple[tuple[str, FrameState | None], tuple[str, FrameState | None]]:
+def _frames(moment: FollowedStep) -> tuple[tuple[str, FrameState | None], tuple[str, FrameState | None]]:
     """The boxes: (title, frame) on the left and on the right."""
     row = moment.row
     if row.old is not None:
@@ -83,7 +83,7 @@ def _frames(moment: Moment) -> tuple[tuple[str, FrameState | None], tuple[str, F
     return ("old frame: free again", None), ("new frame", row.frame)
 
 
-def _earlier(moment: Moment, frame: FrameState) -> FrameState | None:
+def _earlier(moment: FollowedStep, frame: FrameState) -> FrameState | None:
     """The same frame in the row before."""
     if moment.before is None:
         return frame
@@ -93,7 +93,7 @@ def _earlier(moment: Moment, frame: FrameState) -> FrameState | None:
     )
 
 
-def _box(title: str, frame: FrameState | None, moment: Moment, width: int, marks: Glyphs) -> list[list[Piece]]:
+def _box(title: str, frame: FrameState | None, moment: FollowedStep, width: int, marks: Glyphs) -> list[list[Piece]]:
     inner = width - 5
     flat, bar = marks.lines[12], marks.lines[3]
     edge = "dim" if frame is None else ""
@@ -108,7 +108,7 @@ def _box(title: str, frame: FrameState | None, moment: Moment, width: int, marks
     ]
 
 
-def _short(title: str, frame: FrameState | None, moment: Moment, width: int, marks: Glyphs) -> list[list[Piece]]:
+def _short(title: str, frame: FrameState | None, moment: FollowedStep, width: int, marks: Glyphs) -> list[list[Piece]]:
     """Without a box."""
     body = _told(frame, moment, width - 3, marks)
     return [
@@ -117,7 +117,7 @@ def _short(title: str, frame: FrameState | None, moment: Moment, width: int, mar
     ]
 
 
-def _told(frame: FrameState | None, moment: Moment, width: int, marks: Glyphs) -> list[list[Piece]]:
+def _told(frame: FrameState | None, moment: FollowedStep, width: int, marks: Glyphs) -> list[list[Piece]]:
     """A frame in lines: which, its counts, its flags."""
     if frame is None:
         return []
@@ -155,7 +155,7 @@ def _flags(was: Sequence[str], now: Sequence[str], width: int) -> list[list[Piec
     return lines
 
 
-def _tables(moment: Moment, width: int) -> list[list[Piece]]:
+def _tables(moment: FollowedStep, width: int) -> list[list[Piece]]:
     """The PTEs, the slot, and who waits: a line each."""
     row, before = moment.row, moment.before
     earlier = {(pid, name): pte for pid, name, pte in moment.ptes_before}
@@ -180,7 +180,7 @@ def _tables(moment: Moment, width: int) -> list[list[Piece]]:
     return lines
 
 
-def _middle(moment: Moment, marks: Glyphs) -> list[list[Piece]]:
+def _middle(moment: FollowedStep, marks: Glyphs) -> list[list[Piece]]:
     """Between two boxes: an arrow where the page is on its way, and the tables, PTEs on two lines."""
     lines: list[list[Piece]] = []
     for line in _tables(moment, 24):

@@ -11,7 +11,7 @@ from backend.plan.plan import Plan
 from backend.process.process import Process
 from numatui.format import BASIS, duration, size
 from numatui.shell import migrate_command
-from numatui.tui.model.move_options import How
+from numatui.tui.model.move_options import MoveOptions
 from numatui.tui.paint import bars
 from numatui.tui.paint.glyphs import Glyphs
 from numatui.tui.paint.paint import Piece
@@ -78,7 +78,7 @@ def before_after(
     return [*pieces, ("\n", "")]
 
 
-def command_line(plan: Plan, kernel: Kernel, how: How) -> str:
+def command_line(plan: Plan, kernel: Kernel, how: MoveOptions) -> str:
     """The command that does the same, on the same machine."""
     pids = [one.process.pid for one in plan.processes]
     vma = f"--vma {plan.within[0]:x} " if plan.within is not None else ""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class FramesRead:
     """What was read: the visible cells, the frame under the cursor where one was asked for and can be told, and when
     that was (seconds of the machine)."""
 
@@ -36,12 +36,12 @@ class FrameSource(Protocol):
     @property
     def page_size(self) -> int: ...
 
-    def look(self, visible: tuple[int, int], shift: int, pfn: int) -> Seen:
+    def look(self, visible: tuple[int, int], shift: int, pfn: int) -> FramesRead:
         """Frames (first, number) in cells of 2**`shift`, and one frame (-1: none). Not for the screen's thread. Raises
         OSError."""
         ...
 
-    def changed(self, seen: Seen) -> bool:
+    def changed(self, seen: FramesRead) -> bool:
         """Whether it may be otherwise by now."""
         ...
 
@@ -54,14 +54,14 @@ class EmulatedFrames:
         self.zones = {node: (zone.start, zone.pages) for node, zone in kernel.machine.frames.zones.items()}
         self.page_size = kernel.machine.page_size
 
-    def look(self, visible: tuple[int, int], shift: int, pfn: int) -> Seen:
+    def look(self, visible: tuple[int, int], shift: int, pfn: int) -> FramesRead:
         def reading(m: Machine) -> tuple[Frames, FrameDetail | None, float]:
             return Frames.of(m, *visible), detail(m, pfn) if pfn >= 0 else None, m.now
 
         frames, cursor, now = self.kernel.look(reading)
-        return Seen(cells(frames.first, frames.kinds(), shift), cursor, now)
+        return FramesRead(cells(frames.first, frames.kinds(), shift), cursor, now)
 
-    def changed(self, seen: Seen) -> bool:
+    def changed(self, seen: FramesRead) -> bool:
         return bool(self.kernel.speed) or seen.now != self.kernel.machine.now
 
 
@@ -73,16 +73,16 @@ class RecordedFrames:
         self.page_size = kernel.page_size
         self.zones = parse_zones(kernel.read(ZONES))
 
-    def look(self, visible: tuple[int, int], shift: int, pfn: int) -> Seen:
+    def look(self, visible: tuple[int, int], shift: int, pfn: int) -> FramesRead:
         first, count = visible
         node, start = next(
             (node, start) for node, (start, pages) in self.zones.items() if start <= first < start + pages
         )
         kinds = np.frombuffer(self.kernel.read(f"{FRAMES}/{node}", first - start, count), np.uint8)
         kinds = np.where(kinds < KINDS, kinds, np.uint8(Kind.OTHER))
-        return Seen(cells(first, kinds, shift), None, self.kernel.clock() / 1e9)
+        return FramesRead(cells(first, kinds, shift), None, self.kernel.clock() / 1e9)
 
-    def changed(self, seen: Seen) -> bool:
+    def changed(self, seen: FramesRead) -> bool:
         return seen.now != self.kernel.clock() / 1e9
 
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 SPEEDS = (0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0)
 
 
-class Choice(Protocol):
-    """What the command line chose: `numatui.cli.source.Choice`."""
+class MachineChoice(Protocol):
+    """What the command line chose: `numatui.cli.source.KernelChoice`."""
 
     @property
     def which(self) -> Literal["live", "demo", "replay"] | None: ...
@@ -72,7 +72,7 @@ class Playback(SimulatedTime, Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Machine:
+class ShownMachine:
     """An open kernel, and what to tell about why it was this one."""
 
     kernel: Kernel
@@ -89,20 +89,20 @@ def playback(kernel: Kernel) -> Playback | None:
     return kernel if isinstance(kernel, Playback) and len(kernel.samples) > 1 else None
 
 
-def open_machine(choice: Choice) -> Machine:
+def open_machine(choice: MachineChoice) -> ShownMachine:
     """The machine that was chosen; without a choice this one if pages can move on it, else the demo.
 
     Raises NotSupported, NotFound, ParseError.
     """
     if choice.which is not None:
         kernel = choice.open()
-        return Machine(kernel, CUT_OFF if getattr(kernel, "cut_off", False) else "")
+        return ShownMachine(kernel, CUT_OFF if getattr(kernel, "cut_off", False) else "")
     why = _why_not_here()
     if not why:
-        return Machine(choice.open())
+        return ShownMachine(choice.open())
     from backend.emulator.scenario.open import open_scenario
 
-    return Machine(
+    return ShownMachine(
         open_scenario("default"),
         f"{why}, so this one is emulated. --live shows yours, --demo this one.",
     )

@@ -10,18 +10,17 @@ from typing import Any
 from textual.app import App
 from textual.message import Message
 
-from backend.advice.observing import History as Observed
-from backend.advice.observing import Observation
+from backend.advice.observing import Observation, ObservationHistory
 from backend.errors import NumatuiError, describe_oserror
 from backend.kernel import Capabilities, Kernel
 from backend.machine.activity import Activity, Meter
 from backend.machine.kernel_info import balancing, release
 from backend.machine.topology import Topology, read_topology
-from backend.placement.survey import Row, Surveyor
+from backend.placement.survey import ProcessRow, Surveyor
 from backend.process.process import Identity
 from numatui.tui.model.extent import Extent, extent_of
 from numatui.tui.model.groups import overall_local
-from numatui.tui.model.history import History, Moment
+from numatui.tui.model.history import Moment, PlacementHistory
 from numatui.tui.reading.machine import Playback
 
 THROUGHPUT = "/proc/numatui/throughput"
@@ -45,7 +44,7 @@ class Snapshot:
 
     facts: Facts
     topology: Topology
-    rows: tuple[Row, ...]
+    rows: tuple[ProcessRow, ...]
     throughput: dict[int, float] | None
     balancing: bool
     observations: Mapping[Identity, Observation] = field(default_factory=dict[Identity, Observation])
@@ -79,9 +78,9 @@ class Reader:
         self.app = app
         self._facts: Facts | None = None
         self._surveyor: Surveyor | None = None
-        self._seen = Observed()
+        self._seen = ObservationHistory()
         self._meter = Meter()
-        self._history = History()
+        self._history = PlacementHistory()
         self._last = 0
         self._wanted = threading.Event()
         self._ended = False
@@ -142,7 +141,7 @@ class Reader:
     def _forget(self) -> None:
         """What was seen later than now, when a recording has gone back."""
         self._surveyor = None
-        self._seen, self._meter, self._history = Observed(), Meter(), History()
+        self._seen, self._meter, self._history = ObservationHistory(), Meter(), PlacementHistory()
 
     def _run(self) -> None:
         while True:

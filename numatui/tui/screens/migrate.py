@@ -16,7 +16,7 @@ from textual.widgets import Button, Input, Label, Static
 from backend.errors import NumatuiError
 from backend.files.text import printable
 from backend.nodeset import NodeSet
-from backend.placement.placement import Vma, sum_by_node
+from backend.placement.placement import VmaPlacement, sum_by_node
 from backend.placement.reader import PlacementReader
 from backend.plan.conditions import Conditions, read_conditions
 from backend.plan.plan import Plan, Subject
@@ -26,7 +26,7 @@ from backend.plan.remap import rule_of
 from backend.process.process import Process, read_process
 from numatui.format import size
 from numatui.tui.keys import bindings
-from numatui.tui.model.move_options import How
+from numatui.tui.model.move_options import MoveOptions
 from numatui.tui.model.presets import presets, proposal, run_nodes
 from numatui.tui.paint.glyphs import glyphs
 from numatui.tui.paint.paint import Paint
@@ -68,7 +68,7 @@ class MigrateScreen(Screen[None]):
         processes: Sequence[Process],
         sources: NodeSet | None = None,
         targets: NodeSet | None = None,
-        vma: Vma | None = None,
+        vma: VmaPlacement | None = None,
     ) -> None:
         super().__init__()
         self.vma = vma
@@ -79,7 +79,7 @@ class MigrateScreen(Screen[None]):
         self.problems: list[str] = []
         self.sources = NodeSet()
         self.targets = NodeSet()
-        self.how = How()
+        self.how = MoveOptions()
         self.conditions = Conditions()
         self.sharers: dict[int, list[tuple[int, str]]] = {}
         self.plan: Plan | None = None

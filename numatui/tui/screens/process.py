@@ -15,7 +15,7 @@ from textual.widgets import Static
 from backend.files.text import printable
 from backend.machine.topology import Topology
 from backend.placement.locate import Locator, Shown, large_from
-from backend.placement.placement import Placement, Vma, read_placement, weighted_local_share
+from backend.placement.placement import Placement, VmaPlacement, read_placement, weighted_local_share
 from backend.placement.survey import REST_SHARE
 from backend.process.process import Process, Stat, read_process, read_threads
 from numatui.format import duration, percent, size
@@ -50,10 +50,10 @@ class ProcessRead(Message):
     problem: str = ""
 
 
-class VmaTable(Table[Vma]):
+class VmaTable(Table[VmaPlacement]):
     """In address order."""
 
-    def key_of(self, row: Vma) -> Hashable:
+    def key_of(self, row: VmaPlacement) -> Hashable:
         return row.start
 
 
@@ -192,7 +192,7 @@ class ProcessScreen(Screen[None]):
             self._find_sharers(vma)
 
     @work(thread=True, group="sharers", exclusive=True, exit_on_error=False)
-    def _find_sharers(self, vma: Vma) -> None:
+    def _find_sharers(self, vma: VmaPlacement) -> None:
         """Reads the maps of all processes: only when asked."""
         from backend.placement.sharers import find_sharers
 
@@ -203,7 +203,7 @@ class ProcessScreen(Screen[None]):
             return
         self.app.call_from_thread(self._show_sharers, vma, found)
 
-    def _show_sharers(self, vma: Vma, found: list[tuple[int, str]]) -> None:
+    def _show_sharers(self, vma: VmaPlacement, found: list[tuple[int, str]]) -> None:
         name = f"{vma.kind} at {vma.start:x}"
         if not found:
             state_of(self).tell(f"nobody else maps the {name}, as far as you may see")
@@ -261,22 +261,22 @@ def how(shown: Shown, age: int) -> str:
 
 def vma_columns(
     topology: Topology, here: int | None, glyphs: Glyphs, plain: bool, about: bool = False, name: int = 48
-) -> list[Column[Vma]]:
+) -> list[Column[VmaPlacement]]:
     """The columns of the VMAs for a process that runs on `here`. `about`: the numbers are estimates; `name`: cells that
     the longest name of a file takes."""
 
-    def bar(vma: Vma, width: int) -> list[Piece]:
+    def bar(vma: VmaPlacement, width: int) -> list[Piece]:
         return bars.placement(vma.bytes_by_node, here, width, glyphs, plain)
 
     def on(node: int):
-        def cell(vma: Vma, _: int) -> Piece:
+        def cell(vma: VmaPlacement, _: int) -> Piece:
             amount = vma.pages.get(node, 0) * vma.page_size
             mark = "~" if about and amount else ""
             return (mark + size(amount), "dim" if not amount else f"ink:{node}" if node == here else "")
 
         return cell
 
-    def policy(vma: Vma, width: int) -> Piece:
+    def policy(vma: VmaPlacement, width: int) -> Piece:
         return (printable(vma.policy or "?", width + 1), "dim" if vma.policy == "default" else "")
 
     return [

@@ -12,7 +12,7 @@ from textual.screen import Screen
 from textual.widgets import Input, Static
 
 from backend.files.text import printable
-from backend.placement.survey import Row
+from backend.placement.survey import ProcessRow
 from backend.process.process import Identity
 from numatui.format import size
 from numatui.tui.keys import bindings
@@ -174,7 +174,7 @@ class ProcessesScreen(Screen[None]):
             state_of(self).tell(f"nothing fits {self.sought}", severity="warning")
 
     def action_user(self) -> None:
-        users: dict[str, list[Row]] = {}
+        users: dict[str, list[ProcessRow]] = {}
         for row in self.table.listing.rows:
             users.setdefault(row.process.user, []).append(row)
         if users:

@@ -15,7 +15,7 @@ from backend.job.migrate import migrate_process
 from backend.job.options import Options
 from backend.job.outcome import Outcome, Progress, Reason
 from backend.job.past_jobs import PastJob
-from backend.job.pausable_cancel import Brake
+from backend.job.pausable_cancel import PausableCancel
 from backend.kernel import Kernel
 from backend.plan.plan import Plan
 from backend.process.process import Process
@@ -24,7 +24,7 @@ from numatui.tui.reading.reader import problem_of
 from numatui.tui.state.actions import Action
 
 State = Literal["running", "paused", "done", "partly", "cancelled", "failed"]
-Work = Callable[[int, Callable[[Progress], None], Brake], Outcome]
+Work = Callable[[int, Callable[[Progress], None], PausableCancel], Outcome]
 _REPORT_EVERY = 0.1
 _NOT_REACHED: tuple[Reason, ...] = ("cancelled", "stopped", "process-ended")
 
@@ -62,7 +62,7 @@ class Job:
     ended: bool = False
 
     def __post_init__(self) -> None:
-        self.cancel = Brake(self.kernel.clock)
+        self.cancel = PausableCancel(self.kernel.clock)
 
     @property
     def total(self) -> int:
@@ -172,7 +172,7 @@ def migration(kernel: Kernel, plan: Plan, options: Options, number: int, command
     """A plan to be carried out."""
     processes = [one.process for one in plan.processes]
 
-    def work(index: int, show: Callable[[Progress], None], brake: Brake) -> Outcome:
+    def work(index: int, show: Callable[[Progress], None], brake: PausableCancel) -> Outcome:
         return migrate_process(kernel, plan, processes[index], options, show, brake)
 
     parts = tuple(Part(one.process, one.bytes, one.before, one.runs_on) for one in plan.processes)
@@ -186,7 +186,7 @@ def undoing(job: Job, directory: Path | None, number: int) -> Job:
     outcomes = [one for one in reversed(job.outcomes) if one.moved]
     options = Options(journal_dir=directory)
 
-    def work(index: int, show: Callable[[Progress], None], brake: Brake) -> Outcome:
+    def work(index: int, show: Callable[[Progress], None], brake: PausableCancel) -> Outcome:
         from backend.job.past_jobs import find_job
         from backend.job.undo import undo_job
 
@@ -204,7 +204,7 @@ def undoing(job: Job, directory: Path | None, number: int) -> Job:
 def undoing_past(kernel: Kernel, past: PastJob, process: Process, directory: Path | None, number: int) -> Job:
     """To take back what a job of another session has moved. `process`: the one that it moved."""
 
-    def work(_: int, show: Callable[[Progress], None], brake: Brake) -> Outcome:
+    def work(_: int, show: Callable[[Progress], None], brake: PausableCancel) -> Outcome:
         from backend.job.undo import undo_job
 
         return undo_job(kernel, past, Options(journal_dir=directory), show, brake)

@@ -17,7 +17,7 @@ from numatui.tui.paint.columns import CHOICES, DEFAULT
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class SavedState:
     """`columns`: of the process table; the rest as `Listing`, `StatefulApp` and the node panel have it."""
 
     columns: tuple[str, ...] = DEFAULT
@@ -31,12 +31,12 @@ class Kept:
     theme: str = DEFAULT_THEME
 
 
-def kept_path() -> Path:
+def saved_state_path() -> Path:
     """`$XDG_STATE_HOME/numatui/tui.json`."""
     return jobs_dir().parent / "tui.json"
 
 
-def save(path: Path, kept: Kept) -> None:
+def save(path: Path, kept: SavedState) -> None:
     """What cannot be written is not kept: no reason to trouble anybody."""
     with suppress(OSError, NumatuiError):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -44,9 +44,9 @@ def save(path: Path, kept: Kept) -> None:
         replace_private(path, json.dumps(asdict(kept)))
 
 
-def load(path: Path) -> Kept:
+def load(path: Path) -> SavedState:
     """As it was left; what is missing or not as it should be is as at first. Never raises."""
-    usual = Kept()
+    usual = SavedState()
     try:
         raw: Any = json.loads(read_private(path))
         found: dict[str, Any] = {name: raw[name] for name in asdict(usual) if name in raw}
@@ -60,4 +60,4 @@ def load(path: Path) -> Kept:
         del good["grouping"]
     if not 0.1 <= good.get("interval", 1.0) <= 3600:
         del good["interval"]
-    return Kept(**good)
+    return SavedState(**good)

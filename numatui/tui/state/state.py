@@ -21,14 +21,14 @@ from backend.kernel import Kernel
 from backend.plan.plan import Plan
 from backend.process.process import Identity
 from numatui.tui.key_order import KeyOrderApp
-from numatui.tui.model.move_options import How
+from numatui.tui.model.move_options import MoveOptions
 from numatui.tui.model.node_history import NodeHistory
 from numatui.tui.reading.machine import other_speed, simulated_time
 from numatui.tui.reading.moved import read_moved
 from numatui.tui.reading.reader import Reader, ReadFailed, SnapshotRead
 from numatui.tui.state.actions import Actions
 from numatui.tui.state.jobs import Job, JobEnded, JobProgress, migration, undoing, undoing_past
-from numatui.tui.state.saved_state import Kept
+from numatui.tui.state.saved_state import SavedState
 
 _COLLECT_AFTER = (20_000, 20, 100)
 """Objects, and collections of the generation before, after which the garbage collector looks."""
@@ -50,10 +50,10 @@ class StatefulApp(KeyOrderApp):
     error: var[str] = var("")
     moved: var[dict[Identity, str]] = var(dict[Identity, str])
 
-    def __init__(self, kernel: Kernel, kept: Kept | None = None, interval: float | None = None) -> None:
+    def __init__(self, kernel: Kernel, kept: SavedState | None = None, interval: float | None = None) -> None:
         super().__init__()
         self.kernel = kernel
-        self.kept = kept or Kept()
+        self.kept = kept or SavedState()
         interval = self.kept.interval if interval is None else interval
         self.jobs: list[Job] = []
         self.node_history = NodeHistory()
@@ -127,7 +127,7 @@ class StatefulApp(KeyOrderApp):
         """A notification. The text may hold names from outside: it is never read as markup."""
         self.notify(printable(text, 400), markup=False, **options)
 
-    def start_job(self, plan: Plan, how: How, command: str = "") -> Job:
+    def start_job(self, plan: Plan, how: MoveOptions, command: str = "") -> Job:
         """Carry out a plan in a worker. The journal of a demo goes to a folder that ends with the app."""
         if self.kernel.source == "demo":
             self._folder = self._folder or tempfile.TemporaryDirectory(prefix="numatui-demo-")

@@ -9,7 +9,7 @@ from textual import events
 from textual.message import Message
 
 from backend.machine.topology import Topology
-from backend.placement.survey import Row
+from backend.placement.survey import ProcessRow
 from backend.process.process import Identity
 from numatui.tui.keys import bindings
 from numatui.tui.model.extent import Extent
@@ -23,7 +23,7 @@ from numatui.tui.widgets.table import Table
 _LONGEST_PID = 7
 
 
-class ProcessTable(Table[Row]):
+class ProcessTable(Table[ProcessRow]):
     """Shows a `Listing`. Posts `Changed` when what is shown, its order or the tags became others. `chosen_columns`:
     which are shown where there is room."""
 
@@ -46,13 +46,13 @@ class ProcessTable(Table[Row]):
         self.chosen_columns: tuple[str, ...] = DEFAULT
         self._typed = ""
 
-    def key_of(self, row: Row) -> Hashable:
+    def key_of(self, row: ProcessRow) -> Hashable:
         return row.process.identity
 
-    def sign_of(self, row: Row) -> tuple[str, int]:
+    def sign_of(self, row: ProcessRow) -> tuple[str, int]:
         return "command", len(self.listing.prefix(row, self._glyphs)) if self.listing.hangs_below(row) else 0
 
-    def update(self, rows: tuple[Row, ...], topology: Topology, extent: Extent | None = None) -> None:
+    def update(self, rows: tuple[ProcessRow, ...], topology: Topology, extent: Extent | None = None) -> None:
         """A new reading."""
         followed = self.listing.followed
         self.listing.read(rows, extent)
@@ -67,7 +67,7 @@ class ProcessTable(Table[Row]):
             self.listing.filter = Filter.parse(text, self.topology)
             self.arrange()
 
-    def chosen(self) -> list[Row]:
+    def chosen(self) -> list[ProcessRow]:
         """The tagged processes, or the one under the cursor."""
         return self.listing.chosen(self.current)
 
@@ -94,7 +94,7 @@ class ProcessTable(Table[Row]):
             self.scroll_to(y=max(0, where - self.size.height // 2), animate=False, force=True)
             self._refresh_changed()
 
-    def sortable(self) -> list[Column[Row]]:
+    def sortable(self) -> list[Column[ProcessRow]]:
         """The columns that can be sorted by."""
         return [column for column in self.columns if column.order is not None]
 
@@ -166,7 +166,7 @@ class ProcessTable(Table[Row]):
         else:
             super().action_open()
 
-    def _turn(self, row: Row) -> None:
+    def _turn(self, row: ProcessRow) -> None:
         """Open what is closed, close what is open."""
         if self.listing.fold(row, close=False) or self.listing.fold(row, close=True):
             self.arrange()

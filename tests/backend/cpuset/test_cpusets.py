@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backend.cgroup.cpuset_tree import pids_in, read_cpusets
-from backend.cpuset.change import apply, confine, foretell_attach, foretell_mems, sharing
+from backend.cpuset.change import apply, confine, predict_attach, predict_mems, sharing
 from backend.cpuset.rules import write_file
 from backend.emulator.abi.kernel import EmulatedKernel
 from backend.emulator.tasks.credentials import Caller
@@ -136,7 +136,7 @@ class TestForetelling:
              "/a": {"cpuset.mems": "0\n", "cpuset.mems.effective": "0\n", "cgroup.procs": "7\n99\n"}},
             **process_files(7, b"postgres"),
         )  # fmt: skip
-        change = foretell_mems(kernel, "a", nodes("1"))
+        change = predict_mems(kernel, "a", nodes("1"))
         (one,) = change.processes
         assert one.process.pid == 7
         assert one.ways == {(0, 1): 6 * PAGE}
@@ -150,10 +150,10 @@ class TestForetelling:
 
     def test_the_fix_names_the_cgroup_that_hands_nothing_on(self, tree: RecordedKernel) -> None:
         with pytest.raises(NotSupported) as refused:
-            foretell_mems(tree, "my-db", nodes("0"))
+            predict_mems(tree, "my-db", nodes("0"))
         assert "echo +cpuset > /sys/fs/cgroup/system.slice/cgroup.subtree_control" in str(refused.value)
         with pytest.raises(NotSupported, match=r"/sys/fs/cgroup/b/cgroup\.subtree_control"):
-            foretell_mems(tree, "/b/twin", nodes("0"))
+            predict_mems(tree, "/b/twin", nodes("0"))
 
     def test_nodes_without_memory_count_as_what_the_cgroup_above_has(self, tmp_path: Path) -> None:
         files: dict[str, str | bytes] = {
@@ -170,15 +170,15 @@ class TestForetelling:
             f"{ROOT}/P/a/cgroup.procs": "7\n",
         }
         kernel = recorded(tmp_path, {}, **files)
-        (one,) = foretell_mems(kernel, "P/a", nodes("2")).processes
+        (one,) = predict_mems(kernel, "P/a", nodes("2")).processes
         assert (one.old, one.new) == (nodes("0,2"), nodes("2"))
         with pytest.raises(UsageError, match="node 1 has no memory"):
-            foretell_mems(kernel, "P/a", nodes("1"))
+            predict_mems(kernel, "P/a", nodes("1"))
 
     def test_units_of_systemd_have_a_better_way(self, tree: RecordedKernel) -> None:
-        notes = foretell_mems(tree, "/system.slice", nodes("1")).notes
+        notes = predict_mems(tree, "/system.slice", nodes("1")).notes
         assert any("systemctl set-property 'system.slice' AllowedMemoryNodes=1 " in note for note in notes)
-        assert not any("systemctl" in note for note in foretell_mems(tree, "/a", nodes("1")).notes)
+        assert not any("systemctl" in note for note in predict_mems(tree, "/a", nodes("1")).notes)
 
     @pytest.mark.parametrize(
         ("name", "mems", "error", "words"),
@@ -190,11 +190,11 @@ class TestForetelling:
     )
     def test_refused(self, tree: RecordedKernel, name: str, mems: str, error: type[Exception], words: str) -> None:
         with pytest.raises(error, match=words):
-            foretell_mems(tree, name, nodes(mems))
+            predict_mems(tree, name, nodes(mems))
 
     def test_v2_always_moves(self, tree: RecordedKernel) -> None:
         with pytest.raises(UsageError, match="always moves"):
-            foretell_mems(tree, "a", nodes("1"), memory_migrate=False)
+            predict_mems(tree, "a", nodes("1"), memory_migrate=False)
 
     def test_no_process_in_between(self) -> None:
         admin = Admin()
@@ -202,7 +202,7 @@ class TestForetelling:
         admin.create("C", "0", "P")
         task = admin.spawn()
         with pytest.raises(UsageError, match="EBUSY"):
-            foretell_attach(admin.kernel, "/P", [task.pid])
+            predict_attach(admin.kernel, "/P", [task.pid])
 
     def test_v1_needs_mems_and_cpus_before_processes(self) -> None:
         admin = Admin(cgroups="v1")
@@ -210,18 +210,18 @@ class TestForetelling:
         admin.create("N", "0", cpus=CpuSet())
         task = admin.spawn()
         with pytest.raises(UsageError, match=r"no mems.*numatui cpuset set-mems /E"):
-            foretell_attach(admin.kernel, "E", [task.pid])
+            predict_attach(admin.kernel, "E", [task.pid])
         with pytest.raises(UsageError, match=r"no cpus.*/sys/fs/cgroup/cpuset/N/cpuset\.cpus"):
-            foretell_attach(admin.kernel, "N", [task.pid])
+            predict_attach(admin.kernel, "N", [task.pid])
 
     def test_kernel_threads_and_ended_processes(self) -> None:
         admin = Admin()
         admin.create("A", "0")
         kthread = spawn(admin.m, "kthread", cpu=0, kernel_thread=True)
         with pytest.raises(NotSupported, match="kernel thread"):
-            foretell_attach(admin.kernel, "A", [kthread.pid])
+            predict_attach(admin.kernel, "A", [kthread.pid])
         with pytest.raises(NotFound, match="no process 999"):
-            foretell_attach(admin.kernel, "A", [999])
+            predict_attach(admin.kernel, "A", [999])
 
 
 SETS = st.sets(st.integers(0, 3), min_size=1).map(NodeSet)
@@ -245,7 +245,7 @@ class TestChanging:
         task = admin.spawn("A")
         vma = region(admin.m, task, {node: layout.count(node) for node in dict.fromkeys(layout)})
         start = nodes_of(admin.m, vma)
-        change = foretell_mems(admin.kernel, "A", new, migrate if version == "v1" else None)
+        change = predict_mems(admin.kernel, "A", new, migrate if version == "v1" else None)
         result = apply(admin.kernel, change)
         now = nodes_of(admin.m, vma)
         assert result.complete
@@ -266,7 +266,7 @@ class TestChanging:
             admin.create(name, mems)
         task = admin.spawn("A")
         vma = region(admin.m, task, {0: 3, 1: 2})
-        change = foretell_attach(admin.kernel, "B", [task.pid, task.pid], True if version == "v1" else None)
+        change = predict_attach(admin.kernel, "B", [task.pid, task.pid], True if version == "v1" else None)
         (one,) = change.processes
         assert one.ways == {(0, 2): 3 * PAGE, (1, 3): 2 * PAGE}
         result = apply(admin.kernel, change)
@@ -274,7 +274,7 @@ class TestChanging:
         assert result.processes[0].left == {}
         assert admin.kernel.read(f"/proc/{task.pid}/cpuset") == b"/B\n"
         assert any("stays charged" in note for note in change.notes) == (version == "v2")
-        again = foretell_attach(admin.kernel, "B", [task.pid])
+        again = predict_attach(admin.kernel, "B", [task.pid])
         assert again.bytes == 0
 
     def test_cpusets_below_follow_by_their_own_effective_mems(self) -> None:
@@ -284,7 +284,7 @@ class TestChanging:
         admin.create("one", "1", "P")
         tasks = {name: admin.spawn(f"P/{name}") for name in ("same", "one")}
         areas = {name: region(admin.m, task, {0: 1, 1: 2}) for name, task in tasks.items()}
-        change = foretell_mems(admin.kernel, "P", nodes("2-3"))
+        change = predict_mems(admin.kernel, "P", nodes("2-3"))
         ways = {one.process.pid: one.ways for one in change.processes}
         assert len(change.processes) == 2, "each is told once"
         assert ways == {
@@ -299,7 +299,7 @@ class TestChanging:
         admin = Admin()
         admin.create("A", "2")
         old, other = admin.spawn(), admin.spawn()
-        change = foretell_attach(admin.kernel, "A", [old.pid, other.pid])
+        change = predict_attach(admin.kernel, "A", [old.pid, other.pid])
         do_exit(admin.m, old)
         recycled = spawn(admin.m, "new", cpu=0, pid=old.pid)
         result = apply(admin.kernel, change)
@@ -315,7 +315,7 @@ class TestChanging:
     def test_who_comes_in_between_is_reported_too(self) -> None:
         admin = Admin()
         admin.create("A", "0")
-        change = foretell_mems(admin.kernel, "A", nodes("1"))
+        change = predict_mems(admin.kernel, "A", nodes("1"))
         assert change.processes == ()
         task = admin.spawn("A")
         region(admin.m, task, {0: 2})
@@ -329,7 +329,7 @@ class TestChanging:
         region(admin.m, task, {0: 40})
         filler = admin.spawn()
         region(admin.m, filler, {1: 40})
-        change = foretell_mems(admin.kernel, "A", nodes("1"))
+        change = predict_mems(admin.kernel, "A", nodes("1"))
         assert any("node 1 has less room" in note for note in change.notes)
         result = apply(admin.kernel, change)
         (one,) = result.processes
@@ -341,7 +341,7 @@ class TestChanging:
         admin.create("A", "0")
         user = EmulatedKernel(admin.m, Caller(1000, privileged=False))
         with pytest.raises(NotPermitted, match="/A"):
-            apply(user, foretell_mems(user, "A", nodes("1")))
+            apply(user, predict_mems(user, "A", nodes("1")))
         assert admin.read("A", "cpuset.mems") == "0"
 
     def test_v1_takes_no_more_than_the_parent_and_no_less_than_the_children(self) -> None:
@@ -349,9 +349,9 @@ class TestChanging:
         admin.create("P", "0-1")
         admin.create("C", "1", "P")
         with pytest.raises(UsageError, match=r"/P/C below has mems 1"):
-            foretell_mems(admin.kernel, "P", nodes("0"))
+            predict_mems(admin.kernel, "P", nodes("0"))
         with pytest.raises(UsageError, match=r"node 2 is not in the mems of the cgroup above, /P \(0-1\)"):
-            foretell_mems(admin.kernel, "P/C", nodes("1-2"))
+            predict_mems(admin.kernel, "P/C", nodes("1-2"))
 
     @pytest.mark.parametrize(
         ("number", "pid", "error", "words"),

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from backend.emulator.abi.kernel import EmulatedKernel
-from backend.job import worker_pool as crew
+from backend.job import worker_pool
 from backend.job.rate_limit import RateLimit
-from backend.job.worker_pool import Crew, Gain
+from backend.job.worker_pool import ConcurrencyTuner, WorkerPool
 from tests.emulator.machines import machine
 
 PATIENCE = 20.0
@@ -23,15 +23,15 @@ def movers() -> list[threading.Thread]:
     return [one for one in threading.enumerate() if one.name == "numatui-mover"]
 
 
-def give_often(made: Crew[Any], piece: Any) -> None:
+def give_often(made: WorkerPool[Any], piece: Any) -> None:
     """Until that raises."""
     while True:
-        made.give(piece)
+        made.submit(piece)
 
 
 @contextmanager
-def crew_of(work: Callable[[Any], int], workers: int | None, **how: Any) -> Iterator[Crew[Any]]:
-    made: Crew[Any] = Crew(work, workers, how.get("most", 4), how.get("clock", lambda: 0))
+def pool_of(work: Callable[[Any], int], workers: int | None, **how: Any) -> Iterator[WorkerPool[Any]]:
+    made: WorkerPool[Any] = WorkerPool(work, workers, how.get("most", 4), how.get("clock", lambda: 0))
     try:
         yield made
     finally:
@@ -55,10 +55,10 @@ class Meeting:
 @pytest.mark.parametrize("workers", [1, 2, 3, 5])
 def test_so_many_work_at_once_and_no_more(workers: int) -> None:
     meeting = Meeting(workers)
-    with crew_of(meeting, workers) as made:
+    with pool_of(meeting, workers) as made:
         for piece in range(workers * 3):
-            made.give(piece)
-        made.drain()
+            made.submit(piece)
+        made.join()
         assert len(movers()) == workers
     assert len(meeting.threads) == workers
     assert threading.get_ident() not in meeting.threads
@@ -71,11 +71,11 @@ def test_without_workers_all_is_done_where_it_is_given() -> None:
         done.append((piece, threading.get_ident()))
         return 1
 
-    with crew_of(work, 0) as made:
+    with pool_of(work, 0) as made:
         for piece in range(5):
-            made.give(piece)
+            made.submit(piece)
             assert done[-1] == (piece, threading.get_ident())
-        made.drain()
+        made.join()
         assert movers() == []
 
 
@@ -89,10 +89,10 @@ def test_each_piece_is_done_once(workers: int | None) -> None:
             done.append(piece)
         return 1
 
-    with crew_of(work, workers) as made:
+    with pool_of(work, workers) as made:
         for piece in range(500):
-            made.give(piece)
-        made.drain()
+            made.submit(piece)
+        made.join()
         assert sorted(done) == list(range(500))
 
 
@@ -104,11 +104,11 @@ def test_giving_waits_while_there_is_enough_to_do() -> None:
         assert go.wait(PATIENCE)
         return 1
 
-    with crew_of(work, 1) as made:
+    with pool_of(work, 1) as made:
 
         def give() -> None:
             for piece in range(10):
-                made.give(piece)
+                made.submit(piece)
                 given.append(piece)
 
         giver = threading.Thread(target=give)
@@ -133,15 +133,15 @@ class TestErrors:
             done.append(piece)
             return 1
 
-        with crew_of(work, 1) as made:
-            made.give(0)
+        with pool_of(work, 1) as made:
+            made.submit(0)
             assert wrong.wait(PATIENCE)
             with pytest.raises(KeyError):
                 give_often(made, 1)
-            made.drain()
+            made.join()
             assert len(done) <= 1
-            made.give(2)
-            made.drain()
+            made.submit(2)
+            made.join()
             assert done[-1] == 2
 
     def test_what_was_waiting_when_one_raised_is_dropped(self) -> None:
@@ -156,26 +156,26 @@ class TestErrors:
             done.append(piece)
             return 1
 
-        with crew_of(work, 1) as made:
-            made.give(0)
+        with pool_of(work, 1) as made:
+            made.submit(0)
             assert began.wait(PATIENCE)
-            made.give(1)
-            made.give(2)
+            made.submit(1)
+            made.submit(2)
             go.set()
             with pytest.raises(KeyError):
-                made.drain()
-            made.drain()
+                made.join()
+            made.join()
             assert done == []
 
     def test_an_error_of_the_last_piece_is_raised_by_draining(self) -> None:
         def work(_: int) -> int:
             raise SystemExit(9)
 
-        with crew_of(work, 2) as made:
-            made.give(1)
+        with pool_of(work, 2) as made:
+            made.submit(1)
             with pytest.raises(SystemExit):
-                made.drain()
-            made.drain()
+                made.join()
+            made.join()
 
     def test_of_several_that_raise_at_once_none_is_lost(self) -> None:
         barrier = threading.Barrier(3, timeout=PATIENCE)
@@ -185,12 +185,12 @@ class TestErrors:
             raise ValueError(piece)
 
         raised: list[int] = []
-        with crew_of(work, 3) as made:
+        with pool_of(work, 3) as made:
             for piece in range(3):
-                made.give(piece)
+                made.submit(piece)
             while True:
                 try:
-                    made.drain()
+                    made.join()
                     break
                 except ValueError as exc:
                     raised.append(exc.args[0])
@@ -209,11 +209,11 @@ class TestErrors:
             finished.set()
             return 1
 
-        with crew_of(work, 2) as made:
-            made.give(0)
-            made.give(1)
+        with pool_of(work, 2) as made:
+            made.submit(0)
+            made.submit(1)
             with pytest.raises(ValueError):
-                made.drain()
+                made.join()
             assert finished.is_set()
 
     def test_closing_waits_for_the_work_in_hand_and_drops_the_rest(self) -> None:
@@ -226,10 +226,10 @@ class TestErrors:
             done.append(piece)
             return 1
 
-        made = Crew(work, 1, 4, lambda: 0)
-        made.give(0)
+        made = WorkerPool(work, 1, 4, lambda: 0)
+        made.submit(0)
         assert began.wait(PATIENCE)
-        made.give(1)
+        made.submit(1)
         closer = threading.Thread(target=made.close)
         closer.start()
         closer.join(0.1)
@@ -259,17 +259,17 @@ class TestErrors:
                 done.append(piece)
                 return 1
 
-            with crew_of(work, 3) as made:
+            with pool_of(work, 3) as made:
                 for piece in range(6):
-                    made.give(piece)
-                made.drain()
+                    made.submit(piece)
+                made.join()
                 assert len(movers()) == number
             assert sorted(done) == list(range(6))
 
 
 def settled(rates: dict[int, float], most: int = 8) -> list[int]:
     """The numbers of workers that were tried, where so many bytes a nanosecond are moved by one more."""
-    gain, now, seen = Gain(most), 0, [1]
+    gain, now, seen = ConcurrencyTuner(most), 0, [1]
     for _ in range(5000):
         piece = 1 * MiB
         now += int(piece / rates[gain.workers])
@@ -291,13 +291,13 @@ class TestAuto:
         assert settled({1: 1}, most=1) == [1]
 
     def test_a_number_is_judged_by_an_epoch_and_not_by_one_piece(self) -> None:
-        gain = Gain(4)
-        for now in range(0, crew._EPOCH // 2, crew._EPOCH // 100):
+        gain = ConcurrencyTuner(4)
+        for now in range(0, worker_pool._EPOCH // 2, worker_pool._EPOCH // 100):
             gain.done(MiB, now)
         assert gain.workers == 1
-        slow = Gain(4)
+        slow = ConcurrencyTuner(4)
         slow.done(MiB, 0)
-        slow.done(MiB, crew._EPOCH * 5)
+        slow.done(MiB, worker_pool._EPOCH * 5)
         assert slow.workers == 1, "one piece, however long, is not enough"
 
     def test_a_crew_grows_by_the_clock_that_it_is_given(self) -> None:
@@ -306,23 +306,23 @@ class TestAuto:
 
         def clock() -> int:
             with lock:
-                now[0] += crew._EPOCH // 10
+                now[0] += worker_pool._EPOCH // 10
                 return now[0]
 
-        with crew_of(lambda _: MiB, None, most=3, clock=clock) as made:
+        with pool_of(lambda _: MiB, None, most=3, clock=clock) as made:
             tried: set[int] = set()
             for piece in range(400):
-                made.give(piece)
+                made.submit(piece)
                 tried.add(made.workers)
-            made.drain()
+            made.join()
             assert made.workers in (1, 2, 3)
             assert {1, 2} <= tried
             assert len(movers()) == max(tried)
 
     def test_there_are_never_more_than_the_most(self) -> None:
-        made = Crew(lambda _: 1, None, 1000, lambda: 0)
+        made = WorkerPool(lambda _: 1, None, 1000, lambda: 0)
         assert made._gain is not None
-        assert made._gain.most == crew.MOST
+        assert made._gain.most == worker_pool.MOST
         made.close()
 
 

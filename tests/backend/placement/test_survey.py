@@ -19,7 +19,7 @@ from backend.machine.topology import read_topology
 from backend.placement.locate import NEVER, Locator, large_from
 from backend.placement.placement import LARGE
 from backend.placement.readers import Readers
-from backend.placement.survey import LOAD_NS, REST_NS, SLOW, STILL_NS, Row, Surveyor
+from backend.placement.survey import LOAD_NS, REST_NS, SLOW, STILL_NS, ProcessRow, Surveyor
 from backend.process.process import read_process
 from tests.backend.placement.test_readers import jumping
 from tests.emulator.machines import machine, region
@@ -82,7 +82,7 @@ def pid_of(m: Machine, name: str) -> int:
     return next(pid for pid, task in m.tasks.items() if task.name == name.encode())
 
 
-def row_of(rows: list[Row], name: str) -> Row:
+def row_of(rows: list[ProcessRow], name: str) -> ProcessRow:
     return next(row for row in rows if row.process.comm == name)
 
 

@@ -14,7 +14,7 @@ from backend.machine.memory_tiers import read_tiers
 from backend.machine.psi import memory_pressure
 from backend.machine.topology import HugePool, Node, Topology
 from backend.nodeset import CpuSet, NodeSet
-from backend.placement.placement import Placement, Vma
+from backend.placement.placement import Placement, VmaPlacement
 from backend.plan.conditions import Conditions
 from backend.plan.plan import Plan, Subject
 from backend.plan.plan_warnings import policy_agrees
@@ -59,12 +59,12 @@ def process(cpu: int = 0, swap: int = 0, mems: str = "0-3") -> Process:
     )
 
 
-def vma(pages: dict[int, int], policy: str = "default", mapmax: int = 1) -> Vma:
-    return Vma(0x1000, policy, "anon", "", 4096, pages, {"mapmax": mapmax})
+def vma(pages: dict[int, int], policy: str = "default", mapmax: int = 1) -> VmaPlacement:
+    return VmaPlacement(0x1000, policy, "anon", "", 4096, pages, {"mapmax": mapmax})
 
 
-def huge(pages: int) -> Vma:
-    return Vma(0x200000, "default", "huge", "", 2 * MIB, {0: pages})
+def huge(pages: int) -> VmaPlacement:
+    return VmaPlacement(0x200000, "default", "huge", "", 2 * MIB, {0: pages})
 
 
 def plan(subject: Subject, sources: list[int], targets: list[int], where: Topology | None = None, **options) -> Plan:

@@ -14,7 +14,7 @@ import pytest
 from backend.emulator.abi.kernel import EmulatedKernel
 from backend.nodeset import NodeSet
 from numatui.cli.app import run, with_optional_values
-from numatui.cli.source import Choice
+from numatui.cli.source import KernelChoice
 from tests.emulator.machines import region
 from tests.emulator.tasks.cpuset_machine import Admin
 from tests.trees import node_files, write
@@ -50,7 +50,7 @@ def admin(monkeypatch: pytest.MonkeyPatch) -> Admin:
     for path, layout in (("A/" + HOSTILE, {3: 2}), ("", {0: 1, 1: 1})):
         task = made.spawn(path)
         region(made.m, task, layout)
-    monkeypatch.setattr(Choice, "open", lambda _: EmulatedKernel(made.m))
+    monkeypatch.setattr(KernelChoice, "open", lambda _: EmulatedKernel(made.m))
     return made
 
 
@@ -168,7 +168,7 @@ class TestCgroups:
         assert (code, out) == (5, "")
         assert one_line(err)
         assert "no cgroups" in err
-        monkeypatch.setattr(Choice, "open", lambda _: Admin(cgroups="v1").kernel)
+        monkeypatch.setattr(KernelChoice, "open", lambda _: Admin(cgroups="v1").kernel)
         code, out, err = cli("cgroups")
         assert (code, out) == (5, "")
         assert "memory controller" in err
@@ -186,7 +186,7 @@ class TestCpuset:
     def test_v1_shows_memory_migrate(self, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
         admin = Admin(cgroups="v1")
         admin.create("A", "0", memory_migrate=True)
-        monkeypatch.setattr(Choice, "open", lambda _: admin.kernel)
+        monkeypatch.setattr(KernelChoice, "open", lambda _: admin.kernel)
         _, out, _ = cli("cpuset", "list")
         assert out.splitlines()[0].split()[-1] == "MIGRATES"
         assert out.splitlines()[-1].split() == ["A", "0", "0", "0-7", "0", "yes"]
@@ -226,7 +226,7 @@ class TestCpuset:
         admin.create("A", "0")
         region(admin.m, admin.spawn("A"), {0: 40})
         region(admin.m, admin.spawn(), {1: 40})
-        monkeypatch.setattr(Choice, "open", lambda _: admin.kernel)
+        monkeypatch.setattr(KernelChoice, "open", lambda _: admin.kernel)
         code, out, err = cli("cpuset", "set-mems", "A", "1", "--yes")
         assert code == 1
         assert "left on node 0: busy, unmovable, or no room" in out

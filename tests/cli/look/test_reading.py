@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from backend.emulator.scenario.open import open_scenario
-from backend.placement.survey import Row
+from backend.placement.survey import ProcessRow
 from backend.process.process import read_process
 from numatui.cli.app import run
 from numatui.cli.look.ps import notes
@@ -88,9 +88,9 @@ def test_show_estimates_by_mapping_and_says_what_exact_costs(capsys: pytest.Capt
     assert " ms)" in err
 
 
-def row(**how: Any) -> Row:
+def row(**how: Any) -> ProcessRow:
     process = read_process(open_scenario("scheduler-moves"), 3)
-    return Row(process, how.pop("by_node", {0: 1000}), 0, how.pop("policy", "default"), **how)
+    return ProcessRow(process, how.pop("by_node", {0: 1000}), 0, how.pop("policy", "default"), **how)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from backend.emulator.mm.mm import Vma
 from backend.emulator.tasks.task import Task
 from backend.job.outcome import Progress
 from numatui.cli.app import run
-from numatui.cli.source import Choice
+from numatui.cli.source import KernelChoice
 from tests.emulator.invariants import check_at_rest
 from tests.emulator.machines import nodes_of, region
 from tests.emulator.tasks.cpuset_machine import Admin
@@ -36,7 +36,7 @@ class Machine:
         self.child: Task = m.run(fork(m, self.parent))
         self.inner_vma = region(m, self.inner, {1: 3})
         self.outside_vma = region(m, self.outside, {0: 1})
-        monkeypatch.setattr(Choice, "open", lambda _: EmulatedKernel(m))
+        monkeypatch.setattr(KernelChoice, "open", lambda _: EmulatedKernel(m))
 
     def __call__(self, *arguments: object, code: int = 0) -> dict[str, Any]:
         """Its document."""

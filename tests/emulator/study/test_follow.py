@@ -7,7 +7,7 @@ from dataclasses import asdict
 import pytest
 
 from backend.emulator.inspect.explain import explain
-from backend.emulator.inspect.trace import Row
+from backend.emulator.inspect.trace import TraceRow
 from backend.emulator.scenario.run import run_scenario
 from backend.emulator.scenario.shipped import load
 from backend.emulator.study.follow import Stage, open_stage
@@ -23,7 +23,7 @@ PAGES = [
 ]
 
 
-def all_rows(stage: Stage, one_step: bool = False) -> list[Row]:
+def all_rows(stage: Stage, one_step: bool = False) -> list[TraceRow]:
     for _ in range(100_000):
         if (stage.step() if one_step else stage.next_change()) == "over":
             return stage.rows

@@ -26,7 +26,7 @@ from backend.kernel import Kernel
 from backend.live.kernel import LiveKernel
 from backend.machine.topology import read_topology
 from backend.nodeset import NodeSet
-from backend.placement.placement import Vma, read_placement
+from backend.placement.placement import VmaPlacement, read_placement
 from numatui.cli.app import run
 from tests.schemas import check
 
@@ -178,7 +178,7 @@ def wait_until(condition: Callable[[], bool], what: str, patience: float = PATIE
         time.sleep(0.01)
 
 
-def region_vmas(kernel: Kernel, pid: int, addresses: range) -> list[Vma]:
+def region_vmas(kernel: Kernel, pid: int, addresses: range) -> list[VmaPlacement]:
     """The lines of numa_maps that begin in a range of addresses."""
     return [vma for vma in read_placement(kernel, pid).vmas if vma.start in addresses]
 

@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backend.machine.topology import Topology, read_topology
-from backend.placement.survey import Row, Surveyor
+from backend.placement.survey import ProcessRow, Surveyor
 from numatui.tui.model.filtering import Filter, far_bytes, with_word
 from tests.tui.fake_kernel import FakeKernel
 
 
-def rows_of(kernel: FakeKernel) -> tuple[list[Row], Topology]:
+def rows_of(kernel: FakeKernel) -> tuple[list[ProcessRow], Topology]:
     topology = read_topology(kernel)
     rows = Surveyor(kernel, topology).read()
     groups = {1001: "/db/main", 1002: "/db", 1003: "/dbx", 1200: "/a b/c"}
@@ -39,7 +39,7 @@ def where(condition) -> set[int]:
     return {row.process.pid for row in ROWS if condition(row)}
 
 
-def on(row: Row, node: int) -> int:
+def on(row: ProcessRow, node: int) -> int:
     return (row.by_node or {}).get(node, 0)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.placement.survey import Row
+from backend.placement.survey import ProcessRow
 from backend.process.process import Identity
 from numatui.process_tree import as_tree
 from numatui.tui.model.filtering import Filter
@@ -48,7 +48,7 @@ def test_what_hangs_below_a_folded_row_is_left_out_and_nothing_else(ones: list[O
     assert [branch.row.key for branch in shown] == out
 
 
-def pid(number: int, parent: int, resident: int = 0) -> Row:
+def pid(number: int, parent: int, resident: int = 0) -> ProcessRow:
     row = ROWS[0]
     process = replace(row.process, identity=Identity(number, 1), ppid=parent, rss=resident, command=f"c{number}")
     return replace(row, process=process, by_node={0: resident})

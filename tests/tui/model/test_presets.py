@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from backend.machine.topology import Node, Topology
 from backend.nodeset import CpuSet
-from backend.placement.placement import Placement, Vma, sum_by_node
+from backend.placement.placement import Placement, VmaPlacement, sum_by_node
 from backend.plan.plan import Subject
 from backend.plan.planner import make_plan
 from numatui.cli.app import command_line
 from numatui.cli.move.move_options import options_of
-from numatui.tui.model.move_options import BUDGETS, RATES, WORKERS, How
+from numatui.tui.model.move_options import BUDGETS, RATES, WORKERS, MoveOptions
 from numatui.tui.model.presets import presets
 from tests.tui.fake_kernel import FakeKernel
 from tests.tui.model.test_filtering import ROWS
@@ -44,7 +44,7 @@ machines = st.lists(st.integers(0, 1 << 29), min_size=NODES, max_size=NODES).map
 
 def subject(cpu: int, pages: dict[int, int]) -> Subject:
     process = replace(ROWS[0].process, cpu=cpu)
-    return Subject(process, Placement((Vma(0, "default", "heap", pages=pages, end=1 << 30),)))
+    return Subject(process, Placement((VmaPlacement(0, "default", "heap", pages=pages, end=1 << 30),)))
 
 
 selections = st.lists(
@@ -85,7 +85,7 @@ def test_each_preset_can_be_planned_and_does_what_it_says(
 
 @given(st.lists(st.sampled_from(["method", "move_all", "budget", "workers", "max_rate"]), max_size=12))
 def test_how_it_is_done_is_the_same_from_a_shell(steps: list[str]) -> None:
-    how = How()
+    how = MoveOptions()
     for step in steps:
         how = how.other(step)
     assert how.budget in BUDGETS
@@ -114,5 +114,5 @@ def test_how_it_is_done_is_the_same_from_a_shell(steps: list[str]) -> None:
 
 def test_the_commands_options_are_those_of_migrate() -> None:
     known = {name for option in command_line().commands["migrate"].params for name in option.opts}
-    how = How("move_pages", True, BUDGETS[0], 2, RATES[1])
+    how = MoveOptions("move_pages", True, BUDGETS[0], 2, RATES[1])
     assert {word for word in how.flags.split() if word.startswith("--")} <= known

@@ -6,7 +6,7 @@ import pytest
 
 from backend.emulator.abi.kernel import EmulatedKernel
 from numatui.tui import start
-from numatui.tui.reading.machine import Machine
+from numatui.tui.reading.machine import ShownMachine
 from numatui.tui.screens.migrate import MigrateScreen
 from tests.tui.driver import driving
 from tests.tui.fake_kernel import FakeKernel
@@ -19,7 +19,7 @@ async def test_a_copy_is_made_and_the_app_ends_for_it() -> None:
             await app.pilot.pause(0.01)
         copy = app.app.next_copy
     assert copy is not None
-    machine = start.open_copy(copy, Machine(FakeKernel()))
+    machine = start.open_copy(copy, ShownMachine(FakeKernel()))
     assert "q goes back" in machine.notice
     assert isinstance(machine.kernel, EmulatedKernel)
     async with driving(machine.kernel, size=(120, 40)) as app:
@@ -49,7 +49,7 @@ class Scripted:
                 "next_scenario": scenario,
                 "next_copy": copy,
                 "return_code": code,
-                "left": lambda _: start.kept.Kept(),
+                "left": lambda _: start.saved_state.SavedState(),
                 "kernel": kernel,
             },
         )()
@@ -62,8 +62,8 @@ def test_leaving_a_copy_comes_back_and_a_signal_ends_all(monkeypatch: pytest.Mon
     copy = copy_of(origin)
     seen: list[object] = []
     monkeypatch.setattr(start, "run", lambda app: None)
-    monkeypatch.setattr(start.kept, "save", lambda path, kept: None)
-    monkeypatch.setattr(start, "open_machine", lambda choice: Machine(origin))
+    monkeypatch.setattr(start.saved_state, "save", lambda path, kept: None)
+    monkeypatch.setattr(start, "open_machine", lambda choice: ShownMachine(origin))
     for name in ("stdin", "stderr"):
         monkeypatch.setattr(f"sys.{name}.isatty", lambda: True, raising=False)
     monkeypatch.setattr(start, "NumatuiApp", Scripted(seen, [("", copy, 0), ("", None, 0), ("", None, 0)]))

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from backend.emulator.mm.fork import fork
 from backend.emulator.scenario.open import open_scenario
-from backend.placement.survey import Row
+from backend.placement.survey import ProcessRow
 from backend.process.process import Identity
-from numatui.tui.model.history import MOST, History, Moment, sampled
+from numatui.tui.model.history import MOST, Moment, PlacementHistory, sampled
 from numatui.tui.paint.glyphs import UNICODE
 from numatui.tui.paint.history_lines import history_lines
 from numatui.tui.screens.dialogs.chooser import Chooser
@@ -74,7 +74,7 @@ async def test_history_shows_where_memory_went() -> None:
             heap.moved()
             kernel.pause(1_000_000_000)
             await app.read()
-        await app.until(lambda: "History" in app.text())
+        await app.until(lambda: "PlacementHistory" in app.text())
         lines = {
             line.split()[0]: line
             for line in app.lines()
@@ -90,7 +90,7 @@ async def test_history_takes_the_place_of_threads_where_there_is_little_room() -
         assert "THREAD" in app.text()
         await app.press("h")
         assert "THREAD" not in app.text()
-        assert "History" in app.text()
+        assert "PlacementHistory" in app.text()
 
 
 async def test_who_shares_a_mapping_is_told_and_can_be_gone_to() -> None:
@@ -112,13 +112,13 @@ async def test_who_shares_a_mapping_is_told_and_can_be_gone_to() -> None:
 amounts = st.dictionaries(st.integers(0, 3), st.integers(0, 1 << 40), max_size=4)
 
 
-def with_memory(by_node: Mapping[int, int]) -> Row:
+def with_memory(by_node: Mapping[int, int]) -> ProcessRow:
     return replace(ROWS[0], by_node=dict(by_node))
 
 
 @given(st.lists(amounts, min_size=1, max_size=30))
 def test_the_history_says_of_every_time_what_was_so_within_a_hundredth(states: list[dict[int, int]]) -> None:
-    history = History()
+    history = PlacementHistory()
     identity = ROWS[0].process.identity
     for at, state in enumerate(states):
         moments = history.add(at, [with_memory(state)])[identity]
@@ -129,7 +129,7 @@ def test_the_history_says_of_every_time_what_was_so_within_a_hundredth(states: l
 
 
 def test_a_history_is_bounded_and_goes_with_its_process() -> None:
-    history = History()
+    history = PlacementHistory()
     identity = ROWS[0].process.identity
     for at in range(4 * MOST):
         kept = history.add(at, [with_memory({at % 4: MIB})])
@@ -157,7 +157,7 @@ def test_a_history_is_drawn_in_exactly_its_width(
 
 
 def test_another_process_with_the_same_pid_has_no_history_yet() -> None:
-    history = History()
+    history = PlacementHistory()
     history.add(0, [ROWS[0]])
     other = replace(ROWS[0], process=replace(ROWS[0].process, identity=Identity(ROWS[0].process.pid, 99)))
     assert [len(one) for one in history.add(5, [other]).values()] == [1]

@@ -14,7 +14,7 @@ from numatui.tui.key_table import all_keys
 from numatui.tui.screens.help import HelpScreen
 from numatui.tui.screens.migrate import MigrateScreen
 from numatui.tui.state import saved_state as kept
-from numatui.tui.state.saved_state import Kept
+from numatui.tui.state.saved_state import SavedState
 from tests.tui.driver import driving
 
 
@@ -67,15 +67,15 @@ def test_a_file_that_is_a_link_is_not_read_and_not_written_through(tmp_path: Pat
     path = tmp_path / "numatui" / "tui.json"
     path.parent.mkdir()
     os.symlink(target, path)
-    assert kept.load(path) == Kept()
-    kept.save(path, Kept(sort="user"))
+    assert kept.load(path) == SavedState()
+    kept.save(path, SavedState(sort="user"))
     assert target.read_text() == '{"sort": "pid"}'
     assert kept.load(path).sort == "user"
 
 
 def test_what_cannot_be_written_is_not_kept(tmp_path: Path) -> None:
     (tmp_path / "numatui").write_text("a file")
-    kept.save(tmp_path / "numatui" / "tui.json", Kept())
+    kept.save(tmp_path / "numatui" / "tui.json", SavedState())
 
 
 async def test_keys_can_be_others() -> None:

@@ -14,8 +14,8 @@ from textual.message import Message
 from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Static
 
-from backend.cgroup.cpuset_tree import Cpuset
-from backend.cpuset.change import Change, Result, apply, foretell_attach, foretell_mems
+from backend.cgroup.cpuset_tree import CpusetInfo
+from backend.cpuset.change import Change, ChangeResult, apply, predict_attach, predict_mems
 from backend.errors import NotFound, NumatuiError
 from backend.files.text import printable
 from backend.nodeset import NodeSet
@@ -31,7 +31,7 @@ _MOST_BUTTONS = 16
 
 
 @dataclass
-class Foretold(Message):
+class PredictionRead(Message):
     """What the nodes that were typed would do, or why not."""
 
     change: Change | None
@@ -42,7 +42,7 @@ class Foretold(Message):
 class Done(Message):
     """What became of it, or why not."""
 
-    result: Result | None
+    result: ChangeResult | None
     problem: str = ""
 
 
@@ -51,7 +51,7 @@ class CpusetChangeScreen(ModalScreen[bool]):
 
     BINDINGS: ClassVar = bindings("cpuset-change")
 
-    def __init__(self, path: str, cpuset: Cpuset | None, processes: Sequence[Process] = ()) -> None:
+    def __init__(self, path: str, cpuset: CpusetInfo | None, processes: Sequence[Process] = ()) -> None:
         super().__init__()
         self.path, self.cpuset, self.processes = path, cpuset, list(processes)
         self.change: Change | None = None
@@ -79,13 +79,13 @@ class CpusetChangeScreen(ModalScreen[bool]):
 
     def on_mount(self) -> None:
         if self.processes:
-            self._foretell("")
+            self._predict("")
         else:
             self.query_one(Input).focus()
-            self._foretell(self._mems)
+            self._predict(self._mems)
 
     def on_input_changed(self, event: Input.Changed) -> None:
-        self._foretell(event.value)
+        self._predict(event.value)
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
         """Take a node in or out."""
@@ -97,28 +97,28 @@ class CpusetChangeScreen(ModalScreen[bool]):
             chosen = NodeSet()
         field.value = str(chosen - one if one.issubset(chosen) else chosen | one)
 
-    @work(thread=True, group="foretell", exclusive=True, exit_on_error=False)
-    def _foretell(self, text: str) -> None:
+    @work(thread=True, group="predict", exclusive=True, exit_on_error=False)
+    def _predict(self, text: str) -> None:
         state = state_of(self)
         try:
             if self.processes:
                 pids = [self._same(one) for one in self.processes]
-                change = foretell_attach(state.kernel, self.path, pids)
+                change = predict_attach(state.kernel, self.path, pids)
             else:
                 wanted = NodeSet.parse(text, state.snapshot.topology.ids)
-                change = foretell_mems(state.kernel, self.path, wanted)
-            self.post_message(Foretold(change))
+                change = predict_mems(state.kernel, self.path, wanted)
+            self.post_message(PredictionRead(change))
         except Exception as exc:
-            self.post_message(Foretold(None, problem_of(exc)))
+            self.post_message(PredictionRead(None, problem_of(exc)))
 
     def _same(self, process: Process) -> int:
         """Its pid, as long as it is still its own. Raises NotFound."""
         still_the_same(state_of(self).kernel, process.identity)
         return process.pid
 
-    def on_foretold(self, event: Foretold) -> None:
+    def on_foretold(self, event: PredictionRead) -> None:
         self.change = event.change
-        pieces = [(printable(event.problem, 400), "warn")] if event.change is None else foretold(event.change)
+        pieces = [(printable(event.problem, 400), "warn")] if event.change is None else predicted(event.change)
         if self.change is not None:
             pieces += [("\n\n" + self._command(self.change), "accent")]
         self._plan(pieces)
@@ -177,7 +177,7 @@ class CpusetChangeScreen(ModalScreen[bool]):
         self.dismiss(self.changed)
 
 
-def foretold(change: Change) -> list[Piece]:
+def predicted(change: Change) -> list[Piece]:
     """What a change would do, process by process."""
     effective = f"nodes in effect: {change.effective or 'none'}"
     pieces: list[Piece] = [
@@ -199,18 +199,18 @@ def foretold(change: Change) -> list[Piece]:
     return pieces
 
 
-def became(result: Result) -> list[Piece]:
+def became(result: ChangeResult) -> list[Piece]:
     """What was read afterwards."""
     pieces: list[Piece] = [
         (f"nodes in effect now: {result.effective or 'none'}\n", "good" if result.complete else "warn")
     ]
     for one in result.processes[:50]:
-        before, after = one.foretold.before or {}, one.after or {}
+        before, after = one.predicted.before or {}, one.after or {}
         ways = "  ".join(
             f"{node}: {size(before.get(node, 0))} → {size(after.get(node, 0))}" for node in NodeSet([*before, *after])
         )
         pieces += [
-            (f"{one.foretold.process.pid:>8} ", "bold"),
+            (f"{one.predicted.process.pid:>8} ", "bold"),
             (f"{printable(one.error, 300) or ways}\n", "far" if one.error else ""),
         ]
         if one.left:

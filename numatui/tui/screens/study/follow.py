@@ -13,12 +13,12 @@ from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import Static
 
-from backend.emulator.inspect.trace import Row
+from backend.emulator.inspect.trace import TraceRow
 from backend.emulator.study.follow import Came, Stage
 from backend.files.text import printable
 from numatui.tui.keys import bindings
 from numatui.tui.paint.column import Column
-from numatui.tui.paint.follow_view import Moment, picture
+from numatui.tui.paint.follow_view import FollowedStep, picture
 from numatui.tui.paint.glyphs import glyphs
 from numatui.tui.paint.paint import Paint, Piece
 from numatui.tui.reading.reader import problem_of
@@ -50,7 +50,7 @@ class Stepped(Message):
 @dataclass(frozen=True, slots=True)
 class _Numbered:
     number: int
-    row: Row
+    row: TraceRow
 
 
 class FollowRows(Table[_Numbered]):
@@ -118,11 +118,11 @@ class FollowPane(Vertical):
                 paint.text(picture(self._moment(current.number), self.size.width - 1, glyphs()))
             )
 
-    def _moment(self, number: int) -> Moment:
+    def _moment(self, number: int) -> FollowedStep:
         stage = self.followed.stage
         rows, ptes = stage.rows, stage.follower.ptes
         home = next((row.frame.pfn for row in rows if row.frame is not None), -1)
-        return Moment(
+        return FollowedStep(
             rows[number],
             rows[number - 1] if number else None,
             ptes[number],
@@ -270,7 +270,7 @@ class FollowScreen(Screen[None]):
         self.dismiss(None)
 
 
-def _frame(row: Row, old: bool) -> str:
+def _frame(row: TraceRow, old: bool) -> str:
     frame = row.old if old else row.frame
     return "-" if frame is None else f"{frame.pfn}@{frame.node}"
 

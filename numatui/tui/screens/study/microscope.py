@@ -20,7 +20,7 @@ from numatui.tui.paint.frame_kinds import NAMES, ROLES, legend, letter
 from numatui.tui.paint.glyphs import Glyphs, glyphs
 from numatui.tui.paint.paint import Paint, Piece
 from numatui.tui.reading.emulated import emulated
-from numatui.tui.reading.frame_source import FrameSource, Seen
+from numatui.tui.reading.frame_source import FrameSource, FramesRead
 from numatui.tui.reading.reader import problem_of
 from numatui.tui.screens.study.follow import Followed, FollowScreen
 from numatui.tui.state.state import state_of
@@ -38,7 +38,7 @@ REFRESH = 0.25
 class FramesSeen(Message):
     """What was read."""
 
-    seen: Seen
+    seen: FramesRead
 
 
 @dataclass
@@ -63,7 +63,7 @@ class MicroscopeScreen(Screen[None]):
         self.source = source
         self.nodes = [node for node, (_, pages) in source.zones.items() if pages]
         self.current = self.nodes[0]
-        self.seen: Seen | None = None
+        self.seen: FramesRead | None = None
         self._busy = self._due = False
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
@@ -137,7 +137,7 @@ class MicroscopeScreen(Screen[None]):
             pieces.append((f"  at {self.seen.now:.3f} s", "dim"))
         self.query_one("#title", Static).update(Paint.of(self.app).text(pieces))
 
-    def _detail(self, event: Seen, marks: Glyphs) -> list[Piece]:
+    def _detail(self, event: FramesRead, marks: Glyphs) -> list[Piece]:
         first, count = self.map.cell
         if event.cursor is not None and event.cursor.state.pfn == first:
             return describe(event.cursor, marks)

@@ -13,7 +13,7 @@ import pytest
 from backend.kernel import Kernel
 from backend.live.kernel import LiveKernel
 from backend.nodeset import NodeSet
-from backend.placement.placement import Vma as PlacedVma
+from backend.placement.placement import VmaPlacement
 from tests.guest.inside import facilities
 from tests.guest.inside.contract.emulated import SWAP, EmulatedBox
 from tests.guest.inside.rig import LinuxVictim, Result, nearly_full, numatui, region_vmas, vmstat
@@ -130,7 +130,7 @@ def migrate_pages(box: Box, pid: int, old: list[int], new: list[int]) -> int:
     return box.kernel.migrate_pages(pid, 65, NodeSet(old).mask(), NodeSet(new).mask())
 
 
-def lines(box: Box, one: Victim, region: str = "memory") -> list[PlacedVma]:
+def lines(box: Box, one: Victim, region: str = "memory") -> list[VmaPlacement]:
     """What numa_maps says of a region."""
     return region_vmas(box.kernel, one.pid, one.addresses(region))
 

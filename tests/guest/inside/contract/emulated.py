@@ -34,7 +34,7 @@ from backend.emulator.tasks.scheduler import schedule
 from backend.emulator.tasks.task import Task
 from backend.nodeset import CpuSet, NodeSet
 from numatui.cli.app import run
-from numatui.cli.source import Choice
+from numatui.cli.source import KernelChoice
 from tests.emulator.invariants import check_at_rest
 from tests.guest.inside.rig import MiB, Result, region_pages, vmstat
 
@@ -191,7 +191,7 @@ class EmulatedBox:
         caller = EmulatedKernel(self.machine, Caller(uid, uid == 0))
         out, err = io.StringIO(), io.StringIO()
         with self.monkeypatch.context() as patch:
-            patch.setattr(Choice, "open", lambda _: caller)
+            patch.setattr(KernelChoice, "open", lambda _: caller)
             with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
                 code = run([str(one) for one in arguments])
         return Result(code, out.getvalue(), err.getvalue())
