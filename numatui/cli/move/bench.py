@@ -34,6 +34,7 @@ def bench(
     Example: numatui bench --from 0 --to 1
     """
     from backend.job.bench import bench as measure
+    from backend.live.stall_target import stall_target
     from backend.plan.rates import machine_of, rates_path, save_rates
 
     kernel = kernel_of(context)
