@@ -1,5 +1,5 @@
-"""What numatui knows about NUMA placement and migration. Knows no screen.
+"""NUMA placement and page migration, without any user interface.
 
-Everything goes through one `backend.kernel.Kernel`: the live one (`backend.live`), an emulated machine
+Everything goes through one `backend.kernel.Kernel`: the live kernel (`backend.live`), an emulated machine
 (`backend.emulator`) or a recorded tree (`backend.recording`).
 """

@@ -1,4 +1,4 @@
-"""The errors a user sees: one line that says what, why and how to fix, and the exit code that scripts see."""
+"""Errors for the user: one line with what failed, why and how to fix it, and an exit code for scripts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 
 
 class NumatuiError(Exception):
-    """Something a user can understand and act on. `str()` is one line; `exit_code` is the process's."""
+    """An error that a user can understand and act on. `str()` is one line; numatui exits with `exit_code`."""
 
     exit_code = 1
 
@@ -24,7 +24,7 @@ class UsageError(NumatuiError):
 
 
 class ParseError(UsageError):
-    """Text from a kernel, a recording or a user that does not have the documented form."""
+    """Text from a kernel, a recording or a user does not have the documented form."""
 
 
 class NotPermitted(NumatuiError):
@@ -34,7 +34,7 @@ class NotPermitted(NumatuiError):
 
 
 class NotFound(NumatuiError):
-    """No such process or node, or it has gone meanwhile (exit code 4)."""
+    """There is no such process or node, or no longer (exit code 4)."""
 
     exit_code = 4
 
@@ -46,13 +46,13 @@ class NotSupported(NumatuiError):
 
 
 class Interrupted(NumatuiError):
-    """The user wanted no more before all was done (exit code 130)."""
+    """The user stopped the work before its end (exit code 130, as a shell reports SIGINT)."""
 
     exit_code = 130
 
 
 def errno_name(number: int) -> str:
-    """`ENOMEM` for 12; the number itself where it has no name."""
+    """`ENOMEM` for 12 or -12; the number itself if it has no name."""
     return errno.errorcode.get(abs(number), str(abs(number)))
 
 
@@ -63,5 +63,5 @@ def describe_oserror(exc: OSError) -> str:
 
 
 def os_error(number: int, path: str | None = None) -> OSError:
-    """The refusal that a kernel answers with this errno."""
+    """The OSError for an errno."""
     return OSError(number, os.strerror(number), path)

@@ -75,6 +75,22 @@ class Capability:
 Capabilities = dict[Call, Capability]
 
 
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What a kernel is like to work with. Code above the seam asks for these, not which kernel it has.
+
+    `parallel_calls`: calls run side by side when several threads make them. `reading_stalls`: reading where a process's
+    memory lies holds that process up. `writable`: pages can be moved and files written, where the caller may; a
+    recording is only read. `keeps_jobs`: jobs and measurements outlive this program, in the user's state directory.
+    `is_host`: it is the machine that numatui itself runs on, with its container, its tools, its own status."""
+
+    parallel_calls: bool = False
+    reading_stalls: bool = False
+    writable: bool = False
+    keeps_jobs: bool = False
+    is_host: bool = False
+
+
 class Kernel(Protocol):
     """One kernel, live, emulated or recorded.
 
@@ -85,7 +101,12 @@ class Kernel(Protocol):
 
     @property
     def source(self) -> Source:
-        """What the header says: live, demo or replay."""
+        """What the header says: live, demo or replay. For showing only: code asks `traits`."""
+        ...
+
+    @property
+    def traits(self) -> Traits:
+        """What it is like to work with. The same for as long as the kernel is open."""
         ...
 
     @property

@@ -1,4 +1,4 @@
-"""Sets of node ids (and of CPU ids): immutable, ordered by id, with the text forms and kernel masks they travel in."""
+"""Immutable sets of node ids and of CPU ids, and their conversion from and to the kernel's text formats and masks."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from typing import Self
 from backend.errors import NotFound, ParseError, UsageError
 
 MAX_ID = 65_535
-"""Larger ids are taken for nonsense: Linux's largest MAX_NUMNODES is 1,024, its largest NR_CPUS 8,192."""
+"""Largest id that is accepted: Linux's largest MAX_NUMNODES is 1,024, its largest NR_CPUS 8,192."""
 
-_WORD_BITS = 64
+_WORD_BITS = 64  # unsigned long on the 64-bit machines that are supported
 _STRTOUL = re.compile(r"[ \t\n\v\f\r]*[+-]?(0[xX][0-9a-fA-F]+|[0-9]+)")
+# Prefixes by which libnuma resolves a device to its nodes (numactl(8)); numatui refuses them.
 _RESOLVERS = ("file:", "ip:", "block:", "netdev:", "pci:")
 
 
 class IdSet:
-    """An immutable set of small ids, iterated in ascending order, whatever order they were given in."""
+    """An immutable set of ids from 0 to MAX_ID, iterated in ascending order."""
 
     __slots__ = ("_bits",)
 
@@ -38,7 +39,7 @@ class IdSet:
 
     @classmethod
     def parse_list(cls, text: str | bytes) -> Self:
-        """The kernel's list format (`0-3,8`; cpulist(7), sysfs `online`). Empty text is the empty set.
+        """The kernel's list format (`0-3,8`; cpuset(7), FORMATS; sysfs `online`). Empty text is the empty set.
 
         Raises ParseError for anything else.
         """
@@ -61,7 +62,7 @@ class IdSet:
 
     @classmethod
     def parse_hexmask(cls, text: str | bytes) -> Self:
-        """The kernel's mask format (`00000000,0000000f`: 32-bit words, the highest first). Raises ParseError."""
+        """The kernel's mask format (`00000000,0000000f`: 32-bit words, highest first). Raises ParseError."""
         if isinstance(text, bytes):
             text = text.decode("ascii", "replace")
         digits = text.strip(" \t\n\0").replace(",", "")
@@ -71,7 +72,7 @@ class IdSet:
 
     @classmethod
     def from_mask(cls, mask: bytes) -> Self:
-        """From the kernel's array of unsigned longs in this machine's byte order (8-byte words)."""
+        """The set in the kernel's array of unsigned longs (8-byte words, this machine's byte order)."""
         step = _WORD_BITS // 8
         bits = 0
         for start in range(0, len(mask), step):
@@ -79,10 +80,7 @@ class IdSet:
         return cls._of(bits)
 
     def mask(self, bits: int = 0) -> bytes:
-        """The kernel's array of unsigned longs holding at least `bits` bits, at least one word.
-
-        The `maxnode` that goes with it is `maxnode()`: system calls count one bit less than they are told.
-        """
+        """The kernel's array of unsigned longs, of at least `bits` bits and one word. `maxnode(bits)` goes with it."""
         words = max(1, -(-max(self._bits.bit_length(), bits) // _WORD_BITS))
         word_mask = (1 << _WORD_BITS) - 1
         return b"".join(
@@ -91,7 +89,8 @@ class IdSet:
         )
 
     def maxnode(self, bits: int = 0) -> int:
-        """The `maxnode` argument for `mask(bits)`. The kernel decrements it before use (migrate_pages(2), BUGS)."""
+        """The `maxnode` argument for `mask(bits)`, one more than its bits: get_nodes() in mm/mempolicy.c decrements it
+        before use (migrate_pages(2), BUGS)."""
         return len(self.mask(bits)) * 8 + 1
 
     def __iter__(self) -> Iterator[int]:
@@ -170,16 +169,16 @@ class NodeSet(IdSet):
     def parse(cls, text: str, nodes: NodeSet, same: NodeSet | None = None) -> NodeSet:
         """A user's node string in libnuma's grammar (numa(3), numa_parse_nodestring; numactl(8)).
 
-        `nodes` are the nodes there are: what `all` means, what ids are checked against, what `+` counts through
-        and what `!` inverts within. `same` is what the word `same` stands for, where there is something.
+        `nodes` are the existing nodes: `all` stands for them, ids must be among them, `+` counts through them and `!`
+        is the complement in them. `same` is the value of the word `same`, if it has one.
 
-        As in libnuma: numbers as strtoul(3) reads them (`0x3`, `010`), ids inside a range that do not exist are
-        left out, the ends of a range must exist, `''` is the empty set, `!` comes before `+`. Two differences, both
-        to be safe: a range that runs backwards (`3-1`) is an error (libnuma takes its first node alone), and on
-        machines with sparse ids `!` inverts within the nodes there are (libnuma inverts the first *n* ids).
+        As in libnuma: numbers are read as by strtoul(3) (`0x3`, `010`); the ends of a range must exist, missing ids
+        between them are left out; `''` is the empty set; `!` comes before `+`. Two differences, both for safety: a
+        descending range (`3-1`) is an error (libnuma takes its first node alone), and on machines with sparse ids `!`
+        is the complement in the existing nodes (libnuma inverts the first *n* ids).
 
-        Raises UsageError for what is not in the grammar, NotFound for nodes that are not there: both name the part
-        that is wrong and the nodes there are.
+        Raises UsageError for text outside the grammar, NotFound for nodes that do not exist. Both name the wrong part
+        and the existing nodes.
         """
         there = f"the nodes here are {nodes or 'none'}"
         if "\0" in text:
@@ -227,6 +226,7 @@ class NodeSet(IdSet):
                 f"write it like 0-1,3; {there}",
             )
         digits = match.group(1)
+        # strtoul(3) with base 0: a leading 0 means octal, and the number ends before the first digit 8 or 9.
         if len(digits) > 1 and digits[0] == "0" and digits[1] not in "xX":
             octal = re.match(r"0[0-7]*", digits)
             assert octal is not None
@@ -247,6 +247,6 @@ class NodeSet(IdSet):
 
 
 def _shown(text: str) -> str:
-    """Text from outside, short and harmless in an error message."""
+    """Untrusted text, shortened and made printable for an error message."""
     safe = "".join(c if c.isprintable() else "?" for c in text[:60])
     return safe + ("…" if len(text) > 60 else "")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
 
 from backend.errors import ParseError
 
@@ -27,37 +26,29 @@ def folder() -> Path:
 
 
 def load(path: Path | None = None) -> Config:
-    """The user's configuration; the defaults where there is no file. Raises ParseError naming the file and the key."""
-    import yaml
+    """The user's configuration; the defaults where there is no file, or an empty one. Raises ParseError naming the
+    file, the line and the key."""
+    from backend.files.yaml_reader import Value, parse_yaml
 
     path = path or folder() / "config.yaml"
     try:
-        raw: object = yaml.safe_load(path.read_text("utf-8"))
+        text = path.read_text("utf-8")
     except FileNotFoundError:
         return Config()
     except (OSError, UnicodeDecodeError) as exc:
         raise ParseError(f"{path} cannot be read ({exc})", "the defaults are used") from None
-    except yaml.YAMLError as exc:
-        raise ParseError(f"{path} is not YAML ({' '.join(str(exc).split())})", "the defaults are used") from None
-    names = [one.name for one in fields(Config)]
-    if raw is None:
+    if all(line.lstrip()[:1] in ("", "#") for line in text.splitlines()):
         return Config()
-    if not isinstance(raw, dict):
-        raise ParseError(f"{path} is not a configuration", f"its keys are {', '.join(names)}")
-    document = cast(dict[str, Any], raw)
-    for key in document:
-        if key not in names:
-            raise ParseError(f"{path}: there is no key {key}", f"the keys are {', '.join(names)}")
-    config = Config(**document)
-    if config.theme is not None and not isinstance(config.theme, str):
-        raise ParseError(f"{path}: theme is not a name", "write it like theme: light")
-    keys = cast(Any, config.keys)
-    if not isinstance(keys, dict) or not all(isinstance(one, str) for pair in keys.items() for one in pair):
-        raise ParseError(f"{path}: keys is not a list of names and keys", "write it like keys: {migrate: x}")
-    if config.interval is not None and (
-        isinstance(config.interval, bool)
-        or not isinstance(config.interval, int | float)
-        or not 0.1 <= config.interval <= 3600
-    ):
-        raise ParseError(f"{path}: interval is not a number of seconds", "write it like interval: 2, from 0.1 to 3600")
-    return config
+    keys = parse_yaml(text, str(path)).mapping(("theme", "interval", "keys"))
+
+    def interval(value: Value) -> float:
+        seconds = value.seconds()
+        if not 0.1 <= seconds <= 3600:
+            value.fail("is not from 0.1 to 3600 seconds", "write it like interval: 2")
+        return seconds
+
+    return Config(
+        theme=keys.read("theme", Value.text, None),
+        interval=keys.read("interval", interval, None),
+        keys=keys.read("keys", lambda value: {name: key.text() for name, key in value.pairs()}, {}),
+    )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Callable
+from typing import TypeVar
 
 from backend.errors import UsageError
+from backend.files import units
 
-_NANOSECONDS = {"us": 1e3, "µs": 1e3, "ms": 1e6, "s": 1e9, "m": 60e9, "min": 60e9, "h": 3600e9}
+T = TypeVar("T")
 
 
 def size(amount: float) -> str:
@@ -21,21 +23,24 @@ def size(amount: float) -> str:
 
 
 def parse_size(text: str) -> int:
-    """`512`, `100M`, `2GiB` → bytes. Raises UsageError."""
-    import re
-
-    match = re.fullmatch(r"(\d{1,18}(?:\.\d{1,6})?)\s*([kKMGTP]?)(?:iB|B)?", text.strip())
-    if not match:
-        raise UsageError(f"'{text}' is not a size", "write it like 100M or 2GiB")
-    return int(float(match[1]) * 1024 ** " KMGTP".index(match[2].upper() or " "))
+    """`512`, `100M`, `2GiB` → bytes (`backend.files.units`). Raises UsageError."""
+    return _measured(text, units.parse_size)
 
 
 def parse_duration(text: str) -> int:
-    """`5ms`, `200us`, `1s`, `2m`, `1h` → nanoseconds. Raises UsageError."""
-    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,6})?)\s*(us|µs|ms|s|m|min|h)", text.strip())
-    if not match or float(match[1]) == 0:
-        raise UsageError(f"'{text}' is not a time", "write it like 5ms, 10s or 2m")
-    return int(float(match[1]) * _NANOSECONDS[match[2]])
+    """`5ms`, `200us`, `1s`, `2m`, `1h` → nanoseconds, more than none (`backend.files.units`). Raises UsageError."""
+    nanoseconds = round(_measured(text, units.parse_seconds) * 1e9)
+    if not nanoseconds:
+        raise UsageError(f"'{text}' is no time at all", "write it like 5ms, 10s or 2m")
+    return nanoseconds
+
+
+def _measured(text: str, parse: Callable[[str], T]) -> T:
+    try:
+        return parse(text)
+    except ValueError as exc:
+        what, _, fix = str(exc).partition(": ")
+        raise UsageError(f"'{text}' {what}", fix) from None
 
 
 def count(number: float) -> str:

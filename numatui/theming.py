@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, cast
 
-import yaml
 from textual.theme import Theme
 
 import numatui
-from backend.errors import NotFound, ParseError
+from backend.errors import NotFound
+from backend.files.text import printable
+from backend.files.yaml_reader import Value, parse_yaml
 
 DEFAULT = "dark"
 PREFIX = "numatui-"
@@ -29,29 +29,19 @@ def shipped() -> Path:
 
 
 def load(path: Path) -> Theme:
-    """One theme file. Raises NotFound, ParseError naming the file and the key."""
+    """One theme file. Raises NotFound; ParseError naming the file, the line and the key."""
     try:
-        raw: object = yaml.safe_load(path.read_text("utf-8"))
+        text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as exc:
         raise NotFound(f"the theme {path} cannot be read ({exc})") from None
-    except yaml.YAMLError as exc:
-        raise ParseError(f"{path} is not YAML ({' '.join(str(exc).split())})") from None
-    if not isinstance(raw, dict):
-        raise ParseError(f"{path} is not a theme", f"it gives {', '.join(_COLORS)}, nodes and dark")
-    document = cast(dict[str, Any], raw)
-    unknown = set(document) - {*_COLORS, "nodes", "dark"}
-    if unknown:
-        raise ParseError(
-            f"{path}: there is no key {sorted(map(str, unknown))[0]}", f"the keys are {', '.join(_COLORS)}"
-        )
-    colors = {key: _color(path, key, document.get(key)) for key in _COLORS}
-    nodes = document.get("nodes")
-    if not isinstance(nodes, list) or not nodes:
-        raise ParseError(f"{path}: nodes is not a list of colours", "give at least one, like '#4aa8e0'")
-    shades = [_color(path, f"nodes[{index}]", one) for index, one in enumerate(cast(list[Any], nodes))]
+    keys = parse_yaml(text, str(path)).mapping((*_COLORS, "nodes", "dark"), (*_COLORS, "nodes"))
+    colors = {key: _color(keys[key]) for key in _COLORS}
+    shades = [_color(one) for one in keys["nodes"].items()]
+    if not shades:
+        keys["nodes"].fail("has no colour", "give at least one, like '#4aa8e0'")
     return Theme(
         PREFIX + path.stem,
-        dark=bool(document.get("dark", True)),
+        dark=keys.read("dark", Value.truth, True),
         variables={
             "node-count": str(len(shades)),
             **{f"node-{index}": shade for index, shade in enumerate(shades)},
@@ -72,7 +62,8 @@ def load(path: Path) -> Theme:
     )
 
 
-def _color(path: Path, key: str, value: object) -> str:
-    if not isinstance(value, str) or not _HEX.fullmatch(value):
-        raise ParseError(f"{path}: {key} is not a colour", "write it like '#4aa8e0'")
-    return value
+def _color(value: Value) -> str:
+    text = value.text()
+    if not _HEX.fullmatch(text):
+        value.fail(f"'{printable(text, 40)}' is not a colour", "write it like '#4aa8e0'")
+    return text

@@ -1,1 +1,1 @@
-"""Whose memory is far from where it runs, what to move, what that would bring and cost, and why not."""
+"""Placement advice: processes with far memory, what to move, its gain and cost, and reasons against it."""

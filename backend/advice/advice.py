@@ -1,4 +1,4 @@
-"""What advice says of a process, and what it is made from."""
+"""Data of placement advice: its inputs, limits, proposals and reasons."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ ReasonCode = Literal[
     "ended", "unreadable", "permission", "near", "small", "young", "hops", "idle", "pressure", "balancing",
     "spread", "policy", "interleave", "cpuset", "room", "shared", "slow-memory", "gain", "payback",
 ]  # fmt: skip
-"""Why nothing is advised."""
+"""Why there is no proposal."""
 DoubtCode = Literal[
     "moment", "policy-unknown", "threads", "several-nodes", "memory-only", "balancing", "stays", "short",
 ]  # fmt: skip
-"""What lessens the confidence in advice."""
+"""Why the confidence of a proposal is lowered."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why not. `code` is stable, for scripts; `text` is a sentence with the numbers."""
+    """Why there is no proposal. `code` is stable, for scripts; `text` is a sentence with the numbers."""
 
     code: ReasonCode
     text: str
@@ -38,7 +38,7 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """Why not quite sure. `confidence`: it is no more than that."""
+    """A doubt about a proposal. `confidence`: the highest confidence that it allows."""
 
     code: DoubtCode
     text: str
@@ -47,10 +47,10 @@ class Doubt:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`least`: bytes far away from which on it matters. `settled`: seconds that a process must have run where it runs.
-    `ratio`: how many times less an access must cost afterwards; `ratio_spread`: the same for processes on several
-    nodes. `idle`: CPUs kept busy below which nothing is to be gained. `longest_payback`: seconds after which it must
-    have paid."""
+    """Thresholds of advice. `least`: bytes of far memory below which nothing is advised. `settled`: seconds a process
+    must have run at its present place. `ratio`: least factor by which an access must get cheaper; `ratio_spread`: the
+    same for a process on several nodes. `idle`: a process that keeps fewer CPUs busy is idle. `longest_payback`:
+    seconds."""
 
     least: int = 4 << 20
     settled: float = 4.0
@@ -62,8 +62,9 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """The machine and who asks. `moves_all`: moving also moves what others map (migrate_pages by root). `uptime`:
-    seconds since boot, None where it is not told. `changing`: whether time passes (not in a recording)."""
+    """The machine and the caller. `moves_all`: a move also takes pages that other processes map (migrate_pages by
+    root). `uptime`: seconds since boot, None if unknown. `changing`: time passes on this kernel (not in a recording of
+    one sample)."""
 
     topology: Topology
     costs: AccessCosts
@@ -78,9 +79,9 @@ class Surroundings:
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """What to move. `bytes`: what is expected to move. `before`, `after`: the mean cost of an access, in the unit of
-    `basis`; `seconds`, `stall`: what the plan estimates, resting on `rate_basis`; `payback`: seconds until the time
-    spent has been won back at the earliest, None where it is not known how busy the process is."""
+    """What to move. `bytes`: expected to move. `before`, `after`: mean cost of an access, in the unit of `basis`.
+    `seconds`, `stall`: the plan's estimates, based on `rate_basis`. `payback`: seconds until the time spent is won
+    back, at the earliest; None if the CPU use of the process is unknown."""
 
     sources: NodeSet
     targets: NodeSet
@@ -99,19 +100,19 @@ class Proposal:
 
     @property
     def ratio(self) -> float:
-        """How many times less an access costs afterwards."""
+        """Cost of an access before the move, divided by the cost after it."""
         return self.before / self.after if self.after else 1.0
 
     @property
     def saved(self) -> float:
-        """The share of the cost of an access that goes away, 0 to 1."""
+        """Share of the cost of an access that the move saves, 0 to 1."""
         return 1 - self.after / self.before if self.before else 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """One process: either `proposal`, or `reasons` why not. `far`: bytes that could be nearer. `places`: node → share
-    of the time it runs there; `cpus`: how many it keeps busy, None where that is not known."""
+    """Advice for one process: either a `proposal`, or the `reasons` why there is none. `far`: bytes that could be
+    nearer. `places`: node → share of its run time there. `cpus`: CPUs it keeps busy, None if unknown."""
 
     process: Process
     by_node: Mapping[int, int] | None

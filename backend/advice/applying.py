@@ -1,4 +1,4 @@
-"""From advice to a plan, made anew: what has changed since it was given is not done."""
+"""Turns advice into a plan. The plan is made anew, and advice that no longer holds is refused."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from backend.plan.prepare import prepare
 
 
 def plan_of(kernel: Kernel, advice: Advice) -> Plan:
-    """Of one process with a proposal. Raises NotFound, NotPermitted; NumatuiError where the advice does not hold any
-    more."""
+    """The plan for one process with a proposal. Raises NotFound, NotPermitted; NumatuiError if the advice no longer
+    holds."""
     proposal, process = advice.proposal, advice.process
     assert proposal is not None
     plan = prepare(kernel, [process.pid], str(proposal.sources), str(proposal.targets))

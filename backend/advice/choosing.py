@@ -1,4 +1,4 @@
-"""Which nodes of a process to move where, so that each page comes nearer by the one rule of `remap`. Pure."""
+"""Chooses source and target nodes for one process, so that each page comes nearer under the rule of `remap`. Pure."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ from backend.plan.remap import Move, remap
 from backend.process.process import Process
 
 _LEAST_SHARE = 0.1
-"""A node where less of the time is spent is no target."""
+"""A node with a smaller share of the run time is no target."""
+# All sets of up to _MOST_TARGETS out of _MOST_PLACES targets are tried: at most 14.
 _MOST_PLACES = 4
 _MOST_TARGETS = 3
 _WORTH = 0.01
 """A source with less than this share of the memory is not worth a move of its own."""
 _CLEARLY = 0.98
-"""More targets have to bring the cost at least this far down, compared with fewer."""
+"""A choice with more targets must cost at most this fraction of the best choice with fewer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Advisee:
-    """A process that may be given advice. `by_node`: bytes, as the placement has them."""
+    """A process that may get a proposal. `by_node`: bytes, from its placement."""
 
     process: Process
     placement: Placement
@@ -39,7 +40,7 @@ class Advisee:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """`amounts`: bytes that are expected to move, by move. `after`: the mean cost of an access then."""
+    """A possible move. `amounts`: bytes expected to move, by move. `after`: mean cost of an access afterwards."""
 
     sources: NodeSet
     targets: NodeSet
@@ -49,8 +50,8 @@ class Candidate:
 
 
 def targets_of(places: Mapping[int, float], world: Surroundings) -> list[int]:
-    """The nodes that memory should be on: where it runs, or what is nearest to there among the nodes with memory; the
-    most important first."""
+    """The nodes where the memory should be, the most important first: for each place, the node with the cheapest
+    memory."""
     memory = [*world.topology.memory_ids]
     costs, out = world.costs, dict[int, float]()
     for place, share in sorted(places.items(), key=lambda item: (-item[1], item[0]))[:_MOST_PLACES]:
@@ -61,17 +62,18 @@ def targets_of(places: Mapping[int, float], world: Surroundings) -> list[int]:
 
 
 def far_bytes(by_node: Mapping[int, int], places: Mapping[int, float], world: Surroundings) -> int:
-    """How much could be nearer: what is on nodes that cost more than the best of those it runs on."""
+    """Bytes that could be nearer: those on nodes that cost more to access than the best target."""
     targets = targets_of(places, world)
     if not targets:
         return 0
     best = min(world.costs.from_places(places, target) for target in targets)
+    # 1.001: equal costs may differ by rounding.
     return sum(amount for node, amount in by_node.items() if world.costs.from_places(places, node) > best * 1.001)
 
 
 def choose(one: Advisee, world: Surroundings, room: Room, ignored: Container[Obstacle] = ()) -> Candidate | None:
-    """The best there is: the fewest targets that bring the cost down as far. `ignored`: what is not to
-    be in the way. None where nothing would surely make the process faster."""
+    """The candidate with the lowest cost; more targets only if they are clearly cheaper. `ignored`: obstacles to
+    disregard. None if no move surely makes the process faster."""
     best: Candidate | None = None
     candidates = targets_of(one.places, world)
     for count in range(1, min(len(candidates), _MOST_TARGETS) + 1):
@@ -93,7 +95,8 @@ def _for_targets(
     room: Room,
     ignored: Container[Obstacle],
 ) -> Candidate | None:
-    """With exactly these targets: sources that should not move are taken away until the rest may, and fits."""
+    """The candidate with exactly these targets. Sources that must not move, or do not fit, are dropped until the rest
+    can."""
     allowed = one.process.mems_allowed
     if allowed is not None and "cpuset" not in ignored and not targets.issubset(allowed):
         return None
@@ -118,6 +121,7 @@ def _for_targets(
             wrong = _too_much(one, moves, world, room)
         if not wrong:
             break
+        # With several targets, dropping a source changes the targets of the others in `remap`.
         sources -= NodeSet([_least_worth(wrong, one, world).source] if len(targets) > 1 else (m.source for m in wrong))
     if not sources or NodeSet(move.target for move in moves) != targets:
         return None
@@ -154,7 +158,7 @@ def _least_worth(moves: Iterable[Move], one: Advisee, world: Surroundings) -> Mo
 
 
 def _too_much(one: Advisee, moves: Iterable[Move], world: Surroundings, room: Room) -> list[Move]:
-    """The move that brings least to a target for which more comes than there is room; none where all fits."""
+    """The least useful move to a target that lacks room, as a list; empty if everything fits."""
     for (target, size), amount in arriving(one, moves, world.page_size).items():
         if amount > room.get((target, size), 0):
             return [_least_worth((move for move in moves if move.target == target), one, world)]

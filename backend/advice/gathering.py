@@ -1,4 +1,4 @@
-"""Reading what advice is made from: the machine, and the mappings of those that may be given some."""
+"""Reads the inputs of advice: the machine, and the mappings of processes that may get a proposal."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ from backend.plan.remap import rule_of
 from backend.process.process import Identity, Process
 
 READINGS = 6
-"""So many readings a watch has at most, and two at least."""
+"""Readings of a watch, if time passes on the kernel; else there is one."""
 _REST_NS = 10_000_000_000
-"""The mappings of a process are read again after this, or when its memory is elsewhere."""
+"""The mappings of a process are read again after so many nanoseconds, or when its memory has moved (_CHANGED)."""
+# Share of the memory.
 _CHANGED = 0.02
 
 
@@ -31,6 +32,8 @@ def surroundings(kernel: Kernel, topology: Topology) -> Surroundings:
     """The machine as it is now. Never raises."""
     conditions = read_conditions(kernel, topology, "auto")
     uid, privileged = kernel.credentials()
+    # Then migrate_pages(2) is used. It moves shared pages too for callers with CAP_SYS_NICE (kernel_migrate_pages() in
+    # mm/mempolicy.c).
     by_nodes = conditions.balancing or not kernel.capabilities()["move_pages"].available
     uptime = read_fact(kernel, "/proc/uptime").split()
     return Surroundings(
@@ -61,17 +64,17 @@ class _Kept:
 
 
 class Adviser:
-    """Advice again and again; mappings of processes are kept for a while, so that large ones are not walked each time.
-    `exact`: large processes by numa_maps too, which tells their policies and holds them up."""
+    """Gives advice repeatedly. Mappings are cached for a while, so that large ones are not walked each time. `exact`:
+    also read numa_maps of large processes, which shows their policies but stalls them."""
 
     def __init__(self, kernel: Kernel, limits: Limits | None = None, exact: bool = False) -> None:
         self.kernel = kernel
         self.limits = limits or Limits()
-        self.exact = exact or kernel.source != "live"
+        self.exact = exact or not kernel.traits.reading_stalls
         self._kept: dict[Identity, _Kept] = {}
 
     def advise(self, observations: Mapping[Identity, Observation], topology: Topology) -> list[Advice]:
-        """Of these processes. Raises OSError only where the kernel cannot be read at all."""
+        """Advice for these processes. Raises OSError only if the kernel cannot be read at all."""
         world = surroundings(self.kernel, topology)
         reader = PlacementReader(self.kernel)
         now = self.kernel.clock()
@@ -93,14 +96,14 @@ class Adviser:
 
 
 def _differ(before: Mapping[int, int], now: Mapping[int, int]) -> bool:
-    """Whether so much lies elsewhere that the mappings have to be read again."""
+    """Whether so much memory changed its node that the mappings must be read again."""
     change = sum(abs(before.get(node, 0) - now.get(node, 0)) for node in {*before, *now})
     return change > _CHANGED * sum(now.values())
 
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """What was seen. `seconds`: for how long; `readings`: how often."""
+    """The result of `watch`. `seconds`: its duration."""
 
     topology: Topology
     observations: Mapping[Identity, Observation]
@@ -114,9 +117,9 @@ def watch(
     wanted: Callable[[Process], bool],
     on_reading: Callable[[float], None] = lambda share: None,
 ) -> Watch:
-    """Look at processes several times within so many seconds, of simulated time in a demo, of its samples in a
-    recording; once where there is one sample. `on_reading` is told how far it has come, 0 to 1. Raises OSError,
-    ParseError, NotSupported."""
+    """Reads processes several times within `seconds`, or once if time does not pass. The seconds are simulated time in
+    a demo and sample time in a recording. `on_reading` gets the progress, 0 to 1. Raises OSError, ParseError,
+    NotSupported."""
     topology = read_topology(kernel)
     surveyor = Surveyor(kernel, topology)
     history = ObservationHistory()
@@ -135,6 +138,6 @@ def watch(
 
 
 def limits_for(seconds: float, least: int | None = None) -> Limits:
-    """For a watch of so many seconds: most of a short one must have been spent where the process runs."""
+    """Limits for a watch of so many seconds. In a short one, a process must spend most of it at its present place."""
     limits = replace(Limits(), settled=min(Limits().settled, seconds * 0.75))
     return limits if least is None else replace(limits, least=least)

@@ -1,4 +1,4 @@
-"""From what was seen of processes to advice: the most gain for a byte first, each with the room that is left. Pure."""
+"""Turns observations into advice: most gain per byte first, each proposal within the room that is left. Pure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from backend.process.process import Identity
 
 
 def needs_a_look(observations: Mapping[Identity, Observation], world: Surroundings, limits: Limits) -> list[Identity]:
-    """Those whose mappings have to be read before more can be said."""
+    """Processes whose mappings must be read before they can be judged."""
     if len(world.topology.memory_ids) < 2:
         return []
     return [
@@ -35,9 +35,9 @@ def advise(
     world: Surroundings,
     limits: Limits | None = None,
 ) -> list[Advice]:
-    """Advice for every process: first what to move, the most gain for a byte first, then why not, the most far memory
-    first. `placements`: of those that `needs_a_look` named. Together the proposals never need more room than there
-    is."""
+    """Advice for every process: first the proposals, most gain per byte first, then the processes without one, most far
+    memory first. `placements`: of the processes that `needs_a_look` named. Together the proposals never need more room
+    than there is."""
     limits = limits or Limits()
     room = room_of(world.topology, world.page_size)
     declined: list[Advice] = []
@@ -77,7 +77,7 @@ def _first(observation: Observation, world: Surroundings, limits: Limits) -> Adv
 
 
 def _worth(advice: Advice) -> float:
-    """CPU seconds won a second, for a byte moved."""
+    """CPU seconds saved per second, per byte moved."""
     proposal = advice.proposal
     if proposal is None:
         return 0.0
@@ -96,7 +96,7 @@ def _propose(
     limits: Limits,
     room: Room,
 ) -> Advice:
-    """The same process with a proposal, or with reasons."""
+    """The advice with a proposal, or with the reasons why there is none."""
     far = far_bytes(one.by_node, one.places, world)
     known = replace(advice, by_node=one.by_node, far=far, proposal=None, reasons=())
     choice = choose(one, world, room)
@@ -112,7 +112,7 @@ def _propose(
 
 
 def _why_not(one: Advisee, world: Surroundings, room: Room, far: int) -> list[Reason]:
-    """What is in the way: each that alone would let something move, else what together does."""
+    """Each obstacle whose absence alone would allow a move; if there is none, those that prevent it together."""
     alone: list[Obstacle] = [obstacle for obstacle in OBSTACLES if choose(one, world, room, (obstacle,)) is not None]
     together: list[Obstacle] = []
     if not alone and choose(one, world, room, OBSTACLES) is not None:
@@ -147,7 +147,7 @@ def _proposal(observation: Observation, one: Advisee, choice: Candidate, world: 
 
 
 def _machine(world: Surroundings, observation: Observation, one: Advisee) -> list[Reason]:
-    """What the machine does, or suffers from, at the moment."""
+    """Reasons in the present state of the machine."""
     out: list[Reason] = []
     pressure = world.conditions.pressure
     if pressure is not None and pressure >= PRESSING:
@@ -187,7 +187,7 @@ def _gain(proposal: Proposal, one: Advisee, choice: Candidate, limits: Limits) -
 
 
 def _cost(proposal: Proposal, observation: Observation, world: Surroundings, limits: Limits) -> list[Reason]:
-    """Moving has to pay back before the process may be expected to end: it may live as long again as it has."""
+    """A move must pay back before the process is expected to end. Its remaining life is taken to equal its age."""
     if proposal.payback is None:
         return []
     age = reasons.age_of(observation, world)

@@ -1,4 +1,4 @@
-"""Which memory of a process may be moved on advice: not what somebody placed on purpose, not what others map too."""
+"""Which memory may move on advice: neither what was placed on purpose nor what other processes map."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from backend.placement.placement import Placement, VmaPlacement
 from backend.plan.plan_warnings import policy_agrees
 
 Obstacle = Literal["room", "cpuset", "shared", "policy", "slow-memory"]
-"""What can be in the way of a move. In this order it is asked whether it would be advised without one of them."""
+"""What can prevent a move. Advice is tried again without each, in the order of OBSTACLES."""
 OBSTACLES: tuple[Obstacle, ...] = ("room", "cpuset", "shared", "policy", "slow-memory")
 
+# Largest deviation from the mean, as a share of it.
 _EVEN = 0.1
 _LEAST_NODES = 2
 
@@ -23,16 +24,16 @@ def interleaved(policy: str) -> bool:
 
 
 def on_purpose(vma: VmaPlacement, target: int) -> bool:
-    """Whether its policy says that its pages belong elsewhere than to `target`, or on several nodes in turn."""
+    """Whether the policy of a VMA binds its pages to nodes other than `target`, or interleaves them."""
     return interleaved(vma.policy) or not policy_agrees(vma.policy, NodeSet([target]))
 
 
 def movable(
     placement: Placement, target: int, ignored: Container[Obstacle] = (), all_or_none: bool = False
 ) -> dict[int, int]:
-    """Node → bytes of it that would come to `target`. A node from which pages would go that were placed on purpose is
-    left out: a move takes all pages of a node. Pages that others map stay where they are; `all_or_none`: they would
-    move too, so that a node that has some is left out."""
+    """Node → bytes that would move from it to `target`. A move takes all pages of a node, so a node with pages placed
+    on purpose is left out. Shared pages stay. With `all_or_none` they would move too, so a node with any is left
+    out."""
     amounts: dict[int, float] = {}
     kept: set[int] = set()
     for vma in placement.vmas:
@@ -52,7 +53,8 @@ def movable(
 
 
 def looks_interleaved(by_node: dict[int, int], nodes: NodeSet) -> bool:
-    """Whether memory lies so evenly on all nodes that somebody must have wanted it, where policies were not told."""
+    """Whether memory lies so evenly on all nodes that it is probably interleaved. For processes whose policies are
+    unknown."""
     amounts = [by_node.get(node, 0) for node in nodes]
     mean = sum(amounts) / max(1, len(amounts))
     return len(amounts) >= _LEAST_NODES and all(abs(amount - mean) <= _EVEN * mean for amount in amounts)

@@ -1,5 +1,5 @@
-"""Processes over several readings: where they run, since when, how busy they are, whether their memory follows.
-Pure."""
+"""Observes processes over several readings: where they run, since when, how busy they are, whether their memory
+follows. Pure."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from backend.placement.survey import ProcessRow
 from backend.process.process import HERTZ, Identity
 
 MOST_KEPT = 16
-"""Readings of a process that are kept; of more, the oldest and the newest."""
+"""Readings kept of a process at its present place: the first and the newest."""
 SAME_PLACE = 0.25
-"""It runs elsewhere when more than this share of its time went to other nodes than before."""
+"""A process has changed its place when more than this share of its time went to other nodes than before."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One reading of a process: when (ns), its CPU time, where it ran (node → share), where its memory lay (bytes by
-    node; None where that is not told, or estimated)."""
+    """One reading of a process: time (ns), CPU time (ticks), node → share of time, bytes by node (None if unknown or
+    estimated)."""
 
     at: int
     ticks: int
@@ -28,9 +28,8 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """One process. `row`: its last reading; `first`: when it was first seen (ns); `seen`: the readings since it has run
-    where it runs now, oldest first; `hops`: how often it went to other nodes meanwhile; `steady`: whether `seen` are
-    all at the very same places."""
+    """One process. `row`: its last reading. `first`: when it was first seen, ns. `seen`: readings at its present place,
+    oldest first. `hops`: how often it changed its place. `steady`: whether all of `seen` have identical places."""
 
     row: ProcessRow
     first: int
@@ -45,31 +44,31 @@ class Observation:
 
     @property
     def settled(self) -> float:
-        """Seconds for which it has been seen to run where it runs now."""
+        """Seconds it has been seen at its present place."""
         return (self.seen[-1].at - self.seen[0].at) / 1e9
 
     @property
     def stay(self) -> float:
-        """Seconds that it stays at a place, on average."""
+        """Mean seconds at one place."""
         return self.watched / (self.hops + 1)
 
     @property
     def places(self) -> dict[int, float]:
-        """Node → share of its time since then, together 1; empty where that is not known. A first reading tells where
-        its threads are, not where they ran: it counts only while there is no other."""
+        """Node → share of its time at the present place, together 1; empty if unknown. The first reading shows where
+        the threads are, not where they ran: it counts only while it is the only one."""
         counted = [one for one in self.seen[1:] or self.seen if one.places]
         nodes = sorted({node for one in counted for node in one.places})
         return {node: sum(one.places.get(node, 0.0) for one in counted) / len(counted) for node in nodes}
 
     @property
     def cpus(self) -> float | None:
-        """How many CPUs it kept busy since then; None where no time has passed."""
+        """CPUs kept busy at the present place; None if no time has passed."""
         if not self.settled:
             return None
         return max(0, self.seen[-1].ticks - self.seen[0].ticks) / HERTZ / self.settled
 
     def followed(self, near: Iterable[int]) -> int:
-        """Bytes that came to these nodes since then, beside what is new; 0 where that cannot be told."""
+        """Bytes that came to these nodes meanwhile, without new allocations; 0 if unknown."""
         before, now = self.seen[0].by_node, self.seen[-1].by_node
         if before is None or now is None:
             return 0
@@ -78,13 +77,13 @@ class Observation:
 
 
 class ObservationHistory:
-    """What was seen of each process, by identity; those that have ended are forgotten."""
+    """Observations by process identity. Processes that have ended are forgotten."""
 
     def __init__(self) -> None:
         self.observations: Mapping[Identity, Observation] = {}
 
     def add(self, at: int, rows: Iterable[ProcessRow]) -> Mapping[Identity, Observation]:
-        """One more reading, at `at` ns. What is returned does not change later."""
+        """Adds a reading taken at `at` ns. The returned mapping does not change later."""
         known = self.observations
         self.observations = {row.process.identity: _continued(known.get(row.process.identity), row, at) for row in rows}
         return self.observations
@@ -95,6 +94,7 @@ def _continued(before: Observation | None, row: ProcessRow, at: int) -> Observat
     if before is None:
         return Observation(row, at, (now,))
     steady = before.steady and before.seen[-1].places == now.places
+    # The first reading counts threads, not time: a difference from it need not be a hop.
     counted_only = len(before.seen) == 1 and not before.hops and row.process.threads > 1
     if not steady and not counted_only and apart(before.places, now.places) > SAME_PLACE:
         return Observation(row, before.first, (now,), before.hops + 1)
@@ -105,5 +105,5 @@ def _continued(before: Observation | None, row: ProcessRow, at: int) -> Observat
 
 
 def apart(one: Mapping[int, float], other: Mapping[int, float]) -> float:
-    """The share of time that is spent elsewhere: 0 the same places, 1 others altogether."""
+    """Share of the time spent elsewhere: 0 for the same places, 1 for entirely different ones."""
     return sum(abs(one.get(node, 0.0) - other.get(node, 0.0)) for node in {*one, *other}) / 2

@@ -1,4 +1,4 @@
-"""The sentences: why a process is given no advice, and what lessens the confidence in what is given. Pure."""
+"""The sentences of advice: why there is no proposal, and what lowers the confidence of one. Pure."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def seconds(amount: float) -> str:
 
 
 def of_a_process(observation: Observation, world: Surroundings, limits: Limits, needed: float) -> list[Reason]:
-    """What can be said without a look at its mappings, the first reason first. `needed`: seconds that it must have run
-    where it runs."""
+    """Reasons that need no look at its mappings, the most important first. `needed`: seconds it must have run at its
+    present place."""
     row, places = observation.row, observation.places
     if row.by_node is None:
         return [_unreadable(observation, world)]
@@ -106,7 +106,7 @@ def _steadiness(observation: Observation, world: Surroundings, needed: float) ->
 
 
 def age_of(observation: Observation, world: Surroundings) -> float | None:
-    """Seconds since the process began; None where that cannot be told."""
+    """Seconds since the process began; None if unknown."""
     if world.uptime is None:
         return None
     return max(0.0, world.uptime - observation.row.process.identity.start_time / HERTZ)
@@ -158,7 +158,7 @@ def spread(one: Advisee, far: int) -> Reason:
 
 
 def doubts_of(observation: Observation, one: Advisee, proposal: Proposal, world: Surroundings) -> tuple[Doubt, ...]:
-    """What lessens the confidence."""
+    """What lowers the confidence of a proposal."""
     row = observation.row
     out: list[Doubt] = []
     if not world.changing:
@@ -213,7 +213,7 @@ def doubts_of(observation: Observation, one: Advisee, proposal: Proposal, world:
 
 
 def summary_of(advice: Advice) -> str:
-    """The gain of a proposal in a sentence, with what it rests on."""
+    """The gain of a proposal and its basis in one sentence; without a proposal, the reasons."""
     proposal = advice.proposal
     if proposal is None:
         return "; ".join(one.text for one in advice.reasons)

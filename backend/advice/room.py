@@ -1,4 +1,4 @@
-"""How much more a node may be given on advice: what is free without what must stay free."""
+"""Room on a node for advised moves: its free memory less what must stay free."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from backend.plan.planner import huge_bytes
 from backend.plan.remap import Move
 
 Room = Mapping[tuple[int, int], int]
-"""(node, 0) → bytes of ordinary memory; (node, size) → pages of its pool of hugetlb pages of that size."""
+"""(node, 0) → bytes of ordinary memory; (node, size) → free pages of its hugetlb pool of that page size."""
 RESERVED = 50
-"""A 50th of a node stays free beside the low watermark: for what its own processes allocate next."""
+"""1/RESERVED of a node stays free beyond the low watermark, for new allocations of its own processes."""
 
 
 class HasPlacement(Protocol):
@@ -22,7 +22,7 @@ class HasPlacement(Protocol):
 
 
 def room_of(topology: Topology, page_size: int) -> dict[tuple[int, int], int]:
-    """Of all nodes with memory, 0 where there is nothing to spare."""
+    """Room on every node with memory, 0 if there is none."""
     out: dict[tuple[int, int], int] = {}
     for node in topology.nodes:
         if node.has_memory:
@@ -33,7 +33,7 @@ def room_of(topology: Topology, page_size: int) -> dict[tuple[int, int], int]:
 
 
 def arriving(one: HasPlacement, moves: Iterable[Move], page_size: int) -> dict[tuple[int, int], int]:
-    """What comes to the targets at most, as `Room` counts it: all that is on the sources."""
+    """Upper bound of what arrives at the targets, as in `Room`: everything on the sources."""
     huge = huge_bytes(one.placement, page_size)
     by_node = one.placement.bytes_by_node
     out: dict[tuple[int, int], int] = {}
@@ -48,5 +48,5 @@ def arriving(one: HasPlacement, moves: Iterable[Move], page_size: int) -> dict[t
 
 
 def fits(coming: Mapping[tuple[int, int], int], room: Room) -> bool:
-    """Whether there is room for all of it."""
+    """Whether there is room for everything."""
     return all(amount <= room.get(key, 0) for key, amount in coming.items())

@@ -1,0 +1,1 @@
+"""Control groups: hierarchies, names, memory by node, and the tree of cpusets."""

@@ -1,5 +1,5 @@
-"""Where the memory of cgroups lies: memory.numa_stat of cgroup v2 (bytes) and v1 (pages), beside what their cpusets
-allow. No process is looked at. Documentation/admin-guide/cgroup-v2.rst, cgroup-v1/memory.rst (5.6 numa_stat)."""
+"""Memory of cgroups by node, and whether their cpusets allow it: memory.numa_stat of cgroup v2 (bytes) and v1 (pages).
+Reads no process. Documentation/admin-guide/cgroup-v2.rst, cgroup-v1/memory.rst (5.6 numa_stat)."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ MOVABLE_KINDS: dict[Version, tuple[str, ...]] = {
     "v2": ("anon", "file"),
     "v1": ("anon", "file", "unevictable"),
 }
-"""The kinds that do not overlap and together are all that processes use. `file` of v2 includes shmem, and pages in the
-swap cache; v1 counts shmem as anon, and apart what is locked (unevictable). hugetlb pages are in neither."""
+"""Kinds that do not overlap and together are the memory that processes use. v2: `file` includes shmem and the swap
+cache. v1: `anon` includes shmem, `unevictable` is locked memory. Neither includes hugetlb pages."""
 
 
 @dataclass(frozen=True, slots=True)
 class CgroupMemory:
-    """One cgroup with all that is below it. `kinds`: kind of memory by the kernel's name → node → bytes; None where it
-    has no memory.numa_stat of its own (its memory counts for the cgroup above) or cannot be read. `cpuset`: what
-    its processes may use; None where none is known. Where memory and cpusets are hierarchies of their own (v1), that is
-    the cpuset of the same path, as systemd and container managers make them."""
+    """One cgroup including its descendants. `kinds`: kind of memory by the kernel's name → node → bytes; None if it
+    has no memory.numa_stat (its memory counts for the parent) or cannot be read. `cpuset`: the cpuset of its processes;
+    None if unknown. In v1, where memory and cpuset are separate hierarchies, the cpuset with the same path is taken:
+    systemd and container managers create both alike."""
 
     directory: Directory
     version: Version
@@ -44,7 +44,7 @@ class CgroupMemory:
 
     @property
     def by_node(self) -> dict[int, int]:
-        """Node → bytes of what processes use: anonymous memory and files."""
+        """Node → bytes of the kinds in MOVABLE_KINDS."""
         return self.of(*MOVABLE_KINDS[self.version])
 
     @property
@@ -53,21 +53,21 @@ class CgroupMemory:
 
     @property
     def outside(self) -> dict[int, int]:
-        """Node → bytes on nodes that the cpuset does not have; empty where there is no cpuset to compare with."""
+        """Node → bytes on nodes that the cpuset does not allow; empty without a cpuset."""
         if self.cpuset is None or not self.cpuset.effective_mems:
             return {}
         allowed = self.cpuset.effective_mems
         return {node: amount for node, amount in self.by_node.items() if amount and node not in allowed}
 
     def of(self, *kinds: str) -> dict[int, int]:
-        """Node → bytes of these kinds together."""
+        """Node → bytes, the sum of these kinds."""
         return sum_by_node((self.kinds or {}).get(kind, {}) for kind in kinds)
 
 
 @dataclass(slots=True)
 class Survey:
-    """All cgroups, parents before children. `hierarchy`: where the memory was read; `cpusets`: where the cpusets were,
-    None without any."""
+    """All cgroups, parents before children. `hierarchy`: of the memory controller. `cpusets`: of the cpuset controller,
+    None without one."""
 
     hierarchy: Hierarchy
     cpusets: Hierarchy | None
@@ -77,8 +77,8 @@ class Survey:
 def parse_numa_stat(raw: bytes, page_size: int = 4096) -> dict[str, dict[int, int]]:
     """memory.numa_stat of either version → kind → node → bytes. Raises ParseError.
 
-    v2: `anon N0=4096 N1=0`, bytes. v1: `anon=1 N0=1 N1=0`, pages; of it the hierarchical_… lines where the kernel has
-    them (then without that word), since all else here counts what is below, too.
+    v2: `anon N0=4096 N1=0`, bytes, including descendants. v1: `anon=1 N0=1 N1=0`, pages; a hierarchical_… line, which
+    includes descendants, replaces the line without that prefix.
     """
     own: dict[str, dict[int, int]] = {}
     hierarchical: dict[str, dict[int, int]] = {}
@@ -108,7 +108,7 @@ def parse_numa_stat(raw: bytes, page_size: int = 4096) -> dict[str, dict[int, in
 
 
 def survey(kernel: Kernel) -> Survey:
-    """Read all. Raises NotSupported where there are no cgroups, no memory controller, or no memory.numa_stat."""
+    """Read all cgroups. Raises NotSupported without cgroups, memory controller or any memory.numa_stat."""
     hierarchy = hierarchy_of(kernel, "memory")
     cpusets = next((one for one in find_hierarchies(kernel) if "cpuset" in one.controllers), None)
     same = cpusets == hierarchy

@@ -1,7 +1,7 @@
-"""What the names of cgroups say: units of systemd, containers, Kubernetes pods, virtual machines, logins.
+"""Labels from the names of cgroups: systemd units, containers, Kubernetes pods, virtual machines, logins.
 
-Names are as their makers give them: systemd (systemd.unit(5), and the escapes of systemd-escape(1)), the kubelet
-(pkg/kubelet/cm), Docker, containerd, CRI-O, Podman, LXC, libvirt. What is in no such form is shown as it is.
+The forms are those of systemd (systemd.unit(5), escapes of systemd-escape(1)), the kubelet (pkg/kubelet/cm), Docker,
+containerd, CRI-O, Podman, LXC and libvirt. Any other name is shown unchanged.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from backend.files.text import decode
 
 Kind = Literal["root", "container", "pod", "pods", "vm", "user", "session", "unit", "group"]
 SHORT_ID = 12
-"""Digits of a container's id that are shown, as `docker ps` and `crictl ps` show them."""
+"""Digits of a container id that are shown: `docker ps` shows the same 12."""
 
 _ESCAPED = re.compile(rb"\\x([0-9a-fA-F]{2})")
 _ID = r"(?P<id>[0-9a-f]{32,64})"
@@ -51,8 +51,8 @@ _UNIT = re.compile(r".+\.(?:service|slice|scope|socket|mount|swap)\Z", re.DOTALL
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A name for people. `text` may hold anything that the name held: pass it through `printable` to show it. `id`: the
-    whole id of a container or pod, empty for others."""
+    """A readable name. `text` is untrusted: pass it through `printable` to show it. `id`: the full id of a container or
+    pod, else empty."""
 
     kind: Kind
     text: str
@@ -60,7 +60,7 @@ class Label:
 
 
 def unescape_unit(name: str) -> str:
-    """Undo systemd's escapes: `\\x2d` is a dash. What is not UTF-8 then is kept as surrogate escapes."""
+    """Undo systemd's escapes: `\\x2d` is a dash. Bytes that are not UTF-8 become surrogate escapes."""
     if "\\x" not in name:
         return name
     raw = name.encode("utf-8", "surrogateescape")
@@ -68,7 +68,8 @@ def unescape_unit(name: str) -> str:
 
 
 def label(path: str, username: Callable[[int], str] = str) -> Label:
-    """What a cgroup is, by the end of its path from the root. `username`: the name of a user id. Never raises."""
+    """The label of a cgroup, from the last parts of its path from the root. `username`: user id → name. Never
+    raises."""
     above, _, own = path.rstrip("/").rpartition("/")
     if not own:
         return Label("root", "/")

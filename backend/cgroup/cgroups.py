@@ -1,4 +1,4 @@
-"""Control groups: the hierarchies that are mounted, and the directories in them. /proc/self/mounts, cgroups(7),
+"""Control groups: the mounted hierarchies and their directories. /proc/self/mounts, cgroups(7),
 Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/."""
 
 from __future__ import annotations
@@ -17,17 +17,16 @@ from backend.placement.placement import unescape
 Version = Literal["v1", "v2"]
 ROOT = "/sys/fs/cgroup"
 MAX_CGROUPS = 65_536
-"""More are not read: the kernel has no more memory cgroups than that (MEM_CGROUP_ID_MAX), and a recording may have
-loops."""
+"""Limit of a walk: the kernel has no more memory cgroups (MEM_CGROUP_ID_MAX), and a recording may contain loops."""
 _MAX_PATH = 4096
-"""PATH_MAX: what lies deeper cannot be named in one system call."""
+"""Bytes, PATH_MAX: a system call accepts no longer path."""
 _FORBIDDEN = (errno.EACCES, errno.EPERM)
 
 
 @dataclass(frozen=True, slots=True)
 class Hierarchy:
-    """A mounted tree of cgroups. `controllers`: v1: those it was mounted with; v2: those its root has
-    (cgroup.controllers). `prefix`: what the cpuset files start with, nothing where mounted with noprefix."""
+    """A mounted tree of cgroups. `controllers`: from the mount options (v1) or the root's cgroup.controllers (v2).
+    `prefix` of the cpuset files: empty if mounted with noprefix."""
 
     version: Version
     mount: str
@@ -35,14 +34,14 @@ class Hierarchy:
     prefix: str = "cpuset."
 
     def directory(self, path: str) -> str:
-        """Where the files of a cgroup are. `path`: from the root of the hierarchy, `/` for the root itself."""
+        """The directory of a cgroup. `path`: from the root of the hierarchy, `/` for the root itself."""
         return f"{self.mount}{path.rstrip('/')}"
 
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """One cgroup. `path` from the root of its hierarchy; `depth` 0 for the root; `names`: the files and cgroups in it,
-    empty where it cannot be listed, and then `unread` says why."""
+    """One cgroup. `path`: from the root of its hierarchy. `depth`: 0 for the root. `names`: the files and cgroups in
+    it; empty if it cannot be listed, and `unread` says why."""
 
     path: str
     depth: int
@@ -55,8 +54,8 @@ class Directory:
 
 
 def parse_mounts(raw: bytes) -> list[tuple[str, str, frozenset[str]]]:
-    """/proc/self/mounts: the cgroup filesystems as (type, mount point, options). Other lines are left out, also those
-    that have no fields; never raises."""
+    """The cgroup filesystems in /proc/self/mounts: (type, mount point, options). Other and malformed lines are left
+    out. Never raises."""
     out: list[tuple[str, str, frozenset[str]]] = []
     for line in raw.split(b"\n"):
         fields = line.split(b" ")
@@ -67,8 +66,8 @@ def parse_mounts(raw: bytes) -> list[tuple[str, str, frozenset[str]]]:
 
 
 def find_hierarchies(kernel: Kernel) -> list[Hierarchy]:
-    """The hierarchies there are, those below /sys/fs/cgroup first. Where no mounts can be read, as in a recording, they
-    are looked for below /sys/fs/cgroup. Raises NotSupported when there is none."""
+    """The mounted hierarchies, those below /sys/fs/cgroup first. If the mounts cannot be read, as in a recording,
+    /sys/fs/cgroup is searched. Raises NotSupported without any."""
     mounts: list[tuple[str, str, frozenset[str]]] = []
     for path in ("/proc/self/mounts", "/proc/mounts"):
         with suppress(OSError):
@@ -79,14 +78,14 @@ def find_hierarchies(kernel: Kernel) -> list[Hierarchy]:
         raise NotSupported(
             f"no cgroups are mounted on {printable(kernel.name, 60) or 'this machine'}",
             "mount -t cgroup2 none /sys/fs/cgroup mounts them"
-            if kernel.source == "live"
+            if kernel.traits.is_host
             else "look at it with numatui ps",
         )
     return sorted(found, key=lambda one: not (one.mount + "/").startswith(ROOT + "/"))
 
 
 def hierarchy_of(kernel: Kernel, controller: str) -> Hierarchy:
-    """The hierarchy that has a controller (memory, cpuset). Raises NotSupported when none has."""
+    """The hierarchy with this controller (memory, cpuset). Raises NotSupported without one."""
     found = find_hierarchies(kernel)
     for one in found:
         if controller in one.controllers:
@@ -96,17 +95,17 @@ def hierarchy_of(kernel: Kernel, controller: str) -> Hierarchy:
         f"the {controller} controller is in none of the mounted cgroup hierarchies ({versions})",
         f"this kernel may lack it or have it off: look at /proc/cgroups and for cgroup_disable={controller} in "
         "/proc/cmdline"
-        if kernel.source == "live"
+        if kernel.traits.is_host
         else "the emulated machine has it in cgroup v2 only"
-        if kernel.source == "demo"
+        if kernel.traits.writable
         else "the recording has no such files",
     )
 
 
 def walk(kernel: Kernel, hierarchy: Hierarchy) -> Iterator[Directory]:
-    """All cgroups, parents before children, siblings by name; of any depth, without recursion. Those that vanish
-    meanwhile are left out. Raises NotFound, NotPermitted when the root itself cannot be listed, NotSupported for more
-    than MAX_CGROUPS."""
+    """All cgroups, parents before children, siblings by name. Without recursion, so any depth works. Cgroups removed
+    during the walk are left out. Raises NotFound, NotPermitted if the root cannot be listed; NotSupported for more than
+    MAX_CGROUPS."""
     try:
         names = frozenset(kernel.listdir(hierarchy.directory("/")))
     except OSError as exc:
@@ -124,7 +123,7 @@ def walk(kernel: Kernel, hierarchy: Hierarchy) -> Iterator[Directory]:
 
 
 def read_file(kernel: Kernel, hierarchy: Hierarchy, directory: Directory, name: str) -> bytes | None:
-    """A file of a cgroup, or None where the cgroup has none, has vanished, or does not let it be read."""
+    """A file of a cgroup. None if it does not exist or cannot be read."""
     if name not in directory.names:
         return None
     try:
@@ -134,25 +133,25 @@ def read_file(kernel: Kernel, hierarchy: Hierarchy, directory: Directory, name: 
 
 
 def members(kernel: Kernel, hierarchy: Hierarchy, path: str) -> list[int]:
-    """The processes that are directly in a cgroup, ascending; those that this pid namespace cannot name are left out,
-    as are those of a threaded cgroup (they are in the file of the cgroup whose threads they are). Raises NotFound,
-    NotPermitted."""
+    """The pids directly in a cgroup, ascending, without processes outside this pid namespace. Empty for a threaded
+    cgroup, whose processes are listed in its threaded domain. Raises NotFound, NotPermitted."""
     try:
         raw = kernel.read(f"{hierarchy.directory(path)}/cgroup.procs")
     except OSError as exc:
-        if exc.errno == errno.EOPNOTSUPP:
+        if exc.errno == errno.EOPNOTSUPP:  # cgroup_procs_start(): a threaded cgroup
             return []
         raise cgroup_error(kernel, path, exc) from None
     return parse_pids(raw)
 
 
 def parse_pids(raw: bytes) -> list[int]:
-    """cgroup.procs, tasks: one number a line, in no order, some twice, 0 for what cannot be named. Never raises."""
+    """cgroup.procs, tasks: a number a line, unordered, possibly repeated, 0 for a process outside this pid namespace.
+    Returns the pids ascending. Never raises."""
     return sorted({int(word) for word in raw.split() if word.isdigit() and len(word) < 10 and int(word)})
 
 
 def parse_proc_cgroup(raw: bytes) -> list[tuple[frozenset[str], str]]:
-    """/proc/PID/cgroup: (controllers, path) a line; no controllers: cgroup v2. Never raises."""
+    """/proc/PID/cgroup: (controllers, path) for each line; cgroup v2 has no controllers there. Never raises."""
     out: list[tuple[frozenset[str], str]] = []
     for line in raw.split(b"\n"):
         fields = line.split(b":", 2)
@@ -163,7 +162,7 @@ def parse_proc_cgroup(raw: bytes) -> list[tuple[frozenset[str], str]]:
 
 
 def cgroup_of(kernel: Kernel, hierarchy: Hierarchy, pid: int, controller: str) -> str:
-    """The path of the cgroup that a process is in. Raises NotFound, also when it lies outside what is mounted here."""
+    """The path of a process's cgroup. Raises NotFound, also if the cgroup is not below this mount; NotPermitted."""
     try:
         lines = parse_proc_cgroup(kernel.read(f"/proc/{pid}/cgroup"))
     except OSError as exc:
@@ -174,9 +173,9 @@ def cgroup_of(kernel: Kernel, hierarchy: Hierarchy, pid: int, controller: str) -
         wanted = controller in controllers if hierarchy.version == "v1" else not controllers
         if not wanted:
             continue
-        if path.endswith(" (deleted)"):
+        if path.endswith(" (deleted)"):  # proc_cgroup_show()
             raise NotFound(f"the cgroup of process {pid} has been removed", "move the process into another")
-        if ".." not in path.split("/"):
+        if ".." not in path.split("/"):  # else outside the root of this cgroup namespace: cgroup_namespaces(7)
             return path
     raise NotFound(
         f"the cgroup of process {pid} is not below {printable(hierarchy.mount)}",
@@ -185,8 +184,8 @@ def cgroup_of(kernel: Kernel, hierarchy: Hierarchy, pid: int, controller: str) -
 
 
 def check_path(text: str, hierarchy: Hierarchy) -> str:
-    """A path that a user gave, without the mount point, without slashes at its ends. Raises UsageError for what cannot
-    be the path of a cgroup, and for what would lead out of the hierarchy."""
+    """A user's path as `/a/b`, without the mount point. Raises UsageError if it cannot be the path of a cgroup or would
+    leave the hierarchy."""
     inside = text
     if text == hierarchy.mount or text.startswith(hierarchy.mount + "/"):
         inside = text[len(hierarchy.mount) :]
@@ -202,7 +201,7 @@ def check_path(text: str, hierarchy: Hierarchy) -> str:
 
 
 def cgroup_error(kernel: Kernel, path: str, exc: OSError) -> NotFound | NotPermitted | NotSupported:
-    """What an errno on a cgroup's file means to a user."""
+    """The error for a user, from an errno on a cgroup's file."""
     name = printable(path, 120)
     if exc.errno in (errno.ENOENT, errno.ENODEV, errno.ENOTDIR):
         return NotFound(f"there is no cgroup {name}", "it may have been removed meanwhile")
@@ -214,13 +213,13 @@ def cgroup_error(kernel: Kernel, path: str, exc: OSError) -> NotFound | NotPermi
     if exc.errno == errno.EROFS:
         return NotSupported(
             f"the cgroup {name} cannot be changed: its filesystem is read-only here",
-            "run numatui outside of the container" if kernel.source == "live" else "use --live or --demo",
+            "run numatui outside of the container" if kernel.traits.is_host else "use --live or --demo",
         )
     return NotFound(f"the cgroup {name} cannot be read ({exc.strerror or exc})")
 
 
 def _mounted(kernel: Kernel, kind: str, mount: str, options: frozenset[str]) -> Hierarchy | None:
-    """A mounted hierarchy, unless it cannot be looked into: another one may lie over it."""
+    """A mounted hierarchy. None if it cannot be read: another mount may cover it."""
     if kind == "cgroup2":
         return _unified(kernel, mount)
     try:
@@ -241,8 +240,8 @@ def _unified(kernel: Kernel, mount: str) -> Hierarchy | None:
 
 
 def _probe(kernel: Kernel) -> list[Hierarchy]:
-    """What lies below /sys/fs/cgroup as systemd mounts it: v2 there, or v1 in a folder a controller, with v2 in
-    `unified`."""
+    """The hierarchies below /sys/fs/cgroup in systemd's layouts: v2 there, or a directory for each v1 controller and v2
+    in `unified`."""
     whole = _unified(kernel, ROOT)
     if whole is not None:
         return [whole]
@@ -263,7 +262,7 @@ def _probe(kernel: Kernel) -> list[Hierarchy]:
 
 
 def _list(kernel: Kernel, hierarchy: Hierarchy, parent: Directory, name: str) -> Directory | None:
-    """The cgroup of this name, or None where it is a file, or nothing any more."""
+    """The child cgroup of this name. None if it is a file or has been removed."""
     path = f"{parent.path.rstrip('/')}/{name}"
     full = hierarchy.directory(path)
     if len(full.encode("utf-8", "surrogateescape")) >= _MAX_PATH:

@@ -1,4 +1,4 @@
-"""Cpusets as they are: which nodes and CPUs each allows, and who is in it. cpuset(7),
+"""The tree of cpusets: the nodes and CPUs that each allows, and its processes. cpuset(7),
 Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/cpusets.rst."""
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from backend.kernel import Kernel
 from backend.nodeset import CpuSet, NodeSet
 
 UNIT_SUFFIXES = (".service", ".slice", ".scope")
-"""Of the units of systemd that are cgroups."""
+"""Suffixes of systemd units that are cgroups."""
 _LEAST_ID = 6
-"""Digits of a container's id that are enough to name it, if only one starts so."""
+"""Least number of digits by which a user can name a container, if they are unique."""
 S = TypeVar("S", NodeSet, CpuSet)
 
 
 @dataclass(frozen=True, slots=True)
 class CpusetInfo:
-    """One cgroup as a cpuset. `mems`, `cpus`: as configured (v2: empty is what the parent has; the root has none
-    there); `effective_…`: what tasks may use. `own`: whether the cgroup is a cpuset at all; else the nearest above that
-    is one decides, and these are its values. `memory_migrate`: v1's flag, always true in v2. `controllers`: v2: what
-    the cgroups below can have (cgroup.subtree_control)."""
+    """One cgroup as a cpuset. `mems`, `cpus`: as configured (v2: empty inherits from the parent; the root has no such
+    files). `effective_…`: the nodes and CPUs that tasks may use. `own`: the cgroup has cpuset files; else the nearest
+    ancestor with them confines its tasks, and `effective_…` are the ancestor's. `memory_migrate`: v1's flag, always
+    true in v2. `controllers`: v2's cgroup.subtree_control."""
 
     directory: Directory
     own: bool
@@ -43,37 +43,37 @@ class CpusetInfo:
 
     @property
     def parent(self) -> str:
-        """The path of the cgroup above; of the root the root."""
+        """The path of the parent; the root's parent is the root."""
         return parent_path(self.path)
 
 
 @dataclass(slots=True)
 class CpusetTree:
-    """All cgroups of the hierarchy that has the cpuset controller, by path, parents before children."""
+    """All cgroups of the hierarchy with the cpuset controller, by path, parents before children."""
 
     hierarchy: Hierarchy
     cpusets: dict[str, CpusetInfo] = field(default_factory=dict[str, CpusetInfo])
     children: dict[str, list[CpusetInfo]] = field(default_factory=dict[str, list[CpusetInfo]])
 
     def add(self, cpuset: CpusetInfo) -> None:
-        """One more, whose parent is there already."""
+        """Add a cpuset. Its parent must have been added before."""
         self.cpusets[cpuset.path] = cpuset
         if cpuset.path != "/":
             self.children.setdefault(cpuset.parent, []).append(cpuset)
 
     def below(self, path: str) -> list[CpusetInfo]:
-        """The cgroup and all below it, parents first."""
+        """The cgroup and all its descendants, parents first."""
         return self._family(path, lambda _: True)
 
     def deciding(self, path: str) -> CpusetInfo:
-        """The cpuset that confines the tasks of a cgroup: its own, or the nearest above. Raises NotFound."""
+        """The cpuset that confines the tasks of a cgroup: its own, or that of the nearest ancestor. Raises NotFound."""
         one = self.at(path)
         while not one.own and one.path != "/":
             one = self.at(one.parent)
         return one
 
     def at(self, path: str) -> CpusetInfo:
-        """Raises NotFound."""
+        """The cgroup at a path. Raises NotFound."""
         if path not in self.cpusets:
             raise NotFound(
                 f"there is no cgroup {printable(path, 120)}", "numatui cpuset list --all has those there are"
@@ -81,11 +81,11 @@ class CpusetTree:
         return self.cpusets[path]
 
     def governed(self, path: str) -> list[CpusetInfo]:
-        """The cgroups whose tasks a cpuset confines: it and those below that are no cpusets of their own."""
+        """The cgroups whose tasks a cpuset confines: it, and descendants without a cpuset of their own."""
         return self._family(path, lambda one: not one.own)
 
     def _family(self, path: str, wanted: Callable[[CpusetInfo], bool]) -> list[CpusetInfo]:
-        """The cgroup and those below it, parents first, as far as they are wanted."""
+        """The cgroup and its descendants, parents first. An unwanted cgroup is left out with its descendants."""
         out: list[CpusetInfo] = []
         pending = [self.at(path)]
         while pending:
@@ -95,8 +95,8 @@ class CpusetTree:
         return out
 
     def find(self, text: str) -> CpusetInfo:
-        """A cgroup by what a user calls it: its path, with the mount point or without; or a name that only one has: of
-        a unit (also without .service), or the start of a container's id. Raises UsageError, NotFound."""
+        """A cgroup by a user's text: its path, with or without the mount point; or a unique name: of a unit (also
+        without .service), or the start of a container id. Raises UsageError, NotFound."""
         path = check_path(text, self.hierarchy)
         if path in self.cpusets:
             return self.cpusets[path]
@@ -113,7 +113,7 @@ class CpusetTree:
 
 
 def read_cpusets(kernel: Kernel) -> CpusetTree:
-    """The whole tree. Raises NotSupported (no cgroups, no cpuset controller), NotPermitted."""
+    """Read the whole tree. Raises NotSupported (no cgroups, no cpuset controller), NotFound, NotPermitted."""
     tree = CpusetTree(hierarchy_of(kernel, "cpuset"))
     for directory in walk(kernel, tree.hierarchy):
         above = tree.cpusets.get(parent_path(directory.path))
@@ -124,7 +124,8 @@ def read_cpusets(kernel: Kernel) -> CpusetTree:
 def read_cpuset(
     kernel: Kernel, hierarchy: Hierarchy, directory: Directory, above: CpusetInfo | None = None
 ) -> CpusetInfo:
-    """One cpuset; of a cgroup that has no cpuset files, what the one `above` has. Never raises."""
+    """Read one cpuset. A cgroup without cpuset files takes the effective values of `above`, its parent. Never
+    raises."""
 
     def ids(kind: type[S], which: str) -> S | None:
         raw = read_file(kernel, hierarchy, directory, file_name(hierarchy, which))
@@ -160,8 +161,8 @@ def file_name(hierarchy: Hierarchy, which: str) -> str:
 
 
 def pids_in(kernel: Kernel, tree: CpusetTree, path: str) -> list[int] | None:
-    """The processes that a cpuset confines, ascending: those in it and in the cgroups below that are no cpusets of
-    their own. None where it may not be asked."""
+    """The pids that a cpuset confines, ascending: those in the cgroups of `CpusetTree.governed`. None without
+    permission."""
     out: set[int] = set()
     for one in tree.governed(path):
         try:
@@ -174,17 +175,17 @@ def pids_in(kernel: Kernel, tree: CpusetTree, path: str) -> list[int] | None:
 
 
 def parent_path(path: str) -> str:
-    """`/a` of `/a/b`; `/` of `/a` and of `/`."""
+    """`/a` for `/a/b`; `/` for `/a` and for `/`."""
     return path.rpartition("/")[0] or "/"
 
 
 def above(path: str) -> str:
-    """As `parent_path`; nothing above the root."""
+    """As `parent_path`, but empty for the root."""
     return "" if path == "/" else parent_path(path)
 
 
 def with_ancestors(paths: Iterable[str]) -> set[str]:
-    """These paths and all above them."""
+    """These paths and all their ancestors."""
     out: set[str] = set()
     for path in paths:
         while path not in out:

@@ -1,0 +1,1 @@
+"""Changes of cpusets: the rules, the prediction, the change, and confinement for a migration."""

@@ -1,8 +1,8 @@
-"""Change cpusets: what a change will move, the change, and what became of it.
+"""Changes of cpusets: the prediction, the change itself, and its result.
 
-cgroup v2 moves pages at once when mems change or a process comes, v1 only where cpuset.memory_migrate is 1; both
+cgroup v2 moves pages at once when mems change or a process is attached; v1 only if cpuset.memory_migrate is 1. Both
 rewrite memory policies (kernel/cgroup/cpuset.c: update_nodemasks_hier(), cpuset_attach(), cpuset_migrate_mm()). Pages
-keep their relative positions by the rule of `backend.plan.remap`, those that other processes map too included."""
+keep their relative positions by the rule of `backend.plan.remap`. Pages that other processes map too also move."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from backend.placement.placement import read_placement, sum_by_node
 from backend.plan.remap import Move, landing, remap, rule_of
 from backend.process.process import Process, read_process, still_the_same
 
-_NO_NODES = ("default", "local")
+_NO_NODES = ("default", "local")  # memory policies without a nodemask
 
 
 @dataclass(frozen=True, slots=True)
 class Predicted:
-    """What a change does to one process. `old`, `new`: the nodes it may use before and after; `moves`: what the kernel
-    will do, in order, nothing where it moves no pages. `before`: bytes by node, None where they may not be read.
-    `policies`: those of its memory policies that name nodes: the kernel rewrites them."""
+    """Effect of a change on one process. `old`, `new`: the nodes it may use before and after. `moves`: the kernel's
+    moves, in order; empty if it moves no pages. `before`: node → bytes, None without permission. `policies`: its memory
+    policies with nodes, which the kernel rewrites."""
 
     process: Process
     cpuset: str
@@ -49,23 +49,22 @@ class Predicted:
 
     @property
     def after(self) -> dict[int, int] | None:
-        """Bytes by node when all has moved."""
+        """Node → bytes after all moves."""
         if self.before is None:
             return None
         return sum_by_node({landing(self.moves, node): amount} for node, amount in self.before.items())
 
     @property
     def ways(self) -> dict[tuple[int, int], int]:
-        """(from, to) → bytes, of those that move."""
+        """(from, to) → bytes that move."""
         ends = {node: (landing(self.moves, node), amount) for node, amount in (self.before or {}).items()}
         return {(node, end): amount for node, (end, amount) in ends.items() if amount and end != node}
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """New mems for a cpuset (`mems`), or processes that come into it (`mems` is None). `memory_migrate`: what v1's flag
-    is set to first, None: left as it is. `effective`: the mems it will have then. `notes`: what else there is to
-    know."""
+    """New mems for a cpuset, or processes to attach (`mems` is None). `memory_migrate`: the value to which v1's flag is
+    set first; None: unchanged. `effective`: the effective mems afterwards. `notes`: warnings for the user."""
 
     path: str
     version: str
@@ -77,14 +76,14 @@ class Change:
 
     @property
     def bytes(self) -> int:
-        """How much moves at most: what several processes map is counted for each."""
+        """Upper bound of the bytes that move. A page that several processes map counts for each."""
         return sum(sum(one.ways.values()) for one in self.processes)
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of one process: `predicted.before` and `after` are both read from the kernel, bytes by node (`after`
-    is None when it has ended or may not be read); `left`: node → bytes that were to leave it and have not."""
+    """Result for one process. `predicted.before` and `after` are both read from the kernel, node → bytes; `after` is
+    None if the process has ended or may not be read. `left`: node → bytes that should have left it and have not."""
 
     predicted: Predicted
     after: dict[int, int] | None
@@ -94,7 +93,8 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class ChangeResult:
-    """`effective`: the cpuset's mems as the kernel says them afterwards. `errors`: processes that did not come."""
+    """Result of a change. `effective`: the cpuset's effective mems as read afterwards. `errors`: one for each process
+    that was not attached."""
 
     change: Change
     effective: NodeSet
@@ -107,9 +107,8 @@ class ChangeResult:
 
 
 def predict_mems(kernel: Kernel, name: str, mems: NodeSet, memory_migrate: bool | None = None) -> Change:
-    """What new mems will do. `name`: as `CpusetTree.find` takes it. Raises UsageError, NotFound (no such cgroup or
-    node), NotSupported (no cpuset there), NotPermitted: what the kernel would refuse, and what it would accept and
-    ignore."""
+    """Predict the effect of new mems. `name`: as for `CpusetTree.find`. Raises UsageError, NotFound (no such cgroup or
+    node), NotSupported (not a cpuset), NotPermitted for a change that the kernel would refuse, or accept and ignore."""
     tree, topology = read_cpusets(kernel), read_topology(kernel)
     cpuset = tree.find(name)
     check_own(tree, cpuset)
@@ -123,6 +122,7 @@ def predict_mems(kernel: Kernel, name: str, mems: NodeSet, memory_migrate: bool 
         above = tree.deciding(one.parent)
         have = effective.get(above.path, above.effective_mems)
         wanted = mems if one is cpuset else one.mems
+        # update_nodemasks_hier(): in v2 a cpuset whose mems have no node of its parent's inherits the parent's.
         effective[one.path] = wanted & have or (have if tree.hierarchy.version == "v2" else wanted & have)
         if effective[one.path] == one.effective_mems:
             continue
@@ -135,7 +135,7 @@ def predict_mems(kernel: Kernel, name: str, mems: NodeSet, memory_migrate: bool 
 
 
 def predict_attach(kernel: Kernel, name: str, pids: Sequence[int], memory_migrate: bool | None = None) -> Change:
-    """What happens to processes that come into a cpuset. Raises as `predict_mems`."""
+    """Predict the effect of attaching processes to a cpuset. Raises as `predict_mems`."""
     tree, topology = read_cpusets(kernel), read_topology(kernel)
     cpuset = tree.find(name)
     check_own(tree, cpuset)
@@ -163,8 +163,8 @@ def predict_attach(kernel: Kernel, name: str, pids: Sequence[int], memory_migrat
 
 
 def apply(kernel: Kernel, change: Change) -> ChangeResult:
-    """Do what was predicted, and read again. Processes that came in meanwhile are moved and reported too. Raises what
-    `predict_mems` and `predict_attach` raise, and NumatuiError when the kernel refuses."""
+    """Make a predicted change and read the result. Processes that joined the cpuset meanwhile are moved and reported
+    too. Raises as `predict_mems` and `predict_attach`, and NumatuiError if the kernel refuses."""
     if change.mems is not None:
         return set_mems(kernel, change.path, change.mems, change.memory_migrate)
     tree = read_cpusets(kernel)
@@ -172,7 +172,7 @@ def apply(kernel: Kernel, change: Change) -> ChangeResult:
 
 
 def set_mems(kernel: Kernel, name: str, mems: NodeSet, memory_migrate: bool | None = None) -> ChangeResult:
-    """Give a cpuset new mems, and read again what became of its processes. Raises as `apply`."""
+    """Set the mems of a cpuset and read the result for its processes. Raises as `apply`."""
     change = predict_mems(kernel, name, mems, memory_migrate)
     tree = read_cpusets(kernel)
     cpuset = tree.at(change.path)
@@ -184,7 +184,7 @@ def set_mems(kernel: Kernel, name: str, mems: NodeSet, memory_migrate: bool | No
 
 @dataclass(frozen=True, slots=True)
 class Sharing:
-    """The cpuset that confines a process, and the other processes that a change of it concerns, ascending by pid.
+    """The cpuset that confines a process. `others`: the other processes that a change of it affects, ascending by pid.
     `is_root`: it is the root, whose mems cannot be changed."""
 
     path: str
@@ -194,7 +194,7 @@ class Sharing:
 
 
 def sharing(kernel: Kernel, process: Process) -> Sharing:
-    """Whom confining a process would confine too. Raises NotFound, NotSupported, NotPermitted."""
+    """The cpuset of a process and the processes that share it. Raises NotFound, NotSupported, NotPermitted."""
     tree = read_cpusets(kernel)
     cpuset = tree.deciding(cgroup_of(kernel, tree.hierarchy, process.pid, "cpuset"))
     pids: set[int] = set()
@@ -211,9 +211,8 @@ def sharing(kernel: Kernel, process: Process) -> Sharing:
 
 
 def confine(kernel: Kernel, process: Process, targets: NodeSet) -> ChangeResult:
-    """Give the cpuset that a process is in these mems, for all that are in it: see `sharing` first. Its new pages and
-    its policies follow, and pages on other nodes, as `predict_mems` says. Raises as `apply`; UsageError for the
-    root."""
+    """Set the mems of a process's cpuset. This affects all processes in `sharing`. New pages and policies follow; pages
+    on other nodes move as in `predict_mems`. Raises as `apply`; UsageError for the root."""
     tree = read_cpusets(kernel)
     cpuset = tree.deciding(cgroup_of(kernel, tree.hierarchy, process.pid, "cpuset"))
     still_the_same(kernel, process.identity)
@@ -221,7 +220,7 @@ def confine(kernel: Kernel, process: Process, targets: NodeSet) -> ChangeResult:
 
 
 def _attach(kernel: Kernel, tree: CpusetTree, cpuset: CpusetInfo, change: Change) -> ChangeResult:
-    """One process after the other: what one cannot be done for does not keep the others from it."""
+    """Attach the processes one by one. A failure for one process does not stop the others."""
     _set_flag(kernel, tree, cpuset, change)
     result: list[Result] = []
     errors: list[NumatuiError] = []
@@ -246,15 +245,15 @@ def _attach(kernel: Kernel, tree: CpusetTree, cpuset: CpusetInfo, change: Change
 
 
 def _migrates(tree: CpusetTree, cpuset: CpusetInfo, memory_migrate: bool | None) -> bool:
-    """Whether pages will move. Raises UsageError for what v2 does not have."""
+    """Whether pages will move. Raises UsageError for `memory_migrate` False in v2, which has no such flag."""
     if tree.hierarchy.version == "v2" and memory_migrate is False:
         raise UsageError("cgroup v2 always moves pages", "leave --no-memory-migrate out")
     return cpuset.memory_migrate if memory_migrate is None else memory_migrate
 
 
 def _online(tree: CpusetTree, cpuset: CpusetInfo, effective: dict[str, NodeSet], topology: Topology) -> NodeSet:
-    """guarantee_online_mems(): the nodes with memory among its own; when there are none, among those of the nearest
-    above that has some. `effective`: what changes, by path."""
+    """guarantee_online_mems(): the nodes with memory in the effective mems of the cpuset, or else of the nearest
+    ancestor that has such nodes. `effective`: path → changed effective mems."""
     while True:
         found = effective.get(cpuset.path, cpuset.effective_mems) & topology.memory_ids
         if found or cpuset.path == "/":
@@ -315,14 +314,14 @@ def _change(
 
 
 def _set_flag(kernel: Kernel, tree: CpusetTree, cpuset: CpusetInfo, change: Change) -> None:
-    """v1's memory_migrate, where it is to be another."""
+    """Set v1's memory_migrate if it changes."""
     if change.memory_migrate is not None and change.memory_migrate != cpuset.memory_migrate:
         name = file_name(tree.hierarchy, "memory_migrate")
         write_file(kernel, tree, cpuset, name, f"{int(change.memory_migrate)}\n")
 
 
 def _placed(kernel: Kernel, pid: int) -> dict[int, int] | None:
-    """Bytes by node, None where they may not be read. Raises NotFound."""
+    """Node → bytes, None without permission. Raises NotFound."""
     try:
         return read_placement(kernel, pid).bytes_by_node
     except NotPermitted:
@@ -330,7 +329,7 @@ def _placed(kernel: Kernel, pid: int) -> dict[int, int] | None:
 
 
 def _result(kernel: Kernel, predicted: Predicted) -> Result:
-    """Read one process again."""
+    """Read the placement again and compare it with the prediction."""
     try:
         after = _placed(kernel, predicted.process.pid)
         still_the_same(kernel, predicted.process.identity)

@@ -1,8 +1,8 @@
-"""Confine processes to the target nodes of a migration through their cpuset, without losing the gentle way of moving.
+"""Confine processes to the target nodes of a migration through their cpuset, in two steps.
 
-The mems of a cpuset are changed in two steps: first they are widened to the old and the new nodes together, which moves
-nothing and lets move_pages reach the targets; when the pages have moved, they are narrowed to the targets, and the
-kernel moves what is left."""
+A change of mems to the targets alone would make the kernel move all pages at once. So mems are first widened to the old
+and the new nodes together. That moves nothing and allows move_pages(2) to use the targets. After the migration, mems
+are narrowed to the targets, and the kernel moves the remaining pages."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from backend.process.process import Process
 
 @dataclass(frozen=True, slots=True)
 class Confinement:
-    """One cpuset that will have `targets` as its mems instead of `mems`; `process` is one of those in it, `others` the
-    processes beside those that are migrated."""
+    """A cpuset whose mems change from `mems` to `targets`. `process`: one of the migrated processes in it. `others`:
+    processes in it that are not migrated but confined too."""
 
     path: str
     mems: NodeSet
@@ -29,8 +29,8 @@ class Confinement:
 
 
 def predict(kernel: Kernel, processes: list[Process], targets: NodeSet) -> list[Confinement]:
-    """What confining these processes will change. Raises UsageError where one of them is in the root cpuset, or the
-    mems cannot be changed as needed; NotFound, NotSupported, NotPermitted."""
+    """The changes that confine these processes. Raises UsageError if a process is in the root cpuset or the mems cannot
+    be changed; NotFound, NotSupported, NotPermitted."""
     out: dict[str, Confinement] = {}
     pids = {one.pid for one in processes}
     for process in processes:
@@ -48,20 +48,21 @@ def predict(kernel: Kernel, processes: list[Process], targets: NodeSet) -> list[
 
 
 def widen(kernel: Kernel, one: Confinement) -> None:
-    """Let the cpuset use the targets too: nothing moves. Raises what `backend.cpuset.change.set_mems` raises."""
+    """Add the targets to the cpuset's mems; nothing moves. Raises as `backend.cpuset.change.set_mems`."""
     if not one.targets.issubset(one.mems):
         set_mems(kernel, one.path, one.mems | one.targets)
 
 
 def narrow(kernel: Kernel, one: Confinement) -> list[str]:
-    """Only the targets from now on: what is to be said of it. Raises what `backend.cpuset.change.confine` raises."""
+    """Reduce the cpuset's mems to the targets. Returns messages for the user. Raises as
+    `backend.cpuset.change.confine`."""
     result = confine(kernel, one.process, one.targets)
     said = [f"cpuset {printable(one.path, 80)} has the nodes {result.effective} now, instead of {one.mems}"]
     return said + [str(error) for error in result.errors]
 
 
 def left_wide(one: Confinement) -> str:
-    """What to say when the migration did not come to its end."""
+    """The message for the user if the migration did not finish."""
     name, wide = printable(one.path, 80), one.mems | one.targets
     return (
         f"cpuset {name} may use the nodes {wide} now: the migration did not come to its end; "

@@ -1,5 +1,6 @@
-"""What a cpuset may be given: said before the kernel refuses it, or accepts and ignores it; and what its refusals mean.
-kernel/cgroup/cpuset.c: validate_change(), cpuset_can_attach(); cgroup.c: cgroup_migrate_vet_dst()."""
+"""Checks before a change of a cpuset, for values that the kernel would refuse or would accept and ignore; and the
+meaning of its refusals. kernel/cgroup/cpuset.c: validate_change(), cpuset_can_attach(); cgroup.c:
+cgroup_migrate_vet_dst()."""
 
 from __future__ import annotations
 
@@ -14,11 +15,13 @@ from backend.machine.topology import Topology
 from backend.nodeset import NodeSet
 
 _THREADED = frozenset({"cpu", "cpuset", "perf_event", "pids"})
-"""Controllers that a v2 cgroup may hand on and have processes all the same; all others are domain controllers."""
+"""Threaded controllers (cgroup-v2.rst, Threads): a v2 cgroup may enable them for its children and still have processes.
+All others are domain controllers."""
 
 
 def check_own(tree: CpusetTree, cpuset: CpusetInfo) -> None:
-    """It is a cpuset, not only a cgroup. The fix names the topmost cgroup that does not hand the controller on."""
+    """Raises NotSupported if the cgroup is not a cpuset. The fix names the topmost ancestor whose
+    cgroup.subtree_control lacks the controller."""
     if cpuset.own:
         return
     chain = [cpuset.parent]
@@ -32,7 +35,7 @@ def check_own(tree: CpusetTree, cpuset: CpusetInfo) -> None:
 
 
 def check_mems(tree: CpusetTree, cpuset: CpusetInfo, mems: NodeSet, topology: Topology) -> None:
-    """The kernel would refuse these, or accept and ignore them."""
+    """Raises UsageError or NotFound for mems that the kernel would refuse, or accept and ignore."""
     if cpuset.path == "/":
         raise UsageError("the root's mems are all nodes with memory", "choose a cgroup below it")
     there = f"the nodes with memory are {topology.memory_ids}"
@@ -51,6 +54,7 @@ def check_mems(tree: CpusetTree, cpuset: CpusetInfo, mems: NodeSet, topology: To
         )
     if tree.hierarchy.version == "v2":
         return
+    # validate_change_legacy(): the mems of a child must be a subset of the parent's.
     for one in tree.below(cpuset.path)[1:]:
         if not one.mems.issubset(mems):
             raise UsageError(
@@ -60,7 +64,7 @@ def check_mems(tree: CpusetTree, cpuset: CpusetInfo, mems: NodeSet, topology: To
 
 
 def check_room_for_tasks(tree: CpusetTree, cpuset: CpusetInfo) -> None:
-    """Processes can be in this cgroup."""
+    """Raises UsageError if no process can be in this cgroup."""
     name = printable(cpuset.path, 80)
     if tree.hierarchy.version == "v1":
         for which, have in (("mems", cpuset.mems), ("cpus", cpuset.cpus)):
@@ -73,6 +77,7 @@ def check_room_for_tasks(tree: CpusetTree, cpuset: CpusetInfo) -> None:
                     f"{printable(tree.hierarchy.directory(cpuset.path), 120)}/{file_name(tree.hierarchy, which)}",
                 )
         return
+    # The no internal process constraint of cgroup-v2.rst; the root is exempt.
     domain = cpuset.controllers - _THREADED
     if domain and cpuset.path != "/":
         raise _internal(cpuset)
@@ -88,7 +93,8 @@ def _internal(cpuset: CpusetInfo) -> UsageError:
 
 
 def write_file(kernel: Kernel, tree: CpusetTree, cpuset: CpusetInfo, name: str, data: str, pid: int = 0) -> None:
-    """Raises NumatuiError that says what the kernel's errno means for this file."""
+    """Write a file of a cpuset. `pid`: the process that `data` attaches, if any. Raises NumatuiError, which explains
+    the errno for this file."""
     try:
         kernel.write(f"{tree.hierarchy.directory(cpuset.path)}/{name}", data.encode("ascii"))
     except OSError as exc:

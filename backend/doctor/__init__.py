@@ -1,4 +1,4 @@
-"""Checks of the kernel, its features and the caller's permissions: what each means and how to fix it. One file a
+"""Checks of the kernel, its features and the caller's permissions: what each means and how to fix it. One file per
 subject."""
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["Check", "State", "examine"]
 
 
 def examine(kernel: Kernel) -> list[Check]:
-    """All checks, in the order in which they matter. Never raises. What this kernel cannot tell is left out."""
+    """All checks, the most important first. Never raises. Leaves out what this kernel cannot tell."""
     out = list(_guarded("kernel", _release(kernel)))
     topology = _topology(kernel)
     if isinstance(topology, Check):
@@ -30,10 +30,10 @@ def examine(kernel: Kernel) -> list[Check]:
     else:
         out += _guarded("nodes", node_checks(kernel, topology))
     out += _guarded("permission", permission_checks(kernel))
-    if kernel.source == "live":
+    if kernel.traits.is_host:
         out += _guarded("container", container_checks(kernel))
     out += _guarded("memory", memory_checks(kernel, topology))
-    if kernel.source == "live":
+    if kernel.traits.is_host:
         out += _guarded("tools", tool_checks(kernel, topology))
     return out
 
@@ -52,8 +52,8 @@ def _topology(kernel: Kernel) -> Topology | Check:
 
 
 def _guarded(subject: str, checks: Iterable[Check]) -> Iterator[Check]:
-    """These checks; where a kernel breaks the seam's promise (a recording whose links lead in a circle is a
-    RuntimeError before Python 3.13), one that says so instead of those that are left of the subject."""
+    """Yields these checks. If the kernel breaks the seam's promise, a note replaces the remaining ones. For example,
+    links in a circle in a recording are a RuntimeError before Python 3.13."""
     try:
         yield from checks
     except (NumatuiError, OSError, ValueError, RuntimeError) as exc:

@@ -1,4 +1,4 @@
-"""Whether this runs in a container or a user namespace, and which cgroups there are (user_namespaces(7), cgroups(7),
+"""Whether numatui runs in a container or a user namespace, and which cgroups there are (user_namespaces(7), cgroups(7),
 https://systemd.io/CONTAINER_INTERFACE for /run/systemd/container)."""
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from backend.files.text import printable
 from backend.kernel import Kernel
 from backend.machine.kernel_info import read_or_nothing
 
+# Written by Docker, Podman and systemd.
 _MARKS = ("/.dockerenv", "/run/.containerenv", "/run/systemd/container")
 _CONTROLLERS = ("cpuset", "memory")
 
 
 def container_checks(kernel: Kernel) -> Iterator[Check]:
-    """Raises nothing but what breaks the seam's promises."""
+    """Raises only if the kernel breaks the seam's promises."""
     if in_user_namespace(kernel):
         yield Check(
             "namespace",
@@ -40,12 +41,13 @@ def container_checks(kernel: Kernel) -> Iterator[Check]:
 
 
 def in_user_namespace(kernel: Kernel) -> bool:
-    """Whether the caller's user ids are not the machine's. No where that is not told."""
+    """Whether the caller's user ids differ from the machine's. False if unknown."""
     return not identity_map(read_or_nothing(kernel, "/proc/self/uid_map"))
 
 
 def identity_map(raw: bytes) -> bool:
-    """Whether uid_map maps all users to themselves; so it does where it is empty. Never raises."""
+    """Whether uid_map maps every user to itself, as in the initial namespace (user_namespaces(7)). True if it is empty.
+    Never raises."""
     lines = [line.split() for line in raw.split(b"\n") if line.strip()]
     return not lines or lines == [[b"0", b"0", b"4294967295"]]
 
@@ -77,7 +79,7 @@ def _cgroups(kernel: Kernel) -> Check:
 
 
 def _is_on(kernel: Kernel, hierarchy: Hierarchy, controller: str) -> bool:
-    """Whether the cgroups below the root have the controller; so they have with v1, and where it is not told."""
+    """Whether the cgroups below the root have the controller. True for v1, and if unknown."""
     if hierarchy.version == "v1":
         return True
     try:
@@ -88,9 +90,10 @@ def _is_on(kernel: Kernel, hierarchy: Hierarchy, controller: str) -> bool:
 
 
 def _there(kernel: Kernel, path: str) -> bool:
-    """Whether there is such a file, also one that may not be read."""
+    """Whether the file exists, even if it may not be read."""
     try:
         kernel.read(path, 0, 0)
     except OSError as exc:
+        # ELOOP: a symbolic link, which `read` does not follow (O_NOFOLLOW).
         return exc.errno in (errno.EACCES, errno.EPERM, errno.ELOOP)
     return True

@@ -22,9 +22,9 @@ _THP = {
 
 
 def memory_checks(kernel: Kernel, topology: Topology | None) -> Iterator[Check]:
-    """Raises nothing but what breaks the seam's promises."""
+    """Raises only if the kernel breaks the seam's promises."""
     balancing = read_fact(kernel, "/proc/sys/kernel/numa_balancing")
-    if balancing or kernel.source != "replay":
+    if balancing or kernel.traits.writable:
         yield _balancing(balancing)
     reclaim = read_fact(kernel, "/proc/sys/vm/zone_reclaim_mode")
     if reclaim == "0":
@@ -56,19 +56,20 @@ def memory_checks(kernel: Kernel, topology: Topology | None) -> Iterator[Check]:
 
 
 def chosen(text: str) -> str:
-    """The word in brackets of `always [madvise] never`, else nothing."""
+    """The word in brackets, as in `always [madvise] never`; empty if there is none."""
     _, bracket, rest = text.partition("[")
     word, closing, _ = rest.partition("]")
     return word[:20] if bracket and closing else ""
 
 
 def _balancing(mode: str) -> Check:
-    """Nothing in the file: a kernel without it, which has none."""
+    """An empty `mode` means a kernel without NUMA balancing."""
     if mode in ("", "0"):
         return Check("balancing", "ok", "off: pages stay where they are put")
     fix = "sysctl kernel.numa_balancing=0 while you place by hand"
     if not _NUMBER.fullmatch(mode):
         return Check("balancing", "note", f"kernel.numa_balancing is {mode[:20]}, which numatui does not know", fix)
+    # 1: NUMA_BALANCING_NORMAL, 2: NUMA_BALANCING_MEMORY_TIERING (admin-guide/sysctl/kernel.rst).
     if not int(mode) & 1:
         return Check("balancing", "note", "memory tiering is on: hot pages of slow tiers move up by themselves", fix)
     return Check(
@@ -80,7 +81,7 @@ def _balancing(mode: str) -> Check:
 
 
 def _huge_pools(topology: Topology) -> Iterator[Check]:
-    """One finding a page size, of the nodes that have some."""
+    """One check per page size, over the nodes that have such pages."""
     for size in sorted({pool.size for node in topology.nodes for pool in node.huge_pools if pool.total}):
         pools = {node.id: pool for node in topology.nodes for pool in node.huge_pools if pool.size == size}
         text = f"huge pages of {_unit(size)}, free: " + ", ".join(
@@ -106,7 +107,7 @@ def _unit(size: int) -> str:
 
 
 def parse_swaps(raw: bytes) -> tuple[int, int]:
-    """/proc/swaps: (bytes, bytes of them in use) of all areas. Names may hold anything but a newline. Never raises."""
+    """/proc/swaps: (bytes, bytes in use) of all areas. Names may contain anything but a newline. Never raises."""
     total = used = 0
     for line in raw.split(b"\n")[1:]:
         words = line.rsplit(None, 3)
@@ -117,7 +118,7 @@ def parse_swaps(raw: bytes) -> tuple[int, int]:
 
 
 def _read_swap(kernel: Kernel) -> tuple[int, int] | None:
-    """Bytes of swap, and of those in use: of /proc/meminfo, else of /proc/swaps; None where neither tells."""
+    """(bytes, bytes in use) of swap, from /proc/meminfo, else /proc/swaps. None if neither can be read."""
     try:
         memory = parse_meminfo(kernel.read("/proc/meminfo"))
         return memory["SwapTotal"], max(0, memory["SwapTotal"] - memory["SwapFree"])

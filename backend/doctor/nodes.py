@@ -13,11 +13,11 @@ from backend.nodeset import NodeSet
 
 _DEMOTION = "/sys/kernel/mm/numa/demotion_enabled"
 _MOST_WARNINGS = 8
-"""A table of distances that is wrong throughout would fill the screen."""
+"""A distance table that is wrong throughout would fill the screen."""
 
 
 def node_checks(kernel: Kernel, topology: Topology) -> Iterator[Check]:
-    """Raises nothing but what breaks the seam's promises."""
+    """Raises only if the kernel breaks the seam's promises."""
     count = len(topology.memory_ids)
     if count > 1:
         yield Check("nodes", "ok", f"{count} nodes with memory: {topology.memory_ids}")

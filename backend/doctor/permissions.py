@@ -23,13 +23,13 @@ CAPABILITIES = {
     23: ("CAP_SYS_NICE", "pages that others map (--all) and other users' processes cannot be moved"),
     19: ("CAP_SYS_PTRACE", "the placement of other users' processes cannot be read"),
 }
-"""Number (include/uapi/linux/capability.h) → name, and what it means to lack it."""
+"""Number (include/uapi/linux/capability.h) → name, and what fails without it."""
 
 
 def permission_checks(kernel: Kernel) -> Iterator[Check]:
-    """Raises nothing but what breaks the seam's promises."""
+    """Raises only if the kernel breaks the seam's promises."""
     uid, privileged = kernel.credentials()
-    if kernel.source == "replay":
+    if not kernel.traits.writable:
         yield Check("permission", "note", "a recording can be looked at but not changed")
     elif privileged and _forbidden(kernel):
         yield Check(
@@ -51,28 +51,28 @@ def permission_checks(kernel: Kernel) -> Iterator[Check]:
     calls: tuple[Call, ...] = ("move_pages", "migrate_pages", "move_all", "pidfd")
     for call in calls:
         capability = can[call]
-        serious: State = "problem" if call in ("move_pages", "migrate_pages") and kernel.source == "live" else "note"
+        serious: State = "problem" if call in ("move_pages", "migrate_pages") and kernel.traits.is_host else "note"
         yield Check(call, "ok" if capability.available else serious, capability.why or "there")
-    if kernel.source == "live":
+    if kernel.traits.is_host:
         yield from _own_status(kernel, uid)
     yield _processes(kernel, privileged)
 
 
 def parse_capabilities(status: bytes) -> int | None:
-    """The effective capabilities in /proc/PID/status, a bit each; None where they are not told. Never raises."""
+    """The effective capabilities in /proc/PID/status, as a bit mask; None if absent. Never raises."""
     match = _CAPABILITIES.search(status)
     return int(match[1], 16) if match else None
 
 
 def parse_seccomp(status: bytes) -> int | None:
-    """The mode in /proc/PID/status: 0 none, 1 strict, 2 filter; None where it is not told. Never raises."""
+    """The mode in /proc/PID/status: 0 none, 1 strict, 2 filter; None if absent. Never raises."""
     match = _SECCOMP.search(status)
     return int(match[1]) if match else None
 
 
 def parse_hidepid(mounts: bytes) -> str:
-    """How /proc is mounted, from /proc/self/mounts: the value of hidepid (`1`, `invisible` …), of the mount that lies
-    on top; empty where there is none. Never raises."""
+    """The hidepid option (`1`, `invisible` …) of the topmost mount on /proc, from /proc/self/mounts; empty if it is
+    off. Never raises."""
     found = [line for line in mounts.split(b"\n") if line.split(b" ")[1:3] == [b"/proc", b"proc"]]
     match = _HIDEPID.match(found[-1]) if found else None
     return match[1].decode("ascii") if match and match[1] not in (b"0", b"off") else ""
@@ -130,6 +130,7 @@ def _capabilities(has: int, uid: int, in_namespace: bool) -> Iterator[Check]:
 
 def _forbidden(kernel: Kernel) -> bool:
     try:
+        # Opening it needs PTRACE_MODE_READ (proc_mem_open() in fs/proc/base.c).
         kernel.read("/proc/1/numa_maps")
     except OSError as exc:
         return exc.errno in (errno.EACCES, errno.EPERM)
@@ -146,7 +147,7 @@ def _processes(kernel: Kernel, privileged: bool) -> Check:
             f"/proc cannot be listed ({exc.strerror})",
             "mount it: mount -t proc proc /proc",
         )
-    if kernel.source != "live":
+    if not kernel.traits.is_host:
         return Check("processes", "ok", f"{len(seen)} can be seen")
     hidepid = _hidepid(kernel)
     if not privileged and (1 not in seen or _closed(kernel)):
@@ -169,7 +170,7 @@ def _hidepid(kernel: Kernel) -> str:
 
 
 def _closed(kernel: Kernel) -> bool:
-    """Whether even the name of init is not told: what anybody may read without hidepid=1."""
+    """Whether even /proc/1/stat cannot be read. Without hidepid, everybody may read it."""
     try:
         kernel.read("/proc/1/stat", 0, 64)
     except OSError as exc:

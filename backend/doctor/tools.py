@@ -1,4 +1,4 @@
-"""What numatui itself works with: pagemap, PAGEMAP_SCAN, kpageflags, the journal, what bench measured
+"""What numatui depends on: pagemap, PAGEMAP_SCAN, kpageflags, the journal, the measurements of bench
 (Documentation/admin-guide/mm/pagemap.rst)."""
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ from backend.kernel import Kernel
 from backend.machine.topology import Topology
 from backend.plan.rates import load_rates, machine_of, rates_path
 
+# Bits of a pagemap entry. The PFN is 0 without CAP_SYS_ADMIN (pagemap.rst).
 _PRESENT = 1 << 63
 _FRAME = (1 << 55) - 1
 _LITTLE = 4 << 20
-"""Bytes free on the disk of the journal below which it may get full during one job."""
+"""Bytes of free space below which a journal may fill the disk during one job."""
 
 
 def tool_checks(kernel: Kernel, topology: Topology | None) -> Iterator[Check]:
-    """Makes nothing. Raises nothing but what breaks the seam's promises."""
+    """Creates no files. Raises only if the kernel breaks the seam's promises."""
     yield _frames(kernel)
     yield _flags(kernel)
     yield _scan(kernel)
@@ -42,13 +43,13 @@ def tool_checks(kernel: Kernel, topology: Topology | None) -> Iterator[Check]:
 
 
 def tells_frame(entry: bytes) -> bool:
-    """Whether an entry of pagemap (8 bytes) of a page that is present names its frame. Never raises."""
+    """Whether an entry of pagemap (8 bytes) is of a present page and contains its PFN. Never raises."""
     value = int.from_bytes(entry, "little") if len(entry) == 8 else 0
     return bool(value & _PRESENT and value & _FRAME)
 
 
 def _frames(kernel: Kernel) -> Check:
-    """Asked of a page of this process that was just written, so that it is present."""
+    """Reads the entry of a page of this process that was just written, so it is present."""
     own = ctypes.create_string_buffer(b"written")
     page = ctypes.addressof(own) // kernel.page_size
     try:
@@ -89,6 +90,7 @@ def _scan(kernel: Kernel) -> Check:
     try:
         kernel.pagemap_scan(os.getpid(), 0, kernel.page_size, 1)
     except OSError as exc:
+        # ENOTTY: the ioctl is unknown (before 6.7).
         if exc.errno in (errno.ENOTTY, errno.ENOSYS, errno.EINVAL):
             return Check(
                 "pagemap_scan",
@@ -105,7 +107,7 @@ def _scan(kernel: Kernel) -> Check:
 
 
 def journal_check(folder: Path) -> Check:
-    """Whether a journal can be written there, and is private, without writing any. Never raises."""
+    """Whether a journal can be written in `folder`, and whether the folder is private. Writes nothing. Never raises."""
     elsewhere = "set XDG_STATE_HOME to a folder of yours"
     try:
         facts = _facts(folder)
@@ -138,7 +140,7 @@ def journal_check(folder: Path) -> Check:
 
 
 def _facts(path: Path) -> os.stat_result | None:
-    """None where there is nothing, not even a link. Raises OSError, ValueError (a name that cannot be one)."""
+    """None if the path does not exist, not even as a link. Raises OSError; ValueError for an invalid name."""
     try:
         return os.lstat(path)
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Putting a machine together: the only place that knows what stands behind each of its hooks."""
+"""Machine assembly. Only this module knows the implementation behind each hook."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from backend.emulator.tasks.cpuset import Cpusets
 
 
 def boot(spec: MachineSpec) -> Machine:
-    """A machine at time zero: no task, no memory in use. Its kswapds run."""
+    """A machine at time zero: no tasks, no memory in use, kswapd running on each node."""
     m = Machine(spec)
     m.mechanism = MigrationEntries() if spec.profile.migration_entries else SwapEntries()
     m.pagevecs = LruPagevecs(m)

@@ -1,5 +1,5 @@
-"""What the machine calls back: parts that `boot` puts in and that act on the machine themselves. `machine` knows them
-by these protocols only, so that it imports none of them."""
+"""Protocols of the parts that `boot` installs in a machine. `machine` uses only these protocols and imports none of
+the parts, which avoids import cycles."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ if TYPE_CHECKING:
 
 
 class Mechanism(Protocol):
-    """How a page stays findable while it moves (`migration.mechanism`). All methods act on a batch of locked, isolated
+    """How PTEs name a page while it moves (`migration.mechanism`). All methods take a batch of locked, isolated
     frames."""
 
     def prepare(self, m: Machine, old: Pfns) -> Mask:
-        """Make the pages nameable. False for those that cannot be: a permanent failure."""
+        """Give each page a name, such as a swap entry. False marks a permanent failure (no swap slot free)."""
         ...
 
     def countable(self, m: Machine, old: Pfns) -> Mask:
-        """Before unmapping: whether the references say that nobody else holds the page."""
+        """Called before unmapping: whether the refcount shows that nobody else holds the page."""
         ...
 
     def unmap(self, m: Machine, old: Pfns) -> Mask:
-        """Replace all PTEs of the pages by entries that a fault can follow (try_to_unmap()). True for those that a
-        locked mapping keeps: a permanent failure."""
+        """Replace all PTEs of the pages by entries that a fault can follow (try_to_unmap()). True marks a page in a
+        VM_LOCKED mapping: a permanent failure."""
         ...
 
     def restore(self, m: Machine, old: Pfns) -> None:
-        """The move was given up: what has to be undone so that the page is whole."""
+        """Undo `unmap` as far as needed after the move failed."""
         ...
 
     def remap(self, m: Machine, old: Pfns, new: Pfns) -> None:
-        """The pages are at `new`: PTEs that name the entries become present."""
+        """The pages are now in `new`: make the PTEs present again (remove_migration_ptes(), remove_from_swap())."""
         ...
 
 
@@ -56,7 +56,7 @@ class Pagevecs(Protocol):
 
 
 class Reclaim(Protocol):
-    """Frames from pages that were not used lately (`storage.reclaim`)."""
+    """Page reclaim: kswapd, direct reclaim and the OOM killer (`storage.reclaim`)."""
 
     def after_alloc(self) -> None: ...
     def short_of(self, count: int, nodes: Iterable[int]) -> int: ...
@@ -66,7 +66,7 @@ class Reclaim(Protocol):
 
 
 class CpusetHierarchy(Protocol):
-    """What cpusets allow (`tasks.cpuset`, which changes them too: `Cpusets.of`)."""
+    """Read access to the cpusets (`tasks.cpuset`). `Cpusets.of` gives the interface that changes them."""
 
     version: Version
     root: Cpuset
@@ -88,6 +88,6 @@ class Balancing(Protocol):
 
 
 class Tracer(Protocol):
-    """Looks at the machine at every boundary between two kernel steps (`study.trace`, `study.follow`)."""
+    """Observes the machine between any two kernel steps (`inspect.trace`, `study.follow`)."""
 
     def see(self, step: str) -> None: ...

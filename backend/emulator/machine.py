@@ -1,4 +1,4 @@
-"""The machine: frames, swap, tasks and time. `boot` makes one; what happens to it is in the rooms beside."""
+"""The machine: frames, swap, tasks and time. `boot` makes one; the neighbouring packages hold the kernel paths."""
 
 from __future__ import annotations
 
@@ -26,14 +26,15 @@ from backend.emulator.tasks.task import Task
 from backend.nodeset import CpuSet, NodeSet
 
 _BATCH_GROWS_FROM, _BATCH_MAX = 512, 3 << 13
-"""Frames: from this batch size on it grows while nothing else is due, up to the maximum."""
+"""Frames. A batch of at least the first size grows up to the second while no other event is due. A smaller batch was
+chosen for fine interleaving and never grows. The maximum keeps the host's cost per page constant."""
 _PAGE_TAKES = 2e-6
-"""Simulated seconds that a kernel step takes for one frame, about."""
+"""Approximate duration of a kernel step for one frame, in simulated seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class NodeSpec:
-    """A node as described: `pages` base pages of memory, CPUs (none for a memory-only node)."""
+    """One node. `pages`: its memory in base pages. `cpus`: empty for a memory-only node."""
 
     id: int
     pages: int
@@ -42,12 +43,12 @@ class NodeSpec:
 
 @dataclass(frozen=True, slots=True)
 class Patches:
-    """Which patches of Direct Migration V8 are in; without one the machine is as it was before it.
+    """The applied patches of Direct Migration V8. False means that the kernel behaves as before that patch.
 
-    1 `swapcache_recheck`: after waiting for a page's lock a fault looks again whether the page still is what its swap
-    entry names. 2 `direct_migrate`: pages go to other frames, else out to swap. 3 `remove_from_swap`: swap PTEs become
-    present again afterwards. 4 `node_sets`: the caller says where to, node by node. 5 `buffer_migrate`: filesystems and
-    the swap cache have methods that need no writeback."""
+    1 `swapcache_recheck`: a fault that waited for the page lock checks that the swap entry still names the page.
+    2 `direct_migrate`: pages move to other frames; without it they are swapped out. 3 `remove_from_swap`: swap PTEs
+    become present again after the move. 4 `node_sets`: the caller chooses a target for each source node.
+    5 `buffer_migrate`: filesystems and the swap cache have migratepage methods that need no writeback."""
 
     swapcache_recheck: bool = True
     direct_migrate: bool = True
@@ -58,10 +59,10 @@ class Patches:
 
 @dataclass(frozen=True, slots=True)
 class MachineSpec:
-    """What a machine is made of. `distances`: as in the SLIT, by (from, to); 10 and 20 where none is given. `huge`:
-    base pages of a huge page, 0 for those of 2 MiB. `batch`: frames a kernel step; 1 interleaves page by page. `seed`:
-    makes a run repeatable to the last counter. `watch`: remember what was last written to every page
-    (`audit.damaged_pages`). `cgroups`: the hierarchy of cpusets, None for the profile's."""
+    """Configuration of a machine. `distances`: SLIT values by (from, to); the default is 10 locally and 20 otherwise.
+    `huge`: base pages per huge page; 0 means 2 MiB. `batch`: frames per kernel step; 1 interleaves page by page.
+    `seed`: equal seeds give identical runs. `watch`: record the last value written to every page, for
+    `audit.damaged_pages`. `cgroups`: cgroup version; None takes the profile's."""
 
     profile: Profile
     nodes: Sequence[NodeSpec]
@@ -82,7 +83,7 @@ class MachineSpec:
 class Machine:
     """State, step and time of an emulated NUMA machine. Not thread-safe: `EmulatedKernel` serialises.
 
-    `mechanism` to `balancing` are what `boot` puts in."""
+    `boot` sets `mechanism`, `pagevecs`, `reclaim`, `cpusets` and `balancing`."""
 
     mechanism: Mechanism
     pagevecs: Pagevecs
@@ -134,12 +135,12 @@ class Machine:
 
     @property
     def swaps_out(self) -> bool:
-        """Whether migration means eviction here."""
+        """Whether migration swaps pages out instead of moving them."""
         return self.profile.swaps_out or not self.patches.direct_migrate
 
     @property
     def stride(self) -> int:
-        """Frames per kernel step now: `batch`; more, as long as nothing else is due that could come in between."""
+        """Frames per kernel step: `batch`, or more while no other event is due that could interleave."""
         if self.batch < _BATCH_GROWS_FROM:
             return self.batch
         return int(min(max(self.batch, (self.env.peek() - self.env.now) / _PAGE_TAKES), _BATCH_MAX))
@@ -153,15 +154,15 @@ class Machine:
         return self.distances.get((a, b), 10 if a == b else 20)
 
     def nearest_memory(self, node: int) -> int:
-        """The node itself, or for one without memory the nearest that has some."""
+        """The nearest node that has memory: the node itself if it has some."""
         return next(one for one in self.frames.zones[node].zonelist if not self.frames.zones[one].isolated)
 
     def count(self, name: str, amount: int) -> None:
-        """Add to a counter as /proc/vmstat has them."""
+        """Add to a counter; names as in /proc/vmstat."""
         self.counters[name] = self.counters.get(name, 0) + amount
 
     def step(self, name: str, seconds: float) -> Events:
-        """A boundary between two kernel steps: time passes, and whoever is due runs."""
+        """A boundary between two kernel steps: simulated time passes and other due processes run."""
         if self.tracer is not None:
             self.tracer.see(name)
         yield self.env.timeout(seconds, name)
@@ -170,33 +171,34 @@ class Machine:
         return self.costs.wake * self.random.uniform(0.5, 2.0)
 
     def run(self, path: Events) -> Any:
-        """Run one kernel path to its end, with everything else that is due meanwhile; its result, or what it raised."""
+        """Run one kernel path to its end, along with everything else that is due. Returns its result or raises its
+        exception."""
         return self.env.run(until=self.env.process(path))
 
     def start(self, path: Events, who: str) -> simpy.Process:
-        """Let a kernel path run along with everything else. `who`: what a trace calls it."""
+        """Start a kernel path in the background. `who`: its name in traces."""
         process = self.env.process(path)
         self.who[process] = who
         return process
 
     def advance(self, seconds: float) -> None:
-        """Let simulated time pass."""
+        """Run the machine for this many simulated seconds."""
         self.env.run(until=self.env.now + seconds)
 
     def number_from(self, pid: int) -> None:
-        """The next pids and thread ids are not below this one."""
+        """Make `pid` the lower bound of all pids and thread ids given out from now on."""
         following = next(self._pids)
         self._pids = count(max(following, pid))
 
     def next_pid(self) -> int:
-        """A pid, or thread id, that nobody had yet."""
+        """A pid or thread id that was never used before."""
         return next(self._pids)
 
     def next_start_time(self) -> int:
-        """In clock ticks since boot, as field 22 of /proc/PID/stat: different for every task."""
+        """Start time in clock ticks (100 per second) since boot, field 22 of /proc/PID/stat. Unique for each task."""
         return int(self.now * 100) + next(self._starts)
 
     def new_values(self, amount: int) -> NDArray[np.uint64]:
-        """Page contents that were never written before."""
+        """`amount` page contents that were never written before."""
         self._next_value += amount
         return np.arange(self._next_value - amount, self._next_value, dtype=np.uint64)

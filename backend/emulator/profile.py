@@ -1,4 +1,4 @@
-"""Profiles: what differs between the kernels that a machine can have. Data, plus the mechanism chosen by it."""
+"""Profiles: the differences between the emulated kernels, as data."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ ProfileName = Literal["linux-6", "direct-v8", "swap-2.6.15"]
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """One kernel. `migration_entries`: pages under migration are named by migration entries, else by swap entries.
-    `strict_target`: a full target node stops the move with ENOMEM, else the allocator falls back. `new_anon_active`:
-    where new anonymous pages enter the LRU. `chunk`: target frames allocated at once, 0 for one at a time as the pages
-    go. `mlocked_flag`: locked pages say so themselves and count as active (unevictable LRU). `rights`: which
-    capabilities the calls ask for; `cgroups`: the hierarchy of cpusets, where a machine does not choose.
-    `remaps_preferred`: a cpuset's change moves preferred nodes too. `swaps_out`: migrate_pages evicts pages instead of
-    moving them. `write_notify`: the first write to a clean page of a shared file mapping faults (since 2.6.19).
-    `numa_balancing`: the kernel can make pages follow their users by itself. `pagevec_size`: new pages that a CPU keeps
-    back from the LRU at most. `checks_cpusets`: absent nodes in a cpuset's mems are refused, and numbers beyond the
-    last CPU out of range; else such nodes are ignored."""
+    """One kernel. `migration_entries`: PTEs of pages under migration hold migration entries, else swap entries.
+    `strict_target`: a full target node stops the move with ENOMEM, else the allocator falls back to other nodes.
+    `new_anon_active`: new anonymous pages enter the active LRU list. `chunk`: target frames allocated at once; 0
+    allocates one at a time. `mlocked_flag`: mlocked pages have PG_mlocked and count as active (unevictable LRU).
+    `rights`: the capabilities that the calls require. `cgroups`: default cgroup version. `remaps_preferred`: a change
+    of a cpuset's mems also remaps MPOL_PREFERRED nodes. `swaps_out`: migrate_pages swaps pages out instead of moving
+    them. `write_notify`: the first write to a clean page of a shared file mapping faults (since 2.6.19).
+    `numa_balancing`: the kernel has automatic NUMA balancing. `pagevec_size`: new pages that a CPU holds back from the
+    LRU. `checks_cpusets`: absent nodes in a cpuset's mems are refused, and CPU numbers beyond the last CPU are out of
+    range; else absent nodes are ignored."""
 
     name: ProfileName
     release: str
@@ -59,7 +59,7 @@ PROFILES: dict[str, Profile] = {
         rights=LINUX_6,
         cgroups="v2",
         mlocked_flag=True,
-        pagevec_size=15,
+        pagevec_size=15,  # PAGEVEC_SIZE (include/linux/pagevec.h) of 6.1; 14 in 2.6.
         write_notify=True,
         filesystem_types=TYPES_6,
         numa_balancing=True,
@@ -73,7 +73,7 @@ PROFILES: dict[str, Profile] = {
         strict_target=False,
         has_move_pages=False,
         new_anon_active=True,
-        chunk=256,
+        chunk=256,  # MIGRATE_CHUNK_SIZE (2.6.17 mm/migrate.c).
         rights=LINUX_2_6_15,
         cgroups="v1",
         mlocked_flag=False,

@@ -14,17 +14,22 @@ import yaml
 
 from backend.errors import ParseError
 from backend.files.text import printable
+from backend.files.units import parse_seconds, parse_size
 
 T = TypeVar("T")
+U = TypeVar("U")
 MAX_BYTES = 8 << 20
 MAX_SECONDS = 86_400.0
 """No time is longer: a day."""
-_MAX_SIZE = 1 << 60
-
 _LOADER: type[yaml.BaseLoader] = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
-_SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,6})?)\s*([KMGTP]?)(?:iB|B)?\Z")
-_TIME = re.compile(r"(\d{1,12}(?:\.\d{1,9})?)\s*(s|ms|us|µs|ns|min|h)?\Z")
-_SCALE = {None: 1.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9, "min": 60.0, "h": 3600.0}
+
+
+class Keys(dict[str, "Value"]):
+    """The values of a mapping by their keys."""
+
+    def read(self, key: str, parse: Callable[[Value], T], default: U) -> T | U:
+        """The value of a key, parsed; `default` where it is not given."""
+        return parse(self[key]) if key in self else default
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +45,9 @@ class Value:
         line = self.node.start_mark.line + 1
         raise ParseError(f"{self.file}:{line}: {self.key or 'file'}: {what}", fix)
 
-    def mapping(self, allowed: tuple[str, ...], required: tuple[str, ...] = ()) -> dict[str, Value]:
+    def mapping(self, allowed: tuple[str, ...], required: tuple[str, ...] = ()) -> Keys:
         """Its values by key. Unknown, repeated and missing keys are errors."""
-        out: dict[str, Value] = {}
+        out = Keys()
         for key, value in self.pairs():
             if key not in allowed:
                 value.fail(f"unknown key '{printable(key, 40)}'", f"known here: {', '.join(allowed)}")
@@ -92,23 +97,22 @@ class Value:
 
     def size(self) -> int:
         """Bytes: 4096, 64KiB, 16 GiB."""
-        match = _SIZE.match(self.text().strip())
-        if not match:
-            self.fail(f"'{printable(self.text(), 40)}' is not a size", "write it like 64KiB or 16GiB")
-        size = int(float(match[1]) * 1024 ** " KMGTP".index(match[2] or " "))
-        if size > _MAX_SIZE:
-            self.fail(f"'{printable(self.text(), 40)}' is too large")
-        return size
+        return self._measured(parse_size)
 
     def seconds(self) -> float:
         """Seconds: 1s, 500ms, 2.5."""
-        match = _TIME.match(self.text().strip())
-        if not match:
-            self.fail(f"'{printable(self.text(), 40)}' is not a time", "write it like 1s or 500ms")
-        seconds = float(match[1]) * _SCALE[match[2]]
+        seconds = self._measured(parse_seconds)
         if seconds > MAX_SECONDS:
             self.fail(f"'{printable(self.text(), 40)}' is more than a day", "nothing here takes longer")
         return seconds
+
+    def _measured(self, parse: Callable[[str], T]) -> T:
+        """A size or a time; its error says what the text was."""
+        try:
+            return parse(self.text())
+        except ValueError as exc:
+            what, _, fix = str(exc).partition(": ")
+            self.fail(f"'{printable(self.text(), 40)}' {what}", fix)
 
     def period(self) -> float:
         """Seconds between two rounds of something: 0 for never, else at least a millisecond."""

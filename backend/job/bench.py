@@ -1,4 +1,4 @@
-"""What this machine's migration really does: the memory of a process of one's own is moved to and fro, in several
+"""Measures page migration on this machine: the memory of a process of its own is moved back and forth, in several
 ways."""
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from backend.process.page_calls import call_migrate_pages, call_move_pages
 MIB = 1 << 20
 _HUGE = 2 * MIB
 _SPARE = 64 * MIB
-"""What a node keeps beyond its watermarks while its memory is measured."""
+"""Bytes that a node keeps free beyond its watermarks during a measurement."""
 
 
 class Target(Protocol):
-    """A process whose memory is moved while it times what it feels of that (`live.stall_target`). `address`: where its
+    """A process whose memory is moved, and which times its own stalls (`live.stall_target`). `address`: where its
     memory begins. `worst`: seconds of its longest round since `begin`. `intact`: its memory holds what was written."""
 
     pid: int
@@ -48,7 +48,7 @@ OpenTarget = Callable[[int, int, int, bool], AbstractContextManager[Target]]
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """A way of moving: `batch` in bytes, 0 for migrate_pages, which does all at once."""
+    """A way of moving. `batch`: bytes per call, 0 for migrate_pages, which moves everything at once."""
 
     method: Called
     workers: int
@@ -56,7 +56,7 @@ class Way:
 
 
 def ways(cpus: int, quick: bool) -> list[Way]:
-    """The ways that are compared, the plainest first."""
+    """The ways to compare, the simplest first."""
     if quick:
         return [Way("migrate_pages", 1, 0), Way("move_pages", 1, 8 * MIB), Way("move_pages", 2, 8 * MIB)][
             : 2 + (cpus > 1)
@@ -78,10 +78,9 @@ def bench(
     kernel: Kernel, topology: Topology, sources: NodeSet, targets: NodeSet, size: int, open_target: OpenTarget, *,
     quick: bool = False, cancel: threading.Event | None = None, on_progress: Callable[[str], None] = lambda _: None,
 ) -> Iterator[Rate]:  # fmt: skip
-    """Measure, one after the other; `size` bytes at a time. Raises NotSupported (not live, fewer than two nodes, no
-    call), UsageError for sets without a pair, NumatuiError where a node has no room for it or the memory did not
-    survive."""
-    if kernel.source != "live":
+    """Measures one way after the other, `size` bytes at a time. Raises NotSupported (not live, fewer than two nodes, no
+    system call), UsageError for sets without a pair, NumatuiError if a node has no room or the memory was corrupted."""
+    if not kernel.traits.is_host:
         raise NotSupported(
             "bench measures the live machine: an emulated one takes its times from its description",
             "numatui bench, without --demo or --replay",
@@ -115,6 +114,7 @@ def bench(
             cpu = next(iter(topology.node(low).cpus), 0)
             with open_target(size, low, cpu, huge) as target:
                 for source, end in ((low, high), (high, low)):
+                    # Warm-up, not reported.
                     _measure(kernel, target, size, huge, compared[-1], source, end)
                 for way in compared if number == 0 else _best_known(compared):
                     for source, end in ((low, high), (high, low)):
@@ -124,7 +124,7 @@ def bench(
 
 
 def _best_known(compared: list[Way]) -> list[Way]:
-    """For the pairs after the first: migrate_pages, and move_pages as the engine does it."""
+    """The ways for all pairs but the first: migrate_pages, and move_pages as a job uses it."""
     return [compared[0], compared[-1]] if len(compared) > 1 else compared
 
 

@@ -1,4 +1,4 @@
-"""A process that is held fast for a job: it can never be mistaken for another one, nor for another program in it."""
+"""A process held for a job, so that it is never confused with another process, or with another program after exec."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from backend.process.process import UNTOLD, Process, process_error, still_the_sa
 
 
 class NewProgram(NotFound):
-    """The process has called exec: its memory is another program's."""
+    """The process has called exec: its memory belongs to another program."""
 
 
 class HeldProcess:
-    """Raises NotSupported for kernel threads, NotFound for what has ended, NotPermitted."""
+    """Raises NotSupported for a kernel thread, NotFound if the process has ended, NotPermitted."""
 
     def __init__(self, kernel: Kernel, process: Process) -> None:
         self.kernel, self.process = kernel, process
@@ -34,16 +34,16 @@ class HeldProcess:
             raise
 
     def check(self) -> None:
-        """Right before every call: raises NotFound when it has ended. Its pid cannot be another's as long as it has
-        not."""
+        """Called right before every system call. Raises NotFound if the process has ended. Until then no other process
+        gets its pid."""
         if self._fd < 0:
             self.check_program()
         elif not self.kernel.pidfd_alive(self._fd):
             raise NotFound(f"process {self.pid} ended while its pages were moved", "what had moved went with it")
 
     def check_program(self) -> None:
-        """Raises NotFound when it has ended, NewProgram after an exec, NotPermitted when it may no longer be looked at:
-        it has become another user's, or does not want to be."""
+        """Raises NotFound if it has ended, NewProgram after an exec, NotPermitted if it may no longer be traced: its
+        user changed, or it is not dumpable (ptrace(2))."""
         program = still_the_same(self.kernel, self.process.identity).program
         self.check_told(program, self.program)
         if program != self.program:
@@ -53,12 +53,12 @@ class HeldProcess:
             )
 
     def check_told(self, program: tuple[int, int], known: tuple[int, int]) -> None:
-        """Raises NotPermitted where the kernel does not tell the program, and has told it before."""
+        """Raises NotPermitted if the kernel hides the program now, but did not before."""
         if program == UNTOLD != known:
             raise process_error(self.kernel, self.pid, os_error(errno.EACCES))
 
     def close(self) -> None:
-        """Let go of it."""
+        """Closes the pidfd."""
         if self._fd >= 0:
             self.kernel.pidfd_close(self._fd)
             self._fd = -1

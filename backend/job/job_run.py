@@ -1,4 +1,4 @@
-"""What moving pages and taking them back have in common: a process held fast, a journal, progress, a way to stop."""
+"""What a migration and its undo have in common: a held process, a journal, progress, cancellation."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from backend.plan.remap import Move
 
 
 class Cancelled(Exception):
-    """The user wants no more."""
+    """The user cancelled the job."""
 
 
 class JobRun:
-    """One job on one process. Who runs it sets `held`, `pages`, `progress` and `journal` before the first page moves,
-    and `started`: nanoseconds of the kernel's clock, from when on it takes its time."""
+    """One job on one process. Its runner sets `held`, `pages`, `progress` and `journal` before the first page moves,
+    and `started`: the time at which the job began, nanoseconds of the kernel's clock."""
 
     held: HeldProcess
     pages: SourcePages
@@ -48,14 +48,13 @@ class JobRun:
         self._reporting = threading.Lock()
 
     def check(self) -> None:
-        """Right before every call: raises Cancelled, and NotFound when the process is no longer the one that was
-        meant."""
+        """Called right before every system call. Raises Cancelled; NotFound if the process is no longer the same."""
         if self.cancel.is_set():
             raise Cancelled
         self.held.check()
 
     def report(self, took: int) -> None:
-        """A call took so many nanoseconds. From any thread."""
+        """Records a call that took so many nanoseconds. Thread-safe."""
         with self._reporting:
             self.progress.worst_call = max(self.progress.worst_call, took)
             self.progress.elapsed = self.kernel.clock() - self.started
@@ -63,7 +62,7 @@ class JobRun:
 
 
 def method_of(kernel: Kernel, options: Options) -> Called:
-    """The call to use. Raises NotSupported, NotPermitted where it is not to be had."""
+    """The system call to use. Raises NotSupported, NotPermitted if it is not available."""
     can = kernel.capabilities()
     wanted = options.method
     if wanted == "auto":
@@ -76,7 +75,7 @@ def method_of(kernel: Kernel, options: Options) -> Called:
 
 
 def journal_head(run: JobRun, method: Called, moves: tuple[Move, ...], before: Placement) -> dict[str, Any]:
-    """Who, what and how, as a job's first line has it."""
+    """Journal header."""
     process = run.held.process
     return {
         "source": run.kernel.source,
@@ -93,7 +92,7 @@ def journal_head(run: JobRun, method: Called, moves: tuple[Move, ...], before: P
 
 
 def end_journal(journal: Journal, outcome: Outcome) -> Outcome:
-    """Write a journal's last line, and remove the oldest journals. A line that cannot be written is an error of the
+    """Writes the last line of the journal and removes the oldest journals. A failed write becomes an error of the
     outcome."""
     from backend.job.past_jobs import prune
 

@@ -1,9 +1,8 @@
-"""The journal of a migration: written ahead and synced, private, so that an interrupted one can be taken back.
+"""The journal of a migration: private, written ahead and synced, so that an interrupted job can be undone.
 
-One file a job, JSON lines: a head (who, what, how), a line for each chunk before its pages move (which pages are where
-now, as runs of addresses), one after it, and an end. The file is locked as long as its job runs: one that is neither
-locked nor has an end was interrupted.
-"""
+Each job has one file of JSON lines: a header; for each chunk, a line before its pages move (which pages are where now,
+as runs of addresses) and a line after it; an end. The file is locked while its job runs. A journal that is not locked
+and has no end belongs to an interrupted job."""
 
 from __future__ import annotations
 
@@ -23,19 +22,18 @@ from backend.files.jobs_dir import cannot_write, make_private, sync_directory
 from backend.plan.remap import Move
 
 Runs = list[tuple[int, int]]
-"""(first address, number of pages): pages of one size, one after the other."""
+"""(first address, number of pages): consecutive pages of one size."""
 VERSION = 2
 KEEP = 500
-"""So many ended jobs are kept, the newest."""
+"""Journals of ended jobs that are kept: the newest."""
 
 
 class Journal:
-    """One job's file. Opening it writes and syncs the head: when that fails, nothing has moved yet. Several threads may
-    write to it."""
+    """The file of one job. Opening it writes and syncs the header; if that fails, nothing has moved yet.
+    Thread-safe."""
 
     def __init__(self, directory: Path, head: dict[str, Any]) -> None:
-        """Raises NumatuiError: directory not private, disk full, not writable; another job is at work on the
-        process."""
+        """Raises NumatuiError: directory not private, disk full, not writable, or another job is moving the process."""
         make_private(directory)
         self.job = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{head.get('pid', 0)}-{secrets.token_hex(3)}"
         self.path = directory / f"{self.job}.jsonl"
@@ -64,8 +62,8 @@ class Journal:
                 raise
 
     def before(self, move: Move, page_size: int, runs: Runs, shared: bool = False) -> int:
-        """These pages are about to move, also those that others map if `shared`. On disk when this returns, with the
-        chunk's number."""
+        """Records the pages that are about to move; `shared`: also those that other processes map. The line is on disk
+        when this returns. Returns the number of the chunk."""
         with self._lock:
             self._chunks += 1
             number = self._chunks
@@ -82,7 +80,8 @@ class Journal:
         return number
 
     def after(self, chunk: int, moved: int, left: Runs | None = None) -> None:
-        """How many pages of the chunk moved, and which did not. Not synced: the next chunk's line takes it along."""
+        """Records how many pages of the chunk moved, and which did not. Not synced: the sync of the next chunk includes
+        it."""
         with self._lock:
             self._append({"after": chunk, "moved": moved, **({"left": left} if left else {})}, sync=False)
 
@@ -95,7 +94,7 @@ class Journal:
             os.close(self._fd)
 
     def _append(self, record: dict[str, Any], sync: bool = True) -> None:
-        """A line that could not be written whole is taken away again, or what follows could not be read."""
+        """A line that could not be written whole is truncated again: the lines after it could not be read."""
         end = os.fstat(self._fd).st_size
         try:
             append_line(self._fd, record, sync)
@@ -106,7 +105,7 @@ class Journal:
 
 
 def append_line(fd: int, record: dict[str, Any], sync: bool = True) -> None:
-    """One record, whole; on disk when this returns if `sync`. Raises OSError."""
+    """Writes one whole record; it is on disk when this returns if `sync`. Raises OSError."""
     line = (json.dumps(record, separators=(",", ":")) + "\n").encode()
     while line:
         line = line[os.write(fd, line) :]
@@ -115,17 +114,18 @@ def append_line(fd: int, record: dict[str, Any], sync: bool = True) -> None:
 
 
 def is_locked(fd: int) -> bool:
-    """Whether the job of this journal is at work."""
+    """Whether the job of this journal is running."""
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError as exc:
+        # EACCES: NFS emulates flock(2) by fcntl(2) locks.
         return exc.errno in (errno.EWOULDBLOCK, errno.EACCES)
     fcntl.flock(fd, fcntl.LOCK_UN)
     return False
 
 
 class _Turn:
-    """Held while a job begins, so that two that begin at once see each other."""
+    """Lock held while a job begins, so that two jobs that begin at once see each other."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -143,9 +143,10 @@ class _Turn:
 
 
 def _refuse_second(directory: Path, head: dict[str, Any]) -> None:
-    """Raises NumatuiError when another job is at work on the same process."""
+    """Raises NumatuiError if another job is moving the same process."""
     pid = str(head.get("pid", 0))
     for path in directory.glob(f"*-{pid}-*.jsonl"):
+        # The time in the name may match the pattern too.
         if path.stem.split("-")[-2] != pid:
             continue
         with suppress(OSError):

@@ -1,4 +1,4 @@
-"""Carry out a plan for one process: in batches, journaled ahead, cancellable, verified by reading again."""
+"""Carries out a plan for one process: in batches, journaled ahead, cancellable, verified by reading again."""
 
 from __future__ import annotations
 
@@ -34,11 +34,10 @@ def migrate_process(
     on_progress: Callable[[Progress], None] = lambda _: None,
     cancel: threading.Event | None = None,
 ) -> Outcome:
-    """Move the pages of one process of `plan`. Returns what happened, also when part of it could not be done.
-    `on_progress` may be called from any thread, one at a time.
+    """Moves the pages of one process of `plan`. Returns what happened, even if only part of it could be done.
+    `on_progress` may be called from any thread, one call at a time.
 
-    Raises NotFound, NotPermitted, NotSupported, NumatuiError (journal, a second job) before anything moved.
-    """
+    Raises NotFound, NotPermitted, NotSupported, NumatuiError (journal, a second job) before anything has moved."""
     job = _Job(kernel, plan, process, options or Options(), on_progress, cancel or threading.Event())
     return job.run()
 
@@ -99,13 +98,13 @@ class _Job(JobRun):
         return end_journal(self.journal, outcome)
 
     def _located(self) -> Placement:
-        """The placement with the ends of all mappings: read again once where a mapping changed between the two
+        """The placement with the ends of all mappings. It is read again once if a mapping changed between the two
         files."""
         before = self._placement()
         return self._placement() if self._unlocated(before) else before
 
     def _placement(self) -> Placement:
-        """Of what the plan is about."""
+        """The placement of the mappings that the plan covers."""
         return self.pages.placement(self.process.rss).within(self.plan.within)
 
     def _unlocated(self, placement: Placement) -> int:
@@ -125,6 +124,8 @@ class _Job(JobRun):
                     mover.carry(chunks_of(self.pages, before, move))
                     refused = False
                 except GaveUp as exc:
+                    # EACCES: the target is outside the cpuset of the process (do_pages_move() in mm/migrate.c).
+                    # migrate_pages may go there for callers with CAP_SYS_NICE.
                     refused = exc.errno == errno.EACCES and self._may_fall_back()
                     if not refused:
                         self.gave_up = True
@@ -142,9 +143,9 @@ class _Job(JobRun):
         return whole and self.options.method == "auto" and self.kernel.capabilities()["migrate_pages"].available
 
     def _by_nodes(self, move: Move, hidden: int, explained: int) -> None:
-        """What move_pages cannot see, or may not move to a node outside the cpuset, by migrate_pages; before the next
-        move begins, which may fill the node that this one empties. `explained`: the bytes that had a reason before this
-        move."""
+        """Uses migrate_pages for what move_pages cannot see, or may not move to a node outside the cpuset. It runs
+        before the next move, which may fill the node that this one empties. `explained`: the bytes that had a reason
+        before this move."""
         before = self._placement()
         if hidden:
             self.progress.left["hidden"] -= hidden
@@ -164,8 +165,8 @@ class _Job(JobRun):
     def _migrate_pages(
         self, sources: NodeSet, targets: NodeSet, moves: tuple[Move, ...], before: Placement
     ) -> tuple[int, Placement, int | None]:
-        """One migrate_pages(2), journaled ahead: (bytes that left, the placement after it, pages that the call said it
-        did not move: None where it stopped for want of room)."""
+        """One migrate_pages(2), journaled ahead. Returns (bytes that left, the placement after it, pages that the call
+        reported as not moved, None if it failed)."""
         from backend.process.page_calls import call_migrate_pages, refusal
 
         self.used.add("migrate_pages")
@@ -178,6 +179,7 @@ class _Job(JobRun):
         except OSError as exc:
             if exc.errno in (errno.ESRCH, errno.EPERM):
                 raise process_error(self.kernel, self.pid, exc) from None
+            # ENOMEM: the target is full. What moved before that stays there.
             if exc.errno != errno.ENOMEM:
                 self.held.check_program()
                 self.error = refusal(self.kernel, "migrate_pages", exc, targets)
@@ -191,9 +193,9 @@ class _Job(JobRun):
         return moved, now, not_moved
 
     def _journal_all(self, move: Move, before: Placement) -> list[tuple[int, Move, int, Runs]]:
-        """Which pages are on the source, where that can be told; else how many of which mapping: then the job cannot be
-        taken back page by page. migrate_pages moves what others map as well for callers who may do that. Returns chunk
-        numbers, with what is in them."""
+        """Journals the pages on the source. If they cannot be located, it journals their number per mapping, and the
+        job cannot be undone page by page. migrate_pages also moves shared pages for callers who may do that. Returns
+        the chunks with their numbers."""
         from backend.placement.pagemap import runs_of
 
         shared = self.kernel.capabilities()["move_all"].available
@@ -209,7 +211,7 @@ class _Job(JobRun):
         return journaled
 
     def _journal_left(self, number: int, move: Move, page_size: int, runs: Runs) -> None:
-        """Which pages of a chunk are still where they were."""
+        """Records which pages of a chunk are still on their source."""
         from backend.placement.pagemap import addresses_of, runs_of
 
         addresses = addresses_of(runs, page_size)
@@ -217,7 +219,7 @@ class _Job(JobRun):
         self.journal.after(number, len(addresses) - len(left), runs_of(left, page_size))
 
     def _explain(self, now: Placement, rest: int, moves: tuple[Move, ...], not_moved: int | None) -> None:
-        """migrate_pages gives no reasons: what is shared is seen, what it counted was busy."""
+        """migrate_pages gives no reasons: shared pages are seen in the placement, pages that it counted were busy."""
         if not_moved is None:
             self.progress.record_unmoved("refused" if self.error else "no-room", rest)
             return
@@ -264,8 +266,8 @@ class _Job(JobRun):
         )
 
     def _reconcile(self, before: dict[int, int], after: dict[int, int], cancelled: bool) -> int:
-        """What the calls answered against what was read again: what is still on sources gets a reason, and what came
-        back counts as not moved. Returns what is new there."""
+        """Compares what the calls answered with what was read again. What is still on sources gets a reason, and what
+        came back counts as not moved. Returns the bytes newly allocated there."""
         progress = self.progress
         rest = remaining(before, after, self.plan.moves)
         if hidden := progress.left.get("hidden", 0):
@@ -290,21 +292,21 @@ class _Job(JobRun):
 
 
 def chunks_of(pages: SourcePages, before: Placement, move: Move) -> Iterator[Chunk]:
-    """All pages on the source of a move, mapping after mapping."""
+    """All pages on the source of a move, mapping by mapping."""
     for vma in before.vmas:
         if vma.pages.get(move.source) and vma.end:
             yield from pages.on_node(vma, move)
 
 
 def used_text(used: set[Called]) -> Used:
-    """The calls that were made, as an outcome has them."""
+    """The system calls that were made, as `Outcome.method`."""
     if len(used) == 2:
         return "move_pages+migrate_pages"
     return "migrate_pages" if "migrate_pages" in used else "move_pages"
 
 
 def _shared(placement: Placement, moves: tuple[Move, ...]) -> Iterator[int]:
-    """By mapping, the bytes on sources that may be shared."""
+    """For each mapping, the bytes on sources that may be shared."""
     for vma in placement.vmas:
         yield min(vma.shared_bytes, _on_sources(Placement((vma,)), moves))
 

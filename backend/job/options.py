@@ -1,4 +1,4 @@
-"""How a migration is to be done."""
+"""Options of a migration."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from backend.plan.plan import Method
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """`budget`: nanoseconds that one call should take at most; batches adapt to it. `workers`: threads that make calls
-    side by side, None for as many as bring something. `max_rate`: bytes a second, 0 for no limit; `limit` instead: one
-    that several jobs share. `move_all`: also pages that others map (MPOL_MF_MOVE_ALL). `cpusets`: (path, mems before)
-    of the cpusets that are changed with it, for the journal."""
+    """`budget`: longest time that one call should take, nanoseconds; batches adapt to it. `workers`: threads that make
+    calls side by side; None: workers are added while throughput grows. `max_rate`: bytes per second, 0 for no limit.
+    `limit`: a limit shared by several jobs, instead of `max_rate`. `move_all`: also pages that other processes map
+    (MPOL_MF_MOVE_ALL). `cpusets`: (path, mems before) of the cpusets changed together with the job, for the journal."""
 
     method: Method = "auto"
     budget: int = 100_000_000

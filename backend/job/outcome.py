@@ -1,4 +1,4 @@
-"""What became of a migration: how far it is, what moved, and the reason of everything that did not."""
+"""Progress and result of a migration: what moved, and the reason of everything that did not."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ Used = Literal["move_pages", "migrate_pages", "move_pages+migrate_pages"]
 
 @dataclass(slots=True)
 class Progress:
-    """How far a job is. Bytes; nanoseconds of the kernel's clock. `left`: bytes by reason, so far. `workers`: threads
-    that make calls at the moment. Several of them write here, under `lock`."""
+    """Progress of a job, in bytes and in nanoseconds of the kernel's clock. `left`: bytes by reason, so far. `workers`:
+    threads that make calls at the moment. Threads write under `lock`."""
 
     total: int
     done: int = 0
@@ -46,7 +46,7 @@ class Progress:
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def record_unmoved(self, reason: Reason, amount: int) -> None:
-        """So many bytes do not move, for this reason."""
+        """Adds bytes that do not move for this reason."""
         if amount > 0:
             with self.lock:
                 self.left[reason] = self.left.get(reason, 0) + amount
@@ -59,10 +59,10 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one process's job. `moved` and `left` are bytes; `before` and `after` bytes by node, both read
-    from the kernel independently of what its calls answered (`after` is empty when the process has ended). `appeared`:
-    bytes that are new on source nodes since the start, allocated by the process meanwhile. `swapped`: bytes in swap,
-    which no call moves. `workers`: the most threads that made calls at a time."""
+    """Result of the job of one process. `moved`, `left`: bytes. `before`, `after`: bytes by node, both read from the
+    kernel independently of the answers of its calls; `after` is empty if the process has ended. `appeared`: bytes that
+    the process allocated on source nodes meanwhile. `swapped`: bytes in swap, which no call moves. `workers`: the most
+    threads that made calls at a time."""
 
     job: str
     process: Process

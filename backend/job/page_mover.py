@@ -74,8 +74,8 @@ class PageMover:
     def _workers(self) -> int | None:
         """Threads only where calls really run side by side; else everything is done where it is asked for."""
         if self.options.workers is not None:
-            return self.options.workers if self.options.workers > 1 or self.kernel.source == "live" else 0
-        return None if self.kernel.source == "live" else 0
+            return self.options.workers if self.options.workers > 1 or self.kernel.traits.parallel_calls else 0
+        return None if self.kernel.traits.parallel_calls else 0
 
     def carry(self, chunks: Iterable[Chunk]) -> None:
         """All pages of the chunks; returns when that is done. Raises GaveUp (no room on the target, or the call was

@@ -1,4 +1,4 @@
-"""Jobs as their journals tell them: what ran, what runs, what was interrupted, which pages came from where."""
+"""Jobs as their journals record them: what ran, runs or was interrupted, and which pages came from where."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from backend.errors import NotFound, NumatuiError, ParseError
+from backend.files.fields import Fields, integer, items, text
 from backend.files.text import printable
 from backend.job.journal import KEEP, VERSION, Runs, append_line, is_locked
 from backend.nodeset import MAX_ID
@@ -22,19 +23,20 @@ from backend.process.process import Identity
 JobState = Literal["running", "interrupted", "done", "partly", "cancelled", "failed"]
 _ENDS: tuple[JobState, ...] = ("done", "partly", "cancelled", "failed")
 _LARGEST = 1 << 30
-"""Bytes of a journal that is read."""
+"""Bytes. Larger journals are refused."""
+# Bytes of a page, at most.
 _LARGEST_PAGE = 1 << 40
 _MOST_PAGES = 1 << 24
-"""Pages of a chunk."""
+"""Pages of one chunk, at most."""
 _LATEST = 1 << 34
-"""Seconds since 1970 that are taken for a time."""
+"""Seconds since 1970, at most: the year 2514."""
 
 
 @dataclass(frozen=True, slots=True)
 class JournaledChunk:
-    """Pages that were about to move. `runs` as `Runs`, of pages of `page_size` bytes (0: only numbers of pages by
-    mapping are known). `moved`: how many did, None where the job was interrupted meanwhile; `left`: those that did not;
-    `shared`: whether pages that others map moved as well."""
+    """Pages that were about to move. `runs`: as `Runs`, of pages of `page_size` bytes (0: only the number of pages per
+    mapping is known). `moved`: pages that moved, None if the job was interrupted meanwhile. `left`: those that did not.
+    `shared`: shared pages moved as well."""
 
     move: Move
     page_size: int
@@ -50,9 +52,8 @@ class JournaledChunk:
 
 @dataclass(frozen=True, slots=True)
 class PastJob:
-    """One journal. `at`: seconds since 1970; `moved`: bytes, at least; `undoes`, `undone_by`: names of jobs; `cpusets`:
-    (path, mems before) of those that were changed with it; `worst_call`: seconds of the longest call, 0 where it is not
-    told."""
+    """One journal. `at`: seconds since 1970. `moved`: bytes, a lower bound. `undoes`, `undone_by`: names of jobs.
+    `cpusets`: (path, mems before) of those changed with it. `worst_call`: seconds of the longest call, 0 if unknown."""
 
     job: str
     path: Path
@@ -75,7 +76,7 @@ class PastJob:
 
 
 def list_jobs(directory: Path) -> tuple[list[PastJob], list[str]]:
-    """All jobs, the newest first, and what is wrong with the files that are none. Never raises."""
+    """All jobs, the newest first, and what is wrong with files that are no journals. Never raises."""
     jobs: list[PastJob] = []
     problems: list[str] = []
     try:
@@ -94,12 +95,12 @@ def list_jobs(directory: Path) -> tuple[list[PastJob], list[str]]:
 
 
 Known = dict[Path, tuple[int, JobState]]
-"""Journals as they were: their sizes and how their jobs stood."""
+"""Journal → its size and the state of its job, when last read."""
 
 
 def changed_jobs(directory: Path, known: Known) -> list[PastJob]:
-    """The jobs that are not as they were at the last call, the oldest first. `known`: what it remembers from call to
-    call, in the beginning nothing. What cannot be read is left out. Never raises."""
+    """The jobs that changed since the last call, the oldest first. `known`: state kept from call to call, empty at
+    first. Unreadable journals are left out. Never raises."""
     out: list[PastJob] = []
     try:
         paths = sorted(directory.glob("*.jsonl"))
@@ -121,7 +122,7 @@ def changed_jobs(directory: Path, known: Known) -> list[PastJob]:
 
 
 def find_job(directory: Path, name: str | None) -> PastJob:
-    """The job of this name, or the newest that moved something and was not taken back. Raises NotFound, ParseError."""
+    """The job of this name, or the newest that moved something and was not undone. Raises NotFound, ParseError."""
     if name is not None:
         nothing = NotFound(f"there is no job '{printable(name)}'", "numatui jobs lists those there are")
         if "/" in name or "\0" in name:
@@ -139,8 +140,9 @@ def find_job(directory: Path, name: str | None) -> PastJob:
 
 
 def read_job(path: Path) -> PastJob:
-    """One journal. A last line that was cut off is left out: it was being written when the job was interrupted. Raises
+    """Reads one journal. A truncated last line is ignored: it was being written when the job was interrupted. Raises
     ParseError, OSError."""
+    # O_NONBLOCK: never blocks, for example on a FIFO.
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         facts = os.fstat(fd)
@@ -155,13 +157,13 @@ def read_job(path: Path) -> PastJob:
         os.close(fd)
     try:
         return _job(path, [*_records(raw)], running)
-    except (KeyError, TypeError, ValueError, OverflowError) as exc:
+    except ValueError as exc:
         why = printable(str(exc), 100)
         raise ParseError(f"{_shown(path)} is not a journal of this numatui ({why})", "remove it") from None
 
 
 def mark_undone(job: PastJob, by: str) -> None:
-    """Write into a journal that another job has taken it back. Raises OSError."""
+    """Records in the journal that another job has undone this one. Raises OSError."""
     fd = os.open(job.path, os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         _mend(fd)
@@ -171,8 +173,7 @@ def mark_undone(job: PastJob, by: str) -> None:
 
 
 def _mend(fd: int) -> None:
-    """Nothing may stand before the next line: a last line that was cut off goes, one that only lacks its end gets
-    it."""
+    """Prepares the file for another line: a truncated last line is removed, a complete one without newline gets it."""
     end = start = os.fstat(fd).st_size
     tail = b""
     while start and b"\n" not in tail:
@@ -190,7 +191,7 @@ def _mend(fd: int) -> None:
 
 
 def prune(directory: Path, keep: int = KEEP) -> None:
-    """Remove the oldest journals beyond `keep`; those of interrupted jobs stay. Never raises."""
+    """Removes the oldest journals beyond `keep`, except those of running or interrupted jobs. Never raises."""
     with suppress(OSError):
         for path in sorted(directory.glob("*.jsonl"), reverse=True)[keep:]:
             with suppress(OSError, NumatuiError):
@@ -198,7 +199,7 @@ def prune(directory: Path, keep: int = KEEP) -> None:
                     path.unlink()
 
 
-def _records(raw: bytes) -> Iterator[dict[str, Any]]:
+def _records(raw: bytes) -> Iterator[Fields]:
     lines = raw.split(b"\n")
     for number, line in enumerate(lines, 1):
         if not line:
@@ -209,69 +210,70 @@ def _records(raw: bytes) -> Iterator[dict[str, Any]]:
             if number == len(lines):
                 return
             raise ValueError(f"line {number} is not JSON") from None
-        if not isinstance(record, dict):
-            raise ValueError(f"line {number} is not a record")
-        yield cast(dict[str, Any], record)
+        yield Fields(record, f"line {number}")
 
 
-def _job(path: Path, records: list[dict[str, Any]], running: bool) -> PastJob:
-    if not records or records[0].get("numatui-journal") != VERSION:
+def _job(path: Path, records: list[Fields], running: bool) -> PastJob:
+    if not records or records[0].raw.get("numatui-journal") != VERSION:
         raise ValueError("its first line is not that of a journal, or of another version")
     head = records[0]
     chunks: dict[int, JournaledChunk] = {}
-    ended: dict[str, Any] = {}
+    ended: Fields | None = None
     undone_by = ""
     for record in records[1:]:
         if "chunk" in record:
-            size = _count(record["page_size"], _LARGEST_PAGE)
-            chunks[_count(record["chunk"])] = JournaledChunk(
-                _move(record["from"], record["to"]),
-                size,
-                _runs(record["runs"], size),
-                shared="shared" in record,
-            )
+            chunks[record.integer("chunk")] = _chunk(record)
         elif "after" in record:
-            known = chunks[_count(record["after"])]
-            moved, left = _count(record["moved"], known.pages), _runs(record.get("left", []), known.page_size)
-            chunks[_count(record["after"])] = replace(known, moved=moved, left=left)
+            number = record.integer("after")
+            known = chunks.get(number)
+            if known is None:
+                raise ValueError(f"there is no chunk {number}")
+            left = _runs(record.items("left") if "left" in record else [], known.page_size)
+            chunks[number] = replace(known, moved=record.integer("moved", 0, known.pages), left=left)
         elif "end" in record:
             ended = record
         elif "undone_by" in record:
-            undone_by = str(record["undone_by"])
-    how = ended.get("end")
-    if how is not None and how not in _ENDS:
-        raise ValueError("it ended in no known way")
-    state: JobState = "running" if running else "interrupted" if how is None else how
-    at = float(head["at"])
-    if not 0 <= at < _LATEST:
-        raise ValueError("it began at no time")
-    code, stack = (_count(one) for one in head["program"])
+            undone_by = record.text("undone_by")
+    moved = sum((chunk.moved or 0) * chunk.page_size for chunk in chunks.values())
+    state: JobState = "interrupted"
+    if ended is not None:
+        if ended.raw["end"] not in _ENDS:
+            raise ValueError("it ended in no known way")
+        state = ended.choice("end", _ENDS)
+        moved = ended.get("moved", ended.integer, moved)
+    code, stack = (integer(one, "program") for one in items(head.items("program"), "program", 2))
+    cpusets = (items(one, "cpusets", 2) for one in (head.items("cpusets") if "cpusets" in head else []))
     return PastJob(
         job=path.stem,
         path=path,
-        at=at,
-        source=str(head["source"]),
-        boot=str(head["boot"]),
-        identity=Identity(_count(head["pid"]), _count(head["start_time"])),
+        at=head.number("at", 0, _LATEST),
+        source=head.text("source"),
+        boot=head.text("boot"),
+        identity=Identity(head.integer("pid"), head.integer("start_time")),
         program=(code, stack),
-        command=str(head["command"]),
-        method=str(head["method"]),
-        moves=tuple(_move(a, b) for a, b in head["moves"]),
-        state=state,
+        command=head.text("command"),
+        method=head.text("method"),
+        moves=tuple(_move(*items(one, "moves", 2)) for one in head.items("moves")),
+        state="running" if running else state,
         chunks=tuple(chunks.values()),
-        moved=_count(ended["moved"])
-        if "moved" in ended
-        else sum((c.moved or 0) * c.page_size for c in chunks.values()),
-        error=str(ended.get("error", "")),
-        undoes=str(head.get("undoes", "")),
+        moved=moved,
+        error="" if ended is None else ended.get("error", ended.text, ""),
+        undoes=head.get("undoes", head.text, ""),
         undone_by=undone_by,
-        worst_call=_count(ended.get("worst_call", 0)) / 1e9,
-        cpusets=tuple((str(path), str(mems)) for path, mems in head.get("cpusets", [])),
+        worst_call=0.0 if ended is None else ended.get("worst_call", ended.integer, 0) / 1e9,
+        cpusets=tuple((text(one[0], "cpusets"), text(one[1], "cpusets")) for one in cpusets),
     )
 
 
-def _runs(raw: Any, page_size: int) -> Runs:
-    runs = [(_count(start), _count(count)) for start, count in raw]
+def _chunk(record: Fields) -> JournaledChunk:
+    size = record.integer("page_size", 0, _LARGEST_PAGE)
+    move = _move(record.raw.get("from"), record.raw.get("to"))
+    return JournaledChunk(move, size, _runs(record.items("runs"), size), shared="shared" in record)
+
+
+def _runs(raw: list[Any], page_size: int) -> Runs:
+    pairs = (items(one, "runs", 2) for one in raw)
+    runs = [(integer(start, "runs"), integer(count, "runs")) for start, count in pairs]
     if page_size and sum(count for _, count in runs) > _MOST_PAGES:
         raise ValueError("more pages than are moved at once")
     if any(start + count * page_size >= 1 << 64 for start, count in runs):
@@ -280,13 +282,7 @@ def _runs(raw: Any, page_size: int) -> Runs:
 
 
 def _move(source: Any, target: Any) -> Move:
-    return Move(_count(source, MAX_ID), _count(target, MAX_ID))
-
-
-def _count(raw: Any, most: int = (1 << 64) - 1) -> int:
-    if isinstance(raw, bool) or not isinstance(raw, int) or not 0 <= raw <= most:
-        raise ValueError(f"{str(raw)[:40]!r} is not a number of it")
-    return raw
+    return Move(integer(source, "from", 0, MAX_ID), integer(target, "to", 0, MAX_ID))
 
 
 def _shown(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Holding a job up, letting it go on, and cancelling it."""
+"""Pauses, resumes and cancels a job."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 
 class PausableCancel(threading.Event):
-    """What a job looks at before each call, as its `cancel`: set, it is to end. While it is held, whoever looks waits.
-    `clock` gives nanoseconds, of the kernel that the job works on."""
+    """The `cancel` of a job, which checks it before each call: if it is set, the job ends. While it is held, `is_set`
+    blocks. `clock`: nanoseconds, of the kernel that the job works on."""
 
     def __init__(self, clock: Callable[[], int]) -> None:
         super().__init__()
@@ -24,17 +24,17 @@ class PausableCancel(threading.Event):
 
     @property
     def held_for(self) -> int:
-        """Nanoseconds, all times together."""
+        """Nanoseconds, all pauses together."""
         return self._held + (self._clock() - self._since if self.held else 0)
 
     def hold(self) -> None:
-        """The call that is under way ends first."""
+        """Pauses the job after its current call."""
         if not self.held and not super().is_set():
             self._since = self._clock()
             self._free.clear()
 
     def release(self) -> None:
-        """Let it go on."""
+        """Resumes the job."""
         if self.held:
             self._held += self._clock() - self._since
             self._free.set()
@@ -44,6 +44,6 @@ class PausableCancel(threading.Event):
         self.release()
 
     def is_set(self) -> bool:
-        """Waits while it is held."""
+        """Blocks while it is held."""
         self._free.wait()
         return super().is_set()

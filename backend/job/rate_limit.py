@@ -1,4 +1,4 @@
-"""At most so many bytes a second, over all jobs that share the limit."""
+"""A limit in bytes per second over all jobs that share it."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import threading
 from backend.kernel import Kernel
 
 _PAUSE = 100_000_000
-"""The longest that is waited without looking whether the job was cancelled, in nanoseconds."""
+"""Nanoseconds: the longest wait between two checks for cancellation."""
 _SLICE = 10
-"""A batch is at most this part of a second's worth."""
+"""A batch is at most 1/_SLICE of the bytes of a second."""
 
 
 class RateLimit:
-    """`rate`: bytes a second of the kernel's clock, 0 for no limit."""
+    """`rate`: bytes per second of the kernel's clock, 0 for no limit."""
 
     def __init__(self, kernel: Kernel, rate: int = 0) -> None:
         self.kernel, self.rate = kernel, rate
@@ -21,11 +21,11 @@ class RateLimit:
         self._lock = threading.Lock()
 
     def largest(self, batch: int) -> int:
-        """The size of a batch that the limit allows, at least a byte."""
+        """The size of a batch within the limit, at least one byte."""
         return max(1, min(batch, self.rate // _SLICE)) if self.rate else batch
 
     def spend(self, amount: int, cancel: threading.Event) -> None:
-        """So many bytes were moved: returns when the next may be, or soon after `cancel` is set."""
+        """Called after so many bytes moved. Returns when the next may move, or soon after `cancel` is set."""
         if not self.rate:
             return
         with self._lock:

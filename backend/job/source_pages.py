@@ -1,4 +1,4 @@
-"""Finding the pages of a process that are on a node: by their frames where the kernel tells them, else by asking it."""
+"""Finds the pages of a process that are on a node: by their frames if the kernel shows them, else by move_pages(2)."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from backend.process.page_calls import query
 from backend.process.process import process_error
 
 _WITHOUT_PAGEMAP = 1 << 40
-"""Bytes of address space that are walked page by page where pagemap cannot be read."""
+"""Bytes of the largest mapping that is walked page by page if pagemap cannot be read."""
 _NO_PAGEMAP = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.ENOSYS)
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Pages of one size that are on the source node of a move now, ascending. `thp_tail`: which of them are tail pages
-    of a transparent huge page; they move with its head."""
+    """Pages of one size that are on the source node of a move now, ascending. `thp_tail`: tail pages of a transparent
+    huge page; they move with its head."""
 
     move: Move
     page_size: int
@@ -37,8 +37,8 @@ class Chunk:
 
 @dataclass(slots=True)
 class SourcePages:
-    """One process's pages. `check`: raises when it is no longer the process that was meant. `hidden`: bytes that NUMA
-    balancing hid when the kernel was asked where they are."""
+    """The pages of one process. `check`: raises if it is no longer the same process. `hidden`: bytes that NUMA
+    balancing hid from queries by move_pages."""
 
     kernel: Kernel
     pid: int
@@ -47,13 +47,13 @@ class SourcePages:
     hidden: int = 0
 
     def placement(self, resident: int) -> Placement:
-        """The placement with the ends of mappings; page by page for large processes, where the kernel allows that.
+        """The placement with the ends of mappings, read page by page for large processes if the kernel allows it.
         Raises NotFound, NotPermitted, ParseError."""
         return read_gently(self.kernel, self.pid, resident, lambda: self.frames, with_maps=True)
 
     def on_node(self, vma: VmaPlacement, move: Move) -> Iterator[Chunk]:
-        """The pages of a mapping that are on the source of a move, a chunk at a time: base pages, or one address a page
-        in hugetlb mappings. Raises NotFound, NotPermitted, what `check` raises."""
+        """The pages of a mapping on the source of a move, in chunks. An address is that of a base page, or of a huge
+        page in hugetlb mappings. Raises NotFound, NotPermitted, what `check` raises."""
         try:
             for addresses, thp_tail in self._resident(vma, move.source):
                 if len(addresses):
@@ -88,7 +88,7 @@ class SourcePages:
                 yield addresses, np.zeros(len(addresses), np.bool_)
 
     def where(self, addresses: Addresses) -> NDArray[np.int32]:
-        """The nodes of ascending addresses; negative for those that are not resident or hidden. Raises NotFound,
+        """The nodes of ascending addresses; negative for pages that are hidden or not resident. Raises NotFound,
         NotPermitted, what `check` raises."""
         try:
             nodes = PageMap(self.kernel, self.pid, self.frames).nodes(addresses)
@@ -106,6 +106,8 @@ class SourcePages:
                 "run numatui as root",
             )
         where = query(self.kernel, self.pid, addresses, self.check)
+        # A page that awaits a NUMA hinting fault answers ENOENT; a huge page answers EFAULT, as an untouched one does
+        # (follow_page_pte(), no_page_table() in mm/gup.c of 6.1).
         self.hidden += (
             int(np.count_nonzero((where == -errno.ENOENT) | (where == -errno.EFAULT))) * self.kernel.page_size
         )
@@ -113,5 +115,5 @@ class SourcePages:
 
 
 def source_pages(kernel: Kernel, pid: int, check: Callable[[], None]) -> SourcePages:
-    """For one process of this kernel. Never raises."""
+    """The pages of one process of this kernel. Never raises."""
     return SourcePages(kernel, pid, check, read_frame_nodes(kernel))

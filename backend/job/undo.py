@@ -1,4 +1,4 @@
-"""Take a job back: the pages that it moved, and only those, to where they came from."""
+"""Undoes a job: moves the pages that it moved, and only those, back to where they came from."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from backend.process.process import read_process
 
 
 def check_undo(kernel: Kernel, job: PastJob) -> None:
-    """Raises NotFound, NotSupported, NumatuiError, with the reason, where this job cannot be taken back."""
+    """Raises NotFound, NotSupported, NumatuiError with the reason if this job cannot be undone."""
     pid = job.identity.pid
     if job.source != kernel.source:
         raise NotSupported(
@@ -61,9 +61,9 @@ def undo_job(
     on_progress: Callable[[Progress], None] = lambda _: None,
     cancel: threading.Event | None = None,
 ) -> Outcome:
-    """Move back what is still where the job put it, journaled as a job of its own. `left`: why pages that had moved do
-    not go back. Raises what `check_undo` raises, NotFound for a process that has ended or another program in it,
-    NotPermitted."""
+    """Moves back what is still where the job put it, journaled as a job of its own. `Outcome.left`: why pages that the
+    job moved do not go back. Raises what `check_undo` raises, NotFound if the process has ended or runs another
+    program, NotPermitted."""
     check_undo(kernel, job)
     return _Undo(kernel, job, options or Options(), on_progress, cancel or threading.Event()).run()
 
@@ -134,7 +134,7 @@ class _Undo(JobRun):
         return outcome
 
     def _move_back(self) -> bool:
-        """Whether it was cancelled."""
+        """Returns whether it was cancelled."""
         mover = PageMover(self)
         try:
             for (_, _, shared), chunks in groupby(
@@ -159,7 +159,7 @@ class _Undo(JobRun):
         return self.kernel.capabilities()["move_all"].available
 
     def _still_there(self) -> tuple[int, int]:
-        """(bytes that can go back, bytes that had moved and are neither there any more nor where they came from)."""
+        """(bytes that can go back, bytes that moved and are now neither on the target nor on the source)."""
         back = elsewhere = 0
         for chunk in self.job.chunks:
             for addresses in _moved(chunk):
@@ -172,7 +172,7 @@ class _Undo(JobRun):
         return back, elsewhere
 
     def _to_move(self, chunk: JournaledChunk) -> Iterator[Chunk]:
-        """The pages of a chunk that are on its target now, less those that had not moved."""
+        """The pages of a chunk that are on its target now, without those that the job did not move."""
         move = Move(chunk.move.target, chunk.move.source)
         for addresses in _moved(chunk):
             there = addresses[self.pages.where(addresses) == move.source]
@@ -180,7 +180,7 @@ class _Undo(JobRun):
                 yield Chunk(move, chunk.page_size, there, np.zeros(len(there), np.bool_))
 
     def _outcome(self, before: dict[int, int], cancelled: bool) -> tuple[Outcome, bool]:
-        """What happened, read again, and whether nothing is left to take back."""
+        """(what happened, read again; whether nothing is left to undo)."""
         progress = self.progress
         after: dict[int, int] = {}
         swapped = 0
@@ -208,13 +208,13 @@ class _Undo(JobRun):
         return outcome, nothing_left
 
     def _unexplained(self) -> int:
-        """Bytes that have neither moved nor a reason."""
+        """Bytes that neither moved nor have a reason."""
         progress = self.progress
         return progress.total - progress.moved - (progress.explained - self.elsewhere)
 
     def _reconcile(self, rest: int, cancelled: bool) -> None:
-        """`rest`: bytes that are still, or again, where the job put them. They get a reason, and so does what went away
-        before its turn came."""
+        """Gives a reason to `rest`, the bytes that are still, or again, where the job put them, and to what left before
+        its turn."""
         progress = self.progress
         away = self.elsewhere + progress.left.get("gone", 0)
         still = rest - (progress.explained - away)
@@ -231,7 +231,7 @@ class _Undo(JobRun):
 
 
 def _moved(chunk: JournaledChunk) -> Iterator[Addresses]:
-    """The addresses of a chunk without those that had not moved, some thousands at a time."""
+    """The addresses of a chunk without those that did not move, up to ENTRIES at a time."""
     left = addresses_of(chunk.left, chunk.page_size)
     pending: Runs = []
     count = 0
@@ -248,8 +248,8 @@ def _moved(chunk: JournaledChunk) -> Iterator[Addresses]:
 
 
 def _without(addresses: Addresses, left: Addresses) -> Addresses:
-    """Each once and ascending, whatever a journal says. np.setdiff1d would import numpy.ma for it, which takes as long
-    as a small undo."""
+    """Addresses not in `left`, unique and ascending whatever the journal says. np.setdiff1d would import numpy.ma,
+    which takes as long as a small undo."""
     ordered = np.sort(addresses)
     again = np.zeros(len(ordered), np.bool_)
     again[1:] = ordered[1:] == ordered[:-1]

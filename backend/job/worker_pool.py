@@ -1,4 +1,4 @@
-"""Threads that take work off one queue. How many of them work follows the CPUs allowed and the gain that is seen."""
+"""Threads that take work from one queue. Their number follows the allowed CPUs and the measured throughput."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ from backend.process.process import parse_status
 
 T = TypeVar("T")
 MOST = 16
-"""Threads at most: a kernel call each, and each drains the caches of all CPUs."""
+"""Threads at most. Each makes one system call at a time, and each call drains the LRU caches of all CPUs
+(lru_cache_disable() in do_pages_move())."""
 _EPOCH = 40_000_000
-"""Nanoseconds that a number of workers is tried for at least."""
+"""Nanoseconds: the shortest trial of a number of workers."""
 _EACH = 3
-"""Pieces of work that each worker does before its number is judged."""
+"""Pieces of work that each worker does in a trial, at least."""
 _GAIN = 1.1
-"""One more worker has to bring at least this."""
+"""Factor by which one more worker must raise the throughput."""
 
 
 def allowed_cpus(kernel: Kernel) -> int:
-    """The number of CPUs that this process may run on; 1 where the kernel does not tell."""
+    """The number of CPUs that this process may run on; 1 if unknown."""
     try:
         return max(1, len(CpuSet.parse_list(parse_status(kernel.read("/proc/self/status"))["Cpus_allowed_list"])))
     except (OSError, KeyError, NumatuiError):
@@ -33,7 +34,7 @@ def allowed_cpus(kernel: Kernel) -> int:
 
 
 class ConcurrencyTuner:
-    """Finds the number of workers from which on one more brings nothing."""
+    """Adds workers while throughput grows."""
 
     def __init__(self, most: int) -> None:
         self.workers, self.most = 1, most
@@ -45,7 +46,7 @@ class ConcurrencyTuner:
         self._began, self._pieces, self._bytes = now, 0, 0
 
     def done(self, amount: int, now: int) -> None:
-        """A piece of work of so many bytes was done."""
+        """Records a finished piece of so many bytes, at `now` ns."""
         if self._settled:
             return
         if self._began < 0:
@@ -69,9 +70,9 @@ class ConcurrencyTuner:
 
 
 class WorkerPool(Generic[T]):
-    """`work`: does one piece and returns its bytes. `workers`: a fixed number of threads; 0: no thread, all is done
-    where it is given; None: as many as bring something, up to `most`. What workers raise is raised where work is given
-    and drained, one at a time; what was still waiting is then not done any more."""
+    """`work`: does one piece and returns its bytes. `workers`: a fixed number of threads; 0: no thread, submit() does
+    the work; None: workers are added while throughput grows, up to `most`. A worker's exception is re-raised by the
+    next submit() or join(), one at a time; queued work is dropped."""
 
     def __init__(self, work: Callable[[T], int], workers: int | None, most: int, clock: Callable[[], int]) -> None:
         self._work, self._clock = work, clock
@@ -86,11 +87,11 @@ class WorkerPool(Generic[T]):
 
     @property
     def workers(self) -> int:
-        """How many threads work at the moment."""
+        """Number of threads that work at the moment."""
         return self._gain.workers if self._gain else max(1, self._fixed)
 
     def submit(self, piece: T) -> None:
-        """Do this piece soon. Waits while there is enough to do; raises what a worker has raised."""
+        """Queues a piece. Blocks while the queue is full; re-raises a worker's exception."""
         if not self._gain and not self._fixed:
             self._work(piece)
             return
@@ -105,7 +106,7 @@ class WorkerPool(Generic[T]):
         self._work(piece)
 
     def _start(self) -> None:
-        """As many threads as are wanted, or as there may be."""
+        """Starts threads up to the number wanted, or as many as the system allows."""
         with suppress(RuntimeError):
             while len(self._threads) < self.workers:
                 thread = threading.Thread(
@@ -115,13 +116,13 @@ class WorkerPool(Generic[T]):
                 self._threads.append(thread)
 
     def join(self) -> None:
-        """Wait until all that was given is done; raises what a worker has raised, again for each that has."""
+        """Waits until all submitted work is done. Re-raises a worker's exception, one per call."""
         with self._changed:
             self._changed.wait_for(lambda: not self._queue and not self._busy)
             self._raise()
 
     def close(self) -> None:
-        """End the threads once they have done what they are at."""
+        """Ends the threads after their current piece."""
         with self._changed:
             self._closed = True
             self._queue.clear()

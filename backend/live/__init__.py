@@ -1,1 +1,1 @@
-"""This Linux: /proc, /sys, cgroups and the five system calls."""
+"""The live kernel: /proc, /sys, cgroups and the five NUMA system calls of this Linux."""

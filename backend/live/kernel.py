@@ -12,23 +12,24 @@ from array import array
 from functools import lru_cache
 
 from backend.errors import NotSupported
-from backend.kernel import Call, Capabilities, Capability, MoveFlag, Source
+from backend.kernel import Call, Capabilities, Capability, MoveFlag, Source, Traits
 from backend.live import pagemap_scan, syscalls
 from backend.nodeset import NodeSet
 
-_CHUNK = 1 << 16
-_CAP_SYS_ADMIN, _CAP_SYS_NICE, _CAP_SYS_PTRACE = 21, 23, 19
+_CHUNK = 1 << 16  # bytes of one read(2): most files of /proc and /sys need one
+_CAP_SYS_ADMIN, _CAP_SYS_NICE, _CAP_SYS_PTRACE = 21, 23, 19  # include/uapi/linux/capability.h
 _MOVE_ALL = int(MoveFlag.MOVE_ALL)
 
 
 class LiveKernel:
-    """Reads and calls at once, from any thread; a file read takes no lock but the kernel's."""
+    """The running Linux. Thread-safe: reads and system calls take no lock but the kernel's."""
 
     source: Source = "live"
+    traits = Traits(parallel_calls=True, reading_stalls=True, writable=True, keeps_jobs=True, is_host=True)
     reference = ""
 
     def __init__(self) -> None:
-        """Raises NotSupported on another system."""
+        """Raises NotSupported on a system other than Linux."""
         if os.uname().sysname != "Linux":
             raise NotSupported(
                 f"this is {os.uname().sysname}, not Linux: it has no page migration",
@@ -44,6 +45,7 @@ class LiveKernel:
         return self._capabilities
 
     def read(self, path: str, offset: int = 0, size: int = -1) -> bytes:
+        # O_NONBLOCK: never blocks, for example on a FIFO.
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         try:
             if size >= 0:
@@ -175,7 +177,8 @@ def _probed() -> Capabilities:
 
 
 def _probe(name: Call, arguments: tuple[int | None, ...]) -> Capability:
-    """Ask with arguments that change nothing; only ENOSYS and EPERM say that the call is not to be had."""
+    """Try a system call with arguments that change nothing. ENOSYS and EPERM mean that it is not available; any other
+    error comes from the arguments."""
     if name not in ("migrate_pages", "move_pages", "mbind", "get_mempolicy"):
         raise ValueError(name)
     try:
@@ -192,7 +195,7 @@ def _probe(name: Call, arguments: tuple[int | None, ...]) -> Capability:
 
 
 def memory_nodes(kernel: LiveKernel) -> NodeSet:
-    """The nodes with memory, from one file: cheap enough for deciding at start between this machine and the demo."""
+    """The nodes with memory, from one file: cheap enough to choose between this machine and the demo at start."""
     for name in ("has_memory", "online"):
         try:
             return NodeSet.parse_list(kernel.read(f"/sys/devices/system/node/{name}"))

@@ -1,4 +1,4 @@
-"""The ioctl PAGEMAP_SCAN (include/uapi/linux/fs.h, Linux 6.7): which parts of an address space have pages."""
+"""The ioctl PAGEMAP_SCAN (include/uapi/linux/fs.h, Linux 6.7): the populated ranges of an address space."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import fcntl
 import os
 
 MOST_PAGES = 16384
-"""After so many pages a call ends: the memory map is held for all of it."""
+"""Pages after which a call ends, to bound its time: it holds mmap_lock throughout."""
 _PAGE_IS_PRESENT, _PAGE_IS_SWAPPED = 1 << 3, 1 << 4
 
 
@@ -26,7 +26,7 @@ _PAGEMAP_SCAN = 3 << 30 | ctypes.sizeof(_Arg) << 16 | ord("f") << 8 | 16
 
 
 def scan(path: str, start: int, end: int, count: int) -> tuple[int, bytes]:
-    """See `Kernel.pagemap_scan`. Raises OSError: ENOTTY where the kernel is older, EFAULT for a range that is none."""
+    """See `Kernel.pagemap_scan`. Raises OSError: ENOTTY on an older kernel, EFAULT for an invalid range."""
     wanted = _PAGE_IS_PRESENT | _PAGE_IS_SWAPPED
     records = (ctypes.c_uint64 * (3 * count))()
     arg = _Arg(
@@ -38,4 +38,4 @@ def scan(path: str, start: int, end: int, count: int) -> tuple[int, bytes]:
         found = fcntl.ioctl(fd, _PAGEMAP_SCAN, arg)
     finally:
         os.close(fd)
-    return arg.walk_end, bytes(records)[: found * 24]
+    return arg.walk_end, bytes(records)[: found * 24]  # struct page_region: three u64

@@ -1,11 +1,12 @@
-"""A process of one's own whose memory is moved or read while it times its own mmap, touch and munmap, two thousand
-times a second: what it feels of it. Between two rounds it sleeps, so that two cores are enough for it and for those who
-move its memory. It ends when the one who started it does.
+"""A process that measures how long it stalls while others move or read its memory.
 
-As a program, without anything of this package: `stall_target.py FD PARENT MBIND BYTES NODE CPU huge|small`. MBIND is
-the number of that system call; FD is a file that is shared with the one who watches, of five words: which watch it is,
-the worst round in it (ns), the number of rounds, the address of the memory, whether its contents are as they were
-written (1, checked before each round that begins a watch)."""
+Two thousand times a second it times one round of mmap, touch and munmap. It sleeps between rounds, so that two cores
+suffice for it and for the movers of its memory. It ends with its parent.
+
+The target runs as a program, without the rest of this package: `stall_target.py FD PARENT MBIND BYTES NODE CPU
+huge|small`. MBIND is the number of mbind(2). FD is a file that it shares with its parent, five 64-bit words: number of
+the watch, longest round of this watch (ns), number of rounds, address of the memory, and whether the memory holds the
+values written at start (1 or 0, checked at the start of each watch)."""
 
 from __future__ import annotations
 
@@ -23,18 +24,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 _LOOP = 64 << 10
-"""Bytes that the loop maps and touches each time."""
+"""Bytes that a round maps and touches."""
 _PAUSE = 0.0005
 """Seconds between two rounds."""
-_HUGE = 2 << 20
-_BIND, _DEFAULT = 2, 0
+_HUGE = 2 << 20  # bytes, alignment of the memory: a transparent huge page of x86-64
+_BIND, _DEFAULT = 2, 0  # MPOL_BIND, MPOL_DEFAULT (include/uapi/linux/mempolicy.h)
 _WAIT = 60.0
-"""Seconds after which a target that has not come up never will."""
+"""Seconds to wait for a round: far longer than any stall."""
 
 
 @dataclass
 class StallTarget:
-    """A running target. `address`: where its memory begins."""
+    """A running target. `shared`: the five words of the module's docstring."""
 
     pid: int
     shared: mmap.mmap
@@ -44,13 +45,13 @@ class StallTarget:
         return value
 
     def begin(self) -> None:
-        """Begin a new watch: returns when the target has seen it."""
+        """Start a new watch. Returns when the target has seen it."""
         struct.pack_into("<Q", self.shared, 0, self._word(0) + 1)
         self._rounds()
 
     @property
     def worst(self) -> float:
-        """Seconds that the longest round of this watch took; also of one that is still under way."""
+        """Seconds of the longest round of this watch, including the round in progress."""
         self._rounds()
         return self._word(1) / 1e9
 
@@ -60,10 +61,11 @@ class StallTarget:
 
     @property
     def intact(self) -> bool:
-        """Whether its memory held what was written there when the last watch began."""
+        """Whether the memory held the written values at the start of the last watch."""
         return self._word(4) == 1
 
     def _rounds(self) -> None:
+        # Two rounds: the first may have begun before the call.
         until, end = self._word(2) + 2, time.monotonic() + _WAIT
         while self._word(2) < until and time.monotonic() < end:
             time.sleep(0.001)
@@ -75,8 +77,8 @@ class StallTarget:
 
 @contextmanager
 def stall_target(size: int, node: int, cpu: int, huge: bool) -> Generator[StallTarget]:
-    """A process on `cpu` with `size` bytes on `node`, in one mapping, of 4 KiB or of transparent huge pages. It is
-    killed afterwards. Raises OSError (ENOMEM where it could not be made)."""
+    """Start a target on `cpu` with `size` bytes on `node`, in one mapping of base pages or of transparent huge pages.
+    It is killed at the end. Raises OSError (ENOMEM if it could not get its memory)."""
     from backend.live.syscalls import NUMBERS
 
     mbind = NUMBERS[platform.machine()]["mbind"]
@@ -98,7 +100,7 @@ def stall_target(size: int, node: int, cpu: int, huge: bool) -> Generator[StallT
 
 
 def live(fd: int, parent: int, mbind: int, size: int, node: int, cpu: int, huge: bool) -> int:
-    """The target itself: an errno when it cannot be made; else it returns when its parent has ended."""
+    """The target itself. Returns an errno if its memory cannot be bound, or 0 when its parent has ended."""
     if cpu in os.sched_getaffinity(0):
         os.sched_setaffinity(0, [cpu])
     shared = mmap.mmap(fd, mmap.PAGESIZE)
@@ -107,6 +109,7 @@ def live(fd: int, parent: int, mbind: int, size: int, node: int, cpu: int, huge:
     start = ctypes.addressof(ctypes.c_char.from_buffer(memory))
     first = -start % _HUGE
     libc = ctypes.CDLL(None, use_errno=True)
+    # MPOL_BIND places the pages, MPOL_DEFAULT then clears the policy. 16 words: 1,024 bits, the largest MAX_NUMNODES.
     for mode, mask in ((_BIND, (ctypes.c_ulong * 16)()), (_DEFAULT, None)):
         if mask is not None:
             mask[node // 64] = 1 << node % 64

@@ -1,4 +1,4 @@
-"""The five system calls by number: glibc has no wrappers for them, libnuma is not always there (syscall(2))."""
+"""The five NUMA system calls by number (syscall(2)): glibc has no wrappers, and libnuma may not be installed."""
 
 from __future__ import annotations
 
@@ -39,19 +39,20 @@ NUMBERS: dict[str, dict[Name, int]] = {
         "move_pages": 310,
     },
 }
-"""arch/*/include/.../unistd*.h, by `platform.machine()`."""
+"""`platform.machine()` → numbers, from the kernel's arch/**/syscall*.tbl and include/uapi/asm-generic/unistd.h."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
 
 
 def available() -> bool:
-    """Whether the numbers are known for this machine, for a 64-bit Linux interpreter."""
+    """Whether this is a 64-bit interpreter on a Linux machine with known numbers."""
     return platform.system() == "Linux" and platform.machine() in NUMBERS and ctypes.sizeof(ctypes.c_long) == 8
 
 
 def call(name: Name, *arguments: int | ctypes.Array[ctypes.c_char] | ctypes.c_void_p | None) -> int:
-    """The result, or OSError with the kernel's errno. Releases the GIL while the kernel works."""
+    """The result of a system call; it runs without the GIL. Raises OSError with the kernel's errno, ENOSYS where
+    `available` is False."""
     if not available():
         raise os_error(errno.ENOSYS)
     number = NUMBERS[platform.machine()][name]
@@ -64,10 +65,10 @@ def call(name: Name, *arguments: int | ctypes.Array[ctypes.c_char] | ctypes.c_vo
 
 
 def buffer(mask: bytes) -> ctypes.Array[ctypes.c_char] | None:
-    """A mask as the kernel's pointer argument; NULL for no bytes."""
+    """A mask as a pointer argument; NULL for an empty mask."""
     return ctypes.create_string_buffer(mask, len(mask)) if mask else None
 
 
 def pointer(items: array[int] | None) -> ctypes.c_void_p | None:
-    """An array's address. The caller keeps the array alive and unresized during the call."""
+    """An array's address; NULL for None or an empty array. The caller keeps the array alive and unresized."""
     return ctypes.c_void_p(items.buffer_info()[0]) if items is not None and len(items) else None

@@ -1,5 +1,4 @@
-"""What it costs to access the memory of a node from another: by the firmware's latencies (HMAT), else by distances
-(SLIT)."""
+"""Cost of an access from one node to the memory of another: the firmware's latencies (HMAT), else distances (SLIT)."""
 
 from __future__ import annotations
 
@@ -14,8 +13,8 @@ CostBasis = Literal["latency", "distance"]
 
 @dataclass(frozen=True, slots=True)
 class AccessCosts:
-    """`table`: (node that accesses, node of the memory) → cost; only their ratios mean something. `basis`: what they
-    are: ns, or distances."""
+    """`table`: (accessing node, memory node) → cost, in ns or SLIT distances by `basis`. Only ratios are meaningful.
+    `places` in the methods: node → share of the process's CPU time there, in sum 1."""
 
     table: Mapping[tuple[int, int], float]
     basis: CostBasis
@@ -24,30 +23,29 @@ class AccessCosts:
         return self.table.get((here, memory), 10.0 if here == memory else 20.0)
 
     def from_places(self, places: Mapping[int, float], memory: int) -> float:
-        """Of one access to this node's memory, from each place by its share."""
+        """Mean cost of an access to the memory of node `memory`, weighted by places."""
         return sum(share * self.of(here, memory) for here, share in places.items())
 
     def mean(self, places: Mapping[int, float], by_node: Mapping[int, int]) -> float:
-        """Of one access, with all memory used alike; 0 where there is none."""
+        """Mean cost of an access if all memory is used equally; 0 without memory. `by_node`: node → bytes."""
         total = sum(by_node.values())
         costs = (self.from_places(places, node) * amount for node, amount in by_node.items())
         return sum(costs) / total if total else 0.0
 
     def ratio(self, places: Mapping[int, float], by_node: Mapping[int, int]) -> float | None:
-        """How many times more an access costs than if all memory lay where it is used; None where there is none, or no
-        place."""
+        """Mean cost of an access divided by its cost if all memory were local. None without memory or places."""
         if not places or not any(by_node.values()):
             return None
         near = sum(share * self.of(here, here) for here, share in places.items())
         return self.mean(places, by_node) / near if near else None
 
     def surely_nearer(self, places: Mapping[int, float], source: int, target: int, holding: Iterable[int]) -> bool:
-        """Whether moving pages from `source` to `target` makes the process faster, whichever of its pages it uses, as
-        long as all its threads use them alike. `holding`: the nodes where it has memory.
+        """Whether moving pages from `source` to `target` makes the process faster, whichever pages it uses, if all its
+        threads use them equally. `holding`: the nodes where it has memory.
 
-        Work done is the sum over places of share / mean cost, which is convex in the share of used pages that move: it
-        grows for any, when it grows for the first. There it grows by share * saved / mean², and the mean is between
-        that of its nearest and that of its farthest node."""
+        The work done is the sum over places of share / mean cost. It is convex in the share of used pages that move: if
+        it grows for the first page, it grows for any number. Its derivative there is share * saved / mean². The mean is
+        unknown, but lies between the cost of the nearest and of the farthest node: the worse of the two is used."""
         nodes = {*holding, source, target}
         balance = 0.0
         for here, share in places.items():
@@ -59,8 +57,8 @@ class AccessCosts:
 
 
 def read_costs(topology: Topology) -> AccessCosts:
-    """The firmware tells the latency of a node's memory from where it is nearest to (Linux shows no more of the HMAT);
-    from elsewhere it grows as the distance does. Distances where it is not told for every node with memory."""
+    """Costs from latencies if every node with memory has one, else from distances. sysfs shows the latency of a node's
+    memory from its nearest initiator only (access0); from other nodes it is scaled by the distance."""
     ids = topology.ids
     distances = {(a, b): float(max(1, topology.distance(a, b))) for a in ids for b in ids}
     latencies = {node.id: node.access.get("read_latency", 0) for node in topology.nodes if node.has_memory}

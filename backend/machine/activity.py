@@ -1,5 +1,5 @@
-"""What nodes do between two readings: how busy their CPUs are, what is allocated where, what migrates. /proc/stat
-(proc(5)), numastat (Documentation/admin-guide/numastat.rst), /proc/vmstat and the nodes' own."""
+"""Activity of nodes between two reads: CPU use, allocations, migrations. /proc/stat (proc(5)), numastat
+(Documentation/admin-guide/numastat.rst), /proc/vmstat and the nodes' vmstat."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from backend.machine.topology import Topology, parse_counters
 
 _CPU = re.compile(rb"^cpu(\d{1,6}) ([\d ]{1,400})$", re.MULTILINE)
 _IDLE = (3, 4)
-"""The fields of a CPU's line that are no work: idle, and waiting for a device."""
+"""Fields of a CPU's line without work: idle and iowait."""
 _GUEST = 8
-"""From here on the fields are parts of others."""
+"""Index of guest. guest and guest_nice are left out: user and nice include them (account_guest_time())."""
 MIGRATIONS = (
     "pgmigrate_success", "pgmigrate_fail", "numa_pages_migrated", "thp_migration_success", "thp_migration_fail",
     "pgpromote_success", "pgdemote_kswapd", "pgdemote_direct",
 )  # fmt: skip
-"""Counters of /proc/vmstat, in pages (transparent huge pages: in huge pages)."""
+"""Counters of /proc/vmstat, in base pages; thp_* in huge pages."""
 
 CpuTimes = Mapping[int, tuple[int, int]]
 """CPU → (busy, all) in clock ticks since boot."""
@@ -28,9 +28,9 @@ CpuTimes = Mapping[int, tuple[int, int]]
 
 @dataclass(frozen=True, slots=True)
 class Activity:
-    """Since the reading before. `busy`: node → share of its CPUs' time, 0 to 1; `rates`: node → counter → pages a
-    second, by the names of numastat and the nodes' vmstat; `machine`: the same of `MIGRATIONS`. Empty at the first
-    reading, and where nothing is told."""
+    """Activity since the previous read. `busy`: node → share of its CPUs' time, 0 to 1. `rates`: node → counter of
+    numastat or the node's vmstat → pages a second. `machine`: counter of `MIGRATIONS` → pages a second. Empty at the
+    first read, and without the files."""
 
     busy: Mapping[int, float] = field(default_factory=dict[int, float])
     rates: Mapping[int, Mapping[str, float]] = field(default_factory=dict[int, Mapping[str, float]])
@@ -38,13 +38,13 @@ class Activity:
 
 
 class Meter:
-    """Reads again and again, and tells the differences."""
+    """Turns successive reads of counters into rates."""
 
     def __init__(self) -> None:
         self._last: tuple[int, CpuTimes, dict[int, dict[str, int]], dict[str, int]] | None = None
 
     def read(self, kernel: Kernel, topology: Topology, now: int) -> Activity:
-        """`now`: nanoseconds of the kernel's clock. Never raises OSError."""
+        """The activity since the previous call. `now`: nanoseconds of the kernel's clock. Never raises OSError."""
         times = parse_cpu_times(read_or_nothing(kernel, "/proc/stat"))
         counters = {node.id: {**node.vmstat, **node.numastat} for node in topology.nodes}
         whole = parse_counters(read_or_nothing(kernel, "/proc/vmstat"))
@@ -61,7 +61,7 @@ class Meter:
 
 
 def parse_cpu_times(raw: bytes) -> dict[int, tuple[int, int]]:
-    """/proc/stat. Lines that are not a CPU's are left out; never raises."""
+    """/proc/stat: CPU → (busy, all) clock ticks. Other lines are left out. Never raises."""
     out: dict[int, tuple[int, int]] = {}
     for cpu, numbers in _CPU.findall(raw):
         ticks = [int(word[:18]) for word in numbers.split()[:_GUEST]]
@@ -85,5 +85,5 @@ def _busy(before: CpuTimes, now: CpuTimes, node_of_cpu: Mapping[int, int]) -> di
 
 
 def _rates(before: Mapping[str, int], now: Mapping[str, int], seconds: float) -> dict[str, float]:
-    """A counter that went back was set to nothing meanwhile."""
+    """Change a second. A counter that decreased was reset: its rate is 0."""
     return {name: max(0, count - before[name]) / seconds for name, count in now.items() if name in before}

@@ -1,4 +1,4 @@
-"""What the running kernel says of itself: release, host name, NUMA balancing."""
+"""Facts about the running kernel: release, boot id, NUMA balancing."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from backend.kernel import Kernel
 
 
 def read_or_nothing(kernel: Kernel, path: str) -> bytes:
-    """A file's contents; nothing where it cannot be read."""
+    """A file's contents; empty if it cannot be read."""
     try:
         return kernel.read(path)
     except OSError:
@@ -15,7 +15,7 @@ def read_or_nothing(kernel: Kernel, path: str) -> bytes:
 
 
 def read_fact(kernel: Kernel, path: str) -> str:
-    """A small text file, stripped; empty where it cannot be read."""
+    """A small text file, stripped; empty if it cannot be read."""
     return decode(read_or_nothing(kernel, path)).strip()
 
 
@@ -29,7 +29,7 @@ def release(kernel: Kernel) -> str:
 
 
 def boot_id(kernel: Kernel) -> str:
-    """Different after every start of the machine; empty where it is not told."""
+    """A UUID that is new after every boot (random(4)); empty if it cannot be read."""
     return read_fact(kernel, "/proc/sys/kernel/random/boot_id")
 
 

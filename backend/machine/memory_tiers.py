@@ -1,5 +1,4 @@
-"""Memory tiers: fast memory beside CPUs, slower memory behind it
-(Documentation/ABI/testing/sysfs-kernel-mm-memory-tiers)."""
+"""Memory tiers: nodes grouped by the speed of their memory (Documentation/ABI/testing/sysfs-kernel-mm-memory-tiers)."""
 
 from __future__ import annotations
 
@@ -14,7 +13,7 @@ _NAME = re.compile(r"memory_tier([0-9]{1,9})\Z")
 
 
 def read_tiers(kernel: Kernel) -> dict[int, int]:
-    """Node → its tier: the smaller the number, the faster. Empty where the kernel knows no tiers (before 6.1)."""
+    """Node → tier; a smaller number is faster. Empty on kernels without tiers (before 6.1)."""
     out: dict[int, int] = {}
     try:
         names = kernel.listdir(_FOLDER)

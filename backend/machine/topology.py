@@ -1,4 +1,4 @@
-"""The machine: its nodes, their CPUs, memory, distances. /sys/devices/system/node
+"""The machine's nodes with their CPUs, memory and distances: /sys/devices/system/node
 (Documentation/ABI/stable/sysfs-devices-node)."""
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ACCESSES: tuple[Access, ...] = ("read_latency", "write_latency", "read_bandwidth
 
 @dataclass(frozen=True, slots=True)
 class HugePool:
-    """A node's pool of hugetlb pages of one size (bytes)."""
+    """A node's pool of hugetlb pages. `size`: bytes of a page; the others: pages."""
 
     size: int
     total: int
@@ -36,8 +36,8 @@ class HugePool:
 @dataclass(frozen=True, slots=True)
 class Node:
     """One node. `memory`: bytes by the kernel's names (MemTotal, MemFree, FilePages …; counts for HugePages_*).
-    `distances`: node id → SLIT distance. `access`: HMAT figures from the nearest initiator (ns, MiB/s), when the
-    firmware tells. `numastat`: allocation counters since boot, in pages.
+    `distances`: node id → SLIT distance. `access`: HMAT figures from the nearest initiator (ns, MiB/s), if the firmware
+    has them. `numastat`: allocation counters since boot, in pages. `vmstat`: the node's counters, in pages.
     """
 
     id: int
@@ -64,8 +64,8 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Watermarks:
-    """Of a node, in pages, the sums of its zones: below `low` the kernel reclaims in the background until `high`, below
-    `min` whoever allocates has to."""
+    """Watermarks of a node, in pages: the sums of its zones. Below `low`, kswapd reclaims until `high`. Below `min`, an
+    allocating task reclaims itself (direct reclaim)."""
 
     min: int = 0
     low: int = 0
@@ -74,8 +74,8 @@ class Watermarks:
 
 @dataclass(frozen=True, slots=True)
 class Topology:
-    """All online nodes in ascending order. `low_watermarks`: pages by node; allocations that must succeed on one node
-    stop at these. `warnings`: what the firmware or the tree says that cannot be true."""
+    """All online nodes in ascending order. `low_watermarks`: node → pages; allocations bound to one node stop there.
+    `warnings`: contradictions in sysfs or the firmware's tables."""
 
     nodes: tuple[Node, ...]
     node_of_cpu: dict[int, int]
@@ -90,18 +90,19 @@ class Topology:
 
     @property
     def memory_ids(self) -> NodeSet:
-        """The nodes that have memory: where pages can be."""
+        """The nodes with memory. Only they can hold pages."""
         return NodeSet(node.id for node in self.nodes if node.has_memory)
 
     def node(self, node_id: int) -> Node:
-        """KeyError when there is none."""
+        """The node with this id. Raises KeyError."""
         for node in self.nodes:
             if node.id == node_id:
                 return node
         raise KeyError(node_id)
 
     def distance(self, a: int, b: int) -> int:
-        """The SLIT distance, 10 for the node itself where the firmware says nothing, 20 for others."""
+        """The SLIT distance. Without one: 10 to the node itself, 20 to others (LOCAL_DISTANCE, REMOTE_DISTANCE in
+        include/linux/topology.h)."""
         for node in self.nodes:
             if node.id == a and b in node.distances:
                 return node.distances[b]
@@ -109,7 +110,7 @@ class Topology:
 
 
 def read_topology(kernel: Kernel) -> Topology:
-    """Raises NotSupported where the kernel tells of no nodes at all. Missing or broken files are warnings."""
+    """Read the topology. Missing or malformed files become warnings. Raises NotSupported without any node."""
     try:
         names = kernel.listdir(NODE_DIR)
     except OSError:
@@ -140,7 +141,7 @@ def read_topology(kernel: Kernel) -> Topology:
 
 
 def read_node_ids(kernel: Kernel) -> NodeSet:
-    """The online nodes, without reading anything else of them; empty where the kernel tells of none. Never raises."""
+    """The online nodes, without their details; empty if the kernel shows none. Never raises."""
     try:
         return _online(kernel, kernel.listdir(NODE_DIR), [])
     except OSError:
@@ -148,13 +149,13 @@ def read_node_ids(kernel: Kernel) -> NodeSet:
 
 
 def parse_meminfo(raw: bytes) -> dict[str, int]:
-    """/proc/meminfo or a node's: bytes where the file says kB, else counts. Unknown keys are kept, other lines left
+    """/proc/meminfo or a node's meminfo: bytes for values in kB, else counts. Unknown keys are kept, other lines left
     out."""
     return {key.decode("ascii"): int(value) * (1024 if unit else 1) for key, value, unit in _MEMINFO_LINE.findall(raw)}
 
 
 def parse_counters(raw: bytes) -> dict[str, int]:
-    """`name value` lines: numastat, vmstat. Other lines are left out."""
+    """`name value` lines of numastat or vmstat. Other lines are left out."""
     return {key.decode("ascii"): int(value) for key, value in _COUNTER_LINE.findall(raw)}
 
 
@@ -167,7 +168,7 @@ def parse_distances(raw: bytes) -> list[int]:
 
 
 def parse_watermarks(zoneinfo: bytes) -> dict[int, Watermarks]:
-    """/proc/zoneinfo → node id → its watermarks. Never raises."""
+    """/proc/zoneinfo as node id → watermarks. Never raises."""
     out: dict[int, dict[str, int]] = {}
     node: int | None = None
     for line in zoneinfo.split(b"\n"):

@@ -1,2 +1,1 @@
-"""The automatic mover (`numatui watch`): follows advice by itself, within the limits of a policy, and writes down all
-it does."""
+"""The automatic mover (`numatui watch`): follows advice within the limits of a policy, and logs everything it does."""

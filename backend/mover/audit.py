@@ -1,4 +1,4 @@
-"""The audit log of the automatic mover: a JSON document a line, private, only ever appended to."""
+"""The audit log of the automatic mover: one JSON document per line, private, append-only."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from backend.mover.mover import Decision
 
 SCHEMA = "numatui/watch/1"
 MAX_BYTES = 16 << 20
-"""Then it becomes `watch.jsonl.1`, in place of the one before."""
+"""Beyond this size the log is renamed to `watch.jsonl.1`, which replaces the previous one."""
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class AuditLog:
-    """Held by one mover at a time. Raises NumatuiError: somebody else holds it, or it cannot be written."""
+    """Held by one mover at a time. Raises NumatuiError if another mover holds it, or if it cannot be written."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "watch.jsonl"
@@ -49,7 +49,7 @@ class AuditLog:
             raise self._cannot_write(exc) from None
 
     def write(self, record: dict[str, Any]) -> None:
-        """Raises NumatuiError where it cannot be written: then nothing more is to be moved."""
+        """Raises NumatuiError if it cannot be written; nothing may be moved after that."""
         try:
             if os.fstat(self._fd).st_size > MAX_BYTES:
                 os.replace(self.path, self.path.with_suffix(".jsonl.1"))
@@ -70,12 +70,12 @@ class AuditLog:
 
 
 def event(name: str, **more: Any) -> dict[str, Any]:
-    """Something that concerns no single process: started, loaded, stopped, ended, trouble."""
+    """A record that concerns no single process: started, loaded, stopped, ended, trouble."""
     return {"schema": SCHEMA, "at": round(time.time(), 3), "event": name, **more}
 
 
 def record_of(decision: Decision, wall: float) -> dict[str, Any]:
-    """A decision as a document."""
+    """A decision as a record."""
     proposal, process, outcome = decision.proposal, decision.process, decision.outcome
     return {
         "schema": SCHEMA,

@@ -1,5 +1,4 @@
-"""What the automatic mover remembers: what was advised in a row, who rests until when, how much has moved in the last
-hour. Pure."""
+"""What the automatic mover remembers: consecutive advice, rests of processes, bytes moved in the last hour. Pure."""
 
 from __future__ import annotations
 
@@ -13,13 +12,14 @@ from backend.process.process import Identity
 
 _HOUR = 3600.0
 _SOON = 10
-"""A process that comes up again within so many cooldowns rests twice as long."""
+"""A process that is tried again within so many cooldowns of its last rest rests twice as long."""
+# The longest rest is 2**7 cooldowns: 21 hours by default.
 _MOST_DOUBLINGS = 8
 
 
 @dataclass(slots=True)
 class _Rest:
-    """`until`: seconds; `times`: how often in a row it came up again soon."""
+    """`until`: seconds; `times`: attempts in a row, each soon after the last rest."""
 
     until: float
     times: int = 1
@@ -34,7 +34,7 @@ class Ledger:
     _moved: deque[tuple[float, int]] = field(default_factory=deque[tuple[float, int]])
 
     def reading(self, advised: Collection[Advice], alive: Collection[Identity]) -> None:
-        """One more reading's advice; those that have ended are forgotten."""
+        """Adds the advice of one reading. Processes that have ended are forgotten."""
         streaks: dict[Identity, tuple[NodeSet, int]] = {}
         for one in advised:
             if one.proposal is not None:
@@ -45,16 +45,16 @@ class Ledger:
         self._rests = {identity: rest for identity, rest in self._rests.items() if identity in alive}
 
     def streak(self, identity: Identity) -> int:
-        """How many readings in a row have advised the same targets."""
+        """Consecutive readings that advised the same targets."""
         return self._streaks.get(identity, (NodeSet(), 0))[1]
 
     def resting(self, identity: Identity, now: float) -> float:
-        """For how much longer; 0: not."""
+        """Seconds of rest left, 0 if none."""
         rest = self._rests.get(identity)
         return max(0.0, rest.until - now) if rest is not None else 0.0
 
     def tried(self, identity: Identity, now: float, cooldown: float, moved: int) -> None:
-        """It was moved (so many bytes), or could not be."""
+        """Records an attempt and the bytes that it moved (0 if it failed)."""
         before = self._rests.get(identity)
         soon = before is not None and now - before.until < _SOON * cooldown
         times = min(before.times + 1, _MOST_DOUBLINGS) if before is not None and soon else 1
@@ -64,7 +64,7 @@ class Ledger:
             self._moved.append((now, moved))
 
     def moved_lately(self, now: float) -> int:
-        """Bytes in the last hour."""
+        """Bytes moved in the last hour."""
         while self._moved and self._moved[0][0] < now - _HOUR:
             self._moved.popleft()
         return sum(amount for _, amount in self._moved)

@@ -1,4 +1,4 @@
-"""One round after the other: read, advise, decide by the policy, move (or only say so)."""
+"""Rounds of the automatic mover: read, advise, decide by the policy, move (or only report)."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ HoldCode = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What was done about one process that is advised to be moved. `code`, `text`: why not, where it was held or
-    failed; `outcome`: what came of a move."""
+    """What was done about one process with a proposal. `code`, `text`: why it was held or failed. `outcome`: the result
+    of a move."""
 
     process: Process
     proposal: Proposal
@@ -44,8 +44,8 @@ class Decision:
 
 
 class Mover:
-    """`dry`: says what it would do, and goes on as if it had. `cancel` ends a move after the call that is under way.
-    `stopped`: why nothing is moved any more; empty while it goes on."""
+    """`dry`: reports what it would move, and continues as if it had. `cancel`: ends a move after the current call.
+    `stopped`: why nothing is moved any more; empty while it is active."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class Mover:
         self.load(policy)
 
     def load(self, policy: Policy) -> None:
-        """Another policy from now on; what is remembered of processes stays. Ends a stop."""
+        """Switches to another policy. What is remembered of processes stays. Ends a stop."""
         self.policy = policy
         self.stopped = ""
         self._errors = 0
@@ -78,8 +78,8 @@ class Mover:
         self._limit = RateLimit(self.kernel, policy.max_rate)
 
     def round(self, wall: float) -> list[Decision]:
-        """One reading and what follows from it. `wall`: seconds since 1970. Raises NumatuiError, OSError where the
-        kernel cannot be read."""
+        """One reading and the moves that follow from it. `wall`: seconds since 1970. Raises NumatuiError, OSError if
+        the kernel cannot be read."""
         kernel, policy = self.kernel, self.policy
         topology = self._surveyor.topology = read_topology(kernel)
         rows = self._surveyor.read(policy.may_move)
@@ -104,7 +104,7 @@ class Mover:
         return out
 
     def _why_none(self, wall: float) -> tuple[HoldCode, str] | None:
-        """Why nobody at all is moved now."""
+        """Why no process at all may be moved now."""
         if self.stopped:
             return "stopped", self.stopped
         if self.policy.is_quiet(wall):

@@ -1,4 +1,5 @@
-"""The policy of the automatic mover: a YAML file that says whom it may move, when, how much, and when to stop."""
+"""The policy of the automatic mover: a YAML file that says which processes it may move, when, how much, and when to
+stop."""
 
 from __future__ import annotations
 
@@ -13,18 +14,20 @@ from pathlib import Path
 
 from backend.advice.advice import CONFIDENCES, Confidence
 from backend.errors import NotFound, NotPermitted, ParseError
-from backend.files.yaml_reader import Value, parse_yaml
+from backend.files.yaml_reader import Keys, Value, parse_yaml
 from backend.process.process import Process
 
+# Size of a policy file.
 _MOST_BYTES = 1 << 20
+# Seconds.
 _LONGEST_STALL = 1.0
 _HOURS = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)\Z")
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Processes that have all of it: `user` by name or uid; `command` and `cgroup` as shell patterns, the command's of
-    its name or of the whole command line. Empty: any."""
+    """Selects processes that match all fields; an empty field matches any. `user`: name or uid. `command`, `cgroup`:
+    shell patterns; `command` is matched with the name and with the whole command line."""
 
     user: str = ""
     command: str = ""
@@ -40,7 +43,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Hours:
-    """Minutes of the day, from and to; past midnight where `to` is before `since`."""
+    """A span in minutes of the day, [since, to). It passes midnight if `to` is before `since`."""
 
     since: int
     to: int
@@ -55,13 +58,13 @@ class Hours:
 class Policy:
     """Times in seconds, sizes in bytes.
 
-    `interval`: between two readings. `settle`: for how long a process must have run where it runs. `confidence`,
-    `min_gain`, `min_size`: the least of the advice. `readings`: so many in a row must advise the same targets.
-    `cooldown`: a process that was moved, or could not be, rests so long; twice as long each time that it comes up again
-    soon after. `max_per_round`: processes; `max_per_hour`: bytes; `max_rate`: bytes a second, 0 no limit; `max_stall`:
-    the longest call; `workers`: threads. `quiet`: hours in which nothing is moved. `allow`, `deny`: whom; all where
-    `allow` is empty; `deny` goes before it. `stop_errors`: so many failures in a row end all moving until the policy is
-    loaded again; `stop_pressure`: the share of time in which tasks wait for memory from which on nothing is moved."""
+    `interval`: between two readings. `settle`: how long a process must have run at its present place. `confidence`,
+    `min_gain`, `min_size`: least values of the advice. `readings`: consecutive readings that must advise the same
+    targets. `cooldown`: rest of a process after an attempt; it doubles each time the process is tried again soon after.
+    `max_per_round`: processes. `max_per_hour`: bytes. `max_rate`: bytes per second, 0 for no limit. `max_stall`:
+    longest call. `workers`: threads. `quiet`: hours without moves. `allow`, `deny`: the processes it may move. An empty
+    `allow` allows all; `deny` takes precedence. `stop_errors`: consecutive failures that end all moves until the policy
+    is loaded again. `stop_pressure`: nothing moves if tasks wait for memory for at least this share of time."""
 
     interval: float = 10.0
     settle: float = 30.0
@@ -87,7 +90,7 @@ class Policy:
         return not self.allow or any(rule.fits(process) for rule in self.allow)
 
     def is_quiet(self, wall: float) -> bool:
-        """`wall`: seconds since 1970; hours are those of the local time."""
+        """`wall`: seconds since 1970. Hours are in local time."""
         now = time.localtime(wall)
         return any(hours.include(now.tm_hour * 60 + now.tm_min) for hours in self.quiet)
 
@@ -96,7 +99,7 @@ KEYS = (*(one.name for one in fields(Policy) if not one.name.startswith("stop_")
 
 
 def load_policy(path: Path) -> Policy:
-    """Raises NotFound, ParseError; NotPermitted for root where somebody else could change the file."""
+    """Raises NotFound, ParseError; NotPermitted if the caller is root and another user could change the file."""
     try:
         with path.open("rb") as file:
             found = os.fstat(file.fileno())
@@ -141,7 +144,7 @@ def parse_policy(text: str, file: str = "policy") -> Policy:
         value = get(name)
         return getattr(usual, name) if value is None else value.size()
 
-    stop = found["stop"].mapping(("errors", "pressure")) if "stop" in found else {}
+    stop = found["stop"].mapping(("errors", "pressure")) if "stop" in found else Keys()
     return Policy(
         interval=seconds("interval", 0.1),
         settle=seconds("settle", 0.0),
@@ -158,8 +161,8 @@ def parse_policy(text: str, file: str = "policy") -> Policy:
         quiet=tuple(_hours(one) for one in _list(get("quiet"))),
         allow=_allowed(get("allow")),
         deny=tuple(_rule(one) for one in _list(get("deny"))),
-        stop_errors=stop["errors"].integer(1, 1000) if "errors" in stop else usual.stop_errors,
-        stop_pressure=stop["pressure"].share() if "pressure" in stop else usual.stop_pressure,
+        stop_errors=stop.read("errors", lambda value: value.integer(1, 1000), usual.stop_errors),
+        stop_pressure=stop.read("pressure", Value.share, usual.stop_pressure),
     )
 
 
@@ -174,7 +177,7 @@ def _stall(value: Value | None, stall: float) -> float:
 
 
 def _allowed(value: Value | None) -> tuple[Rule, ...]:
-    """An empty list looks like nobody, and would be everybody."""
+    """Rejects an empty list: it looks like nobody, and would allow everybody."""
     rules = tuple(_rule(one) for one in _list(value))
     return rules if rules or value is None else value.fail("is empty", "leave it out to allow all; deny goes before it")
 

@@ -1,5 +1,4 @@
-"""Which node a page frame belongs to: memory blocks (Documentation/ABI/testing/sysfs-devices-memory), else
-/proc/zoneinfo."""
+"""The node of a page frame, from memory blocks (Documentation/ABI/testing/sysfs-devices-memory) or /proc/zoneinfo."""
 
 from __future__ import annotations
 
@@ -29,7 +28,7 @@ UNKNOWN = -1
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Frames `first` to `last` (without it) that lie within zones of this node only."""
+    """Frames in [first, last) that lie within zones of this node only."""
 
     first: int
     last: int
@@ -38,15 +37,15 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class FrameNodes:
-    """`blocks`: the node of each memory block, UNKNOWN where none or several have it, and so the last, which stands for
-    all beyond it; `spans` answer for those."""
+    """`block_pages`: base pages of a memory block. `blocks`: the node of each block, UNKNOWN if no node or several have
+    it. The last entry is UNKNOWN and stands for all later blocks. `spans` give the node of frames in UNKNOWN blocks."""
 
     block_pages: int
     blocks: NDArray[np.int32]
     spans: tuple[Span, ...] = ()
 
     def of(self, pfns: NDArray[np.uint64]) -> NDArray[np.int32]:
-        """The node of each frame, UNKNOWN where nothing tells it. Shape (n,) to (n,)."""
+        """The node of each frame, or UNKNOWN. Shape (n,) to (n,)."""
         if self.block_pages & (self.block_pages - 1):
             block = pfns // np.uint64(self.block_pages)
         else:
@@ -59,8 +58,8 @@ class FrameNodes:
 
 
 def read_frame_nodes(kernel: Kernel, nodes: Iterable[int] | None = None) -> FrameNodes | None:
-    """Of the online nodes, unless it is told of which. None where this kernel tells neither of memory blocks nor of the
-    spans of its zones. Never raises."""
+    """Read the frames of `nodes`, by default of all online nodes. None if the kernel shows neither memory blocks nor
+    zone spans. Never raises."""
     spans = parse_spans(read_or_nothing(kernel, "/proc/zoneinfo"))
     try:
         size = parse_block_size(kernel.read(_BLOCK_SIZE))
@@ -70,6 +69,7 @@ def read_frame_nodes(kernel: Kernel, nodes: Iterable[int] | None = None) -> Fram
                 match = _NAME.match(name)
                 if match and int(match[1]) < _MOST_BLOCKS:
                     number = int(match[1])
+                    # A block that straddles two nodes is linked from both (drivers/base/node.c).
                     owners[number] = UNKNOWN if number in owners else node
     except (OSError, ParseError):
         size, owners = kernel.page_size, {}
@@ -93,7 +93,7 @@ def parse_block_size(raw: bytes) -> int:
 
 
 def parse_spans(zoneinfo: bytes) -> tuple[Span, ...]:
-    """The spans of the zones, without what zones of several nodes span (nodes may be interleaved in memory)."""
+    """The spans of the zones. Nodes may interleave in memory: a zone that overlaps one of another node is dropped."""
     found: list[Span] = []
     _, *parts = _ZONE.split(zoneinfo)
     for node, section in zip(parts[::2], parts[1::2], strict=True):

@@ -1,7 +1,7 @@
-"""Where the memory of one process lies, told without holding the process up.
+"""Where the memory of one process lies, read without stalling the process.
 
-Small processes by numa_maps: it holds the process's memory map for 10 to 150 ns a page, on a mapping at a time. Large
-ones by pagemap, which holds it for 2 MiB at a time, where frames are shown (CAP_SYS_ADMIN); else from a sample.
+Small processes are read by numa_maps, which holds mmap_lock for a whole VMA, 10 to 150 ns a page. Large processes are
+read by pagemap, which holds it for 2 MiB at a time, if the kernel shows frames (CAP_SYS_ADMIN); else by a sample.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ Way = Literal["numa_maps", "pagemap", "sampled", ""]
 
 NEVER = 1 << 62
 BUDGET_NS = 400_000_000
-"""The longest that one large process is looked at."""
+"""Longest time for one large process, in nanoseconds of the kernel's clock."""
 
 _POLICY = re.compile(rb"^[0-9a-f]+ (prefer \(many\)\S*|weighted interleave\S*|\S+)", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
 class Located:
-    """`by_node`: bytes, ascending by node; None where it cannot be told. `error`: what each is within with 95 %
-    confidence, empty where exact. `policy`: the one of its VMAs, or the first that is not the default, with `+` when
-    there are more; `?` where it is not told. `hidden`: bytes that NUMA balancing hides, whose nodes were guessed."""
+    """`by_node`: bytes, ascending by node; None if unknown. `error`: node → ± bytes with 95 % confidence; empty if
+    exact. `policy`: the policy of all VMAs, or the first that is not the default, with `+` if there are more; `?` if
+    unknown. `hidden`: bytes that NUMA balancing hides; their nodes are an estimate."""
 
     by_node: dict[int, int] | None
     way: Way
@@ -47,7 +47,8 @@ class Located:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """The mappings of one process. `errors`: by start of a mapping, node → base pages that its number is within."""
+    """The mappings of one process. `error`: node → ± bytes of the whole. `errors`: start of a mapping → node → ± base
+    pages. `hidden`: as in `Located`."""
 
     placement: Placement
     way: Way
@@ -57,12 +58,12 @@ class Shown:
 
 
 def large_from(kernel: Kernel) -> int:
-    """From how many base pages on a process is large. Never in a demo or a recording: nobody waits there."""
-    return LARGE if kernel.source == "live" else NEVER
+    """The number of base pages from which a process is large. NEVER if a read stalls no process (demo, recording)."""
+    return LARGE if kernel.traits.reading_stalls else NEVER
 
 
 def by_numa_maps(kernel: Kernel, pid: int) -> Located:
-    """Raises NotFound."""
+    """The process's memory by numa_maps; unknown without permission. Raises NotFound."""
     try:
         raw = kernel.read(f"/proc/{pid}/numa_maps")
     except OSError as exc:
@@ -74,7 +75,7 @@ def by_numa_maps(kernel: Kernel, pid: int) -> Located:
 
 
 class Locator:
-    """Looks at large processes. What the kernel does not let this caller do is found out once."""
+    """Locates the memory of large processes. A refusal to show frames is remembered."""
 
     def __init__(self, kernel: Kernel, topology: Topology) -> None:
         self.kernel, self.topology = kernel, topology
@@ -84,20 +85,20 @@ class Locator:
         self._read_for: tuple[int, ...] = ()
 
     def renew(self, topology: Topology) -> None:
-        """Memory may have come or gone: which frames are whose is read again when it is needed."""
+        """Take a new topology. Memory may have gone online or offline: the nodes of frames are read again on demand."""
         self.topology = topology
         self._read_for = ()
 
     def prepare(self) -> None:
-        """What takes long and is no look at a process yet: libraries, which frames are whose."""
+        """Do the slow work that needs no process: import libraries and read the nodes of frames."""
         import_module("backend.placement.window_sampling")
 
         if self.frames_shown:
             self._nodes_of_frames()
 
     def locate(self, process: Process, seed: int, budget: int = BUDGET_NS) -> Located:
-        """The process's memory by node within `budget` nanoseconds of the kernel's clock. The policy is not told.
-        Raises NotFound."""
+        """The process's memory by node. Takes about `budget` nanoseconds of the kernel's clock. The policy stays
+        unknown, except by numa_maps. Raises NotFound."""
         go_on = self._until(budget if process.identity not in self._beyond else -1)
         by_node = self._walk(process.pid, go_on)
         if by_node is not None:
@@ -105,7 +106,7 @@ class Locator:
         return self._sample(process, seed, go_on, budget)
 
     def show(self, process: Process, seed: int = 0) -> Shown:
-        """The process by mapping, however long it takes. Raises NotFound, NotPermitted."""
+        """The process's mappings, without a time limit. Raises NotFound, NotPermitted."""
         from backend.placement.placement_walk import walk_placement
 
         frame_nodes = self._nodes_of_frames()
@@ -123,7 +124,7 @@ class Locator:
             return Shown(read_placement(self.kernel, process.pid, with_maps=True), "numa_maps")
 
     def _nodes_of_frames(self) -> FrameNodes | None:
-        """Of the nodes there are now. None where the kernel does not tell."""
+        """The nodes of frames for the current topology. None if the kernel does not show them."""
         from backend.placement.frame_nodes import read_frame_nodes
 
         ids = tuple(self.topology.ids)
@@ -136,7 +137,7 @@ class Locator:
         return lambda: self.kernel.clock() <= end
 
     def _walk(self, pid: int, go_on: Callable[[], bool]) -> dict[int, int] | None:
-        """None where frames are hidden or there was no time."""
+        """Node → bytes by pagemap. None if frames are hidden or the time ran out."""
         if not self.frames_shown or (frame_nodes := self._nodes_of_frames()) is None:
             return None
         from backend.placement.placement_walk import TooLarge, walk_totals
@@ -150,8 +151,8 @@ class Locator:
         return totals
 
     def _sample(self, process: Process, seed: int, go_on: Callable[[], bool], budget: int) -> Located:
-        """Of all mappings; of stretches of them where there is no time for that; by numa_maps where move_pages or
-        pagemap are not to be had."""
+        """Estimate from a sample of all mappings; from windows if that takes too long; by numa_maps if move_pages or
+        pagemap is not available."""
         import numpy as np
 
         from backend.placement.placement_walk import TooLarge
@@ -210,7 +211,7 @@ def _vma(one: Sampled, pages: dict[int, int], page_size: int) -> VmaPlacement:
 
 
 def policy_of(raw: bytes) -> str:
-    """The policy of a whole numa_maps, see `Located`."""
+    """The policy of a whole numa_maps, as in `Located.policy`."""
     lines = raw.count(b"\n")
     if lines and raw.count(b" default ") + raw.count(b" default\n") == lines:
         return "default"

@@ -1,4 +1,4 @@
-"""One mapping of a process by what a user says of it: an address in it, `heap` or `stack`."""
+"""Find one mapping of a process by an address in it, `heap` or `stack`."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _ADDRESS = re.compile(r"(?:0[xX])?([0-9a-fA-F]{1,16})")
 
 
 def find_mapping(kernel: Kernel, pid: int, text: str) -> tuple[int, int]:
-    """(start, end) in addresses. Raises UsageError for what is neither, NotFound where there is no such mapping or
-    process, NotPermitted."""
+    """The mapping's (start, end) addresses. Raises UsageError if `text` is neither address nor name, NotFound without
+    such a mapping or process, NotPermitted."""
     from backend.placement.placement_walk import parse_maps
 
     match = _ADDRESS.fullmatch(text)

@@ -1,7 +1,7 @@
 """The pages of a process one by one: /proc/PID/pagemap (Documentation/admin-guide/mm/pagemap.rst), in chunks.
 
-Reading it never holds the process's memory map for more than 2 MiB of addresses. Which frame a page is in is told to
-CAP_SYS_ADMIN only.
+pagemap_read() (fs/proc/task_mmu.c) drops mmap_lock after every 2 MiB of addresses (PAGEMAP_WALK_SIZE). Without
+CAP_SYS_ADMIN all frame numbers read as 0.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ from backend.placement.frame_nodes import FrameNodes
 Addresses = NDArray[np.uint64]
 
 ENTRIES = 8192
-"""Entries that are looked at together: 32 MiB of 4 KiB pages."""
+"""Entries of one chunk: 32 MiB of 4 KiB pages. Chunks of 512 entries took twice as long."""
 AT_ONCE = 2048
-"""Entries of one read when it has to rest after it. The kernel lets go of the memory map after every 512, but takes it
-again at once: a process that waits to change it is woken, and comes too late, for up to 4 ms (RWSEM_WAIT_TIMEOUT)."""
+"""Entries of one read if a rest follows it. The kernel drops mmap_lock after every 512 entries but retakes it at once.
+A writer that waits for the lock loses that race for up to 4 ms (RWSEM_WAIT_TIMEOUT in kernel/locking/rwsem.c)."""
+# Bits of an entry (pagemap.rst); bits 0-54 are the frame number.
 _PRESENT, _SWAPPED, _FILE, _EXCLUSIVE = (np.uint64(1 << bit) for bit in (63, 62, 61, 56))
 _FRAME = np.uint64((1 << 55) - 1)
-_HUGE = 512
-_KPF_HUGE, _KPF_THP, _KPF_ZERO_PAGE = (np.uint64(1 << bit) for bit in (17, 22, 24))
+_HUGE = 512  # base pages of a transparent huge page: 2 MiB of 4 KiB
+_KPF_HUGE, _KPF_THP, _KPF_ZERO_PAGE = (np.uint64(1 << bit) for bit in (17, 22, 24))  # uapi/linux/kernel-page-flags.h
 _SCAN_FROM = 64 << 20
-"""Bytes of a mapping from which on the kernel is asked for the populated parts first."""
-_RANGES = 4096
+"""For a mapping of at least this many bytes, PAGEMAP_SCAN finds the populated ranges first."""
+_RANGES = 4096  # ranges that one PAGEMAP_SCAN returns at most
 _FEW = 64
-"""So many frames of a chunk are looked up one by one."""
+"""If a chunk has at most this many distinct candidates, kpageflags is read for each of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pages:
-    """Resident base pages of a part of a mapping. `addresses`: (n,) ascending; `nodes`: (n,) their nodes, -1 where not
-    known, or None where the kernel hides the frames from this caller; `shared`: (n,) whether more than one PTE maps the
-    page; `thp_tail`: (n,) whether it is part of a huge page that begins before it, where the kernel tells; `swapped`:
-    how many other pages there are in swap."""
+    """Resident base pages of a part of a mapping. `addresses`: (n,) ascending. `nodes`: (n,) their nodes, -1 if
+    unknown; None if the kernel hides frames from this caller. `shared`: (n,) more than one PTE maps the page.
+    `thp_tail`: (n,) tail pages of huge pages, as far as the kernel shows them. `swapped`: number of pages in swap."""
 
     addresses: Addresses
     nodes: NDArray[np.int32] | None
@@ -49,7 +49,7 @@ class Pages:
 
 
 def runs_of(addresses: Addresses, page_size: int) -> list[tuple[int, int]]:
-    """Ascending addresses of pages of one size as runs: (first address, number of pages)."""
+    """Runs of ascending page addresses: (first address, number of pages)."""
     if not len(addresses):
         return []
     starts = np.concatenate(([0], np.nonzero(np.diff(addresses) != page_size)[0] + 1))
@@ -58,20 +58,19 @@ def runs_of(addresses: Addresses, page_size: int) -> list[tuple[int, int]]:
 
 
 def rest_for(kernel: Kernel) -> int:
-    """How long to rest between two looks at a process, in nanoseconds: as long as it takes to wake up, on a live
-    machine."""
-    return 100_000 if kernel.source == "live" else 0
+    """Nanoseconds to rest between two reads of a process: long enough for a waiter for mmap_lock to wake up."""
+    return 100_000 if kernel.traits.reading_stalls else 0
 
 
 def addresses_of(runs: list[tuple[int, int]], page_size: int) -> Addresses:
-    """What `runs_of` made runs of."""
+    """The inverse of `runs_of`."""
     parts = [np.arange(start, start + count * page_size, page_size, dtype=np.uint64) for start, count in runs]
     return np.concatenate(parts) if parts else np.zeros(0, np.uint64)
 
 
 class PageMap:
-    """One process's pagemap. `frame_nodes`: where frames lie, None not to ask for frames; `find_thp_tails`: whether to
-    look for huge pages; `rest`: nanoseconds of rest after each read, so that the process gets at its memory map."""
+    """One process's pagemap. `frame_nodes`: the node of each frame; None: nodes are not looked up. `find_thp_tails`:
+    whether to look for huge pages. `rest`: nanoseconds of rest after each read, so that the process gets mmap_lock."""
 
     def __init__(
         self, kernel: Kernel, pid: int, frame_nodes: FrameNodes | None, find_thp_tails: bool = False, rest: int = 0
@@ -83,8 +82,8 @@ class PageMap:
         self._not_zero: set[int] = set()
 
     def walk(self, start: int, end: int) -> Iterator[Pages]:
-        """All resident pages from `start` to `end`, a chunk at a time; no chunk ends within a transparent huge page.
-        The zero page is left out, as numa_maps leaves it out. Raises OSError (ENOENT, ESRCH, EACCES …)."""
+        """All resident pages from `start` to `end`, in chunks. No chunk ends within a transparent huge page. The zero
+        page is left out, as in numa_maps (vm_normal_page()). Raises OSError (ENOENT, ESRCH, EACCES …)."""
         base = self.kernel.page_size
         for low, high in self._populated(start // base, end // base):
             for entry in [low, *range(low // ENTRIES * ENTRIES + ENTRIES, high, ENTRIES)]:
@@ -98,8 +97,8 @@ class PageMap:
         return (self._entries_of(addresses) & _PRESENT) != 0
 
     def nodes(self, addresses: Addresses) -> NDArray[np.int32] | None:
-        """The nodes of these ascending addresses, -1 for those that are not resident; None where the kernel hides
-        frames, or does not tell where they lie. Raises OSError."""
+        """The nodes of these ascending addresses, -1 if not resident. None if the kernel hides frames or the node of
+        one of them is unknown. Raises OSError."""
         entries = self._entries_of(addresses)
         present = (entries & _PRESENT) != 0
         frames = entries[present] & _FRAME
@@ -113,8 +112,7 @@ class PageMap:
         return out
 
     def frames(self, addresses: Addresses) -> NDArray[np.uint64] | None:
-        """The frames of ascending addresses, 0 for those that are not resident; None where the kernel hides them.
-        Raises OSError."""
+        """The frames of these ascending addresses, 0 if not resident. None if the kernel hides them. Raises OSError."""
         entries = self._entries_of(addresses)
         present = (entries & _PRESENT) != 0
         frames = np.where(present, entries & _FRAME, np.uint64(0))
@@ -136,8 +134,8 @@ class PageMap:
         return out
 
     def together(self, ranges: list[tuple[int, int]]) -> list[Pages]:
-        """The pages of several small ranges (start, end) that lie close together, read at once: one a range, of no more
-        than `ENTRIES` entries from first to last. Raises OSError."""
+        """The pages of several small ranges (start, end) from one read; one result a range. The ranges ascend and span
+        at most `ENTRIES` entries. Raises OSError."""
         base = self.kernel.page_size
         first = ranges[0][0] // base
         entries = self._raw(first, ranges[-1][1] // base - first)
@@ -164,7 +162,7 @@ class PageMap:
         return self._pages(self._raw(entry, count), np.arange(entry, entry + count, dtype=np.uint64))
 
     def _raw(self, entry: int, count: int) -> NDArray[np.uint64]:
-        """Entries; zeros beyond the end of what is told."""
+        """`count` entries. The kernel returns less at the end of the address space: zeros fill the rest."""
         parts: list[bytes] = []
         step = AT_ONCE if self.rest else max(1, count)
         for first in range(entry, entry + count, step):
@@ -191,7 +189,7 @@ class PageMap:
         exclusive = (entries & _EXCLUSIVE) != 0
         frames = entries & _FRAME
         nodes: NDArray[np.int32] | None = None
-        if len(frames) and frames.any():
+        if len(frames) and frames.any():  # all 0: hidden, the caller lacks CAP_SYS_ADMIN
             if not exclusive.all():
                 kept = ~self._zero_pages(entries, frames)
                 numbers, frames, exclusive = numbers[kept], frames[kept], exclusive[kept]
@@ -200,8 +198,8 @@ class PageMap:
         return Pages(numbers * np.uint64(self.kernel.page_size), nodes, ~exclusive, thp_tail, swapped)
 
     def _zero_pages(self, entries: NDArray[np.uint64], frames: NDArray[np.uint64]) -> NDArray[np.bool_]:
-        """Which entries map the zero page, small or huge: it counts as nobody's. It is neither a file's nor exclusively
-        mapped, and turns up again and again; kpageflags tells it from pages merged by KSM."""
+        """Which entries map the zero page, small or huge. Such an entry has neither the file nor the exclusive bit, and
+        its frame occurs many times. kpageflags distinguishes it from pages that KSM merged."""
         zero = np.zeros(len(frames), np.bool_)
         candidates = np.nonzero((entries & (_FILE | _EXCLUSIVE)) == 0)[0]
         if not len(candidates):
@@ -219,8 +217,8 @@ class PageMap:
         return zero
 
     def _thp_tails(self, numbers: NDArray[np.uint64], frames: NDArray[np.uint64]) -> NDArray[np.bool_]:
-        """All but the first page of huge pages: of as many pages as a page table has, one after the other both in the
-        address space and in memory, of which kpageflags says that they are one."""
+        """Tail pages of huge pages. A candidate is an aligned run of as many pages as a page table has entries (8 bytes
+        each), contiguous in addresses and in frames; kpageflags of its first frame decides."""
         size = self.kernel.page_size // 8
         thp_tail = np.zeros(len(numbers), np.bool_)
         if len(numbers) < size or not frames.any():
@@ -234,7 +232,7 @@ class PageMap:
         return thp_tail
 
     def _has(self, frame: int, flags: np.uint64) -> bool:
-        """Whether kpageflags shows one of these flags; no where it is not to be read."""
+        """Whether /proc/kpageflags shows one of these flags; False if it cannot be read."""
         try:
             raw = self.kernel.read("/proc/kpageflags", frame * 8, 8)
         except OSError:
@@ -242,8 +240,8 @@ class PageMap:
         return len(raw) == 8 and bool(np.frombuffer(raw, np.uint64)[0] & flags)
 
     def _populated(self, first: int, last: int) -> Iterator[tuple[int, int]]:
-        """The parts with pages, in entries: those that PAGEMAP_SCAN (Linux 6.7) finds, rounded to huge pages, or
-        all."""
+        """The populated ranges, in entries: from PAGEMAP_SCAN (Linux 6.7), rounded out to huge pages. Without it, the
+        whole range."""
         base = self.kernel.page_size
         if first >= last:
             return

@@ -1,4 +1,5 @@
-"""Where the pages of a process lie: /proc/PID/numa_maps (numa(7), mm/mempolicy.c show_numa_map) and /proc/PID/maps."""
+"""Where the pages of a process lie: /proc/PID/numa_maps (numa(7); show_numa_map() in fs/proc/task_mmu.c) and
+/proc/PID/maps."""
 
 from __future__ import annotations
 
@@ -15,13 +16,15 @@ from backend.process.process import process_error
 
 Kind = Literal["heap", "stack", "anon", "file", "shared", "huge"]
 HOLD_NS = 1_000_000
-"""How long a process's memory map may be held for a look at it: less than the scheduler takes a CPU away for."""
+"""Nanoseconds for which a read may hold a process's mmap_lock. A preemption stalls it for longer."""
 PAGE_NS = 40
-"""What numa_maps costs a page, on the slower ones of today's machines (10 to 40 ns)."""
+"""Nanoseconds a base page that a read of numa_maps takes: measured 10 to 40 ns on hardware; the slow end counts."""
 LARGE = HOLD_NS // PAGE_NS
-"""Base pages from which on a process is large: 98 MiB of 4 KiB pages."""
-_POLICIES_WITH_SPACE = (b"prefer (many)", b"weighted interleave")
+"""A process with at least this many base pages is large: 98 MiB of 4 KiB pages."""
+_POLICIES_WITH_SPACE = (b"prefer (many)", b"weighted interleave")  # policy_modes[] in mm/mempolicy.c
 _ESCAPE = re.compile(rb"\\([0-7]{3})")
+# The kernel's names for shared memory: shmem_zero_setup(), ipc/shm.c newseg(), shm_open(3), memfd_create(2), and
+# HUGETLB_ANON_FILE.
 SHARED_FILES = (b"/dev/zero", b"/SYSV", b"/dev/shm/", b"/memfd:", b"/anon_hugepage")
 _MAPS_LINE = re.compile(rb"^([0-9a-f]{1,16})-([0-9a-f]{1,16}) ([-r][-w][-x][-ps]) ", re.MULTILINE)
 _TOTALS = re.compile(rb" N(\d{1,5})=(\d{1,18})(?=[ \n])|kernelpagesize_kB=(\d{1,9})")
@@ -55,12 +58,13 @@ class VmaPlacement:
 
     @property
     def mapmax(self) -> int:
-        """The most mappings that one of its pages has: more than 1 means shared with other processes."""
+        """The largest number of mappings of any of its pages; more than 1 means shared with other processes."""
         return self.counts.get("mapmax", 1)
 
     @property
     def shared_bytes(self) -> int:
-        """At most so much of it is mapped by other processes too: all, where numa_maps tells only that some page is."""
+        """Upper bound of the bytes that other processes map too. numa_maps has no count of such pages: there, the whole
+        VMA counts if one page is shared."""
         if "shared" in self.counts:
             return self.counts["shared"] * self.page_size
         return sum(self.pages.values()) * self.page_size if self.mapmax > 1 else 0
@@ -77,7 +81,7 @@ class Placement:
         return sum_by_node(vma.bytes_by_node for vma in self.vmas)
 
     def within(self, addresses: tuple[int, int] | None) -> Placement:
-        """Only the VMAs that begin in [start, end); all with None."""
+        """Only the VMAs that begin in [start, end). None: all VMAs."""
         if addresses is None:
             return self
         start, end = addresses
@@ -85,7 +89,7 @@ class Placement:
 
     @property
     def policies(self) -> dict[str, int]:
-        """Policy text → bytes under it, the most first."""
+        """Policy text → bytes under it, largest first."""
         out: dict[str, int] = {}
         for vma in self.vmas:
             out[vma.policy] = out.get(vma.policy, 0) + sum(vma.bytes_by_node.values())
@@ -102,14 +106,14 @@ def sum_by_node(parts: Iterable[dict[int, int]]) -> dict[int, int]:
 
 
 def local_share(by_node: dict[int, int], node: int | None) -> float | None:
-    """The part of memory that lies on `node`, 0 to 1. None where there is no memory or no node."""
+    """The share of memory that lies on `node`, 0 to 1. None without memory or node."""
     total = sum(by_node.values())
     return by_node.get(node, 0) / total if total and node is not None else None
 
 
 def weighted_local_share(by_node: Mapping[int, int], places: Mapping[int, float]) -> float | None:
-    """The part of memory that is local, 0 to 1: what lies on each of the nodes where a process runs counts by the share
-    of its time there (`places`, together 1). None where there is no memory or no place."""
+    """The share of memory that is local, 0 to 1. `places`: node → share of the process's CPU time there, in sum 1; the
+    memory on a node counts with that share. None without memory or places."""
     total = sum(by_node.values())
     if not total or not places:
         return None
@@ -117,14 +121,13 @@ def weighted_local_share(by_node: Mapping[int, int], places: Mapping[int, float]
 
 
 def parse_numa_maps(raw: bytes, page_size: int = 4096) -> tuple[VmaPlacement, ...]:
-    """All lines, in order. Unknown words are kept going past; raises ParseError for a line that has no address and
-    policy or a count that is no number.
-    """
+    """All lines, in order. Unknown words are ignored. Raises ParseError for a line without address and policy, and for
+    a count that is not a number."""
     return tuple(_parse_line(line, page_size) for line in raw.split(b"\n") if line)
 
 
 def parse_totals(raw: bytes, page_size: int = 4096) -> dict[int, int]:
-    """Only node → bytes over all lines: the fast way, one regular expression. Never raises."""
+    """Only node → bytes over all lines: fast, with one regular expression. Never raises."""
     out: dict[int, int] = {}
     scale = _one_page_size(raw, page_size)
     if scale:
@@ -134,7 +137,7 @@ def parse_totals(raw: bytes, page_size: int = 4096) -> dict[int, int]:
             counts = [count for other, count in pairs if other == node] if len(nodes) > 1 else [c for _, c in pairs]
             out[int(node)] = out.get(int(node), 0) + sum(map(int, counts)) * scale
         return out
-    pending: list[tuple[int, int]] = []
+    pending: list[tuple[int, int]] = []  # show_numa_map() prints the page size after the counts it belongs to
     for node, count, kilobytes in _TOTALS.findall(raw + b"\n"):
         if kilobytes:
             scale = int(kilobytes) * 1024
@@ -149,7 +152,7 @@ def parse_totals(raw: bytes, page_size: int = 4096) -> dict[int, int]:
 
 
 def _one_page_size(raw: bytes, page_size: int) -> int:
-    """Bytes of a page where all lines have pages of one size, else 0."""
+    """The page size in bytes if all lines have the same, else 0."""
     _, found, rest = raw.partition(_PAGE_SIZE)
     if not found:
         return page_size
@@ -157,12 +160,13 @@ def _one_page_size(raw: bytes, page_size: int) -> int:
     if digits is None or raw.count(_PAGE_SIZE + digits[0]) != raw.count(_PAGE_SIZE):
         return 0
     scale = int(digits[1]) * 1024
+    # Counts after the last page size belong to a line without one (a truncated file): they are base pages.
     return scale if scale == page_size or b" N" not in raw.rpartition(_PAGE_SIZE)[2] else 0
 
 
 def read_placement(kernel: Kernel, pid: int, with_maps: bool = False) -> Placement:
-    """Raises NotFound, NotPermitted, ParseError. `with_maps` adds the end of each VMA and finer kinds,
-    where maps can be read too."""
+    """Read numa_maps. `with_maps` adds the end of each VMA and finer kinds if maps can be read too. Raises NotFound,
+    NotPermitted, ParseError."""
     try:
         vmas = parse_numa_maps(kernel.read(f"/proc/{pid}/numa_maps"), kernel.page_size)
     except OSError as exc:
@@ -174,8 +178,7 @@ def read_placement(kernel: Kernel, pid: int, with_maps: bool = False) -> Placeme
 
 
 def join_maps(vmas: tuple[VmaPlacement, ...], maps: bytes) -> tuple[VmaPlacement, ...]:
-    """Ends, writability and shared-ness from /proc/PID/maps. VMAs that are in one of the two only keep what they
-    have."""
+    """Add ends, writability and the kind `shared` from /proc/PID/maps. A VMA that maps lacks keeps end 0."""
     ends = {int(start, 16): (int(end, 16), perms) for start, end, perms in _MAPS_LINE.findall(maps)}
     out: list[VmaPlacement] = []
     for vma in vmas:
@@ -186,7 +189,7 @@ def join_maps(vmas: tuple[VmaPlacement, ...], maps: bytes) -> tuple[VmaPlacement
 
 
 def unescape(raw: bytes) -> bytes:
-    """Undo seq_file's mangling: `\\040`, `\\011`, `\\012`, `\\134` and any other octal triple."""
+    """Undo the escapes of mangle_path() (fs/seq_file.c): `\\040`, `\\011`, `\\012`, `\\134`, any octal triple."""
     return _ESCAPE.sub(lambda match: bytes([int(match.group(1), 8) & 0xFF]), raw)
 
 

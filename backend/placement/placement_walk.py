@@ -1,7 +1,7 @@
-"""Where the pages of a large process lie, without holding it up: /proc/PID/maps and /proc/PID/pagemap, page by page.
+"""Where the pages of a large process lie, without stalling it: /proc/PID/maps and /proc/PID/pagemap, page by page.
 
-numa_maps tells the same, but holds the process's memory map for as long as it takes to walk a whole mapping: seconds
-for a terabyte. Here it is held for 2 MiB at a time. Policies are not told this way."""
+numa_maps has the same counts, but its read holds mmap_lock for the walk of a whole VMA: seconds for a terabyte.
+pagemap holds it for 2 MiB at a time. It does not show memory policies."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ _LINE = re.compile(
     re.MULTILINE,
 )
 _UNMOVABLE = (b"[vvar", b"[vdso]", b"[vsyscall]", b"[uprobes]")
-"""Mappings that pagemap shows and numa_maps does not."""
+"""Mappings that pagemap shows and numa_maps does not. The bracket is open: Linux 6.13 adds `[vvar_vclock]`."""
 _SMALL = 2 << 20
-"""Bytes of a mapping, or between two, up to which they are read together."""
+"""Mappings of at most this many bytes, with at most this many bytes between them, are read together."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mapping:
-    """One line of maps. `inode`: device and number of the file, number 0 for none; `name` as bytes: a path, `[heap]`,
-    nothing."""
+    """One line of maps. `inode`: device and inode number of the file, number 0 without a file. `name`: bytes of a path,
+    a name like `[heap]`, or empty."""
 
     start: int
     end: int
@@ -50,14 +50,14 @@ class Mapping:
         return "shared" if self.perms[3:] == b"s" else "anon"
 
     def vma(self, policy: str, pages: dict[int, int], counts: dict[str, int], page_size: int) -> VmaPlacement:
-        """The mapping with what is known of its pages."""
+        """The mapping as a VmaPlacement with these pages."""
         file = decode(self.name) if self.name[:1] == b"/" else ""
         writable = self.perms[1:2] == b"w"
         return VmaPlacement(self.start, policy, self.kind, file, page_size, pages, counts, self.end, writable)
 
 
 def parse_maps(raw: bytes) -> list[Mapping]:
-    """/proc/PID/maps. Lines that are none are left out; never raises."""
+    """Parse /proc/PID/maps. Malformed lines are skipped. Never raises."""
     return [
         Mapping(int(start, 16), int(end, 16), perms, (device, int(number)), name)
         for start, end, perms, device, number, name in _LINE.findall(raw)
@@ -66,21 +66,21 @@ def parse_maps(raw: bytes) -> list[Mapping]:
 
 
 def gentle_placement(kernel: Kernel, pid: int, frame_nodes: FrameNodes | None) -> Placement:
-    """Page by page where the kernel shows frames, else by numa_maps; with the ends of mappings. Raises NotFound,
-    NotPermitted, ParseError."""
+    """The placement from pagemap if the kernel shows frames, else from numa_maps; with the ends of mappings. Raises
+    NotFound, NotPermitted, ParseError."""
     walked = walk_placement(kernel, pid, frame_nodes) if frame_nodes is not None else None
     return walked if walked is not None else read_placement(kernel, pid, with_maps=True)
 
 
 class TooLarge(Exception):
-    """There was no time to look at all."""
+    """The time budget ended before all pages were read."""
 
 
 def walk_totals(
     kernel: Kernel, pid: int, frame_nodes: FrameNodes, go_on: Callable[[], bool] = lambda: True
 ) -> dict[int, int] | None:
-    """Only node → bytes, ascending by node. None where the frames are hidden from this caller. Raises NotFound,
-    NotPermitted; TooLarge when `go_on` says no before the end."""
+    """Only node → bytes, ascending by node. None if the kernel hides frames from this caller. Raises NotFound,
+    NotPermitted; TooLarge if `go_on` returns False before the end."""
     pages = PageMap(kernel, pid, frame_nodes, rest=rest_for(kernel))
     counts = np.zeros(0, np.int64)
     try:
@@ -101,8 +101,8 @@ def walk_totals(
 
 
 def walk_placement(kernel: Kernel, pid: int, frame_nodes: FrameNodes) -> Placement | None:
-    """The placement, counted in base pages; `counts` has `shared` (pages that several PTEs map) and `swapped`. None
-    where the frames are hidden from this caller. Raises NotFound, NotPermitted."""
+    """The placement in base pages; `counts` has `shared` (pages that several PTEs map) and `swapped`. None if the
+    kernel hides frames from this caller. Raises NotFound, NotPermitted."""
     pages = PageMap(kernel, pid, frame_nodes, rest=rest_for(kernel))
     vmas: list[VmaPlacement] = []
     try:
@@ -129,7 +129,7 @@ def walk_placement(kernel: Kernel, pid: int, frame_nodes: FrameNodes) -> Placeme
 
 
 def walk_mappings(kernel: Kernel, pid: int, pages: PageMap) -> Iterator[tuple[Mapping, Iterable[Pages]]]:
-    """The mappings of a process with their pages, which must be gone through before the next. Small mappings that lie
+    """The mappings of a process, each with its pages. Consume the pages before taking the next mapping. Small mappings
     close together are read at once. Raises OSError."""
     for group in _groups(parse_maps(kernel.read(f"/proc/{pid}/maps")), ENTRIES * kernel.page_size):
         ranges = [(one.start, one.end) for one in group]
@@ -141,7 +141,7 @@ def walk_mappings(kernel: Kernel, pid: int, pages: PageMap) -> Iterator[tuple[Ma
 
 
 def _groups(mappings: list[Mapping], span: int) -> Iterator[list[Mapping]]:
-    """Small mappings that lie close together in groups of at most `span` bytes, large ones alone."""
+    """Groups of small mappings close together, at most `span` bytes each. A large mapping is a group of its own."""
     group: list[Mapping] = []
     for one in mappings:
         small = one.end - one.start <= _SMALL

@@ -1,4 +1,4 @@
-"""Reading where the pages of processes lie without holding up large ones."""
+"""Read the placement of processes without stalling large ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from backend.process.process import Process
 if TYPE_CHECKING:
     from backend.placement.frame_nodes import FrameNodes
 
-# Frames are looked at with numpy, which takes longer to import than most commands run: only where they are.
+# Frames need numpy, whose import takes longer than most commands: those modules are imported on demand.
 
 
 def read_gently(
@@ -23,10 +23,10 @@ def read_gently(
     frame_nodes: Callable[[], FrameNodes | None],
     with_maps: bool = False,
 ) -> Placement:
-    """`read_placement`, but page by page for a process with many resident bytes, where the kernel shows frames: it is
-    then not held up. `frame_nodes` is asked only then. In a demo and a recording nobody is. Raises NotFound,
-    NotPermitted, ParseError."""
-    if kernel.source != "live" or resident < LARGE * kernel.page_size:
+    """`read_placement` for a small process, `gentle_placement` for a large one. `resident`: its bytes of RSS.
+    `frame_nodes` is called for a large process only. If a read stalls no process (demo, recording): always
+    `read_placement`. Raises NotFound, NotPermitted, ParseError."""
+    if not kernel.traits.reading_stalls or resident < LARGE * kernel.page_size:
         return read_placement(kernel, pid, with_maps)
     from backend.placement.placement_walk import gentle_placement
 
@@ -34,7 +34,7 @@ def read_gently(
 
 
 class PlacementReader:
-    """Reads placements without holding up large processes. Where frames lie is read once, when one of them is met."""
+    """Reads placements without stalling large processes. The nodes of frames are read once, for the first of them."""
 
     def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel

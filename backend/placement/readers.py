@@ -1,4 +1,4 @@
-"""Work on many things in several threads at once, of which one that hangs costs nothing but itself."""
+"""Threads that read many items in parallel. An item that hangs does not stop the others."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ Item = TypeVar("Item", bound=Hashable)
 Result = TypeVar("Result")
 
 PATIENCE = 2.0
-"""Seconds after which a piece of work counts as hanging: longer than any budget for one."""
-_MOST = 8
-_POLL = 0.02
+"""Seconds after which an item counts as hanging: longer than any time budget for one item."""
+_MOST = 8  # threads
+_POLL = 0.02  # seconds between two looks for hanging threads
 
 
 @dataclass
 class _Batch(Generic[Item, Result]):
-    """What the threads of one run share. `running`: thread number → (item, since when)."""
+    """State that the threads of one run share. `running`: thread number → (item, start in seconds of the clock)."""
 
     items: Iterator[Item]
     work: Callable[[Item], Result]
@@ -33,8 +33,8 @@ class _Batch(Generic[Item, Result]):
 
 
 class Readers(Generic[Item]):
-    """`count` threads, 0: none, everything is done in the caller's. `hanging`: what has not come back from an earlier
-    run; it is left out until it has. `clock`: seconds, for the patience."""
+    """`count` threads; 0: all work is done in the caller's thread. `patience`: seconds after which an item hangs.
+    `hanging`: items of earlier runs that have not returned; they are skipped until they do. `clock`: in seconds."""
 
     def __init__(self, count: int, patience: float | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self.count, self.clock = count, clock
@@ -42,7 +42,7 @@ class Readers(Generic[Item]):
         self.hanging: set[Item] = set()
 
     def run(self, items: Sequence[Item], work: Callable[[Item], Result]) -> dict[Item, Result]:
-        """The results, by item, of those that ended in time. Raises what `work` raises."""
+        """Item → result, without items that hang. An exception of `work` is re-raised here."""
         if not self.count:
             return {item: work(item) for item in items}
         left = [item for item in items if item not in self.hanging]
@@ -64,7 +64,7 @@ class Readers(Generic[Item]):
         threading.Thread(target=self._work, args=(batch, batch.started), daemon=True).start()
 
     def _give_up(self, batch: _Batch[Item, Result]) -> None:
-        """Threads that have been at one item for too long are replaced."""
+        """Replace threads whose item hangs."""
         now = self.clock() if batch.running else 0.0
         for number, (item, since) in [*batch.running.items()]:
             if now - since > self.patience:
@@ -102,7 +102,7 @@ class Readers(Generic[Item]):
 
 
 def reader_count() -> int:
-    """How many threads read best: the kernel works while Python waits, so two more than there are CPUs for us."""
+    """The best number of threads: two more than the CPUs of our affinity mask, since a read waits without the GIL."""
     try:
         cpus = len(os.sched_getaffinity(0))
     except (AttributeError, OSError):

@@ -1,8 +1,8 @@
-"""Where a process's memory lies, from some of its pages: asked of move_pages(2), which holds the process's memory map
-for no more than 16 pages. For callers whom the kernel does not show frames, and for processes too large to be walked.
+"""Estimate a process's placement from a random sample of its pages, for callers without access to frame numbers.
 
-Pages are drawn at random among the resident ones (pagemap tells which are), evenly from every part of every mapping;
-what is said of a node comes with its error."""
+move_pages(2) tells the node of each sampled page and holds mmap_lock for at most 16 pages (DO_PAGES_STAT_CHUNK_NR in
+mm/migrate.c). The sample is drawn from the pages that pagemap shows as resident, evenly from every part of every
+mapping. Every estimate has an error."""
 
 from __future__ import annotations
 
@@ -21,23 +21,24 @@ from backend.process.page_calls import call_move_pages
 from backend.process.process import process_error
 
 Z = 1.96
-"""The error is what 95 of 100 estimates are within."""
+"""Quantile of the normal distribution for a two-sided confidence of 95 %."""
 SAMPLES = 4096
-"""Pages that are asked for, about: half the widest error is then 1.5 % of the memory, and the calls take 3 ms."""
+"""Pages of a sample, about. The error is then at most ±1.5 % of the memory, and the calls take 3 ms."""
 _PER_CHUNK = 4
-"""At least so many of each chunk (32 MiB of a mapping)."""
+"""Least number of sampled pages of each chunk (32 MiB of a mapping)."""
 _CALL = 256
-"""Addresses of one call, after which the process gets at its memory map."""
+"""Addresses of one call. A rest follows, in which the process gets mmap_lock."""
 _STRATUM = 32
-"""Mappings of which fewer pages were asked for are one stratum together."""
+"""Mappings with fewer sampled pages than this form one stratum together."""
+# HIDDEN: the page did not tell its node. NOBODYS: it is on no node (the zero page, a device mapping).
 HIDDEN, NOBODYS = -1, -2
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Node → base pages, and what each is within with 95 % confidence (0: exact). `hidden`: the pages that did not
-    tell, projected; they are counted as lying where the others do, and their doubt is in `error`. None of `pages` where
-    no page told."""
+    """`pages`: node → base pages; None if no page told its node. `error`: node → ± base pages with 95 % confidence (0:
+    exact). `hidden`: projected number of pages that did not tell their node. They are distributed like the others, and
+    `error` includes that uncertainty."""
 
     pages: dict[int, int] | None
     error: dict[int, int]
@@ -46,8 +47,8 @@ class Estimate:
 
 @dataclass
 class Stratum:
-    """Parts of a mapping (or several) that were sampled alike. For each part: `present` pages, of which `asked`;
-    `counts`: a row a part, a column a node, then those that are hidden, then those that are nobody's."""
+    """Parts of one or more mappings that were sampled alike. For each part: `present`: resident pages; `asked`: sampled
+    pages; `counts`: (nodes + 2,) sampled pages on each node, hidden, on no node."""
 
     present: list[int] = field(default_factory=list[int])
     asked: list[int] = field(default_factory=list[int])
@@ -61,7 +62,7 @@ class Stratum:
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
-    """One mapping that has pages."""
+    """One mapping that has pages. `swapped`: base pages in swap."""
 
     mapping: Mapping
     stratum: Stratum
@@ -77,9 +78,9 @@ def sample(
     go_on: Callable[[], bool] = lambda: True,
     samples: int = SAMPLES,
 ) -> list[Sampled]:
-    """Draw about `samples` of `resident` base pages (the more there are beyond that, as in the hugetlb pool, the
-    thinner). Raises NotFound, NotPermitted, TooLarge when `go_on` says no before the end; OSError (ENOSYS, EPERM) where
-    move_pages is not to be had."""
+    """Draw about `samples` of `resident` base pages. RSS does not count hugetlb pages: if more pages are found than
+    `resident`, later chunks are sampled less densely. Raises NotFound, NotPermitted; TooLarge if `go_on` returns False
+    before the end; OSError (ENOSYS, EPERM) if move_pages is not available."""
     pages = PageMap(kernel, pid, None, rest=rest_for(kernel))
     seen = 0
     drawn: list[tuple[Stratum, int]] = []
@@ -115,8 +116,8 @@ def sample(
 def ask(
     kernel: Kernel, pid: int, addresses: NDArray[np.uint64], nodes: Sequence[int], go_on: Callable[[], bool]
 ) -> NDArray[np.int64]:
-    """For each address the position of its node in `nodes`, HIDDEN or NOBODYS (the zero page, a device's). Shape
-    (n,)."""
+    """For each address the index of its node in `nodes`, HIDDEN or NOBODYS. Shape (n,). Raises NotFound, TooLarge,
+    OSError."""
     out = np.empty(len(addresses), np.int64)
     position = {node: index for index, node in enumerate(nodes)}
     rest = rest_for(kernel)
@@ -128,6 +129,8 @@ def ask(
             raise process_error(kernel, pid, problem) if problem.errno == errno.ESRCH else problem
         if rest:
             kernel.pause(rest)
+        # do_pages_stat_array() (mm/migrate.c): EFAULT for the zero page and device mappings; ENOENT also for a resident
+        # page that waits for a NUMA hinting fault.
         out[first : first + len(status)] = [
             position.get(one, NOBODYS) if one >= 0 else NOBODYS if one == -errno.EFAULT else HIDDEN
             for one in status.tolist()
@@ -136,13 +139,13 @@ def ask(
 
 
 def tally(where: NDArray[np.int64], nodes: int) -> NDArray[np.int64]:
-    """How many are on each node, hidden, nobody's. Shape (n,) to (nodes + 2,)."""
+    """Number of pages on each node, hidden, on no node. Shape (n,) to (nodes + 2,)."""
     slots = np.where(where < 0, nodes - 1 - where, where)
     return np.bincount(slots, minlength=nodes + 2)
 
 
 def estimate(parts: Sequence[Stratum], nodes: Sequence[int]) -> Estimate:
-    """Of the whole. Mappings that were asked little are taken together."""
+    """The estimate for all strata. Strata with fewer than `_STRATUM` sampled pages are merged."""
     strata: list[Stratum] = []
     small = Stratum()
     for one in parts:
@@ -175,7 +178,7 @@ def estimate(parts: Sequence[Stratum], nodes: Sequence[int]) -> Estimate:
 
 
 def _stratum(one: Stratum, nodes: int) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
-    """(share of each node, half the width of its interval, share that is hidden), of all pages of the stratum."""
+    """(share of each node, half the width of its interval, hidden share), of all pages of the stratum."""
     present, asked = np.array(one.present, float), np.array(one.asked, float)
     total = present.sum()
     counts = (np.array(one.counts) * (present / asked)[:, None]).sum(axis=0) / total
@@ -194,13 +197,13 @@ def _normed(shares: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def reach(shares: NDArray[np.float64], unseen: float, count: float) -> NDArray[np.float64]:
-    """The farther of two Wilson intervals, of what is seen on a node and of that with all that is hidden. Shape (n,) to
+    """The wider of two Wilson intervals: of the share seen on a node, and of that plus the hidden share. Shape (n,) to
     (n,)."""
     return np.maximum(wilson(shares, count), wilson(np.minimum(1.0, shares + unseen), count))
 
 
 def wilson(share: NDArray[np.float64], count: float) -> NDArray[np.float64]:
-    """How far the Wilson interval of shares seen in `count` draws reaches from them, to its farther end. Shape (n,) to
+    """Distance from each share, seen in `count` draws, to the farther end of its Wilson score interval. Shape (n,) to
     (n,)."""
     centre = (share + Z**2 / (2 * count)) / (1 + Z**2 / count)
     half = Z / (1 + Z**2 / count) * np.sqrt(share * (1 - share) / count + Z**2 / (4 * count**2))

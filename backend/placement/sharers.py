@@ -1,5 +1,4 @@
-"""Who else maps the memory of a process: others that map the same files and shared memory, and its relatives since
-fork."""
+"""Which other processes map pages of a process: through the same files or shared memory, or through fork(2)."""
 
 from __future__ import annotations
 
@@ -16,14 +15,13 @@ from backend.placement.placement_walk import Mapping, parse_maps
 from backend.process.process import pids, read_stat
 
 _LOOK_AT = 2048
-"""So many pages of a mapping are compared."""
+"""Pages of a mapping that are compared: enough to find a page shared since fork without reading all."""
 
 
 def find_sharers(kernel: Kernel, pid: int, vmas: Sequence[VmaPlacement]) -> list[tuple[int, str]]:
-    """(pid, name) of the others that map pages of these mappings, ascending. Anonymous memory counts as shared where
-    the same address leads to the same frame, or, where frames are hidden, where a mapping begins at the same address.
-    Reads the maps of all processes that it may read: for when it matters. Raises OSError where /proc cannot be
-    listed."""
+    """(pid, name) of the other processes that map pages of these VMAs, ascending. Anonymous memory counts as shared if
+    the same address has the same frame in both; if frames are hidden, if a mapping begins at the same address. Reads
+    the maps of every readable process: expensive. Raises OSError if /proc cannot be listed."""
     wanted = {vma.start for vma in vmas}
     try:
         own = [one for one in parse_maps(kernel.read(f"/proc/{pid}/maps")) if one.start in wanted]

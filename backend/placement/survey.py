@@ -127,7 +127,7 @@ class Surveyor:
         self.topology = topology
         self.kernel_threads = kernel_threads
         self.large = large_from(kernel) if large is None else large
-        self.readers: Readers[int] = readers or Readers(reader_count() if kernel.source == "live" else 0)
+        self.readers: Readers[int] = readers or Readers(reader_count() if kernel.traits.parallel_calls else 0)
         self.locator = Locator(kernel, topology)
         self._known: dict[Identity, _Known] = {}
         self._refreshes = 0
@@ -223,7 +223,7 @@ class Surveyor:
         takes time from others."""
         last = known.looked_like
         return (
-            self.kernel.source == "live"
+            self.kernel.traits.reading_stalls
             and not self._all_anew
             and (stat.identity.pid + self._refreshes) % SLOW != 0
             and last is not None

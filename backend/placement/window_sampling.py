@@ -1,7 +1,7 @@
-"""Where the memory of a process lies that is too large to be walked in the time there is: from some stretches of 2 MiB,
-drawn at random from its address space.
+"""Estimate the placement of a process that is too large for a walk within the time budget, from windows of 2 MiB drawn
+at random from its address space.
 
-Pages of one stretch often lie together, so it is the stretches that count for the error, not their pages.
+Pages of one window often lie on one node. The sample size in the error is therefore the number of windows, not pages.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from backend.placement.sampling import HIDDEN, Estimate, Z, ask, reach, tally
 from backend.process.process import process_error
 
 WINDOW = 512
-"""Base pages of a stretch."""
+"""Base pages of a window: one page table, which pagemap_read() walks under one hold of mmap_lock."""
 WINDOWS = 1024
 _LEAST = 32
-"""Stretches with pages, without which nothing is said; so many are read whatever the time."""
+"""Windows with pages that an estimate needs at least; they are read even after the time budget ends."""
 _EMPTY = 16
-"""So many times as many are read where most are empty."""
+"""Windows drawn for each that is wanted: many windows of a sparse address space are empty."""
 _ASKED = 8
-"""Pages that are asked for in a stretch whose frames are hidden."""
+"""Pages for which move_pages(2) is asked in a window whose frames are hidden."""
 
 
 def sample_windows(
@@ -40,9 +40,9 @@ def sample_windows(
     go_on: Callable[[], bool] = lambda: True,
     windows: int = WINDOWS,
 ) -> Estimate:
-    """An estimate for `resident` base pages, from up to `windows` stretches with pages. `frame_nodes`: to tell nodes by
-    frames, None to ask move_pages. Raises NotFound, NotPermitted, TooLarge where there was no time for enough of them;
-    OSError (ENOSYS, EPERM) where move_pages is not to be had."""
+    """An estimate for `resident` base pages, from up to `windows` windows with pages. `frame_nodes`: the node of each
+    frame; None: ask move_pages(2). Raises NotFound, NotPermitted; TooLarge if fewer than `_LEAST` windows have pages;
+    OSError (ENOSYS, EPERM) if move_pages is not available."""
     pages = PageMap(kernel, pid, frame_nodes, rest=rest_for(kernel))
     present: list[float] = []
     found: list[NDArray[np.float64]] = []
@@ -80,7 +80,7 @@ def sample_windows(
 
 
 def _draw(mappings: Sequence[Mapping], page_size: int, rng: np.random.Generator, count: int) -> list[tuple[int, int]]:
-    """Stretches of the mappings, with a chance proportional to their size; some may come twice."""
+    """Random windows (start, end) of the mappings, weighted by size, with replacement."""
     starts = np.array([one.start // page_size for one in mappings], np.int64)
     ends = np.array([one.end // page_size for one in mappings], np.int64)
     if not len(starts):
@@ -104,7 +104,8 @@ def _positions(where: NDArray[np.int32], nodes: Sequence[int]) -> NDArray[np.int
 def _estimate(
     present: NDArray[np.float64], found: NDArray[np.float64], nodes: Sequence[int], resident: int
 ) -> Estimate:
-    """`present`: (stretches,) how full each is; `found`: (stretches, nodes + 2) with what; a ratio estimate."""
+    """Ratio estimate. `present`: (windows,) share of the window that is resident. `found`: (windows, nodes + 2) share
+    of the window on each node, hidden, on no node."""
     share = found.sum(axis=0) / present.sum()
     seen, hidden = share[: len(nodes)], float(share[len(nodes)])
     residual = found[:, : len(nodes)] - present[:, None] * seen

@@ -1,5 +1,4 @@
-"""What matters for a migration beside the nodes and the process: who asks, what the kernel does by itself, how it goes
-here."""
+"""The conditions of a migration: the caller, what the kernel does by itself, and the rates measured on this machine."""
 
 from __future__ import annotations
 
@@ -17,11 +16,10 @@ from backend.plan.rates import best_rates, likely_rates, load_rates, machine_of,
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """`privileged`: whether the caller may act on other users' processes; `balancing`: whether NUMA balancing is on;
-    `tiers`: node → tier, the smaller the faster; `pressure`: the share of time in which tasks waited for memory, None
-    where it is not told; `rates`: (source, target) → bytes a second; `measured`: which of them were measured here, and
-    not between other nodes; `stall`: seconds that move_pages was seen to hold a process up, 0 where it was not
-    measured."""
+    """`privileged`: the caller may act on other users' processes. `balancing`: NUMA balancing is on. `tiers`: node →
+    tier, smaller is faster. `pressure`: share of time in which tasks waited for memory, None if unknown. `rates`:
+    (source, target) → bytes per second. `measured`: those of `rates` measured between the same nodes. `stall`: longest
+    measured stall by move_pages, seconds; 0 if not measured."""
 
     privileged: bool = False
     balancing: bool = False
@@ -33,8 +31,8 @@ class Conditions:
 
 
 def read_conditions(kernel: Kernel, topology: Topology, method: Method) -> Conditions:
-    """As they are now; the rates of this method, where they were measured. Never raises."""
-    rates = load_rates(rates_path(), machine_of(kernel, topology)) if kernel.source == "live" else []
+    """The present conditions, with the rates of this method if they were measured. Never raises."""
+    rates = load_rates(rates_path(), machine_of(kernel, topology)) if kernel.traits.keeps_jobs else []
     best = best_rates(rates, method)
     return Conditions(
         privileged=kernel.credentials()[1],

@@ -14,16 +14,17 @@ from backend.process.process import Process
 Method = Literal["auto", "move_pages", "migrate_pages"]
 Basis = Literal["measured", "similar", "assumed"]
 Called = Literal["move_pages", "migrate_pages"]
-"""The call that a method comes to."""
+"""The system call that a method uses."""
+CALLS: tuple[Called, ...] = ("move_pages", "migrate_pages")
 METHODS: tuple[Method, ...] = ("auto", "move_pages", "migrate_pages")
 ASSUMED_RATE = 1 << 30
-"""Bytes per second that a move is taken to reach where nothing was measured on this machine."""
+"""Bytes per second of a move if nothing was measured on this machine."""
 ASSUMED_STALL = 0.01
-"""Seconds: what move_pages was seen to hold up others at most (see benchmarks/moving.py)."""
+"""Seconds: the longest stall that move_pages was seen to cause (benchmarks/moving.py)."""
 
 
 Sharers = Mapping[int, Sequence[tuple[int, str]]]
-"""By pid, the other processes that map its memory: (pid, name)."""
+"""Pid → the other processes that map its memory: (pid, name)."""
 Code = Literal[
     "nothing-to-move",
     "room",
@@ -53,8 +54,7 @@ class Warning:
 
 @dataclass(frozen=True, slots=True)
 class PlannedMove:
-    """One step for one process. `pages` are base pages; `huge_pages`: how many of them are hugetlb pages, by their
-    size."""
+    """One move of one process. `pages`: base pages. `huge_pages`: the hugetlb pages among them, page size → number."""
 
     source: int
     target: int
@@ -64,13 +64,13 @@ class PlannedMove:
 
     @property
     def ordinary(self) -> int:
-        """Bytes that need free memory on the target, and not pages of its hugetlb pools."""
+        """Bytes that need free memory on the target, not pages of its hugetlb pools."""
         return self.bytes - sum(size * count for size, count in self.huge_pages.items())
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessPlan:
-    """What moves of one process, and where its memory lies before and after (bytes by node)."""
+    """The moves of one process, and its memory before and after (bytes by node)."""
 
     process: Process
     runs_on: int | None
@@ -85,8 +85,8 @@ class ProcessPlan:
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """A target node, in bytes. `reserve`: what the kernel keeps free (low watermarks). `huge_pages`: what is needed of
-    its hugetlb pools beside that, page size → pages."""
+    """A target node, in bytes. `reserve`: what the kernel keeps free (low watermarks). `huge_pages`: pages needed of
+    its hugetlb pools in addition, page size → pages."""
 
     node: int
     free: int
@@ -106,9 +106,8 @@ class Room:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The whole of it. `rates`: bytes a second by (source, target), `measured`: which of them were measured here and
-    not between other nodes; where one is missing, an assumed one is reckoned with. `within`: only mappings that begin
-    at these addresses, [start, end)."""
+    """`rates`: bytes per second by (source, target); ASSUMED_RATE where one is missing. `measured`: those of `rates`
+    measured between the same nodes. `within`: only mappings that begin at these addresses, [start, end)."""
 
     sources: NodeSet
     targets: NodeSet
@@ -133,18 +132,18 @@ class Plan:
 
     @property
     def seconds(self) -> float:
-        """An estimate of how long it takes."""
+        """Estimated duration."""
         steps = (move for process in self.processes for move in process.moves)
         return sum(move.bytes / self.rates.get((move.source, move.target), ASSUMED_RATE) for move in steps)
 
     @property
     def rate(self) -> float:
-        """Bytes a second on the whole, as estimated."""
+        """Estimated mean bytes per second."""
         return self.bytes / self.seconds if self.bytes else ASSUMED_RATE
 
     @property
     def rate_basis(self) -> Basis:
-        """What the estimate rests on, the least of it: measurements between these nodes, between others, or none."""
+        """The weakest basis of the estimate: measured between these nodes, between similar ones, or not at all."""
         steps = {(move.source, move.target) for process in self.processes for move in process.moves}
         if not steps or not steps <= self.rates.keys():
             return "assumed"
@@ -152,8 +151,8 @@ class Plan:
 
     @property
     def stall(self) -> float:
-        """Seconds for which the process itself may have to wait at a time: migrate_pages holds its memory map for the
-        whole call, move_pages for one small step."""
+        """Longest wait of the process, seconds: migrate_pages holds its mmap lock for the whole call
+        (do_migrate_pages() in mm/mempolicy.c), move_pages for one small step."""
         if self.method != "migrate_pages":
             return self.usual_stall if self.bytes else 0.0
         return max((one.bytes / self.rate for one in self.processes), default=0.0)
@@ -161,7 +160,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A process with its placement, as it was read."""
+    """A process with its placement."""
 
     process: Process
     placement: Placement

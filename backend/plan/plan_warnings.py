@@ -1,4 +1,4 @@
-"""What there is to know before moving: each warning says what, and what to do about it."""
+"""Warnings before a move: each says what the problem is, and what to do about it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from backend.plan.plan import Code, Plan, ProcessPlan, Sharers, Subject, Warning
 from backend.plan.remap import Move
 
 _NAMED = 3
-"""Processes that a warning names one by one."""
+"""Processes that a warning lists by name."""
 
 
 def warnings_of(
@@ -27,7 +27,7 @@ def warnings_of(
     move_all: bool,
     sharers: Sharers,
 ) -> list[Warning]:
-    """All of them, those of the machine first, then process by process."""
+    """All warnings: those of the machine first, then process by process."""
     out = [*_of_the_machine(plan, subjects, topology, conditions)]
     for process_plan, subject in zip(plan.processes, subjects, strict=True):
         out += _of_a_process(plan, process_plan, subject, topology, conditions, move_all, sharers)
@@ -169,7 +169,7 @@ def _named(others: Sequence[tuple[int, str]]) -> str:
 
 
 def policy_agrees(policy: str, targets: NodeSet) -> bool:
-    """Whether new pages under this policy (numa_maps text) can only go to `targets`, or anywhere near."""
+    """Whether this policy (numa_maps text) allows new pages on `targets`. True if it names no nodes."""
     name, colon, nodes = policy.rpartition(":")
     if not colon:
         return True

@@ -1,4 +1,4 @@
-"""Making a plan from what was read. Pure: it reads no kernel."""
+"""Makes a plan from what was read. Pure: it reads no kernel."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ from backend.plan.remap import Move, Rule, expected_after, remap
 
 
 def check_sets(sources: NodeSet, targets: NodeSet, nodes: NodeSet, memory: NodeSet) -> None:
-    """Raises UsageError for empty sets, NotFound for nodes that are not there, UsageError for targets without
-    memory."""
+    """Raises UsageError for empty sets and for targets without memory, NotFound for unknown nodes."""
     for name, chosen in (("sources", sources), ("targets", targets)):
         if not chosen:
             raise UsageError(f"the {name} are an empty set of nodes", f"the nodes here are {nodes}")
@@ -44,8 +43,8 @@ def make_plan(
     sharers: Mapping[int, Sequence[tuple[int, str]]] | None = None,
     within: tuple[int, int] | None = None,
 ) -> Plan:
-    """`sharers`: by pid, the other processes that map its memory. `within`: as `Plan` has it. Raises what `check_sets`
-    raises. The moves follow `remap`, the one rule the kernel follows too."""
+    """`sharers`: pid → the other processes that map its memory. `within`: as in `Plan`. The moves follow `remap`, the
+    same rule as the kernel's. Raises what `check_sets` raises."""
     check_sets(sources, targets, topology.ids, topology.memory_ids)
     conditions = conditions or Conditions()
     subjects = [replace(one, placement=one.placement.within(within)) for one in subjects]
@@ -83,11 +82,12 @@ def _plan_process(subject: Subject, moves: tuple[Move, ...], topology: Topology,
 
 
 def huge_bytes(placement: Placement, page_size: int) -> dict[int, dict[int, int]]:
-    """hugetlb memory: page size → bytes by node. Placements read page by page count it in base pages; then the usual
-    size of a huge page is taken."""
+    """hugetlb memory: page size → bytes by node. A placement that was read page by page counts base pages; the usual
+    size of a huge page is then assumed."""
     out: dict[int, dict[int, int]] = {}
     for vma in placement.vmas:
         if vma.kind == "huge":
+            # One PMD maps a page table of 8-byte entries: 2 MiB with 4 KiB pages.
             size = vma.page_size if vma.page_size > page_size else page_size * page_size // 8
             out[size] = sum_by_node([out.get(size, {}), vma.bytes_by_node])
     return out

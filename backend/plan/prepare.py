@@ -1,4 +1,4 @@
-"""Read what a plan needs, and make it: which processes, where their memory lies, what else matters."""
+"""Reads what a plan needs and makes the plan: processes, where their memory lies, conditions."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def prepare(
     cgroup: str | None = None,
     mapping: str | None = None,
 ) -> Plan:
-    """`sources` and `targets` in libnuma's grammar. `tree`: with the children of `pids`; `cgroup`: with all processes
-    in it and below; `mapping`: only this one of the one process (`one_mapping.find_mapping`). Raises UsageError,
-    NotFound, NotPermitted, NotSupported."""
+    """`sources`, `targets`: in libnuma's grammar. `tree`: includes the descendants of `pids`. `cgroup`: includes all
+    processes in it and below. `mapping`: only this mapping of the one process (`one_mapping.find_mapping`). Raises
+    UsageError, NotFound, NotPermitted, NotSupported."""
     topology = read_topology(kernel)
     from_set = NodeSet.parse(sources, topology.ids)
     to_set = NodeSet.parse(targets, topology.ids, same=from_set)
@@ -60,7 +60,7 @@ def prepare(
 
 
 def read_sharers(kernel: Kernel, subjects: Sequence[Subject], sources: NodeSet) -> dict[int, list[tuple[int, str]]]:
-    """By pid, who else maps pages of it that are on `sources`: (pid, name)."""
+    """Pid → the other processes that map its pages on `sources`: (pid, name)."""
     from backend.placement.sharers import find_sharers
 
     out: dict[int, list[tuple[int, str]]] = {}
@@ -72,8 +72,9 @@ def read_sharers(kernel: Kernel, subjects: Sequence[Subject], sources: NodeSet) 
 
 
 def read_subjects(kernel: Kernel, pids: list[int], *, tree: bool = False, cgroup: str | None = None) -> list[Subject]:
-    """The processes with their placement. Those that were not named one by one are left out when they have ended, are
-    kernel threads, or may not be looked at, unless all are. Raises NotFound, NotPermitted, NotSupported, UsageError."""
+    """The processes with their placement. A process that is not in `pids` is left out if it has ended, is a kernel
+    thread, or may not be read. If that leaves none of a cgroup, it is an error. Raises NotFound, NotPermitted,
+    NotSupported, UsageError."""
     chosen = list(dict.fromkeys(pids))
     if tree:
         chosen = with_descendants(kernel, chosen)

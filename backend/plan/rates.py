@@ -6,24 +6,26 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
 
 from backend.errors import NumatuiError
+from backend.files.fields import Fields
 from backend.files.jobs_dir import jobs_dir, make_private
 from backend.files.private_file import read_private, replace_private
 from backend.kernel import Kernel
 from backend.machine.kernel_info import release
 from backend.machine.topology import Topology
 from backend.nodeset import NodeSet
-from backend.plan.plan import Called, Method
+from backend.plan.plan import CALLS, Called, Method
 
 VERSION = 1
+_FASTEST = 1 << 62
+"""Bytes a second: no measurement is faster."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """One measurement. `rate`: bytes a second; `stall`: ns that the process itself had to wait at most; `batch`: bytes
-    a call (0: all at once)."""
+    """One measurement. `rate`: bytes per second. `stall`: longest wait of the process, ns. `batch`: bytes per call, 0
+    for all at once."""
 
     source: int
     target: int
@@ -41,13 +43,13 @@ def rates_path() -> Path:
 
 
 def machine_of(kernel: Kernel, topology: Topology) -> str:
-    """What makes measurements of another machine, or of another kernel, useless: release, nodes, distances."""
+    """Identifies machine and kernel: release, nodes, distances. Measurements of another one are useless."""
     distances = ";".join(f"{node.id}:{','.join(map(str, node.distances.values()))}" for node in topology.nodes)
     return f"{release(kernel)} {topology.ids} {distances}"
 
 
 def save_rates(path: Path, machine: str, rates: Sequence[Rate]) -> None:
-    """Replace the file, whole or not at all; private. Raises NumatuiError."""
+    """Replaces the file atomically, readable by its owner only. Raises NumatuiError."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         make_private(path.parent / "jobs")
@@ -61,18 +63,18 @@ def save_rates(path: Path, machine: str, rates: Sequence[Rate]) -> None:
 
 
 def load_rates(path: Path, machine: str) -> list[Rate]:
-    """Those of this machine; none where there are none, or the file is not what it should be. Never raises."""
+    """The measurements of this machine; empty if there are none, or if the file is invalid. Never raises."""
     try:
-        document: Any = json.loads(read_private(path))
-        if document["numatui-rates"] != VERSION or document["machine"] != machine:
+        document = Fields(json.loads(read_private(path)))
+        if document.integer("numatui-rates") != VERSION or document.text("machine") != machine:
             return []
-        return [_rate(one) for one in document["rates"]]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return [_rate(one) for one in document.objects("rates")]
+    except (OSError, ValueError, RecursionError):
         return []
 
 
 def best_rates(rates: Sequence[Rate], method: Method) -> dict[tuple[int, int], int]:
-    """(source, target) → bytes a second of small pages, the best that the method reached (`auto` is move_pages)."""
+    """(source, target) → bytes per second of small pages: the best that the method reached (`auto` is move_pages)."""
     wanted = "migrate_pages" if method == "migrate_pages" else "move_pages"
     out: dict[tuple[int, int], int] = {}
     for one in rates:
@@ -82,8 +84,8 @@ def best_rates(rates: Sequence[Rate], method: Method) -> dict[tuple[int, int], i
 
 
 def likely_rates(best: dict[tuple[int, int], int], topology: Topology) -> dict[tuple[int, int], int]:
-    """For every way between nodes with memory: what was measured there, else the slowest that was measured over the
-    same distance, else over the next shorter or longer one. Nothing where nothing was measured."""
+    """A rate for each pair of nodes with memory: the measured one, else the slowest measured over the same distance,
+    else over the nearest other distance. Empty if nothing was measured."""
     by_distance: dict[int, int] = {}
     for (source, target), rate in best.items():
         distance = topology.distance(source, target)
@@ -97,17 +99,19 @@ def likely_rates(best: dict[tuple[int, int], int], topology: Topology) -> dict[t
 
 
 def worst_stall(rates: Sequence[Rate]) -> int:
-    """Nanoseconds that move_pages held a process up at most; 0 where nothing was measured."""
+    """The longest stall by move_pages, nanoseconds; 0 if nothing was measured."""
     return max((one.stall for one in rates if one.method == "move_pages"), default=0)
 
 
-def _rate(raw: Any) -> Rate:
-    fields = cast(dict[str, Any], raw)
-    if fields["method"] not in ("move_pages", "migrate_pages") or not isinstance(fields["huge"], bool):
-        raise ValueError("not a measurement")
-    numbers = [fields[key] for key in ("source", "target", "workers", "batch", "rate", "stall")]
-    if any(isinstance(one, bool) or not isinstance(one, int) or not 0 <= one < 1 << 62 for one in numbers):
-        raise ValueError("not a number of it")
-    if not fields["rate"]:
-        raise ValueError("nothing moves at no speed")
-    return Rate(**fields)
+def _rate(raw: Fields) -> Rate:
+    """Raises ValueError."""
+    return Rate(
+        source=raw.integer("source"),
+        target=raw.integer("target"),
+        huge=raw.truth("huge"),
+        method=raw.choice("method", CALLS),
+        workers=raw.integer("workers"),
+        batch=raw.integer("batch"),
+        rate=raw.integer("rate", 1, _FASTEST),
+        stall=raw.integer("stall"),
+    )

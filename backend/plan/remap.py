@@ -1,8 +1,7 @@
-"""From where to where: the one place of the rule by which two sets of nodes become ordered moves.
+"""The rule that turns two sets of nodes into ordered moves, in one place for all.
 
 Sources: do_migrate_pages() in mm/mempolicy.c and bitmap_bitremap() in lib/bitmap.c, as of 2.6.16 (the node_sets patch
-of Direct Migration V8) and of 6.1. The planner predicts with it and the emulator acts by it.
-"""
+of Direct Migration V8) and of 6.1. The planner predicts with it and the emulator acts by it."""
 
 from __future__ import annotations
 
@@ -20,7 +19,7 @@ source that is itself a target stays where it is."""
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """All pages of one node to one node."""
+    """All pages of node `source` go to node `target`."""
 
     source: int
     target: int
@@ -37,9 +36,8 @@ def node_remap(node: int, sources: NodeSet, targets: NodeSet) -> int:
 def remap(sources: NodeSet, targets: NodeSet, rule: Rule = "linux-6") -> tuple[Move, ...]:
     """The moves in the order in which they are done: a target is emptied before it is filled.
 
-    Among the sources not yet done the first is taken whose target is not itself a source still to do; if there is
-    none (a cycle, possible only under `direct-v8`), the last that moves. Nodes that stay are left out.
-    """
+    The next source is the first whose target is not itself a remaining source. If there is none (a cycle, possible only
+    under `direct-v8`), it is the last that moves. Nodes that stay are left out."""
     stay = targets if rule == "linux-6" and len(sources) != len(targets) else NodeSet()
     todo = sources
     moves: list[Move] = []
@@ -62,7 +60,7 @@ def remap(sources: NodeSet, targets: NodeSet, rule: Rule = "linux-6") -> tuple[M
 
 
 def landing(moves: Sequence[Move], node: int) -> int:
-    """Where pages that start on `node` are after all `moves`, done one after the other."""
+    """The node of pages that start on `node`, after all `moves` in order."""
     for move in moves:
         if move.source == node:
             node = move.target
@@ -70,7 +68,7 @@ def landing(moves: Sequence[Move], node: int) -> int:
 
 
 def landings(moves: Sequence[Move], nodes: Iterable[int]) -> dict[int, int]:
-    """Only the nodes whose pages end somewhere else: node → where they land."""
+    """Node → node where its pages land, only for nodes whose pages end somewhere else."""
     ends = {node: landing(moves, node) for node in nodes}
     return {node: end for node, end in ends.items() if node != end}
 
@@ -82,7 +80,7 @@ def rule_of(osrelease: str) -> Rule:
 
 
 def expected_after(before: dict[int, int], moves: Sequence[Move]) -> dict[int, int]:
-    """Amounts by node after all moves, done one after the other and each completely."""
+    """Amounts by node after all moves in order, each complete."""
     after = dict(before)
     for move in moves:
         if amount := after.pop(move.source, 0):
@@ -91,7 +89,7 @@ def expected_after(before: dict[int, int], moves: Sequence[Move]) -> dict[int, i
 
 
 def remaining(before: dict[int, int], after: dict[int, int], moves: Sequence[Move]) -> int:
-    """How much of what should have left its node is still there. A node that is filled after it was emptied counts
-    only what it has beyond that."""
+    """How much of what should have left its node is still there. A node that is emptied and then filled counts only the
+    excess over its expected amount."""
     expected = expected_after(before, moves)
     return sum(max(0, after.get(node, 0) - expected.get(node, 0)) for node in NodeSet(move.source for move in moves))

@@ -1,0 +1,1 @@
+"""Processes: who they are, where they run, and the calls on their pages."""

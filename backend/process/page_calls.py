@@ -1,5 +1,4 @@
-"""The two calls that move pages of another process, with arrays and node sets, as the system calls answer
-(move_pages(2), migrate_pages(2))."""
+"""move_pages(2) and migrate_pages(2) for another process, with numpy arrays and node sets as arguments."""
 
 from __future__ import annotations
 
@@ -19,14 +18,14 @@ from backend.process.process import process_error
 Statuses = NDArray[np.int32]
 
 UNTOUCHED = -(1 << 30)
-"""The status of a page that the kernel did not come to."""
+"""Initial status of a page; it stays if the call fails before this page. No errno is that large."""
 
 
 def call_move_pages(
     kernel: Kernel, pid: int, addresses: NDArray[np.uint64], target: int | None, flags: int
 ) -> tuple[Statuses, OSError | None]:
-    """One move_pages(2) of all pages to a node, None to ask where they are: the statuses, UNTOUCHED where the kernel
-    wrote none, and why it gave up, if it did. Shape (n,) to (n,)."""
+    """One move_pages(2) of all pages to node `target`; None: query their nodes. Returns the statuses, UNTOUCHED where
+    the kernel wrote none, and the error of the call or None. Shape (n,) to (n,)."""
     pages = array("Q", addresses.tobytes())
     nodes = None if target is None else array("i", [target]) * len(pages)
     status = array("i", [UNTOUCHED]) * len(pages)
@@ -41,8 +40,8 @@ def call_move_pages(
 def query(
     kernel: Kernel, pid: int, addresses: NDArray[np.uint64], check: Callable[[], None] = lambda: None
 ) -> Statuses:
-    """Where pages are, by move_pages(2): nodes or negative errnos. `check`: asked before a refusal is told, since it
-    may know better why. Raises NotFound, NotPermitted."""
+    """The nodes of pages by move_pages(2), or negative errnos. `check` is called on EINVAL: it may raise an error that
+    names the cause better. Raises NotFound, NotPermitted."""
     status, problem = call_move_pages(kernel, pid, addresses, None, 0)
     if problem is not None:
         if problem.errno == errno.EINVAL:
@@ -52,14 +51,14 @@ def query(
 
 
 def call_migrate_pages(kernel: Kernel, pid: int, sources: NodeSet, targets: NodeSet) -> int:
-    """One migrate_pages(2): the number of pages not moved. Raises OSError."""
+    """One migrate_pages(2). Returns the number of pages that were not moved. Raises OSError."""
     bits = max(len(sources.mask()), len(targets.mask())) * 8
     return kernel.migrate_pages(pid, sources.maxnode(bits), sources.mask(bits), targets.mask(bits))
 
 
 def refusal(kernel: Kernel, call: str, exc: OSError, targets: NodeSet) -> str:
-    """Why a whole call was refused. A target whose memory has been taken offline since the plan is ENODEV for
-    move_pages, EINVAL for migrate_pages, as much else is."""
+    """Why a whole call failed. If the target's memory went offline since the plan, move_pages fails with ENODEV and
+    migrate_pages with EINVAL. EINVAL has many other causes, so the topology is read again."""
     if exc.errno in (errno.ENODEV, errno.EINVAL):
         try:
             gone = targets - read_topology(kernel).memory_ids

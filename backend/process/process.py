@@ -1,4 +1,4 @@
-"""Processes: who they are, where they run. /proc/PID/stat, status, cmdline, cgroup, cpuset (proc(5))."""
+"""Processes: identity, owner, CPU, cpuset, cgroup. /proc/PID/stat, status, cmdline, cgroup, cpuset (proc(5))."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from backend.nodeset import CpuSet, NodeSet
 _GONE = (errno.ENOENT, errno.ESRCH)
 _STATUS = (b"\nUid:", b"\nVmSwap:", b"\nCpus_allowed_list:", b"\nMems_allowed_list:")
 HERTZ = 100
-"""Clock ticks a second, as all kernels tell them (USER_HZ)."""
+"""Clock ticks a second in /proc: USER_HZ, which is 100 whatever CONFIG_HZ is (include/asm-generic/param.h)."""
 _SMALL = 1 << 15
-"""More than any of the files about one process that are read in one go."""
-_PF_KTHREAD = 0x00200000
+"""Bytes of one read. The files read with it (stat, status, cpuset, cgroup) are smaller, so one read gets all."""
+_PF_KTHREAD = 0x00200000  # include/linux/sched.h
 _PF_EXITING = 0x00000004
 S = TypeVar("S", CpuSet, NodeSet)
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A process that cannot be mistaken for a later one with its pid: start time in clock ticks since boot."""
+    """A process, distinct from a later one with the same pid. `start_time`: clock ticks since boot."""
 
     pid: int
     start_time: int
 
 
 UNTOLD = (0, 0)
-"""The program of a process that may not be looked at."""
+"""The `program` of a process that this caller may not trace."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stat:
-    """The fields of /proc/PID/stat that are used. `rss` in pages, `cpu` the CPU it last ran on, `faults` minor and
-    major. `program`: where its code and stack begin, which exec changes; UNTOLD to those who may not trace it
-    (do_task_stat() in fs/proc/array.c), and where nobody is told."""
+    """The used fields of /proc/PID/stat. `rss`: pages. `cpu`: the CPU it last ran on. `ticks`: user and system time.
+    `faults`: minor and major. `program`: start addresses of code and stack, which exec(2) changes; UNTOLD if this
+    caller may not trace the process (do_task_stat() in fs/proc/array.c) or the kernel omits them."""
 
     identity: Identity
     comm: str
@@ -60,15 +60,14 @@ class Stat:
 
     @property
     def has_ended(self) -> bool:
-        """Whether it is on its way out or a zombie: it has let go of its memory, but the pid is still taken."""
+        """Whether it is exiting or a zombie: its memory is freed or about to be, but the pid is still in use."""
         return self.state in ("Z", "X", "x") or bool(self.flags & _PF_EXITING)
 
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """One process as it was read. Names are as the kernel gives them: pass them through `printable` to show them.
-    `cgroup`: the one whose memory it is charged to. `ticks`: of processor time, its own and the system's for it,
-    `HERTZ` a second."""
+    """One process as it was read. Names are raw text: pass them through `printable` to show them. `rss`, `swap`:
+    bytes. `cgroup`: the cgroup that its memory is charged to. `ticks`: user and system CPU time, `HERTZ` a second."""
 
     identity: Identity
     ppid: int
@@ -97,7 +96,7 @@ def parse_stat(raw: bytes) -> Stat:
     """/proc/PID/stat. The name may hold parentheses, spaces and newlines. Raises ParseError."""
     first, last = raw.find(b"("), raw.rfind(b")")
     fields = raw[last + 1 :].split()
-    try:
+    try:  # field n of proc(5) is fields[n - 3]
         if first < 1 or last < first:
             raise ValueError("no name in parentheses")
         return Stat(
@@ -118,13 +117,13 @@ def parse_stat(raw: bytes) -> Stat:
 
 
 def _program(fields: list[bytes]) -> tuple[int, int]:
-    """The stack begins at 0 for those who are not told; the code at 1 then, which is not where it is."""
+    """do_task_stat(): without ptrace permission, start_stack reads as 0 and start_code as 1."""
     stack = int(fields[25]) if len(fields) > 25 else 0
     return (int(fields[23]), stack) if stack else UNTOLD
 
 
 def parse_status(raw: bytes) -> dict[str, str]:
-    """The lines of /proc/PID/status that are used, as key → value text."""
+    """The used lines of /proc/PID/status, as key → value text."""
     out: dict[str, str] = {}
     raw = b"\n" + raw
     for key in _STATUS:
@@ -136,7 +135,7 @@ def parse_status(raw: bytes) -> dict[str, str]:
 
 
 def read_stat(kernel: Kernel, pid: int) -> Stat:
-    """Raises NotFound, NotPermitted, ParseError."""
+    """Read /proc/PID/stat. Raises NotFound, NotPermitted, ParseError."""
     try:
         return parse_stat(kernel.read(f"/proc/{pid}/stat", 0, _SMALL))
     except OSError as exc:
@@ -144,7 +143,7 @@ def read_stat(kernel: Kernel, pid: int) -> Stat:
 
 
 def read_process(kernel: Kernel, pid: int, stat: Stat | None = None) -> Process:
-    """One process. Raises NotFound when it has gone, NotPermitted where /proc hides it."""
+    """Read one process. Raises NotFound if it has ended, NotPermitted if /proc hides it, ParseError."""
     stat = stat or read_stat(kernel, pid)
     status = parse_status(_read_optional(kernel, f"/proc/{pid}/status", _SMALL))
     uid = _leading_int(status.get("Uid", ""))
@@ -180,13 +179,12 @@ def bare_process(stat: Stat, page_size: int) -> Process:
 
 
 def pids(kernel: Kernel) -> list[int]:
-    """All process ids that /proc shows, ascending. Raises OSError."""
+    """All pids that /proc shows, ascending. Raises OSError."""
     return sorted(int(name) for name in kernel.listdir("/proc") if name.isascii() and name.isdigit())
 
 
 def with_descendants(kernel: Kernel, roots: list[int]) -> list[int]:
-    """These processes and all that descend from them, parents before children. Raises OSError where /proc cannot be
-    read."""
+    """These processes and all their descendants, parents before children. Raises OSError if /proc cannot be listed."""
     children: dict[int, list[int]] = {}
     for pid in pids(kernel):
         try:
@@ -204,7 +202,7 @@ def with_descendants(kernel: Kernel, roots: list[int]) -> list[int]:
 
 
 def thread_ids(kernel: Kernel, pid: int) -> list[int]:
-    """Ascending; none where they cannot be listed."""
+    """The thread ids of a process, ascending; empty if they cannot be listed."""
     try:
         names = kernel.listdir(f"/proc/{pid}/task")
     except OSError:
@@ -213,7 +211,7 @@ def thread_ids(kernel: Kernel, pid: int) -> list[int]:
 
 
 def read_threads(kernel: Kernel, pid: int, tids: Iterable[int] | None = None) -> list[Stat]:
-    """Those of the threads (all: None) that can be read, in their order; a thread's id is its `identity.pid`."""
+    """The stat of these threads (None: all) in order, without unreadable ones. `identity.pid` is the thread id."""
     out: list[Stat] = []
     for tid in thread_ids(kernel, pid) if tids is None else tids:
         try:
@@ -224,8 +222,8 @@ def read_threads(kernel: Kernel, pid: int, tids: Iterable[int] | None = None) ->
 
 
 def still_the_same(kernel: Kernel, identity: Identity) -> Stat:
-    """Raises NotFound when the process has ended (also when its parent has not collected it yet: it has no memory any
-    more) or its pid belongs to another now."""
+    """The stat of this process. Raises NotFound if the process has ended or its pid belongs to another. A zombie counts
+    as ended: it has no memory."""
     stat = read_stat(kernel, identity.pid)
     if stat.identity == identity and stat.has_ended:
         raise NotFound(f"process {identity.pid} has ended", "its memory went with it")
@@ -238,7 +236,7 @@ def still_the_same(kernel: Kernel, identity: Identity) -> Stat:
 
 
 def process_error(kernel: Kernel, pid: int, exc: OSError) -> NotFound | NotPermitted:
-    """What an errno on /proc/PID or on a call with a pid means to a user."""
+    """The error for a user, from an errno on /proc/PID or on a system call with a pid."""
     if exc.errno in _GONE:
         if _hides_others(kernel):
             return NotFound(
@@ -261,8 +259,8 @@ def process_error(kernel: Kernel, pid: int, exc: OSError) -> NotFound | NotPermi
 
 
 def _hides_others(kernel: Kernel) -> bool:
-    """Whether /proc is mounted with hidepid: an unprivileged caller does not even see init."""
-    if kernel.source != "live" or kernel.credentials()[1]:
+    """Whether /proc is mounted with hidepid=2: an unprivileged caller does not see init (proc(5))."""
+    if not kernel.traits.is_host or kernel.credentials()[1]:
         return False
     try:
         return "1" not in kernel.listdir("/proc")
@@ -278,13 +276,13 @@ def _read_optional(kernel: Kernel, path: str, size: int = -1) -> bytes:
     try:
         return kernel.read(path, 0, size)
     except OSError as exc:
-        if exc.errno == errno.ESRCH:
+        if exc.errno == errno.ESRCH:  # read(2) of an open /proc/PID file whose task has ended
             raise NotFound("the process has ended meanwhile") from None
         return b""
 
 
 def _groups(kernel: Kernel, pid: int) -> tuple[str, str]:
-    """Its cpuset, and the cgroup that its memory is charged to: v1's where it has that controller, else v2's."""
+    """(its cpuset, the cgroup that its memory is charged to). The latter is v1's if v1 has the memory controller."""
     own = decode(_read_optional(kernel, f"/proc/{pid}/cpuset", _SMALL)).rstrip("\n")
     memory, unified = "", ""
     for line in _read_optional(kernel, f"/proc/{pid}/cgroup", _SMALL).split(b"\n"):

@@ -1,4 +1,4 @@
-"""On which nodes the threads of a process run: /proc/PID/task/TID/stat (proc(5)), between two readings."""
+"""On which nodes the threads of a process run between two reads of /proc/PID/task/TID/stat (proc(5))."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from backend.kernel import Kernel
 from backend.process.process import Identity, Stat, read_threads, thread_ids
 
 MOST_THREADS = 128
-"""Threads of one process that are read; of more, always the same ones, chosen by a hash of their number."""
+"""Largest number of threads read of one process, to bound the time. Of more, a hash of the tid chooses the same ones
+each time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """`shares`: node → share of the time that the threads ran since the reading before, 0 to 1; of the threads
-    themselves at the first reading, or while none has run. `left_out`: how many threads were not looked at. `ticks`: by
-    thread."""
+    """`shares`: node → share of the threads' CPU time since the previous read, 0 to 1; of the number of threads at the
+    first read or if none has run since. `left_out`: number of threads not read. `ticks`: thread → CPU time in clock
+    ticks. `timed`: `shares` are of CPU time."""
 
     shares: dict[int, float] = field(default_factory=dict[int, float])
     left_out: int = 0
@@ -28,7 +29,7 @@ class Running:
 def read_running(
     kernel: Kernel, stat: Stat, node_of_cpu: Mapping[int, int], last: Running | None, most: int = MOST_THREADS
 ) -> Running:
-    """Of a process with one thread, or where `most` is less than two, its `stat` tells all. Never raises OSError."""
+    """`stat` suffices for a process with one thread, or if `most` is less than two. Never raises OSError."""
     if stat.threads > 1 and most > 1:
         threads, left_out = _threads(kernel, stat.identity.pid, most)
         if threads:
@@ -40,7 +41,7 @@ def read_running(
 
 
 def _threads(kernel: Kernel, pid: int, most: int) -> tuple[list[Stat], int]:
-    """Those that are read, and how many there are besides."""
+    """(at most `most` threads, number of the others)."""
     tids = thread_ids(kernel, pid)
     left_out = max(0, len(tids) - most)
     if left_out:
@@ -49,12 +50,13 @@ def _threads(kernel: Kernel, pid: int, most: int) -> tuple[list[Stat], int]:
 
 
 def _hash(tid: int) -> int:
+    # Fibonacci hashing, 2^64 / golden ratio: spreads consecutive tids (compare include/linux/hash.h).
     return (tid * 0x9E3779B97F4A7C15 & (1 << 64) - 1) >> 32
 
 
 def _weigh(threads: list[Stat], left_out: int, node_of_cpu: Mapping[int, int], last: Running | None) -> Running:
     ticks = {one.identity: one.ticks for one in threads}
-    whole = last is not None and not last.left_out
+    whole = last is not None and not last.left_out  # then a thread that `last` lacks is new: all its ticks count
     spent: dict[int, float] = {}
     for one in threads if last is not None and last.ticks else ():
         node = node_of_cpu.get(one.cpu)

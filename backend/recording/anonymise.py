@@ -1,7 +1,7 @@
-"""Names and paths of a recording replaced, the same by the same, so that it can be sent to somebody.
+"""Replaces names and paths of a recording, the same name always by the same one, so that it can be sent to somebody.
 
-What is kept: numbers, pids, memory, policies, the depth of paths, and which names are equal. A file that no rule here
-knows is left out: nothing goes along unseen."""
+Numbers, pids, memory, policies, the depth of paths and the equality of names are kept. A file without a rule here is
+left out, so nothing is passed on unseen."""
 
 from __future__ import annotations
 
@@ -14,17 +14,19 @@ from backend.recording.contents import ALWAYS, ONCE
 
 _PROCESS = re.compile(r"/proc/\d+/(?:task/\d+/)?(\w+)\Z")
 _BRACKETED = re.compile(rb"\[[a-z_]+\]\Z")
+# d_path() appends this to unlinked files; numa_maps escapes the blank (seq_file_path()).
 _DELETED = (b" (deleted)", b"\\040(deleted)")
 _NUMBERS = re.compile(rb"\d+")
 _PLAIN = frozenset(
     path for path in (*ONCE, *ALWAYS)
     if path not in ("/proc/version", "/proc/sys/kernel/hostname", "/proc/swaps", "/proc/self/mounts")
 )  # fmt: skip
+# The first uid of ordinary users (UID_MIN in login.defs(5)).
 FIRST_USER = 1000
 
 
 class Anonymiser:
-    """One for a whole recording. `hierarchies`: where cgroups are mounted."""
+    """One instance per recording. `hierarchies`: where cgroups are mounted."""
 
     def __init__(self, hierarchies: Sequence[Hierarchy] = ()) -> None:
         self._mounts = sorted((one.mount for one in hierarchies), key=len, reverse=True)
@@ -42,7 +44,7 @@ class Anonymiser:
         }
 
     def file(self, path: str, raw: bytes) -> tuple[str, bytes] | None:
-        """Under which path, and with what in it, a file is recorded; None: not at all."""
+        """The path and the contents to record for a file; None to leave it out."""
         if found := _PROCESS.match(path):
             rule = self._rules.get(found[1])
             return (path, rule(raw)) if rule is not None else None
@@ -71,7 +73,7 @@ class Anonymiser:
         return (path, raw) if any(fnmatchcase(path, pattern) for pattern in _PLAIN) else None
 
     def gone(self, path: str) -> str:
-        """What `file` would call a path that has vanished, or a folder of such."""
+        """The path that `file` gives for a vanished file, or for a vanished folder."""
         for mount in self._mounts:
             if path.startswith(mount + "/"):
                 folder, _, name = path[len(mount) :].rpartition("/")
@@ -80,13 +82,13 @@ class Anonymiser:
         return path
 
     def name(self, raw: bytes) -> bytes:
-        """The same for the same; nothing for nothing."""
+        """The same replacement for the same name. An empty name stays empty."""
         if not raw:
             return b""
         return self._names.setdefault(raw, b"name%d" % (len(self._names) + 1))
 
     def path(self, raw: bytes) -> bytes:
-        """Part by part. What is deleted says so still; the kernel's own names in brackets stay."""
+        """Replaces a path part by part. The suffix `(deleted)` and the kernel's names in brackets stay."""
         if _BRACKETED.match(raw):
             return raw
         for ending in _DELETED:
@@ -122,7 +124,7 @@ class Anonymiser:
         return self._users.setdefault(uid, b"%d" % (FIRST_USER + len(self._users) - 1))
 
     def _command(self, raw: bytes) -> bytes:
-        """Its program's path, without arguments."""
+        """The path of the program, without arguments."""
         program = raw.partition(b"\0")[0]
         return self.path(program) + b"\0" if program else b""
 

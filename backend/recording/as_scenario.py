@@ -1,10 +1,9 @@
-"""A kernel as a scenario: the same nodes, processes and placement on an emulated machine, where things can be tried
-first.
+"""Turns a kernel into a scenario: the same nodes, processes and placement on an emulated machine, to try things first.
 
-Nodes have as much free memory as they have there; what no process has to itself (the page cache, the kernel, programs
-and libraries) is left out of both. Memory that several processes share is that of the largest of them, and mapped by
-one more, so that it is as hard to move. Where the machine is larger than is comfortable to emulate, everything is
-smaller by the same factor. Which pages are used how often nobody knows: each process uses all that it has alike."""
+Nodes have the same free memory as the original. Memory that belongs to no process (page cache, kernel, programs,
+libraries) is left out of both. Memory shared by several processes belongs to the largest of them and has one more
+mapping, so it is as hard to move. A machine too large to emulate is scaled down by one factor. How often pages are used
+is unknown: each process uses all its pages alike."""
 
 from __future__ import annotations
 
@@ -27,15 +26,17 @@ from backend.placement.survey import ProcessRow, Surveyor
 
 MOST_FRAMES = 1 << 20
 """Frames of a copy: 4 GiB of 4 KiB pages."""
+# Limits that keep the emulation fast.
 MOST_PROCESSES = 2000
 _MOST_THREADS = 16
+# Pages that a process touches per period (`Access.sample`), shared out over its regions.
 _SAMPLES = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """`document`: the scenario; `scale`: how many times smaller; `left_out`: processes that are not in it (smaller than
-    a page there, not readable, or too many)."""
+    """`document`: the scenario. `scale`: the factor by which it is smaller. `left_out`: processes not in it (smaller
+    than one scaled page, not readable, or too many)."""
 
     document: dict[str, Any]
     scale: int
@@ -57,7 +58,7 @@ class _Region:
 
 
 def copy_of(kernel: Kernel, most_frames: int = MOST_FRAMES) -> Copy:
-    """Raises NotSupported where there is no node with memory and CPUs; NumatuiError, OSError where the kernel cannot be
+    """Raises NotSupported if no node has memory or none has CPUs; NumatuiError, OSError if the kernel cannot be
     read."""
     topology = read_topology(kernel)
     if not topology.memory_ids or not any(node.cpus for node in topology.nodes):
@@ -94,7 +95,7 @@ class _Copier:
         self._mems: dict[str, NodeSet] = {}
 
     def machine(self) -> dict[str, Any]:
-        """After the processes: nodes are as large as what they have and what is free there."""
+        """Call it after `process`: the size of a node is its free memory plus what the processes have there."""
         nodes: list[dict[str, Any]] = []
         for node in self.topology.nodes:
             free = node.free // self.scale // self.page
@@ -108,13 +109,14 @@ class _Copier:
 
     def _distance(self, a: int, b: int) -> int:
         told = self.topology.distance(a, b)
+        # SLIT entries (ACPI): 10 is local, 255 is unreachable.
         return 10 if a == b else min(255, max(10, told))
 
     def cpusets(self) -> list[dict[str, Any]]:
         return [{"name": name, "mems": str(mems)} for name, mems in self._mems.items()]
 
     def process(self, row: ProcessRow) -> dict[str, Any] | None:
-        """None where nothing is left of it."""
+        """None if it cannot be read, or if nothing is left of it at this scale."""
         process = row.process
         try:
             vmas = self._placements.read(process).vmas
@@ -131,6 +133,7 @@ class _Copier:
             "uid": process.uid,
             "memory": memory,
         }
+        # Pids 1 and 2 are init and kthreadd.
         if process.identity.pid > 2:
             out["pid"] = process.identity.pid
         place = self.topology.node_of_cpu.get(process.cpu)
@@ -166,7 +169,8 @@ class _Copier:
         return out
 
     def _region(self, owner: str, name: str, region: _Region, node: int, count: int) -> dict[str, Any] | None:
-        """Its pages on one node; of shared memory that has an owner already the second mapping, or nothing."""
+        """The pages of a region on one node. Shared memory that already has an owner becomes a second mapping, then
+        None."""
         one: dict[str, Any] = {
             "name": name,
             "kind": region.kind,
@@ -197,7 +201,7 @@ class _Copier:
 
 
 def task_name(comm: str, pid: int) -> str:
-    """By which a copy's steps know a process: of its own also in the fifteen letters that a kernel keeps."""
+    """The name that the steps of a copy use for a process. It is unique within the 15 letters of TASK_COMM_LEN."""
     tail = f"-{pid}"
     return re.sub(r"[^A-Za-z0-9_.+:]", "_", comm)[: 15 - len(tail)] + tail
 
@@ -209,8 +213,7 @@ def _short(file: str) -> str:
 
 
 def _regions(vmas: Iterable[VmaPlacement]) -> list[_Region]:
-    """Mappings that are alike together. Pages of files belong to nobody; those of private mappings that were written
-    do."""
+    """Combines mappings that are alike. File pages belong to no process; written pages of private file mappings do."""
     found: dict[tuple[str, str, str], _Region] = {}
     for vma in vmas:
         shared = vma.kind == "shared"
@@ -232,7 +235,7 @@ def _regions(vmas: Iterable[VmaPlacement]) -> list[_Region]:
 
 
 def _policy(text: str) -> str:
-    """As scenarios write it; what they do not know is the default one."""
+    """The policy as scenarios write it; `default` if they do not support it."""
     try:
         parse_policy(text, NodeSet(range(1024)))
     except Exception:

@@ -1,4 +1,4 @@
-"""What is recorded of a machine: its files by pattern, those of each process, those of each cgroup."""
+"""Which files of a machine are recorded: by pattern, per process, per cgroup."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ONCE = (
     "/sys/devices/system/cpu/cpu[0-9]*/cache/index*/*",
     "/sys/devices/system/memory/block_size_bytes",
 )  # fmt: skip
-"""What stays as it is while a machine runs: in the first sample only."""
+"""Files that do not change while a machine runs: in the first sample only."""
 ALWAYS = (
     "/proc/meminfo", "/proc/stat", "/proc/vmstat", "/proc/zoneinfo", "/proc/buddyinfo", "/proc/uptime", "/proc/loadavg",
     "/proc/swaps", "/proc/self/mounts", "/proc/cgroups", "/proc/pressure/*",
@@ -32,11 +32,12 @@ ALWAYS = (
     "/sys/devices/virtual/memory_tiering/*/nodelist",
     "/sys/kernel/mm/hugepages/*/*", "/sys/kernel/mm/transparent_hugepage/*", "/sys/kernel/mm/numa/*",
 )  # fmt: skip
-"""What changes, or may."""
+"""Files that may change."""
 PROCESS = ("stat", "status", "cmdline", "comm", "cgroup", "cpuset", "maps", "numa_maps")
-"""Of each process. numa_maps costs the process a wait for its memory map."""
+"""Files of each process. Reading numa_maps stalls the process: it holds the mmap lock."""
 THREAD = ("stat", "comm")
 _CGROUP = ("cgroup.", "cpuset.", "memory.", "pids.", "cpu.", "tasks", "mems", "cpus")
+# Control files that are only written, or need an eventfd.
 _NOT_CGROUP = (
     "cgroup.kill",
     "cgroup.event_control",
@@ -45,19 +46,19 @@ _NOT_CGROUP = (
     "memory.force_empty",
 )
 MAX_FILE = 64 << 20
-"""Bytes: what is larger is left out."""
+"""Bytes. Larger files are left out."""
 
 
 def lasting_files(kernel: Kernel) -> Iterator[tuple[str, bytes]]:
-    """Path and contents of what stays as it is."""
+    """Path and contents of the files that do not change."""
     for pattern in ONCE:
         for path in _matching(kernel, pattern):
             yield from _read(kernel, path)
 
 
 def files(kernel: Kernel) -> Iterator[tuple[str, bytes]]:
-    """Path and contents of all else, as it is now; files that vanish or are refused meanwhile are left out. Some may
-    come twice. Raises OSError where /proc cannot be listed."""
+    """Path and contents of all other files, as they are now. Files that vanish or cannot be read are left out. Some may
+    appear twice. Raises OSError if /proc cannot be listed."""
     for pattern in ALWAYS:
         for path in _matching(kernel, pattern):
             yield from _read(kernel, path)
@@ -66,7 +67,7 @@ def files(kernel: Kernel) -> Iterator[tuple[str, bytes]]:
 
 
 def hierarchies(kernel: Kernel) -> list[Hierarchy]:
-    """Those that are mounted; none where there are none."""
+    """The mounted hierarchies; empty if there are none."""
     try:
         return find_hierarchies(kernel)
     except NumatuiError:
@@ -74,7 +75,7 @@ def hierarchies(kernel: Kernel) -> list[Hierarchy]:
 
 
 def harmless(name: str) -> bool:
-    """A name that stays in its folder when it becomes a file's."""
+    """Whether a file of this name would stay in its folder."""
     return name not in ("", ".", "..") and not {"/", "\0"} & set(name)
 
 

@@ -1,4 +1,4 @@
-"""A recorded machine as a `Kernel`: read-only; its time is that of the samples."""
+"""A recorded machine as a read-only `Kernel`. Its clock is that of the samples."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from array import array
 from pathlib import Path
 
 from backend.errors import NotFound, os_error
-from backend.kernel import Call, Capabilities, Capability, Source
+from backend.kernel import Call, Capabilities, Capability, Source, Traits
 from backend.recording.manifest import MANIFEST, Manifest, Sample, parse_manifest
 from backend.recording.timeline import Events, Timeline
 from backend.recording.trees import open_tree
@@ -19,13 +19,14 @@ _ONE_SAMPLE = Capability(False, "the recording has one sample")
 
 
 class RecordedKernel:
-    """The kernel as it was at one of its samples. With `start` they go by as they came, `speed` times as fast: `settle`
-    goes to the one whose time has come, so that what is read between two calls of it is all of one sample."""
+    """The kernel at one of its samples. `start` plays the samples, `speed` times as fast as they were taken. Only
+    `settle` advances them, so everything read between two calls of it is of one sample."""
 
     source: Source = "replay"
+    traits = Traits()
 
     def __init__(self, path: str | Path) -> None:
-        """Raises NotFound, ParseError: not there, not readable, or not a folder or tarball with proc/ and sys/."""
+        """Raises NotFound if it cannot be read, ParseError if it is not a folder or tarball with proc/ and sys/."""
         path = Path(path)
         try:
             tree = open_tree(path)
@@ -57,22 +58,22 @@ class RecordedKernel:
 
     @property
     def events(self) -> list[Events]:
-        """What had happened since the sample before, for each."""
+        """Processes that began and ended since the sample before, for each sample."""
         return self._timeline.events
 
     @property
     def at(self) -> int:
-        """Which sample is read: 0 is the first."""
+        """The number of the current sample, from 0."""
         return self._at
 
     def seek(self, number: int) -> None:
-        """Have `settle` go to a sample, or to the first or last one where there is none of that number."""
+        """Makes `settle` go to this sample, or to the first or last one if the number is out of range."""
         with self._lock:
             self._wanted = max(0, min(number, len(self.samples) - 1))
 
     @property
     def speed(self) -> float:
-        """Recorded seconds a second; 0: the sample stays."""
+        """Recorded seconds per second; 0: the sample stays."""
         return self._speed
 
     @speed.setter
@@ -82,15 +83,15 @@ class RecordedKernel:
             self._speed = speed
 
     def start(self, speed: float = 1.0) -> None:
-        """Let the samples go by; where there is one only, nothing moves."""
+        """Plays the samples. Does nothing if there is only one."""
         self.speed = speed if len(self.samples) > 1 else 0.0
 
     def stop(self) -> None:
-        """Stay where it is."""
+        """Stays at the current sample."""
         self.speed = 0.0
 
     def settle(self) -> None:
-        """Go to the sample that was sought, or whose time has come; at the last one time stands still."""
+        """Goes to the sample that was sought, or whose time has come. Playing ends at the last sample."""
         with self._lock:
             if self._wanted is not None:
                 self._at, self._wanted = self._wanted, None
@@ -132,13 +133,13 @@ class RecordedKernel:
         return self.samples[self._at].at
 
     def pause(self, nanoseconds: int) -> None:
-        """On to the first sample that is so much later, or the last."""
+        """Advances to the first sample that is at least so much later, or to the last one."""
         end = self.clock() + nanoseconds
         while self.clock() < end and self._at + 1 < len(self.samples):
             self._at += 1
 
     def credentials(self) -> tuple[int, bool]:
-        """Root's: what a recording has is all there to be looked at, and what root could do is what one asks it for."""
+        """Root's: everything in a recording is readable, and callers ask what root could do."""
         return 0, True
 
     def pidfd_open(self, pid: int) -> int:

@@ -1,13 +1,12 @@
-"""What a recording says about itself and its samples. Both may come from anybody: nothing in them is believed
-unread."""
+"""What a recording says about itself and its samples. Both may come from anybody, so every field is checked."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
-from typing import Any, cast
 
 from backend.errors import ParseError
+from backend.files.fields import Fields, text
 
 SCHEMA = "numatui/recording/1"
 MANIFEST = "/numatui/manifest.json"
@@ -19,8 +18,8 @@ _PAGE_SIZES = tuple(1 << bits for bits in range(9, 31))
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """`name`: of the machine; `of`: live or demo; `interval`: seconds between samples; `anonymised`: names and paths
-    are not those that were there."""
+    """`name`: of the machine. `of`: live or demo. `interval`: seconds between samples. `anonymised`: names and paths
+    were replaced."""
 
     name: str = ""
     of: str = "live"
@@ -34,9 +33,9 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """`at`: nanoseconds of the machine's clock since the first; `wall`: seconds since 1970, when it was taken; `gone`:
-    paths that had vanished, with all that was below; `users`: names by uid as text, of those that were new; `folder`:
-    its name in the recording."""
+    """`at`: nanoseconds of the machine's clock since the first sample. `wall`: when it was taken, seconds since 1970.
+    `gone`: paths that vanished, with everything below. `users`: names of new users, by uid as text. `folder`: its name
+    in the recording."""
 
     at: int
     wall: float
@@ -51,43 +50,45 @@ class Sample:
 
 def parse_manifest(raw: bytes) -> Manifest:
     """Raises ParseError."""
-    data = _mapping(raw, "manifest")
-    if data.get("schema") != SCHEMA:
+    data = _fields(raw, "manifest")
+    if data.raw.get("schema") != SCHEMA:
         raise ParseError(
             "the recording's manifest is of another version", f"this numatui reads {SCHEMA}: take a newer one"
         )
-    page_size = data.get("page_size")
-    interval = data.get("interval")
+    page_size = data.either("page_size", data.integer, 0)
     return Manifest(
-        str(data.get("name", "")),
-        str(data.get("of", "")),
+        data.either("name", data.text, ""),
+        data.either("of", data.text, ""),
         page_size if page_size in _PAGE_SIZES else 4096,
-        float(interval) if isinstance(interval, (int, float)) and 0 <= interval < 1e9 else 0.0,
-        data.get("anonymised") is True,
+        data.either("interval", lambda key: data.number(key, 0, 1e9), 0.0),
+        data.either("anonymised", data.truth, False),
     )
 
 
 def parse_sample(raw: bytes, folder: str = "") -> Sample:
     """Raises ParseError."""
-    data = _mapping(raw, f"sample {folder}")
-    at, wall, gone = data.get("at"), data.get("wall"), data.get("gone", [])
-    if type(at) is not int or not 0 <= at < 1 << 63 or not isinstance(wall, (int, float)) or not abs(wall) < 1e12:
-        raise ParseError(f"sample {folder} of the recording has no time", "its sample.json needs at and wall")
-    if not isinstance(gone, list) or not all(
-        isinstance(path, str) and path.startswith("/") for path in cast("list[object]", gone)
-    ):
-        raise ParseError(f"sample {folder} of the recording names paths that are none", "")
-    users = data.get("users")
-    names = cast("dict[str, object]", users) if isinstance(users, dict) else {}
-    known = {uid: str(name) for uid, name in names.items()}
-    return Sample(at, float(wall), tuple(cast("list[str]", gone)), known, folder)
-
-
-def _mapping(raw: bytes, name: str) -> dict[str, Any]:
+    data = _fields(raw, f"sample {folder}")
     try:
-        data = json.loads(raw)
+        at, wall = data.integer("at", 0, (1 << 63) - 1), data.number("wall", -1e12, 1e12)
+    except ValueError:
+        raise ParseError(f"sample {folder} of the recording has no time", "its sample.json needs at and wall") from None
+    try:
+        gone = tuple(text(path, "gone") for path in (data.items("gone") if "gone" in data else []))
+    except ValueError:
+        gone = ("",)
+    if not all(path.startswith("/") for path in gone):
+        raise ParseError(f"sample {folder} of the recording names paths that are none", "")
+    users = data.either("users", data.object, None)
+    known = {uid: str(name) for uid, name in users.raw.items()} if users is not None else {}
+    return Sample(at, wall, gone, known, folder)
+
+
+def _fields(raw: bytes, name: str) -> Fields:
+    try:
+        data: object = json.loads(raw)
     except (ValueError, RecursionError):
         raise ParseError(f"the {name} of the recording is not JSON", "the recording is damaged") from None
-    if not isinstance(data, dict):
-        raise ParseError(f"the {name} of the recording is not a mapping", "the recording is damaged")
-    return cast("dict[str, Any]", data)
+    try:
+        return Fields(data, name)
+    except ValueError:
+        raise ParseError(f"the {name} of the recording is not a mapping", "the recording is damaged") from None

@@ -1,4 +1,4 @@
-"""Recording a machine: its files at once, then again and again those that have changed."""
+"""Records a machine: all its files first, then repeatedly those that changed."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _UID = re.compile(rb"^Uid:\s+(\d+)", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A sample that was written. `files`: how many were not as before; `bytes`: of them, before compression; `gone`:
-    paths that had vanished; `processes`: how many there were."""
+    """A sample that was written. `files`: number of files that changed. `bytes`: their size before compression. `gone`:
+    number of paths that vanished. `processes`: their number."""
 
     number: int
     files: int
@@ -30,7 +30,7 @@ class Taken:
 
 
 class Recorder:
-    """Takes one sample with each `take`. `interval`: seconds between them, as the manifest says it."""
+    """Each `take` records one sample. `interval`: seconds between samples, for the manifest."""
 
     def __init__(self, kernel: Kernel, sink: Sink, interval: float = 0.0, anonymise: bool = False) -> None:
         self.kernel, self.sink = kernel, sink
@@ -42,8 +42,8 @@ class Recorder:
         self._began = kernel.clock()
 
     def take(self) -> Taken:
-        """The machine as it is now. Raises NumatuiError, OSError (of the kernel where /proc cannot be listed, and of
-        the sink)."""
+        """Records the machine as it is now. Raises NumatuiError, OSError (from the kernel if /proc cannot be listed,
+        and from the sink)."""
         now, wall, first = self.kernel.clock(), time.time(), self.number == 0
         folder = f"{SAMPLES}/{self.number:06}"
         if first:
@@ -98,7 +98,7 @@ def _is_process(path: str) -> bool:
 
 
 def _topmost(vanished: Collection[str], there: Collection[str]) -> Iterator[str]:
-    """The shortest paths that say the same: a folder in which nothing is left instead of all that was in it."""
+    """The shortest paths that cover all vanished ones: a folder with nothing left in it stands for its files."""
     kept: set[str] = {""}
     for path in there:
         while (path := path.rpartition("/")[0]) not in kept:

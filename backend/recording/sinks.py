@@ -1,5 +1,5 @@
-"""Where a recording is written: a tarball, compressed or not, or a folder. Private to who writes it, and never over
-something."""
+"""Where a recording is written: a tarball, compressed or not, or a folder. It is private to its writer and never
+replaces anything."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from backend.files.new_file import open_new
 
 
 class Sink(Protocol):
-    """`put`: one file, once; `flush`: what was put survives the end of this process; `written`: bytes on the disk so
+    """`put`: writes one file, once. `flush`: what was put survives the end of this process. `written`: bytes on disk so
     far."""
 
     def put(self, path: str, data: bytes) -> None: ...
@@ -30,8 +30,8 @@ class Sink(Protocol):
 
 
 def open_sink(path: Path, name: str) -> Sink:
-    """By its ending: .tar.gz, .tgz, .tar, or without one a folder. `name`: the folder in the tarball. Raises UsageError
-    for something that is there already, and for endings of other formats; NotFound, OSError."""
+    """The suffix selects the format: .tar.gz, .tgz, .tar; none for a folder. `name`: the folder in the tarball. Raises
+    UsageError if the path exists already, and for suffixes of other formats; NotFound, OSError."""
     ending = "".join(path.suffixes[-2:]).lower()
     if ending.endswith((".tar.gz", ".tgz")):
         return _Tarball(path, name, compress=True)
@@ -46,7 +46,7 @@ def open_sink(path: Path, name: str) -> Sink:
 
 
 class Folder:
-    """Folders 0700, files 0600. Raises UsageError where there is something in it."""
+    """Folders have mode 0700, files 0600. Raises UsageError if the folder is not empty."""
 
     def __init__(self, path: Path) -> None:
         if path.is_symlink() or (path.exists() and (not path.is_dir() or any(path.iterdir()))):
@@ -74,7 +74,7 @@ class Folder:
 
 
 class _Tarball:
-    """Written from the beginning to the end; after each `flush` all before it can be read, whatever happens then."""
+    """Written sequentially. Everything before a `flush` stays readable, whatever happens later."""
 
     def __init__(self, path: Path, name: str, compress: bool) -> None:
         self._raw: IO[bytes] = os.fdopen(open_new(path), "wb")
@@ -99,7 +99,7 @@ class _Tarball:
         return self._end if self._raw.closed else self._raw.tell()
 
     def close(self) -> None:
-        """All three, also where the disk is full: what is left open would complain when it is collected."""
+        """Closes all three even if the disk is full: an open one would complain when it is collected."""
         failed: Exception | None = None
         for one in (self._tar, self._gzip, self._raw):
             try:

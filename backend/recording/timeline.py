@@ -1,4 +1,4 @@
-"""The files of a recording as they were at each of its samples, which hold only what was not as before."""
+"""The files of a recording at each of its samples. A sample holds only what changed since the one before."""
 
 from __future__ import annotations
 
@@ -13,23 +13,24 @@ from backend.errors import ParseError, os_error
 from backend.recording.manifest import MAX_SAMPLES, SAMPLES, Sample, parse_sample
 from backend.recording.trees import Tree
 
+# Before all samples: written in the first one only, or never gone.
 _NEVER = -1
 
 
 @dataclass(frozen=True, slots=True)
 class Events:
-    """Processes that had begun and ended since the sample before."""
+    """Processes that began and ended since the sample before."""
 
     began: int = 0
     ended: int = 0
 
 
 class Timeline:
-    """`events`: for each sample. `samples`: in the order in which they were taken; a recording from elsewhere has one.
+    """`events`: one per sample. `samples`: in the order in which they were taken; a recording by another tool has one.
     Raises ParseError.
 
-    A path is there at a sample when it, or something below it, was written later than it (or a folder above it) had
-    gone."""
+    A path exists at a sample if it, or something below it, was written in or after the last sample in which it (or a
+    folder above it) vanished."""
 
     def __init__(self, tree: Tree) -> None:
         self._tree = tree
@@ -40,6 +41,7 @@ class Timeline:
         self.events: list[Events] = [Events()]
         alive = {name for name in self._at_first("/proc") if name.isdigit()}
         for number, sample in enumerate(self.samples[1:], 1):
+            # 6: the length of /proc/.
             ended = {path[6:] for path in sample.gone if path.startswith("/proc/") and path[6:].isdigit()}
             alive -= ended
             for path in sample.gone:
@@ -102,7 +104,7 @@ class Timeline:
             return []
 
     def _last_gone(self, path: str, number: int) -> int:
-        """When it, or a folder above it, had last gone."""
+        """The last sample in which the path, or a folder above it, vanished."""
         latest = _NEVER
         while self._gone and path not in ("", "/"):
             latest = max(latest, _last(self._gone.get(path), number))
@@ -111,7 +113,7 @@ class Timeline:
 
 
 def _last(numbers: list[int] | None, number: int) -> int:
-    """The last of them that is not after `number`."""
+    """The last of the ascending `numbers` that is not after `number`."""
     at = bisect_right(numbers, number) if numbers else 0
     return numbers[at - 1] if numbers and at else _NEVER
 
@@ -130,7 +132,7 @@ def _samples(tree: Tree) -> tuple[Sample, ...]:
 
 
 def _whole(tree: Tree, folders: list[str]) -> Iterator[Sample]:
-    """Up to the first that was not ended."""
+    """The samples before the first incomplete one."""
     for folder in folders:
         try:
             raw = tree.read(f"{SAMPLES}/{folder}/sample.json")

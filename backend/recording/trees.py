@@ -1,5 +1,5 @@
-"""The files of a recording: below a folder, or in a tarball. Nothing outside of it is ever read, and nothing is
-unpacked."""
+"""The files of a recording: below a folder, or in a tarball. Nothing outside of it is read, and nothing is unpacked to
+disk."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from backend.errors import ParseError, os_error
 MAX_FILE = 256 << 20
 MAX_TOTAL = 2 << 30
 MAX_FILES = 2_000_000
-"""A tarball that unpacks to more than these is refused: nobody records that much."""
+"""A tarball that unpacks to more bytes or files than these is refused: no real recording is that large."""
 
 
 class Tree(Protocol):
-    """`name`: of the folder with proc/ and sys/; `cut_off`: it ends where it should not, what came before is there."""
+    """`name`: of the folder with proc/ and sys/. `cut_off`: the tarball is truncated; what came before is readable."""
 
     name: str
     cut_off: bool
@@ -32,12 +32,12 @@ class Tree(Protocol):
     def listdir(self, path: str) -> list[str]: ...
 
     def below(self, path: str) -> Iterator[str]:
-        """The paths of all files below a folder, from there on."""
+        """The paths of all files below a folder, relative to it, with a leading slash."""
         ...
 
 
 def open_tree(path: Path) -> Tree:
-    """Raises ParseError where it is not a folder or tarball with proc/ or sys/; OSError."""
+    """Raises ParseError if it is not a folder or tarball with proc/ or sys/; OSError."""
     return _Folder(path) if path.is_dir() else _Tarball(path)
 
 
@@ -46,7 +46,7 @@ def _enoent(path: str) -> OSError:
 
 
 class _Folder:
-    """Files below `root`, never outside: links that lead out are not followed."""
+    """Files below `root`. Links that lead outside are not followed."""
 
     def __init__(self, root: Path) -> None:
         root = root.resolve()
@@ -61,7 +61,7 @@ class _Folder:
     def _resolve(self, path: str) -> Path:
         try:
             full = (self.root / path.lstrip("/")).resolve()
-        except (OSError, RuntimeError) as exc:  # links in a circle: RuntimeError up to Python 3.12
+        except (OSError, RuntimeError) as exc:  # links in a circle: RuntimeError before Python 3.13
             raise os_error(errno.ELOOP, path) from exc
         if full != self.root and self.root not in full.parents:
             raise _enoent(path)
@@ -69,6 +69,7 @@ class _Folder:
 
     def read(self, path: str) -> bytes:
         full = self._resolve(path)
+        # O_NONBLOCK: never blocks, for example on a FIFO.
         fd = os.open(full, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(fd, "rb") as handle:
             if not stat.S_ISREG(os.fstat(fd).st_mode):
@@ -118,6 +119,7 @@ class _Tarball:
                     if not member.isdir():
                         self._enter(name)
         except (tarfile.TarError, EOFError, ValueError, zlib.error, LZMAError) as exc:
+            # A recorder that was killed leaves a truncated file. Its complete samples can be used.
             self.cut_off = any(name.endswith("/sample.json") for name in self._files)
             if not self.cut_off:
                 raise ParseError(

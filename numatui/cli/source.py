@@ -100,6 +100,6 @@ def open_told(choice: KernelChoice) -> Kernel:
 def live_kernel_of(context: typer.Context, command: str) -> Kernel:
     """The same, for commands that work with the jobs that are kept. Raises NotSupported for a demo or a recording."""
     kernel = kernel_of(context)
-    if kernel.source != "live":
+    if not kernel.traits.keeps_jobs:
         raise NotSupported("jobs are kept for the live machine only", f"numatui {command}, without --demo or --replay")
     return kernel

@@ -37,13 +37,13 @@ from numatui.tui.state.state import INTERVALS
 
 _HERE = Path(__file__).parent
 _GRACE = 3.0
-"""Seconds that jobs, and then the screen, have to end after a signal."""
+"""Seconds that jobs, and then the screen, get to end after a signal. A call takes 0.1 s by default."""
 
 
 class NumatuiApp(ReplayApp):
-    """`kept`: how it was left; `interval` and `theme` go before that. `keys`: the user's own. `notice`: said once at
-    start, why it is this machine. `problem`: said too, what is wrong with the configuration. `own_themes`: a folder
-    with themes besides the shipped ones."""
+    """The app with all screens. `kept`: the state saved by the last session; `interval` and `theme` override it.
+    `keys`: the user's key bindings, by name. `notice`: shown once at start; says why this machine was opened.
+    `problem`: an error in the configuration, shown at start. `own_themes`: a folder with more themes."""
 
     TITLE = "numatui"
     CSS_PATH: ClassVar = [
@@ -54,7 +54,7 @@ class NumatuiApp(ReplayApp):
     BINDINGS: ClassVar = bindings("app")
 
     def action_help_quit(self) -> None:
-        """Ctrl+C, which elsewhere would end a program."""
+        """Answers Ctrl+C. Replaces Textual's own hint, which is text with markup."""
         self.tell("Press q to quit.")
 
     def __init__(
@@ -96,6 +96,7 @@ class NumatuiApp(ReplayApp):
         self._set_keys()
         self.set_class(ascii_only(), "-ascii")
         for number in (signal.SIGTERM, signal.SIGHUP):
+            # Raised on Windows and outside of the main thread (asyncio: loop.add_signal_handler).
             with suppress(NotImplementedError, RuntimeError, ValueError):
                 asyncio.get_running_loop().add_signal_handler(number, self._end_well, number)
         self.push_screen(ProcessesScreen())
@@ -106,16 +107,15 @@ class NumatuiApp(ReplayApp):
             self.tell(self.problem, severity="error")
 
     def _end_well(self, number: int) -> None:
-        """A signal that ends the program: the terminal is put back as it was, jobs end after the call that is under
-        way."""
+        """Ends the app after a signal. The terminal is restored; jobs end after their current call."""
         for job in self.jobs:
             job.cancel.set()
         threading.Thread(target=self._end_anyway, args=(128 + number,), daemon=True).start()
         self.exit(128 + number)
 
     def _end_anyway(self, code: int) -> None:
-        """Textual waits for a terminal that is gone to take what it wrote: not for ever. What a job was about to do is
-        in its journal."""
+        """Ends the process even if Textual cannot: its `WriterThread.stop` blocks for ever on a terminal that is gone.
+        The journal of a job already says what the job was about to do."""
         end = time.monotonic() + _GRACE
         while time.monotonic() < end and any(not job.ended for job in self.jobs):
             time.sleep(0.05)
@@ -123,7 +123,8 @@ class NumatuiApp(ReplayApp):
         os._exit(code)
 
     def _set_keys(self) -> None:
-        """The user's own keys. What has the same key elsewhere keeps it; that is told."""
+        """Applies the user's keys. An action of the same screen or widget loses its key to them
+        (Textual: `BindingsMap.apply_keymap`); `handle_bindings_clash` reports it."""
         if not self.wanted_keys:
             return
         found, unknown = keymap(self.wanted_keys, {name for name, _, _ in all_keys()})
@@ -132,18 +133,19 @@ class NumatuiApp(ReplayApp):
             self.problem = self.problem or f"config.yaml: keys: nothing is named {unknown[0]}"
 
     def handle_bindings_clash(self, clashed_bindings: set[Binding], node: DOMNode) -> None:
+        # Textual may call this at every key press.
         if not self._clash_told:
             self._clash_told = True
             names = " and ".join(sorted({binding.id or binding.action for binding in clashed_bindings}))
             self.tell(f"config.yaml: keys: {names} has lost its key to another", severity="warning")
 
     def left(self) -> SavedState:
-        """How the user leaves the screen."""
+        """The state to save for the next session."""
         theme = self.theme.removeprefix(theming.PREFIX)
         return replace(self.kept, theme=theme, interval=self.interval or self.kept.interval)
 
     def on_snapshot_read(self, event: SnapshotRead) -> None:
-        """With the first reading, tell what the firmware says that cannot be true."""
+        """Shows the impossible statements of the firmware once, after the first reading."""
         warnings = event.snapshot.topology.warnings
         if warnings and not self.warned:
             first, *others = warnings
@@ -152,7 +154,7 @@ class NumatuiApp(ReplayApp):
         self.warned = True
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Keys for simulated time are there only where there is one, those for jobs only when there are some."""
+        """Keys for simulated time need a kernel that has it; keys for jobs need a job."""
         if action == "speed":
             return simulated_time(self.kernel) is not None
         return bool(self.jobs) if action == "jobs" else super().check_action(action, parameters)
@@ -169,7 +171,7 @@ class NumatuiApp(ReplayApp):
             )
 
     def show_job(self, job: Job) -> None:
-        """Put a job's screen in place of the one that started it."""
+        """Replaces the current screen by the screen of a job."""
         self.refresh_bindings()
         self.switch_screen(JobScreen(job))
 

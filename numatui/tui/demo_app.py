@@ -1,4 +1,4 @@
-"""What the app can do besides where its machine is emulated: look into it, let it go on by a step, take another one."""
+"""Actions of the app on an emulated machine: microscope, time steps, other scenarios."""
 
 from __future__ import annotations
 
@@ -21,14 +21,13 @@ if TYPE_CHECKING:
     from numatui.tui.reading.frame_source import FrameSource
 
 STEP = 0.1
-"""Simulated seconds that a step takes."""
+"""Simulated seconds in a step; the command palette names the value."""
 _ACTIONS = ("scenarios", "step")
 
 
 class DemoApp(StatefulApp):
-    """`next_scenario`, `next_copy`: what to open instead when the app has ended; a scenario's name, or one of a machine
-    that was copied; empty to end for good. The screens are imported when they are needed: they bring the emulator
-    along."""
+    """`next_scenario` (a name) and `next_copy` say what `start` opens after the app has ended; with neither, it ends
+    too. Screens are imported late: they import the emulator, which would slow the start."""
 
     BINDINGS: ClassVar = bindings("demo")
     next_scenario = ""
@@ -36,8 +35,8 @@ class DemoApp(StatefulApp):
 
     @cached_property
     def _has_frames(self) -> bool:
-        """Whether the microscope has something to look at."""
-        return self.kernel.source == "demo" or (self.kernel.source == "replay" and self._frames() is not None)
+        """Whether the microscope can read frames."""
+        return not self.kernel.traits.is_host and self._frames() is not None
 
     def _frames(self) -> FrameSource | None:
         from numatui.tui.reading.frame_source import frame_source
@@ -96,7 +95,7 @@ class DemoApp(StatefulApp):
             self.push_screen(ScenariosScreen(self.kernel.reference), self._chosen)
 
     def _chosen(self, name: str | None) -> None:
-        """The app ends, so that nothing of one machine is left in the other; whoever runs it opens the next."""
+        """Ends the app, so that no state of one machine reaches the next. `start` opens the scenario."""
         if not name:
             return
         if any(not job.ended for job in self.jobs):
@@ -106,7 +105,7 @@ class DemoApp(StatefulApp):
         self.exit(0)
 
     def action_try_copy(self) -> None:
-        """A copy of this machine in its place, on which everything can be tried; leaving it comes back here."""
+        """Opens an emulated copy of this machine. Quitting the copy returns here."""
         if any(not job.ended for job in self.jobs):
             self.tell("A migration is running: let it end or cancel it (J) first.", severity="warning")
             return

@@ -1,5 +1,6 @@
-"""One key after the other. Textual hands a key to whatever has the focus without waiting for what the key before it
-does: typed fast, pasted, or over a slow line, `/` and the letters of a filter would become commands."""
+"""Handles keys one after the other. Textual forwards a key to the focused widget without waiting for the effect of the
+previous key (`App.on_event`, `Screen._forward_event`). With fast typing, pasting or a slow line, the letters of a
+filter after `/` would become commands."""
 
 from __future__ import annotations
 
@@ -11,18 +12,18 @@ from textual.app import App
 from textual.message import Message
 
 PATIENCE = 1.0
-"""Seconds after which the next key is handed on all the same."""
+"""Seconds after which the next key is forwarded anyway, so that a stuck handler does not block the keyboard."""
 
 
 class KeyPassed(Message):
-    """Follows a key on its way from the widget with the focus up to the app."""
+    """Posted behind a key; it bubbles from the focused widget to the app after the key was handled."""
 
 
 class KeyOrderApp(App[int]):
-    """Hands on a key when the one before it is done with."""
+    """Forwards a key after the previous key was handled."""
 
     _under_way = 0.0
-    """When a key was handed on that is not done with; 0 for none."""
+    """When the key in progress was forwarded (`time.monotonic`); 0: no key is in progress."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,5 +46,5 @@ class KeyOrderApp(App[int]):
             self._under_way = time.monotonic() if target.post_message(KeyPassed()) else 0.0
 
     def on_key_passed(self) -> None:
-        """What the key has asked for, such as the focus for something else, comes first."""
+        """`call_later` queues behind the messages that the key caused, such as a change of focus."""
         self.call_later(self._next_key)

@@ -1,4 +1,4 @@
-"""All keys of the terminal UI: by where they work, what each does. Imports no toolkit."""
+"""All keys of the terminal UI, by the place where they work. Imports no UI toolkit."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 
 class Key(NamedTuple):
-    """`keys`: as Textual names them, separated by commas. `action`: the method `action_…` that it calls. `show`: in the
-    line at the bottom, as `display`. `priority`: before the widget that has the focus."""
+    """`keys`: Textual's names, separated by commas. `action`: calls the method `action_…`. `show`: the footer shows the
+    key, as `display`. `priority`: the key works before the focused widget sees it."""
 
     keys: str
     action: str
@@ -228,5 +228,5 @@ def name_of(action: str) -> str:
 
 
 def all_keys() -> list[tuple[str, str, str]]:
-    """(name, keys, what they do) of all keys, each once, by name."""
+    """(name, keys, description) of every key, sorted by name, without duplicates."""
     return sorted({(name_of(key.action), key.keys, key.text) for keys in KEYS.values() for key in keys})

@@ -1,4 +1,4 @@
-"""Keys as Textual binds them, and the names by which the user's `config.yaml` gives them other keys."""
+"""Textual bindings for the keys of `KEYS`, and the user's own keys from `config.yaml`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numatui.tui.key_table import KEYS, name_of
 
 
 def bindings(place: str) -> list[BindingType]:
-    """The keys that work in one place of `KEYS`; each has its name as its id."""
+    """The bindings of one place of `KEYS`. The id of a binding is its name in `config.yaml`."""
     return [
         Binding(
             one.keys,
@@ -26,12 +26,12 @@ def bindings(place: str) -> list[BindingType]:
 
 
 def digits(action: str, text: str) -> list[BindingType]:
-    """The keys 0 to 9, each as the argument of the action; they have no names and stay as they are."""
+    """The keys 0 to 9; the digit is the argument of the action. They have no id, so users cannot rebind them."""
     return [Binding(str(digit), f"{action}({digit})", text, show=False) for digit in range(10)]
 
 
 def keymap(wanted: Mapping[str, str], names: Iterable[str]) -> tuple[dict[str, str], list[str]]:
-    """What the user wants, as far as there are such names; and the names that there are not."""
+    """(keys for known names, unknown names) of the user's configuration."""
     known = set(names)
     return (
         {name: keys for name, keys in wanted.items() if name in known},

@@ -1,4 +1,4 @@
-"""What the app can do besides where its machine is a recording with several samples: play it, go to any of them."""
+"""Actions of the app on a recording with several samples: play it, go to a sample."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class ReplayApp(DemoApp):
-    """The keys of a demo's time do here what they mean for a recording."""
+    """Gives the keys for a demo's time their meaning for a recording."""
 
     BINDINGS: ClassVar = bindings("replay")
 
@@ -35,7 +35,7 @@ class ReplayApp(DemoApp):
             yield SystemCommand("Samples", "Go to another sample of the recording", self.action_scenarios)
 
     def action_seek(self, step: int) -> None:
-        """So many samples on or back, and stay there."""
+        """Moves `step` samples forward or back, and stops playback."""
         recording = playback(self.kernel)
         if recording is not None:
             self._go_to(recording.at + step)
@@ -69,7 +69,7 @@ class ReplayApp(DemoApp):
         self.read_now(anew=True)
 
     def set_speed(self, step: int) -> None:
-        """At its end a recording begins anew."""
+        """A recording that stands at its end starts again."""
         recording = playback(self.kernel)
         if recording is not None and not step and not recording.speed and recording.at == len(recording.samples) - 1:
             recording.seek(0)
@@ -77,7 +77,7 @@ class ReplayApp(DemoApp):
 
 
 def told(number: int, sample: Sample, events: Events) -> str:
-    """A sample in a list: its number, time, and what had happened."""
+    """A sample as a line: its number, time since the first sample, wall-clock time and events."""
     minutes, seconds = divmod(sample.at / 1e9, 60)
     wall = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(sample.wall))
     counts = ((events.began, "began"), (events.ended, "ended"))

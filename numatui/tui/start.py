@@ -1,4 +1,4 @@
-"""Opening the TUI."""
+"""Opens the TUI."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 
 def start(choice: MachineChoice) -> int:
-    """Run the TUI on the machine that was chosen and return the exit code. Raises UsageError without a terminal,
-    NotSupported, NotFound, ParseError where that machine cannot be opened."""
+    """Runs the TUI on the chosen machine and returns the exit code. Raises UsageError without a terminal;
+    NotSupported, NotFound or ParseError if the machine cannot be opened."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise UsageError(
             "the terminal UI needs a terminal",
@@ -63,7 +63,7 @@ def start(choice: MachineChoice) -> int:
 
 
 def run(app: NumatuiApp) -> None:
-    """The app from its start to its end, with its machine's time running."""
+    """Runs the app until it ends. Simulated time runs meanwhile."""
     clock = simulated_time(app.kernel)
     if clock is not None:
         clock.start()
@@ -75,13 +75,13 @@ def run(app: NumatuiApp) -> None:
 
 
 def in_screen() -> bool:
-    """Inside of GNU screen, which holds Escape back until the next key where a program has asked for the mouse
-    (4.9)."""
+    """Whether this runs inside GNU screen. Screen (seen with 4.9) delays Escape until the next key if a program has
+    asked for the mouse."""
     return "STY" in os.environ
 
 
 def open_copy(copy: Copy, machine: ShownMachine) -> ShownMachine:
-    """A copy in place of its machine; that one again, with a note why, where it cannot be opened."""
+    """The copy as a machine. If it cannot be opened: `machine`, with the error as its notice."""
     from backend.emulator.scenario.open import open_text
 
     smaller = f", {copy.scale} times smaller" if copy.scale > 1 else ""
@@ -97,7 +97,7 @@ def open_copy(copy: Copy, machine: ShownMachine) -> ShownMachine:
 
 
 def open_scenario_instead(name: str, machine: ShownMachine) -> ShownMachine:
-    """The machine of a scenario in place of another; that one again, with a note why, where it cannot be opened."""
+    """The machine of a scenario. If it cannot be opened: `machine`, with the error as its notice."""
     from backend.emulator.scenario.open import open_scenario
 
     try:

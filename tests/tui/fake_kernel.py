@@ -9,9 +9,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from backend.kernel import Call, Capabilities, Capability, Source
+from backend.emulator.abi.kernel import EmulatedKernel
+from backend.kernel import Call, Capabilities, Capability, Source, Traits
+from backend.live.kernel import LiveKernel
 from backend.nodeset import NodeSet
 from backend.plan.remap import remap
+from backend.recording.kernel import RecordedKernel
 
 MIB = 1 << 20
 PAGE = 4096
@@ -155,6 +158,13 @@ def many(count: int) -> list[FakeProcess]:
     ]
 
 
+TRAITS: dict[Source, Traits] = {
+    "live": LiveKernel.traits,
+    "demo": EmulatedKernel.traits,
+    "replay": RecordedKernel.traits,
+}
+
+
 class FakeKernel:
     """Reads are rendered from the page arrays; both migration calls change them."""
 
@@ -169,6 +179,7 @@ class FakeKernel:
         privileged: bool = True,
     ) -> None:
         self.source: Source = source
+        self.traits = TRAITS[source]
         self.name = name
         self.reference = "default" if source == "demo" else name
         self.nodes = nodes

@@ -1,5 +1,5 @@
-"""The files of cpusets and cgroups: /sys/fs/cgroup (v2) or /sys/fs/cgroup/cpuset (v1), and what /proc/PID says of them
-(kernel/cgroup/cpuset.c, mm/memcontrol.c)."""
+"""Files of cpusets and cgroups: /sys/fs/cgroup (v2) or /sys/fs/cgroup/cpuset (v1), and the files of /proc/PID that
+show them (kernel/cgroup/cpuset.c, mm/memcontrol.c)."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from backend.errors import ParseError, os_error
 from backend.nodeset import CpuSet, NodeSet
 
 MOUNT = "/sys/fs/cgroup"
-_MAX_NUMNODES, _NR_CPUS = 1024, 8192
+_MAX_NUMNODES, _NR_CPUS = 1024, 8192  # The largest that Kconfig allows on x86-64; distributions use them.
 S = TypeVar("S", NodeSet, CpuSet)
 
 Read = Callable[["Machine", Cpuset], str]
 
 
 def owns(path: str) -> bool:
-    """Does this path belong to these files?"""
+    """Whether a path is at or below the cgroup mount point."""
     return path == MOUNT or path.startswith(MOUNT + "/")
 
 
 def read(m: Machine, path: str) -> bytes:
-    """A file's bytes. OSError ENOENT, EISDIR."""
+    """Contents of a file. Raises OSError ENOENT, EISDIR."""
     cs, name = _locate(m, path)
     if not name:
         raise os_error(errno.EISDIR, path)
@@ -43,7 +43,7 @@ def read(m: Machine, path: str) -> bytes:
 
 
 def listdir(m: Machine, path: str) -> list[str]:
-    """The files and the cpusets below. OSError ENOENT, ENOTDIR."""
+    """Names of the files and child cpusets in a directory. Raises OSError ENOENT, ENOTDIR."""
     if path == MOUNT and m.cpusets.version == "v1":
         return ["cpuset"]
     cs, name = _locate(m, path)
@@ -53,9 +53,9 @@ def listdir(m: Machine, path: str) -> list[str]:
 
 
 def write(m: Machine, caller: Caller, path: str, data: bytes) -> Events:
-    """One write(2) to a control file; returns when the pages have moved. OSError ENOENT, EACCES (root only), EINVAL
-    (not a value of this file), ERANGE (a node or CPU number that the kernel has no room for), ESRCH, and what `Cpusets`
-    raises."""
+    """One write(2) to a control file; returns when the pages have moved. Raises OSError ENOENT, EISDIR, EACCES (not
+    root), EINVAL (invalid value or read-only file), ERANGE (node or CPU number beyond the kernel's limit), ESRCH, and
+    the errors of `Cpusets`."""
     if not owns(path):
         raise os_error(errno.EACCES, path)
     cs, name = _locate(m, path)
@@ -70,7 +70,7 @@ def write(m: Machine, caller: Caller, path: str, data: bytes) -> Events:
     elif name == "cpuset.cpus":
         yield from Cpusets.of(m).set_cpus(cs, _ids(CpuSet, text, _nr_cpus(m)))
     elif name == "cpuset.memory_migrate":
-        if not re.fullmatch(r"[+]?(0|[1-9]\d{0,18})", text):
+        if not re.fullmatch(r"[+]?(0|[1-9]\d{0,18})", text):  # kstrtoull() allows one plus sign.
             raise os_error(errno.EINVAL, path)
         cs.memory_migrate = int(text) != 0
     elif name in ("cgroup.procs", "tasks"):
@@ -80,8 +80,8 @@ def write(m: Machine, caller: Caller, path: str, data: bytes) -> Events:
 
 
 def proc_cgroup(m: Machine, task: Task) -> bytes:
-    """/proc/PID/cgroup: `hierarchy:controllers:path`; v1 with the unified hierarchy beside it, as systemd mounts
-    them."""
+    """/proc/PID/cgroup: lines of `hierarchy:controllers:path`. In v1 the unified hierarchy has a line too, as in
+    systemd's hybrid mode."""
     path = _path(task)
     return (f"0::{path}\n" if m.cpusets.version == "v2" else f"1:cpuset:{path}\n0::/\n").encode(
         "utf-8", "surrogateescape"
@@ -94,7 +94,7 @@ def proc_cpuset(m: Machine, task: Task) -> bytes:
 
 
 def status_lines(m: Machine, task: Task) -> str:
-    """The lines of /proc/PID/status that tell mems_allowed: a mask in words of 32 bits, and a list."""
+    """Mems_allowed (hexadecimal mask in words of 32 bits) and Mems_allowed_list of /proc/PID/status."""
     return _mems_lines(m.cpusets.mems_allowed(task))
 
 
@@ -106,8 +106,8 @@ def _mems_lines(mems: NodeSet) -> str:
 
 
 def numa_stat(m: Machine, cs: Cpuset) -> dict[str, dict[int, int]]:
-    """Kind of memory → node → bytes charged to a cgroup and those below it. A page stays charged to the cgroup in which
-    it was first touched, also when its task leaves. All frames of the machine for the root."""
+    """Kind of memory → node → bytes charged to a cgroup and its descendants; the root counts all frames. A page stays
+    charged to the cgroup in which it was first touched, even if its task leaves the cgroup."""
     frames = m.frames
     mine = frames.state == State.IN_USE
     if cs.parent is not None:
@@ -173,11 +173,11 @@ _V1: dict[str, Read] = {
     "cpuset.memory_migrate": lambda m, cs: f"{int(cs.memory_migrate)}\n",
 }
 FILES = frozenset(_V2) | frozenset(_V1)
-"""Names that no cpuset can have."""
+"""Names of control files, which no cpuset can have."""
 
 
 def directory(m: Machine, cs: Cpuset) -> str:
-    """Where the files of a cpuset are."""
+    """The directory of a cpuset."""
     return (MOUNT + ("/cpuset" if m.cpusets.version == "v1" else "") + cs.path).rstrip("/")
 
 
@@ -188,7 +188,7 @@ def _files(m: Machine, cs: Cpuset) -> dict[str, Read]:
 
 
 def _locate(m: Machine, path: str) -> tuple[Cpuset, str]:
-    """The cpuset and the file's name, empty for its directory. OSError ENOENT."""
+    """(cpuset, file name) of a path; the name is empty for the directory itself. Raises OSError ENOENT."""
     root = directory(m, m.cpusets.root)
     inside = path.removeprefix(root).rstrip("/")
     if not path.startswith(root) or (inside and not inside.startswith("/")):
@@ -204,15 +204,16 @@ def _locate(m: Machine, path: str) -> tuple[Cpuset, str]:
 
 
 def _nr_cpus(m: Machine) -> int:
-    """The numbers that a list of CPUs can have: as far as there are CPUs, or as far as the kernel has room for."""
+    """Exclusive upper bound of CPU numbers in a list: nr_cpu_ids if the profile checks cpusets, else NR_CPUS."""
     return max(m.node_of_cpu) + 1 if m.profile.checks_cpusets else _NR_CPUS
 
 
 def _ids(kind: type[S], text: str, limit: int) -> S:
-    """nodelist_parse(), cpulist_parse()."""
+    """nodelist_parse(), cpulist_parse(). Raises OSError EINVAL, ERANGE."""
     try:
         ids = kind.parse_list(text)
     except ParseError as exc:
+        # A number of five digits is beyond every bitmap: bitmap_parselist() answers ERANGE, not EINVAL.
         number = errno.ERANGE if re.fullmatch(r"[\d,-]*\d{5,}[\d,-]*", text) else errno.EINVAL
         raise os_error(number) from exc
     if any(one >= limit for one in ids):
@@ -221,7 +222,8 @@ def _ids(kind: type[S], text: str, limit: int) -> S:
 
 
 def _task(m: Machine, caller: Caller, text: str) -> Task:
-    """The process that a pid or a thread id names; 0 is the writer. OSError EINVAL, ESRCH."""
+    """The process of a pid or thread id; 0 means the writer (cgroup_procs_write_start()). Raises OSError EINVAL,
+    ESRCH."""
     if not re.fullmatch(r"\d{1,9}", text):
         raise os_error(errno.EINVAL)
     wanted = int(text) or caller.pid

@@ -1,4 +1,4 @@
-"""The emulated machine as a `Kernel`: the same files and calls as the live one."""
+"""The emulated machine as a `Kernel`: the same files and system calls as the live kernel."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from backend.emulator.tasks.credentials import Caller
 from backend.emulator.tasks.permissions import may_write
 from backend.emulator.tasks.task import Task
 from backend.errors import os_error
-from backend.kernel import Capabilities, Capability, Source
+from backend.kernel import Capabilities, Capability, Source, Traits
 from backend.nodeset import NodeSet
 
 T = TypeVar("T")
-_SLICE = 0.05
+_SLICE = 0.05  # Real seconds between two advances of simulated time.
 _AT_ONCE = 1.0
-"""Simulated seconds made up for at once; when the real clock is further ahead (a suspended laptop), the rest is let
-go."""
+"""Most simulated seconds that one advance catches up. A larger lag, as after a suspended laptop, is dropped."""
 
 _ROOT_ONLY = "control files can be written by root only"
 
 
 class EmulatedKernel:
-    """Serialises everything that happens to the machine. `caller`: who makes the calls.
+    """Serialises all access to the machine. `caller`: credentials of all calls.
 
-    Time stands still except during calls, until `start()`: then it runs along with the real clock at `speed`, and
-    calls take as long as they say they take.
+    Simulated time stands still except during calls. After `start()` it follows the real clock at `speed`, and each call
+    takes its simulated duration.
     """
 
     source: Source = "demo"
+    traits = Traits(writable=True)
 
     def __init__(self, machine: Machine, caller: Caller | None = None, reference: str = "") -> None:
         self.machine = machine
@@ -55,7 +55,7 @@ class EmulatedKernel:
 
     @property
     def speed(self) -> float:
-        """Simulated seconds a second while time runs; 0: it stands still."""
+        """Simulated seconds per real second; 0 while time stands still."""
         return self._speed
 
     @speed.setter
@@ -65,7 +65,7 @@ class EmulatedKernel:
             self._origin = (time.monotonic(), self.machine.now)
 
     def start(self, speed: float = 1.0) -> None:
-        """Let time run in a background thread. Again: only the speed changes."""
+        """Run time in a background thread. A second call only changes the speed."""
         self.speed = speed
         if self._clockwork is None:
             self._stopping.clear()
@@ -73,7 +73,7 @@ class EmulatedKernel:
             self._clockwork.start()
 
     def stop(self) -> None:
-        """Time stands still again."""
+        """Stop the background thread and the time."""
         self._stopping.set()
         if self._clockwork is not None:
             self._clockwork.join()
@@ -81,7 +81,7 @@ class EmulatedKernel:
         self.speed = 0.0
 
     def _run(self) -> None:
-        """Keep the machine's time at where the real clock says it should be; calls may have brought it ahead."""
+        """Keep simulated time in step with the real clock. Time can be ahead after a call; then the thread waits."""
         while not self._stopping.wait(_SLICE):
             with self._lock:
                 due = self._due() - self.machine.now
@@ -93,10 +93,10 @@ class EmulatedKernel:
                     self._broken = exc
                     return
                 if due > _AT_ONCE:
-                    self.speed = self._speed
+                    self.speed = self._speed  # The setter drops the lag.
 
     def _call(self, path: Callable[[Machine, Caller], Events]) -> Any:
-        """Run a system call; with time running, it takes its time for the caller too."""
+        """Run a system call. While time runs, the calling thread sleeps for the call's duration, up to 1 s."""
         with self._lock:
             if self._broken is not None:
                 raise RuntimeError("the emulated machine broke down") from self._broken
@@ -112,7 +112,7 @@ class EmulatedKernel:
         return result
 
     def _due(self) -> float:
-        """The simulated time that the real clock stands for."""
+        """The simulated time that corresponds to the real clock."""
         real, simulated = self._origin
         return simulated + (time.monotonic() - real) * self._speed
 
@@ -123,8 +123,8 @@ class EmulatedKernel:
             return reading()
 
     def look(self, reading: Callable[[Machine], T]) -> T:
-        """What `reading` finds out about the machine while nothing else happens to it. With time standing still it may
-        also let something happen, step by step."""
+        """Result of `reading`, called with the machine locked. While time stands still, `reading` may also run the
+        machine."""
         return self._locked(lambda: reading(self.machine))
 
     def capabilities(self) -> Capabilities:
@@ -205,7 +205,7 @@ class EmulatedKernel:
         return self._call(lambda m, caller: syscalls.move_pages(m, caller, pid, pages, nodes, status, flags))
 
     def pagemap_scan(self, pid: int, start: int, end: int, count: int) -> tuple[int, bytes]:
-        raise os_error(errno.ENOTTY)
+        raise os_error(errno.ENOTTY)  # No PAGEMAP_SCAN before Linux 6.7.
 
     def mbind(self, address: int, length: int, mode: int, mask: bytes, maxnode: int, flags: int) -> int:
         return self._call(lambda m, caller: policy_calls.mbind(m, caller, address, length, mode, maxnode, mask, flags))

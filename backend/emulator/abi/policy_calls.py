@@ -45,7 +45,7 @@ def _policy(mode: int, maxnode: int, mask: bytes, allowed: NodeSet) -> Mempolicy
 
 
 def set_mempolicy(m: Machine, caller: Caller, mode: int, maxnode: int, mask: bytes) -> Events:
-    """The caller's own policy for pages to come. OSError EINVAL."""
+    """Set the caller's policy for future allocations. Raises OSError EINVAL, ESRCH."""
     yield from m.step("syscall", m.costs.syscall)
     task, _ = _caller_task(m, caller)
     task.policy = _policy(mode, maxnode, mask, m.cpusets.mems_allowed(task)) or DEFAULT
@@ -55,12 +55,12 @@ def set_mempolicy(m: Machine, caller: Caller, mode: int, maxnode: int, mask: byt
 
 
 def get_mempolicy(m: Machine, caller: Caller, maxnode: int, address: int, flags: int) -> Events:
-    """(mode or node, nodes). OSError EINVAL, EFAULT."""
+    """Returns (mode with its flags, or a node for NODE; nodes). Raises OSError EINVAL, EFAULT, ESRCH."""
     yield from m.step("syscall", m.costs.syscall)
     task, mm = _caller_task(m, caller)
     if flags & ~int(PolicyFlag.NODE | PolicyFlag.ADDR | PolicyFlag.MEMS_ALLOWED):
         raise os_error(errno.EINVAL)
-    if maxnode and maxnode - 1 < max(m.nodes):
+    if maxnode and maxnode - 1 < max(m.nodes):  # maxnode < nr_node_ids
         raise os_error(errno.EINVAL)
     if flags & PolicyFlag.MEMS_ALLOWED:
         if flags & (PolicyFlag.NODE | PolicyFlag.ADDR):
@@ -80,7 +80,8 @@ def get_mempolicy(m: Machine, caller: Caller, maxnode: int, address: int, flags:
 
 
 def _node(m: Machine, task: Task, policy: Mempolicy, address: int, by_address: bool) -> Events:
-    """The node of the page at an address, faulted in if need be; else where interleaving goes on."""
+    """`by_address`: the node of the page at `address`, which is faulted in (lookup_node()). Else the node of the next
+    interleaved page. Raises OSError EINVAL, EFAULT."""
     if not by_address:
         if policy.mode != Mode.INTERLEAVE:
             raise os_error(errno.EINVAL)
@@ -90,16 +91,17 @@ def _node(m: Machine, task: Task, policy: Mempolicy, address: int, by_address: b
     if vma is None:
         raise os_error(errno.EFAULT)
     pte = int(vma.pte[(address - vma.start) // m.page_size])
+    # The zero page is part of the kernel image, which is on the first node.
     return m.first_node if pte & PTE_ZERO else int(m.frames.nid[pte >> PTE_SHIFT])
 
 
 def mbind(
     m: Machine, caller: Caller, start: int, length: int, mode: int, maxnode: int, mask: bytes, flags: int
 ) -> Events:
-    """The policy of a range; with MOVE or MOVE_ALL pages that do not conform are moved, by the new policy.
+    """Set the policy of a range. With MOVE or MOVE_ALL, misplaced pages move as the new policy says.
 
-    OSError EINVAL, EPERM, EFAULT, EIO (STRICT: pages that do not conform and did not move). mmap_sem is held for
-    writing meanwhile, so that no fault sees VMAs half cut.
+    Raises OSError EINVAL, EPERM, EFAULT, ESRCH, EIO (STRICT: misplaced pages that did not move). mmap_sem is held for
+    writing, so that no fault sees partly split VMAs.
     """
     yield from m.step("syscall", m.costs.syscall)
     task, mm = _caller_task(m, caller)
@@ -110,7 +112,7 @@ def mbind(
     if start % m.page_size:
         raise os_error(errno.EINVAL)
     policy = _policy(mode, maxnode, mask, m.cpusets.mems_allowed(task))
-    if policy is None:
+    if policy is None:  # do_mbind(): MPOL_DEFAULT ignores MPOL_MF_STRICT.
         flags &= ~int(MoveFlag.STRICT)
     end = start + -(-length // m.page_size) * m.page_size
     if end == start:
@@ -120,6 +122,7 @@ def mbind(
         vmas = isolate_range(m, mm, start, end)
         if vmas is None:
             raise os_error(errno.EFAULT)
+        # STRICT alone only checks: queue_pages_range() fails before any policy is set.
         if flags & _VALID == MoveFlag.STRICT and any(len(_misplaced(m, task, vma, policy)) for vma in vmas):
             raise os_error(errno.EIO)
         for vma in vmas:
@@ -137,14 +140,15 @@ def mbind(
 
 
 def _set_policy(vma: Vma, policy: Mempolicy | None) -> None:
-    """Shared memory keeps its policies with the object, for all who map it (shmem_set_policy())."""
+    """vma_replace_policy(). Shared memory also stores the policy in the object, for all processes that map it
+    (shmem_set_policy())."""
     vma.policy = policy
     if vma.file is not None and vma.shared and vma.file.swap_backed:
         vma.file.set_policy(vma.pgoff, vma.pages, policy)
 
 
 def _misplaced(m: Machine, task: Task, vma: Vma, policy: Mempolicy | None) -> Indices:
-    """Resident pages of a VMA that are not on a node of the policy (queue_pages_required())."""
+    """Indices of resident pages of a VMA that are not on a node of the policy (queue_pages_required())."""
     resident = np.nonzero((vma.pte & PTE_PRESENT) != 0)[0]
     nodes = _conforming(m, task, policy)
     if nodes is None:
@@ -154,7 +158,7 @@ def _misplaced(m: Machine, task: Task, vma: Vma, policy: Mempolicy | None) -> In
 
 
 def _conforming(m: Machine, task: Task, policy: Mempolicy | None) -> NodeSet | None:
-    """The nodes on which a page conforms; None where every node will do."""
+    """The nodes that satisfy a policy; None for all."""
     if policy is None or policy.mode == Mode.DEFAULT:
         return None
     if policy.mode == Mode.LOCAL:
@@ -163,7 +167,7 @@ def _conforming(m: Machine, task: Task, policy: Mempolicy | None) -> NodeSet | N
 
 
 def _conform(m: Machine, task: Task, vma: Vma, move_all: bool) -> Events:
-    """Move what does not conform. Returns how many pages stayed for a reason that STRICT reports."""
+    """Move the misplaced pages of a VMA. Returns the number of pages that stayed and that STRICT reports."""
     if not vma.migratable(m.profile.migration_entries):
         return len(_misplaced(m, task, vma, vma.policy))
     yield from m.pagevecs.lru_add_drain_all()
@@ -193,5 +197,5 @@ def _conform(m: Machine, task: Task, vma: Vma, move_all: bool) -> Events:
 
 
 def _nodes_for(m: Machine, task: Task, vma: Vma, block: Pfns) -> list[int]:
-    """The nodes that the policy wants for a huge page of this mapping, or of this and its neighbour."""
+    """The nodes by policy for a huge page that starts in this VMA or in the one before it."""
     return nodes_by_policy(m, task, task.leader, vma, int(m.frames.index[block[0]]) - vma.pgoff)

@@ -1,6 +1,6 @@
-"""/proc/numatui: what no kernel can tell and an emulated machine can. A recording of one has it too.
+"""/proc/numatui: data that only an emulated machine has. A recording of an emulated machine has it too.
 
-`throughput`: pid and accesses a second of each task, a line each. `zones`: node, first frame and number of frames.
+`throughput`: a line `pid accesses-per-second` for each task. `zones`: a line `node first-frame frames` for each node.
 `frames/N`: one byte for each frame of node N, its `Kind`."""
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ FRAMES = f"{ROOT}/frames"
 
 
 def read(m: Machine, path: str) -> bytes | None:
-    """A file's bytes; None where it is not one of these."""
+    """Contents of a file; None for other paths."""
     if path == f"{ROOT}/throughput":
         return "".join(
             f"{task.pid} {sum(thread.rate for thread in task.threads):.0f}\n"
@@ -32,14 +32,14 @@ def read(m: Machine, path: str) -> bytes | None:
 
 
 def listdir(m: Machine, path: str) -> list[str] | None:
-    """The names in a directory; None where it is not one of these."""
+    """Names in a directory; None for other paths."""
     if path == ROOT:
         return ["throughput", "zones", "frames"]
     return [str(node) for node in m.frames.zones] if path == FRAMES else None
 
 
 def parse_zones(raw: bytes) -> dict[int, tuple[int, int]]:
-    """`zones`: first frame and number of frames by node. Lines that are none are left out; never raises."""
+    """Parse `zones`: node → (first frame, number of frames). Skips malformed lines; never raises."""
     out: dict[int, tuple[int, int]] = {}
     for line in raw.split(b"\n"):
         words = line.split()

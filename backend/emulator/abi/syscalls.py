@@ -1,4 +1,4 @@
-"""The system calls as a caller sees them: arguments checked in the kernel's order, errno as measured or documented."""
+"""migrate_pages(2) and move_pages(2). Arguments are checked in the kernel's order; errno as measured or documented."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from backend.kernel import MoveFlag
 from backend.nodeset import NodeSet
 
 MAX_NUMNODES = 1024
-_MASK_BITS = 4096 * 8
+_MASK_BITS = 4096 * 8  # get_nodes(): a node mask has at most PAGE_SIZE * BITS_PER_BYTE bits.
 
 
 def get_nodes(maxnode: int, mask: bytes) -> NodeSet:
-    """A node mask from user space (get_nodes()): `maxnode` counts one more than the bits. OSError EINVAL for too
-    large."""
+    """A node mask from user space (get_nodes()). `maxnode`: number of bits plus one. Raises OSError EINVAL if the mask
+    is too long or names a node beyond MAX_NUMNODES."""
     bits = maxnode - 1
-    if bits < 0 or bits > _MASK_BITS:
+    if bits < 0 or bits > _MASK_BITS:  # In the kernel a maxnode of 0 wraps around to ULONG_MAX.
         raise os_error(errno.EINVAL)
     if bits == 0 or not mask:
         return NodeSet()
@@ -42,7 +42,7 @@ def get_nodes(maxnode: int, mask: bytes) -> NodeSet:
 
 
 def find_task(m: Machine, pid: int, caller: Caller) -> Task:
-    """ESRCH, EPERM. pid 0 is the caller."""
+    """The task of a pid that the caller may access; 0 means the caller. Raises OSError ESRCH, EPERM."""
     task = m.tasks.get(pid or caller.pid)
     if task is None:
         raise os_error(errno.ESRCH)
@@ -52,7 +52,7 @@ def find_task(m: Machine, pid: int, caller: Caller) -> Task:
 
 
 def migrate_pages(m: Machine, caller: Caller, pid: int, maxnode: int, old: bytes, new: bytes) -> Events:
-    """migrate_pages(2). Returns pages not moved; OSError EINVAL, ESRCH, EPERM, ENOMEM."""
+    """migrate_pages(2). Returns the number of pages not moved. Raises OSError EINVAL, ESRCH, EPERM, ENOMEM."""
     yield from m.step("syscall", m.costs.syscall)
     sources, targets = get_nodes(maxnode, old), get_nodes(maxnode, new)
     task = find_task(m, pid, caller)
@@ -84,7 +84,7 @@ def migrate_pages(m: Machine, caller: Caller, pid: int, maxnode: int, old: bytes
 
 
 def _node_of(m: Machine, caller: Caller) -> int:
-    """Where new pages come from for a caller with nothing to say about it."""
+    """The local node of the caller, or the nearest node with memory."""
     task = m.tasks.get(caller.pid)
     return m.nearest_memory(m.node_of_cpu[task.leader.cpu] if task is not None else m.first_node)
 
@@ -98,7 +98,8 @@ def move_pages(
     status: array[int],
     flags: int,
 ) -> Events:
-    """move_pages(2) of linux-6. Statuses are written as the kernel writes them; returns pages not moved."""
+    """move_pages(2) of linux-6. Returns the number of pages not moved. Fills `status` as the kernel does: the entry of
+    a page not moved stays unchanged. Raises OSError ENOSYS, EINVAL, EPERM, ESRCH, EACCES, ENODEV, ENOMEM."""
     if not m.profile.has_move_pages:
         raise os_error(errno.ENOSYS)
     yield from m.step("syscall", m.costs.syscall)
@@ -135,8 +136,8 @@ def move_pages(
 
 
 def _lookup(m: Machine, mm: Mm, addresses: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """For each address: (the PTE, -1 where nothing is mapped; the frame of a present, accessible PTE, else -1:
-    follow_page() does not see pages that wait for a NUMA hinting fault)."""
+    """(PTE, frame) of each address. The PTE is -1 if no VMA covers the address. The frame is -1 unless the PTE is
+    present and accessible: follow_page() does not see pages that wait for a NUMA hinting fault."""
     ptes = np.full(len(addresses), -1, np.int64)
     if mm.vmas:
         starts = np.array([vma.start for vma in mm.vmas], np.uint64)
@@ -152,8 +153,8 @@ def _lookup(m: Machine, mm: Mm, addresses: NDArray[np.uint64]) -> tuple[NDArray[
 
 
 def _where(m: Machine, mm: Mm, addresses: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """The node of each page, or -ENOENT (in swap, under migration, waiting for a NUMA hinting fault), -EFAULT (never
-    touched, not mapped)."""
+    """The status of each page, as do_pages_stat(): its node, -ENOENT (in swap, under migration, or waiting for a NUMA
+    hinting fault), or -EFAULT (never touched or not mapped)."""
     ptes, pfns = _lookup(m, mm, addresses)
     where = np.full(len(addresses), -errno.EFAULT, np.int64)
     away = (ptes > 0) & ((ptes & (PTE_SWAP | PTE_MIGRATION | PTE_PROTNONE)) != 0)
@@ -167,11 +168,13 @@ def _do_pages_move(
     m: Machine, mm: Mm, addresses: NDArray[np.uint64], nodes: array[int], status: array[int], move_all: bool,
     mems: NodeSet, allowed: NodeSet,
 ) -> Events:  # fmt: skip
-    """do_pages_move() within the task's `mems`, frames from the `allowed` of the caller: runs of pages for one node are
-    queued and moved together; a page that cannot be queued gets its status and flushes the queue. A positive failure
-    ends the call: it counts what was not moved and not tried."""
+    """do_pages_move(): queue consecutive pages for the same node and move them together. A page that cannot be queued
+    gets its status and flushes the queue. If pages of a queue do not move, the call ends and returns their number plus
+    the number of pages not tried. `mems`: permitted target nodes. `allowed`: nodes of the caller's cpuset, from which
+    frames come. Raises OSError EACCES (target outside `mems`), ENODEV (no such node), ENOMEM."""
     yield from m.pagevecs.lru_add_drain_all()
     targets = np.array(nodes, np.int64)
+    # The target of a page is checked when its turn comes: the pages before a bad target move.
     inside = np.isin(targets, np.array(list(mems), np.int64))
     valid = len(targets) if inside.all() else int(np.argmin(inside))
     start = 0
@@ -201,7 +204,8 @@ def _move_run(
     move_all: bool,
     allowed: frozenset[int],
 ) -> Events:
-    """Pages `start` to `end`, all for one node. Returns pages of the run not moved, or a negative errno."""
+    """Move pages `start` to `end`, which have the same target. Returns the number of pages of the run not moved or not
+    tried (move_pages_and_store_status()), or a negative errno."""
     position = start
     while position < end:
         part = addresses[position:end]
@@ -224,9 +228,9 @@ def _move_run(
 def _queueable(
     m: Machine, mm: Mm, addresses: NDArray[np.uint64], target: int, move_all: bool
 ) -> tuple[NDArray[np.bool_], NDArray[np.int64], NDArray[np.int32]]:
-    """add_page_for_migration() for a batch: (whether it is to be moved; else its status: the node where it is already,
-    -EACCES mapped by others too, -EBUSY not on the LRU or named twice (a huge page by any of its pages), what `_where`
-    says; its frame)."""
+    """add_page_for_migration() for a batch: (queued, status, frame) of each page. Status of a page not queued: its node
+    if that is the target, -EACCES (other processes map it too), -EBUSY (not on the LRU, or named before; a huge page
+    is named by each of its pages), or the error from `_where`."""
     frames = m.frames
     code = _where(m, mm, addresses)
     _, pfns = _lookup(m, mm, addresses)

@@ -1,5 +1,5 @@
-"""The CPUs of an emulated machine as /sys/devices/system/cpu and /proc/cpuinfo tell them: every node with CPUs is a
-package, every CPU a core with one thread (Documentation/ABI/stable/sysfs-devices-system-cpu)."""
+"""CPU topology: /sys/devices/system/cpu and /proc/cpuinfo. Each node with CPUs is a package; each CPU is a core with
+one thread (Documentation/ABI/stable/sysfs-devices-system-cpu)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _CPU = re.compile(re.escape(CPU_DIR) + r"/cpu(\d+)(?:/topology(?:/(\w+))?)?\Z")
 
 
 def read(m: Machine, path: str) -> bytes | None:
-    """A topology file; None for every other path."""
+    """Contents of a topology file; None for other paths."""
     match = _CPU.match(path)
     if not match or int(match[1]) not in m.node_of_cpu:
         return None
@@ -23,7 +23,7 @@ def read(m: Machine, path: str) -> bytes | None:
 
 
 def listdir(m: Machine, path: str) -> list[str]:
-    """The names that are there because of CPUs; empty for other directories."""
+    """Names of CPU directories and topology files in a directory; empty for other paths."""
     if path == CPU_DIR:
         return [f"cpu{cpu}" for cpu in sorted(m.node_of_cpu)]
     match = _CPU.match(path)
@@ -33,7 +33,7 @@ def listdir(m: Machine, path: str) -> list[str]:
 
 
 def cpuinfo(m: Machine) -> bytes:
-    """/proc/cpuinfo, as far as programs need it to count CPUs."""
+    """/proc/cpuinfo, with only the fields from which programs count CPUs and cores."""
     return "".join(
         f"processor\t: {cpu}\nphysical id\t: {m.node_of_cpu[cpu]}\ncore id\t\t: {_core(m, cpu)}\n\n"
         for cpu in sorted(m.node_of_cpu)
@@ -41,7 +41,7 @@ def cpuinfo(m: Machine) -> bytes:
 
 
 def hexmask(m: Machine, cpus: CpuSet) -> bytes:
-    """CPUs as the kernel's bitmaps are written: 32 bits a group, as wide as the machine."""
+    """A CPU mask in the kernel's format (bitmap_print_to_pagebuf()): groups of 32 bits, as wide as the machine."""
     bits = sum(1 << cpu for cpu in cpus)
     words = range(max(m.node_of_cpu, default=0) // 32 + 1)
     return (",".join(f"{bits >> 32 * word & 0xFFFFFFFF:08x}" for word in reversed(words)) + "\n").encode()

@@ -16,7 +16,7 @@ _FILES = ("nr_hugepages", "free_hugepages", "surplus_hugepages")
 
 
 def read(m: Machine, path: str) -> bytes | None:
-    """A file's bytes; None where it is not one of these."""
+    """Contents of a file; None for other paths."""
     match = _DIRECTORY.match(path)
     if match is None or match[3] not in _FILES or not _there(m, match):
         return None
@@ -26,7 +26,7 @@ def read(m: Machine, path: str) -> bytes | None:
 
 
 def listdir(m: Machine, path: str) -> list[str] | None:
-    """The names in a directory; None where it is not one of these."""
+    """Names in a directory; None for other paths."""
     match = _DIRECTORY.match(path.rstrip("/"))
     if match is None or match[3] is not None or not _there(m, match):
         return None
@@ -34,12 +34,12 @@ def listdir(m: Machine, path: str) -> list[str] | None:
 
 
 def owns(path: str) -> bool:
-    """Whether a path is a pool's file."""
+    """Whether a path is a pool's file or directory."""
     return _DIRECTORY.match(path) is not None
 
 
 def write(m: Machine, caller: Caller, path: str, data: bytes) -> Events:
-    """The number of pages to a pool's nr_hugepages; as many as there is memory for. OSError EACCES, ENOENT, EINVAL."""
+    """Write to nr_hugepages: resize a pool as far as memory allows. Raises OSError EACCES, ENOENT, EINVAL."""
     match = _DIRECTORY.match(path)
     if match is None or not _there(m, match):
         raise os_error(errno.ENOENT)

@@ -1,4 +1,4 @@
-"""Memory blocks in sysfs: which belong to which node, and taking one out of use
+"""Memory blocks in sysfs: their nodes and states, and setting them offline or online
 (Documentation/ABI/testing/sysfs-devices-memory)."""
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _STATES = {b"offline": False, b"0": False, b"online": True, b"online_movable": T
 
 
 def read(m: Machine, path: str) -> bytes | None:
-    """A file's bytes; None where it is not one of these."""
+    """Contents of a file; None for other paths."""
     if path == f"{ROOT}/block_size_bytes":
         return f"{m.frames.block_pages * m.page_size:x}\n".encode()
     number, name = _parse(m, path)
@@ -31,14 +31,14 @@ def read(m: Machine, path: str) -> bytes | None:
         "state": "online" if online else "offline",
         "online": str(int(online)),
         "phys_index": f"{number:08x}",
-        "removable": "1",
+        "removable": "1",  # A legacy file, constant (drivers/base/memory.c removable_show()).
         "valid_zones": "Normal" if online else "Normal Movable",
     }
     return f"{values[name]}\n".encode()
 
 
 def listdir(m: Machine, path: str) -> list[str] | None:
-    """The names in a directory; None where it is not one of these."""
+    """Names in a directory; None for other paths."""
     path = path.rstrip("/")
     if path == ROOT:
         numbers = [block for node in m.nodes for block in blocks_of(m.frames, node)]
@@ -48,17 +48,18 @@ def listdir(m: Machine, path: str) -> list[str] | None:
 
 
 def of_node(m: Machine, node: int) -> list[str]:
-    """The links that a node's directory has."""
+    """Names of the memory block links in a node's directory."""
     return [f"memory{number}" for number in blocks_of(m.frames, node)]
 
 
 def owns(path: str) -> bool:
-    """Whether a path is a block's file."""
+    """Whether a path is a block's file or directory."""
     return _BLOCK.match(path) is not None
 
 
 def write(m: Machine, caller: Caller, path: str, data: bytes) -> Events:
-    """`offline` or `online` to a block's state. OSError EACCES (not root, or another file), ENOENT, EINVAL, EBUSY."""
+    """Write to `state` or `online`: set a block offline or online. Raises OSError EACCES (not root, or read-only file),
+    ENOENT, EINVAL, EBUSY."""
     number, name = _parse(m, path)
     if number is None:
         raise os_error(errno.ENOENT)
@@ -67,7 +68,7 @@ def write(m: Machine, caller: Caller, path: str, data: bytes) -> Events:
     online = _STATES.get(data.strip())
     if online is None:
         raise os_error(errno.EINVAL)
-    if online == (number not in m.frames.offline_blocks):
+    if online == (number not in m.frames.offline_blocks):  # state_store(): EINVAL if the state does not change.
         raise os_error(errno.EINVAL)
     yield from hotplug.online_block(m, number) if online else hotplug.offline_block(m, number)
 

@@ -1,5 +1,4 @@
-"""Batches without needless copies: a slice where numbers follow each other, the batch itself where a mask takes all of
-it."""
+"""Indexing without needless copies: a slice for consecutive numbers, the batch itself for a mask that is all True."""
 
 from __future__ import annotations
 
@@ -10,19 +9,23 @@ from numpy.typing import NDArray
 
 Mask = NDArray[np.bool_]
 At = NDArray[np.intp] | slice
-"""What to index with."""
+"""An index into a per-frame array."""
 Pairs = tuple[NDArray[np.int32], NDArray[np.int32]]
 Item = TypeVar("Item", bound=np.generic)
+# Frames: in shorter batches the search for a run costs more than the slice saves.
 _SHORT = 32
+# Answers of span() that are cached, and the longest batch (frames) among them: the cache keeps its batches alive.
 _KEPT, _KEPT_LENGTH = 8, 1 << 17
+# Frames: the shortest average run that is worth cutting at its ends, and the batch size without such runs.
 _LONG, _SCATTERED = 1024, 8192
 
 
 def span(batch: NDArray[np.int32] | NDArray[np.int64]) -> At:
-    """The slice of a batch whose numbers follow each other, so that numpy gives views; else the batch, as numpy's own
-    index type, which it need not convert each time.
+    """A slice if the numbers of the batch are consecutive and ascending, so that numpy gives views. Otherwise the batch
+    as intp, the index type that numpy does not have to convert.
 
-    The answers for the last few batches are kept: a batch goes through many functions and is never written to."""
+    The answers for the last few batches are cached: a batch passes through many functions and is never written to."""
+    # The cache entry holds the batch, so its id() cannot be reused while the entry exists.
     known = _recent.get(id(batch))
     if known is not None and known[0] is batch:
         return known[1]
@@ -48,8 +51,8 @@ def _span(batch: NDArray[np.int32] | NDArray[np.int64]) -> At:
 
 
 def parts(stride: int, old: NDArray[np.int32], new: NDArray[np.int32]) -> list[Pairs]:
-    """Pairs, cut into batches of at most `stride`: where a run of numbers that follow each other ends on one side, as
-    long as the runs are long; else into smaller batches, which stay in the processor's cache."""
+    """Cut pairs into batches of at most `stride`: where a run of consecutive numbers ends on either side, if runs are
+    long, else into smaller batches that stay in the CPU cache."""
     count = len(old)
     ends: list[int] = []
     if min(stride, count) >= _LONG:
@@ -65,7 +68,7 @@ def parts(stride: int, old: NDArray[np.int32], new: NDArray[np.int32]) -> list[P
 
 
 def _ends(batch: NDArray[np.int32]) -> list[int]:
-    """Where runs end within a batch; of many a few, which are too many already."""
+    """Positions where a new run starts within a batch. The list ends as soon as there are too many for parts()."""
     if isinstance(span(batch), slice):
         return []
     ends = np.flatnonzero(batch[1:] - batch[:-1] != 1)
@@ -73,24 +76,24 @@ def _ends(batch: NDArray[np.int32]) -> list[int]:
 
 
 def take(batch: NDArray[Item], at: NDArray[Any] | slice) -> NDArray[Item]:
-    """`batch[at]`; the batch itself where that is all of it."""
+    """`batch[at]`, or the batch itself if `at` selects all of it."""
     return batch if isinstance(at, slice) and at == slice(None) else batch[at]
 
 
 def every(mask: Mask) -> bool:
-    """`mask.all()`, for large masks and small ones at a fraction of its cost."""
+    """`mask.all()`, but faster for masks of any size."""
     return np.count_nonzero(mask) == len(mask)
 
 
 def pick(batch: NDArray[Item], mask: Mask) -> NDArray[Item]:
-    """`batch[mask]`; the batch itself where the mask takes all of it."""
+    """`batch[mask]`, or the batch itself if the mask selects all of it."""
     return batch if every(mask) else batch[mask]
 
 
 def divide(
     mask: Mask, old: NDArray[Item], new: NDArray[Item]
 ) -> tuple[tuple[NDArray[Item], NDArray[Item]], tuple[NDArray[Item], NDArray[Item]]]:
-    """Pairs that the mask takes, and the others."""
+    """(pairs that the mask selects, the other pairs)."""
     if every(mask):
         return (old, new), (old[:0], new[:0])
     rest = ~mask

@@ -1,5 +1,6 @@
-"""mem_map: every page frame of the machine, and the allocator with its zonelists and watermarks (mm/page_alloc.c); huge
-pages, which are aligned blocks of frames, and the hugetlb pool (mm/huge_memory.c, mm/hugetlb.c)."""
+"""mem_map: all page frames of the machine, and the page allocator with zonelists and watermarks (mm/page_alloc.c).
+
+Huge pages, transparent or of the hugetlb pool, are aligned blocks of frames (mm/huge_memory.c, mm/hugetlb.c)."""
 
 from __future__ import annotations
 
@@ -14,17 +15,18 @@ from backend.emulator.frames.page import PG, Pfns, State
 from backend.emulator.frames.zone import Zone
 
 FIRST_PFN = 256
-"""Frames below belong to the firmware: reserved, of no node."""
+"""Frames below are reserved for firmware and belong to no node: the first MiB of x86, with 4 KiB pages."""
 
 
 def _block_pages(nodes: Sequence[tuple[int, int]], page_size: int) -> int:
-    """Frames of a memory block: 128 MiB, on small machines less, so that every node has at least one."""
+    """Frames per memory block: 128 MiB as on x86-64 (MIN_MEMORY_BLOCK_SIZE), less if a node is smaller. A power of
+    two."""
     smallest = min((pages for _, pages in nodes if pages), default=1)
     return min((128 << 20) // page_size, 1 << (smallest.bit_length() - 1))
 
 
 def _starts(nodes: Sequence[tuple[int, int]], block: int) -> list[int]:
-    """Where each node's frames begin: at a memory block."""
+    """First frame of each node, aligned to a memory block."""
     out: list[int] = []
     start = -(-FIRST_PFN // block) * block
     for _, pages in nodes:
@@ -34,11 +36,12 @@ def _starts(nodes: Sequence[tuple[int, int]], block: int) -> list[int]:
 
 
 class MemMap:
-    """All frames, one array per attribute (43 bytes a frame with its place on the free stack).
+    """All frames, one array per attribute (45 bytes a frame, including its slot on the free stack).
 
-    `mapping`: 0 none, > 0 the id of the anon_vma, < 0 the id of a file's address space. `index`: page offset in the
-    mapping. `private`: the swap entry of a swap-cache page. `contents`: one 64-bit value stands for the page. `cgroup`:
-    id of the cpuset it is charged to."""
+    `mapping`: 0 for none, > 0 the id of the anon_vma, < 0 the id of a file's address space. `index`: page offset in the
+    mapping. `private`: the swap entry of a swap-cache page. `contents`: one 64-bit value models the whole page.
+    `cgroup`: id of the cpuset the page is charged to. `compounds`: number of huge pages. `repeats`: KSM has merged
+    pages, so a batch may name a frame twice."""
 
     def __init__(
         self,
@@ -47,7 +50,8 @@ class MemMap:
         page_size: int,
         huge: int = 0,
     ) -> None:
-        """`nodes`: (id, pages), ascending; `distances`: between all of them; `huge`: frames of a huge page (2 MiB)."""
+        """`nodes`: (id, pages), ascending. `distances`: (from, to) → SLIT distance. `huge`: frames per huge page; 0
+        means 2 MiB, the size of a PMD on x86-64."""
         self.huge = huge or max(1, (2 << 20) // page_size)
         self.compounds = 0
         self.repeats = False
@@ -77,11 +81,14 @@ class MemMap:
         self._set_zonelists(distances)
 
     def _set_watermarks(self, page_size: int) -> None:
-        """min_free_kbytes = sqrt(16 × memory in kB), shared by size (init_per_zone_wmark_min(),
+        """min_free_kbytes = sqrt(16 × memory in kB), shared among zones by their size (init_per_zone_wmark_min(),
         setup_per_zone_wmarks())."""
         total = sum(zone.pages for zone in self.zones.values())
         kilobytes = total * page_size // 1024
+        # init_per_zone_wmark_min() clamps min_free_kbytes to 128..262144 kB.
         min_pages = max(128, min(isqrt(kilobytes * 16), 262_144)) * 1024 // page_size
+        # low = min * 5/4, high = min * 3/2, as in setup_per_zone_wmarks() without watermark_scale_factor. At most 1/8
+        # of a zone is reserved: the lower clamp would take all of a very small one.
         for zone in self.zones.values():
             zone.wmark_min = min(min_pages * zone.pages // total, zone.pages // 8) if total else 0
             zone.wmark_low = zone.wmark_min + zone.wmark_min // 4
@@ -92,6 +99,7 @@ class MemMap:
             zone.zonelist = tuple(
                 sorted(
                     (other for other, candidate in self.zones.items() if candidate.pages),
+                    # 20: REMOTE_DISTANCE (include/linux/topology.h).
                     key=lambda other: (other != nid, distances.get((nid, other), 20), other),
                 )
             )
@@ -105,11 +113,12 @@ class MemMap:
         strict: bool = False,
         here: int = -1,
     ) -> Pfns:
-        """Up to `count` frames for `nid`, refcount 1, falling back along its zonelist (not when `strict`:
-        GFP_THISNODE).
+        """Allocate up to `count` frames, refcount 1, from `nid` and then along its zonelist. `strict`: `nid` only
+        (GFP_THISNODE).
 
-        First down to the low watermark of each zone, then down to the min watermark. Fewer than `count` come back
-        where there are no more. `here`: the node of the allocating CPU, for numastat.
+        The first round stops at the low watermark of each zone, the second at the min watermark
+        (get_page_from_freelist()). Returns fewer frames if no more are free. `here`: the node of the allocating CPU,
+        for numastat.
         """
         zone = self.zones[nid]
         order = (nid,) if strict else zone.zonelist
@@ -134,7 +143,7 @@ class MemMap:
         return got
 
     def room(self, nid: int) -> int:
-        """The frames that a node has above its low watermark."""
+        """Free frames of a node above its low watermark."""
         zone = self.zones[nid]
         return max(0, zone.free - zone.wmark_low)
 
@@ -143,6 +152,7 @@ class MemMap:
         return zone.stack[zone.free : zone.free + count][::-1].copy()
 
     def _count(self, wanted: Zone, got: Zone, count: int, here: int, nodemask: frozenset[int] | None) -> None:
+        # zone_statistics() compares with the preferred zone, which is always inside the nodemask.
         if wanted.nid == got.nid or (nodemask is not None and wanted.nid not in nodemask):
             got.numastat["numa_hit"] += count
         else:
@@ -151,7 +161,7 @@ class MemMap:
         got.numastat["local_node" if got.nid == here else "other_node"] += count
 
     def free(self, pfns: Pfns) -> None:
-        """Frames whose last reference went: back to their zones, all attributes cleared."""
+        """Return frames without references to their zones and clear all attributes (free_pages_prepare())."""
         if not len(pfns):
             return
         if self.compounds:
@@ -178,7 +188,7 @@ class MemMap:
             zone.free += len(mine)
 
     def take_bad(self, pfn: int) -> None:
-        """A free frame that is bad leaves its node's free stack."""
+        """Take a free frame in `bad` off its node's free stack (take_page_off_buddy())."""
         zone = self.zones[int(self.nid[pfn])]
         stack = zone.stack[: zone.free]
         rest = self.keep_out(zone, stack[stack == pfn])
@@ -187,23 +197,23 @@ class MemMap:
         zone.free = len(rest)
 
     def keep_out(self, zone: Zone, pfns: Pfns) -> Pfns:
-        """Of frames that became free those that may be used again; the others are kept out."""
+        """Set newly freed frames that are bad or in offline blocks to KEPT_OUT. Returns the others."""
         out = np.isin(pfns // self.block_pages, list(self.offline_blocks)) | np.isin(pfns, list(self.bad))
         self.state[pfns[out]] = State.KEPT_OUT
         zone.kept_out += int(np.count_nonzero(out))
         return pfns[~out]
 
     def track_faults(self) -> None:
-        """From now on frames remember who took their last hinting fault (page_cpupid_last(); 0: nobody)."""
+        """Start recording the CPU and thread of each frame's last hinting fault (page_cpupid_last()). 0: none yet."""
         if self.last_cpupid is None:
             self.last_cpupid = np.zeros(len(self.nid), np.int32)
 
     def put(self, pfns: Pfns) -> None:
-        """Drop one reference each; those that had the last one are freed. A frame may be named twice where pages are
-        merged (`repeats`)."""
+        """Drop one reference to each frame and free frames whose refcount reaches 0 (put_page())."""
         if not len(pfns):
             return
         if self.repeats:
+            # Indexed assignment would count a frame that is named twice only once.
             np.subtract.at(self.refcount, pfns, 1)
             self.free(np.unique(pfns[self.refcount[pfns] == 0]))
             return
@@ -212,7 +222,7 @@ class MemMap:
         self.free(pick(pfns, self.refcount[at] == 0))
 
     def add_lru(self, pfns: Pfns, active: bool | None = None) -> None:
-        """Onto the LRU: all active or all inactive, or each as its own flag says (None)."""
+        """Add frames to the LRU. `active` None: each frame's PG_active flag decides."""
         at = span(pfns)
         if active is not None:
             if active:
@@ -223,7 +233,7 @@ class MemMap:
         self._count_lru(pfns, +1)
 
     def drop_lru(self, pfns: Pfns) -> None:
-        """Off the LRU; frames that are not on it are passed over. The active flag stays."""
+        """Remove frames from the LRU. Skips frames that are not on it. PG_active stays set."""
         on = pick(pfns, (self.flags[span(pfns)] & PG.LRU) != 0)
         if len(on):
             self._count_lru(on, -1)
@@ -232,6 +242,7 @@ class MemMap:
     def _count_lru(self, pfns: Pfns, sign: int) -> None:
         flags = self.flags[span(pfns)]
         if self.compounds and (flags & PG.HUGETLB).any():
+            # hugetlb pages are on the list of their hstate, not on the LRU (hugepage_activelist).
             pfns = pfns[(flags & PG.HUGETLB) == 0]
             flags = self.flags[span(pfns)]
         for nid, here in self.by_node(pfns):
@@ -255,7 +266,7 @@ class MemMap:
             self.zones[nid].nr_swapcached += sign * len(pfns[here])
 
     def by_node(self, pfns: Pfns) -> list[tuple[int, NDArray[np.bool_] | slice]]:
-        """(node, which of the batch are its) for each node that has some."""
+        """For each node in the batch: (node, mask or slice of its frames). slice(None) if all are on one node."""
         if not len(pfns):
             return []
         zone = self.zones[int(self.nid[pfns[0]])]
@@ -270,7 +281,7 @@ class MemMap:
 
 
 def zone_starts(frames: MemMap, pfns: Pfns) -> Pfns:
-    """The first frame of each one's zone."""
+    """For each frame, the first frame of its zone."""
     starts = np.zeros(max(frames.zones) + 1, np.int32)
     for nid, zone in frames.zones.items():
         starts[nid] = zone.start
@@ -278,24 +289,25 @@ def zone_starts(frames: MemMap, pfns: Pfns) -> Pfns:
 
 
 def head_of(frames: MemMap, pfns: Pfns) -> Pfns:
-    """The first frame of the huge page that each would belong to: huge pages are aligned within their zone."""
+    """For each frame, the first frame of the huge-page-sized block that contains it. Blocks are aligned within their
+    zone."""
     starts = zone_starts(frames, pfns)
     return starts + (pfns - starts) // frames.huge * frames.huge
 
 
 def frames_of(frames: MemMap, heads: Pfns) -> Pfns:
-    """All frames of huge pages, in order."""
+    """All frames of the huge pages that start at `heads`, in order."""
     return (heads[:, None] + np.arange(frames.huge, dtype=np.int32)).reshape(-1)
 
 
 def make_compound(frames: MemMap, pfns: Pfns, flags: int = 0) -> None:
-    """Whole, aligned blocks are huge pages from now on."""
+    """Turn whole, aligned blocks into huge pages (prep_compound_page())."""
     frames.flags[pfns] |= PG.COMPOUND | flags
     frames.compounds += len(pfns) // frames.huge
 
 
 def split_huge(frames: MemMap, pfns: Pfns) -> None:
-    """Huge pages that any of these belong to become ordinary pages (split_huge_page())."""
+    """Split the transparent huge pages that contain any of these frames (split_huge_page())."""
     inside = pfns[(frames.flags[pfns] & (PG.COMPOUND | PG.HUGETLB)) == PG.COMPOUND]
     if len(inside):
         heads = np.unique(head_of(frames, inside))
@@ -304,9 +316,9 @@ def split_huge(frames: MemMap, pfns: Pfns) -> None:
 
 
 def free_compound(frames: MemMap, pfns: Pfns) -> Pfns:
-    """Of frames that become free those for the allocator: pages of the hugetlb pool go back to it, transparent huge
-    pages of which a part is left are ordinary pages from now on. (Linux waits with both until memory is short, and
-    moves what is left as one: deferred_split_huge_page().)"""
+    """Free parts of huge pages. hugetlb pages return to their pool. A transparent huge page of which a part is freed is
+    split at once; Linux splits it when memory is short and moves the rest as a unit until then
+    (deferred_split_huge_page()). Returns the frames that go to the page allocator."""
     split_huge(frames, pfns)
     pooled = (frames.flags[pfns] & PG.HUGETLB) != 0
     mine = pfns[pooled]
@@ -333,8 +345,8 @@ def free_compound(frames: MemMap, pfns: Pfns) -> Pfns:
 
 
 def take_blocks(frames: MemMap, zone: Zone, count: int) -> Pfns:
-    """Up to `count` free, aligned blocks of a zone off its free stack, as far as the min watermark allows; refcount
-    1."""
+    """Allocate up to `count` free, aligned blocks of a zone, refcount 1, down to its min watermark. Returns their
+    frames, empty if none is free."""
     blocks = zone.pages // frames.huge
     count = min(count, (zone.free - zone.wmark_min) // frames.huge)
     if count <= 0 or not blocks:
@@ -354,7 +366,7 @@ def take_blocks(frames: MemMap, zone: Zone, count: int) -> Pfns:
 
 
 def shrink_pool(frames: MemMap, zone: Zone, count: int) -> None:
-    """Free pages of the hugetlb pool become ordinary free memory."""
+    """Return `count` free pages of the hugetlb pool to the page allocator (update_and_free_page())."""
     for _ in range(count):
         mine = frames_of(frames, np.array([zone.hugetlb_free.pop()], np.int32))
         zone.nr_hugepages -= 1
@@ -363,15 +375,16 @@ def shrink_pool(frames: MemMap, zone: Zone, count: int) -> None:
 
 
 def discard_from_pool(frames: MemMap, pfn: int) -> None:
-    """The free page of the pool that this frame belongs to becomes ordinary free memory."""
+    """Return the free hugetlb page that contains this frame to the page allocator (dissolve_free_huge_page())."""
     zone = frames.zones[int(frames.nid[pfn])]
     head = int(head_of(frames, np.array([pfn], np.int32))[0])
+    # shrink_pool() takes the last page of the list.
     zone.hugetlb_free.remove(head)
     zone.hugetlb_free.append(head)
     shrink_pool(frames, zone, 1)
 
 
 def dissolve(frames: MemMap, pfns: Pfns) -> None:
-    """One page that was of the hugetlb pool is ordinary frames from now on."""
+    """Turn the frames of one hugetlb page into ordinary frames."""
     frames.flags[pfns] &= ~np.uint32(PG.COMPOUND | PG.HUGETLB)
     frames.compounds -= 1

@@ -1,4 +1,4 @@
-"""Memory blocks: the granularity in which memory goes out of use and comes back (mm/memory_hotplug.c)."""
+"""Memory blocks: the unit in which memory is taken offline and brought online (mm/memory_hotplug.c)."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from backend.emulator.frames.page import Pfns, State
 
 
 def blocks_of(frames: MemMap, nid: int) -> range:
-    """The numbers of a node's memory blocks; the last may be filled in part only."""
+    """Numbers of a node's memory blocks. The last block may be only partly filled."""
     zone = frames.zones[nid]
     first = zone.start // frames.block_pages
     return range(first, first + -(-zone.pages // frames.block_pages))
 
 
 def block_frames(frames: MemMap, number: int) -> Pfns:
-    """The frames of a memory block."""
+    """Frames of a memory block, without the holes that belong to no node."""
     first = number * frames.block_pages
     pfns = np.arange(first, min(first + frames.block_pages, len(frames.nid)), dtype=np.int32)
     return pfns[frames.nid[pfns] >= 0]
 
 
 def isolate_block(frames: MemMap, number: int) -> None:
-    """Nothing is allocated from this memory block any more; its free frames are kept out, those in use when they are
-    freed. Free pages of the hugetlb pool are dissolved."""
+    """Stop allocations from a memory block (start_isolate_page_range()). Its free frames are kept out now, frames in
+    use when they are freed. Free hugetlb pages in the block are dissolved (dissolve_free_huge_pages())."""
     inside = block_frames(frames, number)
     zone = frames.zones[int(frames.nid[inside[0]])]
     frames.offline_blocks.add(number)
@@ -39,7 +39,7 @@ def isolate_block(frames: MemMap, number: int) -> None:
 
 
 def return_block(frames: MemMap, number: int) -> None:
-    """The block's frames can be used again, except bad ones."""
+    """Make the block's frames available again, except bad frames (undo_isolate_page_range(), online_pages())."""
     inside = block_frames(frames, number)[::-1]
     zone = frames.zones[int(frames.nid[inside[0]])]
     frames.offline_blocks.discard(number)

@@ -1,4 +1,4 @@
-"""What a page frame can be: flags and states (include/linux/page-flags.h)."""
+"""Page flags and frame states (include/linux/page-flags.h)."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 Pfns = NDArray[np.int32]
-"""Page frame numbers: a batch."""
+"""A batch of page frame numbers."""
 
 
 class PG:
-    """Page flags (include/linux/page-flags.h): plain ints, since they meet numpy arrays of 32 bits. SWAPBACKED:
-    anonymous and shared memory, whose way out is swap (its own LRU lists). PRIVATE: has buffers; BUFFER_LOCK: I/O on
-    them is in flight. COMPOUND: part of a huge page, which all its frames say; HUGETLB: of one of the pool. KSM: stands
-    for many equal pages."""
+    """Page flags (include/linux/page-flags.h). Plain ints, because they are combined with numpy arrays of uint32.
+
+    SWAPBACKED: anonymous or shared memory; it is reclaimed to swap and has its own LRU lists. PRIVATE: has buffers.
+    BUFFER_LOCK: I/O on the buffers is in flight. COMPOUND: part of a huge page, set on all its frames. HUGETLB: part of
+    a page of the hugetlb pool. KSM: a merged page that many PTEs map."""
 
     LOCKED = 1 << 0
     ERROR = 1 << 1
@@ -37,7 +38,7 @@ class PG:
 
 
 class State:
-    """What a frame is: exactly one of these."""
+    """State of a frame: exactly one of these. KEPT_OUT: offline, bad, or reserved for firmware; never allocated."""
 
     KEPT_OUT = 0
     FREE = 1

@@ -1,4 +1,4 @@
-"""Page locks and temporary references: who waits for whom (mm/filemap.c lock_page(), include/linux/mm.h get_page())."""
+"""Page locks and temporary page references (mm/filemap.c lock_page(), include/linux/mm.h get_page())."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from backend.emulator.frames.frames import MemMap, frames_of, head_of
 from backend.emulator.frames.page import PG, Pfns
 
 Events = Generator[simpy.Event, Any, Any]
-"""What kernel paths are: generators that yield wherever the kernel could sleep or be preempted."""
+"""A kernel path: a generator that yields wherever the kernel could sleep or be preempted."""
 
 
 class PageLocks:
-    """`wake_latency`: seconds between being woken and running again, drawn for each wake-up."""
+    """`wake_latency`: called for each wake-up, returns the seconds until the sleeper runs."""
 
     def __init__(self, env: simpy.Environment, frames: MemMap, wake_latency: Callable[[], float]) -> None:
         self._env = env
@@ -33,13 +33,13 @@ class PageLocks:
         self._whole: dict[int, list[list[int]]] = {}
 
     def trylock(self, pfns: Pfns) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-        """Lock those of a batch that are not locked; True for each that was."""
+        """Lock the unlocked pages of a batch (TestSetPageLocked()). True for each page that this call locked."""
         got = (self._frames.flags[span(pfns)] & PG.LOCKED) == 0
         self._frames.flags[span(pick(pfns, got))] |= PG.LOCKED
         return got
 
     def lock(self, pfn: int) -> Events:
-        """Sleep until the page is unlocked and lock it. The caller holds a reference."""
+        """Sleep until the page is unlocked, then lock it. The caller must hold a reference."""
         yield from self._sleep(pfn, PG.LOCKED)
         self._frames.flags[pfn] |= PG.LOCKED
 
@@ -48,15 +48,15 @@ class PageLocks:
         yield from self._sleep(pfn, PG.LOCKED)
 
     def unlock(self, pfns: Pfns) -> None:
-        """Unlock a batch and wake everybody who waits for one of them."""
+        """Unlock a batch of pages and wake all sleepers on them."""
         self._wake(pfns, PG.LOCKED)
 
     def wait_on_writeback(self, pfn: int) -> Events:
-        """Sleep until the page's write is done."""
+        """Sleep until the page is no longer under writeback."""
         yield from self._sleep(pfn, PG.WRITEBACK)
 
     def end_writeback(self, pfns: Pfns) -> None:
-        """The writes of a batch are done: wake everybody who waits for one of them."""
+        """Clear PG_writeback of a batch and wake all sleepers on it (end_page_writeback())."""
         self._wake(pfns, PG.WRITEBACK)
 
     def wait_on_buffers(self, pfn: int) -> Events:
@@ -64,10 +64,12 @@ class PageLocks:
         yield from self._sleep(pfn, PG.BUFFER_LOCK)
 
     def unlock_buffers(self, pfns: Pfns) -> None:
-        """I/O on the buffers of a batch is done, or they have been handed over: wake who waits for them."""
+        """Unlock the buffers of a batch and wake all sleepers on them (unlock_buffer()). Called at the end of I/O or
+        after the buffers moved to another page."""
         self._wake(pfns, PG.BUFFER_LOCK)
 
     def _sleep(self, pfn: int, flag: int) -> Events:
+        # Checked again after each wake-up: another task may have set the flag during the wake-up latency.
         while self._frames.flags[pfn] & flag:
             woken = self._env.event()
             self._sleepers[flag].setdefault(pfn, []).append((woken, self._env.active_process))
@@ -83,7 +85,7 @@ class PageLocks:
                     woken.succeed()
 
     def sleepers(self, pfn: int) -> list[tuple[int, simpy.Process | None]]:
-        """Who waits for a page: (the flag that has to go, the process)."""
+        """Sleepers on a page: (the flag each one waits for, its process)."""
         return [(flag, process) for flag, waiting in self._sleepers.items() for _, process in waiting.get(pfn, ())]
 
     @property
@@ -91,8 +93,8 @@ class PageLocks:
         return sum(len(events) for waiting in self._sleepers.values() for events in waiting.values())
 
     def get_page(self, pfn: int) -> None:
-        """A temporary reference (find_get_page, get_user_pages, I/O). One to a page of the hugetlb pool holds all of
-        it."""
+        """Take a temporary reference (find_get_page(), get_user_pages(), I/O). On a hugetlb page it covers all its
+        frames."""
         held = [pfn]
         if self._frames.flags[pfn] & PG.HUGETLB:
             held = frames_of(self._frames, head_of(self._frames, np.array([pfn], np.int32))).tolist()
@@ -101,7 +103,7 @@ class PageLocks:
         self.holders.update(held)
 
     def put_page(self, pfn: int) -> None:
-        """Give a temporary reference back; the last one frees the page."""
+        """Drop a temporary reference. The last reference frees the page."""
         held = [pfn]
         if pfn in self._whole:
             held = self._whole[pfn].pop()
@@ -113,12 +115,12 @@ class PageLocks:
 
     @property
     def outstanding(self) -> int:
-        """Temporary references that have not been given back."""
+        """Temporary references that are still held. One on a hugetlb page counts once."""
         extra = sum(len(held) - 1 for stack in self._whole.values() for held in stack)
         return sum(self.holders.values()) - extra
 
     def transfer(self, pfn: int) -> None:
-        """A temporary reference becomes something else's: a PTE's."""
+        """Hand a temporary reference over to another owner, for example a PTE. The refcount stays."""
         self.holders[pfn] -= 1
         if not self.holders[pfn]:
             del self.holders[pfn]

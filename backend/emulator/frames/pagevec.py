@@ -1,10 +1,11 @@
-"""Per-CPU caches in front of the LRU lists (mm/swap.c lru_cache_add(), lru_add_drain()): a new page waits in the
-pagevec of the CPU that made it, with a reference, until the pagevec is full or somebody drains it. Meanwhile nobody can
-isolate it.
+"""Per-CPU caches in front of the LRU lists (mm/swap.c lru_cache_add(), lru_add_drain()).
 
-Who drains: a CPU its own one when it unmaps or truncates, exits or reclaims; migration, mbind and hotplug those of all
-CPUs. Pages that migration or a failed isolation puts onto the LRU do not pass through here: linux-6 drains those at
-once (mm/migrate.c __unmap_and_move()), and for the older kernels it is left out."""
+A new page stays in the pagevec of the allocating CPU until the pagevec is full or drained. The pagevec holds a
+reference, and the page cannot be isolated.
+
+A CPU drains its own pagevec when it unmaps, truncates, exits or reclaims. Migration, mbind and hotplug drain those of
+all CPUs. Pages that migration or a failed isolation puts back skip the pagevecs: linux-6 drains them at once
+(mm/migrate.c __unmap_and_move()), and the older profiles do not model it."""
 
 from __future__ import annotations
 
@@ -18,8 +19,8 @@ from backend.emulator.storage.swap_io import drop_unused
 
 
 class LruPagevecs:
-    """All of a machine: for each CPU one for pages that will be inactive and one for active ones (2.6: lru_add_pvecs,
-    lru_add_active_pvecs; linux-6, where new pages are never active, has one in effect)."""
+    """The pagevecs of a machine. Each CPU has one for inactive and one for active pages (2.6: lru_add_pvecs,
+    lru_add_active_pvecs). In linux-6 new pages are never active, so the second stays empty."""
 
     def __init__(self, m: Machine) -> None:
         self._m = m
@@ -27,8 +28,8 @@ class LruPagevecs:
         self._waiting: dict[tuple[int, bool], list[int]] = {}
 
     def lru_cache_add(self, pfns: Pfns, active: bool, cpu: int | None) -> None:
-        """New pages, whose references remain the caller's, into the pagevec of `cpu`; each time it is full it goes to
-        the LRU. `cpu` None: pages that are old already (a described machine's) are on the LRU at once."""
+        """Add new pages to the pagevec of `cpu`. A full pagevec is moved to the LRU. The caller keeps its references.
+        `cpu` None: add to the LRU at once, for pages that are not new (those of a machine description)."""
         frames = self._m.frames
         if cpu is None:
             frames.add_lru(pfns, active)
@@ -41,6 +42,7 @@ class LruPagevecs:
         waiting = self._waiting.setdefault((cpu, active), [])
         total = len(waiting) + len(pfns)
         if total >= self._size:
+            # Full pagevecs go to the LRU; the remainder stays in the pagevec.
             self._to_lru(waiting)
             through = len(pfns) - total % self._size
             frames.add_lru(pfns[:through])
@@ -49,25 +51,25 @@ class LruPagevecs:
         waiting += pfns.tolist()
 
     def lru_add_drain(self, cpu: int | None) -> None:
-        """The pages of one CPU onto the LRU; those that nobody uses any more are freed. None: of nobody."""
+        """Move the pages of one CPU to the LRU and free pages without other references. None: no CPU, do nothing."""
         if cpu is not None:
             for active in (False, True):
                 self._to_lru(self._waiting.get((cpu, active), []))
 
     def lru_add_drain_all(self) -> Events:
-        """The same on all CPUs, by a work item on each, which takes its time."""
+        """Drain the pagevecs of all CPUs. Takes time: the kernel queues a work item on each CPU and waits for it."""
         m = self._m
         yield from m.step("drain LRU caches", m.costs.drain)
         m.count("lru_add_drain_all", 1)
         self.flush()
 
     def flush(self) -> None:
-        """All pagevecs onto the LRU, at once."""
+        """Move all pagevecs to the LRU, in no simulated time."""
         for waiting in self._waiting.values():
             self._to_lru(waiting)
 
     def cached(self) -> Pfns:
-        """The pages that wait, of all CPUs."""
+        """The pages in the pagevecs of all CPUs."""
         return np.array([pfn for waiting in self._waiting.values() for pfn in waiting], np.int32)
 
     def _to_lru(self, waiting: list[int]) -> None:

@@ -1,4 +1,4 @@
-"""One node's frames: free stack, watermarks, counters (include/linux/mmzone.h)."""
+"""The zone of a node: free stack, watermarks, counters (include/linux/mmzone.h)."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ class Lru:
 
 @dataclass(slots=True)
 class Zone:
-    """One node's frames. `stack[:free]` are its free frames; watermarks in pages; `numastat` as in sysfs. `isolated`:
-    nothing is allocated from it, what is freed is kept out; `kept_out`: how many of its frames are. `lru`: pages on
-    each list, by `Lru`. `nr_file`: pages in the page cache, those of shared memory (`nr_shmem`) among them;
-    `nr_swapcached`: in the swap cache. `nr_hugepages`: of the hugetlb pool, and the first frames of the free ones."""
+    """The zone of a node; all counts are in pages.
+
+    `stack[:free]`: its free frames. `numastat`: as in sysfs. `isolated`: all its blocks are offline; nothing is
+    allocated from it and freed frames are kept out. `kept_out`: number of frames kept out. `lru`: pages on each list,
+    by `Lru`. `nr_file`: pages in the page cache, including shared memory (`nr_shmem`). `nr_swapcached`: pages in the
+    swap cache. `nr_hugepages`: huge pages of the hugetlb pool. `hugetlb_free`: first frames of its free huge pages."""
 
     nid: int
     start: int

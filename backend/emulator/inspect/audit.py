@@ -1,5 +1,5 @@
-"""What a task would read now against what was last written: lost writes and stale pages, in a machine that watches
-them."""
+"""Finds lost writes and stale pages: compares the contents of all pages with the last values written. Needs a machine
+with `MachineSpec.watch`."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from backend.emulator.storage.filesystem import AddressSpace
 
 
 def damaged_pages(m: Machine) -> int:
-    """Pages of living tasks and of files that no longer have what was last written to them. Nothing may be in
-    flight."""
+    """Number of pages of living tasks and files whose contents are not the last value written. No migration or I/O may
+    be in progress."""
     vmas = [vma for task in m.tasks.values() if task.mm is not None for vma in task.mm.vmas]
     return sum(_private(m, vma) for vma in vmas if not vma.shared) + sum(
         _file(m, space) for space in m.rmap.spaces.values()

@@ -1,4 +1,4 @@
-"""The frames of a node as a map: what each is, many of them to a cell, and one of them in detail."""
+"""A map of the frames of a node: the kind of each frame, cells of many frames, and details of one frame."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from backend.files.text import decode
 
 
 class Kind(IntEnum):
-    """What a frame is, one of these, from the least to the most noteworthy: of what applies to a frame the last counts,
-    except that those that are not in use are nothing else. OTHER: in use, but of no mapping yet or any more."""
+    """The kind of a frame, in order of rising priority: if several kinds apply, the last one counts. A frame not in use
+    is FREE, POOL or KEPT_OUT. OTHER: in use, but without a mapping."""
 
     FREE = 0
     OTHER = 1
@@ -35,14 +35,14 @@ class Kind(IntEnum):
 
 
 PASSING = Kind.SWAP_CACHE
-"""From this kind on one frame of a cell is enough for the cell to show it: most are over soon."""
+"""From this kind on, a single frame decides the kind of its cell: most of these states are short."""
 KINDS = len(Kind)
 
 
 @dataclass(frozen=True, slots=True)
 class FrameDetail:
-    """One frame. `kind`; `state`: flags by name and counts; `slot`: swap slot and its use count; `mappers`: (pid, name,
-    address, PTE in words) of each present PTE, the first few of `mapcount`."""
+    """One frame. `slot`: (swap slot, its use count), or None outside the swap cache. `mappers`: (pid, name, address,
+    PTE as text) of the first few present PTEs."""
 
     kind: Kind
     state: FrameState
@@ -52,8 +52,8 @@ class FrameDetail:
 
 @dataclass(frozen=True, slots=True)
 class Cells:
-    """`first`: pfn of the first cell, each of 2**`shift` frames (the last may be short). `kinds`: what each cell shows.
-    `counts`: frames by kind."""
+    """Cells of 2**`shift` frames; the last may be short. `first`: pfn of the first frame. `kinds`: the `Kind` of each
+    cell. `counts`: frames by kind."""
 
     first: int
     shift: int
@@ -63,7 +63,7 @@ class Cells:
 
 @dataclass(frozen=True, slots=True)
 class Frames:
-    """Frames from `first` on as they were at one moment."""
+    """Snapshot of the frames from pfn `first` on."""
 
     first: int
     state: NDArray[np.uint8]
@@ -72,7 +72,7 @@ class Frames:
 
     @classmethod
     def of(cls, m: Machine, first: int, count: int) -> Frames:
-        """Copies, so that they can be looked at while the machine goes on."""
+        """Copy the frames, so that the machine can run on while they are read."""
         at = slice(first, min(first + count, len(m.frames.state)))
         frames = m.frames
         return cls(first, frames.state[at].copy(), frames.flags[at].copy(), frames.mapping[at].copy())
@@ -99,8 +99,8 @@ class Frames:
 
 
 def cells(first: int, kinds: NDArray[np.uint8], shift: int) -> Cells:
-    """Cells of 2**`shift` frames, from the `Kind` of each frame from `first` on: a cell shows the kind that most of its
-    frames are, or the highest that is passing."""
+    """Group frames into cells of 2**`shift`. `kinds`: the `Kind` of each frame from pfn `first` on. The kind of a cell
+    is its highest kind from PASSING on, else the most frequent one."""
     counts = np.bincount(kinds, minlength=KINDS)
     if shift == 0:
         return Cells(first, 0, kinds, counts)
@@ -116,7 +116,7 @@ def cells(first: int, kinds: NDArray[np.uint8], shift: int) -> Cells:
 
 
 def detail(m: Machine, pfn: int, most: int = 4) -> FrameDetail:
-    """What there is to say about one frame."""
+    """Details of one frame, with at most `most` mappers."""
     frames = m.frames
     one = np.array([pfn], np.int32)
     mappers: list[tuple[int, str, int, str]] = []
@@ -137,7 +137,8 @@ def detail(m: Machine, pfn: int, most: int = 4) -> FrameDetail:
 
 
 def mapper(m: Machine, first: int, count: int) -> tuple[Task, int] | None:
-    """A task, and the address at which it maps the first mapped of these frames; None where nobody does."""
+    """(task, address) of a mapping of one of these frames, from the lowest on; None if no task maps any. Looks at the
+    first 64 mapped frames."""
     mapped = np.nonzero(m.frames.mapcount[first : first + count] > 0)[0]
     for pfn in (first + mapped[:64]).tolist():
         for pid, _, address, _ in detail(m, pfn, 1).mappers:

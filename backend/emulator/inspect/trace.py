@@ -1,4 +1,4 @@
-"""One page followed through everything that happens to it: what it was between any two kernel steps."""
+"""Traces one page: records its state between any two kernel steps."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from backend.emulator.mm.region import Region
 from backend.emulator.tasks.task import Task
 from backend.errors import UsageError
 
-MAX_ROWS = 100_000
+MAX_ROWS = 100_000  # Limits the memory of a trace; later changes are not recorded.
 FLAGS = {value: name.lower() for name, value in vars(PG).items() if name.isupper()}
 
 
 @dataclass(frozen=True, slots=True)
 class FrameState:
-    """One frame as it was. `flags` by name."""
+    """Snapshot of a frame. `flags`: names of the page flags that are set."""
 
     pfn: int
     node: int
@@ -40,9 +40,9 @@ class FrameState:
 
 @dataclass(frozen=True, slots=True)
 class TraceRow:
-    """The page after one kernel step. `time` in seconds; `who` did the step. `frame`: where the page is (None: nowhere
-    in memory); `old`: where it was before, as long as that frame is in use. `pte`: of each task that was asked for, as
-    text. `slot`: swap slot and its use count. `waiting`: who waits, and for what."""
+    """The page at the end of a kernel step. `time`: simulated seconds. `who`: the process that did the step. `frame`:
+    the page's frame, None if it is not in memory. `old`: its former frame, while that is in use. `pte`: the PTE of the
+    traced task as text. `slot`: (swap slot, its use count). `waiting`: `process: flag` of each process that waits."""
 
     time: float
     step: str
@@ -55,7 +55,7 @@ class TraceRow:
 
 
 class Tracer:
-    """Follows the page of `task` at `address`. Give it to the machine as its `tracer`."""
+    """Traces the page of `task` at `address`. Set it as the machine's `tracer`."""
 
     def __init__(self, m: Machine, task: Task, address: int) -> None:
         self.m, self.task, self.address = m, task, address
@@ -64,7 +64,7 @@ class Tracer:
         self._identity = (0, 0)
 
     def see(self, step: str) -> None:
-        """Called at every boundary between steps; a row is kept where something about the page has changed."""
+        """Called at every boundary between steps. Adds a row if something about the page has changed."""
         if len(self.rows) >= MAX_ROWS:
             return
         row = self._look(step)
@@ -99,7 +99,7 @@ class Tracer:
         return int(vma.pte[(self.address - vma.start) // self.m.page_size]) if vma is not None else 0
 
     def _place(self, pte: int) -> tuple[int, int]:
-        """(frame, swap slot) of the page, -1 where it has none."""
+        """(frame, swap slot) of the page; -1 for none."""
         m = self.m
         if pte & (PTE_PRESENT | PTE_MIGRATION):
             pfn = pte >> PTE_SHIFT
@@ -116,10 +116,10 @@ class Tracer:
         return (int(m.swap.cache[slot]) if slot >= 0 else int(vma.file.pages[offset])), slot
 
     def _successor(self, pfn: int) -> int:
-        """A migration entry names the old frame: the new one that has taken its place in the mapping, if there is one
-        yet."""
+        """The frame that replaces `pfn` in its mapping, or `pfn` if there is none yet. A migration entry names the old
+        frame until the PTE is remapped."""
         frames = self.m.frames
-        if frames.mapping[pfn]:
+        if frames.mapping[pfn]:  # Zero once the new frame has taken its place.
             self._identity = int(frames.mapping[pfn]), int(frames.index[pfn])
         mapping, index = self._identity
         same = (frames.mapping == mapping) & (frames.index == index) & (frames.state == State.IN_USE)
@@ -139,12 +139,12 @@ class Tracer:
         )
 
     def report(self) -> list[dict[str, Any]]:
-        """The rows as plain data."""
+        """The rows as dicts."""
         return [asdict(row) for row in self.rows]
 
 
 def frame_state(m: Machine, pfn: int) -> FrameState:
-    """A frame as it is now."""
+    """Snapshot of a frame."""
     frames = m.frames
     flags = int(frames.flags[pfn])
     return FrameState(
@@ -161,7 +161,7 @@ def _state(row: TraceRow) -> tuple[object, ...]:
 
 
 def describe_pte(pte: int) -> str:
-    """A PTE in words: `present 513 writable dirty young`, `swap 7`, `migration 513`, `zero page`, `none`."""
+    """A PTE as text: `present 513 writable dirty young`, `swap 7`, `migration 513`, `zero page`, `none`."""
     number = pte >> PTE_SHIFT
     if pte & PTE_PRESENT:
         bits = [
@@ -176,7 +176,7 @@ def describe_pte(pte: int) -> str:
 
 
 def find_page(m: Machine, tasks: dict[str, Task], regions: dict[str, dict[str, Region]], text: str) -> tuple[Task, int]:
-    """`TASK:REGION:PAGE`, `TASK:0xADDRESS` or a frame number that somebody maps → (task, address). Raises
+    """Parse `TASK:REGION:PAGE`, `TASK:0xADDRESS` or the number of a mapped frame. Returns (task, page address). Raises
     UsageError."""
     how = "write TASK:REGION:PAGE, TASK:0xADDRESS, or the number of a frame that a process maps"
     if text.isascii() and text.isdigit() and len(text) < 12:

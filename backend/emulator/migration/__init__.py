@@ -1,1 +1,1 @@
-"""Page migration: isolation, the pass loop, sets of nodes.."""
+"""Page migration: isolation, the pass loop, sets of nodes."""

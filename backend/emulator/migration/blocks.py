@@ -1,4 +1,4 @@
-"""Huge pages move one by one, each whole (mm/migrate.c unmap_and_move() of a compound page,
+"""Migration of huge pages, one at a time and each as a unit (mm/migrate.c unmap_and_move() of a compound page,
 unmap_and_move_huge_page())."""
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from backend.emulator.mm.huge_pages import leave_pool, target_block
 
 
 def take_apart(m: Machine, pages: Pfns) -> tuple[Pfns, Pfns]:
-    """Isolated pages: (the ordinary ones, those of huge pages)."""
+    """Divide isolated pages into (base pages, pages of huge pages)."""
     if not m.frames.compounds:
         return pages, pages[:0]
     huge = (m.frames.flags[pages] & PG.COMPOUND) != 0
@@ -26,11 +26,12 @@ def take_apart(m: Machine, pages: Pfns) -> tuple[Pfns, Pfns]:
 
 
 def migrate_blocks(m: Machine, pages: Pfns, target: Callable[[Pfns], Sequence[int]]) -> Events:
-    """Isolated huge pages, frame by frame, each to the first of the nodes that `target` says for it. Everything is put
-    back afterwards, except transparent huge pages for which there was no block: these are split.
+    """Move isolated huge pages, given by all their frames in order. `target` returns the nodes to try for a huge page,
+    in order. All pages are put back afterwards, except transparent huge pages that found no free block: they are split
+    and stay isolated.
 
-    Returns (huge pages not moved, the base pages that they became; still isolated). OSError ENOMEM: no page of the
-    pool, and none can be made."""
+    Returns (number of huge pages not moved, base pages of the split ones). Raises OSError ENOMEM if the pool has no
+    free hugetlb page and none can be allocated; all pages are then put back."""
     size = m.frames.huge
     not_moved = 0
     split: list[Pfns] = [pages[:0]]
@@ -49,6 +50,7 @@ def migrate_blocks(m: Machine, pages: Pfns, target: Callable[[Pfns], Sequence[in
         lists = MigrationLists(old, new, unit=True)
         failed = yield from migrate_pages(m, lists)
         if fresh:
+            # The pool keeps its size: it gives up the source after a move, the new page after a failure.
             leave_pool(m, new if failed else old)
         not_moved += failed
         put_all_back(m, lists)

@@ -1,5 +1,5 @@
-"""Callers of migration that keep the moved frames: a node that goes offline, a frame that is bad (mm/memory_hotplug.c,
-mm/memory-failure.c soft_offline_page())."""
+"""Callers of migration that keep the source frames out of use: offlining of memory (mm/memory_hotplug.c) and of bad
+frames (mm/memory-failure.c soft_offline_page())."""
 
 from __future__ import annotations
 
@@ -18,14 +18,16 @@ from backend.emulator.migration.direct import MigrationLists, migrate_pages, put
 from backend.emulator.migration.isolate import isolate
 from backend.errors import os_error
 
+# Attempts to empty a range. Linux has no limit: offline_pages() retries until a signal is pending.
 _ATTEMPTS = 5
 
 
 def offline(m: Machine, node: int) -> Events:
-    """All memory of a node out of use, block by block: allocations from it stop, every page leaves it, its frames are
-    kept out.
+    """Take all memory of a node offline: allocations from it stop, all pages leave it, its frames are kept out.
+    Returns 0.
 
-    OSError EINVAL (no such memory, or the last of the machine), EBUSY: pages stayed; then the node is as it was before.
+    Raises OSError EINVAL if the node has no memory or the only memory of the machine, EBUSY if pages could not be
+    moved; the node's memory is then online again.
     """
     if node not in m.memory_nodes or len(m.memory_nodes) == 1:
         raise os_error(errno.EINVAL)
@@ -35,8 +37,8 @@ def offline(m: Machine, node: int) -> Events:
 
 
 def offline_block(m: Machine, number: int) -> Events:
-    """One memory block out of use (memory_block_action()). OSError EINVAL (it is, or the machine would have none),
-    EBUSY."""
+    """Take one memory block offline (memory_block_action()). Returns 0. Raises OSError EINVAL if it is offline or the
+    only memory of the machine, EBUSY as `offline`."""
     node = _node_of(m, number)
     others = set(blocks_of(m.frames, node)) - m.frames.offline_blocks - {number}
     if number in m.frames.offline_blocks or (not others and len(m.memory_nodes) == 1):
@@ -64,7 +66,7 @@ def _take_out(m: Machine, node: int, blocks: list[int]) -> Events:
 
 
 def online(m: Machine, node: int) -> Events:
-    """The node's memory back in use, bad frames excepted. OSError EINVAL: all of it is in use."""
+    """Bring the node's memory online, except bad frames. Returns 0. Raises OSError EINVAL if nothing is offline."""
     blocks = m.frames.offline_blocks.intersection(blocks_of(m.frames, node)) if node in m.nodes else set[int]()
     if not blocks:
         raise os_error(errno.EINVAL)
@@ -73,7 +75,7 @@ def online(m: Machine, node: int) -> Events:
 
 
 def online_block(m: Machine, number: int) -> Events:
-    """One memory block back in use. OSError EINVAL: it is in use."""
+    """Bring one memory block online, except bad frames. Returns 0. Raises OSError EINVAL if it is online."""
     if number not in m.frames.offline_blocks:
         raise os_error(errno.EINVAL)
     yield from _bring_back(m, [number])
@@ -92,8 +94,9 @@ def _node_of(m: Machine, number: int) -> int:
 
 
 def bad_page(m: Machine, pfn: int) -> Events:
-    """One frame out of use: its page moves elsewhere, the frame is kept out for good. OSError EBUSY: the page
-    stayed."""
+    """Take a bad frame out of use for good (soft_offline_page()). A page in it moves elsewhere. Returns 0. Raises
+    OSError EBUSY if the page could not be moved."""
+    # Set before the page moves: MemMap.free() keeps bad frames out.
     m.frames.bad.add(pfn)
     one = np.array([pfn], np.int32)
     split_huge(m.frames, one)
@@ -110,7 +113,7 @@ def bad_page(m: Machine, pfn: int) -> Events:
 
 
 def _empty(m: Machine, pages: Pfns, node: int) -> Events:
-    """Pages to wherever there is room nearest to their node (out to swap where that is all the kernel can)."""
+    """Move pages to the nearest nodes with free frames, or to swap if the kernel has no direct migration."""
     yield from m.pagevecs.lru_add_drain_all()
     taken = isolate(m, pages, None, move_all=True)
     yield from m.step("isolate", m.costs.isolate * len(taken))
@@ -119,6 +122,7 @@ def _empty(m: Machine, pages: Pfns, node: int) -> Events:
     else:
         taken, huge = take_apart(m, taken)
         if len(huge):
+            # ENOMEM: the huge pages were put back; the next attempt tries them again.
             with contextlib.suppress(OSError):
                 _, small = yield from migrate_blocks(m, huge, lambda block: m.frames.zones[node].zonelist)
                 taken = np.concatenate([taken, small])

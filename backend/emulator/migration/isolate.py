@@ -1,5 +1,4 @@
-"""Isolation from the LRU: which pages of an address space can be taken (mm/mempolicy.c check_range(), mm/vmscan.c
-isolate_lru_page())."""
+"""Isolation of pages from the LRU (mm/mempolicy.c check_range(), mm/vmscan.c isolate_lru_page())."""
 
 from __future__ import annotations
 
@@ -14,11 +13,11 @@ from backend.emulator.mm.mm import PTE_PRESENT, PTE_SHIFT, Mm
 from backend.emulator.storage.swap_io import drop_unused
 
 _WINDOW = 1 << 15
-"""PTEs looked at in one go: what they need stays in the processor's cache."""
+"""PTEs per batch: small enough for the working set to stay in the CPU cache."""
 
 
 def isolate_range(m: Machine, mm: Mm, source: int, move_all: bool) -> Pfns:
-    """All pages of `mm` on node `source` that can be taken, in address order: isolated, each once."""
+    """Isolate all pages of `mm` on node `source` that can be isolated. Returns them in address order, each once."""
     parts = [
         isolate(m, (pick(pte, (pte & PTE_PRESENT) != 0) >> PTE_SHIFT).astype(np.int32), source, move_all)
         for vma in mm.vmas
@@ -30,8 +29,8 @@ def isolate_range(m: Machine, mm: Mm, source: int, move_all: bool) -> Pfns:
 
 
 def isolate(m: Machine, pfns: Pfns, source: int | None, move_all: bool) -> Pfns:
-    """Of a batch those on `source` (any node: None), mapped once (or `move_all`) and on the LRU: taken off it, refcount
-    + 1. Huge pages come whole, after the others."""
+    """Isolate the pages of a batch that are on the LRU, on node `source` (None: any node), and mapped once (not needed
+    with `move_all`): removed from the LRU, refcount + 1. Returns them; huge pages are whole and come last."""
     frames = m.frames
     if frames.compounds:
         huge = (frames.flags[pfns] & PG.COMPOUND) != 0
@@ -42,6 +41,7 @@ def isolate(m: Machine, pfns: Pfns, source: int | None, move_all: bool) -> Pfns:
     if source is not None:
         wanted &= frames.nid[span(pfns)] == source
     taken = pick(pfns, wanted)
+    # Only a page with several mappings can appear twice. Sorting the first positions keeps the order.
     if move_all and (frames.mapcount[span(taken)] > 1).any():
         taken = taken[np.sort(np.unique(taken, return_index=True)[1])]
     frames.drop_lru(taken)
@@ -50,7 +50,7 @@ def isolate(m: Machine, pfns: Pfns, source: int | None, move_all: bool) -> Pfns:
 
 
 def _isolate_blocks(m: Machine, pfns: Pfns, source: int | None, move_all: bool) -> Pfns:
-    """The huge pages that these belong to, whole or not at all, each once: frame by frame in order."""
+    """Isolate the huge pages that contain these frames, each as a unit and once. Returns all their frames in order."""
     frames = m.frames
     heads = head_of(frames, pfns)
     heads = heads[np.sort(np.unique(heads, return_index=True)[1])]
@@ -65,17 +65,18 @@ def _isolate_blocks(m: Machine, pfns: Pfns, source: int | None, move_all: bool) 
 
 
 def takeable(m: Machine, pfns: Pfns, move_all: bool) -> NDArray[np.bool_]:
-    """On the LRU, not reserved, and mapped by nobody else unless `move_all`."""
+    """True for pages on the LRU that are not reserved and, without `move_all`, mapped once."""
     flags = m.frames.flags[span(pfns)]
     wanted = ((flags & PG.LRU) != 0) & ((flags & PG.RESERVED) == 0)
+    # Kernels without migration entries do not migrate hugetlb pages.
     if not m.profile.migration_entries:
         wanted &= (flags & PG.HUGETLB) == 0
     return wanted if move_all else wanted & (m.frames.mapcount[span(pfns)] == 1)
 
 
 def putback(m: Machine, pfns: Pfns) -> None:
-    """Back onto the LRU, active as they were; the isolation's references go, and with them pages that nothing else
-    holds. A swap-cache page that no PTE names any more leaves the swap cache (as reclaim would do)."""
+    """Put isolated pages back on the LRU and drop the isolation's references (putback_lru_pages()). PG_active is kept.
+    Pages without other references are freed, swap-cache pages without PTEs leave the swap cache."""
     if not len(pfns):
         return
     frames = m.frames

@@ -1,4 +1,5 @@
-"""How a page stays findable while it moves: by a swap entry (Direct Migration V8) or by a migration entry (Linux 6)."""
+"""Entries that replace the PTEs of a page during its move: swap entries (Direct Migration V8) or migration entries
+(Linux 6)."""
 
 from __future__ import annotations
 
@@ -20,12 +21,12 @@ from backend.emulator.mm.mm import (
 )  # fmt: skip
 
 _KEPT = ~0 << PTE_SHIFT | PTE_WRITE | PTE_YOUNG | PTE_DIRTY
-"""Of a PTE in a migration entry: the frame, and the bits that come back."""
+"""Bits of a PTE that its migration entry keeps: the pfn, and the flags restored by the remap."""
 
 
 class SwapEntries:
-    """Direct Migration V8: every anonymous page gets a swap slot, its PTEs become swap PTEs; `remove_from_swap` (patch
-    3) makes them present again and gives the slot back. PTEs of file pages are emptied: they fault back from the page
+    """Direct Migration V8. Each anonymous page gets a swap slot and its PTEs become swap PTEs. `remove_from_swap`
+    (patch 3) makes them present again and frees the slot. PTEs of file pages are cleared and fault back from the page
     cache."""
 
     def prepare(self, m: Machine, old: Pfns) -> Mask:
@@ -41,6 +42,7 @@ class SwapEntries:
 
     def countable(self, m: Machine, old: Pfns) -> Mask:
         at = span(old)
+        # migrate_page(): one reference for each PTE, and one each for isolation, cache and buffers.
         expected = m.frames.mapcount[at] + np.int32(1)
         expected += in_cache(m, old)
         expected += buffer_references(m, old)
@@ -50,6 +52,7 @@ class SwapEntries:
         frames = m.frames
         kept = np.zeros(len(old), np.bool_)
         for vma, at, index, _ in m.rmap.ptes(frames, old, PTE_PRESENT, old):
+            # try_to_unmap_one() fails on VM_LOCKED.
             if vma.flags & VM.LOCKED:
                 kept[at] = True
                 continue
@@ -65,7 +68,7 @@ class SwapEntries:
         return kept
 
     def restore(self, m: Machine, old: Pfns) -> None:
-        """Nothing: the swap PTEs are valid, a fault brings the page back from the swap cache."""
+        """Does nothing: the swap PTEs are valid, and a fault maps the page from the swap cache."""
 
     def remap(self, m: Machine, old: Pfns, new: Pfns) -> None:
         frames = m.frames
@@ -83,7 +86,7 @@ class SwapEntries:
 
 
 class MigrationEntries:
-    """Linux 6: PTEs become migration entries that name the old frame and keep the bits; no swap space is needed."""
+    """Linux 6. PTEs become migration entries that hold the old pfn and the PTE flags. No swap space is needed."""
 
     def prepare(self, m: Machine, old: Pfns) -> Mask:
         return np.ones(len(old), np.bool_)

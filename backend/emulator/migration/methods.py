@@ -1,5 +1,5 @@
-"""Which method moves a page, and what is done for one whose filesystem has none (mm/vmscan.c of Direct Migration
-V8)."""
+"""The `migratepage` method of a page's mapping, and the fallback for filesystems without one (mm/vmscan.c of Direct
+Migration V8)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from backend.emulator.storage.writeback import pageout
 
 
 def has_method(m: Machine, pages: Pfns) -> Mask:
-    """Whether the mapping has a `migratepage` of its own: the swap cache and the filesystems that supply one (patch
+    """True for pages whose mapping has a `migratepage` method: the swap cache, and filesystems that supply one (patch
     5)."""
     out = np.full(len(pages), m.patches.buffer_migrate)
     if not m.patches.buffer_migrate:
@@ -31,15 +31,15 @@ def has_method(m: Machine, pages: Pfns) -> Mask:
 
 
 def truncated(m: Machine, pages: Pfns) -> Mask:
-    """Pages that no mapping has any more."""
+    """True for pages that no longer have a mapping."""
     at = span(pages)
     return (m.frames.mapping[at] == 0) & ((m.frames.flags[at] & PG.SWAPCACHE) == 0)
 
 
 def write_out(m: Machine, pages: Pfns) -> Events:
-    """Without a method a dirty page is written first: unmapped, so that no PTE dirties it any more, and given to its
-    device, which unlocks it. Returns the mask of the clean ones, still locked: they go on. The others ask for a retry
-    (those that could not be written are unlocked too)."""
+    """Write locked, dirty pages whose mapping has no method. They are unmapped first, so that no PTE can dirty them
+    during the write. Returns the mask of clean pages, which stay locked. All dirty pages are unlocked, written or not,
+    and need a retry."""
     frames = m.frames
     m.mechanism.unmap(m, pages)
     yield from m.step("unmap", m.costs.unmap * len(pages) + m.costs.tlb_flush)
@@ -58,7 +58,7 @@ def write_out(m: Machine, pages: Pfns) -> Events:
 
 
 def release_buffers(m: Machine, pages: Pfns) -> Mask:
-    """try_to_release_page() for clean, locked pages. The mask of those that have no buffers now."""
+    """try_to_release_page() for clean, locked pages. Returns the mask of pages without buffers."""
     having = buffer_references(m, pages)
     if having.any():
         for space, mine in by_space(m, pages[having]):
@@ -68,9 +68,9 @@ def release_buffers(m: Machine, pages: Pfns) -> Mask:
 
 
 def swap_page(m: Machine, pages: Pfns) -> Events:
-    """swap_page() for locked pages: unmapped; dirty ones are written, which unlocks them and asks for a retry; clean
-    ones that nobody holds leave their cache, and with it memory. All are unlocked. Returns the mask of those that are
-    out."""
+    """swap_page() for locked pages. Unmaps all pages and starts writing dirty ones, which then need a retry. Clean
+    pages without other users are removed from their cache. All pages are unlocked. Returns the mask of removed
+    pages."""
     frames = m.frames
     m.mechanism.unmap(m, pages)
     yield from m.step("unmap", m.costs.unmap * len(pages) + m.costs.tlb_flush)
@@ -84,6 +84,7 @@ def swap_page(m: Machine, pages: Pfns) -> Events:
     clean = np.nonzero(unmapped & ~dirty)[0]
     without_buffers[clean] = release_buffers(m, pages[clean])
     flags = frames.flags[pages]
+    # 2 references: the cache and the isolation.
     free = without_buffers & (frames.refcount[pages] == 2) & ((flags & PG.WRITEBACK) == 0)
     free &= (frames.mapping[pages] != 0) | ((flags & PG.SWAPCACHE) != 0)
     remove_mapping(m, pages[free])

@@ -1,5 +1,5 @@
-"""Moving the contents and the place of a page: migrate_page() and buffer_migrate_page() (mm/vmscan.c, fs/buffer.c of
-Direct Migration V8)."""
+"""Moving a page to a new frame: migrate_page() and buffer_migrate_page() (mm/vmscan.c, fs/buffer.c of Direct Migration
+V8)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from backend.emulator.frames.page_lock import Events
 from backend.emulator.machine import Machine
 from backend.emulator.storage.page_cache import by_space
 
+# Flags that migrate_page_copy() copies.
 _COPIED = (
     PG.ERROR | PG.REFERENCED | PG.UPTODATE | PG.ACTIVE | PG.CHECKED | PG.MAPPEDTODISK | PG.DIRTY | PG.MLOCKED
     | PG.SWAPBACKED | PG.KSM
@@ -18,30 +19,31 @@ _COPIED = (
 
 
 class MoveResult:
-    """Of one page. There is no third kind of failure."""
+    """Result of moving one page. RETRY: -EAGAIN. FAILED: permanent failure, for example -EPERM."""
 
     RETRY, MOVED, FAILED = 0, 1, -1
 
 
+# Flags cleared on the old frame, at the end of migrate_page_copy().
 _FORGOTTEN = PG.SWAPCACHE | PG.ACTIVE | PG.PRIVATE | PG.MLOCKED | PG.DIRTY
 
 
 def in_cache(m: Machine, pages: Pfns) -> Mask:
-    """In the page cache or the swap cache, which has a reference then."""
+    """True for pages in the page cache or the swap cache; the cache holds a reference."""
     at = span(pages)
     return (m.frames.mapping[at] < 0) | ((m.frames.flags[at] & PG.SWAPCACHE) != 0)
 
 
 def buffer_references(m: Machine, pages: Pfns) -> Mask:
-    """Whether buffers have a reference."""
+    """True for pages with buffers; the buffers hold a reference."""
     return (m.frames.flags[span(pages)] & PG.PRIVATE) != 0
 
 
 def migrate_page(m: Machine, old: Pfns, new: Pfns, unit: bool = False) -> Events:
-    """Locked old frames to locked new ones, as a `unit` all or none. Returns an `MoveResult` for each.
+    """Move locked old frames to locked new ones; with `unit` all or none. Returns a `MoveResult` for each.
 
-    References expected besides the mappings: the isolation's, the page or swap cache's, and the buffers'. Locked
-    buffers are waited for, and handed over locked."""
+    A page moves only if its references are the mappings, the isolation, the page or swap cache, and the buffers. Waits
+    for locked buffers. Buffers are locked while they are handed over."""
     frames, mechanism = m.frames, m.mechanism
     outcome = np.full(len(old), MoveResult.RETRY, np.int8)
     going = mechanism.countable(m, old)
@@ -81,7 +83,7 @@ def migrate_page(m: Machine, old: Pfns, new: Pfns, unit: bool = False) -> Events
 
 
 def _unshared(m: Machine, pages: Pfns) -> Mask:
-    """Under the tree lock: nobody maps the page, nobody holds it, and its slot still names it."""
+    """The check under tree_lock: the page is unmapped, has no unexpected references, and is still in its cache slot."""
     frames = m.frames
     at = span(pages)
     flags, mapping = frames.flags[at], frames.mapping[at]
@@ -95,7 +97,7 @@ def _unshared(m: Machine, pages: Pfns) -> Mask:
 
 
 def _switch(m: Machine, old: Pfns, new: Pfns) -> None:
-    """The new frame takes the old one's place in its mapping: the slot of the swap cache or of the file names it."""
+    """Replace the old frames by the new ones in the swap cache or the page cache (radix_tree_replace_slot())."""
     frames = m.frames
     at, to = span(old), span(new)
     frames.index[to] = frames.index[at]
@@ -125,7 +127,7 @@ def _switch(m: Machine, old: Pfns, new: Pfns) -> None:
 
 
 def _hand_over_buffers(m: Machine, old: Pfns, new: Pfns) -> None:
-    """The buffers, locked, belong to the new frames from now on, and their references."""
+    """Move the buffers and their references to the new frames, and lock them."""
     frames = m.frames
     at, to = span(old), span(new)
     frames.flags[to] |= PG.PRIVATE | PG.BUFFER_LOCK
@@ -135,7 +137,7 @@ def _hand_over_buffers(m: Machine, old: Pfns, new: Pfns) -> None:
 
 
 def _forget(m: Machine, old: Pfns) -> None:
-    """What waiters on the old frame see: no swap cache, no mapping."""
+    """Clear the old frames. Tasks that waited for their locks see that they left the swap cache or the mapping."""
     frames, at = m.frames, span(old)
     frames.flags[at] &= ~np.uint32(_FORGOTTEN)
     frames.private[at] = 0

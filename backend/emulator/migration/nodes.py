@@ -1,4 +1,4 @@
-"""Between sets of nodes: do_migrate_pages() and what it calls (mm/mempolicy.c; patch 4 of Direct Migration V8)."""
+"""Migration between sets of nodes: do_migrate_pages() (mm/mempolicy.c; patch 4 of Direct Migration V8)."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def do_migrate_pages(
     allowed: frozenset[int] | None = None,
     here: int = 0,
 ) -> Events:
-    """Node by node in the order of the remap rule. Returns pages not moved, or a negative errno; what had moved stays.
+    """Migrate node by node, in the order of the remap rule. Returns the number of pages not moved, or a negative errno;
+    pages moved before the error stay moved.
 
-    `allowed`: mems_allowed of who moves them, where frames may come from. Without patch 4 nobody can say where to: new
-    frames come from where the caller runs, `here`. mmap_sem is held for reading all the time: whoever wants to map or
-    unmap meanwhile stands still.
+    `allowed`: mems_allowed of the caller, which limits target frames. Without patch 4 a target cannot be given: new
+    frames come from `here`, the caller's node. Holds mmap_sem for reading throughout, so mmap() and munmap() wait.
     """
     busy = 0
     yield from m.pagevecs.lru_add_drain_all()
@@ -55,7 +55,8 @@ def do_migrate_pages(
 def migrate_to_node(
     m: Machine, mm: Mm, source: int, target: int, move_all: bool, allowed: frozenset[int] | None = None
 ) -> Events:
-    """All pages of `mm` on one node to another; a source that is not there has none."""
+    """Migrate all pages of `mm` from one node to another. Returns as `migrate_isolated`; 0 if `source` does not
+    exist."""
     if source not in m.nodes:
         return 0
     pages = isolate_range(m, mm, source, move_all)
@@ -66,10 +67,13 @@ def migrate_to_node(
 def migrate_isolated(
     m: Machine, pages: Pfns, target: int, allowed: frozenset[int] | None = None, strict: bool | None = None
 ) -> Events:
-    """Isolated pages to `target`, target frames allocated chunk by chunk (several at once where nobody else is there to
-    see it, as far as the node has frames and swap has slots for all of them); everything is put back afterwards.
+    """Migrate isolated pages to `target`. All pages are put back afterwards.
 
-    Returns pages not moved (a huge page is one), or -ENOMEM: where no frame can be had (`strict`: on that node itself).
+    Target frames are allocated in chunks of `profile.chunk`. Chunks are merged, with the same result, if no other event
+    is due in between, the node has frames for all of them, and swap has slots.
+
+    Returns the number of pages not moved (a huge page counts as 1), or -ENOMEM if no target frame is free (`strict`: on
+    `target` itself).
     """
     strict = m.profile.strict_target if strict is None else strict
     not_moved = 0

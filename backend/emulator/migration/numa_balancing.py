@@ -1,8 +1,10 @@
-"""Automatic NUMA balancing of linux-6: pages are made inaccessible for a moment, the fault of the next access tells who
-uses them from where, and pages that are used from another node follow (kernel/sched/fair.c task_numa_work(),
-mm/memory.c do_numa_page(), mm/mempolicy.c mpol_misplaced(), mm/migrate.c migrate_misplaced_page()).
+"""Automatic NUMA balancing of linux-6.
 
-Tasks are not moved to their memory, and threads that share pages form no groups.
+A scan makes PTEs inaccessible. The next access takes a hinting fault, which shows the thread and node that use the
+page. Pages used from another node migrate there (kernel/sched/fair.c task_numa_work(), mm/memory.c do_numa_page(),
+mm/mempolicy.c mpol_misplaced(), mm/migrate.c migrate_misplaced_page()).
+
+Not modelled: moving tasks to their memory (task_numa_migrate()) and groups of threads that share pages (numa_group).
 """
 
 from __future__ import annotations
@@ -36,24 +38,28 @@ SYSCTL = "/proc/sys/kernel/numa_balancing"
 SCAN_DELAY = 1.0
 SCAN_PERIOD_MIN, SCAN_PERIOD_MAX = 1.0, 60.0
 SCAN_SIZE = 256 << 20
-"""The defaults of Linux 6.1: seconds, and bytes of address space marked in one go."""
+"""Delay and periods in seconds, and bytes of address space marked per window: the sysctl defaults of Linux 6.1."""
 _FASTEST = 0.1
-"""MAX_SCAN_WINDOW: no more than 2560 MiB are marked in a second."""
+"""Shortest period in seconds: MAX_SCAN_WINDOW allows 2560 MiB per second, which is 10 windows (task_scan_min())."""
 _VIRTUAL = 8
-"""Address space looked at in one go at most, in scan sizes: holes and pages that need no mark are cheap, not free."""
+"""Most address space examined per window, in units of SCAN_SIZE (virtpages in task_numa_work()): it limits the cost of
+ranges without pages to mark."""
+# Windows end at a multiple of HPAGE_SIZE, in bytes (task_numa_work()).
 _ALIGN = 2 << 20
 _SLOTS, _THRESHOLD = 10, 7
-"""NUMA_PERIOD_SLOTS, NUMA_PERIOD_THRESHOLD: from 70 % local faults on it is scanned more slowly."""
+"""NUMA_PERIOD_SLOTS, NUMA_PERIOD_THRESHOLD: the scan slows down at 70 % local faults or more."""
 _EARLY_PASSES = 4
-"""Passes over the address space during which private pages move at their first fault."""
+"""Passes over the address space during which private pages move at their first fault: the limit of numa_scan_seq in
+should_numa_migrate_memory()."""
+# LAST__PID_SHIFT, LAST__PID_MASK: page_cpupid_last() holds the low 8 bits of the thread id below the CPU number.
 _PID_BITS, _PID_MASK = 8, 0xFF
 
 
 @dataclass(slots=True)
 class Scan:
-    """How far the scan of an address space is. `due`: when it may go on, `period`: seconds between two windows,
-    `offset`: the address it goes on at, `passes`: how often it came to the end. The faults since the last end: from
-    the page's own node, from others, and those whose page should have moved and did not."""
+    """State of the scan of an address space. `due`: time of the next window, in seconds since boot. `period`: seconds
+    between windows. `offset`: next address. `passes`: completed passes. Hinting faults since the last pass: `local` to
+    the page's node, `remote`, and `failed` to migrate."""
 
     due: float
     period: float
@@ -65,12 +71,12 @@ class Scan:
 
 
 class NumaBalancing:
-    """One for a machine. `on` is the sysctl kernel.numa_balancing; pages that are marked when it is switched off stay
-    so until they are touched."""
+    """NUMA balancing of a machine. `on` is the sysctl kernel.numa_balancing. After it is switched off, marked pages
+    stay marked until their next access."""
 
     @staticmethod
     def of(m: Machine) -> NumaBalancing:
-        """The machine's own."""
+        """The NumaBalancing of a machine."""
         assert isinstance(m.balancing, NumaBalancing)
         return m.balancing
 
@@ -90,8 +96,8 @@ class NumaBalancing:
             self.m.frames.track_faults()
 
     def tick(self, task: Task, thread: Thread) -> Events:
-        """What a running thread does for the scan (task_tick_numa(), task_numa_work()): when it is due, one thread
-        marks the next window. Nothing while somebody changes the address space."""
+        """Called for each running thread. When the scan is due, one thread marks the next window (task_tick_numa(),
+        task_numa_work()). Skipped while mmap_sem is write-locked or contended (mmap_read_trylock())."""
         mm = task.mm
         if not self._on or mm is None or not task.alive:
             return
@@ -103,7 +109,7 @@ class NumaBalancing:
         yield from self.m.step("task_numa_work", self.m.costs.isolate * updates + self.m.costs.tlb_flush)
 
     def scan_of(self, mm: Mm) -> Scan:
-        """Made at the first tick: the first window is due a second later."""
+        """The scan state of an address space. Created at the first call; its first window is due SCAN_DELAY later."""
         scan = self._scans.get(mm)
         if scan is None:
             self._scans = {one: kept for one, kept in self._scans.items() if one.users}
@@ -111,8 +117,8 @@ class NumaBalancing:
         return scan
 
     def _limits(self, mm: Mm) -> tuple[float, float]:
-        """The shortest and the longest period: a pass over all resident pages takes 1 to 60 seconds (task_scan_min(),
-        task_scan_max())."""
+        """(shortest, longest) period in seconds, such that a pass over all resident pages takes 1 to 60 seconds
+        (task_scan_min(), task_scan_max())."""
         windows = max(1, -(-mm.rss * mm.page_size // SCAN_SIZE))
         shortest = max(_FASTEST, SCAN_PERIOD_MIN / windows)
         return shortest, max(shortest, SCAN_PERIOD_MAX / windows)
@@ -133,6 +139,7 @@ class NumaBalancing:
                 index = np.arange((at - vma.start) // page, (end - vma.start) // page, dtype=np.int64)
                 marked = change_prot_numa(self.m, vma, index, spared)
                 updates += marked
+                # task_numa_work(): only ranges with marked PTEs count towards SCAN_SIZE.
                 left -= end - at if marked else 0
                 virtual -= end - at
                 at = end
@@ -143,21 +150,22 @@ class NumaBalancing:
         return updates
 
     def _end_of_pass(self, mm: Mm, scan: Scan) -> None:
-        """Back to the start, at a new pace (update_task_scan_period() without the private and shared counts): twice as
-        slow where pages failed to move; else a tenth of the period slower for every tenth of local faults beyond 70 %,
-        faster for every tenth below. Without any fault the pace stays."""
+        """Start a new pass with a new period (update_task_scan_period() without the private and shared counts). The
+        period doubles if pages failed to migrate. Otherwise it grows by a tenth for each tenth of local faults above
+        70 %, or shrinks by a tenth for each tenth below. Without faults it does not change."""
         shortest, longest = self._limits(mm)
         if scan.failed:
             scan.period *= 2
         elif scan.local + scan.remote:
             tenths = scan.local * _SLOTS // (scan.local + scan.remote) - _THRESHOLD
+            # At exactly 70 % it grows by one tenth (slot = 1 in update_task_scan_period()).
             scan.period += (tenths or 1) * scan.period / _SLOTS
         scan.period = min(max(scan.period, shortest), longest)
         scan.offset = scan.local = scan.remote = scan.failed = 0
         scan.passes += 1
 
     def do_numa_page(self, task: Task, thread: Thread, vma: Vma, index: int, pte: int) -> Events:
-        """The hinting fault on a marked page: it moves to the thread's node or becomes accessible where it is."""
+        """Handle a hinting fault: migrate the page to the thread's node, or make it accessible in place."""
         m = self.m
         pfn = pte >> PTE_SHIFT
         scan = self.scan_of(vma.mm)
@@ -172,17 +180,20 @@ class NumaBalancing:
         if policy.mode == Mode.DEFAULT and self._misplaced(thread, pfn, here, scan):
             moved = yield from self._migrate_misplaced(pfn, here)
             scan.failed += not moved
+        # The PTE may have changed during the migration (pte_same() in do_numa_page()).
         if vma.pte[index] == pte:
             vma.pte[index] = pte & ~PTE_PROTNONE | PTE_YOUNG
 
     def _misplaced(self, thread: Thread, pfn: int, here: int, scan: Scan) -> bool:
-        """should_numa_migrate_memory(): used from another node. Pages of one thread move at once during the first
-        passes; after that, and those of several always, only when the fault before came from this node too."""
+        """should_numa_migrate_memory(): whether a page used from another node should move there. A page of a single
+        thread moves at its first fault during the first passes. Later, and for pages of several threads, the previous
+        fault must have come from the same node."""
         frames = self.m.frames
         last_cpupid = frames.last_cpupid
         if frames.nid[pfn] == here or last_cpupid is None:
             return False
         last = int(last_cpupid[pfn])
+        # CPU + 1, because 0 means no fault yet.
         last_cpupid[pfn] = (thread.cpu + 1) << _PID_BITS | thread.tid & _PID_MASK
         private = last & _PID_MASK == thread.tid & _PID_MASK
         if scan.passes <= _EARLY_PASSES and (not last or private):
@@ -190,11 +201,12 @@ class NumaBalancing:
         return not last or self.m.node_of_cpu[(last >> _PID_BITS) - 1] == here
 
     def _migrate_misplaced(self, pfn: int, target: int) -> Events:
-        """migrate_misplaced_page(): one page, without waiting for locks or writes. False: the target is nearly full,
-        the page is busy, a dirty file page, off the LRU or mapped by others."""
+        """migrate_misplaced_page(): move one page without waiting for locks or writeback. Returns False if the target
+        is nearly full, or the page is busy, a dirty file page, not on the LRU, or mapped more than once."""
         m = self.m
         zone, flags = m.frames.zones[target], int(m.frames.flags[pfn])
         busy = PG.LOCKED | PG.WRITEBACK | (PG.DIRTY if m.frames.mapping[pfn] < 0 else 0)
+        # migrate_balanced_pgdat(): the target must stay above its high watermark.
         if zone.free - 1 <= zone.wmark_high or flags & busy:
             return False
         taken = isolate(m, np.array([pfn], np.int32), None, move_all=False)
@@ -205,17 +217,19 @@ class NumaBalancing:
 
 
 def _scanned(task: Task, vma: Vma) -> bool:
-    """Mappings that can move, and whose placement nobody has chosen (vma_migratable(), vma_policy_mof()). Not: files
-    mapped for reading only (programs, libraries), and shared memory, which has its policy with the object."""
+    """Whether the scan covers a VMA: it is migratable and has the default policy (vma_migratable(), vma_policy_mof()).
+    Read-only file mappings (programs, libraries) and shared memory, whose policy belongs to the object, are skipped."""
     if vma.file is not None and (vma.file.swap_backed or not vma.flags & VM.WRITE):
         return False
     return vma.migratable(mlocked_moves=True) and (vma.policy_at(0) or task.policy).mode == Mode.DEFAULT
 
 
 def change_prot_numa(m: Machine, vma: Vma, index: Indices, spared: int | None) -> int:
-    """Mark present pages of a range: their next access is a hinting fault. Left out: in private mappings pages that are
-    referenced by more than this PTE (forked, pinned, in a cache, isolated), in shared ones dirty pages; and those on
-    the node `spared`, where a task that has a single thread runs. Returns how many were marked."""
+    """Mark present PTEs of a range, so that their next access takes a hinting fault (change_pte_range()). Returns the
+    number marked.
+
+    Skips pages of private VMAs with references besides the PTE (forked, pinned, in a cache, isolated), dirty pages of
+    shared VMAs, and pages on node `spared`, where a single-threaded task runs."""
     pte = vma.pte[index]
     index = index[(pte & (PTE_PRESENT | PTE_PROTNONE)) == PTE_PRESENT]
     pfns = vma.pfns(index)
@@ -227,7 +241,8 @@ def change_prot_numa(m: Machine, vma: Vma, index: Indices, spared: int | None) -
 
 
 def write_sysctl(m: Machine, caller: Caller, data: bytes) -> None:
-    """kernel.numa_balancing = 0 or 1. OSError EACCES, EINVAL (also for 2, memory tiering), ENOENT: no such kernel."""
+    """Set kernel.numa_balancing to 0 or 1. Raises OSError ENOENT on a kernel without it, EACCES without privilege,
+    EINVAL for other values, including 2 (memory tiering)."""
     if not m.profile.numa_balancing:
         raise os_error(errno.ENOENT)
     if not caller.privileged:

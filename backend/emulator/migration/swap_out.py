@@ -1,5 +1,6 @@
-"""Swap migration, the technique that direct migration replaces: the page is written out and leaves memory (swap_page()
-in mm/vmscan.c of 2.6.15-mm). It comes back where the policy of its next touch says."""
+"""Swap migration, the technique that direct migration replaces (swap_page() in mm/vmscan.c of 2.6.15-mm).
+
+Pages are written to swap and freed. The next access reads a page back, on a node chosen by the policy in force then."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ from backend.nodeset import NodeSet
 
 
 def swap_out_nodes(m: Machine, mm: Mm, sources: NodeSet, move_all: bool) -> Events:
-    """Pages of `mm` on any source node out to swap, wherever they should go. Returns pages that stayed."""
+    """Swap out the pages of `mm` on the source nodes. A target cannot be given. Returns the number of pages that
+    stayed."""
     busy = 0
     yield from mm.lock.down_read(m.env)
     try:

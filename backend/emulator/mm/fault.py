@@ -1,4 +1,4 @@
-"""Memory accesses and the faults they take (mm/memory.c): anonymous pages, swap-cache pages, pages under migration."""
+"""Memory accesses and page faults (mm/memory.c): anonymous pages, swap-cache pages, pages under migration."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ from backend.emulator.tasks.task import Task, Thread
 
 
 def access(m: Machine, task: Task, thread: Thread, address: int, write: bool, store: bool = True) -> Events:
-    """One access of one page, with all faults it takes. Returns the value read or written. `store` False: only what it
-    takes to be able to write.
+    """Access one page and handle the faults that this takes. Returns the value read or written. `store` False: make the
+    page writable, but write nothing.
 
-    Raises OutOfMemory when the task was killed for want of a frame, SegmentationFault.
+    Raises OutOfMemory when the task was killed because no frame is free, SegmentationFault for a bad address.
     """
     while True:
         vma, index = _find(task, address, write)
@@ -68,7 +68,8 @@ def access(m: Machine, task: Task, thread: Thread, address: int, write: bool, st
 
 
 def _handle_fault(m: Machine, task: Task, thread: Thread, address: int, write: bool) -> Events:
-    """handle_mm_fault(), with mmap_sem held for reading: one step towards a PTE that allows the access."""
+    """handle_mm_fault(), with mmap_sem held for reading. One step towards a PTE that allows the access; access()
+    retries until it does."""
     vma, index = _find(task, address, write)
     pte = int(vma.pte[index])
     if not pte and vma.file is not None:
@@ -79,6 +80,7 @@ def _handle_fault(m: Machine, task: Task, thread: Thread, address: int, write: b
         vma.pte[index] = PTE_ZERO
     elif not pte or pte & PTE_ZERO:
         yield from room_for(m, task, _policy(task, vma, index), 1)
+        # room_for() can sleep: the pte_none() test of do_anonymous_page().
         if vma.pte[index] == pte and task.alive and not vma.unmapped:
             anonymous_pages(m, task, thread, vma, _one(index))
     elif pte & PTE_SWAP:
@@ -100,8 +102,9 @@ def _one(index: int) -> Indices:
 def touch(
     m: Machine, task: Task, thread: Thread, start: int, index: Indices, write: bool, store: bool = True
 ) -> Events:
-    """Access distinct pages, counted from the address `start`: those without obstacles at once, empty ones in a batch,
-    the others one by one. `store` False: nothing is written. Raises what `access` raises."""
+    """Access distinct pages; `index` counts pages from the address `start`. Pages that need no fault are accessed at
+    once, empty PTEs are filled in batches, other pages fault one by one. `store` False: nothing is written. Raises the
+    same as `access`."""
     mm = _alive(task)
     rest: list[Indices] = []
     found = 0
@@ -143,7 +146,7 @@ def touch(
 
 
 def _touch_empty(m: Machine, task: Task, thread: Thread, vma: Vma, index: Indices, write: bool, store: bool) -> Events:
-    """Pages without a PTE, in batches: (how many got one, the pages that have to be accessed one by one)."""
+    """Fill empty PTEs in batches. Returns (number filled, pages that have to be accessed one by one)."""
     if vma.file is not None:
         mapped = map_cached(m, vma, index[vma.pte[index] == 0], write)
         task.min_flt += len(mapped)
@@ -170,6 +173,7 @@ def _touch_empty(m: Machine, task: Task, thread: Thread, vma: Vma, index: Indice
     for at in range(0, len(empties), at_once):
         part = empties[at : at + at_once]
         yield from room_for(m, task, _policy(task, vma, int(part[0])), len(part))
+        # room_for() can sleep: check the task, the VMA and the PTEs again.
         _alive(task)
         if vma.unmapped:
             others.append(empties[at:])
@@ -210,16 +214,16 @@ def _policy(task: Task, vma: Vma, index: int) -> Mempolicy:
 
 
 def _at_once(m: Machine, task: Task, policy: Mempolicy) -> int:
-    """Pages that a batch of faults brings in at once: a small part of the memory it may use, so that between them
-    others can be written out to make room."""
+    """Pages per batch of faults: at most 1/16 of the memory that the policy allows, so that reclaim can write other
+    pages out between batches."""
     nodes = nodes_allowed(m, task, policy)
     return max(1, min(4096, sum(m.frames.zones[node].pages for node in nodes) // 16))
 
 
 def anonymous_pages(m: Machine, task: Task, thread: Thread, vma: Vma, index: Indices) -> None:
-    """do_anonymous_page() for a batch of empty PTEs: frames by policy, mapped writable and dirty.
+    """do_anonymous_page() for a batch of empty PTEs: allocate frames by policy, map them writable and dirty.
 
-    Raises OutOfMemory, after killing the task.
+    Kills the task and raises OutOfMemory when frames run out.
     """
     pfns = alloc_for(m, task, thread, vma, index)
     got = index[: len(pfns)]
@@ -232,9 +236,10 @@ def anonymous_pages(m: Machine, task: Task, thread: Thread, vma: Vma, index: Ind
 
 
 def _do_swap_page(m: Machine, task: Task, thread: Thread, vma: Vma, index: int, pte: int, write: bool) -> Events:
-    """A swap PTE: its page is in the swap cache, or is read into it first. After the lock the page is looked at again
-    (patch 1 of Direct Migration V8): it may have migrated while the fault waited, and no longer be what the entry
-    names."""
+    """do_swap_page(): map the page of a swap PTE from the swap cache, or read it into the swap cache first.
+
+    The page is checked again after its lock is taken (patch 1 of Direct Migration V8): it may have migrated while the
+    fault waited."""
     frames, swap = m.frames, m.swap
     entry = pte >> PTE_SHIFT
     pfn = int(swap.cache[entry])
@@ -247,6 +252,7 @@ def _do_swap_page(m: Machine, task: Task, thread: Thread, vma: Vma, index: int, 
     if left_swap_cache(m, pfn) or vma.pte[index] != pte:
         unlock_put(m, pfn)
         return
+    # can_share_swap_page(): the only users of the slot are this PTE and the swap cache.
     exclusive = bool(
         write and swap.swap_map[entry] == 2 and not frames.mapcount[pfn] and not frames.flags[pfn] & PG.WRITEBACK
     )
@@ -260,8 +266,10 @@ def _do_swap_page(m: Machine, task: Task, thread: Thread, vma: Vma, index: int, 
 
 
 def _swap_in(m: Machine, task: Task, thread: Thread, vma: Vma, index: int, entry: int) -> Events:
-    """A frame by the policy that is in force now, filled from the device. The fault then finds it in the swap cache."""
+    """Read a slot into a frame allocated by the current policy (swapin_readahead()). The retried fault finds it in the
+    swap cache."""
     yield from room_for(m, task, _policy(task, vma, index), 1)
+    # room_for() can sleep: another task may have read the slot or freed it.
     if m.swap.cache[entry] >= 0 or not m.swap.swap_map[entry] or vma.pte[index] != entry << PTE_SHIFT | PTE_SWAP:
         return
     new = alloc_for(m, task, thread, vma, np.array([index], np.int64))
@@ -274,8 +282,8 @@ def _swap_in(m: Machine, task: Task, thread: Thread, vma: Vma, index: int, entry
 
 
 def _do_wp_page(m: Machine, task: Task, thread: Thread, vma: Vma, index: int, pte: int) -> Events:
-    """A write to a read-only PTE: a page that nobody else maps is reused, and leaves the swap cache; else it is
-    copied."""
+    """do_wp_page(), a write to a read-only PTE. A page that no other PTE or swap entry refers to is reused and leaves
+    the swap cache. Any other page is copied."""
     frames = m.frames
     pfn = pte >> PTE_SHIFT
     at, one = np.array([index], np.int64), np.array([pfn], np.int32)
@@ -302,6 +310,7 @@ def _do_wp_page(m: Machine, task: Task, thread: Thread, vma: Vma, index: int, pt
         elif same and not alone:
             yield from m.step("copy on write", m.costs.copy)
             yield from room_for(m, task, _policy(task, vma, index), 1)
+            # The pte_same() test of wp_page_copy(): the PTE may have changed during the sleep.
             if vma.pte[index] == pte:
                 _copy_on_write(m, task, thread, vma, at, one)
     finally:
@@ -309,7 +318,7 @@ def _do_wp_page(m: Machine, task: Task, thread: Thread, vma: Vma, index: int, pt
 
 
 def _copy_on_write(m: Machine, task: Task, thread: Thread, vma: Vma, at: Indices, old: Pfns) -> None:
-    """The PTE gets a page of its own with the same contents."""
+    """Map a private copy of the page (wp_page_copy()). Kills the task and raises OutOfMemory if no frame is free."""
     frames = m.frames
     new = alloc_for(m, task, thread, vma, at)
     if not len(new):
@@ -325,7 +334,7 @@ def _copy_on_write(m: Machine, task: Task, thread: Thread, vma: Vma, at: Indices
 
 
 def _migration_entry_wait(m: Machine, pte: int) -> Events:
-    """linux-6: the page is being migrated; wait for its lock and look again (migration_entry_wait())."""
+    """linux-6: the page is being migrated. Wait for its lock; the caller retries the fault (migration_entry_wait())."""
     pfn = pte >> PTE_SHIFT
     m.count("migration_waits", 1)
     yield from m.locks.wait(pfn)

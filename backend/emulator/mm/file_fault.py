@@ -24,12 +24,12 @@ from backend.emulator.tasks.task import Task, Thread
 
 
 class BusError(SegmentationFault):
-    """An access to a mapping beyond the end of its file (SIGBUS)."""
+    """An access to a mapping beyond the end of its file, or without a free hugetlb page (SIGBUS)."""
 
 
 def do_no_page(m: Machine, task: Task, thread: Thread, vma: Vma, index: int, write: bool) -> Events:
-    """An empty PTE in a mapping of a file: its page from the cache or the device; a write to a private mapping gets a
-    copy.
+    """Fault on an empty PTE of a file mapping: maps the page from the page cache or the device. A write to a private
+    mapping gets a copy.
 
     Raises BusError, OutOfMemory.
     """
@@ -55,7 +55,8 @@ def do_no_page(m: Machine, task: Task, thread: Thread, vma: Vma, index: int, wri
 
 
 def map_cached(m: Machine, vma: Vma, index: Indices, write: bool) -> Indices:
-    """A batch of empty PTEs whose pages are in the cache and up to date, unlocked: mapped. Returns those that were."""
+    """Map pages at empty PTEs if they are in the page cache, up to date and unlocked (filemap_map_pages()). Returns the
+    indices that were mapped."""
     space, frames = vma.file, m.frames
     if space is None or (write and not vma.shared):
         return index[:0]
@@ -70,8 +71,10 @@ def map_cached(m: Machine, vma: Vma, index: Indices, write: bool) -> Indices:
 
 
 def map_pages(m: Machine, vma: Vma, index: Indices, pfns: Pfns, write: bool) -> None:
-    """PTEs for pages of the file, whose references the caller hands over. Writable at once in a shared mapping, unless
-    writes have to be noticed: then only on a write, which makes the page dirty (page_mkwrite())."""
+    """Map pages of the file. The caller hands over a reference to each.
+
+    PTEs of a writable shared mapping are writable at once. With `write_notify` those of files with a device are
+    writable only after a write, which makes the page dirty (page_mkwrite())."""
     assert vma.file is not None
     if vma.flags & VM.LOCKED and m.profile.mlocked_flag:
         mark_mlocked(m, pfns[(m.frames.flags[pfns] & PG.MLOCKED) == 0], lock=True)
@@ -84,18 +87,20 @@ def map_pages(m: Machine, vma: Vma, index: Indices, pfns: Pfns, write: bool) -> 
 
 
 def make_dirty(m: Machine, space: AddressSpace, pfns: Pfns) -> None:
-    """Pages about to be written: dirty, with buffers where the filesystem has them (__set_page_dirty_buffers())."""
+    """Make pages dirty, and add buffers if the filesystem uses them (__set_page_dirty_buffers())."""
     if space.fs.type.buffers:
         add_buffers(m, pfns)
     m.rmap.set_dirty(m.frames, pfns)
 
 
 def write_shared(m: Machine, vma: Vma, index: int, pte: int) -> Events:
-    """A write to a page that a shared mapping has read-only (do_wp_page() → page_mkwrite()): dirty, then writable."""
+    """A write to a read-only PTE of a shared mapping (do_wp_page() → page_mkwrite()): the page becomes dirty, then the
+    PTE writable."""
     pfn = pte >> 8
     m.locks.get_page(pfn)
     yield from m.locks.lock(pfn)
     space = vma.file
+    # The page may have been truncated or migrated before the lock was taken.
     if space is not None and vma.pte[index] == pte and m.frames.mapping[pfn] == space.id:
         make_dirty(m, space, np.array([pfn], np.int32))
         vma.pte[index] = pte | PTE_WRITE
@@ -104,7 +109,7 @@ def write_shared(m: Machine, vma: Vma, index: int, pte: int) -> Events:
 
 
 def _frame(m: Machine, task: Task, thread: Thread, vma: Vma, index: int) -> Events:
-    """One frame for the cache: by the policy of shared memory, else by the task's."""
+    """One frame for the page cache, by the policy of the shared mapping or else the task's. Empty if none is free."""
     own = vma.policy_at(index) if vma.shared else None
     yield from room_for(m, task, own or task.policy, 1)
     here = m.node_of_cpu.get(thread.cpu, m.first_node)
@@ -117,9 +122,10 @@ def _frame(m: Machine, task: Task, thread: Thread, vma: Vma, index: int) -> Even
 
 
 def _copy(m: Machine, task: Task, thread: Thread, vma: Vma, index: int, pfn: int) -> Events:
-    """do_cow_page(): an anonymous page with the contents of the file's."""
+    """do_cow_page(): map an anonymous page with the contents of the file page."""
     at = np.array([index], np.int64)
     yield from room_for(m, task, vma.policy_at(index) or task.policy, 1)
+    # room_for() can sleep: check the PTE and the page again.
     empty = not vma.pte[index] or bool(vma.pte[index] & PTE_ZERO)
     if not empty or vma.unmapped or m.frames.mapping[pfn] >= 0:
         return

@@ -1,5 +1,4 @@
-"""fork(): a child with the same memory, copied when written (kernel/fork.c dup_mmap(), mm/memory.c
-copy_page_range())."""
+"""fork(): a child with the same memory, copy-on-write (kernel/fork.c dup_mmap(), mm/memory.c copy_page_range())."""
 
 from __future__ import annotations
 
@@ -18,7 +17,9 @@ from backend.nodeset import CpuSet
 
 
 def fork(m: Machine, parent: Task, name: str | bytes = b"") -> Events:
-    """The child: a new task where the parent's leader runs, with one thread. mmap_sem is held for writing meanwhile."""
+    """Returns the child: a new task with one thread, on the CPU of the parent's leader. Holds mmap_sem for writing.
+
+    Raises OSError ESRCH if the parent has exited or is a kernel thread."""
     mm = parent.mm
     if mm is None or not parent.alive:
         raise os_error(errno.ESRCH)
@@ -49,14 +50,15 @@ def fork(m: Machine, parent: Task, name: str | bytes = b"") -> Events:
 
 
 def _copy_vma(m: Machine, vma: Vma, mm: Mm) -> None:
-    """Present pages are mapped once more and lose their write permission on both sides; swap entries get one more user;
-    pages under migration are found by the migration through the reverse map."""
+    """Copy a private VMA. Present pages get one more mapping and become read-only in both tasks. Swap entries get one
+    more user. Migration entries are copied; the migration finds them through the reverse map."""
     frames = m.frames
     if vma.shared:
         _share(m, vma, mm)
         return
     writable = (vma.pte & (PTE_PRESENT | PTE_MIGRATION)) != 0
     vma.pte[writable] &= ~np.int64(PTE_WRITE)
+    # A child does not inherit memory locks: mlock(2), dup_mmap().
     copy = replace(
         vma,
         mm=mm,
@@ -67,6 +69,7 @@ def _copy_vma(m: Machine, vma: Vma, mm: Mm) -> None:
     )
     present = vma.pte[(vma.pte & PTE_PRESENT) != 0] >> PTE_SHIFT
     if frames.repeats:
+        # KSM: one VMA may map a frame several times.
         np.add.at(frames.refcount, present, 1)
         np.add.at(frames.mapcount, present, 1)
         _add_merged_places(m, vma, mm)
@@ -80,7 +83,7 @@ def _copy_vma(m: Machine, vma: Vma, mm: Mm) -> None:
 
 
 def _share(m: Machine, vma: Vma, mm: Mm) -> None:
-    """A shared mapping of a file: its pages fault in from the page cache."""
+    """Copy a shared VMA without PTEs: the child faults its pages in from the page cache (vma_needs_copy())."""
     copy = replace(
         vma,
         mm=mm,
@@ -97,6 +100,6 @@ def _share(m: Machine, vma: Vma, mm: Mm) -> None:
 
 
 def _add_merged_places(m: Machine, vma: Vma, mm: Mm) -> None:
-    """Merged pages that this mapping has, or has while they move, are mapped by the child too."""
+    """Add the child's mappings to the reverse map of the merged pages in this VMA, including pages under migration."""
     for places in m.rmap.ksm.values():
         places += [(mm, at) for owner, at in places if owner is vma.mm and vma.start <= at < vma.end]

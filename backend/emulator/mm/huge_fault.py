@@ -1,5 +1,5 @@
-"""Faults that bring in a huge page at once (mm/huge_memory.c do_huge_pmd_anonymous_page(), mm/hugetlb.c
-hugetlb_no_page(), hugetlb_wp())."""
+"""Faults that map a huge page (mm/huge_memory.c do_huge_pmd_anonymous_page(), mm/hugetlb.c hugetlb_no_page(),
+hugetlb_wp())."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from backend.emulator.tasks.task import Task, Thread
 
 
 def wants_huge(vma: Vma, write: bool) -> bool:
-    """Whether a fault on an empty PTE may bring in a huge page."""
+    """Whether a fault on an empty PTE may map a huge page. A read maps a hugetlb page, but no transparent huge page."""
     return bool(vma.flags & VM.HUGETLB or (write and vma.flags & VM.HUGEPAGE))
 
 
 def fault_huge(m: Machine, task: Task, thread: Thread, vma: Vma, index: Indices) -> int:
-    """Huge pages for empty PTEs, wherever a whole one fits and can be had. Returns how many. BusError: the pool is
-    empty."""
+    """Map huge pages at empty PTEs wherever the whole range fits the VMA and a huge page is free. Returns the number of
+    huge pages. Raises BusError if the hugetlb pool is empty."""
     count = 0
     for pages in huge_ranges(m, vma, index):
         if vma.flags & VM.HUGETLB:
@@ -40,7 +40,7 @@ def fault_huge(m: Machine, task: Task, thread: Thread, vma: Vma, index: Indices)
 
 
 def copy_hugetlb(m: Machine, task: Task, thread: Thread, vma: Vma, index: int) -> None:
-    """A write to a page of the pool that others map too: a copy of the whole of it. BusError: the pool is empty."""
+    """Copy a whole hugetlb page on a write, because other PTEs map it too. Raises BusError if the pool is empty."""
     pages = whole_ranges(m, np.array([index], np.int64))
     new = alloc_hugetlb(m, task, thread, vma, pages)
     if not len(new):

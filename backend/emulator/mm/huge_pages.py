@@ -1,6 +1,7 @@
-"""Huge pages (linux-6): transparent ones, of the size that a PMD maps, and those of the hugetlb pool (mm/huge_memory.c,
-mm/hugetlb.c). Every base page has a PTE and a frame of its own here; a huge page is an aligned block of frames that
-moves whole."""
+"""Huge pages (linux-6): transparent huge pages of PMD size and the hugetlb pool (mm/huge_memory.c, mm/hugetlb.c).
+
+Each base page of a huge page has its own PTE and frame here. A huge page is an aligned block of frames that moves as a
+unit."""
 
 from __future__ import annotations
 
@@ -18,8 +19,8 @@ from backend.emulator.tasks.task import Task, Thread
 
 
 def fill_pool(m: Machine, nid: int, count: int) -> int:
-    """nr_hugepages of a node: that many pages in its hugetlb pool, as far as there is memory. Returns how many it
-    has."""
+    """Set nr_hugepages of a node (set_max_huge_pages()). The pool grows as far as memory allows and shrinks only by
+    free pages. Returns the new number of huge pages."""
     frames, zone = m.frames, m.frames.zones[nid]
     pfns = take_blocks(frames, zone, count - zone.nr_hugepages)
     if len(pfns):
@@ -33,8 +34,8 @@ def fill_pool(m: Machine, nid: int, count: int) -> int:
 
 
 def from_pool(m: Machine, nodes: Iterable[int]) -> Pfns:
-    """A page of the hugetlb pool of the first of these nodes that has one (dequeue_huge_page_nodemask()), refcount 1;
-    empty where none has."""
+    """Take a free hugetlb page, refcount 1, from the first of `nodes` that has one (dequeue_huge_page_nodemask()).
+    Returns its frames, empty if no node has a free page."""
     frames = m.frames
     for node in nodes:
         zone = frames.zones[node]
@@ -47,9 +48,11 @@ def from_pool(m: Machine, nodes: Iterable[int]) -> Pfns:
 
 
 def target_block(m: Machine, old: Pfns, nodes: Sequence[int]) -> tuple[Pfns, bool]:
-    """Frames for one huge page that moves, of the first of the nodes that has some: of the pool for a page of the pool,
-    else of free memory; empty: none there (alloc_migration_target()). Whether they are new in the pool: then the old
-    frames have to leave it."""
+    """Allocate the target of one huge page from the first of `nodes` that has a block (alloc_migration_target()). The
+    target of a hugetlb page comes from the pool, or else from free memory.
+
+    Returns (frames, fresh), frames empty if no node has a block. `fresh`: the target is new in the pool, so the old
+    page must leave the pool after the move."""
     frames = m.frames
     pooled = bool(frames.flags[old[0]] & PG.HUGETLB)
     if pooled and len(new := from_pool(m, nodes)):
@@ -65,20 +68,21 @@ def target_block(m: Machine, old: Pfns, nodes: Sequence[int]) -> tuple[Pfns, boo
 
 
 def leave_pool(m: Machine, pfns: Pfns) -> None:
-    """A page of the pool is ordinary frames from now on."""
+    """Remove a hugetlb page from the pool; its frames become ordinary frames."""
     m.frames.zones[int(m.frames.nid[pfns[0]])].nr_hugepages -= 1
     dissolve(m.frames, pfns)
 
 
 def whole_ranges(m: Machine, index: Indices) -> Indices:
-    """The pages of all huge pages that any of these belong to."""
+    """Extend page indices of a hugetlb VMA to whole huge pages; each index once."""
     size = m.frames.huge
     firsts = np.unique(index // size) * size
     return (firsts[:, None] + np.arange(size)).reshape(-1)
 
 
 def huge_ranges(m: Machine, vma: Vma, index: Indices) -> list[Indices]:
-    """Of pages in a mapping that wants huge pages those whole ranges that are still empty, each once."""
+    """The huge-page-sized ranges around `index` that lie within the VMA and have no page yet; each range once. Empty
+    for a VMA without VM_HUGEPAGE and VM_HUGETLB."""
     if not len(index) or not vma.flags & (VM.HUGEPAGE | VM.HUGETLB):
         return []
     size = m.frames.huge
@@ -94,7 +98,8 @@ def huge_ranges(m: Machine, vma: Vma, index: Indices) -> list[Indices]:
 
 
 def alloc_transparent(m: Machine, task: Task, thread: Thread, vma: Vma, index: Indices) -> Pfns:
-    """Frames of one transparent huge page by policy, or none: then base pages will do (alloc_hugepage_vma())."""
+    """Allocate a transparent huge page by policy (alloc_hugepage_vma()). Returns its frames. Empty if no block is free:
+    the caller falls back to base pages."""
     frames = m.frames
     for candidate in nodes_by_policy(m, task, thread, vma, int(index[0])):
         if len(pfns := take_blocks(frames, frames.zones[candidate], 1)):
@@ -106,11 +111,11 @@ def alloc_transparent(m: Machine, task: Task, thread: Thread, vma: Vma, index: I
 
 
 def alloc_hugetlb(m: Machine, task: Task, thread: Thread, vma: Vma, index: Indices) -> Pfns:
-    """Frames of one page of the pool by policy; empty: the pool has none where the policy allows (SIGBUS)."""
+    """Take a hugetlb page by policy. Returns its frames, empty if no allowed node has a free one (SIGBUS)."""
     return from_pool(m, nodes_by_policy(m, task, thread, vma, int(index[0])))
 
 
 def nodes_by_policy(m: Machine, task: Task, thread: Thread, vma: Vma, index: int) -> list[int]:
-    """The nodes that a huge page which begins there may come from by policy, the first that is tried first."""
+    """Nodes that the policy allows for the huge page starting at `index`, in the order they are tried."""
     nid, nodemask = preferred_node(m, task, thread, vma, index)
     return [node for node in m.frames.zones[nid].zonelist if nodemask is None or node in nodemask]

@@ -1,5 +1,7 @@
-"""Kernel samepage merging (linux-6, mm/ksm.c): anonymous pages with equal contents become one frame, mapped read-only
-at many places, which its reverse map lists. Merged pages are not swapped out here."""
+"""Kernel samepage merging (linux-6, mm/ksm.c).
+
+Anonymous pages with equal contents become one frame that many PTEs map read-only. The reverse map lists these PTEs.
+Merged pages are not swapped out here."""
 
 from __future__ import annotations
 
@@ -16,9 +18,10 @@ from backend.errors import os_error
 
 
 def merge(m: Machine, task: Task, start: int, index: Indices) -> Events:
-    """madvise(MADV_MERGEABLE), and ksmd has been through: equal pages of the range are merged, with one another and
-    with what was merged before. Returns how many frames were given back. OSError ESRCH, EINVAL (a kernel without
-    KSM)."""
+    """madvise(MADV_MERGEABLE) and a full pass of ksmd. Merges equal pages of the range with each other and with pages
+    merged before. Returns the number of frames freed.
+
+    Raises OSError EINVAL on a kernel without KSM, ESRCH if the task has exited."""
     if not m.profile.migration_entries:
         raise os_error(errno.EINVAL)
     mm = task.mm
@@ -41,7 +44,7 @@ def merge(m: Machine, task: Task, start: int, index: Indices) -> Events:
 
 
 def _merge_page(m: Machine, vma: Vma, index: int) -> None:
-    """cmp_and_merge_page(): a page that only one PTE has and that nobody holds."""
+    """cmp_and_merge_page(). Skips a page that is mapped twice or has other references."""
     frames, rmap = m.frames, m.rmap
     frames.repeats = True
     pte = int(vma.pte[index])

@@ -1,4 +1,4 @@
-"""Memory policies: which node a new page comes from (mm/mempolicy.c)."""
+"""Memory policies: the node of a new page (mm/mempolicy.c)."""
 
 from __future__ import annotations
 
@@ -19,36 +19,37 @@ NAMES = {
 
 @dataclass(frozen=True, slots=True)
 class Mempolicy:
-    """A policy of a task or a VMA. `flags`: ModeFlag, or-ed into the mode by the system calls. `asked`: the nodes that
-    were asked for, kept where a flag makes them matter."""
+    """The policy of a task or a VMA. `nodes`: the nodes in effect. `flags`: ModeFlag bits, which system calls pass in
+    the mode argument. `asked`: the nodes the caller passed, kept only with a flag (w.user_nodemask)."""
 
     mode: Mode
     nodes: NodeSet = field(default_factory=NodeSet)
     flags: int = 0
     asked: NodeSet = field(default_factory=NodeSet)
     cpuset_mems: NodeSet = field(default_factory=NodeSet, compare=False)
-    """The mems_allowed that `nodes` are meant in (w.cpuset_mems_allowed); empty: those from before any rebinding."""
+    """The mems_allowed that `nodes` refers to (w.cpuset_mems_allowed). Empty: the one before the first rebind."""
 
     def __str__(self) -> str:
-        """As numa_maps shows it (mpol_to_str())."""
+        """The notation of numa_maps (mpol_to_str())."""
         name = NAMES[self.mode]
         if self.flags:
             name += "=static" if self.flags & ModeFlag.STATIC_NODES else "=relative"
         return f"{name}:{self.nodes}" if self.nodes else name
 
     def nodemask(self) -> frozenset[int] | None:
-        """The nodes that allocations are confined to; None for all."""
+        """Nodes that allocations are restricted to; None for all nodes (policy_nodemask())."""
         return frozenset(self.nodes) if self.mode == Mode.BIND else None
 
     def preferred(self, here: int) -> int:
-        """The node tried first by a thread that runs on `here`; interleaving is `interleave_nodes`."""
+        """The node tried first for a thread on node `here` (policy_node()). Not for interleaving, see
+        `interleave_nodes`."""
         if self.mode == Mode.PREFERRED:
             return self.nodes.first()
         return here
 
     def interleave_nodes(self, offsets: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The node for each page offset: the (offset mod n)-th of the set, of an offset cut to 32 bits
-        (offset_il_node())."""
+        """The node for each page offset: the (offset mod n)-th of the set. offset_il_node() truncates the offset to an
+        unsigned int, so it is cut to 32 bits here."""
         ids = np.fromiter(self.nodes, np.int64, len(self.nodes))
         return ids[(offsets & 0xFFFF_FFFF) % len(ids)]
 
@@ -57,15 +58,17 @@ DEFAULT = Mempolicy(Mode.DEFAULT)
 
 
 def create(mode: int, nodes: NodeSet, allowed: NodeSet) -> Mempolicy | None:
-    """mpol_new() and mpol_set_nodemask(): a policy from a system call's arguments; None for the default.
+    """mpol_new() and mpol_set_nodemask(): the policy for the arguments of a system call. None for MPOL_DEFAULT.
 
-    `mode` with its flags; `allowed`: the nodes the caller may use. ValueError for what the kernel answers EINVAL.
+    `mode` includes its flags. `allowed`: the nodes the caller may use. Raises ValueError where the kernel returns
+    EINVAL.
     """
     flags = mode & (ModeFlag.STATIC_NODES | ModeFlag.RELATIVE_NODES)
     number = mode & ~int(ModeFlag.STATIC_NODES | ModeFlag.RELATIVE_NODES)
     if number not in list(Mode) or flags == ModeFlag.STATIC_NODES | ModeFlag.RELATIVE_NODES:
         raise ValueError("mode")
     kind = Mode(number)
+    # mpol_new(): MPOL_PREFERRED with an empty node mask means MPOL_LOCAL.
     if kind == Mode.PREFERRED and not nodes and not flags:
         kind = Mode.LOCAL
     if kind in (Mode.DEFAULT, Mode.LOCAL):
@@ -81,15 +84,18 @@ def create(mode: int, nodes: NodeSet, allowed: NodeSet) -> Mempolicy | None:
 
 
 def relative(nodes: NodeSet, allowed: NodeSet) -> NodeSet:
-    """mpol_relative_nodemask(): node n stands for the (n mod |allowed|)-th of the allowed."""
+    """mpol_relative_nodemask(): node n becomes the (n mod |allowed|)-th allowed node."""
     return NodeSet(allowed.nth(node % len(allowed)) for node in nodes) if allowed else NodeSet()
 
 
 def rebind(policy: Mempolicy, old: NodeSet, new: NodeSet, preferred_too: bool = False) -> Mempolicy:
-    """mpol_rebind_policy(): the policy when mems_allowed becomes `new`; `old` is what it was. Plain nodes keep their
-    relative position, static ones are those asked for that are in `new`, relative ones are counted through it; where
-    nothing is left, all of `new`. Preferred nodes stay in 6.1, which forgets what a flag asked for meanwhile (one
-    union in mpol_rebind_preferred()); in 2.6 they follow (`preferred_too`)."""
+    """mpol_rebind_policy(): the policy after mems_allowed changed from `old` to `new`.
+
+    Nodes without a flag keep their relative position. With STATIC_NODES the result is `asked` & `new`, with
+    RELATIVE_NODES it is `asked` mapped into `new`. An empty result becomes all of `new`.
+
+    Preferred nodes do not change in 6.1; with a flag 6.1 loses the nodes that were asked for, because
+    mpol_rebind_preferred() overwrites one member of a union. In 2.6 preferred nodes follow (`preferred_too`)."""
     if policy.mode in (Mode.DEFAULT, Mode.LOCAL):
         return policy
     before = policy.cpuset_mems or old
@@ -114,8 +120,8 @@ _FLAGS = {"": ModeFlag(0), "static": ModeFlag.STATIC_NODES, "relative": ModeFlag
 
 
 def parse(text: str, nodes: NodeSet) -> Mempolicy:
-    """`default`, `local`, `prefer:1`, `preferred-many:0-1`, `bind:0-1`, `interleave:all`: numactl's words, with a flag
-    as in `bind=static:0-1`. Raises UsageError."""
+    """Parse a policy in numactl's notation: `default`, `local`, `prefer:1`, `preferred-many:0-1`, `bind:0-1`,
+    `interleave:all`, with an optional flag as in `bind=static:0-1`. Raises UsageError."""
     from backend.errors import UsageError
 
     word, colon, ids = text.partition(":")

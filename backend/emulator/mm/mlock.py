@@ -1,4 +1,4 @@
-"""mlock() and munlock(): pages that are brought in and stay in (mm/mlock.c)."""
+"""mlock() and munlock() (mm/mlock.c)."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from backend.errors import os_error
 
 
 def mlock(m: Machine, task: Task, start: int, pages: int) -> Events:
-    """Lock a range and fault all of it in, private writable pages as for a write (populate_vma_page_range()). OSError
-    ENOMEM where part of it is not mapped."""
+    """Lock a range and fault all its pages in. Private writable pages get a write fault (populate_vma_page_range()).
+    Returns 0. Raises OSError ENOMEM if part of the range is unmapped, ESRCH if the task has exited."""
     yield from _set(m, task, start, pages, lock=True)
     index = np.arange(pages, dtype=np.int64)
     for vma, local in list(task.mm.spans(start, index)) if task.mm is not None else ():
@@ -28,7 +28,7 @@ def mlock(m: Machine, task: Task, start: int, pages: int) -> Events:
 
 
 def munlock(m: Machine, task: Task, start: int, pages: int) -> Events:
-    """Unlock a range. OSError ENOMEM where part of it is not mapped."""
+    """Unlock a range. Returns 0. Raises OSError ENOMEM if part of it is unmapped, ESRCH if the task has exited."""
     yield from _set(m, task, start, pages, lock=False)
     return 0
 
@@ -53,6 +53,6 @@ def _set(m: Machine, task: Task, start: int, pages: int, lock: bool) -> Events:
 
 
 def _mark_pages(m: Machine, vma: Vma, lock: bool) -> None:
-    """The pages say so themselves. One that another locked mapping has too keeps its mark."""
+    """Set or clear PG_mlocked on the pages of a VMA. A page that another locked VMA maps keeps it."""
     pfns = vma.pfns(np.nonzero((vma.pte & PTE_PRESENT) != 0)[0])
     mark_mlocked(m, pfns if lock else pfns[~locked_elsewhere(m, pfns)], lock)

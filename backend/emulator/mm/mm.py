@@ -1,4 +1,4 @@
-"""Address spaces: VMAs with their page tables, the reverse map, and the counts kept with them (mm_types.h, rmap.c)."""
+"""Address spaces: VMAs with page tables and page counts, and the reverse map (include/linux/mm_types.h, mm/rmap.c)."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ Indices = NDArray[np.int64]
 
 PTE_PRESENT, PTE_YOUNG, PTE_DIRTY, PTE_WRITE, PTE_SWAP, PTE_MIGRATION, PTE_ZERO = 1, 2, 4, 8, 16, 32, 64
 PTE_PROTNONE = 128
-"""Beside PTE_PRESENT: the page is there, and its next access is a NUMA hinting fault."""
+"""Set together with PTE_PRESENT: the next access takes a NUMA hinting fault."""
 PTE_SHIFT = 8
-"""A PTE is an int64: flags in the low byte; above, a pfn (present, migration) or a swap entry. 0 is none. PTE_ZERO
-alone: the zero page, which nobody counts."""
+"""A PTE is an int64. The low byte holds flags, the upper bits a pfn (present, migration) or a swap entry. 0: no PTE.
+PTE_ZERO alone: the zero page, which has no frame and no counts."""
 
 
 class VM(IntFlag):
@@ -41,15 +41,16 @@ class VM(IntFlag):
 
 
 _SHARED = int(VM.SHARED)
-"""As a plain int: an IntFlag takes its time."""
+"""A plain int, because operations on IntFlag are slow."""
 
 
 @dataclass(eq=False, slots=True)
 class Vma:
-    """One mapping: anonymous, or of a `file` (then `pgoff` counts in it; shared ones have no `anon_vma`: 0).
-    `expected`, where a test keeps it: the value last written to each private page. The counts of mapped pages
-    (`nr_node` by node, `nr_anon`, `nr_dirty`, `nr_active`) and `nr_swap` (swap PTEs) change with the PTEs, so that
-    numa_maps costs nothing per page."""
+    """One mapping, anonymous or of a `file`. `pgoff`: first page, in pages of the file or of the address space.
+    `anon_vma`: 0 for shared mappings. `expected`: value last written to each private page, kept only for tests.
+
+    The counts of mapped pages (`nr_node` by node, `nr_anon`, `nr_dirty`, `nr_active`) and of swap PTEs (`nr_swap`) are
+    updated with the PTEs, so that numa_maps does not have to walk the page table."""
 
     mm: Mm
     start: int
@@ -70,7 +71,7 @@ class Vma:
     unmapped: bool = False
     expected: NDArray[np.uint64] | None = None
     known_mapmax: tuple[int, int] = field(default=(-1, 1), init=False)
-    """As of which number of changes, and what it was then (`ReverseMap.mapmax`)."""
+    """Cache of `ReverseMap.mapmax`: (number of changes when it was computed, value)."""
 
     @property
     def end(self) -> int:
@@ -85,19 +86,19 @@ class Vma:
         return bool(int(self.flags) & _SHARED)
 
     def policy_at(self, index: int) -> Mempolicy | None:
-        """The policy of a page of its own, if it has one: shared memory has its policies with the object
-        (get_vma_policy(), shmem_get_policy()); other shared files have none."""
+        """The policy of the VMA or the shared object at a page, None if there is none (get_vma_policy()). The policies
+        of shared memory belong to the object (shmem_get_policy()). Other shared file mappings have none."""
         if self.file is not None and self.shared:
             return self.file.policy(self.pgoff + index)
         return self.policy
 
     def migratable(self, mlocked_moves: bool) -> bool:
-        """vma_migratable(): I/O and reserved mappings never; locked ones and those of the hugetlb pool as the profile
-        has it (since the same time)."""
+        """vma_migratable(). I/O and reserved VMAs never migrate. Locked and hugetlb VMAs migrate only with
+        `mlocked_moves`: the same kernels gained both."""
         return not self.flags & (VM.IO | VM.RESERVED) and (mlocked_moves or not self.flags & (VM.LOCKED | VM.HUGETLB))
 
     def map(self, frames: MemMap, index: Indices, pfns: Pfns, bits: int | NDArray[np.int64]) -> None:
-        """Present PTEs for frames whose reference the caller hands over: mapcount + 1, counts kept."""
+        """Set present PTEs, mapcount + 1. The caller hands over a reference to each frame. `bits`: further PTE bits."""
         pte = pfns.astype(np.int64)
         pte <<= PTE_SHIFT
         pte |= bits | PTE_PRESENT
@@ -107,13 +108,14 @@ class Vma:
         self._count(frames, index, pfns, +1)
 
     def unmap(self, frames: MemMap, index: Indices, replacement: NDArray[np.int64] | int) -> Pfns:
-        """Replace present PTEs; mapcount - 1. The references of the PTEs become the caller's. Dirty PTEs dirty the
-        page."""
+        """Replace present PTEs, mapcount - 1. Returns the frames; the caller takes over the references of the PTEs. A
+        dirty PTE makes its page dirty."""
         at = span(index)
         old = self.pte[at]
         pfns = (old >> PTE_SHIFT).astype(np.int32)
         dirty = (old & PTE_DIRTY) != 0
         self._count(frames, index, pfns, -1)
+        # KSM: a batch may name a frame twice, and indexed assignment would count it once.
         if frames.repeats:
             np.subtract.at(frames.mapcount, pfns, 1)
         else:
@@ -135,7 +137,7 @@ class Vma:
         self.mm.rss += sign * len(pfns)
 
     def mark(self, frames: MemMap, index: Indices, write: bool) -> None:
-        """The CPU sets the accessed, and on a write the dirty bit of present, writable PTEs."""
+        """Set the accessed bit, and on a write the dirty bit, of present PTEs, as the CPU does."""
         at = span(index)
         old = self.pte[at]
         if write:
@@ -149,7 +151,7 @@ class Vma:
         return (self.pte[span(index)] >> PTE_SHIFT).astype(np.int32)
 
     def recount(self, frames: MemMap) -> None:
-        """All counts from the PTEs, after the VMA was cut or grew."""
+        """Compute all counts from the PTEs, after the VMA was split or merged."""
         pte = self.pte[(self.pte & PTE_PRESENT) != 0]
         pfns = (pte >> PTE_SHIFT).astype(np.int32)
         flags = frames.flags[pfns]
@@ -163,8 +165,8 @@ class Vma:
 
 @dataclass(eq=False, slots=True)
 class Mm:
-    """An address space. `users`: tasks and system calls that hold it; it is torn down when the last lets go.
-    `cgroup`: the cpuset to which its new pages are charged."""
+    """An address space. `users`: tasks and system calls that hold it (mm_users); mmput() of the last one tears it down.
+    `rss`: present PTEs. `cgroup`: id of the cpuset that its new pages are charged to."""
 
     page_size: int
     node_slots: int
@@ -176,7 +178,7 @@ class Mm:
     lock: MmapLock = field(default_factory=MmapLock)
 
     def find(self, address: int) -> Vma | None:
-        """The VMA that holds an address."""
+        """The VMA that contains an address, or None."""
         low, high = 0, len(self.vmas)
         while low < high:
             middle = (low + high) // 2
@@ -192,8 +194,8 @@ class Mm:
         insort(self.vmas, vma, key=lambda one: one.start)
 
     def spans(self, start: int, index: Indices) -> Iterator[tuple[Vma, Indices]]:
-        """Pages counted from the address `start` (ascending), VMA by VMA with the indices there. Pages that nothing
-        maps are left out."""
+        """Yields (vma, page indices in the vma) for pages counted from the address `start`, in address order. Skips
+        pages outside every VMA."""
         if not len(index):
             return
         low, high = start + int(index.min()) * self.page_size, start + int(index.max()) * self.page_size
@@ -206,8 +208,8 @@ class Mm:
 
 
 class ReverseMap:
-    """From a frame to every VMA that may map it: mapping id → VMAs (mm/rmap.c; a file's i_mmap). `spaces`: the files by
-    id; `ksm`: of a merged page the places, as address space and address, that may map it."""
+    """The reverse map: finds every VMA that may map a frame (mm/rmap.c; i_mmap of files). `spaces`: files by mapping
+    id. `ksm`: for the mapping id of a merged page, the (mm, address) pairs that may map it."""
 
     def __init__(self) -> None:
         self._vmas: dict[int, list[Vma]] = {}
@@ -219,7 +221,7 @@ class ReverseMap:
         self._last = 0
 
     def new(self) -> int:
-        """The id of a new anon_vma; negative, of a new file."""
+        """A new mapping id. Positive for an anon_vma; callers negate it for a file."""
         self._last += 1
         return self._last
 
@@ -231,23 +233,24 @@ class ReverseMap:
             vma.file.mappings += 1
 
     def sharers(self, vma: Vma) -> int:
-        """How many VMAs may map pages of this one's mappings; 1: nobody else."""
+        """Number of VMAs that may map the pages of this VMA, itself included."""
         return max(len(self._vmas[mapping]) for mapping in _mappings(vma))
 
     def changed(self, vma: Vma) -> None:
-        """Pages of this one's mappings are mapped more often or less often than before."""
+        """Record that map counts of the VMA's pages changed: invalidates cached mapmax values."""
         self._all_changes += 1
         for mapping in _mappings(vma):
             self._changes[mapping] = self._changes.get(mapping, 0) + 1
 
     def mapmax(self, frames: MemMap, vma: Vma) -> int:
-        """The most mappings that one of its pages has. Looked up only where other VMAs may share its pages, and again
-        only when something was mapped or unmapped meanwhile. Merged pages are of no mapping of its own: then anything
-        counts."""
+        """The highest mapcount of the VMA's pages (mapmax in numa_maps). Computed only if other VMAs may map the pages,
+        and cached until a mapping changes. Merged pages belong to neither mapping of the VMA, so once KSM ran any
+        change of any mapping invalidates the cache."""
         changes = self._changes.get(vma.anon_vma, 0)
         if vma.file is not None:
             changes += self._changes.get(vma.file.id, 0)
         if frames.repeats:
+            # Below -1, so that it equals neither the initial -1 nor a count of the VMA's own mappings.
             changes = -2 - self._all_changes
         known, most = vma.known_mapmax
         if known != changes:
@@ -259,14 +262,15 @@ class ReverseMap:
         return most
 
     def new_ksm(self, value: int, pfn: int, place: tuple[Mm, int]) -> int:
-        """The id of a merged page with these contents, at one place so far."""
+        """Register a merged page that is mapped at `place` only. Returns its mapping id."""
         number = self.new()
         self.ksm[number] = [place]
         self._by_value[value] = (number, pfn)
         return number
 
     def ksm_frame(self, frames: MemMap, value: int) -> int:
-        """The frame that stands for pages with these contents, or -1. It may have moved meanwhile."""
+        """The merged frame with these contents (stable_tree_search()), or -1 if there is none or it is locked. Finds it
+        again if it has migrated."""
         number, pfn = self._by_value.get(value, (0, -1))
         if not number:
             return -1
@@ -295,7 +299,7 @@ class ReverseMap:
             vma.file.mappings -= 1
 
     def set_dirty(self, frames: MemMap, pfns: Pfns) -> None:
-        """SetPageDirty() and the tag of the radix tree, and the counts of all mappings that had the pages as clean."""
+        """SetPageDirty(): also tags the radix tree and updates the dirty counts of all VMAs that map the pages."""
         clean = pick(pfns, (frames.flags[span(pfns)] & PG.DIRTY) == 0)
         if not len(clean):
             return
@@ -304,7 +308,7 @@ class ReverseMap:
         self._tag(frames, clean, True)
 
     def clear_dirty(self, frames: MemMap, pfns: Pfns) -> None:
-        """ClearPageDirty() and the tag, and the counts of all mappings whose PTEs are clean."""
+        """ClearPageDirty(): also clears the tag and updates the dirty counts of all VMAs that map the pages."""
         dirty = pick(pfns, (frames.flags[span(pfns)] & PG.DIRTY) != 0)
         self._count_dirty(frames, dirty, -1)
         frames.flags[span(dirty)] &= ~np.uint32(PG.DIRTY)
@@ -322,16 +326,17 @@ class ReverseMap:
                 self.spaces[number].dirty[span(frames.index[span(mine)])] = dirty
 
     def walk(self, frames: MemMap, pfns: Pfns) -> Iterator[tuple[Vma, NDArray[np.int64], Indices]]:
-        """For a batch: (vma, positions in `pfns`, page indices in the vma) where each frame may be mapped. The caller
-        looks at the PTEs: they may name something else by now."""
+        """Yields (vma, positions in `pfns`, page indices in the vma) where each frame may be mapped. The caller must
+        check that the PTEs there still name the frames."""
         for vma, at, index in self._places(frames, pfns):
             yield vma, np.arange(len(pfns), dtype=np.int64)[at], index
 
     def ptes(
         self, frames: MemMap, pfns: Pfns, kind: int, names: Pfns
     ) -> Iterator[tuple[Vma, Where, Indices, NDArray[np.int64]]]:
-        """For a batch: (vma, which of `pfns`, page indices in the vma, PTEs) for the PTEs of a `kind` (PTE_PRESENT and
-        the like) that name the frame or entry of `names`. The PTEs may be a view: they change with the page table."""
+        """Yields (vma, positions in `pfns`, page indices in the vma, PTEs) for the PTEs of a `kind` (PTE_PRESENT,
+        PTE_SWAP or PTE_MIGRATION) that name the frame or swap entry in `names`. The PTEs may be a view of the page
+        table and change with it."""
         for vma, at, index in self._places(frames, pfns):
             pte = vma.pte[span(index)]
             named = names[at]
@@ -342,7 +347,7 @@ class ReverseMap:
                 yield vma, np.arange(len(pfns), dtype=np.int64)[at][here], index[here], pte[here]
 
     def _places(self, frames: MemMap, pfns: Pfns) -> Iterator[tuple[Vma, Where, Indices]]:
-        """As `walk`; all of a batch is a slice."""
+        """As `walk`, but positions are a slice if they cover the whole batch."""
         frame = span(pfns)
         for number, which in _groups(frames.mapping[frame]):
             if number in self.ksm:
@@ -360,7 +365,7 @@ class ReverseMap:
                     yield vma, at, offset[at]
 
     def _walk_ksm(self, number: int, at: NDArray[np.int64]) -> Iterator[tuple[Vma, NDArray[np.int64], Indices]]:
-        """A merged page, place by place (rmap_walk_ksm())."""
+        """The mappings of a merged page, one at a time (rmap_walk_ksm())."""
         for mm, address in list(self.ksm[number]):
             vma = mm.find(address)
             if vma is not None:
@@ -371,7 +376,7 @@ Where = NDArray[np.int64] | slice
 
 
 def _groups(mapping: NDArray[np.int32]) -> Iterator[tuple[int, NDArray[np.bool_] | slice]]:
-    """Each number in a batch of mappings, and where it is."""
+    """Yields (mapping id, mask or slice of its positions) for each distinct id of a batch."""
     if not len(mapping):
         return
     first = int(mapping[0])
@@ -383,11 +388,11 @@ def _groups(mapping: NDArray[np.int32]) -> Iterator[tuple[int, NDArray[np.bool_]
 
 
 def by_mapping(frames: MemMap, pfns: Pfns) -> Iterator[tuple[int, Pfns]]:
-    """Frames of a batch, mapping by mapping."""
+    """Yields (mapping id, its frames) for each mapping in a batch."""
     for number, which in _groups(frames.mapping[span(pfns)]):
         yield number, pfns[which]
 
 
 def _mappings(vma: Vma) -> list[int]:
-    """The anon_vma and the file, as far as it has them."""
+    """Mapping ids of a VMA: its anon_vma and its file, if any."""
     return [mapping for mapping in (vma.anon_vma, vma.file.id if vma.file is not None else 0) if mapping]

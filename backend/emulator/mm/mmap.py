@@ -1,4 +1,4 @@
-"""Mappings come and go, and what is written to them (mm/mmap.c do_mmap(), do_munmap(), exit_mmap(); mm/memory.c
+"""Creating, removing and writing mappings (mm/mmap.c do_mmap(), do_munmap(), exit_mmap(); mm/memory.c
 zap_page_range())."""
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from backend.emulator.storage.file_io import evict
 from backend.emulator.storage.filesystem import AddressSpace
 from backend.emulator.tasks.task import Task
 
+# Lowest addresses of new mappings and of the heap, in the ranges that x86-64 uses for mmap and for a PIE's brk.
 MMAP_BASE = 0x7F00_0000_0000
 HEAP_BASE = 0x5600_0000_0000
 _GUARD = 16
-"""Pages left free between two mappings."""
+"""Pages left unmapped between two mappings, so that they are never adjacent."""
 
 
 def mmap(
@@ -32,8 +33,8 @@ def mmap(
     file: AddressSpace | None = None,
     offset: int = 0,
 ) -> Vma:
-    """A mapping, untouched: anonymous, or of a `file` from page `offset` on. Raises ValueError for a kernel
-    thread."""
+    """Create a mapping without PTEs: anonymous, or of a `file` from page `offset`. Raises ValueError for a kernel
+    thread and for `pages` <= 0."""
     mm = task.mm
     if mm is None or pages <= 0:
         raise ValueError(f"{task.pid} cannot map {pages} pages")
@@ -56,7 +57,7 @@ def mmap(
 
 
 def munmap(m: Machine, vma: Vma, cpu: int | None = None) -> None:
-    """Remove a whole mapping. A file without a name goes with its last one. `cpu`: as for `zap`."""
+    """Remove a whole mapping. An unlinked file is deleted with its last mapping. `cpu`: as for `zap`."""
     index = np.arange(vma.pages, dtype=np.int64)
     if vma.flags & VM.LOCKED and m.profile.mlocked_flag:
         vma.flags &= ~VM.LOCKED
@@ -71,7 +72,7 @@ def munmap(m: Machine, vma: Vma, cpu: int | None = None) -> None:
 
 
 def mmput(m: Machine, mm: Mm) -> None:
-    """Let go of an address space; the last one tears it down (exit_mmap())."""
+    """Drop one user of an address space. The last one tears it down (exit_mmap())."""
     mm.users -= 1
     if not mm.users:
         for vma in list(mm.vmas):
@@ -79,7 +80,8 @@ def mmput(m: Machine, mm: Mm) -> None:
 
 
 def store_values(m: Machine, vma: Vma, index: Indices, value: int | None = None) -> None:
-    """Write a value never written before to each of the (present, writable) pages, or the same `value` to all."""
+    """Write to present, writable pages: `value` to all, or by default a new unique value to each. Records it in
+    `expected` for tests."""
     values = m.new_values(len(index)) if value is None else np.full(len(index), value, np.uint64)
     m.frames.contents[vma.pfns(index)] = values
     if vma.shared and vma.file is not None:

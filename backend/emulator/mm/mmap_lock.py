@@ -1,4 +1,4 @@
-"""mmap_sem: faults read it, changes of the address space write it. First come, first served."""
+"""mmap_sem: faults take it for reading, changes of the address space for writing. Waiters are served in FIFO order."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from backend.emulator.frames.page_lock import Events
 
 
 class MmapLock:
-    """A reader-writer semaphore. A waiting writer keeps later readers out."""
+    """A reader-writer semaphore (struct rw_semaphore). Readers queue behind a waiting writer."""
 
     def __init__(self) -> None:
         self.readers = 0

@@ -1,5 +1,5 @@
-"""Where a new page comes from: policies, reclaim when there is no room, and what is left then (mm/mempolicy.c
-alloc_pages_vma(), mm/page_alloc.c)."""
+"""Allocating a new page by policy, with reclaim when no frame is free (mm/mempolicy.c alloc_pages_vma(),
+mm/page_alloc.c)."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from backend.kernel import Mode
 
 
 class SegmentationFault(Exception):
-    """An access outside of every VMA, or a write to a read-only one."""
+    """An access outside every VMA, or a write to a read-only VMA (SIGSEGV)."""
 
 
 class OutOfMemory(Exception):
-    """No frame on any node that the policy allows: the task is killed."""
+    """No frame is free on any node that the policy allows; the task was killed."""
 
 
 def nodes_allowed(m: Machine, task: Task, policy: Mempolicy) -> frozenset[int]:
-    """The nodes that the policy and the task's cpuset allow for a new page."""
+    """Nodes that the policy and the task's cpuset allow for a new page."""
     return m.cpusets.nodemask(task, policy) or frozenset(m.memory_nodes)
 
 
 def room_for(m: Machine, task: Task, policy: Mempolicy, count: int) -> Events:
-    """Reclaim where the nodes that the policy allows cannot give so many frames. Raises OutOfMemory when the task
-    itself was killed for it."""
+    """Reclaim if the allowed nodes have fewer than `count` frames free. May sleep: callers check the PTE again. Raises
+    OutOfMemory if the OOM killer chose this task."""
     nodes = nodes_allowed(m, task, policy)
     if m.reclaim.short_of(count, nodes):
         yield from m.reclaim.make_room(task, count, nodes)
@@ -39,8 +39,8 @@ def room_for(m: Machine, task: Task, policy: Mempolicy, count: int) -> Events:
 
 
 def alloc_for(m: Machine, task: Task, thread: Thread, vma: Vma, index: Indices) -> Pfns:
-    """Frames for pages of a VMA, in the order of `index`, by its policy or the task's. They all have the policy of the
-    first."""
+    """Allocate frames for pages of a VMA, in the order of `index`, by the VMA's or else the task's policy. All pages
+    get the policy of the first. Returns fewer frames than pages if memory runs out."""
     own = vma.policy_at(int(index[0])) if len(index) else None
     here = m.node_of_cpu.get(thread.cpu, m.first_node)
     return alloc_by_policy(m, task, thread, own or task.policy, vma.pgoff + index, here, own=own is not None)
@@ -55,8 +55,9 @@ def alloc_by_policy(
     here: int,
     own: bool,
 ) -> Pfns:
-    """Frames for page offsets, in their order. `own`: the policy is the mapping's or the object's, which interleaves by
-    offset; a task's goes on from page to page."""
+    """Allocate frames for page offsets, in their order. `own`: the policy belongs to the VMA or the shared object and
+    interleaves by offset (interleave_nid()). A task's policy interleaves by allocation (interleave_nodes(),
+    il_next)."""
     near = m.nearest_memory(here)
     nodemask = m.cpusets.nodemask(task, policy)
     if policy.mode != Mode.INTERLEAVE:
@@ -70,15 +71,14 @@ def alloc_by_policy(
 
 
 def _first(m: Machine, policy: Mempolicy, near: int) -> int:
-    """The node that a policy which does not interleave tries first, for a thread near this node."""
+    """The node that a non-interleaving policy tries first. `near`: the node with memory nearest to the thread."""
     if policy.mode == Mode.PREFERRED_MANY:
         return min(policy.nodes, key=lambda node: (m.distance(near, node), node))
     return policy.preferred(near)
 
 
 def preferred_node(m: Machine, task: Task, thread: Thread, vma: Vma, index: int) -> tuple[int, frozenset[int] | None]:
-    """For a huge page: the node tried first, and the nodes that it is confined to (None: all). Interleaving counts huge
-    pages."""
+    """For a huge page: (node tried first, nodes allowed or None for all). Interleaving counts in huge pages."""
     own = vma.policy_at(index)
     policy = own or task.policy
     near = m.nearest_memory(m.node_of_cpu.get(thread.cpu, m.first_node))
@@ -98,6 +98,7 @@ def _alloc_each(m: Machine, wanted: NDArray[np.int64], here: int, nodemask: froz
         got = m.frames.alloc(len(at), node, nodemask=nodemask, here=here)
         pfns[at[: len(got)]] = got
         m.frames.zones[node].numastat["interleave_hit"] += int(np.count_nonzero(m.frames.nid[got] == node))
+    # A short result ends at the first page without a frame; frames for later pages are given back.
     short = np.nonzero(pfns < 0)[0]
     if len(short):
         surplus = pfns[short[0] :]
@@ -107,8 +108,8 @@ def _alloc_each(m: Machine, wanted: NDArray[np.int64], here: int, nodemask: froz
 
 
 def enter_anonymous(m: Machine, vma: Vma, index: Indices, pfns: Pfns, cpu: int | None = None) -> None:
-    """New anonymous pages get their mapping (page_add_new_anon_rmap()) and their place on the LRU, by way of the
-    pagevec of `cpu` (None: at once, as huge pages do)."""
+    """Set the mapping of new anonymous pages (page_add_new_anon_rmap()) and add them to the LRU through the pagevec of
+    `cpu`. `cpu` None: add to the LRU at once, as for huge pages."""
     frames = m.frames
     frames.mapping[pfns] = vma.anon_vma
     frames.index[pfns] = vma.pgoff + index
@@ -120,13 +121,14 @@ def enter_anonymous(m: Machine, vma: Vma, index: Indices, pfns: Pfns, cpu: int |
 
 
 def map_new(m: Machine, vma: Vma, index: Indices, pfns: Pfns, cpu: int | None = None) -> None:
-    """Empty PTEs get freshly allocated frames: writable, dirty, young. `cpu`: see `enter_anonymous`."""
+    """Map newly allocated frames at empty PTEs: writable, dirty, young. `cpu`: see `enter_anonymous`."""
     enter_anonymous(m, vma, index, pfns, cpu)
     vma.map(m.frames, index, pfns, PTE_WRITE | PTE_DIRTY | PTE_YOUNG)
 
 
 def mark_mlocked(m: Machine, pfns: Pfns, lock: bool) -> None:
-    """Pages of locked mappings say so themselves (PG_mlocked), which all that map them count."""
+    """Set or clear PG_mlocked, and update the counts of all VMAs that map the pages (`nr_active` includes mlocked
+    pages)."""
     if lock:
         m.frames.flags[pfns] |= PG.MLOCKED
     else:
@@ -136,7 +138,7 @@ def mark_mlocked(m: Machine, pfns: Pfns, lock: bool) -> None:
 
 
 def locked_elsewhere(m: Machine, pfns: Pfns) -> NDArray[np.bool_]:
-    """Whether a locked mapping has each of the pages."""
+    """True for each page that a locked VMA maps."""
     out = np.zeros(len(pfns), np.bool_)
     for vma, at, _, _ in m.rmap.ptes(m.frames, pfns, PTE_PRESENT, pfns):
         if vma.flags & VM.LOCKED:

@@ -1,4 +1,4 @@
-"""A part of an address space that has a name in a scenario: it stays one, however its VMAs are cut and joined."""
+"""A named address range of a scenario. It stays the same when its VMAs are split and merged."""
 
 from __future__ import annotations
 
@@ -23,5 +23,5 @@ class Region:
         return np.arange(self.pages, dtype=np.int64)
 
     def spans(self, mm: Mm | None) -> Iterator[tuple[Vma, Indices]]:
-        """What is left of it: VMA by VMA, with the indices there."""
+        """The VMAs that still map the range, with page indices in each; see `Mm.spans`."""
         return mm.spans(self.start, self.index()) if mm is not None else iter(())

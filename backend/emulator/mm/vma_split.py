@@ -1,4 +1,4 @@
-"""Cutting VMAs where a range begins and ends, and joining neighbours that became alike (mm/mmap.c split_vma(),
+"""Splitting VMAs at the ends of a range, and merging neighbours with equal attributes (mm/mmap.c split_vma(),
 vma_merge())."""
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from backend.errors import os_error
 
 
 def isolate_range(m: Machine, mm: Mm, start: int, end: int) -> list[Vma] | None:
-    """The VMAs that cover start to end exactly, cut as needed. None, and nothing changed, where part of it is unmapped.
-    OSError EINVAL: that would cut a huge page of the pool."""
+    """Split VMAs at `start` and `end`. Returns the VMAs between, or None without any change if part of the range is
+    unmapped. Raises OSError EINVAL if the split would cut a hugetlb page (hugetlb_vm_op_split())."""
     inside = [vma for vma in mm.vmas if vma.start < end and vma.end > start]
     if not inside or inside[0].start > start or inside[-1].end < end:
         return None
@@ -34,7 +34,7 @@ def isolate_range(m: Machine, mm: Mm, start: int, end: int) -> list[Vma] | None:
 
 
 def merge_neighbours(m: Machine, mm: Mm) -> None:
-    """Join adjacent VMAs of the same mapping that no longer differ."""
+    """Merge adjacent VMAs of the same mapping with equal attributes (can_vma_merge_after())."""
     position = 0
     while position + 1 < len(mm.vmas):
         first, second = mm.vmas[position], mm.vmas[position + 1]
@@ -53,8 +53,8 @@ def merge_neighbours(m: Machine, mm: Mm) -> None:
 
 
 def _split(m: Machine, vma: Vma, address: int) -> Vma:
-    """Cut a VMA in two; the upper one is returned. A transparent huge page across the cut stays one: both map a part of
-    it (split_huge_pmd_address() splits only the page table)."""
+    """Split a VMA in two and return the upper one. A transparent huge page across the boundary is not split: each VMA
+    maps a part of it (split_huge_pmd_address() splits only the page table)."""
     at = (address - vma.start) // m.page_size
     upper = replace(
         vma,

@@ -1,4 +1,4 @@
-"""Emptying page table entries (mm/memory.c zap_page_range())."""
+"""Clearing page table entries (mm/memory.c zap_page_range())."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from backend.emulator.storage.swap_io import drop_unused
 
 
 def zap(m: Machine, vma: Vma, index: Indices, cpu: int | None = None) -> None:
-    """Empty PTEs of a range: present pages lose a mapping, swap entries a user (zap_page_range(), MADV_DONTNEED).
-    Huge pages of the pool go whole. `cpu`: where the caller runs, whose pagevec is drained."""
+    """Clear the PTEs of a range (zap_page_range(), MADV_DONTNEED). Present pages lose a mapping, swap entries a user.
+    hugetlb pages are unmapped whole. `cpu`: the CPU of the caller, whose pagevec is drained; None: no drain."""
     m.pagevecs.lru_add_drain(cpu)
     if vma.flags & VM.HUGETLB:
         index = whole_ranges(m, index)
@@ -27,6 +27,7 @@ def zap(m: Machine, vma: Vma, index: Indices, cpu: int | None = None) -> None:
     cached = m.swap.cache[entries]
     m.swap.release(entries)
     m.frames.put(pfns)
+    # free_swap_and_cache(): pages that only the swap cache still refers to are freed.
     touched = np.concatenate([pfns, cached[cached >= 0]])
     drop_unused(m, touched[m.frames.state[touched] == State.IN_USE])
     if vma.expected is not None:

@@ -1,4 +1,4 @@
-"""Steps of cpusets: change one, attach a task, write a control file."""
+"""Cpuset steps: change a cpuset, attach a task, write a control file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from backend.nodeset import CpuSet, NodeSet
 
 
 def _named(m: Machine, name: str) -> Cpuset:
-    """OSError ENOENT."""
+    """The first cpuset of this name. Raises OSError ENOENT."""
     found = Cpusets.of(m).named(name)
     if found is None:
         raise os_error(errno.ENOENT)
@@ -27,7 +27,7 @@ def _named(m: Machine, name: str) -> Cpuset:
 
 @dataclass(frozen=True, slots=True)
 class ChangeCpuset(Action):
-    """Write what is given of memory_migrate, cpus and mems, in this order."""
+    """Write memory_migrate, cpus and mems in this order, as far as they are given."""
 
     of_task: ClassVar[bool] = False
     cpuset: str
@@ -63,7 +63,7 @@ class Attach(Action):
 
 @dataclass(frozen=True, slots=True)
 class Echo(Action):
-    """One write(2) to a control file, by `as_`. Returns its length."""
+    """One write(2) to a control file by the caller `as_`. Returns its length in bytes."""
 
     of_task: ClassVar[bool] = False
     path: str

@@ -11,7 +11,7 @@ from backend.emulator.mm.mempolicy import Mempolicy
 from backend.emulator.scenario.describe_processes import ProcessSpec
 from backend.emulator.scenario.step import Step
 from backend.emulator.tasks.cgroup import Version
-from backend.files.yaml_reader import Value
+from backend.files.yaml_reader import Keys, Value
 from backend.nodeset import CpuSet, NodeSet
 
 
@@ -48,24 +48,24 @@ class Describer:
             keys = item.mapping(("name", "parent", "mems", "cpus", "memory_migrate", "tasks"), ("name",))
             spec = self._cpuset(keys, item)
             self.specs[spec.name] = spec
-            for task in keys["tasks"].items() if "tasks" in keys else ():
+            for task in keys.read("tasks", Value.items, ()):
                 self._put(task, by_name, spec)
         parents = {spec.parent for spec in self.specs.values()}
         items = places.items() if places is not None else []
         return tuple(
-            self._check(by_name[process.name], dict(place.pairs()), parents)
+            self._check(by_name[process.name], Keys(place.pairs()), parents)
             for process, place in zip(processes, items, strict=True)
         )
 
-    def _cpuset(self, keys: dict[str, Value], item: Value) -> CpusetSpec:
+    def _cpuset(self, keys: Keys, item: Value) -> CpusetSpec:
         name = keys["name"].text(255)
         if not name or "/" in name or name in (".", "..") or any(not c.isprintable() for c in name):
             keys["name"].fail("is not a name for a cpuset", "letters and digits, without /")
         if name in self.specs or name in FILES:
             keys["name"].fail(f"'{name}' is there already", "give each cpuset its own name")
-        parent = self._find(keys["parent"]) if "parent" in keys else self.root
-        mems = keys["mems"].through(lambda text: NodeSet.parse(text, self.nodes)) if "mems" in keys else NodeSet()
-        cpus = self._cpus(keys["cpus"]) if "cpus" in keys else CpuSet()
+        parent = keys.read("parent", self._find, self.root)
+        mems = keys.read("mems", lambda value: value.through(lambda text: NodeSet.parse(text, self.nodes)), NodeSet())
+        cpus = keys.read("cpus", self._cpus, CpuSet())
         if self.version == "v1":
             if "cpus" not in keys:
                 cpus = parent.cpus
@@ -87,7 +87,7 @@ class Describer:
             cpus=cpus,
             effective_mems=mems & parent.effective_mems or parent.effective_mems,
             effective_cpus=cpus & parent.effective_cpus or parent.effective_cpus,
-            memory_migrate=keys["memory_migrate"].truth() if "memory_migrate" in keys else False,
+            memory_migrate=keys.read("memory_migrate", Value.truth, False),
         )
 
     def _find(self, value: Value) -> CpusetSpec:
@@ -115,7 +115,7 @@ class Describer:
             value.fail(f"'{name}' is in the cpuset '{process.cpuset}' already", "a process is in one cpuset")
         by_name[name] = replace(process, cpuset=spec.name)
 
-    def _check(self, process: ProcessSpec, keys: dict[str, Value], parents: set[str]) -> ProcessSpec:
+    def _check(self, process: ProcessSpec, keys: Keys, parents: set[str]) -> ProcessSpec:
         """Its cpuset is there, and has what the process's policies and its place name."""
         if not process.cpuset:
             return process
@@ -127,7 +127,7 @@ class Describer:
                 "in cgroup v2 processes are in the lowest ones",
             )
         self._policy(process.policy, keys.get("policy"), spec)
-        for region, item in zip(process.memory, keys["memory"].items() if "memory" in keys else (), strict=True):
+        for region, item in zip(process.memory, keys.read("memory", Value.items, ()), strict=True):
             self._policy(region.policy, dict(item.pairs()).get("policy"), spec)
         outside = [cpu for cpu in process.cpus if cpu not in spec.effective_cpus]
         if not outside:

@@ -49,9 +49,9 @@ def parse_filesystems(value: Value, types: Mapping[str, FilesystemType], page_si
         out[name] = FilesystemSpec(
             name=name,
             type=_operations(kind, keys),
-            write=keys["write"].seconds() if "write" in keys else None,
-            read=keys["read"].seconds() if "read" in keys else None,
-            files=_files(keys["files"], name, page_size) if "files" in keys else (),
+            write=keys.read("write", Value.seconds, None),
+            read=keys.read("read", Value.seconds, None),
+            files=keys.read("files", lambda value, name=name: _files(value, name, page_size), ()),
         )
     return tuple(out.values())
 

@@ -40,7 +40,7 @@ class MachineReader:
             ),
             ("nodes",),
         )
-        profile = instead or (keys["profile"].text() if "profile" in keys else "linux-6")
+        profile = instead or keys.read("profile", Value.text, "linux-6")
         if profile not in PROFILES:
             keys.get("profile", value).fail(f"there is no profile '{profile}'", f"choose one of {', '.join(PROFILES)}")
         self.profile = PROFILES[profile]
@@ -50,7 +50,7 @@ class MachineReader:
             if version not in ("v1", "v2") or (version == "v2" and self.profile.cgroups == "v1"):
                 keys["cgroups"].fail(f"{profile} has no cgroups '{version}'", "v1, and with linux-6 v2")
             self.cgroups = "v1" if version == "v1" else "v2"
-        self.page_size = keys["page_size"].size() if "page_size" in keys else 4096
+        self.page_size = keys.read("page_size", Value.size, 4096)
         if self.page_size not in (4096, 8192, 16384, 65536, 1 << 21):
             keys["page_size"].fail(f"{self.page_size} is not a page size", "4KiB, 8KiB, 16KiB, 64KiB or 2MiB")
         self._turns: dict[int, int] = {}
@@ -67,13 +67,13 @@ class MachineReader:
             keys["swap"].fail("is too large to emulate")
         self.costs = self._costs(keys.get("costs"))
         self.patches = self._patches(None if instead else keys.get("patches"))
-        self.seed = keys["seed"].integer() if "seed" in keys else 1
-        self.batch = keys["batch"].integer(1, 65536) if "batch" in keys else 512
-        self.balance = keys["balance"].period() if "balance" in keys else 0.0
+        self.seed = keys.read("seed", Value.integer, 1)
+        self.batch = keys.read("batch", lambda value: value.integer(1, 65536), 512)
+        self.balance = keys.read("balance", Value.period, 0.0)
         self.numa_balancing = "numa_balancing" in keys and keys["numa_balancing"].truth()
         if self.numa_balancing and not self.profile.numa_balancing:
             keys["numa_balancing"].fail(f"the profile {profile} has no NUMA balancing", "Linux has it since 3.8")
-        self.writeback = keys["writeback"].period() if "writeback" in keys else 0.0
+        self.writeback = keys.read("writeback", Value.period, 0.0)
         self.files: dict[str, FileSpec] = {}
 
     def spec(self) -> MachineSpec:
@@ -105,7 +105,7 @@ class MachineReader:
             node = keys["id"].integer(0, 1023)
             if node in out:
                 keys["id"].fail(f"node {node} is there already")
-            cpus = keys["cpus"].through(CpuSet.parse_list) if "cpus" in keys else CpuSet()
+            cpus = keys.read("cpus", lambda value: value.through(CpuSet.parse_list), CpuSet())
             if cpus & cpus_seen:
                 keys["cpus"].fail(f"CPU {cpus & cpus_seen} is on another node already")
             cpus_seen |= cpus

@@ -11,7 +11,7 @@ from backend.emulator.scenario.describe_machine import MAX_FRAMES, MachineReader
 from backend.emulator.tasks.credentials import Cap
 from backend.emulator.tasks.workload import Access
 from backend.files.text import printable
-from backend.files.yaml_reader import Value, number_key
+from backend.files.yaml_reader import Keys, Value, number_key
 from backend.nodeset import CpuSet
 
 KINDS = ("anon", "heap", "stack", "file", "shared", "shmem", "hugetlb")
@@ -84,19 +84,19 @@ def read_process(value: Value, machine: MachineReader) -> ProcessSpec:
         keys["memory"].fail("two regions have the same name", "give each its own")
     return ProcessSpec(
         name=name,
-        command=keys["command"].text(65536) if "command" in keys else name,
-        uid=keys["uid"].integer(0, 1 << 31) if "uid" in keys else 0,
+        command=keys.read("command", lambda value: value.text(65536), name),
+        uid=keys.read("uid", lambda value: value.integer(0, 1 << 31), 0),
         cpus=_cpus(keys, machine),
-        policy=_policy(keys["policy"], machine) if "policy" in keys else None,
+        policy=keys.read("policy", lambda value: _policy(value, machine), None),
         memory=memory,
-        cpuset=keys["cpuset"].text(255) if "cpuset" in keys else "",
-        suid=keys["suid"].integer(0, 1 << 31) if "suid" in keys else None,
-        caps=_caps(keys["caps"]) if "caps" in keys else None,
-        pid=keys["pid"].integer(3, 1 << 22) if "pid" in keys else None,
+        cpuset=keys.read("cpuset", lambda value: value.text(255), ""),
+        suid=keys.read("suid", lambda value: value.integer(0, 1 << 31), None),
+        caps=keys.read("caps", _caps, None),
+        pid=keys.read("pid", lambda value: value.integer(3, 1 << 22), None),
     )
 
 
-def _cpus(keys: dict[str, Value], machine: MachineReader) -> tuple[int, ...]:
+def _cpus(keys: Keys, machine: MachineReader) -> tuple[int, ...]:
     """Where each thread starts: on the `cpus` given, or `threads` of them from a CPU on, on its node."""
     if "cpus" in keys:
         for key in ("cpu", "node", "threads"):
@@ -120,7 +120,7 @@ def _cpus(keys: dict[str, Value], machine: MachineReader) -> tuple[int, ...]:
             )
         cpu = machine.next_cpu(node)
     near = [other for other, node in machine.node_of_cpu.items() if node == machine.node_of_cpu[cpu]]
-    threads = keys["threads"].integer(1, 4096) if "threads" in keys else 1
+    threads = keys.read("threads", lambda value: value.integer(1, 4096), 1)
     return tuple(near[(near.index(cpu) + number) % len(near)] for number in range(threads))
 
 
@@ -131,7 +131,7 @@ def _region(value: Value, machine: MachineReader) -> RegionSpec:
             "shared_with", *_MARKS,
         ),
     )  # fmt: skip
-    kind = keys["kind"].text() if "kind" in keys else "file" if "file" in keys else "anon"
+    kind = keys.read("kind", Value.text, "file" if "file" in keys else "anon")
     if kind not in KINDS:
         keys["kind"].fail(f"there is no kind '{kind}'", f"choose one of {', '.join(KINDS)}")
     file, offset = _file(keys, value, kind, machine)
@@ -162,23 +162,23 @@ def _region(value: Value, machine: MachineReader) -> RegionSpec:
             sample=parts["sample"].integer(1, 4096) if "sample" in parts else 32,
         )
     return RegionSpec(
-        name=keys["name"].text(200) if "name" in keys else kind,
+        name=keys.read("name", lambda value: value.text(200), kind),
         kind=kind,
         pages=pages,
-        on=_on(keys["on"], machine, pages) if "on" in keys else None,
-        policy=_policy(keys["policy"], machine) if "policy" in keys else None,
+        on=keys.read("on", lambda value: _on(value, machine, pages), None),
+        policy=keys.read("policy", lambda value: _policy(value, machine), None),
         access=access,
-        touched=keys["touched"].truth() if "touched" in keys else True,
+        touched=keys.read("touched", Value.truth, True),
         file=file.path if file is not None else "",
         offset=offset,
         private="private" in keys and keys["private"].truth(),
         dirty="dirty" in keys and keys["dirty"].truth(),
-        shared_with=keys["shared_with"].text() if "shared_with" in keys else "",
+        shared_with=keys.read("shared_with", Value.text, ""),
         marks=tuple(mark for mark in _MARKS if mark in keys and keys[mark].truth()),
     )
 
 
-def _file(keys: dict[str, Value], value: Value, kind: str, machine: MachineReader) -> tuple[FileSpec | None, int]:
+def _file(keys: Keys, value: Value, kind: str, machine: MachineReader) -> tuple[FileSpec | None, int]:
     """The file of a region and the page where it begins."""
     if "file" not in keys:
         for key in ("private", "offset"):
@@ -195,7 +195,7 @@ def _file(keys: dict[str, Value], value: Value, kind: str, machine: MachineReade
             f"there is no file '{keys['file'].text(200)}'",
             f"there are {', '.join(machine.files) or 'none: list it under filesystems'}",
         )
-    offset = keys["offset"].size() if "offset" in keys else 0
+    offset = keys.read("offset", Value.size, 0)
     if offset % machine.page_size:
         keys["offset"].fail("must be a multiple of the page size")
     return file, offset // machine.page_size

@@ -77,8 +77,8 @@ def parse_description(text: str, file: str = "scenario", name: str = "", profile
     check_room(machine, processes, top.get("processes"))
     cpusets = Describer(machine.cgroups, machine.ids, machine.node_of_cpu)
     processes = cpusets.read(top.get("cpusets"), processes, top.get("processes"))
-    steps = _steps(top["steps"], machine, processes, cpusets) if "steps" in top else ()
-    name = top["name"].text(200) if "name" in top else name or file
+    steps = top.read("steps", lambda value: _steps(value, machine, processes, cpusets), ())
+    name = top.read("name", lambda value: value.text(200), name or file)
     return Description(
         replace(machine.spec(), name=name, users=users),
         processes=processes,
@@ -86,11 +86,11 @@ def parse_description(text: str, file: str = "scenario", name: str = "", profile
         filesystems=filesystems,
         hugepages=machine.hugepages,
         steps=steps,
-        run=top["run"].seconds() if "run" in top else 0.0,
+        run=top.read("run", Value.seconds, 0.0),
         balance=machine.balance,
         writeback=machine.writeback,
         numa_balancing=machine.numa_balancing,
-        about=top["about"].text() if "about" in top else "",
+        about=top.read("about", Value.text, ""),
     )
 
 

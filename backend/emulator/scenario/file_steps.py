@@ -1,4 +1,4 @@
-"""Steps of files: read, write, write back, cut, remove."""
+"""File steps: read, write, sync, truncate, unlink."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from backend.emulator.storage.page_cache import truncate
 from backend.errors import os_error
 
 MAX_IO = 1 << 20
-"""Pages of a file that one step reads or writes."""
+"""Pages of a file that one step reads or writes at most."""
 
 
 def _file(at: StepContext, path: str) -> AddressSpace:
-    """OSError ENOENT."""
+    """The file at a path `filesystem/name`. Raises OSError ENOENT."""
     space = find_file(at.machine, path)
     if space is None:
         raise os_error(errno.ENOENT)
@@ -74,7 +74,7 @@ class Fsync(Action):
 
 @dataclass(frozen=True, slots=True)
 class Msync(Action):
-    """msync(2): MS_SYNC, or MS_ASYNC where it does not `wait`."""
+    """msync(2) with MS_SYNC, or with MS_ASYNC if `wait` is false."""
 
     region: str
     pages: Pages | None = None

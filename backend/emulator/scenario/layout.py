@@ -1,4 +1,4 @@
-"""The memory of a described process: mappings made, and filled as the description says."""
+"""Memory of the processes of a scenario: creates their mappings and fills them as described."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _FLAGS = {"io": VM.IO, "reserved": VM.RESERVED, "mlocked": VM.LOCKED, "huge": VM
 
 
 def map_region(m: Machine, task: Task, spec: RegionSpec, shared_with: AddressSpace | None) -> Region:
-    """One region of a process. `shared_with`: the object of another process's shared region that it maps too.
+    """Map a region into a process. `shared_with`: the object of another process's region, to be mapped here too.
 
-    Raises UsageError where the memory does not fit.
+    Raises UsageError if the memory does not fit.
     """
     flags = VM.WRITE | VM.HUGETLB if spec.kind == "hugetlb" else VM.WRITE
     for name in spec.marks:
@@ -59,7 +59,7 @@ def map_region(m: Machine, task: Task, spec: RegionSpec, shared_with: AddressSpa
 
 
 def _object(m: Machine, spec: RegionSpec) -> AddressSpace | None:
-    """The file of a region; shared memory without a name has an object of its own."""
+    """The file of a region, a new object for shared memory without a file, or None for private anonymous memory."""
     if spec.file:
         return find_file(m, spec.file)
     if spec.kind in ("shared", "shmem"):
@@ -68,7 +68,7 @@ def _object(m: Machine, spec: RegionSpec) -> AddressSpace | None:
 
 
 def find_file(m: Machine, path: str) -> AddressSpace | None:
-    """A file by `filesystem/name`; None where there is none (any more)."""
+    """A file by `filesystem/name`; None if it does not exist or was removed."""
     filesystem = m.filesystems.get(path.partition("/")[0])
     return filesystem.files.get("/" + path) if filesystem is not None else None
 
@@ -89,8 +89,8 @@ def _touch_all(m: Machine, task: Task, vma: Vma, spec: RegionSpec) -> None:
 
 
 def populate(m: Machine, vma: Vma, index: Indices, node: int, dirty: bool = False) -> None:
-    """Pages with frames of one node: anonymous ones written to, those of files in the cache (dirty or clean) and
-    mapped. Raises UsageError when it has no room."""
+    """Fill pages with frames of one node. Anonymous pages are written to; file pages are put into the page cache,
+    `dirty` or clean, and mapped. Raises UsageError if the node has too few frames."""
     if wants_huge(vma, write=True):
         populate_huge(m, vma, index, node)
         index = index[(vma.pte[index] & PTE_PRESENT) == 0]
@@ -115,7 +115,8 @@ def populate(m: Machine, vma: Vma, index: Indices, node: int, dirty: bool = Fals
 
 
 def populate_huge(m: Machine, vma: Vma, index: Indices, node: int) -> None:
-    """The same for whole huge pages, as far as the node has them. Raises UsageError when its pool has too few."""
+    """Fill the huge pages that lie wholly within `index`. Without VM_HUGETLB it stops when the node has no more blocks.
+    Raises UsageError if the node's hugetlb pool is too small."""
     for pages in huge_ranges(m, vma, index):
         if not np.isin(pages, index).all():
             continue

@@ -1,4 +1,4 @@
-"""Steps of the machine: memory that goes and comes, a frame that is bad, swap that is given up."""
+"""Machine steps: memory offline and online, a bad frame, swapoff."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from backend.errors import os_error
 
 @dataclass(frozen=True, slots=True)
 class Offline(Action):
-    """A node's memory, or one block of it by its position, goes offline."""
+    """Set a node's memory offline. `block`: only this memory block, by its position in the node."""
 
     of_task: ClassVar[bool] = False
     node: int
@@ -32,7 +32,7 @@ class Offline(Action):
 
 @dataclass(frozen=True, slots=True)
 class Online(Action):
-    """A node's memory, or one block of it by its position, comes back."""
+    """Set a node's memory online. `block`: only this memory block, by its position in the node."""
 
     of_task: ClassVar[bool] = False
     node: int
@@ -45,7 +45,7 @@ class Online(Action):
 
 
 def _block(m: Machine, node: int, position: int) -> int:
-    """The number of a node's memory block. OSError ENOENT."""
+    """The number of a memory block by its position in the node. Raises OSError ENOENT."""
     blocks = blocks_of(m.frames, node)
     if position >= len(blocks):
         raise os_error(errno.ENOENT)
@@ -54,7 +54,7 @@ def _block(m: Machine, node: int, position: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class BadPage(Action):
-    """The frame that holds the first of the pages is found to be bad (soft_offline_page())."""
+    """Take the frame of the first resident page out of use (soft_offline_page())."""
 
     region: str
     pages: Pages | None = None

@@ -1,4 +1,4 @@
-"""Steps of tasks and their memory: access it, lock it, move it, give it a policy; fork, run elsewhere, exit."""
+"""Task and memory steps: access, lock, move and policy of memory; fork, schedule and exit of tasks."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from backend.nodeset import NodeSet
 
 
 def caller(at: StepContext, who: int | str | None, own: bool = False) -> Caller:
-    """A uid with no task (0 by default), or a process by its name; the task itself by default where `own`. OSError
-    ESRCH."""
+    """The credentials of a call. `who`: a process by name, or a uid. The default is the task itself if `own`, else
+    uid 0. Raises OSError ESRCH."""
     if isinstance(who, str):
         task = at.tasks.get(who)
         if task is None or not task.alive:
@@ -43,7 +43,7 @@ def caller(at: StepContext, who: int | str | None, own: bool = False) -> Caller:
 
 @dataclass(frozen=True, slots=True)
 class Touch(Action):
-    """Access pages, by one of the task's threads. `value`: write the same to all of them."""
+    """Access pages from one of the task's threads. `value`: the contents to write to each page."""
 
     region: str
     pages: Pages | None = None
@@ -67,7 +67,7 @@ class Touch(Action):
 
 @dataclass(frozen=True, slots=True)
 class Dontneed(Action):
-    """madvise(MADV_DONTNEED): EINVAL for locked memory and huge pages of the pool."""
+    """madvise(MADV_DONTNEED). Raises OSError EINVAL for VM_LOCKED, VM_HUGETLB and VM_IO mappings, ESRCH."""
 
     region: str
     pages: Pages | None = None
@@ -91,7 +91,8 @@ class Dontneed(Action):
 
 @dataclass(frozen=True, slots=True)
 class Pin(Action):
-    """Hold the resident ones of the pages for a time, as get_user_pages() does for I/O."""
+    """Hold a reference to each resident page for `for_` simulated seconds, as get_user_pages() does for I/O. Returns
+    the number of pages held."""
 
     region: str
     for_: float
@@ -133,14 +134,14 @@ class Munlock(Action):
 
 
 def _range(at: StepContext, pages: Pages | None) -> tuple[int, int]:
-    """Address and number of pages."""
+    """(address, number of pages) of the pages in the region."""
     index = at.index(pages)
     return at.region.start + int(index[0]) * at.machine.page_size, len(index)
 
 
 @dataclass(frozen=True, slots=True)
 class Ksm(Action):
-    """Merge equal pages, as ksmd does."""
+    """Merge pages of equal contents, as ksmd does."""
 
     region: str
     pages: Pages | None = None
@@ -151,7 +152,7 @@ class Ksm(Action):
 
 @dataclass(frozen=True, slots=True)
 class MigratePages(Action):
-    """migrate_pages(2), called by `as_`."""
+    """migrate_pages(2) on the task by the caller `as_`; root by default."""
 
     from_: NodeSet
     to: NodeSet
@@ -169,7 +170,7 @@ class MigratePages(Action):
 
 @dataclass(frozen=True, slots=True)
 class MovePages(Action):
-    """move_pages(2) of pages to one node, called by `as_`."""
+    """move_pages(2) of pages to one node by the caller `as_`; root by default. `all`: MOVE_ALL instead of MOVE."""
 
     region: str
     node: int
@@ -203,7 +204,7 @@ class SetMempolicy(Action):
 
 @dataclass(frozen=True, slots=True)
 class Mbind(Action):
-    """mbind(2), called by `as_`; the task itself by default."""
+    """mbind(2) by the caller `as_`; the task itself by default."""
 
     region: str
     policy: Mempolicy
@@ -226,7 +227,7 @@ class Mbind(Action):
 
 @dataclass(frozen=True, slots=True)
 class Schedule(Action):
-    """Run the task's leader on another CPU."""
+    """Move the task's leader to a CPU, and its other threads to CPUs of the same node."""
 
     cpu: int
 
@@ -238,7 +239,7 @@ class Schedule(Action):
 
 @dataclass(frozen=True, slots=True)
 class Fork(Action):
-    """fork(2). Returns the pid of the child, which later steps know by its name."""
+    """fork(2). Returns the pid of the child. `child`: its name for later steps."""
 
     child: str
 
@@ -250,7 +251,7 @@ class Fork(Action):
 
 @dataclass(frozen=True, slots=True)
 class Exit(Action):
-    """The task ends."""
+    """End the task."""
 
     def run(self, at: StepContext) -> Events:
         do_exit(at.machine, at.task)

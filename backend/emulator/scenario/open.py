@@ -1,4 +1,4 @@
-"""Opening a scenario as a kernel: its machine set up and at time zero, its steps scheduled."""
+"""Opens a scenario as a kernel: its machine at time zero, with its steps scheduled."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from backend.files.text import decode
 
 
 def open_scenario(name: str = "default", caller: Caller | None = None) -> EmulatedKernel:
-    """The machine of a shipped scenario, or of a YAML file. Raises NotFound, ParseError."""
+    """Open a shipped scenario by name, or a YAML file. Raises NotFound, ParseError, UsageError."""
     return _opened(load(name), caller, name)
 
 
 def open_text(text: str, name: str, caller: Caller | None = None) -> EmulatedKernel:
-    """The machine of a scenario that is no file yet; `name`: the file it would be. Raises ParseError."""
+    """Open a scenario given as text. `name`: file name for messages. Raises ParseError, UsageError."""
     return _opened(parse_description(text, name, name), caller, name)
 
 

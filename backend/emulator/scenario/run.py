@@ -1,4 +1,4 @@
-"""Build a described machine, and run its scenario to a report."""
+"""Builds the machine of a scenario, runs its steps and reports the result."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ from backend.files.yaml_reader import MAX_SECONDS
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """A machine with its tasks by name and their regions by name, and the processes of its scheduled steps."""
+    """A built machine. `tasks`: by name. `regions`: by task and region name. `steps`: the simpy processes of its steps.
+    `outcomes`: a dict for each step, filled when the step runs."""
 
     machine: Machine
     tasks: dict[str, Task]
@@ -49,7 +50,7 @@ class Built:
 
 
 Observer = Callable[[Built, Step, bool], object]
-_LONGEST = 2 * MAX_SECONDS
+_LONGEST = 2 * MAX_SECONDS  # Simulated seconds for all steps; the last may start at MAX_SECONDS.
 
 
 def build(
@@ -58,9 +59,9 @@ def build(
     observer: Observer = lambda built, step, done: None,
     watch: bool = False,
 ) -> Built:
-    """The machine at time zero: memory laid out, workloads and steps waiting to run. Raises UsageError where the
-    processes do not fit, or this computer has not the memory. `observer`: called when a step is about to begin, and
-    when it is done. `watch`: remember what is written."""
+    """Build the machine at time zero: memory filled, workloads and steps waiting to run. `observer`: called before each
+    step (False) and after it (True). `watch`: record the last value written to every page. Raises UsageError if the
+    processes do not fit, or if the host has too little memory."""
     try:
         return _build(description, with_steps, observer, watch)
     except MemoryError:
@@ -109,8 +110,9 @@ def _build(description: Description, with_steps: bool, observer: Observer, watch
 
 
 def run_scenario(description: Description, seed: int | None = None, trace: str = "") -> dict[str, Any]:
-    """Run all steps to their ends, and on to `run`; the report of `numatui emulate` (schema numatui/emulate/1).
-    `trace`: a page to follow (`trace.find_page`), whose rows are added. Raises UsageError."""
+    """Run all steps to their end, and on to the description's `run` time. Returns the report of `numatui emulate`
+    (schema numatui/emulate/1). `trace`: a page to trace (`trace.find_page`); its rows are added to the report. Raises
+    UsageError."""
     if seed is not None:
         description = replace(description, machine=replace(description.machine, seed=seed))
     built = build(description, watch=True)
@@ -128,7 +130,7 @@ def run_scenario(description: Description, seed: int | None = None, trace: str =
 
 
 def finish(description: Description, built: Built) -> None:
-    """Let time pass until all steps are done, and on to `run`. Raises UsageError."""
+    """Run until all steps are done, and on to the description's `run` time. Raises UsageError."""
     m = built.machine
     try:
         if built.steps:
@@ -151,7 +153,7 @@ def _too_large() -> UsageError:
 
 
 def report(description: Description, built: Built) -> dict[str, Any]:
-    """Placements, outcomes, counters, times."""
+    """The report: placement of pages, outcomes of steps, counters, times."""
     m = built.machine
     return {
         "scenario": description.name,
@@ -205,14 +207,14 @@ def _region_report(m: Machine, task: Task, region: Region) -> dict[str, Any]:
 
 
 def _argument(value: object) -> object:
-    """An argument of a step as plain data."""
+    """An argument of a step as JSON data; a page range becomes `first-last`."""
     if isinstance(value, tuple):
         return "-".join(map(str, value))  # pyright: ignore[reportUnknownArgumentType,reportUnknownVariableType]
     return value if isinstance(value, (bool, int, float, str)) else str(value)
 
 
 def _file_report(m: Machine, space: AddressSpace) -> dict[str, Any]:
-    """What of a file is in the page cache, and where."""
+    """A file's pages in the page cache, by node."""
     pfns = space.pages[space.pages >= 0]
     counts = np.bincount(m.frames.nid[pfns], minlength=m.node_slots)
     return {
@@ -241,7 +243,7 @@ def _spawn(built: Built, spec: ProcessSpec, cpuset: Cpuset) -> None:
 
 
 def _shared_object(built: Built, spec: RegionSpec) -> AddressSpace | None:
-    """The object that a region shares with another process's of the same name."""
+    """The object of the region of the same name in the process `shared_with`."""
     if not spec.shared_with:
         return None
     region = built.regions[spec.shared_with][spec.name]
@@ -251,7 +253,8 @@ def _shared_object(built: Built, spec: RegionSpec) -> AddressSpace | None:
 
 
 def _step(built: Built, step: Step, outcome: dict[str, Any], observer: Observer) -> Events:
-    """Wait for its time, do it, note what it returned. A task that has exited is ESRCH."""
+    """Kernel path of a step: wait until its time, run it, and store its result or errno in `outcome`. The errno is
+    ESRCH if the task has exited."""
     m = built.machine
     yield m.env.timeout(step.at)
     task = built.tasks.get(step.task) if step.task else m.tasks[1]

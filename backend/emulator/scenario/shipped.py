@@ -1,4 +1,4 @@
-"""The shipped scenarios, and loading one by name or file."""
+"""The shipped scenarios; loads a scenario by name or file."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ FOLDER = Path(scenarios.__file__).parent
 
 
 def names() -> list[str]:
-    """The shipped scenarios."""
+    """Names of the shipped scenarios, sorted."""
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
 def load(name: str, profile: str = "") -> Description:
-    """A shipped scenario by name, or a YAML file; on another kernel than its own with `profile`. Raises NotFound,
-    ParseError."""
+    """Load a shipped scenario by name, or a YAML file. `profile`: overrides the scenario's kernel profile. Raises
+    NotFound, ParseError."""
     shipped = FOLDER / f"{name}.yaml"
     path = shipped if name in names() else Path(name)
     try:

@@ -1,4 +1,4 @@
-"""A step of a scenario: what it may name, what it is told, and where it acts."""
+"""Steps of a scenario: their arguments, and the context in which they run."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ from backend.emulator.tasks.task import Task
 from backend.nodeset import NodeSet
 
 Pages = tuple[int, int]
-"""The first and the last of some pages, counted from the start of a region or file."""
+"""(first, last) page index, inclusive, from the start of a region or file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What a step can name: nodes, CPUs with their nodes, processes so far, files by `filesystem/name`."""
+    """The names that a step may use. `cpus`: CPU → node. `processes`: by name, as far as known so far. `files`: by
+    `filesystem/name`."""
 
     nodes: NodeSet
     cpus: Mapping[int, int]
@@ -33,8 +34,8 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class StepContext:
-    """Where a step acts: a task, and a region of it where the step names one. `tasks`: all of them by the names that
-    the scenario gives them. `forked`: to be told of a child and its name."""
+    """Context in which a step runs. `named_region`: the task's region, if the step names one. `tasks`: all tasks by
+    their names in the scenario. `forked`: to be called with the name and task of a new child."""
 
     machine: Machine
     task: Task
@@ -44,37 +45,37 @@ class StepContext:
 
     @property
     def region(self) -> Region:
-        """The region, for steps that name one."""
+        """The named region; only for steps that name one."""
         assert self.named_region is not None
         return self.named_region
 
     def index(self, pages: Pages | None) -> Indices:
-        """Page indices in the region; all of it for None."""
+        """Page indices in the region; None means all of them."""
         first, last = pages or (0, self.region.pages - 1)
         return np.arange(first, last + 1, dtype=np.int64)
 
     def spans(self, pages: Pages | None) -> Iterator[tuple[Vma, Indices]]:
-        """The same pages, VMA by VMA."""
+        """The same pages as (VMA, indices in the VMA)."""
         mm = self.task.mm
         return mm.spans(self.region.start, self.index(pages)) if mm is not None else iter(())
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What one step does, with its arguments as fields: those without a default have to be given. A field `from_` is
-    the key `from`. `of_task`: it names a task besides."""
+    """The action of a step. Its fields are the step's arguments; fields without a default are required. The field
+    `from_` is the key `from`. `of_task`: the step also has the key `task`."""
 
     of_task: ClassVar[bool] = True
 
     def run(self, at: StepContext) -> Events:
-        """Do it. Returns an int or None; OSError is an outcome too."""
+        """Kernel path of the action. Returns an int or None. An OSError becomes the step's outcome."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Something that happens at a time (simulated seconds). `given`: its arguments by key, as far as they were
-    written."""
+    """A step. `at`: start time in simulated seconds. `call`: name of its action. `given`: the arguments in the
+    scenario, by key."""
 
     at: float
     call: str
@@ -84,7 +85,7 @@ class Step:
 
 
 def key_of(name: str) -> str:
-    """The key in a scenario of a field of an action."""
+    """The scenario key of a field of an action."""
     return name.rstrip("_")
 
 

@@ -1,4 +1,4 @@
-"""The arguments of steps, by their keys: text → values, checked against what the scenario has. All raise ParseError."""
+"""Parsers of step arguments, by key. They check names against the scenario and raise ParseError."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from backend.kernel import MoveFlag
 from backend.nodeset import CpuSet, NodeSet
 
 MOVES = {"none": 0, "own": int(MoveFlag.MOVE), "all": int(MoveFlag.MOVE_ALL)}
-"""`move:` of mbind, as its flags."""
+"""Values of `move:` of mbind → MPOL_MF_ flags."""
 
 
 def _nodes(value: Value, known: Known) -> NodeSet:

@@ -1,4 +1,4 @@
-"""The steps of a scenario by name, and reading one."""
+"""The actions of steps by name, and the parser of a step."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ STEPS: dict[str, type[Action]] = {
 
 
 def parse_step(at: float, call: str, body: Value, known: Known) -> Step:
-    """Raises ParseError naming file, line and key."""
+    """Parse a step. Raises ParseError that names file, line and key."""
     kind = STEPS.get(call)
     if kind is None:
         body.fail(f"there is no step '{call}'", f"choose one of {', '.join(STEPS)}")
@@ -66,7 +66,8 @@ def _process(value: Value, known: Known) -> ProcessSpec:
 
 
 def _check_pages(given: dict[str, Any], keys: dict[str, Value], process: ProcessSpec | None) -> None:
-    """The region that is named is there, and has the pages; a file's pages are no more than a step may take."""
+    """Check that the region exists and has the pages, and that a page range of a file is within the limits. Raises
+    ParseError."""
     if "file" in given and "pages" in given:
         first, last = given["pages"]
         if last - first >= MAX_IO or last >= MAX_PAGES:

@@ -1,4 +1,4 @@
-"""Files as tasks use them: create, read, write, fsync, msync, unlink (mm/filemap.c, fs/read_write.c, fs/sync.c,
+"""File system calls: create, read, write, fsync, msync, unlink (mm/filemap.c, fs/read_write.c, fs/sync.c,
 mm/msync.c)."""
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from backend.errors import os_error
 def mount(
     m: Machine, name: str, kind: FilesystemType, write: float | None = None, read: float | None = None
 ) -> Filesystem:
-    """A filesystem, empty. `write`, `read`: seconds a page on its device, else as the machine's costs say."""
+    """Mount an empty filesystem. `write`, `read`: seconds per page on its device; None takes the machine's costs."""
     fs = Filesystem(
         name,
         kind,
@@ -35,7 +35,8 @@ def mount(
 
 
 def create(m: Machine, fs: Filesystem, path: str, pages: int, unlinked: bool = False) -> AddressSpace:
-    """A file of so many pages, nothing of it in memory; on the device every page has contents of its own."""
+    """Create a file of `pages` pages, none of them in memory. Each page has unique contents on the device; shared
+    memory starts with zeros."""
     device = np.zeros(pages, np.uint64) if fs.type.swap_backed else m.new_values(pages)
     space = AddressSpace(
         id=-m.rmap.new(), path=path, fs=fs, pages=np.full(pages, -1, np.int32), dirty=np.zeros(pages, np.bool_),
@@ -50,7 +51,8 @@ def create(m: Machine, fs: Filesystem, path: str, pages: int, unlinked: bool = F
 
 
 def fill(m: Machine, space: AddressSpace, index: Indices, pfns: Pfns, dirty: bool = False) -> None:
-    """Fresh frames, handed over, are pages in the cache, as if they had been read (or, dirty, written) long ago."""
+    """Put new frames into the page cache as pages read (`dirty`: written) in the past. The caller hands over its
+    references."""
     add(m, space, index, pfns)
     m.frames.flags[pfns] |= PG.UPTODATE
     m.frames.contents[pfns] = space.device[index]
@@ -63,7 +65,8 @@ def fill(m: Machine, space: AddressSpace, index: Indices, pfns: Pfns, dirty: boo
 
 
 def read(m: Machine, task: Task, thread: Thread, space: AddressSpace, index: Indices) -> Events:
-    """read(2): pages into the cache, where the task's policy says. Returns how many there were."""
+    """read(2): read pages into the page cache, on nodes by policy. Returns the number read; it is short at the end of
+    the file."""
     count = 0
     for page in index.tolist():
         pfn: int = yield from _locked(m, task, thread, space, page, fill=True)
@@ -76,9 +79,10 @@ def read(m: Machine, task: Task, thread: Thread, space: AddressSpace, index: Ind
 
 
 def write(m: Machine, task: Task, thread: Thread, space: AddressSpace, index: Indices) -> Events:
-    """write(2) of whole pages: dirty in the cache afterwards, on the device when they are written back. Beyond its end
-    the file grows. Returns how many were written."""
+    """write(2) of whole pages: they are dirty in the page cache until writeback. The file grows if needed. Returns the
+    number written. Raises OSError EFBIG."""
     end = int(index[-1]) + 1
+    # Checked again with i_sem held: another writer may have grown the file meanwhile.
     if end > space.size:
         yield from space.i_sem.down_write(m.env)
         try:
@@ -119,14 +123,15 @@ def _locked(m: Machine, task: Task, thread: Thread, space: AddressSpace, page: i
 
 
 def fsync(m: Machine, space: AddressSpace) -> Events:
-    """fsync(2): all dirty pages on the device, through the journal where there is one. Returns 0."""
+    """fsync(2): write all dirty pages to the device, through the journal if there is one, and wait. Returns 0."""
     yield from write_dirty(m, space, wait=True, journal=True)
     return 0
 
 
 def msync(m: Machine, task: Task, start: int, index: Indices, wait: bool) -> Events:
-    """msync(2) of pages counted from `start`: what was written through shared mappings is dirty in the cache
-    (MS_ASYNC), or on the device (MS_SYNC: `wait`). OSError ENOMEM where nothing is mapped."""
+    """msync(2) of pages counted from `start`. Dirty bits of shared mappings move to the page cache (MS_ASYNC). `wait`:
+    the pages are also written to the device (MS_SYNC). Returns 0. Raises OSError ENOMEM if part of the range is
+    unmapped, ESRCH if the task has exited."""
     mm = task.mm
     if mm is None or not task.alive:
         raise os_error(errno.ESRCH)
@@ -149,7 +154,8 @@ def msync(m: Machine, task: Task, start: int, index: Indices, wait: bool) -> Eve
 
 
 def unlink(m: Machine, space: AddressSpace, cpu: int | None = None) -> Events:
-    """unlink(2) by somebody on `cpu`: the name goes; the file when nobody maps it any more. OSError ENOENT."""
+    """unlink(2) on `cpu`: remove the name. The file is deleted when no VMA maps it. Returns 0. Raises OSError ENOENT if
+    it has no name."""
     if space.unlinked:
         raise os_error(errno.ENOENT)
     space.unlinked = True
@@ -161,7 +167,8 @@ def unlink(m: Machine, space: AddressSpace, cpu: int | None = None) -> Events:
 
 
 def evict(m: Machine, space: AddressSpace, cpu: int | None) -> Events:
-    """A file without a name that nobody maps: all of it goes (generic_delete_inode())."""
+    """Delete an unlinked file that no VMA maps (generic_delete_inode())."""
     yield from truncate(m, space, 0, cpu)
+    # truncate() can sleep: the file may have been mapped meanwhile.
     if not space.mappings:
         m.rmap.spaces.pop(space.id, None)

@@ -1,5 +1,5 @@
-"""Filesystems: what each can do for migration and writeback (fs/*/inode.c: struct address_space_operations), and their
-files."""
+"""Filesystems with their operations for migration and writeback (fs/*/inode.c, struct address_space_operations), and
+their files."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from backend.emulator.storage.block_device import BlockDevice
 from backend.errors import os_error
 
 MAX_PAGES = 1 << 26
-"""Of a file."""
+"""Largest file, in pages. An AddressSpace takes at least 17 bytes a page, here 1.1 GB."""
 T = TypeVar("T", bound=np.generic)
 MigratePage = Literal["buffer", "page", "none"]
 
 
 @dataclass(frozen=True, slots=True)
 class FilesystemType:
-    """The operations. `migratepage`: buffer_migrate_page, migrate_page, or no method of its own. `buffers`: dirty pages
-    have buffers. `releases`: try_to_release_page() gets rid of them once the page is clean. `ordered`: a journal writes
-    the buffers itself on fsync: they are locked meanwhile, while the page is not under writeback. `swap_backed`: there
-    is no device, pages go to swap."""
+    """Operations of a filesystem. `migratepage`: buffer_migrate_page(), migrate_page(), or no method. `buffers`: dirty
+    pages have buffers. `releases`: try_to_release_page() frees the buffers of clean pages. `ordered`: on fsync the
+    journal writes the buffers itself; they are locked during the write, but the page is not under writeback.
+    `swap_backed`: no device, pages go to swap."""
 
     name: str
     migratepage: MigratePage
@@ -50,7 +50,7 @@ TYPES_2_6: dict[str, FilesystemType] = {
         FilesystemType("tmpfs", "none", buffers=False, swap_backed=True),
     )
 }
-"""Direct Migration V8 (patch 5): ext2, ext3 and xfs have a method; tmpfs pages move once they are in the swap cache."""
+"""Direct Migration V8 (patch 5): ext2, ext3 and xfs have a method. tmpfs has none: its pages move in the swap cache."""
 TYPES_6: dict[str, FilesystemType] = {
     kind.name: kind
     for kind in (
@@ -64,8 +64,8 @@ TYPES_6: dict[str, FilesystemType] = {
 
 @dataclass(eq=False, slots=True)
 class Filesystem:
-    """One that is mounted. `write`, `read`: seconds a page on its device. `nr_written`: pages written since the
-    start."""
+    """A mounted filesystem. `write`, `read`: seconds per page on its device. `nr_written`: pages written since the
+    mount."""
 
     name: str
     type: FilesystemType
@@ -78,11 +78,14 @@ class Filesystem:
 
 @dataclass(eq=False, slots=True)
 class AddressSpace:
-    """A file's pages (struct address_space). `id`: negative, what frames have as their mapping. One element a page:
-    `pages` the frame in the page cache or -1; `dirty` the tag of the radix tree; `swapped` the swap entry that shared
-    memory has instead of a frame, or -1; `device` what is on the device. `policies`: of shared memory, by page (a
-    number into `policy_list`, 0 for none). `i_sem`: held for writing by who changes its size. `mappings`: VMAs that map
-    it. `writes`: requests that its device still works on. `expected`, where a test keeps it: what was last written."""
+    """A file's pages (struct address_space). `id`: negative, the `mapping` of its frames.
+
+    Arrays with one element per page: `pages`: frame in the page cache or -1. `dirty`: dirty tag of the radix tree.
+    `swapped`: swap entry of a shared memory page or -1. `device`: contents on the device. `policies`: index into
+    `policy_list` (shared memory; 0: none). `expected`: value last written, kept only for tests.
+
+    `i_size`: size in pages. `i_sem`: held for writing while the size changes. `mappings`: number of VMAs that map it.
+    `writes`: requests in flight on its device."""
 
     id: int
     path: str
@@ -102,7 +105,7 @@ class AddressSpace:
 
     @property
     def size(self) -> int:
-        """Pages. While a truncate is at work the arrays are longer still."""
+        """Size in pages. During a truncate the arrays are longer."""
         return self.i_size
 
     @property
@@ -110,7 +113,8 @@ class AddressSpace:
         return self.fs.type.swap_backed
 
     def resize(self, size: int) -> None:
-        """Shorter or longer; the caller has emptied what goes. New pages are holes: zeros. OSError EFBIG."""
+        """Set the size. New pages are holes that read as 0. The caller has removed all pages beyond the new size.
+        Raises OSError EFBIG beyond MAX_PAGES."""
         if size > MAX_PAGES:
             raise os_error(errno.EFBIG)
         self.i_size = size
@@ -122,7 +126,7 @@ class AddressSpace:
             self.expected = _fit(self.expected, size, 0)
 
     def policy(self, index: int) -> Mempolicy | None:
-        """The policy of shared memory at a page (mpol_shared_policy_lookup())."""
+        """The policy of shared memory at a page, or None (mpol_shared_policy_lookup())."""
         if self.policies is None or not 0 <= index < len(self.policies):
             return None
         return self.policy_list[int(self.policies[index])]

@@ -1,4 +1,4 @@
-"""The page cache: which frame has which page of a file (mm/filemap.c, mm/truncate.c)."""
+"""The page cache: frames of file pages (mm/filemap.c, mm/truncate.c, mm/shmem.c)."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from backend.emulator.storage.filesystem import AddressSpace
 from backend.emulator.storage.swap_io import drop_unused, left_swap_cache, read_page
 
 Allocate = Callable[[], Events]
-"""A kernel path that returns one frame, or none where there is none; it may sleep."""
+"""A kernel path that returns one frame, or an empty batch if none is free. It may sleep."""
 
 
 def add(m: Machine, space: AddressSpace, index: Indices, pfns: Pfns, cpu: int | None = None) -> None:
-    """Fresh frames become the pages of a file (add_to_page_cache_lru()): a reference of the cache, a place on the LRU
-    by way of the pagevec of `cpu` (None: at once). The caller's references remain the caller's."""
+    """Enter new frames as pages of a file (add_to_page_cache_lru()). The page cache takes a reference of its own. The
+    frames go to the LRU through the pagevec of `cpu`; None: at once."""
     frames = m.frames
     frames.mapping[pfns] = space.id
     frames.index[pfns] = index
@@ -35,8 +35,8 @@ def add(m: Machine, space: AddressSpace, index: Indices, pfns: Pfns, cpu: int | 
 
 
 def remove(m: Machine, pfns: Pfns) -> None:
-    """Out of the cache (remove_from_page_cache()): no mapping any more, buffers dropped, the cache's references gone.
-    Pages of one file; nobody maps them."""
+    """Remove unmapped pages of one file from the page cache (remove_from_page_cache()). Clears their mapping and drops
+    the buffers and the reference of the cache."""
     if not len(pfns):
         return
     frames = m.frames
@@ -51,7 +51,7 @@ def remove(m: Machine, pfns: Pfns) -> None:
 
 
 def remove_mapping(m: Machine, pages: Pfns) -> None:
-    """Pages without buffers that nobody maps leave the cache they are in: the swap cache, or their files."""
+    """Remove unmapped pages without buffers from the swap cache or the page cache (remove_mapping() in mm/vmscan.c)."""
     swapped = (m.frames.flags[pages] & PG.SWAPCACHE) != 0
     m.swap.delete_from_cache(m.frames, pages[swapped])
     for _, mine in by_space(m, pages[~swapped]):
@@ -59,7 +59,7 @@ def remove_mapping(m: Machine, pages: Pfns) -> None:
 
 
 def drop_buffers(m: Machine, pfns: Pfns) -> None:
-    """try_to_free_buffers(): the buffers and their references go."""
+    """Free the buffers of pages and drop their references (try_to_free_buffers())."""
     frames = m.frames
     having = pick(pfns, (frames.flags[span(pfns)] & PG.PRIVATE) != 0)
     frames.flags[span(having)] &= ~np.uint32(PG.PRIVATE)
@@ -67,7 +67,7 @@ def drop_buffers(m: Machine, pfns: Pfns) -> None:
 
 
 def add_buffers(m: Machine, pfns: Pfns) -> None:
-    """create_empty_buffers(): a reference of the buffers."""
+    """Add buffers to pages without them; the buffers hold a reference (create_empty_buffers())."""
     frames = m.frames
     lacking = pfns[(frames.flags[pfns] & PG.PRIVATE) == 0]
     frames.flags[lacking] |= PG.PRIVATE
@@ -75,7 +75,7 @@ def add_buffers(m: Machine, pfns: Pfns) -> None:
 
 
 def by_space(m: Machine, pfns: Pfns) -> list[tuple[AddressSpace, Pfns]]:
-    """Page-cache pages of a batch, file by file."""
+    """(file, its pages) for the page-cache pages of a batch."""
     return [(m.rmap.spaces[number], mine) for number, mine in by_mapping(m.frames, pfns) if number < 0]
 
 
@@ -87,10 +87,11 @@ def lock_page(
     fill: bool = True,
     cpu: int | None = None,
 ) -> Events:
-    """find_or_create_page(), up to date: the page of a file, read in if need be, locked, with a temporary reference.
+    """find_or_create_page(): the page of a file, read if needed, locked and with a temporary reference.
 
-    -1 where the file ends before it (truncated meanwhile, too). `fill` False: the caller overwrites all of it, nothing
-    is read. `cpu`: where the caller runs. Raises what `allocate` raises."""
+    Returns the pfn, or -1 if the page is beyond the end of the file, also after a concurrent truncate. `fill` False:
+    the caller overwrites the page, nothing is read. `cpu`: the CPU of the caller. Raises OSError ENOMEM, and what
+    `allocate` raises."""
     frames = m.frames
     while True:
         if index >= space.size:
@@ -100,6 +101,7 @@ def lock_page(
             m.locks.get_page(pfn)
             yield from m.step("page cache: reference taken", m.costs.lock)
             yield from m.locks.lock(pfn)
+            # find_lock_page() checks again with the lock: the page may have been truncated or migrated.
             if frames.mapping[pfn] == space.id and frames.index[pfn] == index:
                 return pfn
             unlock_put(m, pfn)
@@ -110,6 +112,7 @@ def lock_page(
         new: Pfns = yield from allocate()
         if not len(new):
             raise OSError(errno.ENOMEM, "no frame for a page of a file")
+        # allocate() can sleep: another task may have added the page or truncated the file.
         if index >= space.size or space.pages[index] >= 0 or space.swapped[index] >= 0:
             frames.put(new)
             continue
@@ -129,14 +132,14 @@ def lock_page(
 
 
 def unlock_put(m: Machine, pfn: int) -> None:
-    """Unlock a page and give the temporary reference back."""
+    """Unlock a page and drop its temporary reference."""
     m.locks.unlock(np.array([pfn], np.int32))
     m.locks.put_page(pfn)
 
 
 def _from_swap(m: Machine, space: AddressSpace, index: int, allocate: Allocate, cpu: int | None) -> Events:
-    """One step towards a page of shared memory that is in swap (shmem_getpage(), move_from_swap_cache()): read into the
-    swap cache, or taken from there back to the file. After the lock it is looked at again (patch 1)."""
+    """One step towards a shared memory page that is in swap (shmem_getpage(), move_from_swap_cache()): read it into the
+    swap cache, or move it from there to the file. The page is checked again after its lock is taken (patch 1)."""
     frames, swap = m.frames, m.swap
     entry = int(space.swapped[index])
     pfn = int(swap.cache[entry])
@@ -170,6 +173,7 @@ def _move_from_swap_cache(m: Machine, space: AddressSpace, index: int, one: Pfns
     if frames.flags[one[0]] & PG.SWAPCACHE:
         m.swap.delete_from_cache(frames, one)
     m.swap.release(entries)
+    # Cleared for set_dirty() below, which tags only pages that are clean.
     frames.flags[one] &= ~np.uint32(PG.DIRTY)
     frames.mapping[one] = space.id
     frames.index[one] = index
@@ -180,8 +184,8 @@ def _move_from_swap_cache(m: Machine, space: AddressSpace, index: int, one: Pfns
 
 
 def move_to_swap_cache(m: Machine, pfns: Pfns) -> Pfns:
-    """shmem_writepage(): locked pages of shared memory that nobody maps leave their files for the swap cache, dirty;
-    the files name the slots. Returns those that got one."""
+    """shmem_writepage(): move locked, unmapped shared memory pages from their files to the swap cache. They are dirty
+    there, and the files hold their swap entries. Returns the pages that got a slot."""
     frames = m.frames
     got = pfns[: m.swap.add_to_swap(frames, pfns)]
     entries = frames.private[got].copy()
@@ -194,12 +198,13 @@ def move_to_swap_cache(m: Machine, pfns: Pfns) -> Pfns:
 
 
 def truncate(m: Machine, space: AddressSpace, size: int, cpu: int | None = None) -> Events:
-    """The file ends after `size` pages: what lies beyond is unmapped (private copies, too), waited for and dropped
-    (vmtruncate()). Longer: what is new reads as zeros. `cpu`: where the caller runs, whose pagevec is drained
-    (pagevec_release())."""
+    """Set the size of a file to `size` pages (vmtruncate()). Pages beyond are unmapped, private copies too, and dropped
+    after any writeback. New pages read as 0. Returns 0. Raises OSError EFBIG. `cpu`: the CPU of the caller, whose
+    pagevec is drained (pagevec_release())."""
     yield from space.i_sem.down_write(m.env)
     try:
         yield from m.step("truncate", m.costs.syscall)
+        # i_size shrinks first, so that no fault or read adds a page beyond it (vmtruncate()).
         space.i_size = min(space.i_size, size)
         m.pagevecs.lru_add_drain(cpu)
         unmap_range(m, space, size)
@@ -224,6 +229,7 @@ def _truncate_page(m: Machine, space: AddressSpace, index: int) -> Events:
     yield from m.locks.lock(pfn)
     yield from m.locks.wait_on_writeback(pfn)
     yield from m.locks.wait_on_buffers(pfn)
+    # A fault may have mapped the page again before it was locked (truncate_complete_page()).
     if space.pages[index] == pfn:
         unmap_range(m, space, index, 1)
         remove(m, np.array([pfn], np.int32))
@@ -231,7 +237,7 @@ def _truncate_page(m: Machine, space: AddressSpace, index: int) -> Events:
 
 
 def unmap_range(m: Machine, space: AddressSpace, first: int, count: int | None = None) -> None:
-    """unmap_mapping_range(): PTEs of these pages in all mappings are emptied, private copies too."""
+    """unmap_mapping_range(): clear the PTEs of these pages in all VMAs, private copies too."""
     end = len(space.pages) if count is None else first + count
     for vma in m.rmap.mapped(space):
         index = np.arange(max(0, first - vma.pgoff), min(vma.pages, end - vma.pgoff), dtype=np.int64)

@@ -1,8 +1,7 @@
-"""Reclaim: getting frames back from pages that were not used lately, by writing them to swap (mm/vmscan.c); and what is
-left when that does not help (mm/oom_kill.c).
+"""Reclaim of pages that were not used recently (mm/vmscan.c), and the OOM killer (mm/oom_kill.c).
 
-Each zone is gone through in the order of its frames, like the hand of a clock: active pages that were not touched since
-become inactive, inactive ones that were touched become active, and the rest goes out.
+Each zone is scanned in frame order with a clock hand. Active pages that were not accessed since the last scan become
+inactive. Inactive pages that were accessed become active. Other inactive pages are evicted.
 """
 
 from __future__ import annotations
@@ -28,21 +27,22 @@ from backend.emulator.tasks.life import do_exit
 from backend.emulator.tasks.task import Task
 
 _WINDOW = 1024
-"""Frames looked at in one go."""
+"""Frames examined per scan."""
 _CLUSTER = 64
-"""Pages written out in one go."""
+"""Pages evicted per batch, unless more are wanted."""
 _CONGESTION = 1e-3
-"""Seconds that direct reclaim waits while others write."""
+"""Seconds that direct reclaim sleeps while pages are under writeback (congestion_wait(): up to HZ/10)."""
 _IDLE_ROUNDS = 4
-"""Times that the hand goes round without getting anything before reclaim gives up."""
+"""Rounds of the clock hand through a zone before reclaim gives up. An active, accessed page is evicted at its third
+scan."""
 
 
 class Reclaimer:
-    """One for a machine: kswapd of every node, direct reclaim, the choice of a victim."""
+    """Reclaim of a machine: kswapd of every node, direct reclaim, the OOM killer."""
 
     @staticmethod
     def of(m: Machine) -> Reclaimer:
-        """The machine's own."""
+        """The reclaimer of a machine."""
         assert isinstance(m.reclaim, Reclaimer)
         return m.reclaim
 
@@ -56,20 +56,20 @@ class Reclaimer:
                 m.start(self._kswapd(zone), f"kswapd{nid}")
 
     def after_alloc(self) -> None:
-        """Wake kswapd where a zone fell below its low watermark."""
+        """Wake kswapd of the zones below their low watermark (wakeup_kswapd())."""
         for nid, wake in self._wake.items():
             zone = self.m.frames.zones[nid]
             if zone.free < zone.wmark_low and not zone.isolated and not wake.triggered:
                 wake.succeed()
 
     def short_of(self, count: int, nodes: Iterable[int]) -> int:
-        """How many of `count` frames the nodes cannot give now."""
+        """Number of frames that the nodes lack, above their min watermarks, to allocate `count`. 0: enough are free."""
         zones = (self.m.frames.zones[node] for node in nodes)
         return max(0, count - sum(max(0, zone.free - zone.wmark_min) for zone in zones))
 
     def make_room(self, task: Task, count: int, nodes: frozenset[int]) -> Events:
-        """Direct reclaim on behalf of `task` until the nodes can give `count` frames; failing that, somebody is killed.
-        Ends also when nothing helps: then the allocation fails."""
+        """Direct reclaim for `task` until the nodes have `count` frames free (try_to_free_pages()). Without progress
+        the OOM killer runs. Returns without enough frames if it finds no victim; the allocation then fails."""
         while task.alive and (short := self.short_of(count, nodes)):
             got = 0
             self.m.count("allocstall", 1)
@@ -83,18 +83,18 @@ class Reclaimer:
                 return
 
     def oom_kill(self, task: Task) -> None:
-        """The kernel ends the task for want of memory (oom_kill_task())."""
+        """Kill a task because memory is exhausted (oom_kill_task())."""
         self.m.count("oom_kill", 1)
         do_exit(self.m, task, "out of memory")
 
     def free_some(self, count: int, nodes: Iterable[int]) -> Events:
-        """One round of reclaim where the nodes cannot give `count` frames. Nobody is killed for it."""
+        """One round of reclaim if the nodes lack frames to allocate `count`. Never kills a task."""
         if short := self.short_of(count, nodes):
             for node in sorted(nodes):
                 yield from self._shrink(self.m.frames.zones[node], short, None)
 
     def _writing(self, nodes: frozenset[int]) -> bool:
-        """Whether pages of these nodes are being written: they will be free soon."""
+        """Whether pages of these nodes are under writeback; they can be freed soon."""
         flags = self.m.frames.flags
         zones = (self.m.frames.zones[node] for node in nodes)
         return any((flags[zone.start : zone.start + zone.pages] & PG.WRITEBACK).any() for zone in zones)
@@ -112,8 +112,8 @@ class Reclaimer:
             self._wake[zone.nid] = self.m.env.event()
 
     def _shrink(self, zone: Zone, wanted: int, cpu: int | None) -> Events:
-        """Up to about `wanted` frames of a zone back, by somebody on `cpu`, whose pagevec is drained first
-        (shrink_cache()). Returns how many."""
+        """Reclaim about `wanted` frames of a zone (shrink_cache()). `cpu`: the CPU of the caller, whose pagevec is
+        drained first. Returns the number freed."""
         self.m.pagevecs.lru_add_drain(cpu)
         rounds = -(-zone.pages // _WINDOW) * _IDLE_ROUNDS
         got = 0
@@ -127,7 +127,7 @@ class Reclaimer:
         return got
 
     def _scan(self, zone: Zone) -> Pfns:
-        """The next window: ages its pages, returns those to go."""
+        """Age the pages in the next window of the clock hand. Returns the pages to evict."""
         m, frames = self.m, self.m.frames
         start = zone.start + self._hand[zone.nid]
         end = min(start + _WINDOW, zone.start + zone.pages)
@@ -146,8 +146,7 @@ class Reclaimer:
     def _referenced(
         self, pages: Pfns
     ) -> tuple[np.ndarray[tuple[int], np.dtype[np.bool_]], np.ndarray[tuple[int], np.dtype[np.bool_]]]:
-        """Whether any PTE of each page was touched since last time (the marks are cleared); whether it is locked in
-        memory."""
+        """page_referenced(): returns (accessed, mlocked), one mask each. Clears the accessed bits of the PTEs."""
         touched, locked = np.zeros(len(pages), np.bool_), np.zeros(len(pages), np.bool_)
         for vma, at, index, pte in self.m.rmap.ptes(self.m.frames, pages, PTE_PRESENT, pages):
             touched[at] |= (pte & PTE_YOUNG) != 0
@@ -164,8 +163,8 @@ class Reclaimer:
             vma.nr_active += len(index) * (1 if active else -1)
 
     def _page_out(self, pages: Pfns) -> Events:
-        """shrink_list(): anonymous pages into the swap cache; unmapped, written, and freed when nobody wanted them
-        meanwhile. Clean pages of files go at once."""
+        """shrink_list(): add anonymous pages to the swap cache, unmap all pages, write dirty ones, and free the pages
+        that nobody used meanwhile. Returns the number freed."""
         m, frames = self.m, self.m.frames
         split_huge(frames, pages)
         taken = isolate(m, pages, None, move_all=True)
@@ -184,6 +183,7 @@ class Reclaimer:
             yield from m.locks.wait_on_writeback(pfn)
         free = (frames.flags[taken] & (PG.LOCKED | PG.DIRTY | PG.WRITEBACK)) == 0
         free[free] = release_buffers(m, taken[free])
+        # 2 references: the cache and the isolation (is_page_cache_freeable()).
         free &= (frames.mapcount[taken] == 0) & (frames.refcount[taken] == 2) & in_cache(m, taken)
         out = taken[free]
         remove_mapping(m, out)
@@ -193,7 +193,7 @@ class Reclaimer:
         return len(out)
 
     def _into_swap_cache(self, pages: Pfns) -> Pfns:
-        """Locked pages that can go: anonymous ones get a slot; those for which there is none are put back."""
+        """Give locked anonymous pages a swap slot. Pages without a slot are unlocked and put back; returns the rest."""
         m, frames = self.m, self.m.frames
         needy = (frames.mapping[pages] > 0) & ((frames.flags[pages] & PG.SWAPCACHE) == 0)
         outside = pages[needy]
@@ -204,7 +204,7 @@ class Reclaimer:
         return pages[~needy]
 
     def _shared_into_swap_cache(self, pages: Pfns) -> Pfns:
-        """The same for unmapped pages of shared memory, which leave their files."""
+        """The same for shared memory pages: unmapped ones move from their files to the swap cache."""
         m, frames = self.m, self.m.frames
         shared = (frames.mapping[pages] < 0) & ((frames.flags[pages] & PG.SWAPBACKED) != 0)
         free = shared & (frames.mapcount[pages] == 0)
@@ -218,8 +218,8 @@ class Reclaimer:
         putback(self.m, pages)
 
     def _kill_somebody(self, nodes: frozenset[int]) -> bool:
-        """The task with the most memory on these nodes, of those that may use them (oom_cpuset_eligible()). False when
-        nobody has any."""
+        """Kill the task with the most pages on these nodes, among tasks whose cpuset allows them
+        (oom_cpuset_eligible()). False if no task has any."""
 
         def held(task: Task) -> int:
             if not nodes & frozenset(self.m.cpusets.mems_allowed(task)):

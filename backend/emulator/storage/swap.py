@@ -11,13 +11,13 @@ from backend.emulator.frames.page import PG, Pfns
 from backend.emulator.storage.block_device import BlockDevice
 
 Entries = NDArray[np.int32]
-"""Swap entries: slot numbers, each once in a batch (a page has one slot, and one PTE in a VMA)."""
+"""A batch of swap entries (slot numbers), each at most once: a page has one slot, and one PTE per VMA."""
 
 
 class SwapArea:
-    """`swap_map[slot]`: its use count: swap PTEs that name it, plus 1 while it is in the swap cache. `cache[slot]`: the
-    frame that the swap cache has for it, or -1. `contents[slot]`: what is on the device. `closed`: no slot is given out
-    any more (swapoff)."""
+    """A swap area with its swap cache. `swap_map[slot]`: use count, the number of swap PTEs that name the slot, plus 1
+    while it is in the swap cache. `cache[slot]`: its frame in the swap cache, or -1. `contents[slot]`: contents on the
+    device. `closed`: no slots are allocated any more (swapoff)."""
 
     def __init__(self, slots: int) -> None:
         self.slots = slots
@@ -31,7 +31,7 @@ class SwapArea:
 
     @property
     def total(self) -> int:
-        """Slots that can be used: none after swapoff."""
+        """Usable slots; 0 after swapoff."""
         return 0 if self.closed else self.slots
 
     @property
@@ -44,9 +44,9 @@ class SwapArea:
         return self._stack[self.free : self.free + take][::-1].copy()
 
     def add_to_swap(self, frames: MemMap, pfns: Pfns) -> int:
-        """Reserve a slot for each frame and enter it into the swap cache: swapcache set, refcount + 1. No I/O: the slot
-        is only a name. The caller makes them dirty, since nothing is on the device yet. Returns how many got one: the
-        first so many of `pfns` (fewer when swap is full)."""
+        """Reserve a slot for each frame and add the frame to the swap cache: PG_swapcache, refcount + 1. No I/O. The
+        caller must set the frames dirty, because the device does not have their contents yet. Returns the number n of
+        slots found; the first n of `pfns` have one."""
         entries = self._get(len(pfns))
         got = pfns[: len(entries)]
         slots, at = span(entries), span(got)
@@ -59,7 +59,7 @@ class SwapArea:
         return len(got)
 
     def enter(self, frames: MemMap, entry: int, pfn: int) -> None:
-        """A new frame stands for a slot that is on the device: one more user, and a reference
+        """Add a new frame to the swap cache for a slot that is about to be read: use count + 1, refcount + 1
         (read_swap_cache_async())."""
         self.swap_map[entry] += 1
         self.cache[entry] = pfn
@@ -69,11 +69,11 @@ class SwapArea:
         frames.zones[int(frames.nid[pfn])].nr_swapcached += 1
 
     def duplicate(self, entries: Entries) -> None:
-        """One more swap PTE names each (swap_duplicate())."""
+        """Use count + 1 for each slot, for a new swap PTE (swap_duplicate())."""
         self.swap_map[span(entries)] += 1
 
     def release(self, entries: Entries) -> None:
-        """One swap PTE less names each; slots that nothing names are free again (swap_free())."""
+        """Use count - 1 for each slot. Slots with count 0 are free again (swap_free())."""
         slots = span(entries)
         self.swap_map[slots] -= 1
         done = pick(entries, self.swap_map[slots] == 0)
@@ -81,7 +81,7 @@ class SwapArea:
         self.free += len(done)
 
     def delete_from_cache(self, frames: MemMap, pfns: Pfns) -> None:
-        """Take frames out of the swap cache: their slots' counts - 1, their refcounts - 1 (never the last one here)."""
+        """Remove frames from the swap cache: use count - 1, refcount - 1. The caller must hold another reference."""
         at = span(pfns)
         entries = frames.private[at].copy()
         self.cache[span(entries)] = -1
@@ -92,7 +92,7 @@ class SwapArea:
         self.release(entries)
 
     def replace(self, frames: MemMap, old: Pfns, new: Pfns) -> None:
-        """The cache slots of `old` name `new` from now on."""
+        """Let the swap cache entries of `old` point to `new`."""
         self.cache[span(frames.private[span(old)])] = new
         frames.count_swap_cache(old, -1)
         frames.count_swap_cache(new, +1)

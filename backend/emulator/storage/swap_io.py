@@ -13,7 +13,7 @@ from backend.emulator.mm.placing import mark_mlocked
 
 
 def start_writing(m: Machine, pages: Pfns) -> None:
-    """swap_writepage() for locked, dirty pages of the swap cache: clean and under writeback from now on, unlocked."""
+    """swap_writepage() for locked, dirty swap-cache pages: clears PG_dirty, sets PG_writeback and unlocks them."""
     frames = m.frames
     frames.flags[pages] &= ~np.uint32(PG.DIRTY)
     frames.flags[pages] |= PG.WRITEBACK
@@ -32,8 +32,8 @@ def _write(m: Machine, pages: Pfns, entries: Pfns, contents: np.ndarray[tuple[in
 
 
 def drop_unused(m: Machine, pages: Pfns) -> None:
-    """Swap-cache pages that no PTE names any more leave the cache, unless somebody works on them (as reclaim would
-    do)."""
+    """Free swap-cache pages that no PTE refers to, as reclaim would, unless they are locked, under writeback or
+    isolated (free_swap_cache())."""
     frames = m.frames
     flags = frames.flags[span(pages)]
     idle = ((flags & PG.SWAPCACHE) != 0) & ((flags & (PG.LOCKED | PG.WRITEBACK)) == 0) & ((flags & PG.LRU) != 0)
@@ -41,15 +41,15 @@ def drop_unused(m: Machine, pages: Pfns) -> None:
     if not len(cached):
         return
     alone = cached[m.swap.swap_map[frames.private[cached]] == 1]
+    # An extra reference, so that put() frees the pages and not delete_from_cache().
     frames.refcount[alone] += 1
     m.swap.delete_from_cache(frames, alone)
     frames.put(alone)
 
 
 def left_swap_cache(m: Machine, pfn: int) -> bool:
-    """Patch 1 of Direct Migration V8: whether a page that was found in the swap cache, and whose lock one had to wait
-    for, is no longer there: it migrated meanwhile, and the entry has to be looked up again. Never, without the
-    patch."""
+    """Patch 1 of Direct Migration V8: whether a page migrated out of the swap cache while the caller waited for its
+    lock. The caller must then look the swap entry up again. Always False without the patch."""
     gone = m.patches.swapcache_recheck and not m.frames.flags[pfn] & PG.SWAPCACHE
     if gone:
         m.count("swapcache_rechecks", 1)
@@ -57,8 +57,8 @@ def left_swap_cache(m: Machine, pfn: int) -> bool:
 
 
 def map_swapped(m: Machine, vma: Vma, index: int, pfn: int, bits: int) -> None:
-    """A swap PTE becomes a present one of its (locked) page, which takes over the caller's temporary reference; the
-    slot has one user less."""
+    """Replace a swap PTE by a present PTE of its locked page. The PTE takes over the caller's temporary reference. The
+    slot loses a user."""
     entry = int(vma.pte[index]) >> PTE_SHIFT
     one = np.array([pfn], np.int32)
     m.locks.transfer(pfn)
@@ -73,8 +73,8 @@ def map_swapped(m: Machine, vma: Vma, index: int, pfn: int, bits: int) -> None:
 
 
 def read_page(m: Machine, entry: int, pfn: int, cpu: int | None) -> Events:
-    """Read a slot into a new frame, which enters the swap cache locked. The reference of its allocation is the reader's
-    and is given back. `cpu`: where the reader runs."""
+    """Read a slot into a new frame, which is locked and in the swap cache during the read. Drops the reference from its
+    allocation at the end. `cpu`: the CPU of the reader."""
     frames = m.frames
     one = np.array([pfn], np.int32)
     m.swap.enter(frames, entry, pfn)
@@ -87,6 +87,7 @@ def read_page(m: Machine, entry: int, pfn: int, cpu: int | None) -> Events:
     frames.flags[pfn] |= PG.UPTODATE
     m.locks.unlock(one)
     m.count("pswpin", 1)
+    # The last swap PTE may have gone during the read.
     drop = frames.mapcount[pfn] == 0 and m.swap.swap_map[entry] == 1
     m.locks.put_page(pfn)
     if drop:

@@ -1,5 +1,5 @@
-"""swapoff: everything that is in swap comes back into memory, then the area is out of use (mm/swapfile.c
-try_to_unuse(), unuse_mm())."""
+"""swapoff(2): read all swapped pages back into memory, then close the area (mm/swapfile.c try_to_unuse(),
+unuse_mm())."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from backend.errors import os_error
 
 
 def swapoff(m: Machine) -> Events:
-    """Returns 0. OSError EINVAL: there is no swap; ENOMEM: memory does not hold what is in it; then it stays in use."""
+    """swapoff(2). Returns 0. Raises OSError EINVAL without swap, ENOMEM if memory is too small for the swapped pages;
+    the area then stays in use."""
     if not m.swap.total:
         raise os_error(errno.EINVAL)
     m.swap.closed = True
@@ -60,8 +61,8 @@ def _unuse_mm(m: Machine, task: Task, mm: Mm) -> Events:
 
 
 def _unuse_pte(m: Machine, task: Task, vma: Vma, index: int) -> Events:
-    """One step towards a present PTE: the page is read into the swap cache, or mapped from there. After the lock it is
-    looked at again, as in a fault (patch 1)."""
+    """One step towards a present PTE: read the page into the swap cache, or map it from there. The page is checked
+    again after its lock is taken, as in a fault (patch 1)."""
     pte = int(vma.pte[index])
     entry = pte >> PTE_SHIFT
     pfn = int(m.swap.cache[entry])
@@ -82,6 +83,7 @@ def _unuse_pte(m: Machine, task: Task, vma: Vma, index: int) -> Events:
         return
     map_swapped(m, vma, index, pfn, 0)
     one = np.array([pfn], np.int32)
+    # The swap cache is the last user. The page must be dirty, because its copy on the device is given up.
     if m.swap.swap_map[entry] == 1:
         m.rmap.set_dirty(m.frames, one)
         m.swap.delete_from_cache(m.frames, one)
@@ -89,7 +91,7 @@ def _unuse_pte(m: Machine, task: Task, vma: Vma, index: int) -> Events:
 
 
 def _empty_cache(m: Machine) -> Events:
-    """Pages that only the swap cache still has, or that are mapped already, leave it."""
+    """Remove pages without swap PTEs from the swap cache: mapped pages stay in memory, unused pages are freed."""
     for pfn in m.swap.cache[m.swap.cache >= 0].tolist():
         if not m.frames.flags[pfn] & PG.SWAPCACHE:
             continue
@@ -106,13 +108,13 @@ def _empty_cache(m: Machine) -> Events:
 
 
 def _cpu(m: Machine) -> int:
-    """Where swapoff(8) runs."""
+    """The CPU that swapoff(8) runs on: the first."""
     return next(iter(m.node_of_cpu))
 
 
 def _frame(m: Machine, task: Task | None, policy: Mempolicy | None, offset: int) -> Events:
-    """A frame for a page that has to come back, where its policy and its task's cpuset say; for a file without a task
-    where swapoff(8) runs."""
+    """A frame for a swapped page, by the policy of the page or else of the task, and the task's cpuset. Files have no
+    task: pid 1 takes its place, or without pid 1 the first node with memory. Empty if no frame is free."""
     yield from m.step("swapoff", m.costs.lock)
     owner = task or m.tasks.get(1)
     if owner is None:

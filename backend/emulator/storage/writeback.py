@@ -1,4 +1,4 @@
-"""Writing pages out: to their file's device, or to swap (mm/vmscan.c pageout(), mm/page-writeback.c, fs/buffer.c)."""
+"""Writing pages to their file's device or to swap (mm/vmscan.c pageout(), mm/page-writeback.c, fs/buffer.c)."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ from backend.emulator.storage.page_cache import add_buffers, by_space, move_to_s
 
 
 def pageout(m: Machine, pages: Pfns) -> NDArray[np.bool_]:
-    """Locked, dirty pages that nobody maps: written, which unlocks them; those of shared memory move to the swap cache,
-    which unlocks them too. The mask of these; the others stay as they are: no slot is free, or a write of them is in
-    flight and the buffers are locked (redirty_page_for_writepage())."""
+    """Start writing locked, dirty, unmapped pages and unlock them. Shared memory pages move to the swap cache instead
+    and are unlocked too. Returns the mask of these pages.
+
+    Other pages stay locked and dirty: no slot is free, or their buffers are locked by a write in flight
+    (redirty_page_for_writepage())."""
     frames = m.frames
     flags = frames.flags[pages]
     cached = (flags & PG.SWAPCACHE) != 0
@@ -35,14 +37,14 @@ def pageout(m: Machine, pages: Pfns) -> NDArray[np.bool_]:
 
 
 def start_writing(m: Machine, pages: Pfns) -> list[simpy.Process]:
-    """writepage() for locked, dirty pages of files with a device: clean and under writeback from now on, unlocked.
-    Returns what ends when they are on the device."""
+    """writepage() for locked, dirty pages of files with a device: clears PG_dirty, sets PG_writeback and unlocks them.
+    Returns the requests; each ends when its pages are on the device."""
     return _submit(m, pages, PG.WRITEBACK)
 
 
 def write_buffers(m: Machine, pages: Pfns) -> list[simpy.Process]:
-    """A journal writes the buffers of locked, dirty pages itself: clean, their buffers locked, the pages unlocked.
-    Returns as `start_writing`."""
+    """A journal writes the buffers of locked, dirty pages (journal_submit_data_buffers()): clears PG_dirty, locks the
+    buffers and unlocks the pages. Returns as `start_writing`."""
     return _submit(m, pages, PG.BUFFER_LOCK)
 
 
@@ -72,8 +74,8 @@ def _write(m: Machine, space: AddressSpace, pages: Pfns, index: Indices, content
 
 
 def _clean(m: Machine, space: AddressSpace, pages: Pfns) -> None:
-    """clear_page_dirty_for_io(), buffers for the I/O. With `write_notify`, mappings lose their dirty bits and the right
-    to write, so that the next write is noticed."""
+    """clear_page_dirty_for_io(), and add buffers for the I/O. With `write_notify` the PTEs become clean and read-only,
+    so that the next write faults (page_mkclean())."""
     if space.fs.type.buffers:
         add_buffers(m, pages)
     if m.profile.write_notify:
@@ -83,15 +85,15 @@ def _clean(m: Machine, space: AddressSpace, pages: Pfns) -> None:
 
 
 def transfer_dirty(m: Machine, vma: Vma, index: Indices) -> None:
-    """Dirty bits of present PTEs become the pages' (msync(): sync_page_range())."""
+    """Move the dirty bits of present PTEs to their pages (sync_page_range() in mm/msync.c)."""
     at = index[(vma.pte[index] & (PTE_PRESENT | PTE_DIRTY)) == PTE_PRESENT | PTE_DIRTY]
     m.rmap.set_dirty(m.frames, vma.pfns(at))
     vma.pte[at] &= ~np.int64(PTE_DIRTY)
 
 
 def write_dirty(m: Machine, space: AddressSpace, wait: bool, journal: bool = False) -> Events:
-    """All dirty pages of a file to its device (filemap_fdatawrite()); `wait` for them, too. `journal`: through it,
-    where the filesystem has one. Returns how many."""
+    """Write all dirty pages of a file to its device (filemap_fdatawrite()). `wait`: until they and earlier requests are
+    done. `journal`: through the journal, if the filesystem has one. Returns the number of pages."""
     tagged = np.nonzero(space.dirty)[0].tolist()
     if space.swap_backed or not (tagged or space.writes):
         yield from m.step("writeback", m.costs.syscall)
@@ -123,7 +125,7 @@ def _page(space: AddressSpace, index: int) -> int:
 
 
 def flusher(m: Machine, filesystem: Filesystem, interval: float) -> Events:
-    """pdflush: every `interval` seconds the filesystem's dirty pages begin to be written, for ever."""
+    """pdflush: start writing the filesystem's dirty pages every `interval` seconds. Never returns."""
     while True:
         yield m.env.timeout(interval)
         for space in list(filesystem.files.values()):

@@ -1,4 +1,4 @@
-"""One scenario under several kernels: the five benefits of Direct Migration V8 over swap migration, in numbers."""
+"""Runs a scenario under several kernels and measures the five benefits of Direct Migration V8 over swap migration."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ from backend.plan.remap import remap
 
 @dataclass(slots=True)
 class _Asked:
-    """Pages that a step asked to move: where they were, where they should be."""
+    """Pages of one VMA that a step asked to move. `start`: address of the VMA; `index`: its pages. `source`, `wanted`:
+    node of each page before the step, and node requested."""
 
     task: Task
     start: int
@@ -37,8 +38,8 @@ class _Asked:
 
 
 def compare(describe: Callable[[str], Description], profiles: list[str]) -> dict[str, Any]:
-    """Run the scenario under each profile (`describe` gives it for one), then touch every page that was to move. The
-    five benefits for each: see `benefits`. Raises UsageError for a scenario without a step that moves something."""
+    """Run the scenario under each profile and return the numbers of `benefits` for each. `describe`: gives the scenario
+    for a profile. Raises UsageError if no step of the scenario moves pages."""
     described = {profile: describe(profile) for profile in profiles}
     for description in described.values():
         if not any(step.call in _MOVING for step in description.steps):
@@ -50,12 +51,13 @@ def compare(describe: Callable[[str], Description], profiles: list[str]) -> dict
 
 
 def benefits(description: Description) -> dict[str, Any]:
-    """The numbers of one run, benefit by benefit:
+    """Run a scenario, touch every page that was asked to move, and return the numbers, benefit by benefit:
 
-    1 `pages_asked` to move and `pages_arrived` on the node asked for last, after all of them were touched again; 2
-    `seconds` that the moving steps and that touching took; 3 swap slots in use right after moving, and pages left
-    behind for want of one or of anything else; 4 pages written to a device meanwhile; 5 source nodes, and how many of
-    them still have their pages together on a node of their own."""
+    1 `pages_asked`: pages asked to move; `pages_arrived`: those on the node last asked for, after they were touched.
+    2 `seconds`: simulated time of the moving steps, of later touch steps and of the final touching.
+    3 `slots_used_after`: most swap slots in use right after a moving step; `pages_not_moved`: as returned by the calls.
+    4 `pages_written`: pages written to a device. 5 `groups`: source nodes; `groups_kept`: source nodes whose pages are
+    still together on a node of their own."""
     asked: list[_Asked] = []
     slots = [0]
     wishes: dict[int, list[_Asked]] = {}
@@ -101,13 +103,13 @@ def benefits(description: Description) -> dict[str, Any]:
 
 
 _REFUSED = ("ENOENT", "EPERM", "EACCES", "EINVAL", "ESRCH", "ENOSYS", "ENODEV")
-"""Outcomes of steps that have not begun to move anything."""
+"""Errors of steps that failed before they moved any page."""
 _MOVING = ("migrate_pages", "move_pages", "mbind", "cpuset", "attach", "echo", "offline", "bad_page")
 
 
 def _asked(built: Built, step: Step) -> list[_Asked]:
-    """The resident pages that a step is about to move, with the nodes where they should end: those of calls and cpuset
-    changes that name nodes."""
+    """The resident pages that a step is about to move, and their target nodes. Empty for steps that name no target
+    nodes, such as mbind and offline."""
     if isinstance(step.action, (ChangeCpuset, Echo)):
         found, mems = _change_of_mems(built, step.action)
         tasks = Cpusets.of(built.machine).tasks(found) if found is not None and found.memory_migrate else []
@@ -133,7 +135,7 @@ def _asked(built: Built, step: Step) -> list[_Asked]:
 
 
 def _change_of_mems(built: Built, action: ChangeCpuset | Echo) -> tuple[Cpuset | None, NodeSet]:
-    """The cpuset whose mems a step changes, and the new ones."""
+    """(cpuset, new mems) of a step that changes mems; None if it changes no cpuset's mems."""
     cpusets = Cpusets.of(built.machine)
     if isinstance(action, ChangeCpuset):
         return cpusets.named(action.cpuset), action.mems or NodeSet()
@@ -148,7 +150,7 @@ def _change_of_mems(built: Built, action: ChangeCpuset | Echo) -> tuple[Cpuset |
 
 
 def _between(built: Built, task: Task, sources: NodeSet, targets: NodeSet) -> list[_Asked]:
-    """The pages that the n-th node of one set has to the n-th of the other, as this kernel maps them."""
+    """The resident pages of a task on `sources`, with their targets as this kernel maps `sources` to `targets`."""
     goal = {move.source: move.target for move in remap(sources, targets, built.machine.profile.rule)}
     out: list[_Asked] = []
     for vma in task.mm.vmas if task.mm is not None else ():
@@ -163,7 +165,7 @@ def _between(built: Built, task: Task, sources: NodeSet, targets: NodeSet) -> li
 
 
 def _to(built: Built, task: Task, start: int, index: Indices, node: int) -> list[_Asked]:
-    """Pages named one by one, to one node."""
+    """The resident pages among `index`, counted from `start`, with the same target node."""
     out: list[_Asked] = []
     for vma, local in task.mm.spans(start, index) if task.mm is not None else ():
         at = local[(vma.pte[local] & PTE_PRESENT) != 0]
@@ -174,7 +176,7 @@ def _to(built: Built, task: Task, start: int, index: Indices, node: int) -> list
 
 
 def _last_wishes(asked: list[_Asked], page_size: int) -> list[_Asked]:
-    """A page that several steps wanted to move counts for the last of them."""
+    """Count a page that several steps asked to move only for the last of them."""
     seen: dict[int, NDArray[np.int64]] = {}
     out: list[_Asked] = []
     for part in reversed(asked):
@@ -195,7 +197,7 @@ def _touch(built: Built, part: _Asked) -> Any:
 
 
 def _where(built: Built, part: _Asked) -> NDArray[np.int64]:
-    """The node of each page now, -1 where it is not in memory."""
+    """The present node of each page; -1 if it is not in memory."""
     out = np.full(len(part.index), -1, np.int64)
     mm = part.task.mm
     vma: Vma | None = mm.find(part.start) if mm is not None else None
@@ -209,8 +211,8 @@ def _where(built: Built, part: _Asked) -> NDArray[np.int64]:
 
 
 def _groups(asked: list[_Asked], arrived: list[NDArray[np.int64]]) -> dict[str, int]:
-    """Source nodes, and those whose pages are still together, on a node that no other group shares unless it was asked
-    to."""
+    """`groups`: number of source nodes. `groups_kept`: source nodes whose pages are together on one node, which two
+    groups share exactly if they were asked to."""
     if not asked:
         return {"groups": 0, "groups_kept": 0}
     source = np.concatenate([part.source for part in asked])

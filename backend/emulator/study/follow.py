@@ -1,4 +1,4 @@
-"""A page followed on a machine that goes on step by step, whenever somebody says so."""
+"""Follows a page on a machine that runs step by step on request."""
 
 from __future__ import annotations
 
@@ -24,15 +24,14 @@ from backend.nodeset import NodeSet
 
 T = TypeVar("T")
 MAX_EVENTS = 20_000
-"""Events that one request lets happen at most: it comes back when nothing happens to the page for long."""
+"""Most simpy events of one request. The limit makes a request return even if the page does not change."""
 Came = Literal["changed", "nothing", "over"]
-"""To what a request came: the page changed; nothing has happened to it so far; nothing is due on the machine any
-more."""
+"""Result of a request: the page changed; it has not changed so far; or no event is due on the machine."""
 
 
 class Follower(Tracer):
-    """Keeps for each row the PTEs of all that may map the page too: (pid, name, PTE in words). `at`: the last boundary
-    between steps, whether the page changed there or not: time, step, who."""
+    """A tracer that also records, for each row, the PTEs of all VMAs that may map the page: (pid, name, PTE as text).
+    `at`: (time, step, process) of the last boundary between steps, even if the page did not change there."""
 
     def __init__(self, m: Machine, task: Task, address: int) -> None:
         super().__init__(m, task, address)
@@ -70,8 +69,8 @@ def _same_object(vma: Vma, own: Vma) -> bool:
 
 @dataclass(slots=True)
 class Stage:
-    """A machine and the page on it that is followed. Its time must stand still otherwise. `around`: how to get at the
-    machine alone, where others use it too; `note`: what a call that was begun here has returned."""
+    """A machine and a page followed on it. Nothing else may advance the machine's time. `around`: runs a function with
+    the machine locked, if it is shared. `note`: the result of the last `migrate`, as text."""
 
     machine: Machine
     follower: Follower
@@ -82,7 +81,7 @@ class Stage:
     def follow(
         cls, m: Machine, task: Task, address: int, around: Callable[[Callable[[], Came]], Came] = lambda act: act()
     ) -> Stage:  # fmt: skip
-        """Begin to follow a page; to be called when nothing else happens to the machine."""
+        """Start to follow a page. The caller must have the machine to itself."""
         follower = m.tracer = Follower(m, task, address)
         follower.see("start")
         return cls(m, follower, around)
@@ -92,12 +91,12 @@ class Stage:
         return self.follower.rows
 
     def step(self) -> Came:
-        """One kernel step of the machine, of whomever it is."""
+        """Run to the next boundary between kernel steps of any process."""
         seen = self.follower.boundaries
         return self._until(lambda: self.follower.boundaries > seen)
 
     def next_change(self) -> Came:
-        """On until something about the page has changed."""
+        """Run until something about the page changes."""
         return self._until(lambda: False)
 
     def _until(self, enough: Callable[[], bool]) -> Came:
@@ -117,8 +116,8 @@ class Stage:
         return self.around(act)
 
     def migrate(self, target: int) -> None:
-        """Begin migrate_pages(2) for the page's task, from the node where the page is to another. It then goes on step
-        by step with everything else."""
+        """Start migrate_pages(2) on the page's task, from the page's node to `target`. The call then runs step by step
+        along with everything else."""
 
         def act() -> Came:
             frame = self.rows[-1].frame
@@ -141,14 +140,14 @@ class Stage:
             self.note = f"migrate_pages has failed: {errno_name(exc.errno or 0)}"
 
     def leave(self) -> None:
-        """Follow the page no longer."""
+        """Stop following the page."""
         if self.machine.tracer is self.follower:
             self.machine.tracer = None
 
 
 def open_stage(description: Description, page: str) -> tuple[Stage, Built]:
-    """The machine of a scenario at time zero, its steps waiting, and a page of it (as `trace.find_page` takes it).
-    Raises UsageError."""
+    """Build a scenario's machine at time zero, with its steps waiting, and follow a page on it. `page`: as for
+    `trace.find_page`. Raises UsageError."""
     built = build(description)
     task, address = find_page(built.machine, built.tasks, built.regions, page)
     return Stage.follow(built.machine, task, address), built

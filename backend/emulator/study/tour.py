@@ -1,5 +1,5 @@
 """The five benefits of Direct Migration V8 over swap migration (its overview, "Benefits over swap migration"), each
-with a scenario on which it can be measured."""
+with a scenario that measures it."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ DIRECT, SWAP = "direct-v8", "swap-2.6.15"
 
 @dataclass(frozen=True, slots=True)
 class Benefit:
-    """`title`: the seed's sentence, shortened. `scenario`, of whose steps only those of `task` count where it is given.
-    `figures`: what of `compare.benefits` shows it. `without`: the patch whose absence shows what it is for. `page`: one
-    worth following."""
+    """One benefit. `title`: the sentence of the overview, shortened. `scenario`: a shipped scenario; `task`: run only
+    the steps of this task. `figures`: keys of `compare.benefits` that show the benefit. `without`: number of the patch
+    to leave out for contrast. `page`: a page to follow, as for `trace.find_page`."""
 
     title: str
     text: str
@@ -31,7 +31,7 @@ class Benefit:
     task: str = ""
 
     def describe(self, profile: str) -> Description:
-        """The scenario on a kernel. Raises NotFound, ParseError."""
+        """The scenario under a profile. Raises NotFound, ParseError."""
         description = load(self.scenario, profile)
         if not self.task:
             return description
@@ -40,7 +40,7 @@ class Benefit:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One run. `numbers` as of `compare.benefits`; `layout`: pages by node of each region afterwards."""
+    """One run. `numbers`: from `compare.benefits`. `layout`: `task: region` → node → pages at the end."""
 
     name: str
     numbers: dict[str, Any]
@@ -59,7 +59,7 @@ FIGURES: dict[str, tuple[str, str]] = {
     "groups": ("groups of pages, by node", "groups"),
     "groups_kept": ("groups still apart after", "groups"),
 }
-"""Each number of `compare.benefits`: its name for people, and of what."""
+"""Key of `compare.benefits` → (label, unit)."""
 
 _WITHOUT = {
     1: "swapcache_recheck", 2: "direct_migrate", 3: "remove_from_swap", 4: "node_sets", 5: "buffer_migrate",
@@ -128,8 +128,8 @@ BENEFITS: tuple[Benefit, ...] = (
 
 
 def measure(benefit: Benefit) -> list[Measured]:
-    """Run its scenario on Direct Migration V8, on that without one patch, and with swap migration. Raises NotFound,
-    ParseError, UsageError."""
+    """Run the benefit's scenario with Direct Migration V8, with V8 less one patch, and with swap migration. Raises
+    NotFound, ParseError, UsageError."""
     direct = benefit.describe(DIRECT)
     without = Patches(**{_WITHOUT[benefit.without]: False})
     less = replace(direct, machine=replace(direct.machine, patches=without))
@@ -138,12 +138,12 @@ def measure(benefit: Benefit) -> list[Measured]:
 
 
 def measure_scenario(name: str, profiles: tuple[str, ...] = (DIRECT, SWAP)) -> list[Measured]:
-    """Any scenario, on each of the kernels. Raises NotFound, ParseError, UsageError."""
+    """Run a scenario under each profile. Raises NotFound, ParseError, UsageError."""
     return [measured(profile, load(name, profile)) for profile in profiles]
 
 
 def measured(name: str, description: Description) -> Measured:
-    """One run of a scenario to its end, and one more to see where things lie then."""
+    """Run a scenario twice: for its final layout, and for the numbers, whose extra touching changes the layout."""
     report = run_scenario(description)
     layout = {
         f"{task}: {vma['name']}": {int(node): pages for node, pages in vma["nodes"].items()}

@@ -1,4 +1,4 @@
-"""A cgroup of the machine: one directory of the hierarchy, which is a cpuset too. What a change does is in `cpuset`."""
+"""A cgroup, which is also a cpuset: one directory of the hierarchy. `tasks.cpuset` implements changes."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ Version = Literal["v1", "v2"]
 
 @dataclass(eq=False, slots=True)
 class Cpuset:
-    """One cpuset, which is a cgroup too. `mems`, `cpus`: as configured (v2: empty is what the parent has);
-    `effective_…`: what that comes to; `old_mems`: where its tasks' pages are thought to be. `id`: the owner of charged
-    frames."""
+    """One cpuset. `mems`, `cpus`: as configured; in v2 empty means the parent's. `effective_…`: the nodes and CPUs in
+    force. `old_mems`: the nodes from which a change of mems migrates pages (cpuset.old_mems_allowed). `id`: marks the
+    frames charged to this cgroup."""
 
     id: int
     name: str
@@ -31,13 +31,13 @@ class Cpuset:
 
     @property
     def path(self) -> str:
-        """As /proc/PID/cpuset has it: / for the root."""
+        """The path as in /proc/PID/cpuset; / for the root."""
         if self.parent is None:
             return "/"
         return f"{self.parent.path.rstrip('/')}/{self.name}"
 
     def family(self) -> Iterator[Cpuset]:
-        """It and all below it, parents first."""
+        """This cpuset and its descendants, parents first."""
         yield self
         for child in self.children.values():
             yield from child.family()

@@ -1,4 +1,4 @@
-"""Cpusets: which nodes and CPUs tasks may use, and what a change does to their policies and pages (kernel/cpuset.c)."""
+"""Cpusets: the nodes and CPUs that tasks may use. Changes rebind policies and migrate pages (kernel/cpuset.c)."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from backend.nodeset import CpuSet, NodeSet
 
 
 class Cpusets:
-    """The hierarchy of a machine. Changes wait for one another (cpuset_mutex) and end when the pages have moved."""
+    """The cpuset hierarchy of a machine. cpuset_mutex serialises changes; a change ends when the pages have moved."""
 
     @staticmethod
     def of(m: Machine) -> Cpusets:
-        """The machine's hierarchy, to change it."""
+        """The machine's hierarchy with the methods that change it."""
         assert isinstance(m.cpusets, Cpusets)
         return m.cpusets
 
@@ -45,8 +45,8 @@ class Cpusets:
         cpus: CpuSet | None = None,
         memory_migrate: bool = False,
     ) -> Cpuset:
-        """mkdir and the first writes, before anybody is in it. v1: nothing given means none. Raises OSError EEXIST, and
-        as `set_mems` and `set_cpus`."""
+        """mkdir(2) and the first writes to a cpuset without tasks. In v1, mems or cpus not given are empty. Raises
+        OSError EEXIST, and the errors of `set_mems` and `set_cpus`."""
         above = parent or self.root
         if name in above.children:
             raise os_error(errno.EEXIST)
@@ -62,7 +62,7 @@ class Cpusets:
         return new
 
     def find(self, path: str) -> Cpuset | None:
-        """By its path from the root, like /batch/night."""
+        """The cpuset at a path from the root, like /batch/night; None if there is none."""
         found = self.root
         for part in path.split("/"):
             if part and part not in found.children:
@@ -71,15 +71,15 @@ class Cpusets:
         return found
 
     def named(self, name: str) -> Cpuset | None:
-        """The first of this name, wherever it is."""
+        """The first cpuset of this name at any depth; None if there is none."""
         return next((one for one in self.root.family() if one.name == name), None)
 
     def tasks(self, cs: Cpuset) -> list[Task]:
         return [task for task in self.m.tasks.values() if task.cpuset is cs]
 
     def online_mems(self, cs: Cpuset) -> NodeSet:
-        """guarantee_online_mems(): its nodes that have memory now; when there are none, its nearest ancestor's that
-        has."""
+        """guarantee_online_mems(): the cpuset's nodes that have memory now. If there are none, the nodes of the nearest
+        ancestor that has some."""
         online = self.m.memory_nodes
         while not cs.effective_mems & online and cs.parent is not None:
             cs = cs.parent
@@ -90,8 +90,8 @@ class Cpusets:
         return self.m.memory_nodes if task.cpuset is None else self.online_mems(task.cpuset)
 
     def nodemask(self, task: Task, policy: Mempolicy) -> frozenset[int] | None:
-        """The nodes that a new page of this task may come from; None for all. A policy that has none of the cpuset's
-        nodes does not confine (cpuset_nodemask_valid_mems_allowed())."""
+        """The nodes on which a new page of this task may be allocated; None for all. A policy whose nodes are all
+        outside the cpuset is ignored (cpuset_nodemask_valid_mems_allowed())."""
         wanted = policy.nodemask()
         if task.cpuset is None or task.cpuset is self.root:
             return wanted
@@ -99,17 +99,18 @@ class Cpusets:
         return mems if wanted is None else wanted & mems or mems
 
     def set_mems(self, cs: Cpuset, mems: NodeSet) -> Events:
-        """update_nodemask(). OSError EACCES (the root; v1: more than the parent has), EINVAL (absent nodes, where they
-        are not ignored), EBUSY (v1: less than a child has), ENOSPC (tasks would have none)."""
+        """update_nodemask(). Raises OSError EACCES (root; v1: not a subset of the parent), EINVAL (absent nodes, if the
+        profile checks them), EBUSY (v1: not a superset of a child), ENOSPC (tasks would be left without nodes)."""
         yield from self.mutex.down_write(self.m.env)
         try:
             if cs.parent is None:
                 raise os_error(errno.EACCES)
+            # top_cpuset.mems_allowed, which in v2 does not follow hotplug (cpuset_bind()).
             top = self.root.mems if self.version == "v1" else self._at_boot
             if self.m.profile.checks_cpusets and not mems.issubset(top):
                 raise os_error(errno.EINVAL)
             known = self._there(mems)
-            if known == cs.mems or (mems and not known):
+            if known == cs.mems or (mems and not known):  # No change, or only nodes that are ignored.
                 return
             self._validate(cs, known, cs.cpus)
             cs.mems = known
@@ -118,7 +119,8 @@ class Cpusets:
             self.mutex.up_write()
 
     def set_cpus(self, cs: Cpuset, cpus: CpuSet) -> Events:
-        """update_cpumask(): threads outside are moved inside. OSError EINVAL (no such CPU), and as `set_mems`."""
+        """update_cpumask(): threads on other CPUs move to `cpus`. Raises OSError EINVAL (no such CPU), and the errors
+        of `set_mems`."""
         yield from self.mutex.down_write(self.m.env)
         try:
             self._validate(cs, cs.mems, cpus)
@@ -128,8 +130,8 @@ class Cpusets:
             self.mutex.up_write()
 
     def attach(self, cs: Cpuset, task: Task) -> Events:
-        """cpuset_can_attach(), cpuset_attach(). OSError ESRCH (it is gone), EINVAL (a kernel thread), ENOSPC (v1:
-        nothing to run on), EBUSY (v2: has cpusets below)."""
+        """cpuset_can_attach(), cpuset_attach(). Raises OSError ESRCH (the task has exited), EINVAL (kernel thread),
+        ENOSPC (v1: the cpuset has no nodes or CPUs), EBUSY (v2: the cpuset has children)."""
         yield from self.mutex.down_write(self.m.env)
         try:
             if not task.alive:
@@ -147,7 +149,7 @@ class Cpusets:
             self.mutex.up_write()
 
     def _attach(self, cs: Cpuset, task: Task, old: NodeSet) -> Events:
-        """cpuset_attach() of a task whose pages were meant for `old`."""
+        """cpuset_attach(). `old`: the nodes of the task's former cpuset."""
         task.cpuset = cs
         confine(self.m, task, cs.effective_cpus)
         new = self.online_mems(cs)
@@ -157,8 +159,9 @@ class Cpusets:
             yield from self._update_mm(task.mm, old, new, cs.memory_migrate)
 
     def follow_nodes(self) -> Events:
-        """cpuset_hotplug_workfn(), after a node's memory came or went: the root has what there is, the others what is
-        left of theirs, and policies follow. v1: what went does not come back, and who has nothing left goes up."""
+        """cpuset_hotplug_workfn(): update all cpusets and policies after a node's memory went offline or online. The
+        root gets all nodes with memory. In v1 an offlined node leaves `mems` for good, and tasks of a cpuset without
+        nodes move to an ancestor."""
         yield from self.mutex.down_write(self.m.env)
         try:
             self.root.mems = self.m.memory_nodes
@@ -181,7 +184,7 @@ class Cpusets:
                 yield from self._attach(above, task, cs.old_mems)
 
     def _there(self, mems: NodeSet) -> NodeSet:
-        """v1 keeps only nodes that have memory now, v2 also those that may have some later."""
+        """v1 drops nodes without memory at the time of the write; v2 keeps nodes that may get memory later."""
         return mems & (self.m.memory_nodes if self.version == "v1" else self.m.node_ids)
 
     def _validate(self, cs: Cpuset, mems: NodeSet, cpus: CpuSet) -> None:
@@ -199,7 +202,8 @@ class Cpusets:
             raise os_error(errno.ENOSPC)
 
     def _effective(self, cs: Cpuset) -> tuple[NodeSet, CpuSet]:
-        """v2: where nothing is left, what the parent has."""
+        """Effective mems and cpus: the configured ones within the parent's. In v2 an empty result means the parent's
+        (update_nodemasks_hier())."""
         if cs.parent is None:
             return cs.mems, cs.cpus
         mems, cpus = cs.mems & cs.parent.effective_mems, cs.cpus & cs.parent.effective_cpus
@@ -222,8 +226,9 @@ class Cpusets:
                 yield from self._update_tasks(one)
 
     def _update_tasks(self, cs: Cpuset) -> Events:
-        """update_tasks_nodemask(): every task's policies, then its pages. Children forked meanwhile share the pages;
-        their policies may have been copied too early (current_cpuset_is_being_rebound())."""
+        """update_tasks_nodemask(): rebind all task policies, then per task the VMA policies and migrate its pages. A
+        child forked meanwhile may have copied a VMA policy before it was rebound, so its policies are rebound too
+        (current_cpuset_is_being_rebound()). Its pages are its parent's and are not migrated again."""
         old, new = cs.old_mems, self.online_mems(cs)
         done: set[int] = set()
         first = tasks = self.tasks(cs)
@@ -238,8 +243,8 @@ class Cpusets:
         cs.old_mems = new
 
     def _update_mm(self, mm: Mm, old: NodeSet, new: NodeSet, migrate: bool) -> Events:
-        """mpol_rebind_mm() first, so that what is swapped out comes back by the new policy; then cpuset_migrate_mm().
-        Pages that do not move stay where they are."""
+        """mpol_rebind_mm(), then cpuset_migrate_mm(). Policies come first so that swapped-out pages return by the new
+        policy. Pages that cannot move stay on their node; this is no error."""
         m = self.m
         mm.users += 1
         try:

@@ -1,4 +1,4 @@
-"""Credentials: capabilities, who calls, and which capability each kernel's calls ask for (kernel/cred.c)."""
+"""Credentials: capabilities, the caller, and the capabilities that each kernel's calls require (kernel/cred.c)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class Cap(StrEnum):
-    """Capabilities that something here asks for (include/uapi/linux/capability.h)."""
+    """The capabilities that the emulated calls check (include/uapi/linux/capability.h)."""
 
     SYS_NICE = "CAP_SYS_NICE"
     SYS_PTRACE = "CAP_SYS_PTRACE"
@@ -21,10 +21,11 @@ ALL_CAPS = frozenset(Cap)
 
 @dataclass(frozen=True, slots=True)
 class Rights:
-    """One kernel's rules. `access`: lets act on another user's task; `ptrace_like`: every uid of the task must be the
-    caller's, and the capabilities it was given no more than the caller's (else: one uid that matches is enough).
-    `leave_cpuset`: lets name nodes outside the task's cpuset; `move_all`, `mbind_move_all`: let move pages that others
-    map too. `cut_to_caller`: migrate_pages leaves out target nodes that the caller's own cpuset has not."""
+    """One kernel's rules. `access`: capability to act on another user's task. `ptrace_like`: all uids of the task must
+    equal the caller's, and its explicit capabilities must be a subset of the caller's; else one matching uid is enough.
+    `leave_cpuset`: capability to name nodes outside the task's cpuset. `move_all`, `mbind_move_all`: capability to move
+    pages that other processes map too. `cut_to_caller`: migrate_pages drops target nodes outside the caller's own
+    cpuset."""
 
     access: Cap
     ptrace_like: bool
@@ -52,14 +53,14 @@ LINUX_2_6_15 = Rights(
     mbind_move_all=Cap.SYS_RESOURCE,
     cut_to_caller=False,
 )
-"""sys_migrate_pages() and do_mbind() as in 2.6.15-mm and the first 2.6.16; CAP_SYS_NICE took the place of both
-later."""
+"""sys_migrate_pages() and do_mbind() of 2.6.15-mm and the first 2.6.16. CAP_SYS_NICE later replaced both
+capabilities."""
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls: effective uid, with which capabilities, and as which task. `privileged`: all of them or none, where
-    `caps` does not say which."""
+    """The caller of a system call. `uid`: effective uid. `pid`: the calling task. `privileged`: has all capabilities,
+    else none; ignored if `caps` is given."""
 
     uid: int = 0
     privileged: bool = True

@@ -1,4 +1,4 @@
-"""Tasks begin and end (kernel/fork.c, kernel/exit.c do_exit())."""
+"""Creation and exit of tasks (kernel/fork.c, kernel/exit.c do_exit())."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def spawn(
     suid: int | None = None,
     caps: frozenset[Cap] | None = None,
 ) -> Task:
-    """A new task on `cpu`, with further threads on the CPUs of `threads`. No memory yet. `pid`: a free one to use
-    (again) instead of the next. `cpuset`: the root by default."""
+    """Create a task on `cpu`, without memory. `threads`: CPUs of further threads, one each. `pid`: a free pid to use;
+    the default is the next unused pid. `cpuset`: the root by default. Raises ValueError if the pid is in use."""
     raw = name.encode("utf-8", "surrogateescape") if isinstance(name, str) else name
     line = command.encode("utf-8", "surrogateescape") if isinstance(command, str) else command
     if pid is None:
@@ -42,13 +42,13 @@ def spawn(
     tids = [pid, *(m.next_pid() for _ in threads)]
     task = Task(
         pid=pid,
-        name=raw[:15],
+        name=raw[:15],  # TASK_COMM_LEN is 16 bytes with the terminating NUL.
         command=line,
         uid=uid,
         start_time=m.next_start_time(),
         mm=None if kernel_thread else Mm(m.page_size, m.node_slots, m.rmap),
         threads=[Thread(tid, raw[:15], on) for tid, on in zip(tids, (cpu, *threads), strict=True)],
-        ppid=0 if pid <= 2 else ppid,
+        ppid=0 if pid <= 2 else ppid,  # init and kthreadd have no parent.
         cpus_allowed=where.effective_cpus,
         saved_uid=suid,
         own_caps=caps,
@@ -64,7 +64,7 @@ def spawn(
 
 
 def do_exit(m: Machine, task: Task, why: str = "exited") -> None:
-    """The task ends; its memory goes when nobody else holds the address space."""
+    """End a task. The last user of the address space frees its memory (mmput())."""
     if task.exited:
         return
     task.exited = why

@@ -1,4 +1,5 @@
-"""Who may do what to whose memory (kernel/ptrace.c __ptrace_may_access(), mm/mempolicy.c kernel_migrate_pages())."""
+"""Permission checks on another task's memory (kernel/ptrace.c __ptrace_may_access(), mm/mempolicy.c
+kernel_migrate_pages())."""
 
 from __future__ import annotations
 
@@ -9,12 +10,12 @@ from backend.nodeset import NodeSet
 
 
 def caller_of(task: Task) -> Caller:
-    """A task that calls for itself."""
+    """The credentials of a task that makes a call itself."""
     return Caller(task.uid, task.caps == ALL_CAPS, task.pid, task.caps)
 
 
 def may_access(m: Machine, task: Task, caller: Caller) -> bool:
-    """May the caller look into this task and move its memory?"""
+    """Whether the caller may read this task's placement and move its memory."""
     rights = m.profile.rights
     if caller.can(rights.access):
         return True
@@ -25,16 +26,16 @@ def may_access(m: Machine, task: Task, caller: Caller) -> bool:
 
 
 def may_name(m: Machine, task: Task, caller: Caller, nodes: NodeSet) -> bool:
-    """May the caller name these as the target nodes for this task's pages?"""
+    """Whether the caller may name these nodes as targets for this task's pages."""
     return nodes.issubset(m.cpusets.mems_allowed(task)) or caller.can(m.profile.rights.leave_cpuset)
 
 
 def mems_of_caller(m: Machine, caller: Caller) -> NodeSet:
-    """mems_allowed of the calling task; all nodes with memory for a caller that is no task of the machine."""
+    """mems_allowed of the calling task; all nodes with memory if the caller is not a task of the machine."""
     task = m.tasks.get(caller.pid)
     return m.memory_nodes if task is None else m.cpusets.mems_allowed(task)
 
 
 def may_write(caller: Caller) -> bool:
-    """Control files belong to root and have the mode 0644."""
+    """Whether the caller may write control files, which belong to root and have mode 0644."""
     return caller.uid == 0 or caller.can(Cap.DAC_OVERRIDE)

@@ -1,4 +1,4 @@
-"""The scheduler: where threads run, and a load balancer that moves them, off their node if need be."""
+"""The scheduler: the CPU of each thread, and a load balancer that also moves threads between nodes."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from backend.nodeset import CpuSet
 
 
 def schedule(m: Machine, task: Task, cpu: int) -> None:
-    """Move all threads of a task to the CPUs of the node of `cpu`, the leader to `cpu` itself. ValueError: no such CPU;
-    OSError EINVAL: not one of its cpuset (sched_setaffinity())."""
+    """Move all threads of a task to the CPUs of one node: the leader to `cpu`, the others to the next CPUs of its node.
+    Raises ValueError (no such CPU), OSError EINVAL (CPU outside the cpuset, as sched_setaffinity())."""
     if cpu not in m.node_of_cpu:
         raise ValueError(f"there is no CPU {cpu}")
     if cpu not in task.cpus_allowed:
@@ -29,8 +29,8 @@ def schedule(m: Machine, task: Task, cpu: int) -> None:
 
 
 def confine(m: Machine, task: Task, cpus: CpuSet) -> None:
-    """The CPUs of a task become `cpus` (set_cpus_allowed_ptr()): threads elsewhere go to the nearest of them, in
-    turn."""
+    """Restrict a task to `cpus` (set_cpus_allowed_ptr()). A thread on another CPU moves to the nearest of `cpus`; among
+    equally near CPUs, to the one with the fewest threads of this task."""
     task.cpus_allowed = cpus
     taken: Counter[int] = Counter(thread.cpu for thread in task.threads if thread.cpu in cpus)
     for thread in task.threads:
@@ -41,7 +41,7 @@ def confine(m: Machine, task: Task, cpus: CpuSet) -> None:
 
 
 def load(m: Machine) -> Counter[int]:
-    """CPU → running threads."""
+    """Number of running threads of each CPU."""
     counts: Counter[int] = Counter(dict.fromkeys(m.node_of_cpu, 0))
     for _, thread in _running(m):
         counts[thread.cpu] += 1
@@ -49,7 +49,8 @@ def load(m: Machine) -> Counter[int]:
 
 
 def balance(m: Machine) -> bool:
-    """One round of load balancing: a thread from the busiest CPU to the idlest, when they differ by two or more."""
+    """One round of load balancing: move a thread from the busiest CPU to the idlest if their loads differ by two or
+    more. Returns whether a thread moved."""
     counts = load(m)
     busiest = max(counts, key=lambda cpu: (counts[cpu], -cpu))
     idlest = min(counts, key=lambda cpu: (counts[cpu], m.distance(m.node_of_cpu[busiest], m.node_of_cpu[cpu]), cpu))
@@ -68,7 +69,7 @@ def balance(m: Machine) -> bool:
 
 
 def balancer(m: Machine, interval: float) -> Generator[simpy.Event, Any, None]:
-    """Balance every `interval` simulated seconds, for ever."""
+    """Kernel path: balance every `interval` simulated seconds, forever."""
     while True:
         yield m.env.timeout(interval)
         balance(m)

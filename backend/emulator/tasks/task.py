@@ -1,4 +1,4 @@
-"""Tasks: who runs where, with which memory and which rights."""
+"""Tasks and threads: CPU, memory, policy and credentials."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from backend.nodeset import CpuSet
 
 @dataclass(eq=False, slots=True)
 class Thread:
-    """One schedulable thread. `rate`: accesses per simulated second that it reached last."""
+    """One schedulable thread. `rate`: accesses per simulated second in its last period. `il_next`: position of its next
+    page in an interleave set (il_next, later il_prev, of task_struct). `ticks`: CPU time in clock ticks of 10 ms."""
 
     tid: int
     name: bytes
@@ -26,7 +27,8 @@ class Thread:
 
 @dataclass(eq=False, slots=True)
 class Task:
-    """A thread group. `mm` is None for kernel threads. `start_time`: clock ticks since boot, unique with the pid."""
+    """A thread group. `mm`: None for kernel threads. `start_time`: clock ticks since boot; identifies the task together
+    with the pid. `exited`: the reason, empty while it lives."""
 
     pid: int
     name: bytes
@@ -46,12 +48,12 @@ class Task:
 
     @property
     def suid(self) -> int:
-        """The saved uid: its uid, where nothing else was said."""
+        """The saved uid; by default the uid."""
         return self.uid if self.saved_uid is None else self.saved_uid
 
     @property
     def caps(self) -> frozenset[Cap]:
-        """Its capabilities: root has all of them, others none, where nothing else was said."""
+        """The capabilities; by default all for root and none for other users."""
         if self.own_caps is None:
             return frozenset() if self.uid else ALL_CAPS
         return self.own_caps

@@ -1,4 +1,4 @@
-"""What tasks do while time runs: they touch their working sets, as fast as their memory is near."""
+"""Workloads: threads that touch their working sets. The access rate depends on the distance of the memory."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from backend.emulator.tasks.task import Task, Thread
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """How a region is used: `hot`: the share of it that is touched, `write`: the share of accesses that write,
-    `sample`: distinct pages touched each period."""
+    """How a thread uses a region. `hot`: share of its pages, from the start, that are touched. `write`: share of the
+    accesses that write. `sample`: pages drawn each period."""
 
     hot: float = 1.0
     write: float = 0.5
@@ -33,10 +33,10 @@ PERIOD = 0.1
 def run_thread(
     m: Machine, task: Task, thread: Thread, regions: list[tuple[Region, Access]]
 ) -> Generator[simpy.Event, Any, None]:
-    """A thread's life: every period it touches a sample of its hot pages. Its `rate` (accesses per second) follows from
-    how far those lie from where it runs."""
+    """Kernel path of a thread: each period it touches a sample of its hot pages. Its `rate` (accesses per second)
+    follows from the distances of these pages. Ends when the task exits or a fault fails."""
     generator = np.random.default_rng(m.random.getrandbits(32))
-    yield m.env.timeout(PERIOD * float(generator.random()))
+    yield m.env.timeout(PERIOD * float(generator.random()))  # Threads start out of phase.
     while task.alive:
         cost = accesses = 0.0
         yield from m.balancing.tick(task, thread)
@@ -53,13 +53,13 @@ def run_thread(
         except (OutOfMemory, SegmentationFault):
             break
         thread.rate = accesses / cost if cost else 0.0
-        thread.ticks += PERIOD * 100
+        thread.ticks += PERIOD * 100  # USER_HZ.
         yield m.env.timeout(PERIOD)
     thread.rate = 0.0
 
 
 def _cost(m: Machine, task: Task, thread: Thread, region: Region, index: Indices) -> float:
-    """Seconds for one access of each page from where the thread runs."""
+    """Seconds for one access to each resident page from the thread's CPU."""
     here = m.node_of_cpu[thread.cpu]
     seconds = 0.0
     for vma, local in task.mm.spans(region.start, index) if task.mm else ():

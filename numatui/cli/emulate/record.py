@@ -53,7 +53,7 @@ def record(
     Example: numatui record db7.tar.gz --for 1m --anonymise
     """
     kernel = kernel_of(context)
-    if kernel.source == "replay":
+    if not kernel.traits.writable:
         raise NotSupported("a recording cannot be recorded", "copy it")
     from backend.recording.record import Recorder
     from backend.recording.sinks import open_sink

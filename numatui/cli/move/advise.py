@@ -73,7 +73,7 @@ def advise(
     if apply and csv:
         raise UsageError("--apply and --csv exclude each other", "--json has the outcomes too")
     kernel = kernel_of(context)
-    if apply and kernel.source == "replay":
+    if apply and not kernel.traits.writable:
         raise NotSupported("a recording cannot be changed", "leave out --apply to see what is advised")
     with ExitStack() as stack:
         options = options_of(kernel, stack, "auto", budget, workers, max_rate, False)
@@ -83,7 +83,7 @@ def advise(
             users.update((process.user, str(process.uid)))
             return matches(process, pattern or [], user)
 
-        if kernel.source == "live" and sys.stderr.isatty():
+        if kernel.traits.is_host and sys.stderr.isatty():
             output.note(f"watching for {output.duration(seconds)} …")
         seen = watch(kernel, seconds, wanted)
         if user is not None and user not in users:

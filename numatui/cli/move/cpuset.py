@@ -195,7 +195,7 @@ def _carry_out(kernel: Kernel, change: Change, schema: str, dry_run: bool, yes: 
     from backend.cpuset.change import apply
     from backend.machine.topology import read_topology
 
-    if kernel.source == "replay" and not dry_run:
+    if not kernel.traits.writable and not dry_run:
         raise NotSupported("a recording cannot be changed", "--dry-run says what would move")
     if not (json or csv):
         _print_change(change)

@@ -57,7 +57,7 @@ def migrate(
     if not pids and cgroup is None:
         raise UsageError("which processes?", "name them by their pids, or a cgroup with --cgroup")
     kernel = kernel_of(context)
-    if kernel.source == "replay":
+    if not kernel.traits.writable:
         raise NotSupported("a recording cannot be changed", "numatui plan says what would move")
     with ExitStack() as stack:
         options = options_of(kernel, stack, method, budget, workers, max_rate, move_all)

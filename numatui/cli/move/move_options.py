@@ -47,7 +47,7 @@ def options_of(
     from backend.job.rate_limit import RateLimit
 
     folder = None
-    if kernel.source == "demo":
+    if not kernel.traits.keeps_jobs:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="numatui-demo-"))) / "jobs"
     return Options(
         method=check_method(method),

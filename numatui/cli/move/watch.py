@@ -56,7 +56,7 @@ def watch(
             print(f"{name:15} {value}")
         return
     kernel = kernel_of(context)
-    if kernel.source == "replay":
+    if not kernel.traits.writable:
         raise NotSupported("a recording cannot be changed", "numatui advise says what would be moved in it")
     if apply and not kernel.capabilities()["move_pages"].available:
         raise NotSupported(f"pages cannot be moved here: {kernel.capabilities()['move_pages'].why}")
@@ -73,11 +73,11 @@ def watch(
         cancel = stack.enter_context(cancelled_by_signals())
         again = stack.enter_context(_loaded_again())
         folder = jobs_dir().parent
-        if kernel.source == "demo":
+        if not kernel.traits.keeps_jobs:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="numatui-demo-")))
         log = AuditLog(folder)
         stack.callback(log.close)
-        mover = Mover(kernel, loaded, not apply, cancel, folder / "jobs" if kernel.source == "demo" else None)
+        mover = Mover(kernel, loaded, not apply, cancel, folder / "jobs" if not kernel.traits.keeps_jobs else None)
         said = _Said(log, json, verbose)
         said.event(event("started", policy=str(policy), dry=not apply))
         try:

@@ -32,8 +32,7 @@ def interval_of(watch: str | None, count: int | None) -> int | None:
         if count is not None:
             raise UsageError("--count is for --watch", "leave it out, or give --watch INTERVAL")
         return None
-    plain = watch.replace(".", "", 1).isdigit()
-    nanoseconds = parse_duration(watch + "s" if plain else watch)
+    nanoseconds = parse_duration(watch)
     if nanoseconds < _SHORTEST:
         raise UsageError(f"'{watch}' is too short", "at least 10ms")
     return nanoseconds

@@ -1,0 +1,1 @@
+"""Model is the data that screens show. Pure."""

@@ -1,4 +1,4 @@
-"""How wide the columns of a reading have to be. Pure."""
+"""Column widths that a reading needs. Pure."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from backend.placement.survey import ProcessRow
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """How wide the columns have to be. `pid`, `user`: cells; `cpu`: the highest number; `sampled`: whether there are
-    estimates."""
+    """`pid`, `user`: width in cells. `cpu`: the highest CPU number. `sampled`: whether any row is an estimate."""
 
     pid: int
     user: int

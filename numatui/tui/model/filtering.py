@@ -1,8 +1,8 @@
-"""The language of the process filter: words that all have to fit. Pure.
+"""The language of the process filter. A process must match all words. Pure.
 
-`postgres` looks in pid, user and command; `user:NAME` `node:SET` (has memory there) `on:SET` (runs there) `cgroup:PATH`
-`cpuset:PATH` `policy:TEXT` `state:LETTERS` `pid:N,N`; `local<50` `rss>1G` `far>100M` `swap>0` `threads>8` `cpu>50`
-`cost>1.5` `n2>500M`; `!` before a word turns it round; quotes keep spaces together."""
+`postgres` matches pid, user and command. `user:NAME` `node:SET` (has memory there) `on:SET` (runs there) `cgroup:PATH`
+`cpuset:PATH` `policy:TEXT` `state:LETTERS` `pid:N,N`. `local<50` `rss>1G` `far>100M` `swap>0` `threads>8` `cpu>50`
+`cost>1.5` `n2>500M`. `!` negates a word. Quotes keep spaces in a word."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _COMPARE: dict[str, Callable[[float, float], bool]] = {
 
 @dataclass(frozen=True)
 class Filter:
-    """`text` as it was typed; `problems`: words that say nothing, in words for the user. Those are left out."""
+    """`text`: as typed. `problems`: an error message for each word that is ignored because it is not understood."""
 
     text: str = ""
     terms: tuple[Term, ...] = ()
@@ -45,7 +45,7 @@ class Filter:
 
     @classmethod
     def parse(cls, text: str, topology: Topology) -> Filter:
-        """Never raises: what is not understood is half typed."""
+        """Never raises: a word that is not understood may be half typed."""
         terms: list[Term] = []
         problems: list[str] = []
         for word in _WORD.findall(text):
@@ -61,13 +61,13 @@ class Filter:
 
 
 def quoted(text: str) -> str:
-    """As one word of a filter."""
+    """The text as one word of a filter."""
     plain = text.replace('"', "")
     return f'"{plain}"' if re.search(r"\s", plain) else plain
 
 
 def with_word(text: str, key: str, value: str) -> str:
-    """A filter with `key:value` in place of whatever it said about that key; without it where `value` is empty."""
+    """The filter with its words for `key` replaced by `key:value`, or removed if `value` is empty."""
     words = [word for word in _WORD.findall(text) if not word.casefold().startswith(key + ":")]
     return " ".join([*words, *([f"{key}:{quoted(value)}"] if value else [])])
 
@@ -96,12 +96,12 @@ def _term(word: str, topology: Topology) -> Term:
 
 
 def cost(row: ProcessRow, costs: AccessCosts) -> float | None:
-    """How many times more an access costs than if all its memory lay where it runs: 1.0 is all local."""
+    """Mean cost of an access, relative to memory that is all local (1.0)."""
     return costs.ratio(row.places, row.by_node) if row.by_node else None
 
 
 def far_bytes(row: ProcessRow) -> int | None:
-    """How much of its memory is not where it runs."""
+    """Bytes of its memory that are not on the nodes where it runs."""
     if row.by_node is None or not row.places:
         return None
     share = row.local
@@ -189,7 +189,7 @@ def _user(value: str, _: Topology) -> Term:
 
 
 def _below(path_of: Callable[[ProcessRow], str]) -> Callable[[str, Topology], Term]:
-    """A path and all that is below it, or a part of a path."""
+    """Matches a path and everything below it (value begins with `/`), or any part of a path."""
 
     def make(value: str, _: Topology) -> Term:
         if not value.startswith("/"):

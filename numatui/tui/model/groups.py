@@ -1,4 +1,4 @@
-"""Processes summed up by user or by cgroup. Pure."""
+"""Sums of processes by user or by cgroup. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ GROUPINGS: tuple[Grouping, ...] = ("", "user", "cgroup")
 
 @dataclass(frozen=True, slots=True)
 class GroupRow(ProcessRow):
-    """The sums of `members`, in the place of a row. Its identity has a pid below zero."""
+    """A row with the sums of `members`. The pid of its identity is negative."""
 
     members: tuple[ProcessRow, ...] = ()
 
@@ -34,7 +34,7 @@ class GroupRow(ProcessRow):
 
 
 def overall_local(rows: Iterable[ProcessRow]) -> float | None:
-    """The share of all memory that lies where its process runs."""
+    """Share of all memory that is on nodes where its process runs."""
     near, total = 0.0, 0
     for row in rows:
         if row.by_node and (share := row.local) is not None:
@@ -45,12 +45,12 @@ def overall_local(rows: Iterable[ProcessRow]) -> float | None:
 
 
 def name_of(row: ProcessRow, grouping: Grouping) -> str:
-    """What a process is grouped by."""
+    """Name of the group that a process belongs to."""
     return row.process.user if grouping == "user" else row.process.cgroup
 
 
 def summed(members: Sequence[ProcessRow], grouping: Grouping, number: int) -> GroupRow:
-    """`number`: what tells the group from others, the same at every reading."""
+    """The row of one group. `number`: identifies the group; it must be the same at every reading."""
     processes = [row.process for row in members]
     name = name_of(members[0], grouping)
     known = [row for row in members if row.by_node is not None]
@@ -80,7 +80,7 @@ def summed(members: Sequence[ProcessRow], grouping: Grouping, number: int) -> Gr
 
 
 def as_groups(rows: Iterable[ProcessRow], grouping: Grouping, numbers: dict[str, int]) -> list[GroupRow]:
-    """In the order of `rows`. `numbers` keeps what tells groups apart from reading to reading."""
+    """The groups, ordered by first member in `rows`. `numbers` keeps the number of each group between readings."""
     members: dict[str, list[ProcessRow]] = {}
     for row in rows:
         members.setdefault(name_of(row, grouping), []).append(row)

@@ -1,4 +1,4 @@
-"""Where the memory of each process lay, over time. Pure."""
+"""Memory placement of each process over time. Pure."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from backend.placement.survey import ProcessRow
 from backend.process.process import Identity
 
 MOST = 240
-"""Changes that are kept of a process; of more, every other one of the older half goes."""
+"""Changes kept per process. At the limit, every second change of the older half is dropped."""
 LEAST = 0.01
-"""Part of its memory that has to have changed for a change to be kept."""
+"""Smallest share of its memory that must move for a change to be kept; less would not show in the lines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +23,13 @@ class Moment:
 
 
 class PlacementHistory:
-    """What changed, by process. Written by one thread; what it hands out is not changed any more."""
+    """Changes of placement, by process. One thread writes; what `add` returns is never changed later."""
 
     def __init__(self) -> None:
         self._moments: dict[Identity, tuple[Moment, ...]] = {}
 
     def add(self, now: int, rows: Iterable[ProcessRow]) -> Mapping[Identity, tuple[Moment, ...]]:
-        """The histories of those that are in this reading, the others are forgotten."""
+        """Adds a reading. Returns the histories of its processes and forgets all others."""
         out: dict[Identity, tuple[Moment, ...]] = {}
         for row in rows:
             identity = row.process.identity
@@ -43,7 +43,7 @@ class PlacementHistory:
 
 
 def differ(before: Mapping[int, int], after: Mapping[int, int]) -> bool:
-    """Whether more than a hundredth lies elsewhere."""
+    """Whether more than the share `LEAST` has moved."""
     if before is after or before == after:
         return False
     changed = sum(abs(before.get(node, 0) - after.get(node, 0)) for node in {*before, *after})
@@ -56,7 +56,7 @@ def _thinned(moments: tuple[Moment, ...]) -> tuple[Moment, ...]:
 
 
 def sampled(moments: Sequence[Moment], now: int, width: int) -> list[Mapping[int, int]]:
-    """How it was at `width` times, evenly from the first moment until now."""
+    """The placement at `width` evenly spaced times, from the first moment until now."""
     if not moments or width <= 0:
         return []
     first, out, at = moments[0].at, [], 0

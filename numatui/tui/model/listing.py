@@ -1,4 +1,4 @@
-"""Which processes are shown, in which order, and which are tagged. Pure."""
+"""The processes to show, their order, and which are tagged. Pure."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from numatui.tui.paint.glyphs import Glyphs
 
 SMALL = 16 << 20
-"""Processes with less resident memory are small."""
+"""Bytes. A process with less resident memory is small; this hides shells and small daemons."""
 Order = Callable[[ProcessRow], Any]
 
 
 @dataclass
 class Listing:
-    """`tree`: children below their parents. `grouping`: summed up instead. `hide_small`: without those below `SMALL`.
-    `turned`: rows whose fold is not as it is at first (trees are open, groups closed). `followed`: the process that the
-    cursor stays on. `moved`: when numatui moved a process, as text."""
+    """`tree`: children stand below their parents. `grouping`: groups with sums instead of single processes.
+    `hide_small`: processes below `SMALL` are hidden. `turned`: rows whose fold is not the default (tree rows open,
+    groups closed). `followed`: the process that the cursor stays on. `moved`: last move by numatui, as text."""
 
     rows: Sequence[ProcessRow] = ()
     extent: Extent = field(default_factory=lambda: extent_of(()))
@@ -46,11 +46,11 @@ class Listing:
 
     @property
     def folds(self) -> bool:
-        """Whether there is anything to open and close."""
+        """Whether rows can be opened and closed."""
         return self.tree or bool(self.grouping)
 
     def read(self, rows: Sequence[ProcessRow], extent: Extent | None = None) -> None:
-        """A new reading: what was kept of processes that have gone is forgotten."""
+        """Takes a new reading. Tags and folds of processes that have ended are dropped."""
         self.rows = rows
         self.extent = extent or extent_of(rows)
         if not (self.tagged or self.turned or self.followed):
@@ -62,8 +62,8 @@ class Listing:
             self.followed = None
 
     def view(self, order: Order | None) -> list[ProcessRow]:
-        """The rows to show. Rows without a value come last, whatever the direction; equals ascend by pid. Counts
-        `fitting` (those that the filter lets through) and `small` (those of them that are hidden)."""
+        """The rows to show. Rows without a value come last in both directions; equal rows ascend by pid. Sets
+        `fitting` (rows that match the filter) and `small` (how many of them are hidden)."""
         rows = [row for row in self.rows if self.filter.fits(row)] if self.filter.terms else list(self.rows)
         self.fitting = len(rows)
         if self.hide_small:
@@ -77,21 +77,21 @@ class Listing:
         return self._sorted(rows, order)
 
     def toggle(self, row: ProcessRow) -> None:
-        """Tag a process or all of a group, or take the tags away."""
+        """Tags a process or a whole group, or removes the tags."""
         some = {one.process.identity for one in members_of(row)}
         self.tagged = self.tagged - some if some <= self.tagged else self.tagged | some
 
     def is_tagged(self, row: ProcessRow) -> bool:
-        """A group: when all that it stands for are."""
+        """A group is tagged if all its members are."""
         return bool(self.tagged) and all(one.process.identity in self.tagged for one in members_of(row))
 
     def hangs_below(self, row: ProcessRow) -> bool:
-        """Whether there is something to open or close."""
+        """Whether the row has children."""
         branch = self.branches.get(row.process.identity)
         return branch is not None and bool(branch.children)
 
     def fold(self, row: ProcessRow, close: bool) -> bool:
-        """Open or close what hangs below a row; False where there was nothing to do."""
+        """Opens or closes a row. Returns False if nothing changed."""
         identity = row.process.identity
         branch = self.branches.get(identity)
         if branch is None or not branch.children or branch.folded == close:
@@ -100,12 +100,12 @@ class Listing:
         return True
 
     def chosen(self, current: ProcessRow | None) -> list[ProcessRow]:
-        """The tagged processes, or the one (the group) under the cursor."""
+        """The tagged processes; without tags, the process or group under the cursor."""
         tagged = [row for row in self.rows if row.process.identity in self.tagged]
         return tagged or ([] if current is None else members_of(current))
 
     def prefix(self, row: ProcessRow, glyphs: Glyphs) -> str:
-        """The lines before a name in a tree, and whether it is open."""
+        """Text before a name: the lines of the tree and the sign for open or closed."""
         branch = self.branches.get(row.process.identity)
         if branch is None:
             return ""
@@ -126,7 +126,7 @@ class Listing:
         return out
 
     def _with_ancestors(self, rows: list[ProcessRow]) -> list[ProcessRow]:
-        """What was filtered out but has a child that was not, back again."""
+        """Adds the ancestors of `rows` that the filter had removed."""
         if len(rows) == len(self.rows):
             return rows
         by_pid = {row.process.pid: row for row in self.rows}
@@ -164,5 +164,5 @@ class Listing:
 
 
 def members_of(row: ProcessRow) -> list[ProcessRow]:
-    """The processes that a row stands for."""
+    """The members of a group, or the process itself."""
     return list(row.members) if isinstance(row, GroupRow) else [row]

@@ -1,4 +1,4 @@
-"""MoveOptions a migration is done, as it is chosen on the screen. Pure."""
+"""Options of a migration that the user chooses on the screen. Pure."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from numatui.format import duration, size
 
 T = TypeVar("T")
 
-BUDGETS = (5_000_000, 20_000_000, 100_000_000, 500_000_000)
+# Choices that a key steps through; the command line takes any value.
+BUDGETS = (5_000_000, 20_000_000, 100_000_000, 500_000_000)  # nanoseconds a call
 WORKERS = (None, 1, 2, 4, 8)
-RATES = (0, 64 << 20, 256 << 20, 1 << 30, 4 << 30)
+RATES = (0, 64 << 20, 256 << 20, 1 << 30, 4 << 30)  # bytes a second, 0: no limit
 
 
 @dataclass(frozen=True, slots=True)
 class MoveOptions:
-    """As `backend.job.options.Options` has it: `budget` in nanoseconds, `workers` None for as many as bring something,
-    `max_rate` in bytes a second, 0 for no limit."""
+    """See `backend.job.options.Options`. `budget`: nanoseconds. `workers`: None adds workers while throughput grows.
+    `max_rate`: bytes a second, 0 for no limit."""
 
     method: Method = "auto"
     move_all: bool = False
@@ -42,7 +43,7 @@ class MoveOptions:
         )
 
     def other(self, what: str) -> MoveOptions:
-        """With the next choice of `method`, `move_all`, `budget`, `workers` or `max_rate`."""
+        """A copy with the next choice for `what`: `method`, `move_all`, `budget`, `workers` or `max_rate`."""
         if what == "method":
             return replace(self, method=_next(METHODS, self.method))
         if what == "move_all":
@@ -55,7 +56,7 @@ class MoveOptions:
 
     @property
     def labels(self) -> dict[str, str]:
-        """What each is, for people."""
+        """The value of each option as text for the screen."""
         return {
             "method": f"method {self.method}",
             "move_all": "shared move" if self.move_all else "shared stay",
@@ -66,7 +67,7 @@ class MoveOptions:
 
     @property
     def flags(self) -> str:
-        """As the command line has it, without what is so anyway."""
+        """Options of the command line; defaults are left out."""
         usual = MoveOptions()
         words = [
             f"--method {self.method}" if self.method != usual.method else "",

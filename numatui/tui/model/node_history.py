@@ -1,4 +1,4 @@
-"""How nodes did over the last readings. Pure."""
+"""Values of each node over the last readings. Pure."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from backend.machine.activity import Activity
 from backend.machine.topology import Topology
 
 MOST = 120
-"""Readings that are kept."""
+"""Readings kept: two minutes at the default interval."""
 SERIES = {
     "free": "free memory",
     "cpu": "CPU load",
     "miss": "allocated here, meant for others",
 }
-"""What is kept of a node, with what it is called."""
+"""The series kept for each node, with their titles."""
 
 
 class NodeHistory:
-    """node → series → its values, the oldest first: bytes, shares, pages a second. `moved`: pages migrated a second, of
-    the whole machine: the kernel does not tell by node."""
+    """node → series → values, oldest first. Units: `free` bytes, `cpu` a share, `miss` pages a second. `moved`: pages
+    migrated a second on the whole machine; the kernel does not count them by node."""
 
     def __init__(self) -> None:
         self._values: dict[int, dict[str, deque[float]]] = {}
         self.moved = deque[float](maxlen=MOST)
 
     def add(self, topology: Topology, activity: Activity) -> None:
-        """One more reading. Nodes that have gone are forgotten."""
+        """Adds a reading. Nodes that are gone are dropped."""
         kept: dict[int, dict[str, deque[float]]] = {}
         for node in topology.nodes:
             series = self._values.get(node.id) or {name: deque[float](maxlen=MOST) for name in SERIES}

@@ -1,4 +1,4 @@
-"""Source and target sets for what is often wanted. Pure."""
+"""Source and target nodes for common migrations. Pure."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from backend.plan.plan import Subject
 
 
 def run_nodes(subjects: Sequence[Subject], topology: Topology) -> list[int]:
-    """The nodes that the processes run on, as far as that can be told."""
+    """The nodes on which the processes run, where known."""
     nodes = (topology.node_of_cpu.get(one.process.cpu) for one in subjects)
     return [node for node in nodes if node is not None]
 
 
 def proposal(subjects: Sequence[Subject], topology: Topology) -> tuple[NodeSet, NodeSet]:
-    """(sources, targets) to begin with: from where memory is but nobody of the selection runs, to where they run.
-    Without targets when they run on different nodes: no one move of sets would bring each its own memory."""
+    """Initial (sources, targets). Targets: the node on which all processes run. Sources: other nodes with their memory.
+    Targets are empty if the processes run on different nodes: no single pair of sets is right for all of them."""
     running = NodeSet(run_nodes(subjects, topology))
     targets = running & topology.memory_ids if len(running) == 1 else NodeSet()
     amounts = sum_by_node(one.placement.bytes_by_node for one in subjects)
@@ -29,7 +29,7 @@ def proposal(subjects: Sequence[Subject], topology: Topology) -> tuple[NodeSet, 
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """`why_not`: why it cannot be chosen here; then the sets are empty."""
+    """`why_not`: why the preset is not available; the sets are then empty."""
 
     title: str
     sources: NodeSet = field(default_factory=NodeSet)
@@ -42,7 +42,7 @@ class Preset:
 
 
 def presets(subjects: Sequence[Subject], topology: Topology, node: int) -> list[Preset]:
-    """For a selection of processes; `node`: the one under the cursor."""
+    """All presets for a selection of processes. `node`: the node under the cursor."""
     amounts = sum_by_node(one.placement.bytes_by_node for one in subjects)
     has = NodeSet(one for one, amount in amounts.items() if amount) & topology.ids
     return [
@@ -64,7 +64,7 @@ def _to_where_it_runs(subjects: Sequence[Subject], topology: Topology) -> Preset
 
 
 def _pull_together(subjects: Sequence[Subject], topology: Topology, amounts: Mapping[int, int], has: NodeSet) -> Preset:
-    """All on one node: of those where they run, or else of all, the one that has most of it already."""
+    """Everything to one node: the node that has most of it already. Nodes where the processes run are preferred."""
     title = "together on one node"
     running = NodeSet(run_nodes(subjects, topology)) & topology.memory_ids
     candidates = list(running or has & topology.memory_ids)
@@ -76,7 +76,7 @@ def _pull_together(subjects: Sequence[Subject], topology: Topology, amounts: Map
 
 
 def _keeping_order(topology: Topology, has: NodeSet) -> Preset:
-    """To as many other nodes, those with most room: what lay apart stays apart, in the same order."""
+    """To the same number of other nodes, most room first. Memory on different nodes stays on different nodes."""
     title = "spread over as many other nodes, in order"
     others = sorted(topology.memory_ids - has, key=_room_of(topology))[: len(has)]
     if not has or len(others) < len(has):
@@ -85,7 +85,7 @@ def _keeping_order(topology: Topology, has: NodeSet) -> Preset:
 
 
 def _off_one(topology: Topology, has: NodeSet, node: int) -> Preset:
-    """To the nearest other node with memory, of equally near ones the one with most room."""
+    """To the nearest other node with memory; at equal distance, to the node with most room."""
     title = f"off node {node} (the one under the cursor)"
     others = topology.memory_ids - NodeSet([node])
     if node not in has or not others:
@@ -96,5 +96,5 @@ def _off_one(topology: Topology, has: NodeSet, node: int) -> Preset:
 
 
 def _room_of(topology: Topology) -> Callable[[int], tuple[int, int]]:
-    """Most room first, then the lower node."""
+    """Sort key: most room first, then the lower node."""
     return lambda one: (-topology.node(one).free, one)

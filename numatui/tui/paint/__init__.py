@@ -1,0 +1,1 @@
+"""Paint draws: it turns data into text with roles and styles. Pure."""

@@ -1,4 +1,4 @@
-"""Drawing moves between two columns of nodes as lines that turn at right angles. Pure: the moves come from the plan."""
+"""Draws the moves of a plan as arrows with right angles between two columns of nodes. Pure."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from backend.plan.remap import Move
 from numatui.tui.paint.glyphs import Glyphs
 from numatui.tui.paint.paint import Piece
 
-UP, DOWN, LEFT, RIGHT = 1, 2, 4, 8
+UP, DOWN, LEFT, RIGHT = 1, 2, 4, 8  # the bits of `Glyphs.lines`
 _FLAT = LEFT | RIGHT
 
 
 def lanes(moves: Sequence[Move], lines: Mapping[int, int], width: int) -> dict[Move, int]:
-    """The column in which each arrow turns, so that arrows in one direction do not cross."""
+    """The column in which each arrow turns. Arrows of one direction do not cross."""
     down = [move for move in moves if lines[move.target] > lines[move.source]]
     up = [move for move in moves if lines[move.target] <= lines[move.source]]
     ordered = sorted(up, key=lambda move: lines[move.source]) + sorted(down, key=lambda move: -lines[move.source])
@@ -23,8 +23,8 @@ def lanes(moves: Sequence[Move], lines: Mapping[int, int], width: int) -> dict[M
 
 
 def draw(moves: Sequence[Move], lines: Mapping[int, int], width: int, glyphs: Glyphs) -> list[list[Piece]]:
-    """One list of pieces a line, each `width` cells. `lines`: node → line. Arrows to one target run together; where
-    others cross, the level one passes over.
+    """One list of pieces per line, each `width` cells. `lines`: node → line. Arrows to the same target merge. Where
+    other arrows cross, the horizontal arrow is drawn on top.
     """
     height = max(lines.values(), default=-1) + 1
     grid: list[list[tuple[int, Move] | None]] = [[None] * width for _ in range(height)]

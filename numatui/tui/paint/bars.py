@@ -1,4 +1,4 @@
-"""Bars of text: where memory lies (stacked, one segment a node), how full something is, how it went over time."""
+"""Bars of text: placement (stacked, one segment per node), gauges and sparklines. Pure."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from numatui.tui.paint.paint import Piece
 
 
 def shares(amounts: Mapping[int, int], width: int) -> list[tuple[int, int]]:
-    """(node, cells), ascending by node, together exactly `width` cells; a node with a hundredth or more of the total
-    gets at least one as long as there are enough. Empty where there is nothing.
+    """(node, cells), ascending by node; the cells sum to `width`. A node with at least 1% of the total gets at least
+    one cell, if there are enough cells. Empty if the total is zero.
     """
     total = sum(amounts.values())
     if total <= 0 or width <= 0:
@@ -30,8 +30,8 @@ def shares(amounts: Mapping[int, int], width: int) -> list[tuple[int, int]]:
 def placement(
     by_node: Mapping[int, int] | None, here: int | None, width: int, glyphs: Glyphs, plain: bool = False
 ) -> list[Piece]:
-    """The stacked bar: every segment begins with its node's number; a heavy line runs through the one where the
-    process runs. `plain`: a light line through the others too, for screens without colours.
+    """The stacked bar. Each segment begins with its node's number. A heavy line fills the segment of `here`, the node
+    where the process runs. `plain`: a light line fills the others, for screens without colours.
     """
     if by_node is None:
         return [("not allowed".ljust(width)[:width], "dim")]
@@ -48,7 +48,7 @@ def placement(
 
 
 def gauge(part: float, whole: float, width: int, glyphs: Glyphs, role: str) -> list[Piece]:
-    """How much of a whole is taken."""
+    """A bar of `part` in `whole`. Any part above zero fills at least one cell."""
     share = min(1.0, max(0.0, part / whole)) if whole > 0 else 0.0
     full = round(share * width)
     if not full and share > 0:
@@ -57,7 +57,7 @@ def gauge(part: float, whole: float, width: int, glyphs: Glyphs, role: str) -> l
 
 
 def sparkline(values: Sequence[float], width: int, glyphs: Glyphs) -> str:
-    """The last `width` values, right-aligned: from zero, or where they differ little from below the lowest of them."""
+    """The last `width` values, right-aligned. The scale begins at zero, or below the lowest value if values differ."""
     shown = list(values)[-width:]
     top, low = max(shown, default=0.0), min(shown, default=0.0)
     steps = len(glyphs.levels) - 1
@@ -70,12 +70,12 @@ def sparkline(values: Sequence[float], width: int, glyphs: Glyphs) -> str:
 
 
 def length(pieces: Sequence[Piece]) -> int:
-    """Cells that pieces take, of which each character takes one."""
+    """Cells that the pieces take. Every character must be one cell wide."""
     return sum(len(text) for text, _ in pieces)
 
 
 def fitted(pieces: Sequence[Piece], width: int) -> list[Piece]:
-    """Exactly `width` cells."""
+    """The pieces, cut or padded to exactly `width` cells."""
     out: list[Piece] = []
     for text, role in pieces:
         out.append((text[:width], role))

@@ -1,4 +1,4 @@
-"""What single cells of the process table say. Pure."""
+"""Cells of the process table. Pure."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from numatui.tui.model.groups import GroupRow
 from numatui.tui.paint.paint import Piece
 
 FAR, MIXED = 0.5, 0.8
-"""A local share below the first is marked as far away, below the second as mixed."""
+"""A local share below `FAR` is marked as far away, below `MIXED` as mixed."""
 COSTLY, DEARER = 1.6, 1.2
-"""The same for the cost of distance."""
+"""A cost from `COSTLY` up is marked as far away, from `DEARER` up as mixed. Relative to local memory."""
 OLD = 10_000_000_000
-"""Numbers that are older, in nanoseconds, are dimmed."""
+"""Nanoseconds. Older numbers are dimmed."""
 
 
 def pid_cell(row: ProcessRow, _: int) -> Piece:
-    """A group has no pid: how many it has."""
+    """The pid; for a group, the number of its members."""
     return (f"({len(row.members)})", "dim") if isinstance(row, GroupRow) else (str(row.process.pid), "")
 
 
@@ -29,7 +29,7 @@ def where(row: ProcessRow) -> str:
 
 
 def local_cell(row: ProcessRow, _: int) -> Piece:
-    """The local share; what is far away also has a `!`, what is estimated a `~`."""
+    """The local share. `!` marks memory that is far away, `~` an estimate."""
     share = row.local
     if share is None:
         return ("- ", "dim")
@@ -42,14 +42,14 @@ def local_cell(row: ProcessRow, _: int) -> Piece:
 
 
 def cost_cell(value: float | None) -> Piece:
-    """How much farther its memory is than local memory: `1.8x`."""
+    """Cost of its memory relative to local memory, as `1.8x`."""
     if value is None:
         return ("-", "dim")
     return (f"{value:.1f}x", "far" if value >= COSTLY else "warn" if value >= DEARER else "")
 
 
 def node_cell(node: int) -> Callable[[ProcessRow, int], Piece]:
-    """What a process has on one node; bold where it runs, with a `~` where it is estimated, dim where it is old."""
+    """Memory of a process on one node. Bold: the process runs there. `~`: an estimate. Dim: an old number."""
 
     def cell(row: ProcessRow, _: int) -> Piece:
         if row.by_node is None:
@@ -62,7 +62,7 @@ def node_cell(node: int) -> Callable[[ProcessRow, int], Piece]:
 
 
 def node_order(node: int) -> Callable[[ProcessRow], int | None]:
-    """Sorting by what lies on one node."""
+    """Sort key: bytes on one node."""
     return lambda row: None if row.by_node is None else row.by_node.get(node, 0)
 
 
@@ -75,7 +75,7 @@ def load_cell(row: ProcessRow, _: int) -> Piece:
 
 
 def time_cell(row: ProcessRow, _: int) -> str:
-    """Processor time since it began: `1:02.30` minutes, or `12h03m`."""
+    """Processor time since the process began: minutes as `1:02.30`, from an hour on `12h03m`."""
     minutes, ticks = divmod(row.process.ticks, 60 * HERTZ)
     if minutes < 60:
         return f"{minutes}:{ticks // HERTZ:02}.{ticks % HERTZ:02}"
@@ -83,5 +83,5 @@ def time_cell(row: ProcessRow, _: int) -> str:
 
 
 def tail(text: str, width: int) -> str:
-    """The end of a path that is too long: the part that tells one from another."""
+    """The end of a path that is too long. Paths mostly differ at their ends."""
     return text if len(text) <= width else "…" + text[-(width - 1) :]

@@ -1,4 +1,4 @@
-"""A cgroup as a row: its memory by node, its cpuset, what lies outside of that. Pure."""
+"""A cgroup as a row: memory by node, cpuset, memory outside of the cpuset. Pure."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from numatui.tui.paint.paint import Piece
 
 @dataclass(frozen=True, slots=True)
 class CgroupRow:
-    """`memory` is None where the cgroup has none of its own; `cpuset`: what its processes may use, None where none is
-    known; `processes`: how many are in it, without those below."""
+    """`memory`: None if the memory controller has no such cgroup. `cpuset`: None if unknown. `processes`: members of
+    this cgroup, without descendants; None if unknown."""
 
     path: str
     label: Label
@@ -51,14 +51,14 @@ ORDERS: dict[str, Callable[[CgroupRow], Any]] = {
     "processes": lambda row: (-(row.processes or 0), row.path),
     "name": lambda row: row.path,
 }
-"""What cgroups are sorted by, among siblings."""
+"""Sort keys for siblings, by name of the order."""
 
 
 def cgroup_branches(
     rows: Sequence[CgroupRow], order: str, closed: Collection[str], wanted: str
 ) -> list[Branch[CgroupRow]]:
-    """As a tree. `closed`: paths below which nothing is shown; `wanted`: text in the path or name, with what is
-    above."""
+    """The rows as a tree. `closed`: paths whose descendants are hidden. `wanted`: text that the path or name contains;
+    ancestors of matches are kept."""
     text = wanted.casefold()
     if text:
         kept = with_ancestors(
@@ -75,7 +75,7 @@ def cgroup_branches(
 
 
 def lead_of(branch: Branch[CgroupRow] | None) -> str:
-    """What stands before a cgroup's name: how deep it is, and the sign that opens or closes it."""
+    """Text before a cgroup's name: the indent and the sign for open or closed."""
     sign = "+ " if branch and branch.folded else "- " if branch and branch.children else "  "
     return "  " * min(branch.depth if branch else 0, 20) + sign
 
@@ -83,7 +83,7 @@ def lead_of(branch: Branch[CgroupRow] | None) -> str:
 def cgroup_columns(
     branches: Mapping[str, Branch[CgroupRow]], nodes: NodeSet, glyphs: Glyphs, plain: bool
 ) -> list[Column[CgroupRow]]:
-    """`branches` is looked into whenever a row is drawn."""
+    """The columns. Cells read `branches` when they are drawn."""
 
     def name(row: CgroupRow, width: int) -> list[Piece]:
         lead = lead_of(branches.get(row.path))[:width]

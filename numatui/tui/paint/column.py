@@ -1,4 +1,4 @@
-"""Columns of tables: what each shows of a row, and which of them a screen has room for. Pure."""
+"""Columns of tables, and how many of them fit on a screen. Pure."""
 
 from __future__ import annotations
 
@@ -12,16 +12,15 @@ from numatui.tui.paint.paint import Piece
 
 R = TypeVar("R")
 Cell = str | Piece | list[Piece]
-GAP = 1
-CROWD = 4
+GAP = 1  # cells between columns
+CROWD = 4  # columns from this rank on come in only after the others have their `good` width
 
 
 @dataclass(frozen=True)
 class Column(Generic[R]):
-    """One column. `cell`: what it shows of a row in so many cells. `width` is the least, `most` what it may grow to.
-    `rank`: 0 is always there, others are left out when the screen is narrow, the highest first; those that share a
-    `rank` come and go together. `good`: the width it gets before those of `CROWD` and above come in. `order`: what to
-    sort by, None for rows without a value; no `order`, no sorting."""
+    """One column; widths in cells. `cell`: content for a row and a width. `width`: the least; `most`: the largest.
+    `rank`: 0 is always shown. On a narrow screen the highest rank is dropped first; columns of equal rank are dropped
+    together. `good`: see `CROWD`. `order`: sort key, None for rows without a value; without it, no sorting."""
 
     id: str
     title: str
@@ -37,7 +36,7 @@ class Column(Generic[R]):
 
 @dataclass(frozen=True)
 class Slot(Generic[R]):
-    """A column that is shown, where, and how wide."""
+    """A visible column, its first cell and its width."""
 
     column: Column[R]
     x: int
@@ -45,7 +44,7 @@ class Slot(Generic[R]):
 
 
 def fit(columns: Sequence[Column[R]], width: int) -> list[Slot[R]]:
-    """The columns that a screen has room for. What is left over goes to those that grow, in the order of their rank."""
+    """The columns that fit into `width`. Spare cells go to columns that can grow, lowest rank first."""
     chosen = [column for column in columns if column.rank == 0]
     free = width - sum(column.width + GAP for column in chosen) + GAP
     for rank in sorted({column.rank for column in columns} - {0}):
@@ -66,8 +65,7 @@ def fit(columns: Sequence[Column[R]], width: int) -> list[Slot[R]]:
 
 
 def scrolled(columns: Sequence[Column[R]], width: int, skip: int) -> list[Slot[R]]:
-    """Those that are always there, and of the others without the first `skip` as many as there is room for, in their
-    order."""
+    """The columns of rank 0, then as many others as fit, without the first `skip` of those."""
     rest = [column for column in columns if column.rank][skip:]
     free = width - sum(column.width + GAP for column in columns if not column.rank) + GAP
     shown = {column.id: 0 for column in columns if not column.rank}
@@ -84,7 +82,7 @@ def scrolled(columns: Sequence[Column[R]], width: int, skip: int) -> list[Slot[R
 
 
 def _placed(columns: Sequence[Column[R]], extra: Mapping[str, int]) -> list[Slot[R]]:
-    """Side by side, each with so many cells more than the least."""
+    """The columns side by side. `extra`: cells beyond the least width, by column."""
     slots: list[Slot[R]] = []
     x = 0
     for column in columns:
@@ -95,7 +93,7 @@ def _placed(columns: Sequence[Column[R]], extra: Mapping[str, int]) -> list[Slot
 
 
 def pad(text: str, width: int, align: Literal["left", "right"]) -> str:
-    """Exactly `width` cells; what is cut ends in `…`."""
+    """The text in exactly `width` cells. Text that is cut ends in `…`."""
     have = len(text) if text.isascii() else cell_len(text)
     if have > width:
         return set_cell_size(text, width - 1) + "…" if width > 1 else set_cell_size(text, width)

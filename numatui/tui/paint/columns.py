@@ -1,4 +1,4 @@
-"""The columns of the process table, for a machine's nodes."""
+"""The columns of the process table. Pure."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ CHOICES = {
     "cgroup": "cgroup that its memory is charged to",
     "moved": "when numatui moved its memory, and from where to where",
 }
-"""The columns that can be chosen, in their order, with what they show. Mark, pid and command are always there."""
+"""The columns that users can choose, in order, with descriptions. Mark, pid and command are always shown."""
 DEFAULT = ("user", "cpu", "rss", "local", "nodes", "placement", "policy", "cpuset")
 _PINNED = ("mark", "pid", "command")
 
@@ -58,8 +58,8 @@ def process_columns(
     plain: bool,
     chosen: Collection[str] = DEFAULT,
 ) -> list[Column[ProcessRow]]:
-    """Those that are `chosen`, and that by which the table is sorted. The listing is looked into whenever a row is
-    drawn. `plain`: for screens without colours."""
+    """The chosen columns, and the column by which the table is sorted. Cells read `listing` when they are drawn.
+    `plain`: for screens without colours."""
     costs = read_costs(topology)
 
     def mark(row: ProcessRow, _: int) -> Piece:
@@ -218,10 +218,10 @@ def process_columns(
 
 
 def _choice(column: str) -> str:
-    """A node's column is chosen with those of the others."""
+    """Name in `CHOICES`. The columns of all nodes share one name."""
     return "nodes" if column[0] == "n" and column[1:].isdigit() else column
 
 
 def _beside(column: Column[ProcessRow]) -> Column[ProcessRow]:
-    """Not chosen, but the table is sorted by it."""
+    """A column that is shown only because the table is sorted by it."""
     return replace(column, rank=1)

@@ -1,4 +1,4 @@
-"""Whether text can be read: contrast after WCAG 2.1 (1.4.3). Pure."""
+"""Contrast of text by WCAG 2.1 (1.4.3). Pure."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from textual.color import Color
 
 LEAST = 4.5
-"""The least ratio for text of ordinary size."""
+"""Least contrast ratio for text of normal size (WCAG 2.1, 1.4.3, level AA)."""
 BLACK, WHITE = Color(0, 0, 0), Color(255, 255, 255)
-_STEPS = 40
+_STEPS = 40  # shades tried between a colour and black or white
 
 
 def luminance(color: Color) -> float:
@@ -19,18 +19,18 @@ def luminance(color: Color) -> float:
 
 
 def ratio(one: Color, other: Color) -> float:
-    """Contrast, 1 to 21."""
+    """Contrast ratio, 1 to 21."""
     dark, light = sorted((luminance(one), luminance(other)))
     return (light + 0.05) / (dark + 0.05)
 
 
 def text_on(ground: Color) -> Color:
-    """Black or white, whichever can be read better: always enough."""
+    """Black or white, whichever has more contrast. One of them always reaches `LEAST`."""
     return max(BLACK, WHITE, key=lambda color: ratio(color, ground))
 
 
 def readable(color: Color, grounds: Iterable[Color], dark: bool, least: float = LEAST) -> Color:
-    """The colour, as much lighter (on dark themes) or darker as it takes to be read on all these grounds."""
+    """The colour, made lighter (dark themes) or darker until it has contrast `least` on all `grounds`."""
     over = list(grounds)
     for step in range(_STEPS + 1):
         tried = color.blend(WHITE if dark else BLACK, step / _STEPS)

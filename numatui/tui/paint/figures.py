@@ -1,4 +1,4 @@
-"""Measurements of several runs side by side, with bars. Pure."""
+"""Measurements of several runs, compared with bars. Pure."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from numatui.tui.paint import bars
 from numatui.tui.paint.glyphs import Glyphs
 from numatui.tui.paint.paint import Piece
 
-_NAME = 17
-_VALUE = 9
+_NAME = 17  # cells
+_VALUE = 9  # cells
 
 
 def figures(runs: Sequence[Measured], names: Sequence[str], width: int, marks: Glyphs) -> list[Piece]:
-    """For each number a line a run, with a bar as long as its share of the largest."""
+    """A block per number, with a line per run. Bars are relative to the largest value."""
     room = max(6, min(50, width - _NAME - _VALUE - 4))
     pieces: list[Piece] = []
     for name in names:
@@ -33,7 +33,7 @@ def figures(runs: Sequence[Measured], names: Sequence[str], width: int, marks: G
 
 
 def layouts(runs: Sequence[Measured], width: int, marks: Glyphs, plain: bool) -> list[Piece]:
-    """Where the pages of each region lie after each run."""
+    """Placement of the pages of each region after each run."""
     room = max(10, min(50, width - _NAME - 4))
     pieces: list[Piece] = [("\n where the pages are afterwards, by node\n", "bold")]
     for region in runs[0].layout if runs else ():

@@ -1,4 +1,4 @@
-"""A page between two steps as a picture: the old frame, the page tables and the swap slot, the new frame. Pure."""
+"""Picture of a page at one step: old frame, page tables and swap slot, new frame. Pure."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from numatui.tui.paint.glyphs import Glyphs
 from numatui.tui.paint.paint import Piece
 
 Ptes = tuple[tuple[int, str, str], ...]
-_WIDE = 76
-_BOX = 9
+_WIDE = 76  # cells from which the boxes fit side by side
+_BOX = 9  # lines of a box, with its edges
 
 
 @dataclass(frozen=True, slots=True)
 class FollowedStep:
-    """A row of the trace with the one before it, each with the PTEs of all who may map the page; `home`: the frame
-    where the page was at first. `patches`: whether the steps are those of Direct Migration V8."""
+    """A row of the trace and the previous row, each with the PTEs of all processes that may map the page. `home`: the
+    frame where the page was first. `patches`: whether the steps belong to Direct Migration V8."""
 
     row: TraceRow
     before: TraceRow | None
@@ -32,8 +32,8 @@ class FollowedStep:
 
 
 def picture(moment: FollowedStep, width: int, marks: Glyphs) -> list[Piece]:
-    """The picture, and the step in words: below it, or above where there is no room for boxes side by side. What has
-    changed is marked with `+`, `-` or an arrow."""
+    """The picture and the step in words. The words stand below; on a narrow screen, above. Changes are marked with `+`,
+    `-` or an arrow."""
     left, right = _frames(moment)
     if width < _WIDE:
         lines = [
@@ -52,7 +52,7 @@ def picture(moment: FollowedStep, width: int, marks: Glyphs) -> list[Piece]:
 
 
 def words(moment: FollowedStep, width: int) -> list[Piece]:
-    """When, which step, by whom, and what it did."""
+    """Time, name, actor and effect of the step."""
     row = moment.row
     told = explain(moment.before, row)
     pieces: list[Piece] = [
@@ -72,7 +72,7 @@ def words(moment: FollowedStep, width: int) -> list[Piece]:
 
 
 def _frames(moment: FollowedStep) -> tuple[tuple[str, FrameState | None], tuple[str, FrameState | None]]:
-    """The boxes: (title, frame) on the left and on the right."""
+    """(title, frame) of the left and the right box."""
     row = moment.row
     if row.old is not None:
         return ("old frame", row.old), ("new frame", row.frame)
@@ -84,7 +84,7 @@ def _frames(moment: FollowedStep) -> tuple[tuple[str, FrameState | None], tuple[
 
 
 def _earlier(moment: FollowedStep, frame: FrameState) -> FrameState | None:
-    """The same frame in the row before."""
+    """The same frame in the previous row."""
     if moment.before is None:
         return frame
     return next(
@@ -109,7 +109,7 @@ def _box(title: str, frame: FrameState | None, moment: FollowedStep, width: int,
 
 
 def _short(title: str, frame: FrameState | None, moment: FollowedStep, width: int, marks: Glyphs) -> list[list[Piece]]:
-    """Without a box."""
+    """A frame in lines without a box."""
     body = _told(frame, moment, width - 3, marks)
     return [
         [(f" {title}  ", "bold" if frame else "dim"), *(body[0] if body else [])],
@@ -118,7 +118,7 @@ def _short(title: str, frame: FrameState | None, moment: FollowedStep, width: in
 
 
 def _told(frame: FrameState | None, moment: FollowedStep, width: int, marks: Glyphs) -> list[list[Piece]]:
-    """A frame in lines: which, its counts, its flags."""
+    """A frame in lines: number and node, counts, flags."""
     if frame is None:
         return []
     was = _earlier(moment, frame)
@@ -144,7 +144,7 @@ def _number(name: str, was: int | None, now: int, marks: Glyphs) -> list[Piece]:
 
 
 def _flags(was: Sequence[str], now: Sequence[str], width: int) -> list[list[Piece]]:
-    """Flags in lines: `+` those that are new, `-` those that have gone."""
+    """Flags in lines. `+`: a new flag; `-`: a cleared flag."""
     words: list[Piece] = [(f"+{flag} ", "accent") if flag not in was else (f"{flag} ", "") for flag in now]
     words += [(f"-{flag} ", "warn") for flag in was if flag not in now]
     lines: list[list[Piece]] = [[]]
@@ -156,7 +156,7 @@ def _flags(was: Sequence[str], now: Sequence[str], width: int) -> list[list[Piec
 
 
 def _tables(moment: FollowedStep, width: int) -> list[list[Piece]]:
-    """The PTEs, the slot, and who waits: a line each."""
+    """A line for each PTE, for the swap slot, and for each waiting task."""
     row, before = moment.row, moment.before
     earlier = {(pid, name): pte for pid, name, pte in moment.ptes_before}
     lines: list[list[Piece]] = []
@@ -181,7 +181,7 @@ def _tables(moment: FollowedStep, width: int) -> list[list[Piece]]:
 
 
 def _middle(moment: FollowedStep, marks: Glyphs) -> list[list[Piece]]:
-    """Between two boxes: an arrow where the page is on its way, and the tables, PTEs on two lines."""
+    """The column between the boxes: the tables, with PTEs on two lines; an arrow while the page moves."""
     lines: list[list[Piece]] = []
     for line in _tables(moment, 24):
         if line[0][0] == " PTE ":
@@ -193,7 +193,7 @@ def _middle(moment: FollowedStep, marks: Glyphs) -> list[list[Piece]]:
 
 
 def _stacked(lines: Sequence[list[Piece]], width: int) -> list[Piece]:
-    """Lines below each other."""
+    """Lines below each other, each `width` cells."""
     return [piece for line in lines for piece in (*bars.fitted(line, width), ("\n", ""))][:-1]
 
 

@@ -1,4 +1,4 @@
-"""How each kind of frame is shown: a letter and a colour of its own, and its name."""
+"""Letter, name and colour of each kind of frame. Pure."""
 
 from __future__ import annotations
 
@@ -31,17 +31,16 @@ ROLES = {
     Kind.LOCKED: "node:4",
     Kind.KEPT_OUT: "far",
 }
-"""Blocks in the theme's colours for nodes, which no node has here."""
+"""The map shows one node, so the theme's node colours are free for kinds."""
 
 
 def letter(kind: int, glyphs: Glyphs) -> str:
-    """One cell wide."""
+    """The letter of a kind, one cell wide."""
     return "·" if kind == Kind.FREE and glyphs is UNICODE else LETTERS[Kind(kind)]
 
 
 def legend(counts: Sequence[int], width: int, glyphs: Glyphs) -> list[Piece]:
-    """What the letters mean, with how many frames of each there are; those that are always there, and those there are
-    any of."""
+    """Letter, name and number of frames of each kind. Kinds without frames are shown only if they are in `always`."""
     always = (Kind.FREE, Kind.ANON, Kind.FILE, Kind.DIRTY, Kind.SWAP_CACHE, Kind.WRITEBACK, Kind.LOCKED)
     pieces: list[Piece] = []
     used = 0

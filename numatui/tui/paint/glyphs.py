@@ -1,4 +1,4 @@
-"""The few special characters of the screen, with ASCII stand-ins for terminals and fonts that lack them."""
+"""Special characters of the screen, with ASCII replacements for terminals and fonts that lack them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Glyphs:
-    """`levels`: from empty to full, for sparklines. `lines`: box-drawing characters by the set of directions they
-    join (up 1, down 2, left 4, right 8)."""
+    """`levels`: characters of a sparkline, from empty to full. `lines`: box-drawing characters by the sum of their
+    directions (up 1, down 2, left 4, right 8)."""
 
     full: str
     empty: str
@@ -59,15 +59,15 @@ _STAND_INS = str.maketrans("…→×µ", ".>xu")
 
 
 def ascii_only() -> bool:
-    """When NUMATUI_ASCII is set to anything but 0."""
+    """Whether NUMATUI_ASCII is set to anything but 0."""
     return os.environ.get("NUMATUI_ASCII", "0") not in ("", "0")
 
 
 def glyphs() -> Glyphs:
-    """For the terminal that is there."""
+    """The characters for this terminal."""
     return ASCII if ascii_only() else UNICODE
 
 
 def shown(text: str) -> str:
-    """Text with stand-ins for our own special characters, where only ASCII is wanted."""
+    """The text; with NUMATUI_ASCII, our own special characters are replaced."""
     return text if text.isascii() or not ascii_only() else text.translate(_STAND_INS)

@@ -1,4 +1,4 @@
-"""Where the memory of a process lay over time, as lines. Pure."""
+"""Memory placement of a process over time, as lines. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numatui.tui.paint.paint import Piece
 
 
 def history_lines(moments: Sequence[Moment], now: int, width: int, height: int, glyphs: Glyphs) -> list[list[Piece]]:
-    """A line for each of the nodes that had most, from empty to the most that one ever had; above it since when."""
+    """A heading with the time span, then a line for each of the nodes that had most. All lines share one scale."""
     room = max(8, width - 16)
     states = sampled(moments, now, room)
     if not states:

@@ -1,4 +1,4 @@
-"""One node in words and lines: what its memory is used for, how near it is to running out, how it did lately. Pure."""
+"""One node in detail: use of its memory, watermarks, hugetlb pools, recent load. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ABOUT = {name: about for name, about, _ in KINDS} | {"other": "in other use", "
 
 
 def node_detail(row: NodeRow, history: Mapping[str, Sequence[float]], width: int, glyphs: Glyphs) -> list[Piece]:
-    """Some fifteen lines."""
+    """About fifteen lines."""
     node = row.node
     cpus = f"CPUs {node.cpus}" if node.cpus else "no CPUs"
     pieces: list[Piece] = [(f" Node {node.id}", f"ink:{node.id}"), (f"  {cpus}"[: width - 10] + "\n", "dim")]
@@ -42,7 +42,7 @@ def node_detail(row: NodeRow, history: Mapping[str, Sequence[float]], width: int
 
 
 def _marks(row: NodeRow, width: int, glyphs: Glyphs) -> list[Piece]:
-    """Free memory beside the watermarks."""
+    """Free memory compared with the watermarks of the zones."""
     marks, free = row.marks, row.node.free
     if not marks.low or not row.node.has_memory:
         return []
@@ -60,7 +60,7 @@ def _marks(row: NodeRow, width: int, glyphs: Glyphs) -> list[Piece]:
 
 
 def _firmware(row: NodeRow) -> list[Piece]:
-    """Latency and bandwidth from the nearest CPUs, as the HMAT tells."""
+    """Latency and bandwidth from the nearest CPUs, from the ACPI HMAT."""
     access = row.node.access
     parts = [
         f"{access[key]} {unit} {name}"
@@ -81,7 +81,7 @@ def _told(name: str, value: float) -> str:
 
 
 def machine_line(machine: Mapping[str, float], pressure: float | None, balancing: bool) -> list[Piece]:
-    """The whole machine in a line."""
+    """Migration rates, memory pressure and NUMA balancing of the machine, in one line."""
     names = (
         ("pgmigrate_success", "migrated"),
         ("pgmigrate_fail", "not migrated"),

@@ -1,4 +1,4 @@
-"""A node as a row: what is in its memory, how busy it is, what is allocated and migrated. Pure."""
+"""A node as a row: memory by use, load, allocations. Pure."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ KINDS = (
     ("huge", "hugetlb pages", ()),
     ("kernel", "page tables, stacks of the kernel", ("PageTables", "KernelStack")),
 )
-"""What memory is used for: name, what that is, the kernel's numbers it is summed from (`-`: less that)."""
+"""Uses of memory: name, description, fields of the node's meminfo to sum (`-`: to subtract)."""
 NEAR = 1.5
-"""Free memory below so many times the low watermark is marked."""
+"""Free memory below `NEAR` times the low watermark is marked: reclaim is about to begin."""
 
 
 @dataclass(frozen=True, slots=True)
 class NodeRow:
-    """`busy`: share of its CPUs' time; `rates`: pages a second by counter; `marks` in bytes; `tier`: None where not
-    told."""
+    """`busy`: share of its CPUs' time. `rates`: pages a second, by counter. `marks`: bytes. `tier`: None if the kernel
+    has no memory tiers."""
 
     node: Node
     busy: float | None
@@ -37,13 +37,12 @@ class NodeRow:
 
     @property
     def short(self) -> bool:
-        """Whether free memory is so little that the kernel reclaims, or nearly."""
+        """Whether the kernel reclaims on this node, or soon will."""
         return self.node.has_memory and bool(self.marks.low) and self.node.free < self.marks.low * NEAR
 
 
 def kinds_of(node: Node) -> dict[str, int]:
-    """Bytes by what they are used for; `other` is what is not free and has no name, `free` the rest. Together its
-    memory."""
+    """Bytes by use. `other`: used memory of no known kind. With `free`, they sum to the node's memory."""
     out: dict[str, int] = {}
     for name, _, keys in KINDS:
         amount = sum(-node.memory.get(key[1:], 0) if key.startswith("-") else node.memory.get(key, 0) for key in keys)
@@ -60,7 +59,7 @@ def kinds_of(node: Node) -> dict[str, int]:
 
 
 def kinds_bar(node: Node, width: int, glyphs: Glyphs) -> list[Piece]:
-    """Stacked, each part begins with the first letter of what it is; free memory is empty."""
+    """A stacked bar. Each part begins with the first letter of its kind; free memory is empty."""
     parts = kinds_of(node)
     total = sum(parts.values())
     if not total or width < 1:
@@ -90,7 +89,7 @@ def node_rows(
     tiers: dict[int, int],
     page_size: int,
 ) -> list[NodeRow]:
-    """One for each node."""
+    """A row for each node. The watermarks of `topology` are in pages of `page_size` bytes."""
     out: list[NodeRow] = []
     for node in topology.nodes:
         marks = topology.watermarks.get(node.id, Watermarks())
@@ -100,8 +99,8 @@ def node_rows(
 
 
 def node_columns(glyphs: Glyphs, rows: Sequence[NodeRow]) -> list[Column[NodeRow]]:
-    """Rates are pages a second: hit and miss as numastat has them (miss: allocated here, meant for another node), out:
-    meant for here, allocated elsewhere."""
+    """The columns. Rates are pages a second, as in numastat. Hit: allocated here as intended. Miss: allocated here,
+    intended for another node. Out (numa_foreign): intended for this node, allocated elsewhere."""
 
     def rate(name: str) -> Callable[[NodeRow, int], Piece]:
         def cell(row: NodeRow, _: int) -> Piece:

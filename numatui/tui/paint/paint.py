@@ -1,4 +1,4 @@
-"""From what a piece of text means (its role) to how it looks under the theme."""
+"""Styles of text under a theme. A piece of text has a role, and the theme gives each role its style."""
 
 from __future__ import annotations
 
@@ -17,22 +17,21 @@ from numatui.tui.paint.contrast import LEAST, readable, text_on
 from numatui.tui.paint.glyphs import shown
 
 Piece = tuple[str, str]
-"""A text without control characters, and its role. Roles: "", "dim", "bold", "head", "sorted", "accent", "good",
-"warn", "far", "tag", "key", "live", "demo", "replay", and for nodes "node:3" (a block of its colour), "here:3" (the
-same where the process runs), "ink:3" (text in its colour) and "fill:3" (full blocks in its colour). "kind:2": a block,
-one of several kinds; "heat:0" to "heat:9": a block, from near to far."""
+"""(text without control characters, role). Roles: "", "dim", "bold", "head", "sorted", "accent", "good", "warn", "far",
+"tag", "key", "live", "demo", "replay". Roles of node 3: "node:3" (a block of its colour), "here:3" (the same where the
+process runs), "ink:3" (text in its colour), "fill:3" (full blocks in its colour). "kind:2": a block for one of several
+kinds. "heat:0" to "heat:9": a block, from near to far."""
 
 _FALLBACK_NODES = (
     "#4aa8e0", "#e8a33d", "#3dba8b", "#d987b5", "#e6d85c", "#8f8cf0", "#e0734a", "#a9b4c2",
 )  # fmt: skip
 _LINES = {"cursor": 0.26, "blurred": 0.1}
-"""How much of the primary colour is in the background of the line of the cursor."""
+"""Share of the primary colour in the background of the cursor line, with focus and without."""
 
 
 @dataclass
 class Paint:
-    """The styles of one theme, made as they are asked for. `plain`: colours will not be seen, so that what stands out
-    by colour is bold instead."""
+    """The styles of one theme, made on first use. `plain`: the screen has no colours, so bold replaces them."""
 
     variables: Mapping[str, str]
     dark: bool = True
@@ -41,39 +40,39 @@ class Paint:
 
     @classmethod
     def of(cls, app: App[Any]) -> Paint:
-        """For the app's theme of the moment."""
+        """The styles of the app's current theme."""
         known = _paints.get(app)
         if known is None or known[0] != app.theme:
             known = _paints[app] = (app.theme, cls(app.theme_variables, app.current_theme.dark, app.no_color))
         return known[1]
 
     def color(self, name: str, fallback: str) -> Color:
-        """A colour of the theme by its variable."""
+        """A colour of the theme, by variable."""
         try:
             return Color.parse(self.variables.get(name, fallback))
         except ColorParseError:
             return Color.parse(fallback)
 
     def node(self, node: int) -> Color:
-        """The colour of a node; they repeat when the theme has fewer."""
+        """The colour of a node. Colours repeat if the theme has fewer."""
         count = self.variables.get("node-count", "")
         index = node % (int(count) if count.isdigit() and int(count) else len(_FALLBACK_NODES))
         return self.color(f"node-{index}", _FALLBACK_NODES[index % len(_FALLBACK_NODES)])
 
     def style(self, role: str) -> Style:
-        """The style of a role: without background, except for those that are blocks of colour."""
+        """The style of a role. Only blocks, headings and the cursor line have a background."""
         style = self._styles.get(role)
         if style is None:
             style = self._styles[role] = self._make(role)
         return style
 
     def segments(self, pieces: Iterable[Piece], base: Style | None = None) -> list[Segment]:
-        """Pieces to show, over the style of their line."""
+        """The pieces as segments. `base`: the style of their line."""
         base = base or Style()
         return [Segment(shown(text), base + self.style(role)) for text, role in pieces]
 
     def text(self, pieces: Iterable[Piece]) -> Text:
-        """Pieces as rich text: never read as markup."""
+        """The pieces as rich text; markup in them is not interpreted."""
         out = Text(no_wrap=False, end="")
         for piece, role in pieces:
             out.append(shown(piece), self.style(role))
@@ -81,7 +80,7 @@ class Paint:
 
     @property
     def grounds(self) -> list[Color]:
-        """What text stands on: the screen, dialogues, the line of the cursor."""
+        """Backgrounds behind text: the screen, dialogs, the cursor line."""
         background = self.color("background", "#10141a" if self.dark else "#fbfbf8")
         surface = self.color("surface", "#171d26" if self.dark else "#f0f0ec")
         return [background, surface, *(self._line(share) for share in _LINES.values())]

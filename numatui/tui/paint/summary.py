@@ -1,4 +1,4 @@
-"""What the migrate screen proposes and says of a plan. Pure."""
+"""Summary of a plan for the migrate screen. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from numatui.tui.paint.paint import Piece
 
 
 def summary(plan: Plan, width: int, glyphs: Glyphs, plain: bool) -> list[Piece]:
-    """Pages, bytes, time, each move, each warning with what to do about it, and where memory lies now and then."""
+    """Pages, bytes, time, moves, warnings with their remedies, and the placement before and after."""
     rate = f"{size(plan.rate)}/s, {BASIS[plan.rate_basis]}"
     pieces: list[Piece] = [
         (" Moves ", "dim"), (size(plan.bytes) if plan.bytes else "nothing", "bold"),
@@ -57,7 +57,7 @@ def before_after(
     glyphs: Glyphs,
     plain: bool,
 ) -> list[Piece]:
-    """A process with a bar for each of two named states, and what each node has in the first and in the last."""
+    """A process with a bar for each named state, and the bytes of each node in the first and last state."""
     room = max(10, min(80, width - 12))
     pieces: list[Piece] = [
         (f"\n {process.pid} ", "bold"), (printable(process.command, max(10, width - 12)) + "\n", ""),
@@ -79,7 +79,7 @@ def before_after(
 
 
 def command_line(plan: Plan, kernel: Kernel, how: MoveOptions) -> str:
-    """The command that does the same, on the same machine."""
+    """The shell command with the same effect, on the same machine."""
     pids = [one.process.pid for one in plan.processes]
     vma = f"--vma {plan.within[0]:x} " if plan.within is not None else ""
     return migrate_command(kernel, pids, plan.sources, plan.targets, vma + how.flags)

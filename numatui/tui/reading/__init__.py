@@ -1,0 +1,1 @@
+"""Reading reads kernels beside the screen, in threads."""

@@ -1,4 +1,4 @@
-"""The emulated machine behind a kernel, for the screens that look into it."""
+"""The emulated machine behind a kernel, for screens that show its frames and pages."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ T = TypeVar("T")
 
 @runtime_checkable
 class Emulated(SimulatedTime, Protocol):
-    """What an emulated kernel has besides: `backend.emulator.abi.kernel.EmulatedKernel`."""
+    """Extra interface of `backend.emulator.abi.kernel.EmulatedKernel`."""
 
     machine: Machine
     reference: str
 
     def look(self, reading: Callable[[Machine], T]) -> T:
-        """What `reading` finds out about the machine while nothing else happens to it. Not for the screen's thread."""
+        """Result of `reading`, called while the machine stands still. Blocks: do not call it in the UI thread."""
         ...
 
     def pause(self, nanoseconds: int) -> None:
-        """Let simulated time pass."""
+        """Lets simulated time pass."""
         ...
 
 
 def emulated(kernel: Kernel) -> Emulated | None:
-    """The kernel, where there is an emulated machine behind it."""
-    return kernel if kernel.source == "demo" and isinstance(kernel, Emulated) else None
+    """The kernel if it is emulated, else None."""
+    return kernel if isinstance(kernel, Emulated) else None

@@ -1,4 +1,4 @@
-"""Where the microscope looks: into an emulated machine, or into a recording of one."""
+"""Sources of frames for the microscope: an emulated machine, or a recording of one."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class FramesRead:
-    """What was read: the visible cells, the frame under the cursor where one was asked for and can be told, and when
-    that was (seconds of the machine)."""
+    """The visible cells. `cursor`: the frame under the cursor, None if not requested or not known. `now`: seconds of
+    the machine's clock."""
 
     cells: Cells
     cursor: FrameDetail | None
@@ -28,7 +28,7 @@ class FramesRead:
 
 
 class FrameSource(Protocol):
-    """`zones`: first frame and number of frames by node; `page_size`: bytes."""
+    """`zones`: node → (first frame, number of frames). `page_size`: bytes."""
 
     @property
     def zones(self) -> Mapping[int, tuple[int, int]]: ...
@@ -37,17 +37,17 @@ class FrameSource(Protocol):
     def page_size(self) -> int: ...
 
     def look(self, visible: tuple[int, int], shift: int, pfn: int) -> FramesRead:
-        """Frames (first, number) in cells of 2**`shift`, and one frame (-1: none). Not for the screen's thread. Raises
-        OSError."""
+        """Reads the frames `visible` (first, number) in cells of 2**`shift` frames, and the frame `pfn` (-1: none).
+        Blocks: do not call it in the UI thread. Raises OSError."""
         ...
 
     def changed(self, seen: FramesRead) -> bool:
-        """Whether it may be otherwise by now."""
+        """Whether the frames may have changed since `seen`."""
         ...
 
 
 class EmulatedFrames:
-    """Of the machine as it is."""
+    """Frames of the running machine."""
 
     def __init__(self, kernel: Emulated) -> None:
         self.kernel = kernel
@@ -66,7 +66,7 @@ class EmulatedFrames:
 
 
 class RecordedFrames:
-    """Of the sample that is read; of one frame there is its kind and no more."""
+    """Frames of the current sample. A recording has only the kind of each frame."""
 
     def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel
@@ -87,12 +87,10 @@ class RecordedFrames:
 
 
 def frame_source(kernel: Kernel) -> FrameSource | None:
-    """Raises no error: None where the kernel tells nothing of its frames."""
+    """The source for a kernel, or None if it does not show its frames. Never raises."""
     machine = emulated(kernel)
     if machine is not None:
         return EmulatedFrames(machine)
-    if kernel.source != "replay":
-        return None
     try:
         found = RecordedFrames(kernel)
     except OSError:

@@ -1,4 +1,4 @@
-"""Which machine the screen shows, and its time where that is simulated."""
+"""The machine that the screen shows, and its simulated time."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ if TYPE_CHECKING:
     from backend.recording.manifest import Sample
     from backend.recording.timeline import Events
 
+# Simulated seconds a second.
 SPEEDS = (0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0)
 
 
 class MachineChoice(Protocol):
-    """What the command line chose: `numatui.cli.source.KernelChoice`."""
+    """The choice on the command line: `numatui.cli.source.KernelChoice`."""
 
     @property
     def which(self) -> Literal["live", "demo", "replay"] | None: ...
@@ -30,67 +31,67 @@ class MachineChoice(Protocol):
 
 @runtime_checkable
 class SimulatedTime(Protocol):
-    """What a kernel with a time of its own has besides. `speed`: simulated seconds a second, 0 stands still."""
+    """Extra interface of a kernel with its own time. `speed`: simulated seconds a second; at 0 time stands still."""
 
     speed: float
 
     def start(self, speed: float = 1.0) -> None:
-        """Let time run, in a thread of its own."""
+        """Starts a thread in which time runs."""
         ...
 
     def stop(self) -> None:
-        """End that thread."""
+        """Ends that thread."""
         ...
 
 
 @runtime_checkable
 class Playback(SimulatedTime, Protocol):
-    """What a recording has besides: `backend.recording.kernel.RecordedKernel`."""
+    """Extra interface of `backend.recording.kernel.RecordedKernel`."""
 
     @property
     def samples(self) -> Sequence[Sample]:
-        """In the order of their times."""
+        """All samples, ordered by time."""
         ...
 
     @property
     def events(self) -> Sequence[Events]:
-        """What had happened since the sample before, for each."""
+        """For each sample, the events since the previous sample."""
         ...
 
     @property
     def at(self) -> int:
-        """Which one is read."""
+        """Index of the current sample."""
         ...
 
     def seek(self, number: int) -> None:
-        """Have `settle` go to one."""
+        """Requests a sample; the next `settle` goes to it."""
         ...
 
     def settle(self) -> None:
-        """Go to the one whose time has come; called before all of a reading is read."""
+        """Goes to the sample that is due. Call it once before each reading, so that a reading has one sample."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class ShownMachine:
-    """An open kernel, and what to tell about why it was this one."""
+    """An open kernel. `notice`: says why it was opened."""
 
     kernel: Kernel
     notice: str = ""
 
 
 def simulated_time(kernel: Kernel) -> SimulatedTime | None:
-    """The kernel's own time, where it has one."""
+    """The kernel if it has simulated time, else None."""
     return kernel if isinstance(kernel, SimulatedTime) and kernel.capabilities()["time"].available else None
 
 
 def playback(kernel: Kernel) -> Playback | None:
-    """The recording, where the kernel is one with several samples."""
+    """The kernel if it is a recording with several samples, else None."""
     return kernel if isinstance(kernel, Playback) and len(kernel.samples) > 1 else None
 
 
 def open_machine(choice: MachineChoice) -> ShownMachine:
-    """The machine that was chosen; without a choice this one if pages can move on it, else the demo.
+    """Opens the chosen machine. Without a choice: this machine if pages can move on it, else the demo.
 
     Raises NotSupported, NotFound, ParseError.
     """
@@ -121,7 +122,7 @@ def _why_not_here() -> str:
 
 
 def other_speed(speed: float, step: int) -> float:
-    """The next of `SPEEDS` up or down."""
+    """The next higher or lower speed of `SPEEDS`."""
     if step > 0:
         return next((one for one in SPEEDS if one > speed), SPEEDS[-1])
     return next((one for one in reversed(SPEEDS) if one < speed), SPEEDS[0])

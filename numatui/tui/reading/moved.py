@@ -1,4 +1,4 @@
-"""When numatui moved the memory of a process, by its journals."""
+"""When numatui last moved the memory of each process, from the journals."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from backend.process.process import Identity
 
 
 def read_moved(kernel: Kernel, directory: Path) -> dict[Identity, str]:
-    """Process → `14:03 0→2 1→3`, the last of what was done to it since boot. Never raises."""
+    """Process → its last move since boot, as `14:03 0→2 1→3`. Never raises."""
     return moved(list_jobs(directory)[0], boot_id(kernel))
 
 
 def moved(jobs: Iterable[PastJob], boot: str) -> dict[Identity, str]:
-    """`jobs`: the newest first. Those of another boot are of other processes."""
+    """`jobs`: newest first. Jobs of another boot are ignored: their pids belong to other processes."""
     out: dict[Identity, str] = {}
     for job in jobs:
         if job.boot == boot and job.identity not in out:

@@ -1,4 +1,4 @@
-"""Reading the kernel beside the screen: one thread, one reading at a time, the result as a message."""
+"""Reads the kernel in one thread, one reading at a time, and posts the result as a message."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ THROUGHPUT = "/proc/numatui/throughput"
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What does not change while the screen is open."""
+    """Facts that do not change while the screen is open."""
 
     release: str
     uid: int
@@ -38,9 +38,9 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One reading. `throughput`: operations a second by pid, where the kernel tells; `observations`: what was seen of
-    each process up to now; `history`: where its memory lay; `at`: nanoseconds of the kernel's clock; `local`: the share
-    of all memory that lies where its process runs; `activity`: of the nodes; `extent`: how wide the rows are."""
+    """One reading. `throughput`: operations a second by pid, None if the kernel does not report them. `observations`:
+    each process up to now. `history`: its placement over time. `at`: nanoseconds of the kernel's clock. `local`: share
+    of all memory that is where its process runs. `activity`: load of the nodes. `extent`: column widths."""
 
     facts: Facts
     topology: Topology
@@ -57,21 +57,21 @@ class Snapshot:
 
 @dataclass
 class SnapshotRead(Message):
-    """A reading has ended well."""
+    """A reading has succeeded."""
 
     snapshot: Snapshot
 
 
 @dataclass
 class ReadFailed(Message):
-    """A reading has ended with an error, told in one line."""
+    """A reading has failed. `error`: one line."""
 
     error: str
 
 
 class Reader:
-    """Reads whenever asked; asked during a reading it does nothing more. The thread is a daemon: a file that never
-    answers holds up neither the screen nor its end."""
+    """Reads on request, in a thread. Requests during a reading are merged into one. The thread is a daemon, so a file
+    that never answers blocks neither the screen nor its end."""
 
     def __init__(self, kernel: Kernel, app: App[Any]) -> None:
         self.kernel = kernel
@@ -92,17 +92,17 @@ class Reader:
         self._thread.start()
 
     def ask(self, anew: bool = False) -> None:
-        """Read once more, soon. `anew`: large processes too, which are looked at less often."""
+        """Requests a reading. `anew`: includes large processes, which are otherwise read less often."""
         self._anew = self._anew or anew
         self._wanted.set()
 
     def end(self) -> None:
-        """Do not read any more."""
+        """Ends the thread after the current reading."""
         self._ended = True
         self._wanted.set()
 
     def read(self) -> Snapshot:
-        """Raises NumatuiError, OSError."""
+        """Reads everything once. Raises NumatuiError, OSError."""
         kernel = self.kernel
         if isinstance(kernel, Playback):
             kernel.settle()
@@ -139,7 +139,7 @@ class Reader:
         )
 
     def _forget(self) -> None:
-        """What was seen later than now, when a recording has gone back."""
+        """Drops what was seen so far, because a recording has gone back in time."""
         self._surveyor = None
         self._seen, self._meter, self._history = ObservationHistory(), Meter(), PlacementHistory()
 
@@ -158,7 +158,7 @@ class Reader:
 
 
 def problem_of(exc: Exception) -> str:
-    """One line for an error that ends in a thread, whatever it is: the thread must not die of it unseen."""
+    """One line for any exception in a thread, so that no thread dies unnoticed."""
     if isinstance(exc, NumatuiError):
         return str(exc)
     if isinstance(exc, OSError):
@@ -167,7 +167,7 @@ def problem_of(exc: Exception) -> str:
 
 
 def read_throughput(kernel: Kernel) -> dict[int, float] | None:
-    """`pid operations_per_second` lines; None where there is no such file."""
+    """Parses lines of `pid operations_per_second`. None if the file does not exist."""
     try:
         raw = kernel.read(THROUGHPUT)
     except OSError:

@@ -1,1 +1,1 @@
-"""Whole screens: what one sees at a time."""
+"""Screens that fill the terminal. Modal screens are in `dialogs`, screens about emulation in `study`."""

@@ -1,4 +1,4 @@
-"""Advice: whose memory should be moved where, what that brings, and why not for the others."""
+"""Advice: which processes should be moved where, the gain, and why others should not."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ _ROLES = {"high": "good", "medium": "warn", "low": "far"}
 
 @dataclass
 class Advised(Message):
-    """What is advised now, the most worth while first, and those that are not."""
+    """Advice for each process, most gain per byte first. Processes without a proposal come last."""
 
     items: list[Advice]
 
 
 class AdviceTable(Table[Advice]):
-    """Posts `Moved` when the cursor is on another line."""
+    """Posts `Moved` when the cursor has moved to another line."""
 
     BINDINGS: ClassVar = bindings("advice-table")
 
     class Moved(Message):
-        """Another process is to be told about."""
+        """The cursor has moved."""
 
     def _go(self, index: int) -> None:
         super()._go(index)
@@ -59,7 +59,7 @@ class AdviceTable(Table[Advice]):
 
 
 class AdviceScreen(Screen[None]):
-    """Judges anew with every reading of the app, in a thread: it looks at the mappings of those that may be advised."""
+    """Computes advice after every reading of the app, in a thread: it reads the mappings of the candidates."""
 
     BINDINGS: ClassVar = bindings("advice")
     READING: ClassVar = (
@@ -163,7 +163,7 @@ class AdviceScreen(Screen[None]):
 
 
 def advice_columns(plain: bool, reasons: bool) -> Sequence[Column[Advice]]:
-    """`reasons`: also of those that are not advised."""
+    """`reasons`: processes without a proposal are shown too, with the reason."""
     marks = glyphs()
 
     def bar(row: Advice, width: int) -> list[Piece]:
@@ -203,7 +203,7 @@ def advice_columns(plain: bool, reasons: bool) -> Sequence[Column[Advice]]:
 
 
 def advice_detail(advice: Advice, kernel: Kernel, width: int) -> list[Piece]:
-    """Why, at what cost, what is doubtful, the command; or why not."""
+    """Reasons, cost, doubts and command of a proposal; without a proposal, the reasons against one."""
     pieces: list[Piece] = [
         (f" {advice.process.pid} ", "bold"),
         (printable(advice.process.command, max(10, width - 12)) + "\n", ""),

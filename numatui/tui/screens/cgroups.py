@@ -1,4 +1,4 @@
-"""Cgroups and cpusets as a tree: memory by node, what lies outside of its cpuset; other mems, other processes."""
+"""Cgroups and cpusets as a tree: memory by node and outside of the cpuset; changes of mems and processes."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ from numatui.tui.widgets.table import Table
 
 @dataclass
 class CgroupsRead(Message):
-    """All of them, or why not."""
+    """All cgroups, or the error."""
 
     rows: list[CgroupRow]
     problem: str = ""
 
 
 class CgroupTable(Table[CgroupRow]):
-    """A tree that opens and closes. `branches`: those that are shown, by path."""
+    """A tree that opens and closes. `branches`: the visible branches, by path."""
 
     BINDINGS: ClassVar = bindings("cgroup-table")
     branches: Mapping[str, Branch[CgroupRow]] = MappingProxyType({})
@@ -63,7 +63,7 @@ class CgroupTable(Table[CgroupRow]):
 
 
 class CgroupsScreen(Screen[None]):
-    """Read again with every reading of the app, in a thread."""
+    """Reads all cgroups after every reading of the app, in a thread."""
 
     BINDINGS: ClassVar = bindings("cgroups")
     READING: ClassVar = (
@@ -206,7 +206,7 @@ class CgroupsScreen(Screen[None]):
         return [row.process for row in listing.rows if row.process.identity in listing.tagged]
 
     def _may_change(self) -> bool:
-        if state_of(self).kernel.source == "replay":
+        if not state_of(self).kernel.traits.writable:
             state_of(self).tell("A recording can be looked at but not changed.", severity="warning")
             return False
         return True
@@ -242,7 +242,7 @@ class CgroupsScreen(Screen[None]):
 
 
 def read_rows(kernel: Kernel) -> list[CgroupRow]:
-    """Every cgroup, parents before children. Raises NotSupported where there are none, NumatuiError."""
+    """Every cgroup, parents before children. Raises NotSupported if there are no cgroups; NumatuiError."""
     names = cache(kernel.username)
     tree = _cpusets(kernel)
     out: dict[str, CgroupRow] = {}

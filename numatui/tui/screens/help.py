@@ -1,4 +1,4 @@
-"""Help, made from the keys that work where it was asked for."""
+"""Help, built from the active keys of the screen below."""
 
 from __future__ import annotations
 
@@ -30,18 +30,17 @@ _NAMES = {
     "right": "Right",
     "tab": "Tab",
     "shift+f3": "Shift-F3",
-    "f15": " ",
+    "f15": " ",  # Shift-F3 in most terminals (ESC[1;2R, Textual's _ansi_sequences.py); shown as Shift-F3 only
 }
 
 
 _MOVING = ("move(", "page(", "jump(", "scroll_columns(")
 _WIDE = 92
-"""Cells from which on keys stand in two columns."""
+"""Cells from which the keys stand in two columns."""
 
 
 class HelpScreen(ModalScreen[None]):
-    """The keys of the screen below, and what that screen tells about itself (`READING`: pairs of what and its
-    meaning)."""
+    """The keys of the screen below. `about`: that screen's `READING`, pairs of a term and its meaning."""
 
     BINDINGS: ClassVar = bindings("help")
 
@@ -84,13 +83,13 @@ class HelpScreen(ModalScreen[None]):
 
 
 def _hidden(binding: Binding) -> bool:
-    """What Textual brings along for every screen and scrolling widget."""
+    """Whether Textual itself adds this binding to every screen or scrolling widget."""
     return binding.action.startswith(("scroll_", "page_", "app.copy", "screen.copy", "app.focus", "app.help_quit"))
 
 
 def key_lines(bindings: Sequence[ActiveBinding]) -> list[tuple[str, str]]:
-    """(keys, what they do), those that do the same on one line, in the order in which they were declared; moving about
-    last."""
+    """(keys, description) per line, in the order of declaration. Keys with the same description share a line; keys that
+    move the cursor come last."""
     found: dict[str, list[str]] = {}
     moving: set[str] = set()
     for active in bindings:

@@ -1,4 +1,4 @@
-"""One migration: how far it is, and when it has ended what became of it."""
+"""One migration: its progress, then its result."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _ROLES = {
 
 
 class JobScreen(Screen[None]):
-    """Leaving it does not end the job."""
+    """Progress and result of a job. The job goes on when the screen is closed."""
 
     BINDINGS: ClassVar = bindings("job")
 
@@ -82,7 +82,7 @@ class JobScreen(Screen[None]):
 
     def action_undo(self) -> None:
         state, job = state_of(self), self.job
-        command = undo_command(job) if state.kernel.source == "live" else ""
+        command = undo_command(job) if state.kernel.traits.keeps_jobs else ""
 
         def confirmed(yes: bool | None) -> None:
             if yes and job.can_be_undone:
@@ -101,7 +101,7 @@ class JobScreen(Screen[None]):
 
 
 def report(job: Job, snapshot: Snapshot | None, width: int, glyphs: Glyphs, plain: bool) -> list[Piece]:
-    """All that is to be said of a job. Pure."""
+    """Progress, rates, unmoved pages, errors and placement of a job. Pure."""
     role = _ROLES[job.state]
     share = job.done / job.total if job.total else float(job.ended)
     room = max(10, min(60, width - 30))

@@ -1,4 +1,4 @@
-"""All migrations since the start."""
+"""All jobs of this session."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class _JobTable(Table[Job]):
 
 
 class JobsScreen(Screen[None]):
-    """Enter opens one."""
+    """A table of jobs; Enter opens a job."""
 
     BINDINGS: ClassVar = bindings("jobs")
 

@@ -1,4 +1,4 @@
-"""All that was done: in this session, and before by the journals."""
+"""Log of all actions: of this session, and of earlier sessions from the journals."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from numatui.tui.widgets.table import Table
 
 @dataclass(frozen=True)
 class Entry:
-    """A line. `past`: the journal that it is of, for jobs of other sessions; `action`: what was done in this one."""
+    """A line. `past`: a job of an earlier session. `action`: an action of this session. `at`: seconds since 1970."""
 
     at: float
     what: str
@@ -44,16 +44,16 @@ class Entry:
 
 @dataclass
 class PastRead(Message):
-    """The jobs of the journals."""
+    """The jobs from the journals."""
 
     jobs: list[PastJob]
 
 
 class LogTable(Table[Entry]):
-    """Posts `Moved` when the cursor is on another line."""
+    """Posts `Moved` when the cursor has moved to another line."""
 
     class Moved(Message):
-        """Another line is to be told about."""
+        """The cursor has moved."""
 
     def _go(self, index: int) -> None:
         super()._go(index)
@@ -64,7 +64,7 @@ class LogTable(Table[Entry]):
 
 
 class LogScreen(Screen[None]):
-    """The newest first."""
+    """All entries, newest first."""
 
     BINDINGS: ClassVar = bindings("log")
 
@@ -81,7 +81,7 @@ class LogScreen(Screen[None]):
     def on_mount(self) -> None:
         self.query_one(LogTable).focus()
         self.watch(self.app, "job_ticks", self._show)
-        if state_of(self).kernel.source == "live":
+        if state_of(self).kernel.traits.keeps_jobs:
             self._read()
 
     @work(thread=True, group="log", exclusive=True, exit_on_error=False)
@@ -149,7 +149,7 @@ class LogScreen(Screen[None]):
 
 
 def entry_of(action: Action) -> Entry:
-    """Of this session. Text from outside is made harmless."""
+    """Entry for an action of this session. Control characters from outside are escaped."""
     return Entry(
         action.at,
         printable(action.title, 300),
@@ -160,7 +160,7 @@ def entry_of(action: Action) -> Entry:
 
 
 def past_entry(job: PastJob) -> Entry:
-    """Of another session."""
+    """Entry for a job of an earlier session."""
     moves = " ".join(f"{move.source}→{move.target}" for move in job.moves)
     state = "undone" if job.undone_by else job.state
     what = f"{'taken back: ' if job.undoes else ''}{job.identity.pid} {printable(job.command, 60)} {moves}"

@@ -328,7 +328,7 @@ class MigrateScreen(Screen[None]):
     def action_start(self) -> None:
         state = state_of(self)
         plan = self.plan
-        if state.kernel.source == "replay":
+        if not state.kernel.traits.writable:
             state.tell("A recording can be looked at but not changed.", title="Nothing was moved", severity="warning")
         elif plan is None or not plan.bytes:
             state.tell("There is nothing to move between these nodes.", severity="warning")

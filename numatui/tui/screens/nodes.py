@@ -1,4 +1,4 @@
-"""The nodes: memory, load, allocations, distances; the processes of one of them."""
+"""The nodes: memory, load, allocations, distances. Keys lead to the processes of a node."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from numatui.tui.widgets.header import Header
 from numatui.tui.widgets.matrix import Matrix
 from numatui.tui.widgets.table import Table
 
-_WIDE = 110
+_WIDE = 110  # cells from which detail and distances fit side by side
 
 
 @dataclass(frozen=True)
 class Beside:
-    """What is read only for this screen. `rates`: (source, target) → bytes a second, as `numatui bench` measured."""
+    """Data that only this screen reads. `rates`: (source, target) → bytes a second, measured by `numatui bench`."""
 
     tiers: dict[int, int] = field(default_factory=dict[int, int])
     pressure: float | None = None
@@ -43,16 +43,16 @@ class Beside:
 
 @dataclass
 class BesideRead(Message):
-    """It was read."""
+    """`Beside` was read."""
 
     beside: Beside
 
 
 class NodeTable(Table[NodeRow]):
-    """Posts `Moved` when the cursor is on another node."""
+    """Posts `Moved` when the cursor has moved to another node."""
 
     class Moved(Message):
-        """Another node is to be told about."""
+        """The cursor has moved."""
 
     BINDINGS: ClassVar = bindings("node-table")
 
@@ -65,7 +65,7 @@ class NodeTable(Table[NodeRow]):
 
 
 class NodesScreen(Screen[None]):
-    """Everything but `Beside` comes with the app's readings."""
+    """Shows the app's readings and `Beside`."""
 
     BINDINGS: ClassVar = bindings("nodes")
     READING: ClassVar = (
@@ -117,8 +117,8 @@ class NodesScreen(Screen[None]):
     def _read(self, snapshot: Snapshot) -> None:
         kernel = state_of(self).kernel
         try:
-            live = kernel.source == "live"
-            rates = load_rates(rates_path(), machine_of(kernel, snapshot.topology)) if live else []
+            measured = kernel.traits.keeps_jobs
+            rates = load_rates(rates_path(), machine_of(kernel, snapshot.topology)) if measured else []
             beside = Beside(read_tiers(kernel), memory_pressure(kernel), best_rates(rates, "auto"))
         except Exception as exc:
             self.app.call_from_thread(state_of(self).tell, problem_of(exc), severity="error")
@@ -158,7 +158,7 @@ class NodesScreen(Screen[None]):
         self._show_one()
 
     def _show_one(self) -> None:
-        """The node under the cursor, and the distances, side by side where there is room."""
+        """Shows the node under the cursor and the distances: side by side on a wide screen, else one of them."""
         row, state = self.query_one(NodeTable).current, state_of(self)
         if row is None or state.snapshot is None:
             return

@@ -1,4 +1,4 @@
-"""One process: its VMAs by address and its threads."""
+"""One process: its VMAs, its threads, its history."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ from numatui.tui.widgets.header import Header
 from numatui.tui.widgets.table import Table
 
 _TALL = 34
-"""Lines from which on threads and history have room side by side."""
+"""Lines of the screen from which threads and history are both shown."""
 _HISTORY = 6
-"""Lines that the history takes at most."""
+"""Most lines of the history: a heading and five nodes."""
 
 
 @dataclass
 class ProcessRead(Message):
-    """What the screen shows, or why it could not be read."""
+    """The data of the screen, or the error."""
 
     process: Process | None
     shown: Shown
@@ -51,21 +51,21 @@ class ProcessRead(Message):
 
 
 class VmaTable(Table[VmaPlacement]):
-    """In address order."""
+    """The VMAs, by address."""
 
     def key_of(self, row: VmaPlacement) -> Hashable:
         return row.start
 
 
 class ThreadTable(Table[Stat]):
-    """Ascending by thread id."""
+    """The threads, by thread id."""
 
     def key_of(self, row: Stat) -> Hashable:
         return row.identity
 
 
 class ProcessScreen(Screen[None]):
-    """Read again with every reading of the app."""
+    """Reads the process after every reading of the app, in a thread."""
 
     BINDINGS: ClassVar = bindings("process")
 
@@ -110,7 +110,7 @@ class ProcessScreen(Screen[None]):
         self.post_message(message)
 
     def _look(self, process: Process) -> Shown:
-        """A large process is looked at gently, and no more than a twentieth of the time."""
+        """Placement of the process. A large one is read by pagemap or samples, at most a twentieth of the time."""
         state = state_of(self)
         kernel, snapshot = state.kernel, state.snapshot
         if snapshot is None or process.rss // kernel.page_size <= large_from(kernel):
@@ -157,7 +157,7 @@ class ProcessScreen(Screen[None]):
         self._show_history(snapshot)
 
     def _show_history(self, snapshot: Snapshot) -> None:
-        """Where there is room for both, threads and history; else the one that was chosen."""
+        """Shows threads and history on a tall screen, else the chosen one."""
         both = self.size.height >= _TALL
         pane = self.query_one("#history", Static)
         pane.display = both or self.with_history
@@ -193,7 +193,7 @@ class ProcessScreen(Screen[None]):
 
     @work(thread=True, group="sharers", exclusive=True, exit_on_error=False)
     def _find_sharers(self, vma: VmaPlacement) -> None:
-        """Reads the maps of all processes: only when asked."""
+        """Finds who shares the mapping. Reads the maps of all processes, so it runs only on request."""
         from backend.placement.sharers import find_sharers
 
         try:
@@ -231,7 +231,7 @@ def describe(
     glyphs: Glyphs,
     plain: bool,
 ) -> list[Piece]:
-    """Three lines: who it is, where it runs and may run, where its memory lies. `places`: node → share of its running
+    """Three lines: identity; where it runs and may run; placement of its memory. `places`: node → share of its running
     time."""
     here = topology.node_of_cpu.get(process.cpu)
     by_node = placement.bytes_by_node
@@ -251,7 +251,7 @@ def describe(
 
 
 def how(shown: Shown, age: int) -> str:
-    """In which way the numbers were read, how well they are known, and how old they are."""
+    """Source, error and age of the numbers. `age`: nanoseconds."""
     text = "by pagemap"
     if shown.way == "sampled":
         text = f"sampled, a node within {size(max(shown.error.values(), default=0))}"
@@ -262,8 +262,8 @@ def how(shown: Shown, age: int) -> str:
 def vma_columns(
     topology: Topology, here: int | None, glyphs: Glyphs, plain: bool, about: bool = False, name: int = 48
 ) -> list[Column[VmaPlacement]]:
-    """The columns of the VMAs for a process that runs on `here`. `about`: the numbers are estimates; `name`: cells that
-    the longest name of a file takes."""
+    """The columns of the VMAs for a process that runs on `here`. `about`: the numbers are estimates. `name`: cells of
+    the longest file name."""
 
     def bar(vma: VmaPlacement, width: int) -> list[Piece]:
         return bars.placement(vma.bytes_by_node, here, width, glyphs, plain)

@@ -1,4 +1,4 @@
-"""The main screen: nodes on top, all processes below."""
+"""The main screen: the nodes on top, all processes below."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _HINTS = {
 
 
 class ProcessesScreen(Screen[None]):
-    """Starts everything else: process view, migration."""
+    """The first screen; it opens the process and migrate screens."""
 
     BINDINGS: ClassVar = bindings("processes")
 
@@ -97,13 +97,13 @@ class ProcessesScreen(Screen[None]):
         return self.table.listing.filter.text
 
     def filter_by(self, text: str) -> None:
-        """Show only what this filter says."""
+        """Shows only the processes that match the filter."""
         if self.editing == "filter":
             self.query_one(Input).value = text
         self.table.filter(text)
 
     def _keep(self) -> None:
-        """How this screen is left, for the next time."""
+        """Puts the state of this screen into the saved state."""
         listing, app = self.table.listing, state_of(self)
         app.kept = replace(
             app.kept,
@@ -151,6 +151,7 @@ class ProcessesScreen(Screen[None]):
         if text:
             pieces += [("  filter ", "dim"), (printable(text, 200), "accent"), ("  Esc clears", "dim")]
         pieces += [(f"  {problem}", "warn") for problem in listing.filter.problems[:1]]
+        # The line has a fixed size; a layout of the whole screen is slow (Textual: Static.update).
         self.query_one("#status", Static).update(Paint.of(self.app).text(pieces), layout=False)
 
     def on_table_opened(self, event: Table.Opened) -> None:
@@ -167,7 +168,7 @@ class ProcessesScreen(Screen[None]):
         self._edit(what)
 
     def action_search(self, step: int) -> None:
-        """With nothing to look for yet: asks."""
+        """Goes to the next match. Without a search text, asks for one."""
         if not self.sought:
             self._edit("search")
         elif not self.table.find(self.sought, step):
@@ -212,7 +213,7 @@ class ProcessesScreen(Screen[None]):
             self.table.arrange()
 
     def action_clear(self) -> None:
-        """The last of it first: what is being typed, the filter, following, tags."""
+        """Clears one thing at a time, in this order: typed text, filter, following, tags."""
         table = self.table
         if self.editing == "search":
             self._edit("")
@@ -240,7 +241,7 @@ class ProcessesScreen(Screen[None]):
         return bool(self.editing) if action == "edited" else True
 
     def action_edited(self) -> None:
-        """Before anything else that is typed."""
+        """Ends typing. The binding has priority, because `Input` handles Enter itself."""
         self._edit("")
 
     def on_descendant_blur(self, event: events.DescendantBlur) -> None:
@@ -248,8 +249,7 @@ class ProcessesScreen(Screen[None]):
             self._edit("", focus=False)
 
     def _edit(self, what: str, focus: bool = True) -> None:
-        """Show the input line for the `filter` or the `search` in place of the status, or (empty) the other way
-        round."""
+        """Shows the input line for `filter` or `search` in place of the status; an empty `what` shows the status."""
         self.editing = what
         field = self.query_one(Input)
         self.query_one("#bar").set_class(bool(what), "editing")

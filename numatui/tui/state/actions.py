@@ -1,4 +1,4 @@
-"""What was done in this session: when, with which command it can be done again, and how it ended."""
+"""Log of this session: each action with its time, shell command and result."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import time
 from collections import deque
 from dataclasses import dataclass, field
 
-MOST = 500
+MOST = 500  # actions kept; bounds memory in a long session
 
 
 @dataclass
 class Action:
-    """`at`: seconds since 1970; `command`: empty where a shell could not do the same (demos end with their screen);
-    `result`: empty while it is under way."""
+    """`at`: seconds since 1970. `command`: empty if no shell command does the same (a demo ends with its screen).
+    `result`: empty until the action has ended."""
 
     title: str
     command: str = ""
@@ -21,13 +21,13 @@ class Action:
 
 
 class Actions:
-    """The last of them, the oldest first."""
+    """The last `MOST` actions, oldest first."""
 
     def __init__(self) -> None:
         self.all = deque[Action](maxlen=MOST)
 
     def record(self, title: str, command: str = "", result: str = "") -> Action:
-        """What is handed back can be given its result later."""
+        """Adds an action. The caller may set `result` later."""
         action = Action(title, command, result)
         self.all.append(action)
         return action

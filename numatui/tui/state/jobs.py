@@ -1,4 +1,4 @@
-"""Migrations, and their undoing, that run beside the screen."""
+"""Jobs that run in a thread: migrations and their undo."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from numatui.tui.state.actions import Action
 
 State = Literal["running", "paused", "done", "partly", "cancelled", "failed"]
 Work = Callable[[int, Callable[[Progress], None], PausableCancel], Outcome]
-_REPORT_EVERY = 0.1
+_REPORT_EVERY = 0.1  # seconds; the screen needs no more than ten updates a second
 _NOT_REACHED: tuple[Reason, ...] = ("cancelled", "stopped", "process-ended")
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What a job does to one process. `bytes`: how much is to move; `before`: bytes by node when that was planned."""
+    """The part of a job for one process. `bytes`: to move. `before`: bytes by node at the time of the plan."""
 
     process: Process
     bytes: int
@@ -41,9 +41,9 @@ class Part:
 
 @dataclass
 class Job:
-    """One thing after the other being carried out. Written by its thread, read by the screen. `work` does a part, by
-    its number; `command`: what does the same from a shell; `takes_back`: whether it undoes another; `action`: its line
-    in the log."""
+    """Runs its parts one after the other. Its thread writes, the screen reads. `work`: does a part, by index.
+    `command`: shell command with the same effect. `takes_back`: whether it undoes another job. `action`: its line in
+    the log."""
 
     kernel: Kernel
     parts: tuple[Part, ...]
@@ -70,7 +70,7 @@ class Job:
 
     @property
     def done(self) -> int:
-        """Bytes that were dealt with, moved or not."""
+        """Bytes handled so far, moved or not."""
         if self.ended:
             return max(0, self.total - sum(self.left.get(reason, 0) for reason in _NOT_REACHED) - self._never_begun)
         finished = sum(one.bytes for one in self.parts[: self.at])
@@ -87,13 +87,13 @@ class Job:
 
     @property
     def elapsed(self) -> float:
-        """Seconds of the kernel's clock, without those in which it was held up."""
+        """Seconds of the kernel's clock, without pauses."""
         now = self.progress.elapsed if self.progress else 0
         return max(0, sum(one.elapsed for one in self.outcomes) + now - self.cancel.held_for) / 1e9
 
     @property
     def worst_call(self) -> float:
-        """Seconds that the longest call took."""
+        """Seconds of the longest call."""
         calls = [one.worst_call for one in self.outcomes]
         return max([*calls, self.progress.worst_call if self.progress else 0]) / 1e9
 
@@ -133,7 +133,7 @@ class Job:
 
     @property
     def summary(self) -> str:
-        """One sentence for when it has ended."""
+        """Result in one sentence, for a job that has ended."""
         word = "partly done" if self.state == "partly" else self.state
         left = sum(self.left.values())
         rest = f", {size(left)} left where it was" if left else ""
@@ -141,7 +141,7 @@ class Job:
         return f"{self.title}: {word}, {size(self.moved) if self.moved else 'nothing'} moved{rest}{reason}"
 
     def run(self, tell: Callable[[Message], object]) -> None:
-        """Carry it out, in the thread that calls. `tell` gets `JobProgress` a few times a second, then `JobEnded`."""
+        """Runs the job in the calling thread. `tell` gets `JobProgress` a few times a second, then `JobEnded`."""
         told = 0.0
 
         def show(progress: Progress) -> None:
@@ -169,7 +169,7 @@ class Job:
 
 
 def migration(kernel: Kernel, plan: Plan, options: Options, number: int, command: str) -> Job:
-    """A plan to be carried out."""
+    """The job that carries out a plan."""
     processes = [one.process for one in plan.processes]
 
     def work(index: int, show: Callable[[Progress], None], brake: PausableCancel) -> Outcome:
@@ -181,8 +181,7 @@ def migration(kernel: Kernel, plan: Plan, options: Options, number: int, command
 
 
 def undoing(job: Job, directory: Path | None, number: int) -> Job:
-    """To take back what a job has moved, the last process first. `directory`: where its journals are, None: the usual
-    place."""
+    """The job that undoes `job`, last process first. `directory`: folder of its journals, None for the default."""
     outcomes = [one for one in reversed(job.outcomes) if one.moved]
     options = Options(journal_dir=directory)
 
@@ -202,7 +201,7 @@ def undoing(job: Job, directory: Path | None, number: int) -> Job:
 
 
 def undoing_past(kernel: Kernel, past: PastJob, process: Process, directory: Path | None, number: int) -> Job:
-    """To take back what a job of another session has moved. `process`: the one that it moved."""
+    """The job that undoes a job of another session. `process`: the process that it moved."""
 
     def work(_: int, show: Callable[[Progress], None], brake: PausableCancel) -> Outcome:
         from backend.job.undo import undo_job
@@ -217,7 +216,7 @@ def undoing_past(kernel: Kernel, past: PastJob, process: Process, directory: Pat
 
 
 def undo_command(job: Job) -> str:
-    """What takes a job back from a shell."""
+    """Shell commands that undo a job."""
     return "; ".join(f"numatui undo {one.job}" for one in reversed(job.outcomes) if one.moved)
 
 
@@ -228,13 +227,13 @@ def _pids(processes: list[Process]) -> str:
 
 @dataclass
 class JobProgress(Message):
-    """A job has come further."""
+    """A job has made progress."""
 
     job: Job
 
 
 @dataclass
 class JobEnded(Message):
-    """A job has ended, however."""
+    """A job has ended, with success or without."""
 
     job: Job

@@ -1,4 +1,4 @@
-"""How the user left the screen, for the next time: `tui.json` in the state directory."""
+"""State of the screen that is saved between sessions, in `tui.json` of the state directory."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import json
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from backend.errors import NumatuiError
+from backend.files.fields import Fields
 from backend.files.jobs_dir import jobs_dir, make_private
 from backend.files.private_file import read_private, replace_private
 from numatui.theming import DEFAULT as DEFAULT_THEME
@@ -18,7 +18,7 @@ from numatui.tui.paint.columns import CHOICES, DEFAULT
 
 @dataclass(frozen=True, slots=True)
 class SavedState:
-    """`columns`: of the process table; the rest as `Listing`, `StatefulApp` and the node panel have it."""
+    """`columns`: columns of the process table. Other fields: see `Listing`, `StatefulApp` and the node panel."""
 
     columns: tuple[str, ...] = DEFAULT
     sort: str = "rss"
@@ -37,7 +37,7 @@ def saved_state_path() -> Path:
 
 
 def save(path: Path, kept: SavedState) -> None:
-    """What cannot be written is not kept: no reason to trouble anybody."""
+    """Writes the state. Errors are ignored: a lost view setting is not worth a message."""
     with suppress(OSError, NumatuiError):
         path.parent.mkdir(parents=True, exist_ok=True)
         make_private(path.parent / "jobs")
@@ -45,19 +45,22 @@ def save(path: Path, kept: SavedState) -> None:
 
 
 def load(path: Path) -> SavedState:
-    """As it was left; what is missing or not as it should be is as at first. Never raises."""
+    """As it was left; what is missing or wrong is as at first. Never raises."""
     usual = SavedState()
     try:
-        raw: Any = json.loads(read_private(path))
-        found: dict[str, Any] = {name: raw[name] for name in asdict(usual) if name in raw}
-    except (OSError, ValueError, TypeError, RecursionError):
+        found = Fields(json.loads(read_private(path)))
+    except (OSError, ValueError, RecursionError):
         return usual
-    columns = found.pop("columns", None)
-    good: dict[str, Any] = {name: value for name, value in found.items() if type(value) is type(getattr(usual, name))}
-    if isinstance(columns, list):
-        good["columns"] = tuple(one for one in CHOICES if one in columns)
-    if good.get("grouping", "") not in GROUPINGS:
-        del good["grouping"]
-    if not 0.1 <= good.get("interval", 1.0) <= 3600:
-        del good["interval"]
-    return SavedState(**good)
+    columns = found.either("columns", found.items, None)
+    grouping: Grouping = found.either("grouping", lambda key: found.choice(key, GROUPINGS), usual.grouping)
+    return SavedState(
+        columns=usual.columns if columns is None else tuple(one for one in CHOICES if one in columns),
+        sort=found.either("sort", found.text, usual.sort),
+        descending=found.either("descending", found.truth, usual.descending),
+        tree=found.either("tree", found.truth, usual.tree),
+        grouping=grouping,
+        hide_small=found.either("hide_small", found.truth, usual.hide_small),
+        panel=found.either("panel", found.truth, usual.panel),
+        interval=found.either("interval", lambda key: found.number(key, 0.1, 3600), usual.interval),
+        theme=found.either("theme", found.text, usual.theme),
+    )

@@ -1,4 +1,4 @@
-"""What all screens share: the kernel, the last reading, the jobs. Widgets watch it."""
+"""State that all screens share: kernel, last reading, jobs. Widgets watch its reactives."""
 
 from __future__ import annotations
 
@@ -31,15 +31,16 @@ from numatui.tui.state.jobs import Job, JobEnded, JobProgress, migration, undoin
 from numatui.tui.state.saved_state import SavedState
 
 _COLLECT_AFTER = (20_000, 20, 100)
-"""Objects, and collections of the generation before, after which the garbage collector looks."""
+"""Arguments of `gc.set_threshold`. Python 3.11 has (700, 10, 10); each collection holds the screen up."""
+# Seconds between readings that the keys offer.
 INTERVALS = (0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 
 
 class StatefulApp(KeyOrderApp):
-    """Reads the kernel every `interval` seconds (0: only when asked) and runs jobs. `kept`: how it was left the last
-    time. Reactives: `snapshot` (the last reading), `stalled` (seconds that a reading has been under way when it is
-    late), `job_ticks` (counts whenever a job has come further), `speed` (of simulated time), `error` (why the last
-    reading failed), `moved` (when numatui moved a process, as text)."""
+    """Reads the kernel every `interval` seconds (0: only on request) and runs jobs. `kept`: the saved state.
+    Reactives: `snapshot`: the last reading. `stalled`: seconds that a late reading has taken so far, else 0.
+    `job_ticks`: grows with every progress of a job. `speed`: simulated seconds a second. `error`: why the last reading
+    failed. `moved`: last move of each process by numatui, as text."""
 
     snapshot = var[Any](None, always_update=True)
     interval: var[float] = var(1.0)
@@ -58,6 +59,7 @@ class StatefulApp(KeyOrderApp):
         self.jobs: list[Job] = []
         self.node_history = NodeHistory()
         self.actions = Actions()
+        # An assignment would call watchers before the app runs (Textual: DOMNode.set_reactive).
         self.set_reactive(StatefulApp.interval, interval)
         self._reader = Reader(kernel, self)
         self._asked_at: float | None = None
@@ -79,19 +81,19 @@ class StatefulApp(KeyOrderApp):
 
     @work(thread=True, group="moved", exclusive=True, exit_on_error=False)
     def _read_moved(self) -> None:
-        """From the journals; a demo has only those of its own."""
+        """Reads the journals. A demo has only its own."""
         folder = self._job_folder()
-        if folder is not None or self.kernel.source == "live":
+        if folder is not None or self.kernel.traits.keeps_jobs:
             found = read_moved(self.kernel, folder or jobs_dir())
             self.call_from_thread(setattr, self, "moved", found)
 
     def _job_folder(self) -> Path | None:
-        """Where the journals of a demo's jobs are; they go with the app."""
+        """Folder of a demo's journals; deleted when the app ends."""
         return Path(self._folder.name) / "jobs" if self._folder is not None else None
 
     def read_now(self, anew: bool = False) -> None:
-        """Ask for a reading, unless one is under way. `anew`: of all processes, also those that are looked at seldom;
-        it then comes after the one that is under way."""
+        """Requests a reading, unless one is in progress. `anew`: a reading of all processes, also of those that are
+        read less often; it follows a reading in progress."""
         if self._asked_at is None or anew:
             self._asked_at = time.monotonic()
             self._reader.ask(anew)
@@ -101,12 +103,13 @@ class StatefulApp(KeyOrderApp):
         if self._asked_at is not None:
             late = int(now - self._asked_at)
             self.stalled = late if late >= 3 else 0
+        # 0.06 s is half a tick: without it a reading would often wait for the next tick.
         elif self.interval and not self.paused and now - self._read_at >= self.interval - 0.06:
             self.read_now()
 
     def on_snapshot_read(self, event: SnapshotRead) -> None:
-        """With the first one all that stays is there (code, an emulated machine): the garbage collector, which would
-        hold the screen up for a tenth of a second whenever it goes through all of it, need not look at that again."""
+        """After the first reading, the long-lived objects (code, an emulated machine) exist. They are frozen: a full
+        garbage collection over them would block the screen for 0.1 s."""
         self._asked_at, self._read_at, self.stalled = None, time.monotonic(), 0
         self.error = ""
         first = self.snapshot is None
@@ -124,22 +127,22 @@ class StatefulApp(KeyOrderApp):
             self.tell(event.error, severity="error")
 
     def tell(self, text: str, **options: Any) -> None:
-        """A notification. The text may hold names from outside: it is never read as markup."""
+        """Shows a notification. Markup is off, because the text may contain names from outside."""
         self.notify(printable(text, 400), markup=False, **options)
 
     def start_job(self, plan: Plan, how: MoveOptions, command: str = "") -> Job:
-        """Carry out a plan in a worker. The journal of a demo goes to a folder that ends with the app."""
-        if self.kernel.source == "demo":
+        """Runs a plan in a worker. A demo writes its journal to a folder that is deleted with the app."""
+        if not self.kernel.traits.keeps_jobs:
             self._folder = self._folder or tempfile.TemporaryDirectory(prefix="numatui-demo-")
         options = how.options(self.kernel, self._job_folder())
         return self._begin(migration(self.kernel, plan, options, len(self.jobs) + 1, command))
 
     def start_undo(self, job: Job) -> Job:
-        """Take back in a worker what a job has moved."""
+        """Undoes a job in a worker."""
         return self._begin(undoing(job, self._job_folder(), len(self.jobs) + 1))
 
     def start_past_undo(self, past: PastJob) -> Job:
-        """Take back in a worker what a job of another session has moved. Raises NotFound when its process has ended."""
+        """Undoes a job of another session in a worker. Raises NotFound if its process has ended."""
         rows = self.snapshot.rows if self.snapshot is not None else ()
         process = next((row.process for row in rows if row.process.identity == past.identity), None)
         if process is None:
@@ -167,18 +170,18 @@ class StatefulApp(KeyOrderApp):
         self.job_ended(event.job)
 
     def job_ended(self, job: Job) -> None:
-        """Tell the user, if that is needed."""
+        """Hook: a job has ended."""
 
     def show_job(self, job: Job) -> None:
-        """Let the user see a job that was just started."""
+        """Hook: a job was started."""
 
     def back_to(self, screen: Screen[Any]) -> None:
-        """Leave all screens above one of those that are open."""
+        """Closes all screens above `screen`."""
         while self.screen is not screen and screen in self.screen_stack:
             self.pop_screen()
 
     def set_speed(self, step: int) -> None:
-        """Simulated time: faster, slower, or (0) stand still and go on."""
+        """Makes simulated time faster or slower; 0 stops or continues it."""
         clock = simulated_time(self.kernel)
         if clock is None:
             return
@@ -187,6 +190,7 @@ class StatefulApp(KeyOrderApp):
             self.speed = clock.speed
         else:
             clock.speed = 0.0 if clock.speed else self.speed or 1.0
+            # `self.speed` keeps the speed to continue with; watchers must still see the stop.
             self.mutate_reactive(StatefulApp.speed)
 
 

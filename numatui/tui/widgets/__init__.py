@@ -1,1 +1,1 @@
-"""Parts of screens."""
+"""Widgets that screens are composed of."""

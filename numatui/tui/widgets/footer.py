@@ -1,15 +1,15 @@
-"""The keys at the bottom; the one for help stays in sight on the right, however many there are. While a filter is typed
-other keys are only letters: then those that end it are shown."""
+"""The keys at the bottom. The help key is always visible, on the right. While a filter is typed, other keys are only
+letters, so only the keys that end typing are shown."""
 
 from __future__ import annotations
 
 from textual.app import ComposeResult
 from textual.widgets import Footer, Input
-from textual.widgets._footer import FooterKey
+from textual.widgets._footer import FooterKey  # private in Textual 8.2, which exports only Footer
 
 
 class KeyFooter(Footer):
-    """Textual's, without its command palette."""
+    """Textual's footer without the key of the command palette."""
 
     def __init__(self) -> None:
         super().__init__(show_command_palette=False)

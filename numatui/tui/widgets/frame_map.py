@@ -1,4 +1,4 @@
-"""The frames of a node as cells: one letter for 2**k frames."""
+"""The frames of a node as a map. A cell is one letter and stands for 2**k frames."""
 
 from __future__ import annotations
 
@@ -19,18 +19,17 @@ from numatui.tui.paint.frame_kinds import ROLES, letter
 from numatui.tui.paint.glyphs import glyphs
 from numatui.tui.paint.paint import Paint
 
-MARGIN = 10
-_ROW_OF = 8
+MARGIN = 10  # cells for the frame number before each row
+_ROW_OF = 8  # rows have a multiple of 8 cells, so that they begin at round frame numbers
 
 
 class FrameMap(ScrollView, can_focus=True):
-    """Only shows: the screen reads what is visible and gives it. Posts `Moved` when other frames are visible, or the
-    cursor is elsewhere."""
+    """Shows frames that the screen reads. Posts `Moved` when other frames become visible or the cursor moves."""
 
     BINDINGS: ClassVar = bindings("frame-map")
 
     class Moved(Message):
-        """Something else is to be read."""
+        """Other frames are visible, or the cursor has moved."""
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
@@ -43,7 +42,7 @@ class FrameMap(ScrollView, can_focus=True):
 
     @property
     def per_row(self) -> int:
-        """Cells in a row: a multiple of eight."""
+        """Cells in a row."""
         return max(_ROW_OF, (self.size.width - MARGIN - 1) // _ROW_OF * _ROW_OF)
 
     @property
@@ -62,7 +61,7 @@ class FrameMap(ScrollView, can_focus=True):
 
     @property
     def widest(self) -> int:
-        """The zoom at which all of the node is visible."""
+        """The lowest `shift` at which the whole node is visible."""
         room = self.per_row * max(1, self.size.height)
         shift = 0
         while -(-self.pages >> shift) > room:
@@ -71,19 +70,19 @@ class FrameMap(ScrollView, can_focus=True):
 
     @property
     def visible(self) -> tuple[int, int]:
-        """(first pfn, frames) of what is on the screen."""
+        """(first pfn, frames) of the visible part."""
         row = self.per_row << self.shift
         start = self.first + self.scroll_offset.y * row
         return start, max(0, min(row * max(1, self.size.height), self.first + self.pages - start))
 
     def node(self, first: int, pages: int) -> None:
-        """Another node's frames, all of them in view."""
+        """Shows another node, zoomed out to the whole node."""
         self.first, self.pages, self.cursor, self.cells = first, pages, first, None
         self.shift = self.widest
         self._arrange()
 
     def show(self, cells: Cells) -> None:
-        """What was read; passed over when the zoom is another by now."""
+        """Shows cells that were read. Cells of another zoom or node are ignored."""
         if cells.shift == self.shift and self.first <= cells.first < self.first + max(1, self.pages):
             self.cells = cells
             self.refresh()
@@ -159,7 +158,7 @@ class FrameMap(ScrollView, can_focus=True):
         self._go(self.first + end * (self.pages - 1))
 
     def action_zoom(self, step: int) -> None:
-        """The cursor stays on its frame, and as far as it goes on its line of the screen."""
+        """Changes the zoom. The cursor stays on its frame and, if possible, on its line of the screen."""
         shift = max(0, min(self.shift + step, self.widest))
         if shift == self.shift:
             return

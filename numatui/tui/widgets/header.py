@@ -1,4 +1,4 @@
-"""The line on top: which machine, what the user may do, how local memory is, running jobs."""
+"""The top line: machine, permissions, local share of memory, running jobs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numatui.tui.state.state import state_of
 
 
 class Header(Widget):
-    """Reads everything from its app; what does not fit is left out from the least important on."""
+    """Shows state of the app. On a narrow screen the least important parts are dropped first."""
 
     def on_mount(self) -> None:
         for name in ("snapshot", "job_ticks", "interval", "paused", "stalled", "speed"):
@@ -87,7 +87,7 @@ class Header(Widget):
 
 
 def may(snapshot: Snapshot, source: str) -> str:
-    """What the user may do, in two words."""
+    """What the user may do, in a few words."""
     if source == "replay":
         return "read-only"
     move = snapshot.facts.can.get("move_pages"), snapshot.facts.can.get("migrate_pages")

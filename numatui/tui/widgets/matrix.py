@@ -1,4 +1,4 @@
-"""A number for every pair of nodes, shaded from near to far."""
+"""A table with a number for each pair of nodes, shaded from near to far."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from textual.strip import Strip
 from numatui.tui.paint.paint import Paint, Piece
 
 Numbers = Mapping[tuple[int, int], float]
-_STEPS = 9
+_STEPS = 9  # the roles are heat:0 to heat:9
 
 
 def heat_of(value: float, least: float, most: float) -> int:
-    """0 for the least, 9 for the most."""
+    """0 for `least`, 9 for `most`."""
     return round((value - least) / (most - least) * _STEPS) if most > least else 0
 
 
 class Matrix(ScrollView, can_focus=True):
-    """Rows: from which node; columns: to which. `worse`: whether more is farther, or less (bandwidth)."""
+    """Rows: source node; columns: target node. `more_is_worse`: True for distances, False for bandwidth."""
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
@@ -33,7 +33,7 @@ class Matrix(ScrollView, can_focus=True):
         self.cell = 4
 
     def show(self, heading: str, ids: Sequence[int], numbers: Numbers, here: int, more_is_worse: bool = True) -> None:
-        """`here`: the node whose row stands out."""
+        """`here`: the node whose row is marked."""
         self.heading, self.ids, self.numbers, self.here = heading, ids, numbers, here
         self.more_is_worse = more_is_worse
         self.cell = max([4, *(len(f"{value:.0f}") + 1 for value in numbers.values())])

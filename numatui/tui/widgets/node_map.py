@@ -1,4 +1,4 @@
-"""Source nodes on the left, target nodes on the right, arrows between them: where nodes are chosen for a move."""
+"""Choice of nodes for a migration: sources on the left, targets on the right, arrows between them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Side = Literal["from", "to"]
 
 
 class NodeMap(ScrollView, can_focus=True):
-    """Only shows and asks: what is chosen is the screen's. Posts `Toggled`."""
+    """Shows the choice that the screen keeps. Posts `Toggled` when the user changes it."""
 
     BINDINGS: ClassVar = [
         *bindings("node-map"),
@@ -35,7 +35,7 @@ class NodeMap(ScrollView, can_focus=True):
 
     @dataclass
     class Toggled(Message):
-        """A node is to be taken in or out."""
+        """The user adds or removes a node."""
 
         side: Side
         node: int
@@ -57,7 +57,7 @@ class NodeMap(ScrollView, can_focus=True):
         self, topology: Topology, amounts: Mapping[int, int], running: NodeSet, sources: NodeSet, targets: NodeSet,
         plan: Plan | None,
     ) -> None:  # fmt: skip
-        """`amounts`: bytes of the selection by node; `running`: where its processes run."""
+        """`amounts`: bytes of the selected processes, by node. `running`: the nodes on which they run."""
         self.nodes = topology.nodes
         self.amounts, self.running = amounts, running
         self.sources, self.targets, self.plan = sources, targets, plan
@@ -65,7 +65,7 @@ class NodeMap(ScrollView, can_focus=True):
         self._arrange()
 
     def point_at(self, sources: NodeSet) -> None:
-        """Put the cursor on the first of them."""
+        """Puts the cursor on the first node of `sources`."""
         self.cursor = next((index for index, node in enumerate(self.nodes) if node.id in sources), self.cursor)
         self._reveal()
 

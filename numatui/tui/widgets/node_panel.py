@@ -1,4 +1,4 @@
-"""The nodes, one line each: memory, CPUs, distances; and how much work is done, where the kernel tells."""
+"""The nodes, one line each: memory, CPUs, distances. A demo adds a line with its throughput."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from numatui.tui.paint.glyphs import Glyphs, glyphs
 from numatui.tui.paint.paint import Paint, Piece
 from numatui.tui.reading.reader import Snapshot
 
-HISTORY = 400
+HISTORY = 400  # throughput values kept: one per cell of a wide screen
 
 
 class NodePanel(ScrollView):
-    """Shows the app's last reading. Its last line is the throughput of a demo."""
+    """Shows the app's last reading."""
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
@@ -49,7 +49,7 @@ class NodePanel(ScrollView):
         self._arrange()
 
     def _arrange(self) -> None:
-        """Lines for the width and height there is: a third of the screen at most."""
+        """Makes the lines for the current width. The panel takes at most a third of the screen."""
         snapshot = self.snapshot
         if snapshot is None or not self.size.width:
             return
@@ -70,8 +70,8 @@ class NodePanel(ScrollView):
 
 
 def node_line(node: Node, topology: Topology, width: int, glyphs: Glyphs) -> list[Piece]:
-    """Memory in use, what is free, CPUs and distances, in columns that are the same for all nodes of a machine. What
-    does not fit is left out from the right.
+    """Memory in use, free memory, CPUs and distances. Columns align across the nodes of a machine. Columns that do not
+    fit are dropped from the right.
     """
     digits = max(len(str(one.id)) for one in topology.nodes)
     cpus_width = min(20, max(len(_cpus(one)) for one in topology.nodes))
@@ -102,7 +102,7 @@ def node_line(node: Node, topology: Topology, width: int, glyphs: Glyphs) -> lis
 
 
 def work_line(history: Sequence[float], width: int, glyphs: Glyphs) -> list[Piece]:
-    """Throughput over time, the last number, and how it compares with the best that was seen."""
+    """Throughput over time, its last value, and that value relative to the best."""
     now, top = history[-1], max(history)
     number = f" {count(now):>6} ops/s"
     if width >= 70:

@@ -1,4 +1,4 @@
-"""The process table: sorting, filtering, trees, groups and tagging on top of `Table`."""
+"""The process table: `Table` with sorting, filters, trees, groups and tags."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from numatui.tui.paint.column import Column
 from numatui.tui.paint.columns import DEFAULT, process_columns
 from numatui.tui.widgets.table import Table
 
-_LONGEST_PID = 7
+_LONGEST_PID = 7  # digits; PID_MAX_LIMIT is 4194304 on 64 bit (include/linux/threads.h)
 
 
 class ProcessTable(Table[ProcessRow]):
-    """Shows a `Listing`. Posts `Changed` when what is shown, its order or the tags became others. `chosen_columns`:
-    which are shown where there is room."""
+    """Shows a `Listing`. Posts `Changed` when rows, order or tags have changed. `chosen_columns`: columns to show if
+    there is room."""
 
     BINDINGS: ClassVar = bindings("process-table")
 
     class Changed(Message):
-        """Other rows, another order, or other tags."""
+        """Rows, order or tags have changed."""
 
     class FollowedGone(Message):
-        """The process that was followed has ended."""
+        """The followed process has ended."""
 
         def __init__(self, identity: Identity) -> None:
             super().__init__()
@@ -53,7 +53,7 @@ class ProcessTable(Table[ProcessRow]):
         return "command", len(self.listing.prefix(row, self._glyphs)) if self.listing.hangs_below(row) else 0
 
     def update(self, rows: tuple[ProcessRow, ...], topology: Topology, extent: Extent | None = None) -> None:
-        """A new reading."""
+        """Takes a new reading."""
         followed = self.listing.followed
         self.listing.read(rows, extent)
         self.topology = topology
@@ -62,17 +62,17 @@ class ProcessTable(Table[ProcessRow]):
         self.arrange()
 
     def filter(self, text: str) -> None:
-        """Show only what this says (`numatui.tui.model.filtering`)."""
+        """Shows only rows that match the filter (`numatui.tui.model.filtering`)."""
         if self.topology is not None:
             self.listing.filter = Filter.parse(text, self.topology)
             self.arrange()
 
     def chosen(self) -> list[ProcessRow]:
-        """The tagged processes, or the one under the cursor."""
+        """The tagged processes; without tags, the process under the cursor."""
         return self.listing.chosen(self.current)
 
     def arrange(self) -> None:
-        """Show the listing as it is now."""
+        """Shows the current state of the listing."""
         if self.topology is None:
             return
         listing = self.listing
@@ -87,7 +87,7 @@ class ProcessTable(Table[ProcessRow]):
         self.post_message(self.Changed())
 
     def _center(self, identity: Identity) -> None:
-        """The cursor on a process, in the middle of the table as far as that goes."""
+        """Puts the cursor on a process and scrolls it to the middle of the table, if possible."""
         where = next((at for at, row in enumerate(self.rows) if row.process.identity == identity), None)
         if where is not None:
             self.cursor = where
@@ -95,11 +95,11 @@ class ProcessTable(Table[ProcessRow]):
             self._refresh_changed()
 
     def sortable(self) -> list[Column[ProcessRow]]:
-        """The columns that can be sorted by."""
+        """The columns with a sort key."""
         return [column for column in self.columns if column.order is not None]
 
     def sort_by(self, column: str, descending: bool | None = None) -> None:
-        """By this column; by it already: the other way round."""
+        """Sorts by a column. If the table is sorted by it already, reverses the order."""
         listing = self.listing
         if listing.sort == column and descending is None:
             listing.descending = not listing.descending
@@ -160,26 +160,26 @@ class ProcessTable(Table[ProcessRow]):
         self.post_message(self.Changed())
 
     def action_open(self) -> None:
-        """A group opens and closes."""
+        """Opens or closes a group; opens the screen of a process."""
         if isinstance(self.current, GroupRow):
             self._turn(self.current)
         else:
             super().action_open()
 
     def _turn(self, row: ProcessRow) -> None:
-        """Open what is closed, close what is open."""
+        """Opens a closed row, closes an open row."""
         if self.listing.fold(row, close=False) or self.listing.fold(row, close=True):
             self.arrange()
 
     def _go(self, index: int) -> None:
-        """Whoever moves the cursor does not follow any more."""
+        """Moves the cursor, which ends following."""
         if self.listing.followed is not None:
             self.listing.followed = None
             self.post_message(self.Changed())
         super()._go(index)
 
     def find(self, text: str, step: int = 0) -> bool:
-        """The cursor to the next row that fits a filter, from where it is on; `step` 1: after it, -1: before it."""
+        """Moves the cursor to the next match of a filter. `step` 0: from the cursor on, 1: after it, -1: before it."""
         if self.topology is None or not text or not self.rows:
             return False
         wanted, count = Filter.parse(text, self.topology), len(self.rows)
@@ -192,7 +192,7 @@ class ProcessTable(Table[ProcessRow]):
         return False
 
     def on_key(self, event: events.Key) -> None:
-        """Digits go to the process whose pid they are, as they are typed."""
+        """Digits form a pid; the cursor goes to that process while they are typed."""
         if event.character is None or not event.character.isdecimal() or not event.character.isascii():
             self._typed = ""
             return

@@ -1,4 +1,4 @@
-"""A table for any number of rows: only the visible ones are made, only lines that changed are drawn again."""
+"""A table for any number of rows. Only visible rows are rendered; only changed lines are drawn again."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from numatui.tui.paint.paint import Paint, Piece
 
 
 class Table(ScrollView, Generic[R], can_focus=True):
-    """Rows below a heading line that stays; a cursor that stays on its row (by `key_of`) when rows change places.
-    `skip`: how many of the columns that may be left out are left out on the left."""
+    """Rows below a fixed heading. The cursor stays on its row (by `key_of`) when the order changes. `skip`: optional
+    columns that are scrolled out on the left."""
 
     BINDINGS: ClassVar = bindings("table")
 
@@ -41,7 +41,7 @@ class Table(ScrollView, Generic[R], can_focus=True):
 
     @dataclass
     class SignClicked(Message):
-        """The sign that opens and closes what hangs below a row was clicked."""
+        """The sign that opens or closes a row was clicked."""
 
         table: Table[Any]
         row: Any
@@ -71,7 +71,7 @@ class Table(ScrollView, Generic[R], can_focus=True):
         return self._paint
 
     def key_of(self, row: R) -> Hashable:
-        """What stays the same when a row is read again."""
+        """Identity of a row across readings."""
         return id(row)
 
     def role_of(self, row: R) -> str:
@@ -79,12 +79,12 @@ class Table(ScrollView, Generic[R], can_focus=True):
         return ""
 
     def sign_of(self, row: R) -> tuple[str, int]:
-        """The column with the sign that opens and closes what hangs below a row, and how many cells from the column's
-        beginning are part of it: 0 where nothing hangs there."""
+        """(id of the column with the sign that opens or closes a row, cells of that column that react to a click).
+        0 cells: the row has no children."""
         return "", 0
 
     def show(self, rows: Sequence[R], columns: Sequence[Column[R]] | None = None) -> None:
-        """Other rows (and columns). The cursor follows its row; if that has gone it stays at its height."""
+        """Shows rows, and new columns if given. The cursor follows its row; if the row is gone, it keeps its line."""
         key = self.key_of(self.current) if self.current is not None else None
         anew = len(rows) != len(self.rows)
         self.rows = rows
@@ -101,7 +101,7 @@ class Table(ScrollView, Generic[R], can_focus=True):
         self._refresh_changed()
 
     def _index_of(self, key: Hashable) -> int | None:
-        """Where the row with this key is now; most often where it was."""
+        """Index of the row with this key, or None. Most often it has not moved."""
         if self.cursor < len(self.rows) and self.key_of(self.rows[self.cursor]) == key:
             return self.cursor
         keys = [self.key_of(row) for row in self.rows]
@@ -115,6 +115,7 @@ class Table(ScrollView, Generic[R], can_focus=True):
         self._fit()
 
     def watch_show_vertical_scrollbar(self) -> None:
+        # The scroll bar takes cells from the columns.
         self._fit()
 
     def on_focus(self) -> None:
@@ -137,7 +138,7 @@ class Table(ScrollView, Generic[R], can_focus=True):
         self.refresh()
 
     def _most_skipped(self) -> int:
-        """So many that the last column is just there."""
+        """The largest useful `skip`: the last column is just visible."""
         width, last = self.scrollable_content_region.width, next(reversed(self.columns), None)
         moving = sum(1 for column in self.columns if column.rank)
         for skip in range(1, moving):
@@ -164,7 +165,7 @@ class Table(ScrollView, Generic[R], can_focus=True):
         return strip
 
     def _content(self, y: int) -> tuple[str, list[Piece]]:
-        """What stands in a line of the screen: the role of the whole and its pieces."""
+        """(role, pieces) of a line of the screen."""
         if y == 0:
             return "head", self._heading()
         index = y - 1 + self.scroll_offset.y
@@ -202,8 +203,7 @@ class Table(ScrollView, Generic[R], can_focus=True):
         return self._with_signs(pieces)
 
     def _with_signs(self, pieces: list[Piece]) -> list[Piece]:
-        """At the end of the heading, where it is empty: whether there are columns on the left and on the right that are
-        not shown."""
+        """Adds signs for hidden columns on the left and right to the empty end of the heading."""
         hidden = len(self.columns) - len(self.slots)
         if not hidden or not self.slots:
             return pieces
@@ -247,7 +247,7 @@ class Table(ScrollView, Generic[R], can_focus=True):
             self.post_message(self.Opened(self, self.current))
 
     def on_click(self, event: events.Click) -> None:
-        """On a row: the cursor goes there, a double click opens it. On the heading: `HeadClicked`."""
+        """A click on a row moves the cursor, a double click opens the row. On the heading: posts `HeadClicked`."""
         if event.y == 0:
             for slot in self.slots:
                 if slot.x <= event.x < slot.x + slot.width:

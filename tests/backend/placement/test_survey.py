@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import threading
 from array import array
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,7 @@ class Counting:
     def __init__(self, kernel: EmulatedKernel, source: str = "demo") -> None:
         self.kernel = kernel
         self.source = source
+        self.traits = replace(EmulatedKernel.traits, reading_stalls=source == "live")
         self.files: list[str] = []
         self.time = 0
         self.refused: dict[str, int] = {}

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from backend.errors import NotFound, NotPermitted, ParseError
 from backend.files.text import printable
+from backend.kernel import Traits
 from backend.machine.topology import read_topology
 from backend.placement.survey import Surveyor
 from backend.process.process import Identity, parse_stat, parse_status, read_process, read_stat
@@ -61,6 +62,7 @@ class Refusing:
     """A kernel whose every read fails alike."""
 
     source = "live"
+    traits = Traits(is_host=True)
     page_size = 4096
 
     def __init__(self, number: int) -> None:

@@ -21,6 +21,7 @@ from backend.emulator.scenario.layout import populate
 from backend.emulator.scenario.open import open_scenario
 from backend.emulator.tasks.life import do_exit, spawn
 from backend.errors import ParseError, UsageError
+from backend.kernel import Traits
 from backend.machine.topology import read_topology
 from backend.nodeset import NodeSet
 from backend.placement.survey import Surveyor
@@ -110,6 +111,7 @@ def test_every_sample_is_the_machine_as_it_was(tmp_path: Path, ending: str) -> N
 def test_files_that_come_go_and_come_again(tmp_path: Path, states: list[dict[str, bytes]]) -> None:
     class Changing:
         source, name, page_size = "demo", "x", 4096
+        traits = Traits(writable=True)
         state: dict[str, bytes]
 
         def clock(self) -> int:

@@ -212,6 +212,6 @@ def test_the_manual_is_sound_roff(cli: Cli) -> None:
     assert not done.stderr
 
 
-def test_readme_and_manual_have_the_same_exit_codes() -> None:
-    readme = (ROOT / "README.md").read_text().partition("### Exit codes")[2].partition("###")[0]
-    assert {int(code) for code in re.findall(r"^\| (\d+) \|", readme, re.MULTILINE)} == set(manual.EXIT_CODES)
+def test_the_documents_and_the_manual_have_the_same_exit_codes() -> None:
+    table = (ROOT / "docs/commands.md").read_text().partition("\n## Exit codes\n")[2].partition("\n## ")[0]
+    assert {int(code) for code in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)} == set(manual.EXIT_CODES)

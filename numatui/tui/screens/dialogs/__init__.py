@@ -1,0 +1,1 @@
+"""Dialogs: modal screens that ask and return an answer."""

@@ -1,4 +1,4 @@
-"""Choosing one or several of a list."""
+"""Dialogs for the choice of one or several list items."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from backend.files.text import printable
 from numatui.tui.keys import bindings
 
 Choice = tuple[str, str]
-"""What is answered, and what is shown for it; that may come from outside."""
+"""(answer, text shown for it). The text may contain names from outside."""
 
 
 class Chooser(ModalScreen[str]):
-    """Answers with one of the choices, or None. `current`: where the cursor is at first."""
+    """Returns the chosen answer, or None. `current`: the answer where the cursor begins."""
 
     BINDINGS: ClassVar = bindings("chooser")
 
@@ -47,7 +47,7 @@ class Chooser(ModalScreen[str]):
 
 
 class SeveralChooser(ModalScreen[tuple[str, ...]]):
-    """Answers with those that were chosen, in the order of the choices, or None. `usual`: what `r` goes back to."""
+    """Returns the chosen answers in the order of `choices`, or None. `usual`: the choice that `r` restores."""
 
     BINDINGS: ClassVar = bindings("several-chooser")
 
@@ -78,7 +78,7 @@ class SeveralChooser(ModalScreen[tuple[str, ...]]):
             options.replace_option_prompt_at_index(index, self._shown(choice))
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
-        """A click."""
+        """Toggles a choice that was clicked. Enter ends the dialog instead: its binding has priority."""
         self.chosen ^= {self.choices[event.option_index][0]}
         self._show()
 

@@ -1,4 +1,4 @@
-"""Changing a cpuset: what would move is shown first, then it is done and read again."""
+"""Dialog for changes of a cpuset: a prediction, the change, then the result as read back."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from numatui.tui.paint.paint import Paint, Piece
 from numatui.tui.reading.reader import problem_of
 from numatui.tui.state.state import state_of
 
-_MOST_BUTTONS = 16
+_MOST_BUTTONS = 16  # on larger machines nodes are only typed: the buttons would need more than one line
 
 
 @dataclass
 class PredictionRead(Message):
-    """What the nodes that were typed would do, or why not."""
+    """The predicted change, or the error."""
 
     change: Change | None
     problem: str = ""
@@ -40,14 +40,14 @@ class PredictionRead(Message):
 
 @dataclass
 class Done(Message):
-    """What became of it, or why not."""
+    """The result of the change, or the error."""
 
     result: ChangeResult | None
     problem: str = ""
 
 
 class CpusetChangeScreen(ModalScreen[bool]):
-    """New mems for a cpuset, or (`processes`) processes that come into it. Answers whether anything was changed."""
+    """Sets the mems of a cpuset, or attaches `processes` to it. Returns whether anything was changed."""
 
     BINDINGS: ClassVar = bindings("cpuset-change")
 
@@ -88,7 +88,7 @@ class CpusetChangeScreen(ModalScreen[bool]):
         self._predict(event.value)
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
-        """Take a node in or out."""
+        """Adds a node to the set or removes it."""
         field = self.query_one(Input)
         one = NodeSet([int(str(event.button.id).removeprefix("node-"))])
         try:
@@ -112,11 +112,11 @@ class CpusetChangeScreen(ModalScreen[bool]):
             self.post_message(PredictionRead(None, problem_of(exc)))
 
     def _same(self, process: Process) -> int:
-        """Its pid, as long as it is still its own. Raises NotFound."""
+        """The pid. Raises NotFound if the process has ended, even if its pid is in use again."""
         still_the_same(state_of(self).kernel, process.identity)
         return process.pid
 
-    def on_foretold(self, event: PredictionRead) -> None:
+    def on_prediction_read(self, event: PredictionRead) -> None:
         self.change = event.change
         pieces = [(printable(event.problem, 400), "warn")] if event.change is None else predicted(event.change)
         if self.change is not None:
@@ -139,7 +139,7 @@ class CpusetChangeScreen(ModalScreen[bool]):
             state_of(self).tell("Copied, if the terminal lets programs do that (OSC 52).")
 
     def action_apply(self) -> None:
-        """Once; Enter on a button is for the button."""
+        """Applies the change, once. Enter on a button presses the button: this binding has priority over it."""
         if isinstance(self.focused, Button):
             self.focused.press()
         elif self.changed:
@@ -178,7 +178,7 @@ class CpusetChangeScreen(ModalScreen[bool]):
 
 
 def predicted(change: Change) -> list[Piece]:
-    """What a change would do, process by process."""
+    """The predicted effect of a change, by process."""
     effective = f"nodes in effect: {change.effective or 'none'}"
     pieces: list[Piece] = [
         (effective, "bold"),
@@ -200,7 +200,7 @@ def predicted(change: Change) -> list[Piece]:
 
 
 def became(result: ChangeResult) -> list[Piece]:
-    """What was read afterwards."""
+    """The placement read after the change, by process."""
     pieces: list[Piece] = [
         (f"nodes in effect now: {result.effective or 'none'}\n", "good" if result.complete else "warn")
     ]

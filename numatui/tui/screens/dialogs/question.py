@@ -1,4 +1,4 @@
-"""A question with two answers."""
+"""Dialog for a yes-or-no question."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from numatui.tui.keys import bindings
 
 
 class Question(ModalScreen[bool]):
-    """Answers True or False; Enter alone says no. `lines` may hold text from outside. `command`: what does the same
-    from a shell; can be copied."""
+    """Returns True or False. Enter alone answers no. `lines` may contain text from outside. `command`: shell command
+    with the same effect, which can be copied."""
 
     BINDINGS: ClassVar = bindings("question")
 

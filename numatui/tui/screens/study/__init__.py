@@ -1,0 +1,1 @@
+"""Screens that study an emulated machine: microscope, follow, compare, scenarios, tour."""

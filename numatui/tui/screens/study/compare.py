@@ -1,4 +1,4 @@
-"""Direct and swap migration side by side on one scenario."""
+"""Direct and swap migration compared on one scenario."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from numatui.tui.widgets.header import Header
 
 @dataclass
 class ScenarioMeasured(Message):
-    """The runs are done, or why not."""
+    """The measured runs, or the error."""
 
     runs: list[Measured]
     problem: str = ""
 
 
 class CompareScreen(Screen[None]):
-    """Runs the scenario on machines of its own."""
+    """Runs the scenario on two machines of its own; the shown machine is not involved."""
 
     BINDINGS: ClassVar = bindings("compare")
 

@@ -1,4 +1,4 @@
-"""One page followed step by step, on one machine or on two side by side."""
+"""Follows a page step by step, on one machine or on two side by side."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from numatui.tui.widgets.header import Header
 from numatui.tui.widgets.table import Table
 
 PACES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
-"""Changes a second in slow motion."""
+"""Speeds of slow motion, in changes a second."""
 
 
 @dataclass(frozen=True, slots=True)
 class Followed:
-    """What one half shows: a title, and the machine with its page."""
+    """Content of a pane: a title, and a machine with the followed page."""
 
     title: str
     stage: Stage
@@ -41,7 +41,7 @@ class Followed:
 
 @dataclass
 class Stepped(Message):
-    """The machines have gone on: to what each has come."""
+    """All machines have advanced. `came`: the outcome of each."""
 
     came: list[Came]
     problem: str = ""
@@ -54,10 +54,10 @@ class _Numbered:
 
 
 class FollowRows(Table[_Numbered]):
-    """Posts `Moved` when the cursor is on another row."""
+    """Posts `Moved` when the cursor has moved to another row."""
 
     class Moved(Message):
-        """Another row is to be shown."""
+        """The cursor has moved."""
 
     def _go(self, index: int) -> None:
         super()._go(index)
@@ -68,7 +68,7 @@ class FollowRows(Table[_Numbered]):
 
 
 class FollowPane(Vertical):
-    """One machine's page: the picture of the row under the cursor, and all rows so far."""
+    """The page of one machine: a picture of the row under the cursor, and all rows so far."""
 
     def __init__(self, followed: Followed, classes: str) -> None:
         super().__init__(classes=classes)
@@ -88,7 +88,7 @@ class FollowPane(Vertical):
         self.update(True)
 
     def update(self, anew: bool = False) -> None:
-        """What has happened since; the cursor stays with the last row if it was there."""
+        """Shows new rows. A cursor on the last row moves to the new last row."""
         table, stage = self.table, self.followed.stage
         count = min(len(stage.rows), len(stage.follower.ptes))
         at_end = table.cursor >= self._shown - 1
@@ -133,7 +133,7 @@ class FollowPane(Vertical):
 
 
 class FollowScreen(Screen[None]):
-    """The machines go on only when a key says so, or in slow motion. `may_migrate`: `m` begins a migration."""
+    """Machines advance only by a key or in slow motion. `may_migrate`: the key `m` begins a migration."""
 
     BINDINGS: ClassVar = bindings("follow")
 
@@ -161,7 +161,7 @@ class FollowScreen(Screen[None]):
 
     @property
     def over(self) -> bool:
-        """Nothing is due any more, on any of the machines."""
+        """Whether no machine has a pending event."""
         return bool(self.came) and all(came == "over" for came in self.came)
 
     def on_mount(self) -> None:
@@ -249,7 +249,7 @@ class FollowScreen(Screen[None]):
         self._show()
 
     def action_migrate(self) -> None:
-        """The page's process, from the node where the page is to the next one."""
+        """Migrates the page's process from the page's node to the next node."""
         stage = self.followed[0].stage
         frame, nodes = stage.rows[-1].frame, list(stage.machine.memory_nodes)
         if frame is None or len(nodes) < 2:

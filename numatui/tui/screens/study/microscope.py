@@ -1,4 +1,4 @@
-"""The microscope: the frames of a node as a map, from the whole node down to one frame."""
+"""The microscope: a map of the frames of a node, with zoom from the whole node to one frame."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ from numatui.tui.widgets.header import Header
 if TYPE_CHECKING:
     from backend.emulator.machine import Machine
 
-REFRESH = 0.25
+REFRESH = 0.25  # seconds between readings while time runs
 
 
 @dataclass
 class FramesSeen(Message):
-    """What was read."""
+    """Frames were read."""
 
     seen: FramesRead
 
 
 @dataclass
 class FollowReady(Message):
-    """A page can be followed, or why not."""
+    """The stage on which a page can be followed, or the error. `speed`: simulated time before it stopped."""
 
     stage: Stage | None
     speed: float = 0.0
@@ -51,7 +51,7 @@ class FollowReady(Message):
 
 
 class MicroscopeScreen(Screen[None]):
-    """Reads while simulated time runs; at most one reading is under way."""
+    """Reads again while simulated time runs, at most one reading at a time."""
 
     BINDINGS: ClassVar = [
         *bindings("microscope"),
@@ -84,6 +84,7 @@ class MicroscopeScreen(Screen[None]):
     def on_mount(self) -> None:
         self.map.focus()
         self.set_interval(REFRESH, self._tick)
+        # The map has a size only after the first layout.
         self.call_after_refresh(self._choose, self.current)
 
     def _tick(self) -> None:
@@ -99,7 +100,7 @@ class MicroscopeScreen(Screen[None]):
         self._ask()
 
     def _ask(self) -> None:
-        """Read soon, and once more when something was asked for meanwhile."""
+        """Requests a reading. A request during a reading causes one more afterwards."""
         self._due = self._busy
         if not self._busy and self.map.pages:
             self._busy = True

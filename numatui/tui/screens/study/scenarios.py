@@ -1,4 +1,4 @@
-"""The shipped scenarios: one of them becomes the demo machine."""
+"""The shipped scenarios. The chosen scenario becomes the demo machine."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from numatui.tui.widgets.table import Table
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """One of the list. `file`: by which it is opened."""
+    """A line of the list. `file`: the name that opens the scenario. `memory`: bytes."""
 
     file: str
     title: str
@@ -41,17 +41,17 @@ class Scenario:
 
 @dataclass
 class ScenariosRead(Message):
-    """All of them, or why not."""
+    """All scenarios, or the error."""
 
     scenarios: list[Scenario]
     problem: str = ""
 
 
 class ScenarioTable(Table[Scenario]):
-    """Posts `Moved` when the cursor is on another row."""
+    """Posts `Moved` when the cursor has moved to another row."""
 
     class Moved(Message):
-        """Another scenario is to be told about."""
+        """The cursor has moved."""
 
     def _go(self, index: int) -> None:
         super()._go(index)
@@ -62,7 +62,7 @@ class ScenarioTable(Table[Scenario]):
 
 
 class ScenariosScreen(Screen[str]):
-    """Ends with the name of the one that was chosen, or None."""
+    """Returns the name of the chosen scenario, or None."""
 
     BINDINGS: ClassVar = bindings("scenarios")
 
@@ -125,7 +125,7 @@ class ScenariosScreen(Screen[str]):
 
 
 def read_scenario(name: str) -> Scenario:
-    """Raises NotFound, ParseError."""
+    """A shipped scenario as a line of the list. Raises NotFound, ParseError."""
     told = load(name)
     return Scenario(
         name, told.name, told.about, told.machine.profile.name, len(told.machine.nodes),

@@ -1,4 +1,4 @@
-"""A guided tour: the five benefits of Direct Migration V8, each measured on a small machine of its own."""
+"""A guided tour: the five benefits of Direct Migration V8, each measured on its own small machine."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _END = len(BENEFITS)
 
 @dataclass
 class BenefitMeasured(Message):
-    """The runs of a page are done, or why not."""
+    """The measured runs of a page, or the error."""
 
     page: int
     runs: list[Measured]
@@ -43,15 +43,14 @@ class BenefitMeasured(Message):
 
 @dataclass
 class StagesReady(Message):
-    """Machines on which a page can be followed, or why not."""
+    """Machines on which a page can be followed, or the error."""
 
     followed: list[Followed]
     problem: str = ""
 
 
 class TourScreen(Screen[None]):
-    """A page a benefit, and a last one. Nothing is known beforehand: each page runs its scenario when it is first
-    shown."""
+    """One page per benefit and a last page. No number is stored: a page runs its scenario when it is first shown."""
 
     BINDINGS: ClassVar = bindings("tour")
 
