@@ -7,7 +7,7 @@ import sys
 
 
 def main() -> int:
-    """The exit code; see the README for what each means."""
+    """Run the command line. Returns the exit code (docs/commands.md#exit-codes)."""
     open_what_is_closed()
     from numatui.cli.app import run
 
@@ -15,8 +15,8 @@ def main() -> int:
 
 
 def open_what_is_closed() -> None:
-    """Where the shell has closed stdin, stdout or stderr (`>&-`), /dev/null takes their place: else the next file that
-    is opened, such as a journal, would be what everybody writes to."""
+    """Open /dev/null in place of stdin, stdout or stderr if the shell closed it (`>&-`). Otherwise the next file
+    opened, such as a journal, would get its descriptor and receive the output."""
     while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(fd)

@@ -1,4 +1,4 @@
-"""What the user set once and for all: `config.yaml` and `themes/` in the XDG configuration folder."""
+"""User configuration: `config.yaml` and `themes/` in the XDG configuration folder."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from backend.errors import ParseError
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """`theme`: a theme's name, of those shipped or of the user's own. `interval`: seconds between readings. None: as it
-    was left the last time. `keys`: other keys for what is done, by its name in the help (`numatui.tui.keys`)."""
+    """`theme`: name of a shipped or own theme. `interval`: seconds between readings. None: the value of the last
+    session. `keys`: key by action, for actions whose key the user changes (names: `numatui keys`)."""
 
     theme: str | None = None
     interval: float | None = None
@@ -19,15 +19,15 @@ class Config:
 
 
 def folder() -> Path:
-    """`$XDG_CONFIG_HOME/numatui`, as platformdirs has it."""
+    """`$XDG_CONFIG_HOME/numatui`, from platformdirs."""
     from platformdirs import user_config_path
 
     return user_config_path("numatui", appauthor=False)
 
 
 def load(path: Path | None = None) -> Config:
-    """The user's configuration; the defaults where there is no file, or an empty one. Raises ParseError naming the
-    file, the line and the key."""
+    """Read the configuration. Returns the defaults if the file does not exist or is empty. Raises ParseError with file,
+    line and key."""
     from backend.files.yaml_reader import Value, parse_yaml
 
     path = path or folder() / "config.yaml"

@@ -1,4 +1,4 @@
-"""Amounts and names as people and scripts read them. Pure: no terminal, no toolkit."""
+"""Formats amounts and names for people and scripts, and parses sizes and times. Pure: no terminal, no toolkit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 def size(amount: float) -> str:
-    """Bytes for people: 812K, 7.1G; `.` for none."""
+    """Bytes for people, in powers of 1024: 812K, 7.1G; `.` for less than one byte."""
     if amount < 1:
         return "."
     for unit in "BKMGTP":
@@ -28,10 +28,10 @@ def parse_size(text: str) -> int:
 
 
 def parse_duration(text: str) -> int:
-    """`5ms`, `200us`, `1s`, `2m`, `1h` → nanoseconds, more than none (`backend.files.units`). Raises UsageError."""
+    """`5ms`, `200us`, `1s`, `2m`, `1h` → nanoseconds, at least one (`backend.files.units`). Raises UsageError."""
     nanoseconds = round(_measured(text, units.parse_seconds) * 1e9)
     if not nanoseconds:
-        raise UsageError(f"'{text}' is no time at all", "write it like 5ms, 10s or 2m")
+        raise UsageError(f"'{text}' is not more than zero", "write it like 5ms, 10s or 2m")
     return nanoseconds
 
 
@@ -44,7 +44,7 @@ def _measured(text: str, parse: Callable[[str], T]) -> T:
 
 
 def count(number: float) -> str:
-    """`812`, `1.2M`: thousands by letters."""
+    """`812`, `1.2M`: with a letter for powers of 1000."""
     for unit in ("", "k", "M", "G"):
         if number < 1000 or unit == "G":
             return f"{number:.0f}{unit}" if not unit or number >= 100 else f"{number:.1f}{unit}"
@@ -53,7 +53,7 @@ def count(number: float) -> str:
 
 
 def percent(share: float | None) -> str:
-    """`91%`, or `-` where there is nothing to be a share of."""
+    """`91%`, or `-` for None (a share of nothing)."""
     return "-" if share is None else f"{share * 100:.0f}%"
 
 
@@ -65,9 +65,9 @@ def duration(seconds: float) -> str:
 
 
 def exact(text: str) -> str:
-    """A name for JSON: whole, with undecodable bytes as `\\xff` (JSON itself escapes control characters)."""
+    """A complete name for JSON, with undecodable bytes as `\\xff` (JSON itself escapes control characters)."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 BASIS = {"measured": "as measured here", "similar": "as measured between other nodes", "assumed": "assumed"}
-"""What a plan's time rests on, in words."""
+"""Basis of the estimated time of a plan, in words."""

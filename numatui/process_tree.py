@@ -1,4 +1,4 @@
-"""Rows as a tree: children below their parents. Pure."""
+"""Sorts rows as a tree: children below their parents. Pure."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Branch(Generic[T]):
-    """A row and where it hangs. `more`: for each level below the roots, down to its own, whether siblings follow there.
-    `children`: how many it has; `folded`: whether they are left out."""
+    """A row and its place in the tree. `more`: for each level below the roots, down to this row, whether siblings
+    follow. `children`: number of children; `folded`: whether they are left out."""
 
     row: T
     more: tuple[bool, ...] = ()
@@ -30,8 +30,8 @@ def as_tree(
     parent_of: Callable[[T], Hashable],
     folded: Callable[[T], bool] = lambda _: False,
 ) -> list[Branch[T]]:
-    """All rows, siblings in the order of `rows`; what hangs below a folded row is left out. A row whose parent is not
-    there, or is reached through nothing but itself, is a root."""
+    """All rows in the order of the tree; siblings keep the order of `rows`. Rows below a folded row are left out. A row
+    is a root if its parent is not among `rows`; of rows that form a cycle, the first one is."""
     keys = {key_of(row) for row in rows}
     children: dict[Hashable, list[T]] = {}
     roots: list[T] = []

@@ -1,4 +1,4 @@
-"""The commands that do from a shell what was done, or is advised, here."""
+"""Command lines that repeat a migration or follow advice from a shell."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from backend.nodeset import NodeSet
 
 
 def program(kernel: Kernel) -> str:
-    """`numatui`, with what chooses the same machine."""
+    """`numatui`, with the option that chooses the same machine."""
     return f"numatui --{kernel.source} {shlex.quote(kernel.reference)}" if kernel.source != "live" else "numatui"
 
 
 def migrate_command(kernel: Kernel, pids: Iterable[int], sources: NodeSet, targets: NodeSet, flags: str = "") -> str:
-    """`numatui migrate …` on the same machine. `flags`: further options, as they are written."""
+    """`numatui migrate …` on the same machine. `flags`: further options, as typed."""
     named = " ".join(map(str, pids))
     return f"{program(kernel)} migrate {named} --from {sources} --to {targets} {flags}".rstrip()
 
 
 def advised_command(kernel: Kernel, advice: Advice) -> str:
-    """The command that follows advice; empty where there is nothing to follow."""
+    """The command that follows advice; empty if there is no proposal."""
     one = advice.proposal
     return migrate_command(kernel, [advice.process.pid], one.sources, one.targets) if one else ""

@@ -1,4 +1,4 @@
-"""Themes as data: one YAML file a theme, the shipped ones and the user's own."""
+"""Themes: one YAML file each, shipped or the user's own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from backend.files.yaml_reader import Value, parse_yaml
 
 DEFAULT = "dark"
 PREFIX = "numatui-"
-"""Before the name of each theme, so that none takes the place of one of Textual's."""
+"""Prefix of each theme's name, so that none replaces one of Textual's."""
 
 _COLORS = (
     "background", "surface", "panel", "foreground", "primary", "secondary", "accent", "success", "warning", "error",
@@ -23,13 +23,13 @@ _HEX = re.compile(r"#[0-9a-fA-F]{6}")
 
 
 def shipped() -> Path:
-    """The folder of the themes that come along: inside the package when installed, beside it in a checkout."""
+    """The folder of the shipped themes: inside the package when installed, beside it in a checkout."""
     inside = Path(numatui.__file__).parent / "themes"
     return inside if inside.is_dir() else inside.parent.parent / "themes"
 
 
 def load(path: Path) -> Theme:
-    """One theme file. Raises NotFound; ParseError naming the file, the line and the key."""
+    """Read one theme file. Raises NotFound; ParseError with file, line and key."""
     try:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as exc:

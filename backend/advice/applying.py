@@ -27,5 +27,5 @@ def plan_of(kernel: Kernel, advice: Advice) -> Plan:
             "watch it longer (--observe)",
         )
     if any(not room.enough for room in plan.room):
-        raise NumatuiError(f"there is no room any more for the memory of {process.pid}", "advise again")
+        raise NumatuiError(f"there is no room any more for the memory of {process.pid}", "run numatui advise again")
     return plan

@@ -39,18 +39,18 @@ def of_a_process(observation: Observation, world: Surroundings, limits: Limits, 
     if row.by_node is None:
         return [_unreadable(observation, world)]
     if not places:
-        return [Reason("unreadable", "it cannot be told where it runs")]
+        return [Reason("unreadable", "the node where it runs is unknown")]
     total = sum(row.by_node.values())
     far = far_bytes(row.by_node, places, world)
     if not total:
         return [Reason("small", "it has no memory")]
     if not far:
-        return [Reason("near", f"all its {mib(total)} are as near as can be to {where(places)}, where it runs")]
+        return [Reason("near", f"all its {mib(total)} are as near as possible to {where(places)}, where it runs")]
     if far < limits.least:
         return [
             Reason(
                 "small",
-                f"only {mib(far)} are not where it runs; less than {mib(limits.least)} are not worth it",
+                f"only {mib(far)} are not where it runs; less than {mib(limits.least)} is not worth a move",
             )
         ]
     out: list[Reason] = []
@@ -78,7 +78,7 @@ def _unreadable(observation: Observation, world: Surroundings) -> Reason:
     process = observation.row.process
     if not world.conditions.privileged and process.uid != world.uid:
         return Reason("permission", f"it belongs to {printable(process.user, 40)}: root can see where its memory lies")
-    return Reason("unreadable", "the kernel does not tell where its memory lies")
+    return Reason("unreadable", "the kernel does not show where its memory is")
 
 
 def _steadiness(observation: Observation, world: Surroundings, needed: float) -> list[Reason]:
@@ -123,7 +123,7 @@ def _obstacle(obstacle: Obstacle, one: Advisee, world: Surroundings, room: Room,
     targets = NodeSet(targets_of(one.places, world))
     if obstacle == "room":
         left = ", ".join(f"node {node} can take {mib(room.get((node, 0), 0))}" for node in targets)
-        return Reason("room", f"{mib(far)} would come, but {left} (without what must stay free)")
+        return Reason("room", f"{mib(far)} would come, but {left} (beyond what must stay free)")
     if obstacle == "cpuset":
         path = printable(one.process.cpuset, 60)
         return Reason(
@@ -132,7 +132,7 @@ def _obstacle(obstacle: Obstacle, one: Advisee, world: Surroundings, room: Room,
         )
     if obstacle == "shared":
         shared = sum(vma.shared_bytes for vma in one.placement.vmas)
-        return Reason("shared", f"up to {mib(shared)} are mapped by other processes too, who may run elsewhere")
+        return Reason("shared", f"up to {mib(shared)} are mapped by other processes too, which may run elsewhere")
     if obstacle == "slow-memory":
         return Reason("slow-memory", f"node {targets} is slower memory (a lower tier) than where its memory is")
     target = targets.first()
@@ -152,7 +152,7 @@ def spread(one: Advisee, far: int) -> Reason:
     if len(one.places) > 1:
         return Reason(
             "spread",
-            f"it runs on {where(one.places)}: what came nearer to one would be farther from the others",
+            f"it runs on {where(one.places)}: memory moved nearer to one node would be farther from the others",
         )
     return Reason("near", f"its {mib(far)} elsewhere cannot come nearer to {where(one.places)}")
 
@@ -177,13 +177,13 @@ def doubts_of(observation: Observation, one: Advisee, proposal: Proposal, world:
         out.append(Doubt("policy-unknown", text, "low" if even else "medium"))
     if row.threads_left_out:
         out.append(
-            Doubt("threads", f"where it runs is told by all but {row.threads_left_out} of its threads", "medium")
+            Doubt("threads", f"{row.threads_left_out} of its threads were not read: they may run elsewhere", "medium")
         )
     if len(one.places) > 1:
         out.append(
             Doubt(
                 "several-nodes",
-                f"it runs on {where(one.places)}, taken to use its memory alike from each",
+                f"it runs on {where(one.places)}, assumed to use its memory equally from each",
                 "medium",
             )
         )

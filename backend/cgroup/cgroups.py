@@ -191,11 +191,11 @@ def check_path(text: str, hierarchy: Hierarchy) -> str:
         inside = text[len(hierarchy.mount) :]
     parts = [part for part in inside.split("/") if part]
     if not text or "\0" in text or len(text) > _MAX_PATH:
-        raise UsageError(f"'{printable(text, 60)}' is not the name of a cgroup", "numatui cpuset list has them")
+        raise UsageError(f"'{printable(text, 60)}' is not the name of a cgroup", "see numatui cpuset list")
     if any(part in (".", "..") for part in parts):
         raise UsageError(
-            f"'{printable(text, 60)}' leads out of where it starts",
-            "write the path from the root, without ..",
+            f"'{printable(text, 60)}' may not contain . or ..",
+            "write the path from the root",
         )
     return "/" + "/".join(parts)
 
@@ -207,7 +207,7 @@ def cgroup_error(kernel: Kernel, path: str, exc: OSError) -> NotFound | NotPermi
         return NotFound(f"there is no cgroup {name}", "it may have been removed meanwhile")
     if exc.errno in _FORBIDDEN:
         return NotPermitted(
-            f"the kernel does not let you at the cgroup {name}",
+            f"the kernel does not let you access the cgroup {name}",
             "run numatui as root, or have the cgroup delegated to you",
         )
     if exc.errno == errno.EROFS:

@@ -75,9 +75,7 @@ class CpusetTree:
     def at(self, path: str) -> CpusetInfo:
         """The cgroup at a path. Raises NotFound."""
         if path not in self.cpusets:
-            raise NotFound(
-                f"there is no cgroup {printable(path, 120)}", "numatui cpuset list --all has those there are"
-            )
+            raise NotFound(f"there is no cgroup {printable(path, 120)}", "see numatui cpuset list --all")
         return self.cpusets[path]
 
     def governed(self, path: str) -> list[CpusetInfo]:

@@ -289,7 +289,7 @@ def _change(
     if changed and not _migrates(tree, cpuset, memory_migrate):
         notes.append("cpuset.memory_migrate is 0: pages stay where they are (--memory-migrate moves them)")
     if any(one.before is None for one in changed):
-        notes.append("? = other users' processes: run as root to see what moves of them")
+        notes.append("? = other users' processes: run as root to see which of their pages move")
     policies = sorted({policy for one in changed for policy in one.policies})
     if policies:
         more = f" and {len(policies) - 3} more" if len(policies) > 3 else ""
@@ -306,7 +306,7 @@ def _change(
             incoming[target] = incoming.get(target, 0) + amount
             incoming[source] = incoming.get(source, 0) - amount
     notes += [
-        f"node {node.id} has less room than comes: what does not fit stays"
+        f"node {node.id} has less room than needed: what does not fit stays"
         for node in topology.nodes
         if incoming.get(node.id, 0) > node.free
     ]

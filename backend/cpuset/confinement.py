@@ -37,7 +37,7 @@ def predict(kernel: Kernel, processes: list[Process], targets: NodeSet) -> list[
         shared = sharing(kernel, process)
         if shared.is_root:
             raise UsageError(
-                f"process {process.pid} is in the root cpuset, which has all nodes for good",
+                f"process {process.pid} is in the root cpuset, whose nodes cannot be changed",
                 "make a cpuset for it and attach it: numatui cpuset attach",
             )
         if shared.path not in out:
@@ -65,6 +65,6 @@ def left_wide(one: Confinement) -> str:
     """The message for the user if the migration did not finish."""
     name, wide = printable(one.path, 80), one.mems | one.targets
     return (
-        f"cpuset {name} may use the nodes {wide} now: the migration did not come to its end; "
+        f"cpuset {name} may use the nodes {wide} now: the migration did not finish; "
         f"set what you want with numatui cpuset set-mems {name} SET (it was {one.mems})"
     )

@@ -29,7 +29,7 @@ def check_own(tree: CpusetTree, cpuset: CpusetInfo) -> None:
         chain.append(tree.at(chain[-1]).parent)
     missing = next((one for one in reversed(chain) if "cpuset" not in tree.at(one).controllers), cpuset.parent)
     raise NotSupported(
-        f"the cgroup {printable(cpuset.path, 80)} is no cpuset: the cgroup above does not hand the controller on",
+        f"the cgroup {printable(cpuset.path, 80)} is not a cpuset: the cgroup above does not enable it",
         f"echo +cpuset > {printable(tree.hierarchy.directory(missing), 120)}/cgroup.subtree_control",
     )
 
@@ -86,8 +86,8 @@ def check_room_for_tasks(tree: CpusetTree, cpuset: CpusetInfo) -> None:
 def _internal(cpuset: CpusetInfo) -> UsageError:
     handed = f" ({', '.join(sorted(cpuset.controllers))})" if cpuset.controllers else ""
     return UsageError(
-        f"{printable(cpuset.path, 80)} hands controllers on to cgroups below it{handed}: cgroup v2 then lets no "
-        "process be in it (EBUSY)",
+        f"{printable(cpuset.path, 80)} enables controllers for cgroups below it{handed}: cgroup v2 then allows "
+        "no process in it (EBUSY)",
         "choose a cgroup below it",
     )
 

@@ -57,4 +57,4 @@ def _guarded(subject: str, checks: Iterable[Check]) -> Iterator[Check]:
     try:
         yield from checks
     except (NumatuiError, OSError, ValueError, RuntimeError) as exc:
-        yield Check(subject, "note", f"could not be looked at ({printable(str(exc), 120)})")
+        yield Check(subject, "note", f"could not be checked ({printable(str(exc), 120)})")

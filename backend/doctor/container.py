@@ -32,11 +32,11 @@ def container_checks(kernel: Kernel) -> Iterator[Check]:
         yield Check(
             "container",
             "note",
-            f"this is a container ({marks[0]}): processes of the host are not seen",
+            f"this is a container ({marks[0]}): processes of the host are not visible",
             "run numatui on the host, or share its pid namespace",
         )
     else:
-        yield Check("container", "ok", "nothing says that this is a container")
+        yield Check("container", "ok", "no sign of a container")
     yield _cgroups(kernel)
 
 
@@ -72,7 +72,7 @@ def _cgroups(kernel: Kernel) -> Check:
             return Check(
                 "cgroups",
                 "note",
-                f"{versions}: {' and '.join(off)} not switched on for the cgroups below {printable(one.mount, 80)}",
+                f"{versions}: {' and '.join(off)} not enabled for the cgroups below {printable(one.mount, 80)}",
                 f"echo '{' '.join('+' + name for name in off)}' > {printable(one.mount, 80)}/cgroup.subtree_control",
             )
     return Check("cgroups", "ok", f"{versions} with cpuset and memory")

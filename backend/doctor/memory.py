@@ -28,12 +28,12 @@ def memory_checks(kernel: Kernel, topology: Topology | None) -> Iterator[Check]:
         yield _balancing(balancing)
     reclaim = read_fact(kernel, "/proc/sys/vm/zone_reclaim_mode")
     if reclaim == "0":
-        yield Check("zone_reclaim", "ok", "off: a full node borrows before it drops its cache")
+        yield Check("zone_reclaim", "ok", "off: a full node takes memory of other nodes before it drops its cache")
     elif reclaim:
         yield Check(
             "zone_reclaim",
             "note",
-            f"zone_reclaim_mode is {reclaim[:20]}: a full node drops its cache before others are used",
+            f"zone_reclaim_mode is {reclaim[:20]}: a full node drops its cache before it takes memory of other nodes",
             "sysctl vm.zone_reclaim_mode=0 unless that is meant",
         )
     if setting := chosen(read_fact(kernel, "/sys/kernel/mm/transparent_hugepage/enabled")):
@@ -49,7 +49,7 @@ def memory_checks(kernel: Kernel, topology: Topology | None) -> Iterator[Check]:
                 "pressure",
                 "note",
                 f"tasks wait for memory {pressure:.0%} of the time: moving makes that worse",
-                "free memory first, or keep it slow with --max-rate",
+                "free memory first, or limit the rate with --max-rate",
             )
         else:
             yield Check("pressure", "ok", f"tasks wait for memory {pressure:.0%} of the time")
@@ -92,7 +92,7 @@ def _huge_pools(topology: Topology) -> Iterator[Check]:
             yield Check(
                 "hugetlb",
                 "note",
-                f"{text}; on node {empty} none is free: those that move there need free memory in one piece",
+                f"{text}; on node {empty} none is free: huge pages that move there need contiguous free memory",
                 f"echo N > /sys/devices/system/node/nodeX/hugepages/hugepages-{size >> 10}kB/nr_hugepages",
             )
         else:

@@ -31,7 +31,7 @@ def node_checks(kernel: Kernel, topology: Topology) -> Iterator[Check]:
     for warning in topology.warnings[:_MOST_WARNINGS]:
         yield Check("firmware", "note", warning)
     if (more := len(topology.warnings) - _MOST_WARNINGS) > 0:
-        yield Check("firmware", "note", f"and {more} more of the kind")
+        yield Check("firmware", "note", f"and {more} more such warnings")
     cpuless = [node.id for node in topology.nodes if not node.cpus]
     if cpuless:
         yield Check("cpuless", "note", f"nodes without CPUs: {', '.join(map(str, cpuless))} (far or slow memory)")

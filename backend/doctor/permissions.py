@@ -18,7 +18,7 @@ _CALLS: tuple[Call, ...] = ("move_pages", "migrate_pages", "mbind", "get_mempoli
 CAPABILITIES = {
     21: (
         "CAP_SYS_ADMIN",
-        "pagemap hides frames: large processes are read from samples, and pages are asked for one by one",
+        "pagemap hides frame numbers: large processes are estimated from samples",
     ),
     23: ("CAP_SYS_NICE", "pages that others map (--all) and other users' processes cannot be moved"),
     19: ("CAP_SYS_PTRACE", "the placement of other users' processes cannot be read"),
@@ -52,7 +52,7 @@ def permission_checks(kernel: Kernel) -> Iterator[Check]:
     for call in calls:
         capability = can[call]
         serious: State = "problem" if call in ("move_pages", "migrate_pages") and kernel.traits.is_host else "note"
-        yield Check(call, "ok" if capability.available else serious, capability.why or "there")
+        yield Check(call, "ok" if capability.available else serious, capability.why or "available")
     if kernel.traits.is_host:
         yield from _own_status(kernel, uid)
     yield _processes(kernel, privileged)
@@ -102,7 +102,7 @@ def _own_status(kernel: Kernel, uid: int) -> Iterator[Check]:
             "add CAP_SYS_NICE to the container, allow the calls in its profile, or run numatui outside of it",
         )
     else:
-        yield Check("seccomp", "ok", "system calls are filtered, but those that numatui makes are let through")
+        yield Check("seccomp", "ok", "system calls are filtered, but those that numatui makes are allowed")
 
 
 def _capabilities(has: int, uid: int, in_namespace: bool) -> Iterator[Check]:
@@ -121,7 +121,7 @@ def _capabilities(has: int, uid: int, in_namespace: bool) -> Iterator[Check]:
         yield Check(
             "capabilities",
             "note",
-            f"{names}, but of a user namespace: over what lies outside of it they give no rights",
+            f"{names}, but only within a user namespace: they give no rights outside of it",
             "run numatui outside of it",
         )
     else:

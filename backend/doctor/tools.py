@@ -32,7 +32,7 @@ def tool_checks(kernel: Kernel, topology: Topology | None) -> Iterator[Check]:
     yield journal_check(jobs_dir())
     if topology is not None and len(topology.memory_ids) > 1:
         if load_rates(rates_path(), machine_of(kernel, topology)):
-            yield Check("bench", "ok", "this machine was measured: estimates are from that")
+            yield Check("bench", "ok", "estimates use measurements of this machine")
         else:
             yield Check(
                 "bench",
@@ -58,17 +58,17 @@ def _frames(kernel: Kernel) -> Check:
         return Check(
             "frames",
             "note",
-            f"there is no pagemap to read ({describe_oserror(exc)}): large processes are estimated from samples",
+            f"pagemap cannot be read ({describe_oserror(exc)}): large processes are estimated from samples",
             "it needs CONFIG_PROC_PAGE_MONITOR",
         )
     if not told:
         return Check(
             "frames",
             "note",
-            "pagemap hides frames: large processes are estimated from samples",
+            "pagemap hides frame numbers: large processes are estimated from samples",
             "run numatui as root (CAP_SYS_ADMIN), outside of a container",
         )
-    return Check("frames", "ok", "pages are found by their frames: exact, and nobody is held up")
+    return Check("frames", "ok", "pages are found by frame number: exact, and no process is held up")
 
 
 def _flags(kernel: Kernel) -> Check:
@@ -80,10 +80,10 @@ def _flags(kernel: Kernel) -> Check:
         return Check(
             "kpageflags",
             "note",
-            "the flags of frames are hidden: huge pages and the zero page are not told from others",
+            "the flags of frames are hidden: huge pages and the zero page are not recognized",
             "run numatui as root, outside of a container",
         )
-    return Check("kpageflags", "ok", "huge pages and the zero page are told from others")
+    return Check("kpageflags", "ok", "huge pages and the zero page are recognized")
 
 
 def _scan(kernel: Kernel) -> Check:
@@ -95,12 +95,12 @@ def _scan(kernel: Kernel) -> Check:
             return Check(
                 "pagemap_scan",
                 "note",
-                "no PAGEMAP_SCAN (Linux 6.7 has it): terabytes of empty mappings take seconds to look at",
+                "no PAGEMAP_SCAN (Linux 6.7 has it): terabytes of empty mappings take seconds to read",
             )
         return Check(
             "pagemap_scan",
             "note",
-            f"PAGEMAP_SCAN is refused ({describe_oserror(exc)}): terabytes of empty mappings take seconds to look at",
+            f"PAGEMAP_SCAN is refused ({describe_oserror(exc)}): terabytes of empty mappings take seconds to read",
             "run numatui outside of a container",
         )
     return Check("pagemap_scan", "ok", "empty parts of mappings are skipped")
@@ -117,7 +117,7 @@ def journal_check(folder: Path) -> Check:
         room = os.statvfs(place)
     except (OSError, ValueError) as exc:
         why = describe_oserror(exc) if isinstance(exc, OSError) else str(exc)
-        return Check("journal", "problem", f"{folder} cannot be entered ({why}): nothing can be moved", elsewhere)
+        return Check("journal", "problem", f"{folder} cannot be accessed ({why}): nothing can be moved", elsewhere)
     if facts is not None and (not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.geteuid()):
         return Check("journal", "problem", f"{folder} is not a folder of yours: nothing can be moved", "remove it")
     if not os.access(place, os.W_OK | os.X_OK):
@@ -133,7 +133,7 @@ def journal_check(folder: Path) -> Check:
         return Check(
             "journal",
             "note",
-            f"others may look into {folder}: the next job closes it to them",
+            f"other users can read {folder}: the next job makes it private",
             f"chmod 700 {folder}",
         )
     return Check("journal", "ok", f"in {folder}")

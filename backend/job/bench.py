@@ -107,7 +107,7 @@ def bench(
     can = kernel.capabilities()
     compared = [one for one in compared if can[one.method].available]
     if not compared:
-        raise NotSupported(f"there is no migration here: {can['move_pages'].why}", "numatui doctor tells more")
+        raise NotSupported(f"pages cannot be moved here: {can['move_pages'].why}", "numatui doctor explains it")
     for number, (low, high) in enumerate(chosen):
         for huge in (False, True):
             on_progress(f"node {low} and {high}, {'huge' if huge else 'small'} pages")
@@ -139,7 +139,7 @@ def _measure(kernel: Kernel, target: Target, size: int, huge: bool, way: Way, so
     stall = target.worst
     target.begin()
     if not target.intact:
-        raise NumatuiError("memory that was moved did not hold what was written there", "do not migrate on this kernel")
+        raise NumatuiError("moved memory does not hold what was written to it", "do not migrate on this kernel")
     return Rate(
         source,
         end,

@@ -68,9 +68,9 @@ def method_of(kernel: Kernel, options: Options) -> Called:
     if wanted == "auto":
         wanted = "move_pages" if can["move_pages"].available else "migrate_pages"
     if not can[wanted].available:
-        raise NotSupported(f"{wanted} is not to be had here: {can[wanted].why}", "numatui doctor tells what is")
+        raise NotSupported(f"{wanted} is not available here: {can[wanted].why}", "numatui doctor lists what is")
     if options.move_all and not can["move_all"].available:
-        raise NotPermitted(f"--all is not to be had here: {can['move_all'].why}", "leave it out")
+        raise NotPermitted(f"--all is not available here: {can['move_all'].why}", "leave it out")
     return wanted
 
 

@@ -14,7 +14,7 @@ Reason = Literal[
 ]  # fmt: skip
 REASONS: dict[Reason, str] = {
     "shared": "mapped by other processes too (--all moves them)",
-    "busy": "held by somebody: I/O, a pipe, a device",
+    "busy": "in use by I/O, a pipe or a device",
     "no-room": "no room on the target node",
     "gone": "no longer there when their turn came: unmapped, swapped out, or moved by something else",
     "hidden": "hidden from move_pages by NUMA balancing",
@@ -24,8 +24,8 @@ REASONS: dict[Reason, str] = {
     "process-ended": "the process ended meanwhile",
     "new-program": "the process started another program meanwhile: its memory is new",
     "elsewhere": "somewhere else by now: swapped out, unmapped, or moved on",
-    "cancelled": "not come to before it was cancelled",
-    "stopped": "not come to before the job stopped",
+    "cancelled": "not reached before the job was cancelled",
+    "stopped": "not reached before the job stopped",
     "refused": "the kernel refused",
 }
 Used = Literal["move_pages", "migrate_pages", "move_pages+migrate_pages"]

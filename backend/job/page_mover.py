@@ -1,5 +1,5 @@
-"""Moving pages by move_pages(2): chunk after chunk, each journaled ahead, in batches that keep to a time budget, by
-several workers side by side, until every page has moved or has a reason."""
+"""Moves pages by move_pages(2), chunk by chunk, until every page has moved or has a reason. Each chunk is journaled
+before it moves. Several workers move batches in parallel; the time budget of a call limits the size of a batch."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _HUGE = 2 << 20
 _SMALLEST, _FIRST, _LARGEST = 256 << 10, 4 << 20, 32 << 20
 """Bytes of a batch."""
 _WINDOW = 16 << 20
-"""Bytes that one worker takes at a time."""
+"""Bytes of a window: the work that one worker takes at a time."""
 _STUCK = 16
-"""Calls without progress on one batch after which all the rest of it counts as busy."""
+"""After this many calls without progress on one batch, the rest of it counts as busy."""
 
 
 class GaveUp(Exception):
@@ -41,8 +41,8 @@ class GaveUp(Exception):
 
 @dataclass(slots=True, eq=False)
 class _Journaled:
-    """A chunk that is on disk. `arrived`: which of its pages have moved; `windows`: parts that are still to be done;
-    `unsure`: calls of which it is not known what they did."""
+    """A chunk that is in the journal. `arrived`: which of its pages have moved. `windows`: number of unfinished
+    windows. `unsure`: calls with an unknown result."""
 
     chunk: Chunk
     number: int
@@ -53,7 +53,7 @@ class _Journaled:
 
 class PageMover:
     """The calls of one job. `run.check` is called right before every call, by any worker; `run.held.check_program`
-    before every chunk; `run.report` is told the nanoseconds of each call that moved something."""
+    before every chunk; `run.report` gets the nanoseconds of each call that moved something."""
 
     def __init__(self, run: JobRun) -> None:
         kernel, options = run.kernel, run.options
@@ -72,14 +72,14 @@ class PageMover:
         self._pool = WorkerPool(self._window, self._workers(), allowed_cpus(kernel), kernel.clock)
 
     def _workers(self) -> int | None:
-        """Threads only where calls really run side by side; else everything is done where it is asked for."""
+        """Threads for WorkerPool; None: it chooses. 0 if calls cannot run in parallel: submit() does the work."""
         if self.options.workers is not None:
             return self.options.workers if self.options.workers > 1 or self.kernel.traits.parallel_calls else 0
         return None if self.kernel.traits.parallel_calls else 0
 
     def carry(self, chunks: Iterable[Chunk]) -> None:
-        """All pages of the chunks; returns when that is done. Raises GaveUp (no room on the target, or the call was
-        refused), NotFound, NotPermitted, what `check` raises; what had been begun is then finished."""
+        """Move all pages of the chunks. Finishes what is queued before it raises: GaveUp (no room on the target, or the
+        call was refused), NotFound, NotPermitted, or what `check` raises."""
         errors: list[BaseException] = []
         try:
             for chunk in _gathered(chunks):
@@ -106,8 +106,8 @@ class PageMover:
         self._pool.close()
 
     def _chunk(self, chunk: Chunk) -> None:
-        """Neither a chunk nor a batch cuts a transparent huge page in two: the kernel moves it whole, so all of it has
-        to be asked for and journaled before."""
+        """Journal a chunk and queue its windows. Neither a chunk nor a batch cuts a transparent huge page in two: the
+        kernel moves it whole, so all its pages must be in one call, and in the journal before."""
         self.check()
         self.check_program()
         addresses, size = chunk.addresses, chunk.page_size
@@ -147,7 +147,7 @@ class PageMover:
         return amount
 
     def _note(self, journaled: _Journaled) -> None:
-        """Which pages of a chunk have moved and which have not, where that is known."""
+        """Write to the journal which pages of a chunk have moved, if all results are known."""
         with self.progress.lock:
             if journaled not in self._open:
                 return
@@ -158,10 +158,10 @@ class PageMover:
             self.journal.after(journaled.number, moved, runs_of(gone, journaled.chunk.page_size))
 
     def _batch(self, journaled: _Journaled, start: int, stop: int, may_grow: bool) -> None:
-        """Move pages until each has moved or has a reason. Tail pages of huge pages are not asked for: they are looked
-        for afterwards. A call that gives up part-way leaves statuses untouched: then the kernel is asked where the
-        pages are, and those still on the source are tried again. A call without any progress gave up at its first
-        page."""
+        """Move pages until each has moved or has a reason. The calls leave out tail pages of transparent huge pages:
+        they move with their head, and are located afterwards. A call that gives up part-way leaves the other statuses
+        unwritten: then these pages are located, and those still on the source are tried again. A call without progress
+        gave up at its first page."""
         move, page_size = journaled.chunk.move, journaled.chunk.page_size
         at = np.arange(start, stop)
         thp_tail = journaled.chunk.thp_tail[start:stop]
@@ -209,9 +209,9 @@ class PageMover:
             thp_tail = np.zeros(len(at), np.bool_)
 
     def _look_again(self, wanted: Addresses, status: Statuses, target: int) -> None:
-        """The second small page of a transparent huge page answers EBUSY because the first has taken the whole along
-        (do_pages_move() isolates it, then cannot isolate it again), that of a hugetlb page EACCES: those that are there
-        now have moved."""
+        """Correct the statuses of pages that moved with another page of the same huge page. do_pages_move() isolates a
+        huge page once: further small pages of a transparent huge page answer EBUSY, those of a hugetlb page EACCES.
+        Those that are on the target have moved."""
         for number in (errno.EBUSY, errno.EACCES):
             doubtful = status == -number
             if doubtful.any():
@@ -221,7 +221,7 @@ class PageMover:
         return query(self.kernel, self.pid, addresses, self.check)
 
     def _found(self, tails: Addresses) -> Statuses:
-        """Where pages are that moved with another, or did not, by their frames."""
+        """Nodes of tail pages, by their frames if these are readable."""
         try:
             nodes = PageMap(self.kernel, self.pid, self.frames).nodes(tails)
         except OSError as exc:
@@ -229,7 +229,7 @@ class PageMover:
         return self._where(tails) if nodes is None else np.where(nodes < 0, np.int32(-errno.ENOENT), nodes)
 
     def _move(self, addresses: Addresses, thp_tail: NDArray[np.bool_], target: int) -> tuple[Statuses, GaveUp | None]:
-        """(statuses, why the kernel gave up, if it did)."""
+        """Returns (statuses, why the kernel gave up or None)."""
         asked = addresses[~thp_tail]
         status = np.full(len(addresses), UNTOUCHED, np.int32)
         status[~thp_tail], problem = call_move_pages(self.kernel, self.pid, asked, target, self.flags)
@@ -256,8 +256,8 @@ class PageMover:
                 self.hidden += hidden
 
     def _hidden(self, addresses: Addresses) -> int:
-        """How many of the pages that move_pages does not find are there all the same: those that wait for a hinting
-        fault of NUMA balancing (ENOENT, and EFAULT for transparent huge pages: no_page_table())."""
+        """Number of these pages that are resident although move_pages does not find them: they await a NUMA hinting
+        fault (ENOENT; EFAULT for transparent huge pages, from no_page_table())."""
         try:
             return int(np.count_nonzero(PageMap(self.kernel, self.pid, None).resident(addresses)))
         except OSError:
@@ -271,7 +271,7 @@ class PageMover:
 
 
 def _gathered(chunks: Iterable[Chunk]) -> Iterator[Chunk]:
-    """The same pages, those of small mappings together."""
+    """The same pages, with chunks of small mappings joined."""
     pending: list[Chunk] = []
     count = 0
     for chunk in chunks:
@@ -292,12 +292,12 @@ def _joined(chunks: list[Chunk]) -> Chunk:
     if len(chunks) == 1:
         return first
     addresses = np.concatenate([one.addresses for one in chunks])
-    order = np.argsort(addresses, kind="stable")  # an undo comes to its chunks from the last to the first
+    order = np.argsort(addresses, kind="stable")  # undo yields chunks in descending order
     return Chunk(first.move, first.page_size, addresses[order], np.concatenate([one.thp_tail for one in chunks])[order])
 
 
 def end_of_window(addresses: Addresses, end: int) -> int:
-    """The position from `end` on where no transparent huge page is cut in two."""
+    """The first position at or after `end` that does not cut a transparent huge page in two."""
     if end >= len(addresses):
         return len(addresses)
     last = int(addresses[end - 1]) | (_HUGE - 1)
@@ -305,7 +305,7 @@ def end_of_window(addresses: Addresses, end: int) -> int:
 
 
 def reason_of(code: int) -> Reason:
-    """What a status that is not the target node means (move_pages(2))."""
+    """The reason for a status that is not the target node (move_pages(2))."""
     if code >= 0 or code in (UNTOUCHED, -errno.EBUSY, -errno.EAGAIN):
         return "busy"
     reasons: dict[int, Reason] = {

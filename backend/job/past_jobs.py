@@ -124,7 +124,7 @@ def changed_jobs(directory: Path, known: Known) -> list[PastJob]:
 def find_job(directory: Path, name: str | None) -> PastJob:
     """The job of this name, or the newest that moved something and was not undone. Raises NotFound, ParseError."""
     if name is not None:
-        nothing = NotFound(f"there is no job '{printable(name)}'", "numatui jobs lists those there are")
+        nothing = NotFound(f"there is no job '{printable(name)}'", "numatui jobs lists all")
         if "/" in name or "\0" in name:
             raise nothing
         try:
@@ -136,7 +136,7 @@ def find_job(directory: Path, name: str | None) -> PastJob:
     for job in list_jobs(directory)[0]:
         if job.chunks and not job.undone_by and not job.undoes and (job.moved or job.state == "interrupted"):
             return job
-    raise NotFound("there is no job to take back", "numatui jobs lists those there were")
+    raise NotFound("there is no job to undo", "numatui jobs lists all")
 
 
 def read_job(path: Path) -> PastJob:
@@ -215,7 +215,7 @@ def _records(raw: bytes) -> Iterator[Fields]:
 
 def _job(path: Path, records: list[Fields], running: bool) -> PastJob:
     if not records or records[0].raw.get("numatui-journal") != VERSION:
-        raise ValueError("its first line is not that of a journal, or of another version")
+        raise ValueError("its first line is not a journal header of this version")
     head = records[0]
     chunks: dict[int, JournaledChunk] = {}
     ended: Fields | None = None
@@ -238,7 +238,7 @@ def _job(path: Path, records: list[Fields], running: bool) -> PastJob:
     state: JobState = "interrupted"
     if ended is not None:
         if ended.raw["end"] not in _ENDS:
-            raise ValueError("it ended in no known way")
+            raise ValueError("it ended in an unknown way")
         state = ended.choice("end", _ENDS)
         moved = ended.get("moved", ended.integer, moved)
     code, stack = (integer(one, "program") for one in items(head.items("program"), "program", 2))

@@ -102,7 +102,7 @@ class SourcePages:
         self.check()
         if not self.kernel.capabilities()["move_pages"].available:
             raise NotSupported(
-                "where each page lies cannot be told here: there is no move_pages, and frames are shown to root only",
+                "the node of a page cannot be read here (no move_pages, and frame numbers are for root only)",
                 "run numatui as root",
             )
         where = query(self.kernel, self.pid, addresses, self.check)

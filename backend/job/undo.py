@@ -32,24 +32,23 @@ def check_undo(kernel: Kernel, job: PastJob) -> None:
     pid = job.identity.pid
     if job.source != kernel.source:
         raise NotSupported(
-            f"job {job.job} ran on another machine ({printable(job.source, 40)})", "only what this kernel did"
+            f"job {job.job} ran on another machine ({printable(job.source, 40)})", "it can be undone there only"
         )
     if job.state == "running":
         raise NumatuiError(f"job {job.job} is still running", "stop it first")
     if job.undone_by:
         raise NumatuiError(
-            f"job {job.job} was taken back already, by {printable(job.undone_by, 80)}",
+            f"job {job.job} was undone already, by {printable(job.undone_by, 80)}",
             "numatui jobs lists all",
         )
     if job.boot and job.boot != boot_id(kernel):
         raise NotFound(
-            f"the machine was started anew since job {job.job}: process {pid} is gone",
+            f"the machine was rebooted after job {job.job}: process {pid} is gone",
             "nothing is left to undo",
         )
     if any(not chunk.page_size for chunk in job.chunks):
         raise NotSupported(
-            f"job {job.job} could not note which pages it moved, only how many: it was neither root's nor had "
-            "move_pages",
+            f"job {job.job} recorded how many pages it moved, but not which (it had neither root nor move_pages)",
             f"move by nodes instead: numatui migrate {pid} --from … --to …",
         )
 
@@ -99,7 +98,7 @@ class _Undo(JobRun):
             method = method_of(self.kernel, self.options)
             if method != "move_pages":
                 raise NotSupported(
-                    "single pages can be moved back by move_pages only, which is not to be had here",
+                    "only move_pages can move single pages back, and it is not available here",
                     "move by nodes instead: numatui migrate",
                 )
             self.pages = source_pages(self.kernel, process.pid, self.check)

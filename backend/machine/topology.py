@@ -115,7 +115,7 @@ def read_topology(kernel: Kernel) -> Topology:
         names = kernel.listdir(NODE_DIR)
     except OSError:
         raise NotSupported(
-            "this kernel tells nothing of NUMA nodes (no /sys/devices/system/node)",
+            "this kernel does not report NUMA nodes (no /sys/devices/system/node)",
             "it needs Linux with CONFIG_NUMA and /sys mounted; numatui --demo shows an emulated machine",
         ) from None
     warnings: list[str] = []

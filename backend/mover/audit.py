@@ -39,7 +39,7 @@ class AuditLog:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise NumatuiError(
-                "another numatui watch is at work here", "two would undo each other's work: stop one of them"
+                "another numatui watch is running here", "two would undo each other's work: stop one of them"
             ) from None
 
     def _open(self, path: Path) -> int:

@@ -120,14 +120,14 @@ class Mover:
             doubts = "; ".join(doubt.text for doubt in proposal.doubts)
             return "confidence", f"its confidence is {proposal.confidence}: {doubts}"
         if rest := self.ledger.resting(one.process.identity, now):
-            return "cooldown", f"it rests for {rest:.0f} s more"
+            return "cooldown", f"it was tried recently and rests for {rest:.0f} s more"
         streak = self.ledger.streak(one.process.identity)
         if streak < policy.readings:
             return "readings", f"advised {streak} times of {policy.readings} in a row"
         if done >= policy.max_per_round:
             return "round", f"{done} were moved in this round"
         if self.ledger.moved_lately(now) + proposal.bytes > policy.max_per_hour:
-            return "hour", "it would be more than may be moved in an hour"
+            return "hour", "it would exceed max_per_hour"
         return "", ""
 
     def _pretend(self, one: Advice, proposal: Proposal) -> Decision:

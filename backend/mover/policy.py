@@ -107,7 +107,7 @@ def load_policy(path: Path) -> Policy:
                 raise ParseError(f"the policy {path} is not a file", "name a YAML file")
             if os.geteuid() == 0 and (found.st_uid != 0 or found.st_mode & 0o022):
                 raise NotPermitted(
-                    f"others than root can change the policy {path}", f"chown root {path}; chmod go-w {path}"
+                    f"users other than root can change the policy {path}", f"chown root {path}; chmod go-w {path}"
                 )
             raw = file.read(_MOST_BYTES + 1)
     except OSError as exc:
@@ -194,7 +194,7 @@ def _gain(value: Value | None) -> float:
     if value is None:
         return Policy().min_gain
     if not re.fullmatch(r"\d{1,3}(?:\.\d{1,4})?", value.text()) or float(value.text()) < 1:
-        value.fail("must be a number from 1 on", "1.2: an access has to cost 1.2 times less afterwards")
+        value.fail("must be a number of at least 1", "1.2: an access has to cost 1.2 times less afterwards")
     return float(value.text())
 
 

@@ -33,4 +33,4 @@ def find_mapping(kernel: Kernel, pid: int, text: str) -> tuple[int, int]:
                 return one.start, one.end
         elif match is not None and one.start <= int(match[1], 16) < one.end:
             return one.start, one.end
-    raise NotFound(f"process {pid} has no mapping {text}", f"numatui show {pid} lists those there are")
+    raise NotFound(f"process {pid} has no mapping {text}", f"numatui show {pid} lists all")

@@ -1,7 +1,7 @@
-"""All processes with their pages per node, read again and again: what the process table and `ps` show.
+"""Reads all processes with their pages per node, repeatedly: what the process table and `ps` show.
 
-Small processes are looked at each time, large ones seldom and within a budget (`backend.placement.locate`); one that
-cannot be read keeps what was last known of it."""
+Small processes are read each time, large ones seldom and within a budget (`backend.placement.locate`). A process that
+cannot be read keeps its last known numbers."""
 
 from __future__ import annotations
 
@@ -28,37 +28,35 @@ from backend.process.process import (
 from backend.process.running import MOST_THREADS, Running, read_running
 
 REST_NS = 2_000_000_000
-"""A large process is looked at again after this at the earliest,"""
+"""Nanoseconds until a large process is read again, at least."""
 REST_SHARE = 20
-"""and for no more than this part of the time: after 20 times as long as the look at it took."""
+"""A large process is read again after this many times the duration of its last reading, at least."""
 REFRESH_NS = 1_000_000_000
-"""What a refresh may spend on large processes, in each reader."""
+"""Nanoseconds that a refresh may spend on large processes, in each reader."""
 LEAST_NS = 10_000_000
-"""What a large process gets when many share that."""
+"""Nanoseconds that a large process gets at least, when many share `REFRESH_NS`."""
 LOAD_NS = 100_000_000
-"""A load is told of no shorter time."""
+"""Shortest interval in nanoseconds over which CPU load is computed."""
 STILL_NS = 9_000_000_000
-"""A small process that has neither run nor faulted nor grown since is looked at again after this, or after `SLOW`
-refreshes: others may have moved it."""
+"""Nanoseconds until a small process that has neither run, faulted nor grown is read again; at the latest after `SLOW`
+refreshes. Another process may have moved its pages."""
 SLOW = 8
-"""What changes seldom (user, command line, swap, cpuset, cgroup) is read anew once in so many refreshes."""
+"""Refreshes between two readings of what changes seldom: user, command line, swap, cpuset, cgroup."""
 ALL_THREADS = 4096
 """Threads that are read in one refresh, of all processes together."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessRow:
-    """One process and where its memory lies. `by_node`: bytes, ascending by node; None where it cannot be told.
-    `policy`: the one policy of its VMAs, or the first that is not the default, with `+` when there are more; `?` where
-    it is not told.
+    """One process and where its memory lies. `by_node`: bytes, ascending by node; None if unknown. `policy`: the policy
+    of its VMAs, or the first that is not the default, with `+` if there are more; `?` if unknown.
 
-    `way`: how the numbers were read, "" not at all. `age`: nanoseconds since then. `error`: bytes by node that a
-    sampled number is within in 95 of 100 cases, empty where they are exact; `hidden`: bytes of it that NUMA balancing
-    hides.
+    `way`: how the numbers were read; "" if they were not. `age`: nanoseconds since then. `error`: node → bytes by which
+    95 % of sampled numbers are off at most; empty if they are exact. `hidden`: bytes that NUMA balancing hides.
 
-    `runs_on`: node → share of the time its threads ran since the last reading (at the first: of the threads), told by
-    all but `threads_left_out` of its threads. `node`: where its main thread last ran. `load`: the CPUs it kept busy
-    since the last reading (1.5: one and a half); None at the first."""
+    `runs_on`: node → share of the running time of its threads since the last reading (at the first: share of the
+    threads), without the `threads_left_out` threads that were not read. `node`: where its main thread last ran. `load`:
+    CPUs that it kept busy since the last reading, for example 1.5; None at the first."""
 
     process: Process
     by_node: dict[int, int] | None
@@ -79,7 +77,7 @@ class ProcessRow:
 
     @property
     def places(self) -> dict[int, float]:
-        """`runs_on`, or the main thread's node where no more is known."""
+        """`runs_on`, or the main thread's node if `runs_on` is empty."""
         return self.runs_on or ({} if self.node is None else {self.node: 1.0})
 
     @property
@@ -95,9 +93,8 @@ class ProcessRow:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What is kept of a process by identity. `read_at`, `due`: when its memory was looked at, and when it will be
-    again. `since`: (ticks, when), what `load` is counted from. `looked_like`: what `stat` had when its memory was
-    looked at."""
+    """What is kept of a process, by identity. `read_at`, `due`: when its memory was read, and when it is read again.
+    `since`: (ticks, time) from which `load` is computed. `looked_like`: its `stat` when its memory was read."""
 
     process: Process
     running: Running
@@ -111,8 +108,8 @@ class _Known:
 
 
 class Surveyor:
-    """Reads all processes; what changes slowly (name, user, command line) is kept by identity. On a live machine in
-    several threads; reads that hang there are left behind. `large`: base pages from which on a process is looked at
+    """Reads all processes. What changes seldom (name, user, command line) is kept by identity. On a live machine
+    several threads read; a read that hangs does not stop the others. `large`: processes with more base pages are read
     gently."""
 
     def __init__(
@@ -137,7 +134,7 @@ class Surveyor:
         self._page_size = kernel.page_size
 
     def expire(self) -> None:
-        """Whatever is known is old: the next reading looks at all of all processes."""
+        """The next reading reads everything of all processes again."""
         self._all_anew = True
         self._known = {key: replace(one, due=0) for key, one in self._known.items()}
 
@@ -175,8 +172,7 @@ class Surveyor:
     def _still(
         self, listed: Iterable[int], now: int, wanted: Callable[[Process], bool]
     ) -> dict[int, tuple[_Known, bool] | None]:
-        """What can be told of processes by `stat` alone, which never hangs: not worth another thread. Mostly this is
-        most."""
+        """Processes for which reading `stat`, which never hangs, is enough: usually most. Needs no other thread."""
         out: dict[int, tuple[_Known, bool] | None] = {}
         for pid in listed:
             try:
@@ -195,8 +191,8 @@ class Surveyor:
         return out
 
     def _look(self, pid: int, now: int, wanted: Callable[[Process], bool]) -> tuple[_Known, bool] | None:
-        """What is now known of a process, and whether it is wanted; a large one is left for later. None: not to be
-        shown."""
+        """Read a process. Returns what is known of it and whether it is wanted; the memory of a large one is read
+        later. None if it is not shown."""
         try:
             stat = read_stat(self.kernel, pid)
             if stat.is_kernel_thread and not self.kernel_threads:
@@ -219,8 +215,8 @@ class Surveyor:
             return None
 
     def _is_still(self, known: _Known, stat: Stat, now: int) -> bool:
-        """Whether what is known of its memory can be taken for what it is now. Only on a live machine, where looking
-        takes time from others."""
+        """Whether the last reading of its memory still holds. Only on a live machine, where reading numa_maps stalls
+        the process."""
         last = known.looked_like
         return (
             self.kernel.traits.reading_stalls
@@ -232,7 +228,7 @@ class Surveyor:
         )
 
     def _look_gently(self, one: _Known, now: int, budget: int) -> _Known | None:
-        """A large process, known anew; what was known stays where nothing can be told within the budget."""
+        """Read a large process. Keeps the last numbers if the budget is not enough for new ones."""
         before = self.kernel.clock()
         try:
             located = self.locator.locate(one.process, self._refreshes, budget)
@@ -247,7 +243,7 @@ class Surveyor:
         return replace(one, located=located, read_at=now, due=due)
 
     def _left_behind(self, hanging: Iterable[int], wanted: Callable[[Process], bool]) -> dict[int, tuple[_Known, bool]]:
-        """Processes whose reading does not come back, as they were last known; `stat` can always be read."""
+        """Processes whose reading hangs: their last known numbers with a new `stat`, which never hangs."""
         out: dict[int, tuple[_Known, bool]] = {}
         for pid in hanging:
             try:
@@ -303,7 +299,7 @@ class Surveyor:
 
 
 def _timed(one: _Known, before: _Known | None, now: int) -> _Known:
-    """With its load since it was last told."""
+    """Sets the load since the last time that it was computed."""
     fresh = (one.process.ticks, now)
     if before is None or before.since is None:
         return replace(one, since=fresh)

@@ -40,7 +40,7 @@ def _of_the_machine(
     if subjects and not plan.bytes:
         yield Warning(
             "nothing-to-move",
-            f"no page lies on node {plan.sources}, or its nodes stay where they are",
+            f"node {plan.sources} has no page that would move",
             "look at the placement with numatui show PID",
         )
     for room in plan.room:
@@ -57,7 +57,7 @@ def _of_the_machine(
                 yield Warning(
                     "huge-pool",
                     f"{wanted} huge pages of {size >> 20} MiB come to node {room.node}, whose pool has {free} free: "
-                    "the others stay, or take pages that the kernel finds for them",
+                    "the others stay, or the kernel allocates huge pages for them",
                     f"enlarge the pool of node {room.node} first (nr_hugepages)",
                 )
     if conditions.balancing:
@@ -76,14 +76,14 @@ def _of_the_machine(
         yield Warning(
             "pressure",
             f"tasks wait for memory {conditions.pressure:.0%} of the time: moving makes that worse",
-            "free memory first, or keep it slow with --max-rate",
+            "free memory first, or limit the rate with --max-rate",
         )
     cpuless = NodeSet(move.target for move in plan.moves if not topology.node(move.target).cpus)
     if cpuless:
         yield Warning(
             "cpuless",
             f"node {cpuless} has no CPUs: its memory is far for every process",
-            "meant for cold memory only",
+            "use it for cold memory only",
         )
     tiers = conditions.tiers
     slower = NodeSet(
@@ -95,7 +95,7 @@ def _of_the_machine(
         yield Warning(
             "tier",
             f"node {slower} is slower memory (a lower tier) than where the pages come from",
-            "meant for cold memory only",
+            "use it for cold memory only",
         )
 
 

@@ -41,7 +41,7 @@ def prepare(
     within = None
     if mapping is not None:
         if len(pids) != 1 or tree or cgroup is not None:
-            raise UsageError("one mapping is one process's", "name one process by its pid")
+            raise UsageError("--vma needs exactly one process", "name one process by its pid")
         within = find_mapping(kernel, pids[0], mapping)
     subjects = read_subjects(kernel, pids, tree=tree, cgroup=cgroup)
     return make_plan(

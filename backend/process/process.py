@@ -113,7 +113,7 @@ def parse_stat(raw: bytes) -> Stat:
             faults=int(fields[7]) + int(fields[9]),
         )
     except (ValueError, IndexError) as exc:
-        raise ParseError(f"/proc/PID/stat is not as proc(5) has it ({printable(str(exc), 80)})") from None
+        raise ParseError(f"/proc/PID/stat is not as described in proc(5) ({printable(str(exc), 80)})") from None
 
 
 def _program(fields: list[bytes]) -> tuple[int, int]:
@@ -245,7 +245,7 @@ def process_error(kernel: Kernel, pid: int, exc: OSError) -> NotFound | NotPermi
             )
         return NotFound(
             f"there is no process {pid}",
-            f"it may have ended: numatui{_flag(kernel)} ps lists those there are",
+            f"it may have ended: numatui{_flag(kernel)} ps lists all",
         )
     if exc.errno in (errno.EACCES, errno.EPERM):
         privileged = kernel.credentials()[1]

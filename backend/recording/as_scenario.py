@@ -62,7 +62,7 @@ def copy_of(kernel: Kernel, most_frames: int = MOST_FRAMES) -> Copy:
     read."""
     topology = read_topology(kernel)
     if not topology.memory_ids or not any(node.cpus for node in topology.nodes):
-        raise NotSupported("this machine tells of no nodes with memory and CPUs", "nothing can be copied from it")
+        raise NotSupported("this machine reports no node with memory and CPUs", "nothing can be copied from it")
     page = kernel.page_size if kernel.page_size in (4096, 8192, 16384, 65536) else 4096
     rows = [row for row in Surveyor(kernel, topology).read() if row.by_node and not row.process.is_kernel_thread]
     rows.sort(key=lambda row: -row.resident)

@@ -11,7 +11,7 @@ from backend.files.fields import Fields, text
 SCHEMA = "numatui/recording/1"
 MANIFEST = "/numatui/manifest.json"
 SAMPLES = "/numatui/samples"
-CUT_OFF = "This recording was cut off: what came after its last whole sample is not there."
+CUT_OFF = "This recording was cut off: nothing after its last complete sample is in it."
 MAX_SAMPLES = 1_000_000
 _PAGE_SIZES = tuple(1 << bits for bits in range(9, 31))
 
@@ -77,7 +77,7 @@ def parse_sample(raw: bytes, folder: str = "") -> Sample:
     except ValueError:
         gone = ("",)
     if not all(path.startswith("/") for path in gone):
-        raise ParseError(f"sample {folder} of the recording names paths that are none", "")
+        raise ParseError(f"sample {folder} of the recording names invalid paths", "")
     users = data.either("users", data.object, None)
     known = {uid: str(name) for uid, name in users.raw.items()} if users is not None else {}
     return Sample(at, wall, gone, known, folder)

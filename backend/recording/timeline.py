@@ -127,7 +127,7 @@ def _samples(tree: Tree) -> tuple[Sample, ...]:
         raise ParseError(f"the recording has more than {MAX_SAMPLES} samples", "")
     out = tuple(_whole(tree, folders))
     if any(later.at < earlier.at for earlier, later in pairwise(out)):
-        raise ParseError("the samples of the recording are not in the order of their times", "it is damaged")
+        raise ParseError("the samples of the recording are not in time order", "it is damaged")
     return out
 
 

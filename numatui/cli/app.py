@@ -1,4 +1,4 @@
-"""The command line as a whole: options before the command, and every error as one line and an exit code."""
+"""The command line: options before the command; every error is one line and an exit code."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from numatui.cli.shell import completing
 from numatui.cli.source import KernelChoice
 
 COMPLETE = "_NUMATUI_COMPLETE"
-"""The variable in which a shell's completion script says what it wants."""
+"""Environment variable that a shell's completion script sets to ask for completions."""
 
 
 def _version(wanted: bool) -> None:
@@ -28,7 +28,7 @@ def _version(wanted: bool) -> None:
 
 def numatui(
     context: typer.Context,
-    live: Annotated[bool, typer.Option("--live", help="This machine, also when it has one node only.")] = False,
+    live: Annotated[bool, typer.Option("--live", help="This machine, even if it has only one node.")] = False,
     demo: Annotated[
         str | None,
         typer.Option(
@@ -71,10 +71,10 @@ def numatui(
 
 
 class CommandLine(TyperGroup):
-    """Click's group of all commands, in which `--demo` may stand alone."""
+    """Click's group of all commands. Accepts `--demo` without a value."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        asked_for = ctx.resilient_parsing and args[-1:] == ["--demo"]  # Tab is pressed for its value
+        asked_for = ctx.resilient_parsing and args[-1:] == ["--demo"]  # Tab after --demo
         return super().parse_args(ctx, args if asked_for else with_optional_values(args))
 
 
@@ -89,8 +89,8 @@ def command_line() -> Any:
 
 
 def with_optional_values(arguments: list[str]) -> list[str]:
-    """The command line with a value for each option before the command that takes one: `--demo` may stand alone, then
-    the default scenario is meant and the next word is the command."""
+    """Insert the default scenario after a `--demo` without a value: one before an option, a command or the end. Words
+    from the command on stay as they are."""
     out: list[str] = []
     rest = list(arguments)
     while rest:
@@ -108,7 +108,8 @@ def with_optional_values(arguments: list[str]) -> list[str]:
 
 
 def run(arguments: list[str]) -> int:
-    """Run the command line and return the exit code. Never a traceback for what a user or the machine can cause."""
+    """Run the command line and return the exit code. An error that a user or the machine can cause is one line, never a
+    traceback."""
     try:
         command = command_line()
         if COMPLETE in os.environ:
@@ -122,10 +123,10 @@ def run(arguments: list[str]) -> int:
         return _fail(str(exc), exc.exit_code)
     except typer.Exit as exc:
         return exc.exit_code
-    except SystemExit as exc:  # completion ends so
+    except SystemExit as exc:  # typer ends completion with sys.exit()
         return exc.code if isinstance(exc.code, int) else 0
     except (typer.Abort, KeyboardInterrupt):
-        return _fail("interrupted: nothing more is done", 130)
+        return _fail("interrupted", 130)
     except typer.TyperException as exc:
         context = getattr(exc, "ctx", None)
         message = str(getattr(exc, "message", "")) or exc.format_message()

@@ -1,4 +1,4 @@
-"""The commands by name, and where each is: a command's module is imported when it is asked for."""
+"""The commands by name. The module of a command is imported when it is looked up."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ SETTINGS: dict[str, Any] = {
     "add_completion": False,
     "context_settings": {"help_option_names": ["-h", "--help"], "max_content_width": 100},
 }
-"""Of every typer.Typer here."""
+"""Arguments of every typer.Typer here."""
 
 
 class LazyCommands(Mapping[str, Any]):

@@ -1,4 +1,4 @@
-"""Which kernel a command talks to, chosen before it: --live, --demo [SCENARIO], --replay PATH."""
+"""The kernel that a command uses, chosen by an option before it: --live, --demo [SCENARIO], --replay PATH."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class KernelChoice:
-    """`which` is None when the user did not say: commands take live, the TUI falls back to the demo by itself. `at`:
-    where a recording begins."""
+    """`which`: None without an option; commands then use the live machine, and the terminal UI the demo if this machine
+    has one node. `at`: where a recording begins."""
 
     which: Literal["live", "demo", "replay"] | None
     argument: str = ""
@@ -77,7 +77,7 @@ def place_in(recording: RecordedKernel, text: str) -> int:
         ) from None
     last = recording.samples[-1].at
     if time > last + int(recording.manifest.interval * 1e9):
-        raise UsageError(f"the recording has ended by {text}", f"it is {last / 1e9:.0f} s long")
+        raise UsageError(f"the recording ends before {text}", f"it is {last / 1e9:.0f} s long")
     return max(number for number, sample in enumerate(recording.samples) if sample.at <= max(time, 0))
 
 
@@ -87,7 +87,7 @@ def kernel_of(context: typer.Context) -> Kernel:
 
 
 def open_told(choice: KernelChoice) -> Kernel:
-    """For commands: that a recording ends early is told beside the output. Raises what `KernelChoice.open` raises."""
+    """Open the kernel for a command. Prints a notice if a recording was cut off. Raises as `KernelChoice.open`."""
     kernel = choice.open()
     if getattr(kernel, "cut_off", False):
         from backend.recording.manifest import CUT_OFF
@@ -98,7 +98,7 @@ def open_told(choice: KernelChoice) -> Kernel:
 
 
 def live_kernel_of(context: typer.Context, command: str) -> Kernel:
-    """The same, for commands that work with the jobs that are kept. Raises NotSupported for a demo or a recording."""
+    """The same, for commands that read the journals of jobs. Raises NotSupported for a demo or a recording."""
     kernel = kernel_of(context)
     if not kernel.traits.keeps_jobs:
         raise NotSupported("jobs are kept for the live machine only", f"numatui {command}, without --demo or --replay")

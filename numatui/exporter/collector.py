@@ -1,8 +1,8 @@
-"""What a scrape gets. Names follow Prometheus's habits: base units, `_total` for what only grows.
+"""Metrics of a scrape. Names follow Prometheus's conventions: base units, `_total` for counters.
 
-A scrape costs no more than one reading every `least` seconds, whoever asks how often; processes and cgroups are the few
-largest, so that the number of series is bounded: nodes × (kinds + counters) + `processes` × (nodes + 2) + `cgroups` ×
-nodes."""
+The kernel is read at most once every `least` seconds, however often it is scraped. Only the largest processes and
+cgroups are exported, so the number of series is bounded: nodes × (kinds + counters) + `processes` × (nodes + 2) +
+`cgroups` × nodes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _NUMASTAT = ("numa_hit", "numa_miss", "numa_foreign", "interleave_hit", "local_n
 
 
 class NumatuiCollector(Collector):
-    """`clock`: seconds, for `least`."""
+    """`processes`, `cgroups`: export this many of the largest. `least`: seconds between readings, by `clock`."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class NumatuiCollector(Collector):
         self._kept_at: float | None = None
 
     def collect(self) -> Iterable[Metric]:
-        """Of the last reading, or of one that is made now. What cannot be read is left out, and `numatui_up` is 0."""
+        """Metrics of the last reading, or of a new one. What cannot be read is left out, and `numatui_up` is 0."""
         with self._lock:
             now = self._clock()
             if self._kept_at is None or now - self._kept_at >= self.least:
@@ -62,7 +62,7 @@ class NumatuiCollector(Collector):
             return list(self._kept)
 
     def describe(self) -> Iterable[Metric]:
-        """None beforehand: a registry would read the kernel for it."""
+        """Empty: otherwise the registry would call collect(), which reads the kernel."""
         return []
 
     def _read(self) -> list[Metric]:
@@ -78,7 +78,7 @@ class NumatuiCollector(Collector):
             up = 0.0
         out += self._cgroups()
         out += _jobs()
-        out.append(_gauge("up", "Whether the last reading of the kernel was whole.", up))
+        out.append(_gauge("up", "Whether the last reading of the kernel was complete.", up))
         out.append(_gauge("reading_seconds", "How long the last reading took.", self._clock() - began))
         return out
 
@@ -167,12 +167,12 @@ class NumatuiCollector(Collector):
             return []
         found.sort(key=lambda one: -one.total)
         memory = GaugeMetricFamily(
-            PREFIX + "cgroup_memory_bytes", "Memory of a cgroup by node, with what is below; the largest cgroups.",
+            PREFIX + "cgroup_memory_bytes", "Memory of a cgroup and those below it by node; the largest cgroups.",
             labels=["cgroup", "node"],
         )  # fmt: skip
         outside = GaugeMetricFamily(
             PREFIX + "cgroup_outside_bytes",
-            "Memory of a cgroup on nodes that its cpuset does not have.",
+            "Memory of a cgroup on nodes that its cpuset does not allow.",
             labels=["cgroup"],
         )
         for one in found[: self.cgroups]:
@@ -190,7 +190,7 @@ def _local(rows: list[ProcessRow]) -> float:
 
 
 def _jobs() -> list[Metric]:
-    """From the journals, which are kept for a while: gauges, since they may become fewer."""
+    """Gauges, not counters: old journals are deleted, so the numbers can fall."""
     jobs = list_jobs(jobs_dir())[0]
     states: dict[str, int] = {}
     for one in jobs:

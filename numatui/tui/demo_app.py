@@ -36,7 +36,9 @@ class DemoApp(StatefulApp):
     @cached_property
     def _has_frames(self) -> bool:
         """Whether the microscope can read frames."""
-        return not self.kernel.traits.is_host and self._frames() is not None
+        traits = self.kernel.traits
+        emulated = traits.writable and not traits.keeps_jobs
+        return emulated or (not traits.is_host and self._frames() is not None)
 
     def _frames(self) -> FrameSource | None:
         from numatui.tui.reading.frame_source import frame_source

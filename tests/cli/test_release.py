@@ -84,10 +84,26 @@ def test_one_place_has_the_version_and_the_changelog_has_it_too() -> None:
     assert re.search(rf"^## {re.escape(__version__)}\b", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
 
 
-def test_links_of_the_documentation_lead_somewhere() -> None:
-    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
-        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
-            assert (page.parent / target).exists(), f"{page.name}: {target}"
+def headings(page: Path) -> set[str]:
+    """Of a Markdown page, as GitHub makes anchors of them."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    found = re.findall(r"^#+ +(.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", one.strip().lower()).replace(" ", "-") for one in found}
+
+
+def test_links_of_the_documentation_lead_to_a_file_and_a_heading_and_the_readme_leads_to_every_page() -> None:
+    pages = {ROOT / "README.md", *(ROOT / "docs").glob("*.md")}
+    linked: dict[Path, set[Path]] = {}
+    for page in pages:
+        for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+            if re.match(r"[a-z]+:", link):
+                continue
+            name, _, anchor = link.partition("#")
+            target = (page.parent / name).resolve() if name else page
+            assert target.exists(), f"{page.name}: {link}"
+            assert not anchor or anchor in headings(target), f"{page.name}: {link}"
+            linked.setdefault(page, set()).add(target)
+    assert pages - linked[ROOT / "README.md"] == {ROOT / "README.md"}
 
 
 def test_the_readme_names_every_command() -> None:

@@ -135,7 +135,18 @@ mount -t tmpfs tmpfs /run
 mount -t cgroup2 none /sys/fs/cgroup
 mount -t devpts devpts /dev/pts 2>/dev/null || { mkdir -p /dev/pts && mount -t devpts devpts /dev/pts; }
 mkdir -p /dev/shm && mount -t tmpfs tmpfs /dev/shm
+mkdir -p /mnt/tmp && mount --bind /tmp /mnt/tmp && mount -t tmpfs tmpfs /tmp && chmod 1777 /tmp
+keep() { # a path below the outer /tmp that the command needs
+  local name
+  case $1 in /tmp/*) ;; *) return 0 ;; esac
+  name=${1#/tmp/} && name=${name%%/*}
+  [ ! -e "/mnt/tmp/$name" ] || mountpoint -q "/tmp/$name" || { mkdir -p "/tmp/$name" && mount --bind "/mnt/tmp/$name" "/tmp/$name"; }
+}
 INIT
+  # A /tmp of its own: one with many files outside keeps systemd-tmpfiles busy for minutes.
+  for name in "$PWD" "$G" ${GUEST_KEEP:-}; do
+    printf 'keep %q\n' "$name"
+  done
   printf 'cd %q\n' "$PWD"
   printf '( %s) >/mnt/out/stdout 2>/mnt/out/stderr\n' "$(printf '%q ' "$@")"
   cat <<'INIT'

@@ -27,8 +27,6 @@ OUTSIDE_TOO = (
 """Tests that run on this machine as well: on the emulator, or with what every Linux has."""
 OWN_TOPOLOGY: dict[str, str] = dict.fromkeys(("test_uneven.py", "test_chaos.py", "test_systemd.py"), "uneven")
 """Tests of another machine than the one with four nodes."""
-CORE = ("test_moving.py", "test_engine_jobs.py", "test_refusals.py")
-"""What is moved, taken back and refused: all that runs where NUMATUI_GUEST_TESTS is `core`."""
 TOPOLOGIES = {"four": 3, "uneven": 2}
 """The machines of guest.sh, and the CPU of each on which pytest runs: what it reads is then cached on the last node
 with one, away from the nodes that the tests measure."""
@@ -56,11 +54,10 @@ class Boot:
 
 def files(topology: str) -> list[str]:
     """The test files that run in a guest, relative to the repository."""
-    core = os.environ.get("NUMATUI_GUEST_TESTS") == "core"
     return sorted(
         str(file.relative_to(REPOSITORY))
         for file in INSIDE.rglob("test_*.py")
-        if OWN_TOPOLOGY.get(file.name, "four") == topology and (not core or file.name in CORE)
+        if OWN_TOPOLOGY.get(file.name, "four") == topology
     )
 
 
@@ -135,7 +132,13 @@ def boot(topology: str, out: Path) -> Boot:
             stdout=log,
             stderr=subprocess.STDOUT,
             cwd=REPOSITORY,
-            env={"LIMIT": "1000", **os.environ, **environment, "GUEST_ENV": " ".join(environment)},
+            env={
+                "LIMIT": "2400",
+                **os.environ,
+                **environment,
+                "GUEST_ENV": " ".join(environment),
+                "GUEST_KEEP": f"{sys.prefix} {sys.base_prefix}",
+            },
         )
     return read_boot(out)
 

@@ -41,17 +41,25 @@ class Driver:
         await self.pilot.press(*keys)
         await self.pilot.pause()
 
-    async def until(self, condition: Callable[[], object]) -> None:
-        """Let the app run until something is so."""
+    async def until(self, condition: Callable[[], object], what: str = "what was waited for") -> None:
+        """Let the app run until something is so. `what`: that, for the message if it does not happen."""
         import time
 
         end = time.monotonic() + PATIENCE
         while not condition():
-            assert self.app.is_running
             assert self.app._exception is None
-            assert time.monotonic() < end, "it did not happen"
+            assert self.app.is_running, f"the app ended before {what}"
+            assert time.monotonic() < end, f"{what} did not happen in {PATIENCE:g} s:\n{self.text()}"
             await self.pilot.pause(0.01)
         await self.pilot.pause()
+
+    async def press_until(self, key: str, condition: Callable[[], object], what: str, most: int = 1000) -> None:
+        """Press a key again and again until something is so, or fail."""
+        for _ in range(most):
+            if condition():
+                return
+            await self.press(key)
+        assert condition(), f"{what} did not happen after {most} times {key}:\n{self.text()}"
 
     async def read(self) -> None:
         """One more reading of the kernel, shown."""

@@ -63,17 +63,18 @@ async def test_a_theme_that_is_not_there_is_told() -> None:
 
 async def test_another_theme_repaints_everything() -> None:
     async with driving() as app:
-        before = app.app.export_screenshot()
+
+        def backgrounds() -> set[str]:
+            strips = app.app.screen._compositor.render_strips()
+            styles = [segment.style for strip in strips for segment in strip]
+            return {style.bgcolor.name for style in styles if style is not None and style.bgcolor is not None}
+
+        assert {"#10141a", "#202938"} <= backgrounds(), "those of the dark theme are seen before"
+        dark = backgrounds()
         app.app.theme = "numatui-light"
-        await app.until(lambda: app.app.export_screenshot() != before)
-        styles = {
-            segment.style.bgcolor
-            for strip in app.app.screen._compositor.render_strips()
-            for segment in strip
-            if segment.style
-        }
-        dark = {"#10141a", "#202938"}
-        assert not dark & {color.name for color in styles if color is not None}
+        await app.until(lambda: "#fbfbf8" in backgrounds())
+        assert not dark & backgrounds()
+        assert {"#fbfbf8", "#e2e3dd"} <= backgrounds()
 
 
 def test_the_documentation_is_right(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from numatui.tui.screens.migrate import MigrateScreen
 from numatui.tui.screens.process import ProcessScreen
 from tests.emulator.machines import region
 from tests.emulator.tasks.cpuset_machine import Admin
+from tests.tui.driver import Driver
 from tests.tui.fake_kernel import FakeKernel
 
 SIZES = [(80, 24), (160, 50)]
@@ -27,15 +28,18 @@ def app_under_test() -> NumatuiApp:
     return NumatuiApp(kernel, interval=0)
 
 
+async def until(pilot: Pilot[Any], condition: Callable[[], object], what: str) -> None:
+    assert isinstance(pilot.app, NumatuiApp)
+    await Driver(pilot.app, pilot).until(condition, what)
+
+
 def after(steps: Callable[[Pilot[Any]], Awaitable[None]]) -> Callable[[Pilot[Any]], Awaitable[None]]:
     """First let the first reading be shown, then do these steps."""
 
     async def run(pilot: Pilot[Any]) -> None:
         app = pilot.app
         assert isinstance(app, NumatuiApp)
-        while app.snapshot is None:
-            await pilot.pause(0.01)
-        await pilot.pause()
+        await until(pilot, lambda: app.snapshot is not None, "the first reading")
         await steps(pilot)
         await pilot.pause()
 
@@ -50,8 +54,7 @@ async def migrate(pilot: Pilot[Any]) -> None:
     await pilot.press("slash", *"search.jar", "enter", "m")
     screen = pilot.app.screen
     assert isinstance(screen, MigrateScreen)
-    while screen.plan is None:
-        await pilot.pause(0.01)
+    await until(pilot, lambda: screen.plan is not None, "a plan")
 
 
 @pytest.mark.parametrize("size", SIZES, ids=["80x24", "160x50"])
@@ -69,19 +72,16 @@ async def job(pilot: Pilot[Any]) -> None:
     app, screen = pilot.app, pilot.app.screen
     assert isinstance(app, NumatuiApp)
     assert isinstance(screen, MigrateScreen)
-    while screen.plan is None:
-        await pilot.pause(0.01)
+    await until(pilot, lambda: screen.plan is not None, "a plan")
     await pilot.press("enter", "y")
-    while not app.jobs or not app.jobs[0].ended:
-        await pilot.pause(0.01)
+    await until(pilot, lambda: app.jobs and app.jobs[0].ended, "the end of the job")
 
 
 async def one_process(pilot: Pilot[Any]) -> None:
     await pilot.press(*"1200", "enter")
     screen = pilot.app.screen
     assert isinstance(screen, ProcessScreen)
-    while screen.last is None:
-        await pilot.pause(0.01)
+    await until(pilot, lambda: screen.last is not None, "the process")
 
 
 def pressing(*keys: str) -> Callable[[Pilot[Any]], Awaitable[None]]:

@@ -44,7 +44,7 @@ class Screen:
     def until(self, wanted: bytes, since: int = 0) -> None:
         end = time.monotonic() + PATIENCE
         while wanted not in self.written[since:]:
-            assert time.monotonic() < end, self.written[-3000:]
+            assert time.monotonic() < end, f"{wanted!r} was not written: {self.written[-3000:]!r}"
             if select.select([self.master], [], [], 0.1)[0]:
                 self.written += os.read(self.master, 1 << 16)
 
@@ -54,7 +54,9 @@ class Screen:
         since = len(self.written)
         os.write(self.master, key)
         self.until(wanted, since)
+        end = time.monotonic() + PATIENCE
         while select.select([self.master], [], [], 0.3)[0]:
+            assert time.monotonic() < end, f"it goes on painting after {key!r}: {self.written[-3000:]!r}"
             self.written += os.read(self.master, 1 << 16)
 
     def close(self) -> None:

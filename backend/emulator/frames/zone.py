@@ -47,3 +47,8 @@ class Zone:
             ("numa_hit", "numa_miss", "numa_foreign", "interleave_hit", "local_node", "other_node"), 0
         )
     )
+
+    @property
+    def nr_anon(self) -> int:
+        """Anonymous pages: those on the lists of swap-backed pages that are not shared memory."""
+        return int(self.lru[:2].sum()) - self.nr_shmem

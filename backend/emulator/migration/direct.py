@@ -18,18 +18,21 @@ from backend.emulator.migration.methods import has_method, release_buffers, swap
 from backend.emulator.migration.migrate_page import MoveResult, migrate_page
 
 PASSES = 11
+"""Passes over the list at most (direct-migration V8, patch 2, migrate_pages())."""
 LOCK_FROM_PASS = 3
+"""From this pass on a contended page lock is waited for; earlier passes only try it."""
 SWAP_AFTER_PASS = 4
+"""After this pass a page whose buffers cannot be released is evicted instead."""
 _NONE: Pfns = np.empty(0, np.int32)
 
 
 @dataclass(slots=True)
 class MigrationLists:
-    """The four lists, the caller's afterwards. Going in, the n-th frame of `source` has the n-th of `target`, as far as
-    there are targets. Coming out: what is left of both (a page that asked for a retry to the end keeps its target), the
-    old frames of `moved` pages, the pages that `failed` for good, and how many asked for a `retry`. `swap_out`: the
-    older technique: there are no targets, pages go out to swap. `unit`: all frames are one huge page, which moves whole
-    or not at all, and counts as one."""
+    """The lists of one call; the caller owns them afterwards. On entry the n-th frame of `source` goes to the n-th of
+    `target`, as far as there are targets. On return: the rest of both (a page that asked for a retry to the end keeps
+    its target), the old frames of `moved` pages, the pages that `failed` for good, and the number that asked for a
+    `retry`. `swap_out`: the older technique; there are no targets, pages go out to swap. `unit`: all frames are one
+    huge page. It moves whole or not at all, and counts as one."""
 
     source: Pfns
     target: Pfns
@@ -48,6 +51,7 @@ class MigrationLists:
 
 Pairs = tuple[Pfns, Pfns]
 """Old frames and the new ones meant for them."""
+_NO_PAIRS: Pairs = (_NONE, _NONE)
 
 
 def migrate_pages(m: Machine, lists: MigrationLists) -> Events:
@@ -56,25 +60,17 @@ def migrate_pages(m: Machine, lists: MigrationLists) -> Events:
     paired = min(len(lists.source), len(lists.target))
     beyond = lists.source[paired:]
     spare = [lists.target[paired:]]
-    old, new = lists.source[:paired], lists.target[:paired]
+    pairs: Pairs = (lists.source[:paired], lists.target[:paired])
     for number in range(PASSES):
-        retry: list[Pairs] = []
-        whole = lists.unit and len(old) > 0
-        batches = [(old, new)] if whole else parts(m.stride, old, new)
-        while batches:
-            contended = yield from _unmap_and_move(m, batches.pop(0), lists, retry, spare, number)
-            one = max(1, len(contended[0])) if lists.unit else 1
-            batches[:0] = [
-                (contended[0][at : at + one], contended[1][at : at + one]) for at in range(0, len(contended[0]), one)
-            ]
-        old = np.concatenate([_NONE, *(pair[0] for pair in retry)])
-        new = np.concatenate([_NONE, *(pair[1] for pair in retry)])
-        if not len(old):
+        one_pass = _Pass(m, lists, number, spare)
+        yield from one_pass.run(pairs)
+        pairs = one_pass.asking_again
+        if not len(pairs[0]):
             break
         m.count("migrate_passes", 1)
-    lists.retry = len(old)
-    lists.source = np.concatenate([old, beyond])
-    lists.target = _NONE if lists.swap_out else np.concatenate([new, *spare])
+    lists.retry = len(pairs[0])
+    lists.source = np.concatenate([pairs[0], beyond])
+    lists.target = _NONE if lists.swap_out else np.concatenate([pairs[1], *spare])
     return lists.nr_failed
 
 
@@ -88,109 +84,167 @@ def put_all_back(m: Machine, lists: MigrationLists) -> None:
     m.frames.put(lists.target)
 
 
-def _unmap_and_move(
-    m: Machine, batch: Pairs, lists: MigrationLists, retry: list[Pairs], spare: list[Pfns], number: int
-) -> Events:
-    """One batch through all steps. Pages that ask for a retry are appended to `retry`, targets of pages that need none
-    to `spare`. Returns pages whose locks have to be waited for, to be given again one by one: nobody sleeps for one
-    page's lock while holding another's."""
-    frames, mechanism = m.frames, m.mechanism
-    old, new = batch
-    freed = _together(frames.refcount[span(old)] == 1, lists)
-    (gone, unused), (old, new) = divide(freed, old, new)
-    lists.moved.append(gone)
-    spare.append(unused)
-    got = m.locks.trylock(old)
-    if lists.unit and not got.all():
-        m.locks.unlock(old[got])
-        got[:] = False
-    contended = divide(got, old, new)[1]
-    if number < LOCK_FROM_PASS:
-        retry.append(contended)
-        contended = (_NONE, _NONE)
-    elif (len(old) == 1 or lists.unit) and len(contended[0]):
-        for pfn in old.tolist():
-            yield from m.locks.lock(pfn)
-        got[:] = True
-        contended = (_NONE, _NONE)
-    (old, new), _ = divide(got, old, new)
-    yield from m.step("lock", m.costs.lock * len(old))
+class _Pass:
+    """One pass over the pairs, batch by batch. `spare`: targets that no page needs any more, of all passes."""
 
-    writing = (frames.flags[span(old)] & PG.WRITEBACK) != 0
-    if number == 0:
-        (old, new), later = divide(~writing, old, new)
-        m.locks.unlock(later[0])
-        retry.append(later)
-    else:
-        for pfn in old[writing].tolist():
-            yield from m.locks.wait_on_writeback(pfn)
+    def __init__(self, m: Machine, lists: MigrationLists, number: int, spare: list[Pfns]) -> None:
+        self.m = m
+        self.lists = lists
+        self.number = number
+        self.spare = spare
+        self._retry: list[Pairs] = []
 
-    ok = mechanism.prepare(m, old)
-    (old, new), (failing, unused) = divide(ok, old, new)
-    lists.failed.append(failing)
-    spare.append(unused)
-    m.locks.unlock(failing)
-    yield from m.step("add_to_swap", m.costs.add_to_swap * len(old))
+    @property
+    def asking_again(self) -> Pairs:
+        """The pairs that ask for another pass."""
+        old = np.concatenate([_NONE, *(pair[0] for pair in self._retry)])
+        new = np.concatenate([_NONE, *(pair[1] for pair in self._retry)])
+        return old, new
 
-    if lists.swap_out:
-        gone = yield from swap_page(m, old)
-        retry.append((old[~gone], new[~gone]))
-        lists.moved.append(old[gone])
+    def run(self, pairs: Pairs) -> Events:
+        """All batches. Pages whose lock has to be waited for come again one by one: nobody sleeps for one page's lock
+        while holding another's."""
+        lists = self.lists
+        whole = lists.unit and len(pairs[0]) > 0
+        batches = [pairs] if whole else parts(self.m.stride, *pairs)
+        while batches:
+            old, new = yield from self._unmap_and_move(batches.pop(0))
+            one = max(1, len(old)) if lists.unit else 1
+            batches[:0] = [(old[at : at + one], new[at : at + one]) for at in range(0, len(old), one)]
+
+    def _unmap_and_move(self, pairs: Pairs) -> Events:
+        """One batch through all steps (unmap_and_move()). Returns the pairs whose locks have to be waited for."""
+        m, lists = self.m, self.lists
+        pairs = self._drop_freed(pairs)
+        pairs, contended = yield from self._lock(pairs)
+        pairs = yield from self._wait_on_writeback(pairs)
+        pairs = yield from self._prepare(pairs)
+        if lists.swap_out:
+            old, new = pairs
+            gone = yield from swap_page(m, old)
+            self._retry.append((old[~gone], new[~gone]))
+            lists.moved.append(old[gone])
+            return contended
+        pairs = self._drop_truncated(pairs)
+        pairs = yield from self._without_method(pairs)
+        yield from self._move(pairs)
         return contended
 
-    lost = truncated(m, old)
-    if lost.any():
-        m.locks.unlock(old[lost])
-        retry.append((old[lost], new[lost]))
-        old, new = old[~lost], new[~lost]
-    own = has_method(m, old)
-    if not own.all():
-        ready = yield from _default_method(m, (old[~own], new[~own]), lists, retry, spare, number)
-        old, new = np.concatenate([old[own], ready[0]]), np.concatenate([new[own], ready[1]])
+    def _drop_freed(self, pairs: Pairs) -> Pairs:
+        """Pages that only the isolation still holds count as moved: their owners are gone."""
+        old, new = pairs
+        freed = self.m.frames.refcount[span(old)] == 1
+        if self.lists.unit and len(old):
+            freed = np.full(len(freed), freed.all())
+        (gone, unused), rest = divide(freed, old, new)
+        self.lists.moved.append(gone)
+        self.spare.append(unused)
+        return rest
 
-    m.locks.trylock(new)
-    outcome = yield from migrate_page(m, old, new, lists.unit)
-    m.locks.unlock(old)
-    m.locks.unlock(new)
-    moved, again, failed = outcome == MoveResult.MOVED, outcome == MoveResult.RETRY, outcome == MoveResult.FAILED
-    retry.append((old[again], new[again]))
-    lists.failed.append(old[failed])
-    spare.append(new[failed])
-    (sources, targets), _ = divide(moved, old, new)
-    frames.add_lru(targets)
-    frames.put(targets)
-    lists.moved.append(sources)
-    m.count("pgmigrate_success", int(np.count_nonzero(moved)))
-    if lists.unit and len(old) and moved.all() and not frames.flags[new[0]] & PG.HUGETLB:
-        m.count("thp_migration_success", 1)
-    return contended
+    def _lock(self, pairs: Pairs) -> Events:
+        """Lock the pages. Returns the locked pairs, and the contended ones that are to come again one by one. Early
+        passes only try; later ones wait for a lock where the batch is one page."""
+        m, unit = self.m, self.lists.unit
+        old, new = pairs
+        got = m.locks.trylock(old)
+        if unit and not got.all():
+            m.locks.unlock(old[got])
+            got[:] = False
+        contended: Pairs = divide(got, old, new)[1]
+        if self.number < LOCK_FROM_PASS:
+            self._retry.append(contended)
+            contended = _NO_PAIRS
+        elif (len(old) == 1 or unit) and len(contended[0]):
+            for pfn in old.tolist():
+                yield from m.locks.lock(pfn)
+            got[:] = True
+            contended = _NO_PAIRS
+        locked, _ = divide(got, old, new)
+        yield from m.step("lock", m.costs.lock * len(locked[0]))
+        return locked, contended
 
+    def _wait_on_writeback(self, pairs: Pairs) -> Events:
+        """The first pass passes over pages under writeback, the others wait for its end."""
+        m = self.m
+        old, new = pairs
+        writing = (m.frames.flags[span(old)] & PG.WRITEBACK) != 0
+        if self.number > 0:
+            for pfn in old[writing].tolist():
+                yield from m.locks.wait_on_writeback(pfn)
+            return pairs
+        rest, later = divide(~writing, old, new)
+        m.locks.unlock(later[0])
+        self._retry.append(later)
+        return rest
 
-def _together(
-    mask: np.ndarray[tuple[int], np.dtype[np.bool_]], lists: MigrationLists
-) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """Of one huge page all or nothing."""
-    return np.full(len(mask), mask.all()) if lists.unit and len(mask) else mask
+    def _prepare(self, pairs: Pairs) -> Events:
+        """Make the pages nameable (add_to_swap()). A page for which that fails, fails for good."""
+        m = self.m
+        old, new = pairs
+        rest, (failing, unused) = divide(m.mechanism.prepare(m, old), old, new)
+        self.lists.failed.append(failing)
+        self.spare.append(unused)
+        m.locks.unlock(failing)
+        yield from m.step("add_to_swap", m.costs.add_to_swap * len(rest[0]))
+        return rest
 
+    def _drop_truncated(self, pairs: Pairs) -> Pairs:
+        """Pages that a truncate has taken out of their file meanwhile ask for another pass, which finds them freed."""
+        old, new = pairs
+        lost = truncated(self.m, old)
+        if not lost.any():
+            return pairs
+        self.m.locks.unlock(old[lost])
+        self._retry.append((old[lost], new[lost]))
+        return old[~lost], new[~lost]
 
-def _default_method(
-    m: Machine, batch: Pairs, lists: MigrationLists, retry: list[Pairs], spare: list[Pfns], number: int
-) -> Events:
-    """Locked pages whose filesystem has no method: written if dirty, which is a retry; then without buffers, which
-    may take retries, and after pass 4 swap_page(). Returns the pairs that migrate_page() can move, still locked."""
-    old, new = batch
-    clean = yield from write_out(m, old)
-    retry.append((old[~clean], new[~clean]))
-    old, new = old[clean], new[clean]
-    bare = release_buffers(m, old)
-    stuck, targets = old[~bare], new[~bare]
-    if number > SWAP_AFTER_PASS and not m.profile.migration_entries:
-        gone = yield from swap_page(m, stuck)
-        lists.moved.append(stuck[gone])
-        spare.append(targets[gone])
-        retry.append((stuck[~gone], targets[~gone]))
-    else:
-        m.mechanism.restore(m, stuck)
-        m.locks.unlock(stuck)
-        retry.append((stuck, targets))
-    return old[bare], new[bare]
+    def _without_method(self, pairs: Pairs) -> Events:
+        """Send pages whose filesystem has no migration method through the default one. Returns the pairs that
+        migrate_page() can move."""
+        old, new = pairs
+        own = has_method(self.m, old)
+        if own.all():
+            return pairs
+        ready_old, ready_new = yield from self._default_method((old[~own], new[~own]))
+        return np.concatenate([old[own], ready_old]), np.concatenate([new[own], ready_new])
+
+    def _default_method(self, pairs: Pairs) -> Events:
+        """Dirty pages are written and ask for another pass. Then their buffers are released, which may take more
+        passes; after pass 4 swap_page() evicts those that keep them. Returns the pairs that are ready, still locked."""
+        m, lists = self.m, self.lists
+        old, new = pairs
+        clean = yield from write_out(m, old)
+        self._retry.append((old[~clean], new[~clean]))
+        old, new = old[clean], new[clean]
+        bare = release_buffers(m, old)
+        stuck, targets = old[~bare], new[~bare]
+        if self.number > SWAP_AFTER_PASS and not m.profile.migration_entries:
+            gone = yield from swap_page(m, stuck)
+            lists.moved.append(stuck[gone])
+            self.spare.append(targets[gone])
+            self._retry.append((stuck[~gone], targets[~gone]))
+        else:
+            m.mechanism.restore(m, stuck)
+            m.locks.unlock(stuck)
+            self._retry.append((stuck, targets))
+        return old[bare], new[bare]
+
+    def _move(self, pairs: Pairs) -> Events:
+        """Unmap, copy and remap (migrate_page()), and sort the pages by what became of them."""
+        m, lists = self.m, self.lists
+        old, new = pairs
+        m.locks.trylock(new)
+        result = yield from migrate_page(m, old, new, lists.unit)
+        m.locks.unlock(old)
+        m.locks.unlock(new)
+        moved, again, failed = (result == one for one in (MoveResult.MOVED, MoveResult.RETRY, MoveResult.FAILED))
+        self._retry.append((old[again], new[again]))
+        lists.failed.append(old[failed])
+        self.spare.append(new[failed])
+        (sources, targets), _ = divide(moved, old, new)
+        m.frames.add_lru(targets)
+        m.frames.put(targets)
+        lists.moved.append(sources)
+        m.count("pgmigrate_success", int(np.count_nonzero(moved)))
+        if lists.unit and len(old) and moved.all() and not m.frames.flags[new[0]] & PG.HUGETLB:
+            m.count("thp_migration_success", 1)

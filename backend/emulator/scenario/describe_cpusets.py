@@ -1,5 +1,5 @@
-"""The cpusets of a scenario: `cpusets:` at the top, `cpuset:`, `caps:`, `suid:` of processes, and the steps about
-them."""
+"""The cpusets of a scenario: `cpusets:` at the top level, `cpuset:`, `caps:` and `suid:` of processes, and the steps
+that change them."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from backend.nodeset import CpuSet, NodeSet
 
 @dataclass(frozen=True, slots=True)
 class CpusetSpec:
-    """A cpuset: `parent` is a name, empty for the root. `mems`, `cpus`: as configured; `effective_…`: what that comes
-    to."""
+    """A cpuset: `parent` is a name, empty for the root. `mems`, `cpus`: as configured; `effective_…`: as in
+    effect."""
 
     name: str
     parent: str
@@ -30,7 +30,7 @@ class CpusetSpec:
 
 
 class Describer:
-    """What is known of cpusets while a scenario is read. All methods raise ParseError naming file, line and key."""
+    """The cpusets read so far of a scenario. All methods raise ParseError with file, line and key."""
 
     def __init__(self, version: Version, nodes: NodeSet, node_of_cpu: Mapping[int, int]) -> None:
         self.version: Version = version
@@ -116,7 +116,7 @@ class Describer:
         by_name[name] = replace(process, cpuset=spec.name)
 
     def _check(self, process: ProcessSpec, keys: Keys, parents: set[str]) -> ProcessSpec:
-        """Its cpuset is there, and has what the process's policies and its place name."""
+        """Check that the process's cpuset exists and has the nodes and CPUs that the process names."""
         if not process.cpuset:
             return process
         place = keys.get("cpuset", keys["name"])
@@ -152,7 +152,7 @@ class Describer:
         )
 
     def check_step(self, step: Step, body: Value, processes: Mapping[str, ProcessSpec]) -> None:
-        """The cpusets and callers that a step names are there."""
+        """Check that the cpusets and callers that a step names exist."""
         keys = dict(body.pairs())
         if "cpuset" in keys:
             self._find(keys["cpuset"])

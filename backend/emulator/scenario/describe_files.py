@@ -21,7 +21,7 @@ class FileSpec:
 
 @dataclass(frozen=True, slots=True)
 class FilesystemSpec:
-    """A filesystem. `write`, `read`: seconds a page; None: as the machine's costs say."""
+    """A filesystem. `write`, `read`: seconds a page; None: from the machine's costs."""
 
     name: str
     type: FilesystemType
@@ -57,7 +57,7 @@ def parse_filesystems(value: Value, types: Mapping[str, FilesystemType], page_si
 
 
 def _operations(kind: FilesystemType, keys: Mapping[str, Value]) -> FilesystemType:
-    """The type, with methods of its own where the description says so."""
+    """The operations of the type, with the methods that the description replaces."""
     changes: dict[str, object] = {key: keys[key].truth() for key in ("buffers", "releases", "ordered") if key in keys}
     if "migratepage" in keys:
         method = keys["migratepage"].text()

@@ -16,7 +16,7 @@ MAX_FRAMES = 1 << 28
 
 
 class MachineReader:
-    """The `machine` of a description, read key by key; the rest of the description is read with what it found.
+    """Reads the `machine` of a description, key by key. The rest of the description is checked against it.
 
     Raises ParseError.
     """
@@ -91,7 +91,7 @@ class MachineReader:
         )
 
     def next_cpu(self, node: int) -> int:
-        """The CPUs of a node in turn, so that processes described with a node do not crowd on its first CPU."""
+        """The CPUs of a node in turn, so that processes placed on a node do not all run on its first CPU."""
         cpus = [cpu for cpu, where in self.node_of_cpu.items() if where == node]
         self._turns[node] = self._turns.get(node, -1) + 1
         return cpus[self._turns[node] % len(cpus)]

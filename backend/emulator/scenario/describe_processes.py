@@ -20,10 +20,10 @@ _MARKS = ("mlocked", "io", "reserved", "huge")
 
 @dataclass(frozen=True, slots=True)
 class RegionSpec:
-    """A mapping of a process. `on`: node → pages there at the start; None: touched at the start, by policy; `touched`
-    False: untouched. `file`: `filesystem/name` of what it maps from page `offset` on, `private` or shared; `dirty`:
-    written in the cache and not on the device. `shared_with`: the process whose object of the same name it maps.
-    `marks`: of mlocked, io, reserved, huge (transparent huge pages)."""
+    """A mapping of a process. `on`: node → pages there at the start; None: all pages are touched at the start, placed
+    by the policy, or none if `touched` is False. `file`: the `filesystem/name` mapped from page `offset` on, `private`
+    or shared; `dirty`: written in the cache and not on the device. `shared_with`: the process whose object of the same
+    name it maps. `marks`: some of mlocked, io, reserved, huge (transparent huge pages)."""
 
     name: str
     kind: str
@@ -97,7 +97,7 @@ def read_process(value: Value, machine: MachineReader) -> ProcessSpec:
 
 
 def _cpus(keys: Keys, machine: MachineReader) -> tuple[int, ...]:
-    """Where each thread starts: on the `cpus` given, or `threads` of them from a CPU on, on its node."""
+    """The CPU of each thread at the start: the `cpus` given, or `threads` CPUs of one node in turn."""
     if "cpus" in keys:
         for key in ("cpu", "node", "threads"):
             if key in keys:
@@ -202,7 +202,7 @@ def _file(keys: Keys, value: Value, kind: str, machine: MachineReader) -> tuple[
 
 
 def check_sharing(process: ProcessSpec, earlier: dict[str, ProcessSpec], value: Value) -> None:
-    """What a process shares with another is there before it, with the same size."""
+    """Check that what a process shares with another is described before it, with the same size."""
     for region in process.memory:
         if not region.shared_with:
             continue
@@ -215,7 +215,7 @@ def check_sharing(process: ProcessSpec, earlier: dict[str, ProcessSpec], value: 
 
 
 def _on(value: Value, machine: MachineReader, pages: int) -> dict[int, int]:
-    """node → pages, from shares that add up to at most 100%; the rest is untouched, roundings go to the first."""
+    """node → pages, from shares of at most 100 % together. The rest is untouched; rounding goes to the first node."""
     shares: dict[int, float] = {}
     for key, item in value.pairs():
         node = number_key(key)
@@ -236,7 +236,7 @@ def _policy(value: Value, machine: MachineReader) -> Mempolicy:
 
 
 def check_room(machine: MachineReader, processes: tuple[ProcessSpec, ...], value: Value | None) -> None:
-    """No more on a node at the start than it has."""
+    """Check that the pages on each node at the start fit on it."""
     if value is None:
         return
     if sum(region.pages for process in processes for region in process.memory) > MAX_FRAMES:

@@ -1,4 +1,4 @@
-"""A machine's description: YAML → what is to be built. Errors name file, line and key."""
+"""Parses the description of a machine and its scenario from YAML. Errors have file, line and key."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ MAX_STEPS = 200_000
 @dataclass(frozen=True, slots=True)
 class Description:
     """A whole scenario, consistent in itself. `hugepages`: size of the hugetlb pool by node, in huge pages. `run`:
-    simulated seconds that it lasts at least. `balance`, `writeback`: seconds between two rounds of the scheduler's
-    balancing and of the flusher, 0 for never."""
+    least simulated seconds. `balance`, `writeback`: seconds between two rounds of the scheduler's balancing and of the
+    flusher; 0: never."""
 
     machine: MachineSpec
     processes: tuple[ProcessSpec, ...] = ()
@@ -42,8 +42,7 @@ class Description:
 
 @uncollected()
 def parse_description(text: str, file: str = "scenario", name: str = "", profile: str = "") -> Description:
-    """Raises ParseError naming file, line and key. `profile`: the kernel to run it on instead of its own, whose patches
-    then do not count."""
+    """Raises ParseError with file, line and key. `profile`: replaces the kernel of the description, and its patches."""
     root = parse_yaml(text, file)
     top = root.mapping(
         ("name", "about", "machine", "users", "filesystems", "processes", "cpusets", "steps", "run"),

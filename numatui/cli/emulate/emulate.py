@@ -1,4 +1,4 @@
-"""`numatui emulate FILE`: run a scenario on an emulated machine, without a screen."""
+"""`numatui emulate FILE`: runs a scenario on an emulated machine, without the terminal UI."""
 
 from __future__ import annotations
 
@@ -39,9 +39,8 @@ def emulate(
         typer.Option(
             "--try",
             metavar="STEP",
-            help="On the copy: a step as scenarios have it, 'migrate_pages: {task: PID, from: 0, to: 1}', 'offline: "
-            "{node: 1}'; "
-            "several in their order.",
+            help="On the copy: a step as in scenarios, 'migrate_pages: {task: PID, from: 0, to: 1}' or "
+            "'offline: {node: 1}'; may be repeated, in order.",
         ),
     ] = None,
     write: Annotated[
@@ -51,9 +50,7 @@ def emulate(
     seed: Annotated[int | None, typer.Option(help="Seed of every random choice, instead of the file's.")] = None,
     compare: Annotated[
         str,
-        typer.Option(
-            metavar="PROFILE,PROFILE", help="Run it on each of these kernels: the five benefits side by side."
-        ),
+        typer.Option(metavar="PROFILE,PROFILE", help="Run it on each of these kernels and compare the five benefits."),
     ] = "",
     trace: Annotated[
         str,
@@ -67,18 +64,18 @@ def emulate(
 ) -> None:
     """Run a scenario and report the outcome of every step, placements, counters and simulated times.
 
-    With --from-live or --from a copy of a machine is made, on which things can be tried first: what would move, how
-    long that takes, what becomes of throughput and free memory.
+    With --from-live or --from it copies a machine and tries steps on the copy: what would move, how long that takes,
+    and how throughput and free memory change.
 
     Example: numatui emulate scheduler-moves
     """
     if (file is not None) + from_live + (from_ is not None) != 1:
-        raise UsageError("one machine is emulated", "give a scenario, or --from-live, or --from PATH")
+        raise UsageError("emulate needs exactly one machine", "give a scenario, or --from-live, or --from PATH")
     if file is None:
         choice = context.find_object(KernelChoice)
         if choice is not None and choice.which is not None:
             raise UsageError(
-                f"emulate makes a machine of its own, --{choice.which} names another",
+                f"emulate makes its own machine, but --{choice.which} names another",
                 "leave it out; --from PATH --at PLACE copies a recorded one",
             )
         if compare or trace:
@@ -175,4 +172,4 @@ def _print(report: dict[str, Any]) -> None:
         + ", ".join(f"{name} {value}" for name, value in counters.items())
     )
     if report["damaged_pages"]:
-        print(f"{report['damaged_pages']} pages do not have what was last written to them")
+        print(f"{report['damaged_pages']} pages do not hold what was last written to them")

@@ -1,4 +1,4 @@
-"""`numatui record` and `numatui replay`: a machine over time in a file, and looking at it later."""
+"""`numatui record` and `numatui replay`: records a machine over time, and shows a recording."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def record(
     file: Annotated[
         str | None,
         typer.Argument(
-            help="A .tar.gz or .tar, or a folder, that is not there yet. Default: named after host and time."
+            help="A .tar.gz, a .tar or a folder that does not exist yet. Default: named after host and time."
         ),
     ] = None,
     last: Annotated[str, typer.Option("--for", help="How long (10s, 5m), or `once` for one sample.")] = "10s",
@@ -42,11 +42,12 @@ def record(
             help="Replace the names of processes, users, files, cgroups and the host; leave out arguments.",
         ),
     ] = False,
-    max_size: Annotated[str, typer.Option("--max-size", help="Stop before the file is larger than this.")] = "256M",
+    max_size: Annotated[str, typer.Option("--max-size", help="Stop before the file grows beyond this.")] = "256M",
     json: output.Json = False,
     csv: output.Csv = False,
 ) -> None:
-    """Record this machine (or a demo) over time: samples of its files in /proc and /sys, each with what has changed.
+    """Record this machine (or a demo) over time: samples of its files in /proc and /sys. Each sample after the first
+    has only what has changed.
 
     Ctrl-C ends it and keeps what has been recorded. numatui replay, hwloc's lstopo --input and numastat read it.
 
@@ -89,14 +90,14 @@ def replay(
 
     chosen = context.find_object(KernelChoice)
     if chosen is not None and chosen.which is not None:
-        raise UsageError(f"replay looks at {file}, --{chosen.which} at something else", "leave one of them out")
+        raise UsageError(f"replay shows {file}, but --{chosen.which} names another machine", "leave one of them out")
     raise typer.Exit(start(KernelChoice("replay", file)))
 
 
 def _take(
     recorder: Recorder, sink: Sink, duration: int, every: int, limit: int, cancel: threading.Event
 ) -> tuple[list[Taken], str]:
-    """Samples until it is over, and why it was."""
+    """Take samples until the time is over, the size is reached or a signal arrives. Returns them and the reason."""
     kernel = recorder.kernel
     began = kernel.clock()
     taken: list[Taken] = []
@@ -131,7 +132,7 @@ def _report(path: Path, kernel: Kernel, taken: list[Taken], why: str, written: i
         return
     end = {
         "done": "",
-        "size": ": the next sample would have gone beyond --max-size",
+        "size": ": the next sample would have exceeded --max-size",
         "stopped": ": it was stopped",
     }[why]
     print(

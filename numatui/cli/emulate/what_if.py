@@ -1,4 +1,4 @@
-"""`numatui emulate --from-live` and `--from PATH`: a copy of a machine, and what would become of it."""
+"""`numatui emulate --from-live` and `--from PATH`: a copy of a machine, and the effect of steps on it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _FORM = "write it as in a scenario: 'migrate_pages: {task: PID, from: 0, to: 1}' or 'offline: {node: 1}'"
 _BEFORE, _BETWEEN, _AFTER = 2.0, 1.0, 3.0
-"""Simulated seconds until the first step, from one to the next, and after the last, in which throughput is measured."""
+"""Simulated seconds before the first step, between two steps, and after the last one."""
 
 
 def kernel_to_copy(live: bool, path: str | None, at: str = "") -> Kernel:
@@ -39,7 +39,7 @@ def write_copy(copy: Copy, path: Path) -> None:
 
 
 def what_if(kernel: Kernel, tries: list[str], write: str, seed: int | None, json: bool, csv: bool) -> None:
-    """Make the copy, write it if wanted, try the steps on it and tell what came of each process."""
+    """Make the copy, write it if asked, run the steps on it and print the effect on each process."""
     from backend.recording.as_scenario import copy_of
 
     copy = copy_of(kernel)
@@ -60,7 +60,7 @@ def what_if(kernel: Kernel, tries: list[str], write: str, seed: int | None, json
 
 
 def _csv(document: dict[str, Any]) -> None:
-    """The same columns whatever came of it."""
+    """The columns are the same for every result."""
     ids = [str(node["id"]) for node in document["nodes"]]
     output.print_csv(
         [
@@ -86,7 +86,7 @@ def _csv(document: dict[str, Any]) -> None:
 
 
 def with_steps(copy: Copy, tries: list[str]) -> Copy:
-    """The same scenario, in which the steps are done a second after each other. Raises UsageError."""
+    """The same scenario with these steps, `_BETWEEN` seconds apart. Raises UsageError."""
     import yaml
 
     names = {str(one["pid"]): one["name"] for one in copy.document["processes"] if "pid" in one}
@@ -113,8 +113,8 @@ def _length(tries: list[str]) -> str:
 
 
 def report(copy: Copy, tries: list[str], seed: int | None = None) -> dict[str, Any]:
-    """The copy with the steps and without, side by side. Sizes and times as the machine itself would have them. Raises
-    UsageError, ParseError."""
+    """Run the copy with and without the steps. Sizes and times are scaled to the machine itself. Raises UsageError,
+    ParseError."""
     from backend.emulator.scenario.description import parse_description
     from backend.emulator.scenario.run import run_scenario
 
@@ -171,7 +171,7 @@ def _print(document: dict[str, Any]) -> None:
     changed = [one for one in document["processes"] if one["before"] != one["after"] or _other(one)]
     nodes = [str(node["id"]) for node in document["nodes"]]
     if not changed:
-        print("no process would be any different")
+        print("no process would change")
     else:
         output.print_table(
             ["PROCESS", *[f">N{node}" for node in nodes], ">THROUGHPUT"],

@@ -1,4 +1,4 @@
-"""`numatui cgroups`: memory per node of control groups, read from the kernel's own sums: no process is looked at."""
+"""`numatui cgroups`: memory per node of control groups, from the kernel's own sums: no process is read."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ KINDS: dict[str, tuple[str, ...]] = {
     "kernel": ("kernel_stack", "pagetables", "sec_pagetables", "slab_reclaimable", "slab_unreclaimable"),
     "locked": ("unevictable",),
 }
-"""Columns of --kinds, each the sum of these kinds of memory.numa_stat. shmem and huge are parts of anon and file; what
-the kernel keeps for a cgroup is in none of the other columns: it does not move."""
+"""Columns of --kinds: each is the sum of these entries of memory.numa_stat. `shmem` and `huge` are parts of anon and
+file. `kernel` is in no other column: the kernel's own memory for a cgroup does not move."""
 
 
 def cgroups(
@@ -41,17 +41,19 @@ def cgroups(
     sort: Annotated[
         str, typer.Option(help="memory, name, outside, or N and a node's number; in a tree among siblings.")
     ] = "memory",
-    minimum: Annotated[str, typer.Option("--min", help="Only with at least this much memory (100M, 2G).")] = "0",
-    depth: Annotated[int | None, typer.Option(min=0, help="Only so many levels below the root.")] = None,
-    kinds: Annotated[bool, typer.Option("--kinds", help="What kinds of memory it is, instead of its nodes.")] = False,
+    minimum: Annotated[
+        str, typer.Option("--min", help="Only cgroups with at least this much memory (100M, 2G).")
+    ] = "0",
+    depth: Annotated[int | None, typer.Option(min=0, help="Only this many levels below the root.")] = None,
+    kinds: Annotated[bool, typer.Option("--kinds", help="Kinds of memory instead of nodes.")] = False,
     flat: Annotated[bool, typer.Option("--flat", help="Whole paths instead of a tree.")] = False,
     json: output.Json = False,
     csv: output.Csv = False,
 ) -> None:
-    """List control groups (services, containers, pods, logins) with their memory per node, and what lies outside their
+    """List control groups (services, containers, pods, logins) with their memory per node, and the memory outside their
     cpusets.
 
-    Each has all that is below it. No process is touched.
+    A cgroup's numbers include all cgroups below it. No process is touched.
 
     Example: numatui cgroups --min 100M --sort outside
     """
@@ -112,7 +114,7 @@ def cgroups(
 
 
 def _nodes(kernel: Kernel, found: Survey) -> NodeSet:
-    """The nodes of the machine, and any other that a cgroup has memory on."""
+    """The nodes with memory. If the topology cannot be read: the nodes on which cgroups have memory."""
     from backend.machine.topology import read_topology
 
     there = NodeSet(node for one in found.cgroups for node, amount in one.by_node.items() if amount)
@@ -139,7 +141,7 @@ def _order(sort: str, ids: NodeSet) -> Callable[[CgroupMemory], Any]:
 
 
 def _matches(one: CgroupMemory, label: Label, patterns: list[str]) -> bool:
-    """By the path, by what it is shown as, or by a container's id."""
+    """Whether a pattern is part of its path, its displayed name or its container's id."""
     texts = (one.directory.path.lower(), label.text.lower(), label.id)
     return any(pattern.lower() in text for pattern in patterns for text in texts)
 
@@ -149,7 +151,7 @@ def _amount(by_node: dict[int, int]) -> int:
 
 
 def _sets(one: CgroupMemory) -> tuple[str, str]:
-    """mems and effective mems as text; empty where none is known."""
+    """mems and effective mems as text; empty if unknown."""
     return ("", "") if one.cpuset is None else (str(one.cpuset.mems), str(one.cpuset.effective_mems))
 
 
@@ -195,7 +197,7 @@ def _print(rows: list[CgroupMemory], ids: NodeSet, labels: dict[str, Label], kin
 
 
 def _notes(rows: list[CgroupMemory], found: Survey) -> None:
-    """What the table leaves unsaid."""
+    """Notices below the table, on stderr."""
     count = sum(1 for one in rows if one.outside)
     if count:
         those = (
@@ -207,4 +209,4 @@ def _notes(rows: list[CgroupMemory], found: Survey) -> None:
         output.note(f"- = no memory.numa_stat in {without} of them: their memory counts for the cgroup above")
     unread = [one for one in found.cgroups if one.directory.unread]
     if unread:
-        output.note(f"not read, nor what is below: {len(unread)} cgroups ({unread[0].directory.unread})")
+        output.note(f"{len(unread)} cgroups and those below them were not read ({unread[0].directory.unread})")

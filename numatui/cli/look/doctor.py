@@ -44,7 +44,7 @@ def doctor(context: typer.Context, json: output.Json = False, csv: output.Csv = 
 
 
 def _print_wrapped(checks: list[Check], width: int) -> None:
-    """No line longer than the terminal is wide; what to do begins on a line of its own, after an arrow."""
+    """Wraps to the width of the terminal. A fix begins on a line of its own, after an arrow."""
     states = max(len(check.state) for check in checks)
     names = max(len(check.name) for check in checks)
     for check in checks:

@@ -1,4 +1,4 @@
-"""`numatui jobs`: what was moved, from the journals."""
+"""`numatui jobs`: lists migrations from their journals."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from numatui.cli.printing.progress import cancelled_by_signals
 from numatui.cli.printing.watching import ticks
 from numatui.cli.source import live_kernel_of
 
+# Nanoseconds between two looks at the journals (--follow).
 _POLL = 300_000_000
 if TYPE_CHECKING:
     from backend.job.past_jobs import PastJob
@@ -26,13 +27,13 @@ def jobs(
         bool,
         typer.Option(
             "--follow",
-            help="What is under way, and from then on whatever begins, goes on or ends, a line each; Ctrl-C ends it.",
+            help="Print running jobs, then a line whenever a job begins, continues or ends; Ctrl-C ends it.",
         ),
     ] = False,
     json: output.Json = False,
     csv: output.Csv = False,
 ) -> None:
-    """List migrations, the newest first: who was moved, how it ended, what can be taken back.
+    """List migrations, the newest first: the process, what moved, and how it ended.
 
     Example: numatui jobs
     """
@@ -80,7 +81,7 @@ def jobs(
 
 
 def _follow(kernel: Kernel, folder: Path, json: bool) -> None:
-    """Journals are read again when they have changed."""
+    """Print running jobs, then each change, until a signal. Reads only journals that have changed."""
     from backend.job.past_jobs import Known, changed_jobs
 
     known: Known = {}
@@ -102,7 +103,7 @@ def _follow(kernel: Kernel, folder: Path, json: bool) -> None:
 
 
 def state_of(job: PastJob) -> str:
-    """How it ended, for people."""
+    """State of a job, for people."""
     if job.undone_by:
         return "undone"
     return f"{job.state}, an undo" if job.undoes else job.state

@@ -16,8 +16,8 @@ from numatui.cli.printing.watching import Count, Watch, interval_of, ticks
 from numatui.cli.source import kernel_of
 
 _RATES = ("numa_hit", "numa_miss", "numa_foreign", "other_node")
-"""Of numastat: allocated where wanted; here though wanted elsewhere; elsewhere though wanted here; here by a CPU of
-another node."""
+"""Pages (Documentation/admin-guide/numastat.rst): allocated here as intended; here although another node was preferred;
+elsewhere although this node was preferred; here by a process that ran on another node."""
 
 
 def nodes(
@@ -29,7 +29,7 @@ def nodes(
 ) -> None:
     """List the nodes: memory, CPUs, distances, allocation counters, latency and bandwidth.
 
-    With --watch what happens on them: CPU load, free memory, pages allocated and migrated a second.
+    With --watch: CPU load, free memory, and pages allocated and migrated a second.
 
     Example: numatui nodes --watch 1
     """
@@ -70,7 +70,7 @@ def _whole(kernel: Kernel, topology: Topology) -> dict[str, Any]:
 
 
 def _watch(kernel: Kernel, interval: int, count: int | None, json: bool, csv: bool) -> None:
-    """The first reading is what the next is compared with; nothing is printed of it."""
+    """Rates are differences of two readings, so the first one is not printed."""
     meter, number = Meter(), 0
     with cancelled_by_signals() as cancel:
         for at in ticks(kernel, interval, count + 1 if count else None, cancel):

@@ -38,9 +38,11 @@ def ps(
         ),
     ] = "rss",
     user: Annotated[
-        str | None, typer.Option(help="Only this user's (name or uid).", autocompletion=completing.users)
+        str | None, typer.Option(help="Only processes of this user (name or uid).", autocompletion=completing.users)
     ] = None,
-    minimum: Annotated[str, typer.Option("--min", help="Only with at least this much memory (100M, 2G).")] = "0",
+    minimum: Annotated[
+        str, typer.Option("--min", help="Only processes with at least this much memory (100M, 2G).")
+    ] = "0",
     tree: Annotated[bool, typer.Option("--tree", help="Children below their parents.")] = False,
     exact: Annotated[
         bool, typer.Option("--exact", help="Read numa_maps of large processes too, which holds them up.")
@@ -68,7 +70,7 @@ def ps(
 
         rows = surveyor.read(wanted)
         if first and user is not None and user not in seen:
-            raise NotFound(f"no process belongs to the user '{user}'", "numatui ps lists those there are")
+            raise NotFound(f"no process belongs to the user '{user}'", "numatui ps lists all")
         rows = _sorted([row for row in rows if row.resident >= least], sort, surveyor.topology.ids)
         if first and pattern and not rows:
             raise NotFound(f"no process matches {' '.join(pattern)}", "numatui ps without a pattern lists all")
@@ -94,7 +96,7 @@ def _show(
     csv: bool,
     at: float | None = None,
 ) -> None:
-    """`at`: seconds since the first of several."""
+    """`at`: seconds since the first reading of --watch; None without it."""
     ids = list(topology.memory_ids | topology.ids)
     depth: dict[int, int] = {}
     if tree:
@@ -158,8 +160,8 @@ def _show(
 
 
 def matches(process: Process, patterns: list[str], user: str | None) -> bool:
-    """Whether it is this user's, and has one of these pids or parts of names. This command itself has to be named by
-    its pid."""
+    """Whether the process belongs to this user and matches a pattern: its pid, or a part of its name or command.
+    numatui itself matches only by its pid."""
     if user is not None and user not in (process.user, str(process.uid)):
         return False
     return not patterns or any(
@@ -243,28 +245,27 @@ def _print(rows: list[ProcessRow], ids: list[int], depth: dict[int, int]) -> Non
 
 
 def notes(rows: list[ProcessRow], all_seen: bool) -> list[str]:
-    """What has to be said of the numbers: that some are estimates, old, missing. `all_seen`: the caller may see every
-    process."""
+    """Notices about the numbers: which are estimates or missing. `all_seen`: the caller may read every process."""
     out: list[str] = []
     sampled = [row for row in rows if row.sampled and row.by_node]
     if sampled:
         worst = max(max(row.error.values(), default=0) / max(1, row.resident) for row in sampled)
         out.append(
-            f"~ = estimated from some pages, each within {max(0.1, worst * 100):.1f} % of the process's memory 95 "
-            "times of 100"
-            " (--json has the errors; root sees all pages; --exact counts them, and holds the process up)"
+            "~ = estimated from a sample of pages; 95 % of such numbers are off by at most "
+            f"{max(0.1, worst * 100):.1f} % of the process's memory (--json has the errors); root reads all pages; "
+            "--exact counts them, but holds the process up"
         )
     if any(row.hidden for row in sampled):
-        out.append("NUMA balancing hides pages: the errors of the estimates allow for them")
+        out.append("NUMA balancing hides pages: the errors of the estimates include them")
     if any(row.by_node is None and row.way == "sampled" for row in rows):
-        out.append("? = NUMA balancing hides all pages that were looked at: --exact counts them")
+        out.append("? = NUMA balancing hides all pages of the sample: --exact counts them")
     if any(row.by_node is None and row.way != "sampled" for row in rows):
-        others = "" if all_seen else "other users' processes: run as root to see their placement; or "
-        out.append(f"? = {others}the kernel tells nothing of them: a sandbox keeps others out, or they have just ended")
+        others = "" if all_seen else "another user's process (run numatui as root), "
+        out.append(f"? = the placement cannot be read: {others}a sandboxed process, or one that has just ended")
     if any(row.way in ("pagemap", "sampled") and row.policy == "?" for row in rows):
-        out.append("the policies of large processes are not read (--exact or numatui show --exact tells them)")
+        out.append("the policies of large processes are not read (--exact or numatui show --exact reads them)")
     if capped := sum(row.threads_left_out > 0 for row in rows):
-        out.append(f"{capped} with many threads: where they run is told by some of them")
+        out.append(f"{capped} processes have many threads: only some threads were read to see where they run")
     return out
 
 

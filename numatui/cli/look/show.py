@@ -23,7 +23,10 @@ def show(
     all_vmas: Annotated[bool, typer.Option("--all", help="Also VMAs with no resident page.")] = False,
     exact: Annotated[
         bool,
-        typer.Option("--exact", help="Read numa_maps of a large process too: it tells policies and holds it up."),
+        typer.Option(
+            "--exact",
+            help="Read numa_maps of a large process too: it has the policies, but reading it holds the process up.",
+        ),
     ] = False,
     json: output.Json = False,
     csv: output.Csv = False,
@@ -117,22 +120,21 @@ def show(
 
 
 def look(kernel: Kernel, topology: Topology, process: Process, exact: bool = False) -> Shown:
-    """A process by VMA; a large one without holding it up, unless that is wanted."""
+    """Placement by VMA. A large process is read without holding it up, unless `exact`."""
     if exact or process.rss // kernel.page_size <= large_from(kernel):
         return Shown(read_placement(kernel, process.pid, with_maps=True), "numa_maps")
     return Locator(kernel, topology).show(process)
 
 
 def _how(shown: Shown, process: Process) -> str:
-    cost = f"(it holds the process up, here for about {output.duration(process.rss / 4096 * PAGE_NS / 1e9)})"
+    cost = f"but holds the process up for about {output.duration(process.rss / 4096 * PAGE_NS / 1e9)}"
     if shown.way == "pagemap":
-        return f"counted page by page without holding the process up; --exact also tells policies {cost}"
+        return f"counted page by page without holding the process up; --exact also reads policies, {cost}"
     worst = max(shown.error.values(), default=0)
-    unseen = "; NUMA balancing hides pages, which the error allows for" if shown.hidden else ""
+    unseen = "; NUMA balancing hides pages: the error includes them" if shown.hidden else ""
     return (
-        f"~ = estimated from some pages, in total within {output.size(worst)} a node 95 times of 100{unseen}; root "
-        "sees all pages; "
-        f"--exact counts them and tells policies {cost}"
+        f"~ = estimated from a sample of pages; 95 % of such totals are off by at most {output.size(worst)} a node"
+        f"{unseen}; root reads all pages; --exact counts them and reads policies, {cost}"
     )
 
 

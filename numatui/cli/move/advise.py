@@ -34,24 +34,23 @@ def advise(
     ] = None,
     observe: Annotated[str, typer.Option(help="How long to watch them first (5s): simulated time in a demo.")] = "5s",
     minimum: Annotated[
-        str, typer.Option("--min", help="Only where at least this much memory is far away (100M, 2G).")
+        str,
+        typer.Option("--min", help="Only processes with at least this much memory far from where they run (100M, 2G)."),
     ] = "4M",
     user: Annotated[
-        str | None, typer.Option(help="Only this user's (name or uid).", autocompletion=completing.users)
+        str | None, typer.Option(help="Only processes of this user (name or uid).", autocompletion=completing.users)
     ] = None,
-    everything: Annotated[
-        bool, typer.Option("--all", help="Also those that are not advised to be moved, and why not.")
-    ] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Also processes that have no advice, and why.")] = False,
     confidence: Annotated[
         str | None,
         typer.Option(
-            help="Only advice at least so sure: low, medium, high. Default: all is shown, from medium on is applied."
+            help="Only advice with at least this confidence: low, medium, high. Default: show all, apply from medium."
         ),
     ] = None,
     exact: Annotated[
         bool, typer.Option("--exact", help="Read the policies of large processes too, which holds them up.")
     ] = False,
-    apply: Annotated[bool, typer.Option("--apply", help="Do it, after a question.")] = False,
+    apply: Annotated[bool, typer.Option("--apply", help="Carry it out, after a question.")] = False,
     budget: Budget = "100ms",
     workers: Workers = "auto",
     max_rate: MaxRate = "0",
@@ -59,7 +58,7 @@ def advise(
     json: output.Json = False,
     csv: output.Csv = False,
 ) -> None:
-    """Say whose memory should be moved to where it runs, after watching for a while; --apply does it.
+    """Watch processes for a while, then advise which memory to move to where it is used; --apply moves it.
 
     Example: numatui advise --observe 10s --all
     """
@@ -87,7 +86,7 @@ def advise(
             output.note(f"watching for {output.duration(seconds)} …")
         seen = watch(kernel, seconds, wanted)
         if user is not None and user not in users:
-            raise NotFound(f"no process belongs to the user '{user}'", "numatui ps lists those there are")
+            raise NotFound(f"no process belongs to the user '{user}'", "numatui ps lists all")
         if pattern and not seen.observations:
             raise NotFound(f"no process matches {' '.join(pattern)}", "numatui ps without a pattern lists all")
         items = Adviser(kernel, limits, exact).advise(seen.observations, seen.topology)

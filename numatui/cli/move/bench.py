@@ -22,14 +22,13 @@ def bench(
     context: typer.Context,
     sources: Annotated[str, typer.Option("--from", metavar="SET", help="Nodes to move from.")] = "all",
     targets: Annotated[str, typer.Option("--to", metavar="SET", help="Nodes to move to.")] = "all",
-    size: Annotated[str, typer.Option(help="How much is moved at a time.")] = "64M",
-    quick: Annotated[bool, typer.Option("--quick", help="Fewer ways: a few seconds.")] = False,
+    size: Annotated[str, typer.Option(help="How much memory each measurement moves.")] = "64M",
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer variants: a few seconds.")] = False,
     json: output.Json = False,
     csv: output.Csv = False,
 ) -> None:
-    """Measure how fast pages move between nodes, and how long their process has to wait meanwhile: by method, batch,
-    workers and size of pages, on memory of a process of its own. The result is kept, for the estimates of plan and
-    migrate.
+    """Measure how fast pages move between nodes and how long their process waits: by method, batch, workers and page
+    size, on memory of its own process. plan and migrate estimate their times from the result.
 
     Example: numatui bench --from 0 --to 1
     """
@@ -101,7 +100,7 @@ def _print(rates: list[Rate]) -> None:
 
 
 def advice(rates: list[Rate]) -> list[str]:
-    """What the figures of small pages say, in words."""
+    """Conclusions from the figures of small pages."""
     small = [one for one in rates if not one.huge]
     out: list[str] = []
     by_workers = {
@@ -112,7 +111,7 @@ def advice(rates: list[Rate]) -> list[str]:
         if workers > 1 and rate > by_workers[1]:
             out.append(f"{workers} workers are {rate / by_workers[1]:.1f} × as fast as one")
         else:
-            out.append("one worker is enough: more of them bring nothing here")
+            out.append("one worker is enough: more are not faster here")
     whole = [one.stall for one in small if one.method == "migrate_pages"]
     gentle = [one.stall for one in small if one.method == "move_pages"]
     if whole and gentle:

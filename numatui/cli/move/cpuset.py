@@ -34,7 +34,7 @@ MemoryMigrate = Annotated[
     bool | None,
     typer.Option(
         "--memory-migrate/--no-memory-migrate",
-        help="cgroup v1: set cpuset.memory_migrate first: whether pages move. v2 always moves them.",
+        help="cgroup v1: set cpuset.memory_migrate first, which decides whether pages move. v2 always moves them.",
     ),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would move.")]
@@ -46,7 +46,7 @@ def list_cpusets(
     context: typer.Context,
     pattern: Annotated[list[str] | None, typer.Argument(help="Parts of paths or names (any of them).")] = None,
     everything: Annotated[
-        bool, typer.Option("--all", help="Also cgroups that are no cpusets: those above decide for them.")
+        bool, typer.Option("--all", help="Also cgroups that are not cpusets: a cpuset above decides for them.")
     ] = False,
     json: output.Json = False,
     csv: output.Csv = False,
@@ -139,7 +139,7 @@ def set_mems(
         str,
         typer.Argument(
             metavar="SET",
-            help="Nodes: 0-1,3, all, !2; '' has v2 take what is above.",
+            help="Nodes: 0-1,3, all, !2; '' (v2): the nodes of the cpuset above.",
             autocompletion=completing.nodesets,
         ),
     ],

@@ -1,4 +1,4 @@
-"""`numatui migrate`: move the pages of processes, and say what became of them."""
+"""`numatui migrate`: moves pages of processes, and says what moved and what did not."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def migrate(
         bool,
         typer.Option(
             "--cpuset",
-            help="Confine them to the targets as well, through their cpuset: new pages go there too.",
+            help="Also confine the processes to the targets through their cpuset, so that new pages go there too.",
         ),
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
@@ -55,7 +55,7 @@ def migrate(
     Example: numatui migrate 4242 --from 0-1 --to 2-3
     """
     if not pids and cgroup is None:
-        raise UsageError("which processes?", "name them by their pids, or a cgroup with --cgroup")
+        raise UsageError("no process is named", "give pids, or a cgroup with --cgroup")
     kernel = kernel_of(context)
     if not kernel.traits.writable:
         raise NotSupported("a recording cannot be changed", "numatui plan says what would move")
@@ -126,10 +126,10 @@ def _confinements(kernel: Kernel, plan: Plan) -> list[Confinement]:
 
 
 def _concerned(one: Confinement) -> str:
-    """Which cpuset, and who else is in it."""
+    """The change of a cpuset, and the other processes in it."""
     names = ", ".join(f"{other.pid} {output.printable(other.comm, 20)}" for other in one.others[:3])
     more = f" and {len(one.others) - 3} more" if len(one.others) > 3 else ""
-    others = f"; it confines others too: {names}{more}" if one.others else ""
+    others = f"; it also confines other processes: {names}{more}" if one.others else ""
     return f"{output.printable(one.path, 80)} will have the nodes {one.targets} instead of {one.mems}{others}"
 
 
@@ -144,7 +144,7 @@ def _cpusets_document(confinements: list[Confinement]) -> dict[str, Any]:
 
 
 def _widen(kernel: Kernel, confinements: list[Confinement]) -> None:
-    """The first step of confining."""
+    """The first step of confining: adds the targets to the mems."""
     from backend.cpuset import confinement
 
     for one in confinements:
@@ -154,7 +154,7 @@ def _widen(kernel: Kernel, confinements: list[Confinement]) -> None:
 def _narrow(
     kernel: Kernel, confinements: list[Confinement], outcomes: list[Outcome], errors: list[NumatuiError]
 ) -> list[str]:
-    """The second step of confining, when the migration has come to its end. What there is to say of it."""
+    """The second step of confining, after the migration. Returns notices for the user."""
     from backend.cpuset import confinement
 
     if errors or any(one.cancelled or one.error for one in outcomes):
@@ -169,7 +169,7 @@ def _narrow(
 
 
 def carry_out(kernel: Kernel, plan: Plan, options: Options, quiet: bool) -> tuple[list[Outcome], list[NumatuiError]]:
-    """One process after the other; what one cannot be done for does not keep the others from it."""
+    """Migrate one process after the other. A failure for one process does not stop the others."""
     from backend.job.migrate import migrate_process
 
     outcomes: list[Outcome] = []
@@ -184,5 +184,5 @@ def carry_out(kernel: Kernel, plan: Plan, options: Options, quiet: bool) -> tupl
             if cancel.is_set():
                 break
     if left := len(plan.processes) - len(outcomes) - len(errors):
-        errors.append(Interrupted(f"interrupted: {left} more processes were not begun"))
+        errors.append(Interrupted(f"interrupted: {left} more processes were not started"))
     return outcomes, errors

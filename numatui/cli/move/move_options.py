@@ -1,4 +1,4 @@
-"""The options that commands that move pages share."""
+"""Options shared by the commands that move pages."""
 
 from __future__ import annotations
 
@@ -26,9 +26,12 @@ MethodName = Annotated[
         autocompletion=completing.one_of("auto", "move_pages", "migrate_pages"),
     ),
 ]
-Budget = Annotated[str, typer.Option(help="The longest that one call should take (20ms): a cancel waits that long.")]
+Budget = Annotated[str, typer.Option(help="The longest that one call should take (20ms); a cancel waits that long.")]
 Workers = Annotated[
-    str, typer.Option(help="Threads that move side by side: a number, or auto: as many as bring something.")
+    str,
+    typer.Option(
+        help="Threads that move pages in parallel: a number, or auto: workers are added while throughput grows."
+    ),
 ]
 MaxRate = Annotated[
     str, typer.Option("--max-rate", help="At most this much a second (2GiB) over all processes; 0: no limit.")
@@ -41,8 +44,7 @@ _MOST_WORKERS = 64
 def options_of(
     kernel: Kernel, stack: ExitStack, method: str, budget: str, workers: str, max_rate: str, move_all: bool
 ) -> Options:
-    """The options as the engine wants them. A demo's journal goes to a folder that `stack` removes. Raises
-    UsageError."""
+    """The options of a job. A demo's journals go to a temporary folder that `stack` removes. Raises UsageError."""
     from backend.job.options import Options
     from backend.job.rate_limit import RateLimit
 

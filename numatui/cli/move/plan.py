@@ -35,7 +35,7 @@ To = Annotated[
         autocompletion=completing.nodesets,
     ),
 ]
-Tree = Annotated[bool, typer.Option("--tree", help="Their children too, and theirs.")]
+Tree = Annotated[bool, typer.Option("--tree", help="Also their children and grandchildren.")]
 Cgroup = Annotated[
     str | None,
     typer.Option(help="All processes of this cgroup and those below it.", autocompletion=completing.cgroups),
@@ -53,12 +53,14 @@ def plan(
     targets: To,
     pids: Annotated[
         list[int] | None,
-        typer.Argument(help="Processes. Without any: only the mapping of nodes.", autocompletion=completing.pids),
+        typer.Argument(
+            help="Processes. Without any, only the mapping of nodes is printed.", autocompletion=completing.pids
+        ),
     ] = None,
     tree: Tree = False,
     cgroup: Cgroup = None,
     vma: Vma = None,
-    nodes: Annotated[str | None, typer.Option(help="The nodes there are, instead of asking a machine (0-3).")] = None,
+    nodes: Annotated[str | None, typer.Option(help="The nodes that exist (0-3), instead of asking a machine.")] = None,
     rule: Annotated[
         str | None, typer.Option(help="Remap rule: linux-6 or direct-v8. Default: the kernel's own.")
     ] = None,
@@ -97,7 +99,7 @@ def plan(
 
 
 def print_plan_csv(plan: Plan) -> None:
-    """A row for each process and pair of nodes."""
+    """One row for each process and pair of nodes."""
     output.print_csv(
         ["pid", "from", "to", "pages", "bytes"],
         [
@@ -192,12 +194,12 @@ def print_plan(plan: Plan) -> None:
     for room in plan.room:
         if room.incoming:
             state = "enough room" if room.enough else "NOT enough room"
-            print(f"node {room.node}: {output.size(room.free)} free, {output.size(room.incoming)} come: {state}")
+            print(f"node {room.node}: {output.size(room.free)} free, {output.size(room.incoming)} incoming: {state}")
     if plan.bytes:
         basis = BASIS[plan.rate_basis]
         stall = output.duration(plan.stall)
         print(
-            f"about {output.duration(plan.seconds)} ({output.size(plan.rate)}/s, {basis}), in which it waits "
+            f"about {output.duration(plan.seconds)} ({output.size(plan.rate)}/s, {basis}); a process waits up to "
             f"{stall} at a time"
         )
     for warning in plan.warnings:

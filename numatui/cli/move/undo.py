@@ -1,4 +1,4 @@
-"""`numatui undo`: take a migration back, page by page."""
+"""`numatui undo`: undoes a migration, page by page."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ def undo(
     context: typer.Context,
     job: Annotated[
         str | None,
-        typer.Argument(help="A job of numatui jobs; the newest that moved something.", autocompletion=completing.jobs),
+        typer.Argument(
+            help="A job from numatui jobs. Default: the newest that moved something.", autocompletion=completing.jobs
+        ),
     ] = None,
     budget: Budget = "100ms",
     workers: Workers = "auto",
@@ -29,7 +31,8 @@ def undo(
     json: output.Json = False,
     csv: output.Csv = False,
 ) -> None:
-    """Move the pages that a job moved, and only those, back to where they came from. Also after a job was interrupted.
+    """Move the pages that a job moved, and only those, back to where they came from. Also works for an
+    interrupted job.
 
     Example: numatui undo
     """

@@ -1,4 +1,4 @@
-"""`numatui watch --policy FILE`: moves memory to where it is used by itself, within the limits of a policy."""
+"""`numatui watch --policy FILE`: moves memory to where it is used, automatically and within the limits of a policy."""
 
 from __future__ import annotations
 
@@ -26,25 +26,28 @@ if TYPE_CHECKING:
     from backend.mover.mover import Decision, Mover
 
 _MOST_TROUBLE = 10
-"""Rounds in a row in which the machine cannot be read, after which it ends."""
+"""Ends after this many rounds in a row in which the machine cannot be read."""
 
 
 def watch(
     context: typer.Context,
-    policy: Annotated[Path, typer.Option(help="A YAML file: whom to move, when, how much (docs/watch.md).")],
-    apply: Annotated[bool, typer.Option("--apply", help="Move. Without it only what would be moved is said.")] = False,
+    policy: Annotated[Path, typer.Option(help="A YAML file: which processes to move, when, how much (docs/watch.md).")],
+    apply: Annotated[
+        bool, typer.Option("--apply", help="Move pages. Without it, only what would move is printed.")
+    ] = False,
     check: Annotated[bool, typer.Option("--check", help="Only check the policy, and print what it means.")] = False,
-    rounds: Annotated[int, typer.Option(min=0, help="End after so many rounds. 0: never.")] = 0,
+    rounds: Annotated[int, typer.Option(min=0, help="End after this many rounds; 0: never.")] = 0,
     verbose: Annotated[
         bool,
-        typer.Option("--verbose", "-v", help="Also who is advised to be moved and is held back, and why."),
+        typer.Option("--verbose", "-v", help="Also print advised moves that are held back, and why."),
     ] = False,
     json: output.Json = False,
 ) -> None:
-    """Watch all processes and move memory to where they run, by itself: dry by default, slow, and sure before it moves.
+    """Watch all processes and move memory to where they run, automatically and slowly. Without --apply it only prints
+    what it would move.
 
-    SIGHUP loads the policy again; SIGTERM and Ctrl-C end it after the call that is under way. All it does is written to
-    an audit log and can be taken back with numatui undo.
+    SIGHUP loads the policy again; SIGTERM and Ctrl-C end it after the current call. All that it does is in an audit log
+    and can be undone with numatui undo.
 
     Example: numatui watch --policy watch.yaml --apply
     """
@@ -129,7 +132,7 @@ def _run(
 
 
 class _Said:
-    """What was written and shown; who is held back is told again only when the reason is another one."""
+    """Writes the audit log and prints it. A process that is held back is reported again only if its reason changes."""
 
     def __init__(self, log: AuditLog, json: bool, verbose: bool) -> None:
         self._log, self._json, self._verbose = log, json, verbose
@@ -138,11 +141,11 @@ class _Said:
 
     @property
     def summary(self) -> str:
-        """How many were moved, and who is held back at last, by reason."""
+        """Number of decisions by action, and of processes held back in the last round by reason."""
         parts = [f"{count} {what}" for what, count in self._counts.items()]
         codes = list(self._held.values())
         held = ", ".join(f"{codes.count(code)} {code}" for code in dict.fromkeys(codes))
-        return "; ".join([*parts, *([f"held back: {held}"] if held else [])]) or "nothing was to be moved"
+        return "; ".join([*parts, *([f"held back: {held}"] if held else [])]) or "nothing to move"
 
     def event(self, record: dict[str, Any]) -> None:
         self._log.write(record)

@@ -1,4 +1,4 @@
-"""How advice is printed: documents, CSV and tables."""
+"""Prints advice: documents, CSV and tables."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from numatui.format import BASIS
 from numatui.shell import advised_command
 
 _WIDE = 150
-"""Columns of a terminal from which on the command stands beside its advice, not below."""
+"""Columns; on a terminal this wide, the command is beside its advice, else below it."""
 GAIN = {
-    "distance": "by the distances that the firmware tells",
-    "latency": "by the latencies that the firmware tells (HMAT)",
+    "distance": "by the firmware's distances",
+    "latency": "by the firmware's latencies (HMAT)",
 }
-"""What a gain rests on, in words."""
+"""Basis of a gain, in words."""
 
 
 def document(kernel: Kernel, advice: Advice) -> dict[str, Any]:
@@ -65,7 +65,7 @@ def _proposal(kernel: Kernel, advice: Advice, one: Proposal) -> dict[str, Any]:
 
 
 def print_advice_csv(kernel: Kernel, items: Sequence[Advice]) -> None:
-    """A line for each; those that are not advised have reasons in place of a move."""
+    """One row per process. A process without a proposal has reasons instead of a move."""
     output.print_csv(
         ["pid", "user", "command", "from", "to", "bytes", "far", "ratio", "basis", "seconds", "rate_basis",
          "stall_seconds", "payback_seconds", "confidence", "reasons", "command_line"],
@@ -87,7 +87,7 @@ def _csv_move(one: Proposal | None, far: int) -> list[object]:
 
 
 def print_advice(kernel: Kernel, items: Sequence[Advice], with_reasons: bool) -> None:
-    """For people: what to move with the command for it, and why not where that is asked for."""
+    """For people: proposals, each with its command. `with_reasons`: also why the other processes have none."""
     advised = [(one, one.proposal) for one in items if one.proposal is not None]
     declined = [one for one in items if one.proposal is None]
     if advised:
@@ -101,12 +101,12 @@ def print_advice(kernel: Kernel, items: Sequence[Advice], with_reasons: bool) ->
             output.print_table(columns, rows, flexible=2, below=commands)
         first = advised[0][1]
         output.note(
-            f"GAIN: how many times less an access costs on average, {GAIN[first.basis]}, if a process uses all its "
-            "memory alike"
+            f"GAIN: how many times cheaper an average access gets, {GAIN[first.basis]}, if a process uses all its "
+            "memory equally"
         )
         bases = list(dict.fromkeys(BASIS[one.rate_basis] for _, one in advised))
         output.note(
-            f"TIME: to move it, at a speed {' or '.join(bases)}; it waits "
+            f"TIME: for the move, at a speed {' or '.join(bases)}; the process waits up to "
             f"{output.duration(max(one.stall for _, one in advised))} at a time"
         )
     for advice, one in advised:

@@ -31,7 +31,7 @@ def print_comparison(profiles: dict[str, dict[str, Any]]) -> None:
 
 
 def print_trace(rows: list[dict[str, Any]]) -> None:
-    """One line a step after which the page was not as before."""
+    """One line for each step that changed the page."""
     output.print_table(
         [">AT", "BY", "STEP", "FRAME", "OLD FRAME", "PTE", "SLOT", "WAITING"],
         [
@@ -59,7 +59,7 @@ def _frame(frame: dict[str, Any] | None) -> str:
 
 
 def print_steps(steps: list[dict[str, Any]]) -> None:
-    """What each step returned and took; nothing where there are none."""
+    """Result and duration of each step. Prints nothing without steps."""
     if steps:
         output.print_table(
             [">AT", "CALL", "TASK", "RESULT", ">TOOK", "WITH"],

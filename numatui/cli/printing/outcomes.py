@@ -1,4 +1,4 @@
-"""What commands that move pages print of it, and the exit code that it ends with."""
+"""Output and exit code of commands that move pages."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def outcome_document(outcome: Outcome) -> dict[str, Any]:
 
 
 def print_outcomes_csv(outcomes: Sequence[Outcome], nodes: Iterable[int]) -> None:
-    """A row for each; the columns do not depend on what became of it."""
+    """One row per outcome; the columns are the same for every result."""
     rows = [outcome_document(one) for one in outcomes]
     for row in rows:
         row["left"] = {reason: row["left"].get(reason, 0) for reason in REASONS}
@@ -44,7 +44,7 @@ def print_outcomes_csv(outcomes: Sequence[Outcome], nodes: Iterable[int]) -> Non
 
 
 def print_outcome(outcome: Outcome) -> None:
-    """For people: what moved, before and after, and the reasons of what did not."""
+    """For people: what moved, the placement before and after, and why the rest did not move."""
     nodes = sorted({*outcome.before, *outcome.after})
     pid = outcome.process.pid
     if not (outcome.moved or outcome.left or outcome.error or outcome.cancelled or outcome.appeared):
@@ -65,7 +65,7 @@ def print_outcome(outcome: Outcome) -> None:
         output.note(f"{pid}: {output.size(amount)} not moved: {REASONS[reason]}")
     if outcome.appeared:
         output.note(
-            f"{pid}: {output.size(outcome.appeared)} are new on source nodes: the process allocated them meanwhile"
+            f"{pid}: {output.size(outcome.appeared)} are new on source nodes: the process allocated them during the job"
         )
     if outcome.swapped:
         output.note(
@@ -76,7 +76,7 @@ def print_outcome(outcome: Outcome) -> None:
 
 
 def exit_with(outcomes: Sequence[Outcome], errors: Sequence[NumatuiError]) -> None:
-    """Say what went wrong, and end with the code for it; returns where nothing did."""
+    """Print the errors and exit with their code. Returns if everything moved."""
     if errors:
         for one in errors:
             output.note(f"numatui: {one}")

@@ -1,4 +1,4 @@
-"""Printing for all commands: a table for people, JSON with a schema name, CSV. Names are made harmless here."""
+"""Prints for all commands: a table for people, JSON with a schema name, CSV. Makes names harmless for a terminal."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ __all__ = [
 def _one_format(context: typer.Context, parameter: typer.CallbackParam, chosen: bool) -> bool:
     """Raises UsageError for --json and --csv together."""
     if chosen and context.meta.setdefault("numatui.format", parameter.name) != parameter.name:
-        raise UsageError("--json and --csv are two formats", "ask for one of them")
+        raise UsageError("--json and --csv exclude each other", "give one of them")
     return chosen
 
 
@@ -57,9 +57,8 @@ def print_csv(columns: Sequence[str], rows: Sequence[Sequence[object]], heading:
 
 
 def print_csv_of(documents: Sequence[dict[str, Any]], nodes: Iterable[int] = ()) -> None:
-    """Documents as rows: what is inside of another gets both names (`before.0`), lists are words. Columns: all that
-    there are, and of `before`, `after` and `left`, where they go by node, one for each of the nodes, whatever is on
-    them."""
+    """Documents as rows. A field of a nested document is named `outer.inner` (`before.0`); a list becomes words.
+    Columns are all fields of all documents; `before`, `after` and `left`, if by node, have one for each of `nodes`."""
     ids = [str(node) for node in nodes]
     flat = [_flat(_by_node(one, ids) if ids else one) for one in documents]
     columns = list(dict.fromkeys(name for one in flat for name in one))
@@ -99,7 +98,7 @@ def print_table(
     below: Sequence[str] = (),
 ) -> None:
     """Plain columns, as wide as their contents; a name that starts with `>` aligns its column to the right. On a
-    terminal the column `flexible` is cut to what is left. `below`: a line that stands under each row."""
+    terminal the column `flexible` is cut to fit its width. `below`: a line under each row."""
     names = [column.removeprefix(">") for column in columns]
     right = [column.startswith(">") for column in columns]
     cells = [names, *[[printable(cell, 4096) for cell in row] for row in rows]]

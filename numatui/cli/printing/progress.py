@@ -1,4 +1,4 @@
-"""While pages move: a bar on the terminal, Ctrl-C that stops cleanly, the question before."""
+"""Confirmation, signals and progress bar of commands that move pages."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 
 def confirm(amount: int, yes: bool, what: str = "Move", also: bool = False) -> None:
-    """Ask before so many bytes move, or something else changes (`also`), unless told not to. Raises UsageError where
-    nobody is there to answer."""
+    """Ask before `amount` bytes move or something else changes (`also`), unless `yes`. Raises UsageError if stdin is no
+    terminal."""
     if yes or not (amount or also):
         return
     if not sys.stdin.isatty():
@@ -30,7 +30,7 @@ def confirm(amount: int, yes: bool, what: str = "Move", also: bool = False) -> N
 
 @contextmanager
 def cancelled_by_signals() -> Iterator[threading.Event]:
-    """An event that Ctrl-C, SIGTERM and a lost terminal set, instead of ending the program in the middle."""
+    """An event that SIGINT, SIGTERM and SIGHUP set instead of ending the program."""
     cancel = threading.Event()
     signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     previous = [(one, signal.signal(one, lambda *_: cancel.set())) for one in signals]
@@ -42,7 +42,7 @@ def cancelled_by_signals() -> Iterator[threading.Event]:
 
 
 class ProgressBar:
-    """A bar on a terminal's stderr, nothing elsewhere."""
+    """A progress bar on stderr; nothing if stderr is no terminal."""
 
     def __init__(self, pid: int, quiet: bool) -> None:
         self.pid = pid

@@ -1,4 +1,4 @@
-"""Waiting for the kernel's time to pass, without holding up a signal."""
+"""Waits on the kernel's clock without delaying signals."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import threading
 
 from backend.kernel import Kernel
 
+# Nanoseconds: how long it takes at most to notice `cancel`.
 _SLICE = 200_000_000
 
 
 def wait(kernel: Kernel, nanoseconds: int, cancel: threading.Event) -> bool:
-    """Let so much of the kernel's time pass. False when `cancel` was set meanwhile, or no time passes any more (the end
-    of a recording)."""
+    """Wait on the kernel's clock. False if `cancel` is set, or if the clock has stopped (the end of a recording)."""
     end = kernel.clock() + nanoseconds
     while not cancel.is_set():
         before = kernel.clock()

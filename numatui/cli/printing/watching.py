@@ -1,4 +1,4 @@
-"""`--watch`: a command's output again and again, as mpstat prints it; `--follow` likewise for what happens."""
+"""`--watch` repeats a command's output at an interval, as mpstat does; `--follow` polls at one."""
 
 from __future__ import annotations
 
@@ -19,15 +19,16 @@ Watch = Annotated[
     str | None,
     typer.Option(
         metavar="INTERVAL",
-        help="Again and again, every so many seconds (1, 500ms); Ctrl-C ends it. With --json one document a line.",
+        help="Repeat every INTERVAL (1, 500ms); Ctrl-C ends it. With --json one document a line.",
     ),
 ]
-Count = Annotated[int | None, typer.Option(min=1, help="With --watch: end after so many.")]
+Count = Annotated[int | None, typer.Option(min=1, help="With --watch: end after this many.")]
+# Nanoseconds; the shortest interval.
 _SHORTEST = 10_000_000
 
 
 def interval_of(watch: str | None, count: int | None) -> int | None:
-    """Nanoseconds between two readings; None where there is one only. Raises UsageError."""
+    """Nanoseconds between two readings; None without --watch. Raises UsageError."""
     if watch is None:
         if count is not None:
             raise UsageError("--count is for --watch", "leave it out, or give --watch INTERVAL")
@@ -39,8 +40,8 @@ def interval_of(watch: str | None, count: int | None) -> int | None:
 
 
 def ticks(kernel: Kernel, interval: int, count: int | None, cancel: threading.Event) -> Iterator[float]:
-    """The seconds of the kernel's clock since the first, each time that something is due; what was printed is sent off.
-    Ends after `count` (None: never), when `cancel` is set, and where time ends (a recording)."""
+    """Yield at each interval the seconds since the first one, by the kernel's clock; then flush stdout. Ends after
+    `count` (None: never), when `cancel` is set, and when the clock stops (the end of a recording)."""
     began = kernel.clock()
     number = 0
     while True:
@@ -53,7 +54,7 @@ def ticks(kernel: Kernel, interval: int, count: int | None, cancel: threading.Ev
 
 
 def begin_block(at: float) -> None:
-    """Before each table: on a terminal in place of the one before, elsewhere below a line with the time."""
+    """Begin a table with the time: on a terminal in place of the previous one, elsewhere after an empty line."""
     if sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb":
         sys.stdout.write("\x1b[H\x1b[J")
     elif at:

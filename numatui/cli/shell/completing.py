@@ -1,5 +1,5 @@
-"""What the shell offers at Tab. Names of processes are anybody's, and shells evaluate what completions print:
-everything here that comes from outside is reduced to harmless characters, or left out."""
+"""Shell completions. Any user can name a process, and shells evaluate what completions print: every text from outside
+is reduced to harmless characters, or left out."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _HARMFUL = re.compile(r"[^A-Za-z0-9 _./@+=,-]")
 _PLAIN = re.compile(r"[A-Za-z0-9_./@+=,-]{1,200}\Z")
+# Completions offered at most.
 _MOST = 2000
 
 Offer = str | tuple[str, str]
@@ -26,7 +27,7 @@ Completer = Callable[[typer.Context, str], list[Offer]]
 
 
 def _completer(offers: Callable[[Kernel], Iterable[Offer]]) -> Completer:
-    """Of the kernel that the options before the command choose; nothing where it cannot be had."""
+    """Completes from the kernel that the options before the command choose. Offers nothing if it cannot be opened."""
 
     def complete(context: typer.Context, incomplete: str) -> list[Offer]:
         out: list[Offer] = []
@@ -48,12 +49,12 @@ def _kernel(context: typer.Context) -> Kernel:
 
 
 def harmless(name: str) -> str:
-    """A name as it may stand beside an offer."""
+    """A name with characters that a shell may interpret replaced, as the description of an offer."""
     return _HARMFUL.sub("?", name)[:60].strip() or "?"
 
 
 def _processes(kernel: Kernel) -> Iterator[Process]:
-    """Those that are still there when they are looked at."""
+    """Leaves out processes that end before they are read."""
     from backend.process.process import pids as all_pids
     from backend.process.process import read_process
 
@@ -116,17 +117,17 @@ def scenarios(context: typer.Context, incomplete: str) -> list[Offer]:
 
 
 def scenarios_or_commands(context: typer.Context, incomplete: str) -> list[Offer]:
-    """After --demo, which may stand alone."""
+    """After --demo, whose value is optional."""
     return [*scenarios(context, incomplete), *[name for name in COMMANDS if name.startswith(incomplete)]]
 
 
 def one_of(*words: str) -> Completer:
-    """Of a few words."""
+    """Completes these words."""
     return lambda ctx, incomplete: [word for word in words if word.startswith(incomplete)]
 
 
 def register_shells() -> None:
-    """Let click know typer's shells: bash, zsh, fish."""
+    """Register typer's shells (bash, zsh, fish) with click."""
     from typer.completion import get_completion_inspect_parameters
 
     get_completion_inspect_parameters()

@@ -16,13 +16,13 @@ from numatui.format import parse_duration
 def exporter(
     context: typer.Context,
     listen: Annotated[
-        str, typer.Option(metavar="ADDRESS:PORT", help="Where it answers; port 0 takes any.")
+        str, typer.Option(metavar="ADDRESS:PORT", help="Address to listen on; port 0 takes any free port.")
     ] = "127.0.0.1:9737",
-    processes: Annotated[int, typer.Option(min=0, max=1000, help="The largest so many.")] = 10,
-    cgroups: Annotated[int, typer.Option(min=0, max=10_000, help="The largest so many.")] = 50,
+    processes: Annotated[int, typer.Option(min=0, max=1000, help="Export this many of the largest.")] = 10,
+    cgroups: Annotated[int, typer.Option(min=0, max=10_000, help="Export this many of the largest.")] = 50,
     least: Annotated[
         str,
-        typer.Option("--least", help="The kernel is read at most once in this time, however often one asks."),
+        typer.Option("--least", help="Read the kernel at most once in this time, however often it is scraped."),
     ] = "5s",
 ) -> None:
     """Serve metrics for Prometheus: memory and allocations of nodes, migrations, the largest processes and cgroups.
@@ -46,7 +46,7 @@ def exporter(
             server, thread = start_http_server(port, address, registry)
         except OSError as exc:
             raise NumatuiError(
-                f"nothing can be served on {output.printable(listen, 80)} ({exc.strerror or exc})",
+                f"metrics cannot be served on {output.printable(listen, 80)} ({exc.strerror or exc})",
                 "choose another address with --listen",
             ) from None
         print(f"serving metrics on http://{address}:{server.server_port}/metrics", flush=True)

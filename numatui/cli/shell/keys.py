@@ -1,4 +1,4 @@
-"""`numatui keys`: the names of all keys of the terminal UI, by which config.yaml gives them others."""
+"""`numatui keys`: lists the keys of the terminal UI and the names that config.yaml uses for them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from numatui.tui.key_table import all_keys
 
 
 def keys(json: output.Json = False, csv: output.Csv = False) -> None:
-    """List the keys of the terminal UI with the names by which `keys:` in config.yaml gives them others.
+    """List the keys of the terminal UI. `keys:` in config.yaml changes a key by its name in this list.
 
     Example: numatui keys
     """

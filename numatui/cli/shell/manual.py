@@ -16,20 +16,20 @@ EXIT_CODES = {
     3: "No permission.",
     4: "No such process, node, scenario, schema or recording.",
     5: "Not supported by this kernel, machine or recording.",
-    130: "Interrupted; what had moved stays moved and is said.",
+    130: "Interrupted; what had moved stays moved, and the output says how much.",
 }
 _FILES = {
     "$XDG_STATE_HOME/numatui/jobs/": "The journals of migrations, which numatui jobs and numatui undo read.",
     "$XDG_STATE_HOME/numatui/watch.jsonl": "The audit log of numatui watch.",
     "$XDG_STATE_HOME/numatui/rates.json": "What numatui bench has measured.",
-    "$XDG_STATE_HOME/numatui/tui.json": "How the terminal UI was left.",
+    "$XDG_STATE_HOME/numatui/tui.json": "State of the terminal UI, restored at its next start.",
     "$XDG_CONFIG_HOME/numatui/config.yaml": "Theme, interval and keys of the terminal UI.",
-    "$XDG_CONFIG_HOME/numatui/themes/": "Themes of one's own.",
+    "$XDG_CONFIG_HOME/numatui/themes/": "Your own themes.",
 }
 _ENVIRONMENT = {
     "NO_COLOR": "Without colours.",
-    "NUMATUI_ASCII": "As --ascii.",
-    "XDG_STATE_HOME, XDG_CONFIG_HOME": "Where files are kept; ~/.local/state and ~/.config where not set.",
+    "NUMATUI_ASCII": "The same as --ascii.",
+    "XDG_STATE_HOME, XDG_CONFIG_HOME": "Base folders of these files. Default: ~/.local/state and ~/.config.",
 }
 
 
@@ -66,9 +66,8 @@ def _lines(command: Any) -> Iterator[str]:
         yield from _parameters(one)
     yield ".SH NODE SETS"
     yield _text(
-        "libnuma's grammar: 0, 0,2, 0-3, 0-1,3, all, !1-2 (all others), +0-1 (counted through the nodes there are), "
-        "and same as "
-        "a target."
+        "libnuma's grammar: 0, 0,2, 0-3, 0-1,3, all, !1-2 (all others), +0-1 (relative: counted through the nodes that "
+        "exist). As a target also same: the same set as the sources."
     )
     for heading, entries in (
         ("EXIT STATUS", {str(code): text for code, text in EXIT_CODES.items()}),
@@ -85,7 +84,7 @@ def _lines(command: Any) -> Iterator[str]:
 
 
 def commands(command: Any, before: str = "") -> Iterator[tuple[str, Any]]:
-    """(path, command) of all that can be called, in the order of --help."""
+    """(path, command) of all commands, in the order of --help."""
     for name, one in command.commands.items():
         path = f"{before}{name}"
         if getattr(one, "commands", None):
@@ -116,7 +115,7 @@ def _parameters(command: Any) -> Iterator[str]:
 
 
 def _text(text: str) -> str:
-    """Escaped for roff: backslashes, dashes that are typed, and what would begin a request."""
+    """Escaped for roff: backslashes, dashes, characters that are not ASCII, and a leading `.` or `'` (a request)."""
     escaped = re.sub(r"-(?=\S)", r"\\-", text.replace("\\", "\\e"))
     escaped = "".join(char if char.isascii() else f"\\[u{ord(char):04X}]" for char in escaped)
     return "\\&" + escaped if escaped.startswith((".", "'")) else escaped

@@ -18,13 +18,13 @@ def schema(
     name: Annotated[
         str | None,
         typer.Argument(
-            help="ps, nodes, migrate, …; without a name all are listed.",
+            help="ps, nodes, migrate, … Without a name, all are listed.",
             autocompletion=lambda ctx, incomplete: [one for one in names() if one.startswith(incomplete)],
         ),
     ] = None,
 ) -> None:
-    """Print the JSON Schema of a command's documents, complete in itself. The number at the end of a document's
-    `schema` changes when a field is taken away or means something else; new fields come without notice.
+    """Print the JSON Schema of a command's documents, with all definitions that it uses. The number at the end of a
+    document's `schema` changes when a field is removed or changes its meaning; a new field does not change it.
 
     Example: numatui schema ps
     """
@@ -37,7 +37,7 @@ def schema(
 
 
 def names() -> list[str]:
-    """Of all schemas."""
+    """Names of all schemas."""
     found = (one.name.removesuffix(".json") for one in files("numatui").joinpath("schemas").iterdir())
     return sorted(name for name in found if name != COMMON)
 
@@ -47,7 +47,7 @@ def load(name: str) -> dict[str, Any]:
 
 
 def bundled(name: str) -> dict[str, Any]:
-    """A schema with the definitions that it shares with others in itself."""
+    """A schema together with the shared definitions that it refers to."""
     shared: dict[str, Any] = load(COMMON)["$defs"]
     used: dict[str, Any] = {}
 

@@ -1,4 +1,4 @@
-"""Choosing from where to where: sources, targets, what would happen, and starting it."""
+"""The migrate screen: chooses sources and targets, shows the plan, and starts the job."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ from numatui.tui.widgets.node_map import NodeMap, Side
 
 @dataclass
 class SubjectsRead(Message):
-    """The placement of the selection, one line for each process that could not be read, and what else matters.
-    `sharers`: who maps its pages too, by pid, where those are to move."""
+    """The placement of the selection, one line for each process that could not be read, and the conditions. `sharers`:
+    by pid, the other processes that map its pages, if these pages move too."""
 
     subjects: list[Subject]
     problems: list[str]
@@ -52,7 +52,7 @@ class SubjectsRead(Message):
 
 
 class MigrateScreen(Screen[None]):
-    """For one process or several. `sources`, `targets`: chosen already. `vma`: only this mapping of the one process."""
+    """For one process or several. `sources`, `targets`: preselected nodes. `vma`: only this mapping of one process."""
 
     BINDINGS: ClassVar = bindings("migrate")
 
@@ -85,7 +85,7 @@ class MigrateScreen(Screen[None]):
         self.plan: Plan | None = None
         self._reading = False
         self._set_errors: dict[str, str] = {}
-        """What is wrong with the text of a field, by its id. While there is something, there is no plan."""
+        """Errors in the text of fields, by the field's id. There is no plan while there is an error."""
 
     def compose(self) -> ComposeResult:
         yield Header()
@@ -174,7 +174,7 @@ class MigrateScreen(Screen[None]):
         self.query_one("#title", Static).update(Paint.of(self.app).text(pieces))
 
     def _conditions(self, snapshot: Snapshot) -> Conditions:
-        """Where nothing was measured, the best rate of the jobs that have ended stands for that of all moves."""
+        """Without measurements, the best rate of finished jobs is used for all moves."""
         if self.conditions.rates:
             return self.conditions
         best = int(max([0, *(job.rate for job in state_of(self).jobs if job.ended)]))
@@ -284,7 +284,7 @@ class MigrateScreen(Screen[None]):
         self.action_how(str(event.button.id))
 
     def action_how(self, what: str) -> None:
-        """The next choice; what it changes is read again."""
+        """Switch to the next choice and read again what it changes."""
         self.how = self.how.other(what)
         self._label()
         self._replan()
@@ -341,7 +341,7 @@ class MigrateScreen(Screen[None]):
             warned = [f"! {one.code}: {printable(one.text, 200)}" for one in plan.warnings]
 
             def confirmed(yes: bool | None) -> None:
-                """What was asked is what is done, whatever was read meanwhile."""
+                """Start the plan that the user confirmed, even if a newer one was read since."""
                 if yes:
                     state.show_job(state.start_job(plan, how, command))
 

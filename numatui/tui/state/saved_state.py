@@ -52,16 +52,15 @@ def load(path: Path) -> SavedState:
     except (OSError, ValueError, RecursionError):
         return usual
     columns = found.either("columns", found.items, None)
-
-    def grouping(key: str) -> Grouping:
-        return found.choice(key, GROUPINGS)
-
+    grouping: Grouping = usual.grouping
+    with suppress(ValueError):
+        grouping = found.choice("grouping", GROUPINGS)
     return SavedState(
         columns=usual.columns if columns is None else tuple(one for one in CHOICES if one in columns),
         sort=found.either("sort", found.text, usual.sort),
         descending=found.either("descending", found.truth, usual.descending),
         tree=found.either("tree", found.truth, usual.tree),
-        grouping=found.either("grouping", grouping, usual.grouping),
+        grouping=grouping,
         hide_small=found.either("hide_small", found.truth, usual.hide_small),
         panel=found.either("panel", found.truth, usual.panel),
         interval=found.either("interval", lambda key: found.number(key, 0.1, 3600), usual.interval),

@@ -20,6 +20,7 @@ from backend.doctor.permissions import parse_capabilities, parse_hidepid, parse_
 from backend.doctor.tools import journal_check, tells_frame
 from backend.emulator.abi.kernel import EmulatedKernel
 from backend.kernel import Call, Capabilities, Capability
+from backend.live.kernel import LiveKernel
 from backend.machine.topology import read_topology
 from backend.nodeset import CpuSet
 from backend.plan.rates import Rate, machine_of, rates_path, save_rates
@@ -43,6 +44,7 @@ class _Live(RecordedKernel):
     """A folder that says it is this Linux: files below /proc/self are its own."""
 
     source: Any = "live"
+    traits = LiveKernel.traits
     privileged = True
     uid = 0
     scan: int | None = errno.ENOTTY
@@ -122,7 +124,7 @@ def pool(node: int, total: int, free: int, size: int = 2048) -> dict[str, bytes]
         ("balancing", {"proc/sys/kernel/numa_balancing": b"3\n"}, "note", "hides pages"),
         ("balancing", {"proc/sys/kernel/numa_balancing": "\u00b2".encode()}, "note", "does not know"),
         ("balancing", {"proc/sys/kernel/numa_balancing": b"9" * 5000}, "note", "does not know"),
-        ("zone_reclaim", {"proc/sys/vm/zone_reclaim_mode": b"0\n"}, "ok", "borrows"),
+        ("zone_reclaim", {"proc/sys/vm/zone_reclaim_mode": b"0\n"}, "ok", "takes memory of other nodes before"),
         ("zone_reclaim", {"proc/sys/vm/zone_reclaim_mode": b"1\n"}, "note", "is 1"),
         ("thp", {"sys/kernel/mm/transparent_hugepage/enabled": b"[always] madvise never\n"}, "ok", "always, wherever"),
         (
@@ -180,7 +182,7 @@ def pool(node: int, total: int, free: int, size: int = 2048) -> dict[str, bytes]
         ),
         ("capabilities", {"proc/self/uid_map": b"0 1000 1\n"}, "note", "of a user namespace"),
         ("seccomp", {}, "ok", "no filter"),
-        ("seccomp", {"proc/self/status": STATUS % (ALL_CAPS, b"2")}, "ok", "let through"),
+        ("seccomp", {"proc/self/status": STATUS % (ALL_CAPS, b"2")}, "ok", "numatui makes are allowed"),
         ("processes", {}, "ok", "2 can be seen"),
         (
             "processes",
@@ -204,13 +206,13 @@ def pool(node: int, total: int, free: int, size: int = 2048) -> dict[str, bytes]
             "cgroups",
             {f"{V2}.controllers": b"cpuset memory\n", f"{V2}.subtree_control": b"memory\n"},
             "note",
-            "v2: cpuset not switched on",
+            "v2: cpuset not enabled",
         ),
         ("cgroups", {f"{V2}.controllers": b"cpu cpuset\n"}, "note", "without the controller memory"),
         ("cgroups", {"sys/fs/cgroup/cpuset/tasks": b"", "sys/fs/cgroup/memory/tasks": b""}, "ok", "cgroup v1 with"),
         ("frames", {}, "ok", "exact"),
         ("kpageflags", {}, "note", "hidden"),
-        ("kpageflags", {"proc/kpageflags": bytes(8)}, "ok", "told from others"),
+        ("kpageflags", {"proc/kpageflags": bytes(8)}, "ok", "are recognized"),
         ("pagemap_scan", {}, "note", "6.7"),
         ("journal", {}, "ok", "jobs"),
         ("bench", {}, "note", "assumed"),
@@ -229,7 +231,7 @@ def test_each_check_in_each_state(folder: Path, name: str, files: dict[str, byte
         ("permission", {}, "ok", "every process"),
         ("permission", {"privileged": False}, "note", "uid 1000"),
         ("permission", {"closed": {"/proc/1/numa_maps": errno.EPERM}}, "note", "security module"),
-        ("move_pages", {}, "ok", "there"),
+        ("move_pages", {}, "ok", "available"),
         ("move_pages", {"refused": ("move_pages",)}, "problem", "refused"),
         ("migrate_pages", {"refused": ("migrate_pages",)}, "problem", "refused"),
         ("move_all", {"refused": ("move_all",)}, "note", "refused"),
@@ -237,8 +239,8 @@ def test_each_check_in_each_state(folder: Path, name: str, files: dict[str, byte
         ("processes", {"privileged": False}, "ok", "can be seen"),
         ("processes", {"privileged": False, "closed": {"/proc/1/stat": errno.EPERM}}, "note", "what those of other "
                                                                                               "users do (hidepid)"),
-        ("frames", {"pagemap": FRAME_HIDDEN}, "note", "pagemap hides frames"),
-        ("frames", {"pagemap": b""}, "note", "pagemap hides frames"),
+        ("frames", {"pagemap": FRAME_HIDDEN}, "note", "pagemap hides frame numbers"),
+        ("frames", {"pagemap": b""}, "note", "pagemap hides frame numbers"),
         ("frames", {"pagemap": errno.ENOENT}, "note", "no pagemap to read (ENOENT"),
         ("container", {"closed": {"/.dockerenv": errno.EACCES}}, "note", "container"),
         ("pagemap_scan", {"scan": None}, "ok", "skipped"),
@@ -313,7 +315,7 @@ def test_a_table_that_is_wrong_throughout_does_not_fill_the_screen(folder: Path)
     write(folder, {"sys/devices/system/node/online": b"0-11\n"})
     found = said(folder)["firmware"]
     assert len(found) == 9
-    assert re.fullmatch(r"and [0-9]+ more of the kind", found[-1].text)
+    assert re.fullmatch(r"and [0-9]+ more such warnings", found[-1].text)
 
 
 def test_links_in_a_circle_cost_their_subject_only(folder: Path) -> None:

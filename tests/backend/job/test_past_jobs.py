@@ -126,7 +126,7 @@ def test_how_it_ended(folder: Path, how: str) -> None:
 def test_an_end_that_nobody_knows_is_no_journal(folder: Path) -> None:
     journal = begin(folder)
     journal.end("splendid")
-    with pytest.raises(ParseError, match="no known way"):
+    with pytest.raises(ParseError, match="an unknown way"):
         read_job(journal.path)
 
 

@@ -83,7 +83,7 @@ def test_a_program_that_starts_meanwhile(tmp_path: Path) -> None:
 def test_another_start_of_the_machine_and_another_machine(tmp_path: Path) -> None:
     one = moved(tmp_path)
     one.kernel.boot = "second"
-    refused(one, NotFound, "started anew")
+    refused(one, NotFound, "was rebooted")
     rewrite(one, source="live")
     refused(one, NotSupported, "another machine")
     rewrite(one, source="\x1b[2J")
@@ -94,7 +94,7 @@ def test_a_job_that_was_taken_back(tmp_path: Path) -> None:
     one = moved(tmp_path)
     one.undo()
     one.meddle(2, range(50))
-    refused(one, NumatuiError, "taken back already")
+    refused(one, NumatuiError, "undone already")
 
 
 def test_a_job_that_is_running(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_one_that_was_taken_back_while_it_was_asked_for(tmp_path: Path) -> None:
     past = one.job()
     one.undo()
     one.meddle(2, range(50))
-    with pytest.raises(NumatuiError, match="taken back already"):
+    with pytest.raises(NumatuiError, match="undone already"):
         undo_job(one.kernel, past, one.options())
     assert one.nodes == [2] * 50
     assert sorted(one.states) == ["done", "done", "failed"]

@@ -23,7 +23,7 @@ def movers() -> list[threading.Thread]:
     return [one for one in threading.enumerate() if one.name == "numatui-mover"]
 
 
-def give_often(made: WorkerPool[Any], piece: Any) -> None:
+def submit_often(made: WorkerPool[Any], piece: Any) -> None:
     """Until that raises."""
     while True:
         made.submit(piece)
@@ -37,6 +37,19 @@ def pool_of(work: Callable[[Any], int], workers: int | None, **how: Any) -> Iter
     finally:
         made.close()
     assert movers() == []
+
+
+class Watched(threading.Condition):
+    """A condition that tells when a thread other than the pool's own has to wait for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waited_for = threading.Event()
+
+    def wait_for(self, predicate: Callable[[], Any], timeout: float | None = None) -> Any:
+        if threading.current_thread() not in movers() and not predicate():
+            self.waited_for.set()
+        return super().wait_for(predicate, timeout)
 
 
 class Meeting:
@@ -64,7 +77,7 @@ def test_so_many_work_at_once_and_no_more(workers: int) -> None:
     assert threading.get_ident() not in meeting.threads
 
 
-def test_without_workers_all_is_done_where_it_is_given() -> None:
+def test_without_workers_all_is_done_where_it_is_submitted() -> None:
     done: list[tuple[int, int]] = []
 
     def work(piece: int) -> int:
@@ -96,33 +109,38 @@ def test_each_piece_is_done_once(workers: int | None) -> None:
         assert sorted(done) == list(range(500))
 
 
-def test_giving_waits_while_there_is_enough_to_do() -> None:
-    go = threading.Event()
-    given: list[int] = []
+def test_submitting_waits_while_there_is_enough_to_do() -> None:
+    began, go = threading.Event(), threading.Event()
+    submitted: list[int] = []
 
     def work(_: int) -> int:
+        began.set()
         assert go.wait(PATIENCE)
         return 1
 
     with pool_of(work, 1) as made:
+        made._changed = changed = Watched()
+        made.submit(0)
+        assert began.wait(PATIENCE)
 
-        def give() -> None:
-            for piece in range(10):
+        def submit() -> None:
+            for piece in range(1, 10):
                 made.submit(piece)
-                given.append(piece)
+                submitted.append(piece)
 
-        giver = threading.Thread(target=give)
-        giver.start()
-        giver.join(0.2)
-        assert giver.is_alive()
-        assert len(given) <= 3
-        go.set()
-        giver.join(PATIENCE)
-        assert given == list(range(10))
+        submitter = threading.Thread(target=submit, daemon=True)
+        try:
+            submitter.start()
+            assert changed.waited_for.wait(PATIENCE), f"{len(submitted)} were taken at once, with one at work"
+            assert submitted == [1, 2], "as many as there are workers, and one more"
+        finally:
+            go.set()
+            submitter.join(PATIENCE)
+        assert submitted == list(range(1, 10))
 
 
 class TestErrors:
-    def test_an_error_reaches_the_giver_and_what_waited_is_not_done(self) -> None:
+    def test_an_error_reaches_the_submitter_and_what_waited_is_not_done(self) -> None:
         done: list[int] = []
         wrong = threading.Event()
 
@@ -137,7 +155,7 @@ class TestErrors:
             made.submit(0)
             assert wrong.wait(PATIENCE)
             with pytest.raises(KeyError):
-                give_often(made, 1)
+                submit_often(made, 1)
             made.join()
             assert len(done) <= 1
             made.submit(2)
@@ -167,7 +185,7 @@ class TestErrors:
             made.join()
             assert done == []
 
-    def test_an_error_of_the_last_piece_is_raised_by_draining(self) -> None:
+    def test_an_error_of_the_last_piece_is_raised_by_join(self) -> None:
         def work(_: int) -> int:
             raise SystemExit(9)
 
@@ -196,7 +214,7 @@ class TestErrors:
                     raised.append(exc.args[0])
         assert sorted(raised) == [0, 1, 2]
 
-    def test_draining_waits_for_those_that_are_at_work_when_one_raises(self) -> None:
+    def test_join_waits_for_those_that_are_at_work_when_one_raises(self) -> None:
         both = threading.Barrier(2, timeout=PATIENCE)
         raised, finished = threading.Event(), threading.Event()
 
@@ -230,12 +248,22 @@ class TestErrors:
         made.submit(0)
         assert began.wait(PATIENCE)
         made.submit(1)
-        closer = threading.Thread(target=made.close)
-        closer.start()
-        closer.join(0.1)
-        assert closer.is_alive()
-        go.set()
-        closer.join(PATIENCE)
+        (worker,) = made._threads
+        real, joined = worker.join, threading.Event()
+
+        def join(timeout: float | None = None) -> None:
+            joined.set()
+            real(timeout)
+
+        worker.join = join  # type: ignore[method-assign]
+        closer = threading.Thread(target=made.close, daemon=True)
+        try:
+            closer.start()
+            assert joined.wait(PATIENCE), "closing does not wait"
+            assert closer.is_alive()
+        finally:
+            go.set()
+            closer.join(PATIENCE)
         assert done == [0]
         assert movers() == []
 
@@ -300,7 +328,7 @@ class TestAuto:
         slow.done(MiB, worker_pool._EPOCH * 5)
         assert slow.workers == 1, "one piece, however long, is not enough"
 
-    def test_a_crew_grows_by_the_clock_that_it_is_given(self) -> None:
+    def test_a_pool_grows_by_its_own_clock(self) -> None:
         now = [0]
         lock = threading.Lock()
 

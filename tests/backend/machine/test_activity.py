@@ -18,17 +18,49 @@ def test_cpu_times_are_those_of_the_file() -> None:
     assert parse_cpu_times(raw) == {0: (10 + 1 + 2 + 3 + 4 + 5, 112), 12: (1, 10)}
 
 
-@given(st.binary(max_size=300))
-def test_any_stat_is_read(raw: bytes) -> None:
-    for busy, whole in parse_cpu_times(raw).values():
-        assert 0 <= busy <= whole
-    parse_cpu_times(b"cpu1 " + raw)
+@given(st.binary(max_size=300).filter(lambda raw: b"cpu7" not in raw), st.lists(st.integers(0, 10**17), max_size=12))
+def test_a_cpu_is_read_whatever_else_is_in_stat(raw: bytes, ticks: list[int]) -> None:
+    line = b"cpu7 " + b" ".join(b"%d" % one for one in ticks) + b"\n"
+    for text in (raw + b"\n" + line, line + raw, line + b"cpu1 " + raw):
+        found = parse_cpu_times(text)
+        assert all(0 <= busy <= whole for busy, whole in found.values())
+        if len(ticks) < 5:
+            assert 7 not in found
+        else:
+            assert found[7] == (sum(ticks[:3]) + sum(ticks[5:8]), sum(ticks[:8]))
 
 
-@given(st.binary(max_size=300))
-def test_any_zoneinfo_is_read(raw: bytes) -> None:
-    parse_watermarks(raw)
-    parse_watermarks(b"Node 0, zone Normal\n" + raw)
+DAMAGED = [
+    b"Node", b"Node 5", b"Node 5, zone", b"Node x, zone DMA", b"Node -1, zone DMA", b"Node 5, space DMA",
+    b"min", b"low x", b"low -7", b"low 7 7", b"high \xb2", b"lower 7", b"\xff\xfe",
+]  # fmt: skip
+"""Lines that are neither the head of a zone nor a watermark."""
+MARKS = ("min", "low", "high")
+heads = st.integers(0, 3).map(lambda node: ("Node", node))
+marks = st.tuples(st.sampled_from(MARKS), st.integers(0, 1 << 40))
+noise = st.sampled_from(DAMAGED) | st.binary(max_size=30).filter(
+    lambda raw: b"\n" not in raw and raw.split()[:1] not in ([b"Node"], [b"min"], [b"low"], [b"high"])
+)
+
+
+@given(st.lists(heads | marks | noise, max_size=20))
+def test_watermarks_are_summed_whatever_else_is_in_zoneinfo(lines: list[tuple[str, int] | bytes]) -> None:
+    raw = b""
+    sums: dict[int, dict[str, int]] = {}
+    node = None
+    for line in lines:
+        if isinstance(line, bytes):
+            raw += line + b"\n"
+        elif line[0] == "Node":
+            node = line[1]
+            raw += b"Node %d, zone   Normal\n" % node
+        else:
+            mark, pages = line
+            raw += b"        %s      %d\n" % (mark.encode(), pages)
+            if node is not None:
+                of_node = sums.setdefault(node, dict.fromkeys(MARKS, 0))
+                of_node[mark] += pages
+    assert parse_watermarks(raw) == {node: Watermarks(**found) for node, found in sums.items()}
 
 
 def test_watermarks_are_summed_by_node() -> None:

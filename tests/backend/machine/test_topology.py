@@ -140,10 +140,50 @@ def test_the_hardware_of_this_machine_agrees_with_lscpu_and_psutil() -> None:
     assert not counted or int(counted[0]) == len(topology.nodes)
 
 
+foreign = st.sampled_from([b"", b"MemFree: x kB", b"MemFree -1", b"7: 7 kB", b"numa_hit", b"numa_hit 1 2", b"a b 3"])
+foreign |= st.binary(max_size=40).filter(lambda raw: b"\n" not in raw and not raw[:4].strip()[:1].isalpha())
+"""Lines that are neither of meminfo nor of numastat."""
+names = st.from_regex(r"[A-Za-z]\w{0,15}", fullmatch=True).filter(str.isascii)
+amounts = st.integers(0, 10**17)
+
+
+@given(st.lists(st.tuples(names, amounts, st.booleans(), st.booleans()) | foreign, max_size=8))
+def test_meminfo_is_read_whatever_lines_are_between(lines: list[tuple[str, int, bool, bool] | bytes]) -> None:
+    raw = b""
+    told: dict[str, int] = {}
+    for line in lines:
+        if isinstance(line, bytes):
+            raw += line + b"\n"
+        else:
+            name, amount, of_node, in_kb = line
+            raw += f"{'Node 3 ' * of_node}{name}:     {amount}{' kB' * in_kb}\n".encode()
+            told[name] = amount * 1024 if in_kb else amount
+    assert parse_meminfo(raw) == told
+
+
+@given(st.lists(st.tuples(names, amounts) | foreign, max_size=8))
+def test_counters_are_read_whatever_lines_are_between(lines: list[tuple[str, int] | bytes]) -> None:
+    raw = b"".join((line if isinstance(line, bytes) else f"{line[0]} {line[1]}".encode()) + b"\n" for line in lines)
+    assert parse_counters(raw) == dict(line for line in lines if not isinstance(line, bytes))
+
+
+@given(st.lists(st.integers(0, 999_999_999).map(b"%d".__mod__) | st.sampled_from([b"x", b"-1", b"\xb2", b"1" * 5000])))
+def test_distances_are_all_numbers_or_a_parse_error(words: list[bytes]) -> None:
+    raw = b" ".join(words) + b"\n"
+    if all(word.isdigit() and len(word) < 10 for word in words):
+        assert parse_distances(raw) == [int(word) for word in words]
+    else:
+        with pytest.raises(ParseError) as caught:
+            parse_distances(raw)
+        assert len(str(caught.value)) < 200
+        assert str(caught.value).isprintable()
+
+
 @given(st.binary(max_size=400))
 def test_any_bytes_give_facts_or_a_parse_error(raw: bytes) -> None:
-    assert isinstance(parse_meminfo(raw), dict)
-    assert isinstance(parse_counters(raw), dict)
-    assert isinstance(parse_watermarks(raw), dict)
+    for facts in (parse_meminfo(raw), parse_counters(raw)):
+        assert all(name.encode() in raw and amount >= 0 for name, amount in facts.items())
+    for marks in parse_watermarks(raw).values():
+        assert min(marks.min, marks.low, marks.high) >= 0
     with contextlib.suppress(ParseError):
-        assert isinstance(parse_distances(raw), list)
+        assert parse_distances(raw) == [int(word) for word in raw.split()]

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from backend.kernel import Traits
+
 PAGE = 4096
 HIDDEN, ZERO, HOLE = -1, -2, -3
 """Pages that move_pages answers -ENOENT for, the zero page, and addresses without a page."""
@@ -19,7 +21,7 @@ class LaidOut:
 
     regions: list[np.ndarray]
     page_size: int = PAGE
-    source: str = "demo"
+    traits: Traits = field(default_factory=Traits)
     time: int = 0
     cost: int = 0
     asked: int = 0

@@ -146,9 +146,11 @@ lines = st.tuples(
 
 @given(st.one_of(st.binary(max_size=300), st.lists(lines.map(b" ".join), max_size=5).map(b"\n".join)))
 def test_any_bytes_give_vmas_or_a_parse_error(raw: bytes) -> None:
-    assert all(amount >= 0 for amount in parse_totals(raw).values())
+    assert all(0 <= node < 100_000 for node in parse_totals(raw))
     with contextlib.suppress(ParseError):
-        join_maps(parse_numa_maps(raw), raw)
+        vmas = parse_numa_maps(raw)
+        assert [vma.start for vma in vmas] == [int(line.split(b" ")[0], 16) for line in raw.split(b"\n") if line]
+        assert [vma.pages for vma in join_maps(vmas, raw)] == [vma.pages for vma in vmas]
 
 
 counted = st.tuples(
@@ -168,6 +170,29 @@ def test_the_fast_totals_are_the_sum_of_the_vmas(vmas: list[tuple[str, dict[int,
     ).encode()
     parsed = parse_numa_maps(raw)
     assert sum_by_node([parse_totals(raw)]) == sum_by_node(vma.bytes_by_node for vma in parsed)
+
+
+foreign = st.lists(words.filter(lambda word: word not in (b"N0=1", b"N99=2") and b"kB" not in word), max_size=4)
+"""Words of a line without pages on any node."""
+
+
+@given(st.lists(counted | foreign, max_size=6), st.integers(0, 400))
+def test_totals_are_those_of_the_good_lines_and_no_more_where_the_file_is_cut_off(
+    lines: list[tuple[str, dict[int, int], int] | list[bytes]], length: int
+) -> None:
+    raw = b""
+    told: dict[int, int] = {}
+    for line in lines:
+        if isinstance(line, list):
+            raw += b" ".join([b"zz default", *line]) + b"\n"
+        else:
+            word, pages, size = line
+            raw += f"7f00 default {word} anon=1 ".encode()
+            raw += b"".join(b"N%d=%d " % on_node for on_node in pages.items()) + b"kernelpagesize_kB=%d\n" % size
+            told = sum_by_node([told, {node: count * size * 1024 for node, count in pages.items()}])
+    assert sum_by_node([parse_totals(raw)]) == told
+    for node, amount in parse_totals(raw[:length]).items():
+        assert 0 < amount <= told[node]
 
 
 def test_totals_equal_numastat_for_a_process_of_this_machine() -> None:

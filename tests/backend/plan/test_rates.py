@@ -109,7 +109,7 @@ def test_the_advice_is_what_the_figures_say() -> None:
         "migrate_pages holds a process up for 600 ms, move_pages for 4 ms at most",
     ]
     assert advice([SLOW, Rate(0, 1, False, "move_pages", 2, 1, 400, 1)]) == [
-        "one worker is enough: more of them bring nothing here"
+        "one worker is enough: more are not faster here"
     ]
     assert advice([HUGE]) == []
 

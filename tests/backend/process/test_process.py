@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ from backend.files.text import printable
 from backend.kernel import Traits
 from backend.machine.topology import read_topology
 from backend.placement.survey import Surveyor
-from backend.process.process import Identity, parse_stat, parse_status, read_process, read_stat
+from backend.process.process import Identity, Stat, parse_stat, parse_status, read_process, read_stat
 from backend.recording.kernel import RecordedKernel
 from tests.trees import process_files, two_nodes, write
 
@@ -106,11 +106,66 @@ def test_processes_that_are_broken_or_gone_are_left_out(tmp_path: Path) -> None:
     assert [row.process.pid for row in Surveyor(kernel, read_topology(kernel)).read()] == [7]
 
 
+def stat_line(fields: list[bytes]) -> bytes:
+    """`fields`: those after the name."""
+    return b"7 (a b) " + b" ".join(fields) + b"\n"
+
+
+FIELDS = [b"S", *[b"%d" % (100 + number) for number in range(1, 50)]]
+"""Of /proc/PID/stat after the name: each tells its place."""
+NUMBERS = {
+    1: "ppid", 6: "flags", 7: "minflt", 9: "majflt", 11: "utime", 12: "stime", 17: "num_threads",
+    19: "starttime", 21: "rss", 23: "startcode", 25: "startstack", 36: "processor",
+}  # fmt: skip
+"""Places in FIELDS of the numbers that are used, by the names of proc(5)."""
+WHOLE = Stat(
+    Identity(7, 119), "a b", "S", ppid=101, flags=106, threads=117, rss=121, cpu=136, ticks=111 + 112,
+    program=(123, 125), faults=107 + 109,
+)  # fmt: skip
+
+
+@given(st.integers(0, len(FIELDS) - 1), st.sampled_from([b"x", b"1.5", b"0x1", b"--1", b"\xff", b"9" * 5000]))
+def test_a_damaged_number_of_stat_is_a_parse_error_if_it_is_used(place: int, damage: bytes) -> None:
+    assert parse_stat(stat_line(FIELDS)) == WHOLE
+    line = stat_line([*FIELDS[:place], damage, *FIELDS[place + 1 :]])
+    if place in NUMBERS:
+        with pytest.raises(ParseError):
+            parse_stat(line)
+    else:
+        assert parse_stat(line) == replace(WHOLE, state=WHOLE.state if place else damage.decode("ascii", "replace"))
+
+
+@given(st.integers(0, len(stat_line(FIELDS))))
+def test_of_a_stat_that_is_cut_off_there_is_the_beginning_or_a_parse_error(length: int) -> None:
+    fields = stat_line(FIELDS)[:length].partition(b") ")[2].split()
+    if len(fields) <= 21:
+        with pytest.raises(ParseError):
+            parse_stat(stat_line(FIELDS)[:length])
+    else:
+        found = parse_stat(stat_line(FIELDS)[:length])
+        assert found.identity == WHOLE.identity
+        assert replace(found, rss=121, cpu=136, program=(123, 125)) == WHOLE
+
+
 @given(st.binary(max_size=300))
-def test_any_bytes_give_a_process_or_a_parse_error(raw: bytes) -> None:
-    parse_status(raw)
-    with contextlib.suppress(ParseError):
-        parse_stat(raw)
+def test_any_bytes_give_a_stat_or_a_parse_error_of_one_line(raw: bytes) -> None:
+    for text in (raw, b"7 (" + raw, raw + b") " + b" ".join(FIELDS), b"7 (" + raw + b") " + b" ".join(FIELDS)):
+        told = ""
+        try:
+            stat = parse_stat(text)
+        except ParseError as exc:
+            told = str(exc)
+        else:
+            assert b"(" + stat.comm.encode("utf-8", "surrogateescape") + b")" in text
+        assert told.isprintable()
+
+
+@given(st.binary(max_size=300).filter(lambda raw: b"\nUid:" not in raw))
+def test_status_is_read_whatever_else_is_in_it(raw: bytes) -> None:
+    assert set(parse_status(raw)) <= {"Uid", "VmSwap", "Cpus_allowed_list", "Mems_allowed_list"}
+    assert parse_status(b"Uid:\t5\t6 \n" + raw)["Uid"] == "5\t6"
+    both = parse_status(raw + b"\nUid:\t5\t6\nVmSwap:\t  8 kB\nMems_allowed_list:\t0-1")
+    assert (both["Uid"], both["VmSwap"], both["Mems_allowed_list"]) == ("5\t6", "8 kB", "0-1")
 
 
 @given(st.binary(max_size=60).filter(lambda name: b"\0" not in name))

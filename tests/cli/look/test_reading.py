@@ -62,7 +62,7 @@ def test_estimates_are_marked_in_every_form(capsys: pytest.CaptureFixture[str]) 
     out, err = output(capsys, "ps")
     line = next(line for line in out.splitlines() if line.split()[0] == str(large[0]["pid"]))
     assert "~" in line
-    assert "95 times of 100" in err
+    assert "95 % of such numbers are off by at most" in err
     table = list(csv.DictReader(io.StringIO(output(capsys, "ps", "--csv")[0])))
     row = next(row for row in table if row["pid"] == str(large[0]["pid"]))
     assert row["way"] == "sampled"

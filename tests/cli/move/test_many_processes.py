@@ -124,7 +124,7 @@ def test_confining_the_root_cpuset_is_refused_before_anything(box: Machine) -> N
 def test_a_dry_run_says_which_cpuset_would_change_and_changes_nothing(box: Machine) -> None:
     arguments = ("migrate", box.parent.pid, "--from", "0-1", "--to", "2-3", "--cpuset", "--dry-run")
     _, err = box.text(*arguments)
-    assert "/A will have the nodes 2-3 instead of 0-1; it confines others too" in err
+    assert "/A will have the nodes 2-3 instead of 0-1; it also confines other processes" in err
     assert box(*arguments)["cpusets"][0]["path"] == "/A"
     assert box.nodes(box.vma) == [0, 0, 0, 0, 1, 1]
     box.text("migrate", box.parent.pid, "--from", "3", "--to", "2", "--cpuset", code=2)
@@ -175,5 +175,5 @@ def test_a_signal_between_two_processes_is_not_called_success(box: Machine, monk
 
     monkeypatch.setattr(backend.job.migrate, "migrate_process", signalled)
     _, err = box.text("migrate", box.inner.pid, box.outside.pid, "--from", "0-1", "--to", "1", "--yes", code=130)
-    assert "1 more processes were not begun" in err
+    assert "1 more processes were not started" in err
     box.text("migrate", box.inner.pid, "--from", "1", "--to", "0", "--yes")

@@ -87,7 +87,7 @@ def test_on_one_node_there_is_nothing_to_do(cli: Cli, policy: str, tmp_path: Pat
     assert one_line(err)
     code, out, err = cli("--demo", str(path), "watch", "--policy", policy, "--rounds", "1")
     assert code == 0
-    assert "nothing was to be moved" in out
+    assert "nothing to move" in out
     assert "nowhere to move" in err
 
 

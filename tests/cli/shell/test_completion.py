@@ -37,8 +37,9 @@ def complete(line: str, monkeypatch: pytest.MonkeyPatch, cli: Cli, shell: str = 
         monkeypatch.setenv("COMP_CWORD", str(len(words) - 1))
     else:
         monkeypatch.setenv("_TYPER_COMPLETE_ARGS", line)
-    _, out, err = cli()
-    assert not err
+        monkeypatch.setenv("_TYPER_COMPLETE_FISH_ACTION", "get-args")
+    code, out, err = cli()
+    assert (code, err) == (0, "")
     return out.splitlines()
 
 
@@ -84,10 +85,21 @@ def test_nothing_that_a_process_is_called_reaches_the_shell(
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 @pytest.mark.parametrize(
-    "line", ['numatui show "a', "numatui show 'a b", "numatui \\", "numatui --demo", "numatui nope "]
+    ("line", "offered"),
+    [
+        ('numatui show "a', []),
+        ("numatui show 'a b", []),
+        ("numatui \\", list(COMMANDS)),
+        ("numatui --demo", ["--demo"]),
+        ("numatui nope ", list(COMMANDS)),
+        ('numatui --demo show "1', ["1", "11", "14", "15", "19"]),
+    ],
 )
-def test_half_typed_lines_are_no_errors(line: str, shell: str, monkeypatch: pytest.MonkeyPatch, cli: Cli) -> None:
-    complete(line, monkeypatch, cli, shell)
+def test_half_typed_lines_get_the_offers_that_fit(
+    line: str, offered: list[str], shell: str, monkeypatch: pytest.MonkeyPatch, cli: Cli
+) -> None:
+    lines = [one for one in complete(line, monkeypatch, cli, shell) if one]
+    assert (values(lines) if shell == "zsh" else [one.partition("\t")[0] for one in lines]) == offered
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ import pytest
 
 from backend.emulator.scenario.open import open_scenario
 from backend.errors import UsageError
+from backend.kernel import Traits
 from backend.machine.topology import read_topology
 from backend.recording.contents import files
 from backend.recording.kernel import RecordedKernel
@@ -186,6 +187,7 @@ class Hostile:
     """A machine whose directories have names that lead elsewhere, and files that go while they are read."""
 
     source = "demo"
+    traits = Traits()
     name = ""
 
     def listdir(self, path: str) -> list[str]:

@@ -30,14 +30,18 @@ def drawn(moves: tuple[Move, ...], nodes: int, width: int = 16) -> list[str]:
 def follow(picture: list[str], line: int) -> int:
     """Where an arrow that begins on a line ends."""
     x, y, dx, dy = 0, line, 1, 0
-    while picture[y][x] != "▶":
+    for _ in range(len(picture) * len(picture[0])):
+        assert 0 <= y < len(picture), f"the arrow of line {line} leaves the picture:\n" + "\n".join(picture)
+        assert x < len(picture[y]), f"the arrow of line {line} has no head:\n" + "\n".join(picture)
         char = picture[y][x]
+        if char == "▶":
+            return y
         if char in "┐┘" and dx:
             dx, dy = 0, 1 if char == "┐" else -1
         elif char in "└┌" and dy:
             dx, dy = 1, 0
         x, y = x + dx, y + dy
-    return y
+    raise AssertionError(f"the arrow of line {line} goes round in circles:\n" + "\n".join(picture))
 
 
 def test_two_arrows_side_by_side_do_not_cross() -> None:
@@ -120,10 +124,10 @@ def test_shipped_themes_are_complete() -> None:
 @pytest.mark.parametrize(
     ("text", "part"),
     [
-        ("- 1", "is not a theme"),
-        ("dark: true", "background is not a colour"),
+        ("- 1", "must be a mapping"),
+        ("dark: true", "own.yaml:1: file: the key 'background' is missing"),
         ("{", "is not YAML"),
-        ("colour: '#ffffff'", "there is no key colour"),
+        ("colour: '#ffffff'", "own.yaml:1: colour: unknown key 'colour'"),
     ],
 )
 def test_a_broken_theme_names_the_file_and_what_is_wrong(tmp_path: Path, text: str, part: str) -> None:
@@ -145,16 +149,38 @@ def test_speeds_step_up_and_down_and_stop_at_the_ends() -> None:
 
 
 class _Throughput:
-    def __init__(self, raw: bytes) -> None:
+    def __init__(self, raw: bytes | None) -> None:
         self.raw = raw
 
     def read(self, path: str, offset: int = 0, size: int = -1) -> bytes:
+        if self.raw is None:
+            raise FileNotFoundError(path)
         return self.raw
 
 
-@given(st.binary(max_size=200))
-def test_throughput_of_any_form_is_read_or_left_out(raw: bytes) -> None:
-    assert read_throughput(_Throughput(raw)) is not None  # type: ignore[arg-type]
+def throughput(raw: bytes | None) -> dict[int, float] | None:
+    return read_throughput(_Throughput(raw))  # type: ignore[arg-type]
+
+
+unread = st.sampled_from([b"", b"7", b"x 5", b"7 x", b"7.5 1", b"\xff 1", b"7 \xff", b"- 1"])
+unread |= st.binary(max_size=20).filter(lambda line: not any(char in line for char in b"0123456789\n"))
+"""Lines without a pid and a number."""
+
+
+@given(st.lists(st.tuples(st.integers(1, 1 << 22), st.floats(-1e9, 1e12)) | unread, max_size=8))
+def test_lines_of_throughput_are_read_and_others_left_out(lines: list[tuple[int, float] | bytes]) -> None:
+    raw = b"\n".join(line if isinstance(line, bytes) else f"{line[0]} {line[1]!r}".encode() for line in lines)
+    assert throughput(raw) == {line[0]: max(0.0, line[1]) for line in lines if not isinstance(line, bytes)}
+
+
+@given(st.binary(max_size=200) | st.sampled_from([b"7 nan", b"7 -inf", b"7 -1e999"]))
+def test_throughput_of_any_form_is_never_negative_or_no_number(raw: bytes) -> None:
+    assert all(rate >= 0 for rate in (throughput(raw) or {}).values())
+
+
+def test_without_the_file_there_is_no_throughput() -> None:
+    assert throughput(None) is None
+    assert throughput(b"") == {}
 
 
 async def test_with_ascii_only_nothing_else_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:

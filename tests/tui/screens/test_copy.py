@@ -15,8 +15,7 @@ from tests.tui.fake_kernel import FakeKernel
 async def test_a_copy_is_made_and_the_app_ends_for_it() -> None:
     async with driving(FakeKernel()) as app:
         app.app.action_try_copy()
-        while app.app.is_running and app.app.next_copy is None:
-            await app.pilot.pause(0.01)
+        await app.until(lambda: app.app.next_copy is not None, "a copy")
         copy = app.app.next_copy
     assert copy is not None
     machine = start.open_copy(copy, ShownMachine(FakeKernel()))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from backend.emulator.abi.kernel import EmulatedKernel
@@ -44,9 +46,18 @@ async def microscope(app: Driver) -> MicroscopeScreen:
 
 
 async def single_frames(app: Driver, screen: MicroscopeScreen) -> None:
-    while screen.map.shift:
-        await app.press("plus")
+    await app.press_until("plus", lambda: not screen.map.shift, "single frames", most=64)
     await app.until(lambda: screen.seen is not None and screen.seen.cursor is not None)
+
+
+async def steps_until(app: Driver, screen: FollowScreen, condition: Callable[[], object], what: str) -> None:
+    """Step by step, each one to its end."""
+    for _ in range(500):
+        if condition():
+            return
+        await app.press("n")
+        await app.until(lambda: not screen._busy, "the end of a step")
+    raise AssertionError(f"{what} did not come in 500 steps:\n{app.text()}")
 
 
 def small(name: str = "direct-vs-swap") -> EmulatedKernel:
@@ -114,9 +125,7 @@ async def test_a_page_is_followed_through_a_migration_on_the_demo_machine() -> N
             assert isinstance(screen, FollowScreen)
             stage = screen.followed[0].stage
             await app.press("m")
-            while not stage.note:
-                await app.press("n")
-                await app.until(lambda: not screen._busy)
+            await steps_until(app, screen, lambda: stage.note, "the end of the migration")
             assert "has returned 0" in stage.note
             assert stage.rows[-1].frame is not None
             assert stage.rows[-1].frame.node == 1
@@ -189,9 +198,7 @@ async def test_the_tour_follows_a_page_on_both_machines_side_by_side() -> None:
         await app.screen(FollowScreen)
         screen = app.app.screen
         assert isinstance(screen, FollowScreen)
-        while not screen.over:
-            await app.press("n")
-            await app.until(lambda: not screen._busy)
+        await steps_until(app, screen, lambda: screen.over, "the end of both migrations")
         direct, swap = (one.stage.rows[-1].frame for one in screen.followed)
         assert direct is not None
         assert swap is not None

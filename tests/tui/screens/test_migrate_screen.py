@@ -5,6 +5,9 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
 
 from textual.widgets import Input
 
@@ -35,9 +38,24 @@ async def planned(app: Driver) -> MigrateScreen:
     return screen
 
 
+@asynccontextmanager
+async def choosing(text: str = "train", **options: Any) -> AsyncIterator[tuple[Driver, MigrateScreen]]:
+    """An app with the migrate screen open for what a filter finds first. `options`: of `driving`."""
+    async with driving(**options) as app:
+        yield app, await choose(app, text)
+
+
+@asynccontextmanager
+async def moving(kernel: FakeKernel) -> AsyncIterator[Driver]:
+    """An app with the screen of a job that moves what was proposed."""
+    async with choosing(kernel=kernel) as (app, _):
+        await app.press("enter", "y")
+        await app.screen(JobScreen)
+        yield app
+
+
 async def test_proposes_to_bring_memory_to_where_the_process_runs() -> None:
-    async with driving() as app:
-        screen = await choose(app, "train")
+    async with choosing() as (app, screen):
         assert (str(screen.sources), str(screen.targets)) == ("1", "3")
         assert screen.plan is not None
         assert screen.plan.bytes == 1536 * MIB
@@ -56,8 +74,7 @@ async def test_several_tagged_processes_move_together() -> None:
 
 
 async def test_arrows_follow_the_kernels_rule_while_nodes_are_chosen() -> None:
-    async with driving() as app:
-        screen = await choose(app, "search.jar")
+    async with choosing("search.jar") as (app, screen):
         node_map = screen.query_one(NodeMap)
         node_map.focus()
         screen.sources, screen.targets = NodeSet(), NodeSet()
@@ -73,8 +90,7 @@ async def test_arrows_follow_the_kernels_rule_while_nodes_are_chosen() -> None:
 
 
 async def test_nodes_can_be_chosen_with_space_and_mouse() -> None:
-    async with driving() as app:
-        screen = await choose(app, "train")
+    async with choosing() as (app, screen):
         await app.press("left", "up", "up", "up", "space")
         assert 0 in screen.sources
         await app.pilot.click(NodeMap, offset=(5, 3))
@@ -86,8 +102,7 @@ async def test_nodes_can_be_chosen_with_space_and_mouse() -> None:
 
 
 async def test_sets_can_be_typed_in_libnumas_grammar() -> None:
-    async with driving() as app:
-        screen = await choose(app, "train")
+    async with choosing() as (app, screen):
         await app.press("f")
         field = screen.query_one("#from", Input)
         assert field.has_focus
@@ -105,8 +120,7 @@ async def test_sets_can_be_typed_in_libnumas_grammar() -> None:
 
 
 async def test_an_empty_set_says_what_is_missing() -> None:
-    async with driving() as app:
-        screen = await choose(app, "train")
+    async with choosing() as (app, screen):
         await app.press("left", "1")
         assert screen.plan is None
         assert "choose the nodes to move from" in app.text()
@@ -115,8 +129,7 @@ async def test_an_empty_set_says_what_is_missing() -> None:
 
 
 async def test_warns_of_too_little_room() -> None:
-    async with driving() as app:
-        screen = await choose(app, "train")
+    async with choosing() as (app, screen):
         await app.press("right", "3", "2")
         assert screen.plan is not None
         assert [one.code for one in screen.plan.warnings][:1] == ["room"]
@@ -125,8 +138,7 @@ async def test_warns_of_too_little_room() -> None:
 
 
 async def test_method_and_shared_pages_are_part_of_the_command() -> None:
-    async with driving() as app:
-        await choose(app, "train")
+    async with choosing() as (app, _):
         await app.press("o", "o", "a", "enter")
         await app.screen(Question)
         assert "numatui --demo default migrate 2100 --from 1 --to 3 --method migrate_pages --all" in app.text()
@@ -134,8 +146,7 @@ async def test_method_and_shared_pages_are_part_of_the_command() -> None:
 
 async def test_asks_first_and_no_moves_nothing() -> None:
     kernel = FakeKernel()
-    async with driving(kernel) as app:
-        await choose(app, "train")
+    async with choosing(kernel=kernel) as (app, _):
         await app.press("enter")
         await app.screen(Question)
         assert "numatui --demo default migrate 2100 --from 1 --to 3" in app.text()
@@ -148,10 +159,7 @@ async def test_asks_first_and_no_moves_nothing() -> None:
 
 async def test_moves_and_shows_before_and_after() -> None:
     kernel = FakeKernel()
-    async with driving(kernel) as app:
-        await choose(app, "train")
-        await app.press("enter", "y")
-        await app.screen(JobScreen)
+    async with moving(kernel) as app:
         await app.until(lambda: app.app.jobs[0].ended)
         job = app.app.jobs[0]
         assert job.state == "done"
@@ -181,10 +189,7 @@ class SlowKernel(FakeKernel):
 
 async def test_a_job_can_be_cancelled_and_says_what_was_left() -> None:
     kernel = SlowKernel()
-    async with driving(kernel) as app:
-        await choose(app, "train")
-        await app.press("enter", "y")
-        await app.screen(JobScreen)
+    async with moving(kernel) as app:
         kernel.gate.release(2)
         await app.until(lambda: app.app.jobs[0].moved)
         await app.press("x")
@@ -200,10 +205,7 @@ async def test_a_job_can_be_cancelled_and_says_what_was_left() -> None:
 
 async def test_a_job_goes_on_when_its_screen_is_left_and_tells_its_end() -> None:
     kernel = SlowKernel()
-    async with driving(kernel) as app:
-        await choose(app, "train")
-        await app.press("enter", "y")
-        await app.screen(JobScreen)
+    async with moving(kernel) as app:
         await app.press("escape")
         await app.screen(ProcessesScreen)
         assert "1 job" in app.text()
@@ -216,10 +218,7 @@ async def test_a_job_goes_on_when_its_screen_is_left_and_tells_its_end() -> None
 
 async def test_quitting_asks_while_a_job_runs() -> None:
     kernel = SlowKernel()
-    async with driving(kernel) as app:
-        await choose(app, "train")
-        await app.press("enter", "y")
-        await app.screen(JobScreen)
+    async with moving(kernel) as app:
         await app.press("q")
         await app.screen(Question)
         await app.press("n")
@@ -249,10 +248,7 @@ async def test_two_jobs_are_listed() -> None:
 
 async def test_a_process_that_ends_meanwhile_is_told() -> None:
     kernel = SlowKernel()
-    async with driving(kernel) as app:
-        await choose(app, "train")
-        await app.press("enter", "y")
-        await app.screen(JobScreen)
+    async with moving(kernel) as app:
         kernel.gate.release(1)
         await app.until(lambda: app.app.jobs[0].moved)
         del kernel.processes[2100]
@@ -285,8 +281,7 @@ async def test_a_recording_is_not_changed() -> None:
 
 
 async def test_the_journal_of_a_demo_goes_with_the_app() -> None:
-    async with driving() as app:
-        await choose(app, "train")
+    async with choosing() as (app, _):
         await app.press("enter", "y")
         await app.until(lambda: app.app.jobs and app.app.jobs[0].ended)
         folder = app.app._job_folder()
@@ -297,8 +292,7 @@ async def test_the_journal_of_a_demo_goes_with_the_app() -> None:
 
 async def test_enter_alone_does_not_confirm() -> None:
     kernel = FakeKernel()
-    async with driving(kernel) as app:
-        await choose(app, "train")
+    async with choosing(kernel=kernel) as (app, _):
         await app.press("enter")
         await app.screen(Question)
         await app.press("enter")
@@ -308,8 +302,7 @@ async def test_enter_alone_does_not_confirm() -> None:
 
 
 async def test_while_the_text_of_a_set_is_wrong_there_is_no_plan_and_the_reason_stays() -> None:
-    async with driving() as app:
-        screen = await choose(app, "train")
+    async with choosing() as (app, screen):
         field = screen.query_one("#from", Input)
         field.focus()
         field.value = "0-12"
@@ -337,8 +330,7 @@ async def test_processes_that_run_on_different_nodes_get_no_target_proposed() ->
 
 
 async def test_what_is_moved_is_what_was_asked_even_if_the_plan_changed_meanwhile() -> None:
-    async with driving() as app:
-        screen = await choose(app, "train")
+    async with choosing() as (app, screen):
         asked = screen.plan
         assert asked is not None
         await app.press("enter")
@@ -353,10 +345,7 @@ async def test_what_is_moved_is_what_was_asked_even_if_the_plan_changed_meanwhil
 
 async def test_a_job_can_be_held_up_and_goes_on() -> None:
     kernel = SlowKernel()
-    async with driving(kernel) as app:
-        await choose(app, "train")
-        await app.press("enter", "y")
-        await app.screen(JobScreen)
+    async with moving(kernel) as app:
         job = app.app.jobs[0]
         kernel.gate.release(1)
         await app.until(lambda: job.moved)
@@ -379,10 +368,7 @@ async def test_a_job_can_be_held_up_and_goes_on() -> None:
 
 async def test_a_job_that_is_held_up_can_be_cancelled() -> None:
     kernel = SlowKernel()
-    async with driving(kernel) as app:
-        await choose(app, "train")
-        await app.press("enter", "y")
-        await app.screen(JobScreen)
+    async with moving(kernel) as app:
         job = app.app.jobs[0]
         await app.press("p")
         kernel.gate.release(100_000)
@@ -417,8 +403,7 @@ async def test_a_job_is_taken_back_page_by_page() -> None:
 
 
 async def test_presets_set_both_sides() -> None:
-    async with driving() as app:
-        screen = await choose(app, "search.jar")
+    async with choosing("search.jar") as (app, screen):
         await app.press("p", "down", "enter")
         await app.until(lambda: isinstance(app.app.screen, MigrateScreen))
         assert str(screen.targets) == "2"
@@ -429,8 +414,7 @@ async def test_presets_set_both_sides() -> None:
 
 
 async def test_the_command_can_be_copied() -> None:
-    async with driving() as app:
-        await choose(app, "train")
+    async with choosing() as (app, _):
         await app.press("b", "w", "r", "enter")
         await app.screen(Question)
         await app.press("c")
@@ -440,8 +424,7 @@ async def test_the_command_can_be_copied() -> None:
 
 
 async def test_budget_workers_and_limit_are_those_of_the_job() -> None:
-    async with driving() as app:
-        screen = await choose(app, "train")
+    async with choosing() as (app, screen):
         await app.press("b", "w", "w", "r", "r")
         options = screen.how.options(app.app.kernel, None)
         assert (options.budget, options.workers) == (500_000_000, 2)
@@ -453,8 +436,7 @@ async def test_budget_workers_and_limit_are_those_of_the_job() -> None:
 
 
 async def test_what_was_chosen_is_written_out_whatever_it_is() -> None:
-    async with driving(size=(80, 24)) as app:
-        screen = await choose(app, "train")
+    async with choosing(size=(80, 24)) as (app, screen):
         for _ in METHODS:
             await app.press("o", "r", "b", "w")
             await app.pilot.pause()

@@ -74,7 +74,7 @@ async def test_history_shows_where_memory_went() -> None:
             heap.moved()
             kernel.pause(1_000_000_000)
             await app.read()
-        await app.until(lambda: "PlacementHistory" in app.text())
+        await app.until(lambda: "History" in app.text())
         lines = {
             line.split()[0]: line
             for line in app.lines()
@@ -90,7 +90,7 @@ async def test_history_takes_the_place_of_threads_where_there_is_little_room() -
         assert "THREAD" in app.text()
         await app.press("h")
         assert "THREAD" not in app.text()
-        assert "PlacementHistory" in app.text()
+        assert "History" in app.text()
 
 
 async def test_who_shares_a_mapping_is_told_and_can_be_gone_to() -> None:

@@ -73,9 +73,19 @@ def test_a_file_that_is_a_link_is_not_read_and_not_written_through(tmp_path: Pat
     assert kept.load(path).sort == "user"
 
 
-def test_what_cannot_be_written_is_not_kept(tmp_path: Path) -> None:
-    (tmp_path / "numatui").write_text("a file")
-    kept.save(tmp_path / "numatui" / "tui.json", SavedState())
+def test_what_cannot_be_written_is_not_kept_and_what_is_in_the_way_stays(tmp_path: Path) -> None:
+    in_the_way = tmp_path / "a" / "numatui"
+    in_the_way.parent.mkdir()
+    in_the_way.write_text("a file")
+    folder = tmp_path / "b" / "numatui" / "tui.json"
+    folder.mkdir(parents=True)
+    for path in (in_the_way / "tui.json", folder):
+        kept.save(path, SavedState(sort="user"))
+        assert kept.load(path) == SavedState()
+    assert in_the_way.read_text() == "a file"
+    assert sorted(one.name for one in folder.parent.iterdir()) == ["jobs", "tui.json"], "half-written files are left"
+    kept.save(tmp_path / "numatui" / "tui.json", SavedState(sort="user"))
+    assert kept.load(tmp_path / "numatui" / "tui.json").sort == "user", "where nothing is in the way it is kept"
 
 
 async def test_keys_can_be_others() -> None:

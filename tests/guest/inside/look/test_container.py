@@ -62,7 +62,7 @@ def test_a_refused_method_is_one_line(number: int, method: str, calls: tuple[Nam
         "migrate", os.getpid(), "--from", "0", "--to", "0", "--yes", "--json", "--method", method,
         before=partial(refuse, calls, number),
     )  # fmt: skip
-    done.refused(5, "not to be had here", "seccomp" if number == errno.EPERM else "this kernel has no")
+    done.refused(5, "not available here", "seccomp" if number == errno.EPERM else "this kernel has no")
 
 
 @pytest.mark.parametrize("number", [errno.EPERM, errno.ENOSYS], ids=["EPERM", "ENOSYS"])

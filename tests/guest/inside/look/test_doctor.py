@@ -73,7 +73,7 @@ def test_balancing_and_hidden_processes_are_told() -> None:
 def test_root_without_the_capability_learns_that_frames_are_hidden_though_their_flags_are_not() -> None:
     found = said(before=drop_sys_admin)
     assert found["capabilities"][0].startswith("note: no CAP_SYS_ADMIN")
-    assert found["frames"][0].startswith("note: pagemap hides frames")
+    assert found["frames"][0].startswith("note: pagemap hides frame numbers")
     assert found["kpageflags"][0].startswith("ok")
 
 
