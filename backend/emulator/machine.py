@@ -60,7 +60,8 @@ class Patches:
 @dataclass(frozen=True, slots=True)
 class MachineSpec:
     """Configuration of a machine. `distances`: SLIT values by (from, to); the default is 10 locally and 20 otherwise.
-    `huge`: base pages per huge page; 0 means 2 MiB. `batch`: frames per kernel step; 1 interleaves page by page.
+    `huge`: base pages per huge page; 0 means as many as one page
+    table has entries. `batch`: frames per kernel step; 1 interleaves page by page.
     `seed`: equal seeds give identical runs. `watch`: record the last value written to every page, for
     `audit.damaged_pages`. `cgroups`: cgroup version; None takes the profile's."""
 

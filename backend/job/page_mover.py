@@ -16,13 +16,12 @@ from backend.job.outcome import Reason
 from backend.job.source_pages import Chunk
 from backend.job.worker_pool import WorkerPool, allowed_cpus
 from backend.kernel import MoveFlag
-from backend.machine.kernel_info import balancing
+from backend.machine.kernel_info import balancing, huge_page_size
 from backend.nodeset import NodeSet
 from backend.placement.pagemap import Addresses, PageMap, runs_of
 from backend.process.page_calls import UNTOUCHED, Statuses, call_move_pages, query, refusal
 from backend.process.process import process_error
 
-_HUGE = 2 << 20
 _SMALLEST, _FIRST, _LARGEST = 256 << 10, 4 << 20, 32 << 20
 """Bytes of a batch."""
 _WINDOW = 16 << 20
@@ -60,7 +59,7 @@ class PageMover:
         self.kernel, self.pid, self.options, self.limit = kernel, run.held.pid, options, run.limit
         self.journal, self.progress, self.cancel = run.journal, run.progress, run.cancel
         self.check, self.report, self.check_program = run.check, run.report, run.held.check_program
-        self.frames, self.balancing = run.pages.frames, balancing(kernel)
+        self.frames, self.balancing, self.huge = run.pages.frames, balancing(kernel), huge_page_size(kernel)
         self.flags = int(MoveFlag.MOVE_ALL if options.move_all else MoveFlag.MOVE)
         self.largest = self.limit.largest(_LARGEST)
         self.batch = min(_FIRST, self.largest)
@@ -115,7 +114,7 @@ class PageMover:
         ends: list[int] = []
         position = 0
         while position < len(addresses):
-            position = end_of_window(addresses, position + window)
+            position = end_of_window(addresses, position + window, self.huge)
             ends.append(position)
         shared = self.flags == MoveFlag.MOVE_ALL
         number = self.journal.before(chunk.move, size, runs_of(addresses, size), shared)
@@ -132,7 +131,7 @@ class PageMover:
         try:
             while position < end:
                 full = max(1, self.batch // size)
-                stop = min(end, end_of_window(addresses, position + full))
+                stop = min(end, end_of_window(addresses, position + full, self.huge))
                 self._batch(journaled, position, stop, may_grow=stop - position >= full)
                 with self.progress.lock:
                     self.progress.done += (stop - position) * size
@@ -296,11 +295,11 @@ def _joined(chunks: list[Chunk]) -> Chunk:
     return Chunk(first.move, first.page_size, addresses[order], np.concatenate([one.thp_tail for one in chunks])[order])
 
 
-def end_of_window(addresses: Addresses, end: int) -> int:
-    """The first position at or after `end` that does not cut a transparent huge page in two."""
+def end_of_window(addresses: Addresses, end: int, huge: int) -> int:
+    """The first position at or after `end` that does not cut a transparent huge page of `huge` bytes in two."""
     if end >= len(addresses):
         return len(addresses)
-    last = int(addresses[end - 1]) | (_HUGE - 1)
+    last = int(addresses[end - 1]) | (huge - 1)
     return int(np.searchsorted(addresses, np.uint64(last), side="right"))
 
 

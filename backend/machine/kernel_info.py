@@ -36,3 +36,23 @@ def boot_id(kernel: Kernel) -> str:
 def balancing(kernel: Kernel) -> bool:
     """Whether automatic NUMA balancing is on (sysctl kernel.numa_balancing)."""
     return read_fact(kernel, "/proc/sys/kernel/numa_balancing") not in ("", "0")
+
+
+_LARGEST_HUGE = 16 << 30
+"""Bytes: no architecture's PMD maps more."""
+
+
+def huge_page_size(kernel: Kernel) -> int:
+    """Bytes of a transparent huge page, as /sys/kernel/mm/transparent_hugepage/hpage_pmd_size shows them. Where it does
+    not, the size that follows from the base page."""
+    text = read_fact(kernel, "/sys/kernel/mm/transparent_hugepage/hpage_pmd_size")
+    size = int(text) if text.isdecimal() and len(text) < 12 else 0
+    if kernel.page_size <= size <= _LARGEST_HUGE and size & (size - 1) == 0:
+        return size
+    return usual_huge_page_size(kernel.page_size)
+
+
+def usual_huge_page_size(page_size: int) -> int:
+    """Bytes that one full page table maps, with entries of 8 bytes: 2 MiB for base pages of 4 KiB, 512 MiB for
+    64 KiB."""
+    return page_size * page_size // 8

@@ -9,11 +9,13 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from backend.kernel import Kernel
+from backend.machine.kernel_info import huge_page_size
 from backend.placement.frame_nodes import FrameNodes
 
 Addresses = NDArray[np.uint64]
@@ -26,7 +28,6 @@ A writer that waits for the lock loses that race for up to 4 ms (RWSEM_WAIT_TIME
 # Bits of an entry (pagemap.rst); bits 0-54 are the frame number.
 _PRESENT, _SWAPPED, _FILE, _EXCLUSIVE = (np.uint64(1 << bit) for bit in (63, 62, 61, 56))
 _FRAME = np.uint64((1 << 55) - 1)
-_HUGE = 512  # base pages of a transparent huge page: 2 MiB of 4 KiB
 _KPF_HUGE, _KPF_THP, _KPF_ZERO_PAGE = (np.uint64(1 << bit) for bit in (17, 22, 24))  # uapi/linux/kernel-page-flags.h
 _SCAN_FROM = 64 << 20
 """For a mapping of at least this many bytes, PAGEMAP_SCAN finds the populated ranges first."""
@@ -80,6 +81,11 @@ class PageMap:
         self._scan = True
         self._zero: set[int] = set()
         self._not_zero: set[int] = set()
+
+    @cached_property
+    def huge(self) -> int:
+        """Base pages of a transparent huge page."""
+        return max(1, huge_page_size(self.kernel) // self.kernel.page_size)
 
     def walk(self, start: int, end: int) -> Iterator[Pages]:
         """All resident pages from `start` to `end`, in chunks. No chunk ends within a transparent huge page. The zero
@@ -206,20 +212,20 @@ class PageMap:
             return zero
         some = frames[candidates]
         values, counts = np.unique(some, return_counts=True)
-        heads = values[(values % _HUGE == 0) & np.isin(values + np.uint64(_HUGE - 1), values)]
+        heads = values[(values % self.huge == 0) & np.isin(values + np.uint64(self.huge - 1), values)]
         suspects = values if len(values) <= _FEW and not self._zero else values[counts > 1]
         for frame in np.union1d(suspects, heads).tolist():
             if frame not in self._zero and frame not in self._not_zero:
                 (self._zero if self._has(frame, _KPF_ZERO_PAGE) else self._not_zero).add(frame)
         for frame in self._zero:
-            size = _HUGE if frame in heads.tolist() else 1
+            size = self.huge if frame in heads.tolist() else 1
             zero[candidates[(some >= frame) & (some < frame + size)]] = True
         return zero
 
     def _thp_tails(self, numbers: NDArray[np.uint64], frames: NDArray[np.uint64]) -> NDArray[np.bool_]:
-        """Tail pages of huge pages. A candidate is an aligned run of as many pages as a page table has entries (8 bytes
-        each), contiguous in addresses and in frames; kpageflags of its first frame decides."""
-        size = self.kernel.page_size // 8
+        """Tail pages of huge pages. A candidate is an aligned run of as many pages as a huge page has, contiguous in
+        addresses and in frames; kpageflags of its first frame decides."""
+        size = self.huge
         thp_tail = np.zeros(len(numbers), np.bool_)
         if len(numbers) < size or not frames.any():
             return thp_tail
@@ -259,8 +265,8 @@ class PageMap:
                 self._scan = False
                 break
             for low, high, _ in np.frombuffer(raw, np.uint64).reshape(-1, 3).tolist():
-                low = max(first, low // base // _HUGE * _HUGE)
-                high = min(last, -(-high // (base * _HUGE)) * _HUGE)
+                low = max(first, low // base // self.huge * self.huge)
+                high = min(last, -(-high // (base * self.huge)) * self.huge)
                 if pending is not None and low <= pending[1]:
                     pending = (pending[0], max(high, pending[1]))
                 else:

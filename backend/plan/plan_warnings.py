@@ -11,7 +11,7 @@ from backend.machine.topology import Topology
 from backend.nodeset import NodeSet
 from backend.placement.placement import VmaPlacement
 from backend.plan.conditions import Conditions
-from backend.plan.plan import Code, Plan, ProcessPlan, Sharers, Subject, Warning
+from backend.plan.plan import Plan, ProcessPlan, Sharers, Subject, Warning
 from backend.plan.remap import Move
 
 _NAMED = 3
@@ -127,10 +127,9 @@ def _of_a_process(
         )
     shared = sum(min(vma.shared_bytes, _source_bytes(vma, plan.moves)) for vma in affected)
     if shared and (move_all or (plan.method == "migrate_pages" and conditions.privileged)):
-        code: Code = "shared" if move_all else "shared-moves"
         who = _named(sharers.get(pid, ()))
         yield Warning(
-            code,
+            "shared-moves",
             f"{pid}: up to {_mib(shared)} MiB are also mapped by other processes{who} and move for them too",
             "leave out --all, or use the method move_pages",
         )

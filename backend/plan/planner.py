@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from backend.errors import NotFound, UsageError
+from backend.machine.kernel_info import usual_huge_page_size
 from backend.machine.topology import Topology
 from backend.nodeset import NodeSet
 from backend.placement.placement import Placement, sum_by_node
@@ -88,7 +89,7 @@ def huge_bytes(placement: Placement, page_size: int) -> dict[int, dict[int, int]
     for vma in placement.vmas:
         if vma.kind == "huge":
             # One PMD maps a page table of 8-byte entries: 2 MiB with 4 KiB pages.
-            size = vma.page_size if vma.page_size > page_size else page_size * page_size // 8
+            size = vma.page_size if vma.page_size > page_size else usual_huge_page_size(page_size)
             out[size] = sum_by_node([out.get(size, {}), vma.bytes_by_node])
     return out
 

@@ -113,6 +113,7 @@ _MACHINE_FILES: dict[str, Callable[[Machine], bytes]] = {
     "/proc/sys/kernel/osrelease": lambda m: f"{m.profile.release}\n".encode(),
     "/proc/sys/kernel/numa_balancing": lambda m: b"%d\n" % m.balancing.on,
     "/proc/sys/vm/zone_reclaim_mode": lambda m: b"0\n",
+    "/sys/kernel/mm/transparent_hugepage/hpage_pmd_size": lambda m: b"%d\n" % (m.frames.huge * m.page_size),
     "/etc/passwd": _passwd,
     "/sys/devices/system/node/online": lambda m: _list(m.node_ids),
     "/sys/devices/system/node/possible": lambda m: _list(m.node_ids),

@@ -18,6 +18,12 @@ FIRST_PFN = 256
 """Frames below are reserved for firmware and belong to no node: the first MiB of x86, with 4 KiB pages."""
 
 
+def usual_huge(page_size: int) -> int:
+    """Base pages of a huge page: as many as one page table has entries (8 bytes each), 512 for pages of 4 KiB. Base
+    pages of 2 MiB are huge pages already."""
+    return page_size // 8 if page_size < 2 << 20 else 1
+
+
 def _block_pages(nodes: Sequence[tuple[int, int]], page_size: int) -> int:
     """Frames per memory block: 128 MiB as on x86-64 (MIN_MEMORY_BLOCK_SIZE), less if a node is smaller. A power of
     two."""
@@ -52,7 +58,7 @@ class MemMap:
     ) -> None:
         """`nodes`: (id, pages), ascending. `distances`: (from, to) → SLIT distance. `huge`: frames per huge page; 0
         means 2 MiB, the size of a PMD on x86-64."""
-        self.huge = huge or max(1, (2 << 20) // page_size)
+        self.huge = huge or usual_huge(page_size)
         self.compounds = 0
         self.repeats = False
         self.block_pages = _block_pages(nodes, page_size)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 
 from backend.emulator.costs import Costs
+from backend.emulator.frames.frames import usual_huge
 from backend.emulator.machine import MachineSpec, NodeSpec, Patches
 from backend.emulator.profile import PROFILES
 from backend.emulator.scenario.describe_files import FileSpec
@@ -54,7 +55,7 @@ class MachineReader:
         if self.page_size not in (4096, 8192, 16384, 65536, 1 << 21):
             keys["page_size"].fail(f"{self.page_size} is not a page size", "4KiB, 8KiB, 16KiB, 64KiB or 2MiB")
         self._turns: dict[int, int] = {}
-        self.huge = max(1, (2 << 20) // self.page_size)
+        self.huge = usual_huge(self.page_size)
         self.hugepages: dict[int, int] = {}
         self.nodes = self._nodes(keys["nodes"])
         self.ids = NodeSet(node.id for node in self.nodes)

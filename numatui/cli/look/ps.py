@@ -265,7 +265,7 @@ def notes(rows: list[ProcessRow], all_seen: bool) -> list[str]:
     if any(row.way in ("pagemap", "sampled") and row.policy == "?" for row in rows):
         out.append("the policies of large processes are not read (--exact or numatui show --exact reads them)")
     if capped := sum(row.threads_left_out > 0 for row in rows):
-        out.append(f"{capped} processes have many threads: only some threads were read to see where they run")
+        out.append(f"many threads in {capped} of them: only some threads were read to see where they run")
     return out
 
 

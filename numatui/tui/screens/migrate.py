@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 from textual import work
@@ -15,17 +15,17 @@ from textual.widgets import Button, Input, Label, Static
 
 from backend.errors import NumatuiError
 from backend.files.text import printable
+from backend.machine.topology import Topology
 from backend.nodeset import NodeSet
 from backend.placement.placement import VmaPlacement, sum_by_node
 from backend.placement.reader import PlacementReader
 from backend.plan.conditions import Conditions, read_conditions
 from backend.plan.plan import Plan, Subject
-from backend.plan.planner import make_plan
 from backend.plan.prepare import read_sharers
-from backend.plan.remap import rule_of
 from backend.process.process import Process, read_process
 from numatui.format import size
 from numatui.tui.keys import bindings
+from numatui.tui.model.draft import Draft, drafted, likely_conditions
 from numatui.tui.model.move_options import MoveOptions
 from numatui.tui.model.presets import presets, proposal, run_nodes
 from numatui.tui.paint.glyphs import glyphs
@@ -43,12 +43,13 @@ from numatui.tui.widgets.node_map import NodeMap, Side
 @dataclass
 class SubjectsRead(Message):
     """The placement of the selection, one line for each process that could not be read, and the conditions. `sharers`:
-    by pid, the other processes that map its pages, if these pages move too."""
+    by pid, the other processes that map its pages on `sources`, if these pages move too."""
 
     subjects: list[Subject]
     problems: list[str]
     conditions: Conditions
     sharers: dict[int, list[tuple[int, str]]]
+    sources: NodeSet
 
 
 class MigrateScreen(Screen[None]):
@@ -82,6 +83,8 @@ class MigrateScreen(Screen[None]):
         self.how = MoveOptions()
         self.conditions = Conditions()
         self.sharers: dict[int, list[tuple[int, str]]] = {}
+        self._shared_on = NodeSet()
+        """The nodes that `sharers` was read for."""
         self.plan: Plan | None = None
         self._reading = False
         self._set_errors: dict[str, str] = {}
@@ -120,7 +123,7 @@ class MigrateScreen(Screen[None]):
 
     @work(thread=True, group="subjects", exit_on_error=False)
     def _read(self) -> None:
-        kernel, snapshot = state_of(self).kernel, self.snapshot
+        kernel, snapshot, sources = state_of(self).kernel, self.snapshot, self.sources
         placements = PlacementReader(kernel)
         subjects: list[Subject] = []
         problems: list[str] = []
@@ -141,22 +144,23 @@ class MigrateScreen(Screen[None]):
             if snapshot is not None:
                 conditions = read_conditions(kernel, snapshot.topology, self.how.method)
             if self.how.move_all:
-                sharers = read_sharers(kernel, subjects, self.sources)
+                sharers = read_sharers(kernel, subjects, sources)
         except Exception as exc:
             problems.append(problem_of(exc))
-        self.post_message(SubjectsRead(subjects, problems, conditions, sharers))
+        self.post_message(SubjectsRead(subjects, problems, conditions, sharers, sources))
 
     def on_subjects_read(self, event: SubjectsRead) -> None:
         self._reading = False
         first = self.subjects is None
         self.subjects, self.problems = event.subjects, event.problems
-        self.conditions, self.sharers = event.conditions, event.sharers
+        self.conditions, self.sharers, self._shared_on = event.conditions, event.sharers, event.sources
         snapshot = self.snapshot
         if first and snapshot is not None:
             self.sources, self.targets = self.wanted or proposal(self.subjects, snapshot.topology)
             self._write_sets()
         self._title()
         self._replan()
+        self._read_sharers()
         if first:
             self.query_one(NodeMap).point_at(self.sources)
 
@@ -173,50 +177,25 @@ class MigrateScreen(Screen[None]):
             pieces.insert(1, (f"{self.vma.kind} at {self.vma.start:x} of ", "accent"))
         self.query_one("#title", Static).update(Paint.of(self.app).text(pieces))
 
-    def _conditions(self, snapshot: Snapshot) -> Conditions:
-        """Without measurements, the best rate of finished jobs is used for all moves."""
-        if self.conditions.rates:
-            return self.conditions
-        best = int(max([0, *(job.rate for job in state_of(self).jobs if job.ended)]))
-        ids = snapshot.topology.memory_ids
-        return replace(self.conditions, rates={(a, b): best for a in ids for b in ids} if best else {})
-
     def _replan(self) -> None:
+        """Plan what is chosen now, and draw it."""
         snapshot, subjects = self.snapshot, self.subjects
         if snapshot is None or subjects is None:
             return
         topology, state = snapshot.topology, state_of(self)
-        self.plan, error = None, "; ".join(self._set_errors.values())
-        if error:
-            pass
-        elif self.sources and self.targets:
-            try:
-                self.plan = make_plan(
-                    subjects,
-                    self.sources,
-                    self.targets,
-                    topology,
-                    rule=rule_of(snapshot.facts.release),
-                    method=self.how.method,
-                    page_size=state.kernel.page_size,
-                    move_all=self.how.move_all,
-                    conditions=self._conditions(snapshot),
-                    sharers=self.sharers,
-                    within=self.within,
-                )
-            except NumatuiError as exc:
-                error = exc.what
-        elif subjects:
-            error = "choose the nodes to move from" if not self.sources else "choose the nodes to move to"
-            running_on = NodeSet(run_nodes(subjects, topology))
-            if self.sources and len(running_on) > 1:
-                error = (
-                    f"they run on different nodes ({running_on}): choose where to move them, or migrate them one by one"
-                )
-            if not self.sources and not (
-                sum_by_node(one.placement.bytes_by_node for one in subjects).keys() - set(self.targets)
-            ):
-                error = "all its memory is where it runs; choose source nodes to move it all the same"
+        draft = Draft(
+            self.sources,
+            self.targets,
+            self.how,
+            self.within,
+            likely_conditions(self.conditions, topology, [job.rate for job in state.jobs if job.ended]),
+            self.sharers if self._shared_on == self.sources else {},
+            "; ".join(self._set_errors.values()),
+        )
+        self.plan, error = drafted(draft, subjects, topology, snapshot.facts.release, state.kernel.page_size)
+        self._draw(subjects, topology, error)
+
+    def _draw(self, subjects: list[Subject], topology: Topology, error: str) -> None:
         amounts = sum_by_node(one.placement.bytes_by_node for one in subjects)
         running = NodeSet(run_nodes(subjects, topology))
         node_map = self.query_one(NodeMap)
@@ -226,6 +205,16 @@ class MigrateScreen(Screen[None]):
         width = max(20, self.size.width - 2)
         pieces = summary(self.plan, width, glyphs(), self.app.no_color) if self.plan is not None else []
         self.query_one("#summary", Static).update(Paint.of(self.app).text(pieces))
+
+    def _chosen(self) -> None:
+        """Other nodes were chosen."""
+        self._replan()
+        self._read_sharers()
+
+    def _read_sharers(self) -> None:
+        """Who shares the pages depends on the sources: read again when they are others than at the last reading."""
+        if self.how.move_all and self._shared_on != self.sources:
+            self._snapshot(self.snapshot)
 
     def _error(self, text: str) -> None:
         self.query_one("#error", Static).update(
@@ -253,7 +242,7 @@ class MigrateScreen(Screen[None]):
         else:
             self.targets = chosen
         self._write_sets()
-        self._replan()
+        self._chosen()
 
     def on_input_changed(self, event: Input.Changed) -> None:
         if self.snapshot is None:
@@ -275,7 +264,7 @@ class MigrateScreen(Screen[None]):
             self.sources = chosen
         else:
             self.targets = chosen
-        self._replan()
+        self._chosen()
 
     def on_input_submitted(self) -> None:
         self.query_one(NodeMap).focus()
@@ -317,7 +306,7 @@ class MigrateScreen(Screen[None]):
     def action_swap(self) -> None:
         self.sources, self.targets = self.targets, self.sources
         self._write_sets()
-        self._replan()
+        self._chosen()
 
     def action_leave(self) -> None:
         if isinstance(self.focused, Input):

@@ -327,22 +327,28 @@ def test_a_placement_that_cannot_be_read_in_the_end_is_an_error_of_the_outcome(t
 
 
 class Huge(Hiding):
-    """Transparent huge pages on a machine that has none: moving one small page takes its 512 neighbours along."""
+    """Transparent huge pages on a machine that has none: moving one small page takes its neighbours along, as many as a
+    page table has entries."""
 
     def __init__(self, kernel: EmulatedKernel, folder: Path) -> None:
         super().__init__(kernel)
         self.folder = folder
         self.unjournaled = 0
+        self.asked: list[int] = []
+        """Huge pages, once for every call that names a part of them."""
 
     def move_pages(self, pid: int, pages: array[int], nodes: array[int] | None, status: array[int], flags: int) -> int:
         if nodes is None:
             return self._kernel.move_pages(pid, pages, nodes, status, flags)
-        blocks = sorted({page >> 21 for page in pages})
-        whole = array("Q", [(block << 21) + n * PAGE for block in blocks for n in range(512)])
+        page_size = self._kernel.page_size
+        each = page_size // 8
+        blocks = sorted({page // (each * page_size) for page in pages})
+        self.asked += blocks
+        whole = array("Q", [(block * each + n) * page_size for block in blocks for n in range(each)])
         (path,) = (self.folder / "jobs").glob("*.jsonl")
         lines = [json.loads(line) for line in path.read_text().splitlines()]
         runs = [run for line in lines for run in line.get("runs", [])]
-        known = {start + n * PAGE for start, count in runs for n in range(count)}
+        known = {start + n * page_size for start, count in runs for n in range(count)}
         vma = self._kernel.machine.tasks[pid].mm.vmas[0]
         self.unjournaled += sum(vma.start <= page < vma.end and page not in known for page in whole)
         self._kernel.move_pages(pid, whole, array("i", [nodes[0]]) * len(whole), array("i", [0]) * len(whole), flags)
@@ -350,15 +356,20 @@ class Huge(Hiding):
         return 0
 
 
-def test_no_part_of_a_transparent_huge_page_moves_before_it_is_journaled(tmp_path: Path) -> None:
-    m = machine("linux-6", pages=4096)
+@pytest.mark.parametrize(("page_size", "huge"), [(4096, 2 << 20), (65536, 512 << 20)])
+def test_no_part_of_a_transparent_huge_page_moves_before_it_is_journaled(
+    tmp_path: Path, page_size: int, huge: int
+) -> None:
+    pages = 2 * huge // page_size
+    m = machine("linux-6", pages=2 * pages, nodes=2, page_size=page_size)
     task = spawn(m, "t", cpu=0)
-    region(m, task, {0: 2048})
+    region(m, task, {0: pages})
     kernel = Huge(EmulatedKernel(m), tmp_path)
     outcome = move(kernel, task.pid, [0], [1], tmp_path, budget=100_000)
     assert outcome.complete
-    assert outcome.moved == 2048 * PAGE
+    assert outcome.moved == pages * page_size
     assert kernel.unjournaled == 0
+    assert len(kernel.asked) == len(set(kernel.asked)) == pages * page_size // huge
 
 
 def test_batches_are_measured_in_bytes(tmp_path: Path) -> None:

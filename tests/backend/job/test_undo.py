@@ -302,7 +302,7 @@ class TestUndoOfAnUndo:
             last = one.undo(last.job)
             assert last.complete
             assert one.nodes == wanted
-        with pytest.raises(NumatuiError, match="taken back already"):
+        with pytest.raises(NumatuiError, match="undone already"):
             one.undo()
 
 

@@ -101,7 +101,7 @@ def test_a_target_that_is_emptied_first_has_that_room_too() -> None:
         (Subject(process(3), Placement((vma({0: 3}, "bind:0"),))), {}, None, "policy"),
         (Subject(process(3, mems="0-1"), Placement((vma({0: 3}),))), {}, None, "cpuset"),
         (Subject(process(3), Placement((vma({0: 3}, mapmax=2),))), {}, None, "shared"),
-        (Subject(process(3), Placement((vma({0: 3}, mapmax=2),))), {"move_all": True}, None, "shared"),
+        (Subject(process(3), Placement((vma({0: 3}, mapmax=2),))), {"move_all": True}, None, "shared-moves"),
         (
             Subject(process(3), Placement((vma({0: 3}, mapmax=2),))),
             {"method": "migrate_pages", "conditions": Conditions(privileged=True)},

@@ -230,7 +230,7 @@ class TestCpuset:
         code, out, err = cli("cpuset", "set-mems", "A", "1", "--yes")
         assert code == 1
         assert "left on node 0: busy, unmovable, or no room" in out
-        assert "node 1 has less room than comes" in err
+        assert "node 1 has less room than needed" in err
 
     def test_attach(self, cli: Cli, admin: Admin) -> None:
         admin.create("B", "2")
@@ -250,7 +250,7 @@ class TestCpuset:
             (["set-mems", "left", "3-1"], 2, "backwards"),
             (["set-mems", "/", "1"], 2, "root"),
             (["set-mems", "absent", "1"], 4, "no cgroup /absent"),
-            (["set-mems", "../left", "1"], 2, "leads out"),
+            (["set-mems", "../left", "1"], 2, "may not contain . or .."),
             (["attach", "left", "999"], 4, "no process 999"),
             (["attach", "left", "x"], 2, "not a valid"),
             (["list", "nothing-like-it"], 4, "no cpuset matches"),

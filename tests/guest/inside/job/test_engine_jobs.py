@@ -107,7 +107,7 @@ def test_a_second_job_on_the_process_is_refused_while_one_runs(victim: MakeVicti
     command.wait()
     assert undo(tmp_path).code == 0
     assert one.where() == before
-    undo(tmp_path, running["job"]).refused(1, "taken back already")
+    undo(tmp_path, running["job"]).refused(1, "undone already")
     undo(tmp_path).refused(4, "no job to undo")
     undo(tmp_path, "20260101-000000-1-abcdef").refused(4, "no job")
 

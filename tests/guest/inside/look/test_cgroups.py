@@ -273,10 +273,10 @@ class TestChanging:
         numatui("cpuset", "set-mems", "box", "9", "--yes").refused(4, "no node 9", "0-3")
         assert numatui("cpuset", "set-mems", "box", "1").code == 2, "nobody confirms"
         numatui("cpuset", "set-mems", "/", "1", "--yes").refused(2, "root")
-        numatui("cpuset", "set-mems", "../box", "1", "--yes").refused(2, "leads out")
+        numatui("cpuset", "set-mems", "../box", "1", "--yes").refused(2, "may not contain")
         numatui("cpuset", "set-mems", "absent", "1", "--yes").refused(4, "/absent")
         numatui("cpuset", "set-mems", "inner", "1", "--yes").refused(
-            5, "is no cpuset", "echo +cpuset > /sys/fs/cgroup/box/cgroup.subtree_control"
+            5, "is not a cpuset", "echo +cpuset > /sys/fs/cgroup/box/cgroup.subtree_control"
         )
         numatui("cpuset", "set-mems", "open", "1", "--yes", "--json", uid=USER).refused(3, "/open")
         numatui("cpuset", "attach", "open", one.pid, "--yes", "--json", uid=USER).refused(3)

@@ -80,7 +80,7 @@ def test_root_without_the_capability_learns_that_frames_are_hidden_though_their_
 def test_root_of_a_user_namespace_is_told_that_it_is_none() -> None:
     found = said(uid=rig.USER, before=enter_user_namespace)
     assert found["namespace"][0].startswith("note: this is a user namespace")
-    assert "of a user namespace" in found["capabilities"][0]
+    assert "within a user namespace" in found["capabilities"][0]
     assert found["frames"][0].startswith("note")
     assert found["permission"][0].startswith("note")
 
