@@ -50,6 +50,17 @@ class _Journaled:
     unsure: int = 0
 
 
+@dataclass(slots=True, eq=False)
+class _Called:
+    """One call: what it was asked for, and its answers. `took`: nanoseconds; `moved`: pages that are on the target."""
+
+    wanted: Addresses
+    status: Statuses
+    gave_up: GaveUp | None
+    took: int
+    moved: int = 0
+
+
 class PageMover:
     """The calls of one job. `run.check` is called right before every call, by any worker; `run.held.check_program`
     before every chunk; `run.report` gets the nanoseconds of each call that moved something."""
@@ -157,47 +168,21 @@ class PageMover:
             self.journal.after(journaled.number, moved, runs_of(gone, journaled.chunk.page_size))
 
     def _batch(self, journaled: _Journaled, start: int, stop: int, may_grow: bool) -> None:
-        """Move pages until each has moved or has a reason. The calls leave out tail pages of transparent huge pages:
-        they move with their head, and are located afterwards. A call that gives up part-way leaves the other statuses
-        unwritten: then these pages are located, and those still on the source are tried again. A call without progress
-        gave up at its first page."""
-        move, page_size = journaled.chunk.move, journaled.chunk.page_size
+        """Move pages until each has moved or has a reason. A call that gives up part-way is followed by another for the
+        pages that it did not reach. A call without progress gave up at its first page."""
         at = np.arange(start, stop)
         thp_tail = journaled.chunk.thp_tail[start:stop]
+        page_size = journaled.chunk.page_size
         stuck = 0
         while len(at):
-            wanted = journaled.chunk.addresses[at]
-            self.check()
-            with self.progress.lock:
-                journaled.unsure += 1
-            began = self.kernel.clock()
-            status, gave_up = self._move(wanted, thp_tail, move.target)
-            took = self.kernel.clock() - began
-            if thp_tail.any():
-                status[thp_tail] = self._found(wanted[thp_tail])
-            again = np.zeros(len(at), np.bool_)
-            if (status != move.target).any():
-                unknown = status == UNTOUCHED
-                if unknown.any():
-                    status[unknown] = self._where(wanted[unknown])
-                self._look_again(wanted, status, move.target)
-                again = (unknown | thp_tail) & (status == move.source)
-            arrived = status == move.target
-            journaled.arrived[at[arrived]] = True
-            amount = int(np.count_nonzero(arrived)) * page_size
-            with self.progress.lock:
-                journaled.unsure -= 1
-                self.progress.moved += amount
-                self.progress.workers = self._pool.workers
-            out = ~arrived & ~again
-            if out.any():
-                self._leave(wanted[out], status[out], page_size)
-            self.report(took)
-            if may_grow or took > self.options.budget:
-                self._adapt(took, len(at) * page_size)
-            self.limit.spend(amount, self.cancel)
-            if gave_up:
-                raise gave_up
+            called = self._call(journaled, at, thp_tail)
+            again = self._classify(journaled.chunk, called, thp_tail)
+            self._account(journaled, at, called, again)
+            if may_grow or called.took > self.options.budget:
+                self._adapt(called.took, len(at) * page_size)
+            self.limit.spend(called.moved * page_size, self.cancel)
+            if called.gave_up:
+                raise called.gave_up
             if again.all():
                 stuck += 1
                 first = 1 if stuck < _STUCK else len(at)
@@ -206,6 +191,47 @@ class PageMover:
             else:
                 at = at[again]
             thp_tail = np.zeros(len(at), np.bool_)
+
+    def _call(self, journaled: _Journaled, at: NDArray[np.intp], thp_tail: NDArray[np.bool_]) -> _Called:
+        """One call for the pages at these positions of the chunk. It leaves out tail pages of transparent huge pages:
+        they move with their head."""
+        wanted = journaled.chunk.addresses[at]
+        self.check()
+        with self.progress.lock:
+            journaled.unsure += 1
+        began = self.kernel.clock()
+        status, gave_up = self._move(wanted, thp_tail, journaled.chunk.move.target)
+        return _Called(wanted, status, gave_up, self.kernel.clock() - began)
+
+    def _classify(self, chunk: Chunk, called: _Called, thp_tail: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Complete the statuses: pages that the call did not reach, and tail pages, are located. Sets `moved` of the
+        call. Returns which pages are to be tried again."""
+        wanted, status, move = called.wanted, called.status, chunk.move
+        if thp_tail.any():
+            status[thp_tail] = self._found(wanted[thp_tail])
+        again = np.zeros(len(wanted), np.bool_)
+        if (status != move.target).any():
+            unknown = status == UNTOUCHED
+            if unknown.any():
+                status[unknown] = self._where(wanted[unknown])
+            self._look_again(wanted, status, move.target)
+            again = (unknown | thp_tail) & (status == move.source)
+        called.moved = int(np.count_nonzero(status == move.target))
+        return again
+
+    def _account(self, journaled: _Journaled, at: NDArray[np.intp], called: _Called, again: NDArray[np.bool_]) -> None:
+        """Note what moved, and the reason of what did not and is not tried again."""
+        page_size = journaled.chunk.page_size
+        arrived = called.status == journaled.chunk.move.target
+        journaled.arrived[at[arrived]] = True
+        with self.progress.lock:
+            journaled.unsure -= 1
+            self.progress.moved += called.moved * page_size
+            self.progress.workers = self._pool.workers
+        out = ~arrived & ~again
+        if out.any():
+            self._leave(called.wanted[out], called.status[out], page_size)
+        self.report(called.took)
 
     def _look_again(self, wanted: Addresses, status: Statuses, target: int) -> None:
         """Correct the statuses of pages that moved with another page of the same huge page. do_pages_move() isolates a

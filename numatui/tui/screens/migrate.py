@@ -296,7 +296,7 @@ class MigrateScreen(Screen[None]):
                 return
             self.sources, self.targets = preset.sources, preset.targets
             self._write_sets()
-            self._replan()
+            self._chosen()
 
         self.app.push_screen(Chooser("Move", [(str(number), one.text) for number, one in enumerate(found)]), chosen)
 

@@ -68,7 +68,7 @@ class Death:
 def small_batches() -> Iterator[None]:
     """Chunks of 8 pages in batches of 4."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(page_mover, "_HUGE", PAGE)
+        patch.setattr(page_mover, "huge_page_size", lambda kernel: PAGE)
         patch.setattr(page_mover, "_WINDOW", 8 * PAGE)
         for name in ("_SMALLEST", "_FIRST", "_LARGEST"):
             patch.setattr(page_mover, name, 4 * PAGE)
