@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,6 +21,7 @@ from numatui.format import parse_duration, parse_size
 
 if TYPE_CHECKING:
     from backend.advice.advice import Advice, Confidence
+    from backend.advice.gathering import Watch
     from backend.job.options import Options
     from backend.job.outcome import Outcome
 
@@ -62,7 +64,7 @@ def advise(
 
     Example: numatui advise --observe 10s --all
     """
-    from backend.advice.gathering import Adviser, limits_for, watch
+    from backend.advice.gathering import Adviser, limits_for
 
     seconds = parse_duration(observe) / 1e9
     if seconds > _LONGEST:
@@ -76,61 +78,88 @@ def advise(
         raise NotSupported("a recording cannot be changed", "leave out --apply to see what is advised")
     with ExitStack() as stack:
         options = options_of(kernel, stack, "auto", budget, workers, max_rate, False)
-        users: set[str] = set()
-
-        def wanted(process: Process) -> bool:
-            users.update((process.user, str(process.uid)))
-            return matches(process, pattern or [], user)
-
-        if kernel.traits.is_host and sys.stderr.isatty():
-            output.note(f"watching for {output.duration(seconds)} …")
-        seen = watch(kernel, seconds, wanted)
-        if user is not None and user not in users:
-            raise NotFound(f"no process belongs to the user '{user}'", "numatui ps lists all")
-        if pattern and not seen.observations:
-            raise NotFound(f"no process matches {' '.join(pattern)}", "numatui ps without a pattern lists all")
-        items = Adviser(kernel, limits, exact).advise(seen.observations, seen.topology)
-        shown = [one for one in items if one.proposal is not None and _sure(one, sure or "low")]
-        declined = [one for one in items if one.proposal is None]
-        told = [*shown, *declined] if everything else shown
+        seen = _observe(kernel, seconds, pattern or [], user)
+        advice = _select(Adviser(kernel, limits, exact).advise(seen.observations, seen.topology), sure, everything)
         if csv:
-            _csv(kernel, told)
+            _csv(kernel, advice.told)
         elif not json:
             from numatui.cli.printing.advice_output import print_advice
 
-            print_advice(kernel, [*shown, *declined], everything)
-        chosen = [one for one in shown if _sure(one, sure or "medium")]
-        outcomes: list[Outcome] = []
-        errors: list[NumatuiError] = []
-        if apply:
-            outcomes, errors = _apply(kernel, chosen, len(shown) - len(chosen), options, yes, json)
+            print_advice(kernel, [*advice.shown, *advice.declined], everything)
+        done = _apply(kernel, advice, options, yes, json) if apply else None
     if json:
-        from numatui.cli.printing.advice_output import document
-        from numatui.cli.printing.outcomes import outcome_document
-
-        output.print_json(
-            "advise",
-            {
-                "source": kernel.source,
-                "host": output.exact(kernel.name),
-                "observed_seconds": seen.seconds,
-                "readings": seen.readings,
-                "nodes": list(seen.topology.memory_ids | seen.topology.ids),
-                "processes": [document(kernel, one) for one in told],
-                "not_advised": len(declined),
-                **(
-                    {"outcomes": [outcome_document(one) for one in outcomes], "errors": [str(one) for one in errors]}
-                    if apply
-                    else {}
-                ),
-            },
-        )
-    if apply:
+        _print_json(kernel, seen, advice, done)
+    if done is not None:
         from numatui.cli.printing.outcomes import exit_with, print_outcome
 
-        for one in () if json else outcomes:
+        for one in () if json else done.outcomes:
             print_outcome(one)
-        exit_with(outcomes, errors)
+        exit_with(done.outcomes, done.errors)
+
+
+@dataclass(frozen=True, slots=True)
+class _Selected:
+    """`shown`: advice that is sure enough to be shown; `declined`: processes with reasons against a move; `told`: what
+    documents have; `chosen`: what --apply does."""
+
+    shown: list[Advice]
+    declined: list[Advice]
+    told: list[Advice]
+    chosen: list[Advice]
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """What --apply did: an outcome for each process, and an error for each that could not be planned."""
+
+    outcomes: list[Outcome]
+    errors: list[NumatuiError]
+
+
+def _observe(kernel: Kernel, seconds: float, patterns: list[str], user: str | None) -> Watch:
+    """Watch the processes that match. Raises NotFound if none does."""
+    from backend.advice.gathering import watch
+
+    users: set[str] = set()
+
+    def wanted(process: Process) -> bool:
+        users.update((process.user, str(process.uid)))
+        return matches(process, patterns, user)
+
+    if kernel.traits.is_host and sys.stderr.isatty():
+        output.note(f"watching for {output.duration(seconds)} …")
+    seen = watch(kernel, seconds, wanted)
+    if user is not None and user not in users:
+        raise NotFound(f"no process belongs to the user '{user}'", "numatui ps lists all")
+    if patterns and not seen.observations:
+        raise NotFound(f"no process matches {' '.join(patterns)}", "numatui ps without a pattern lists all")
+    return seen
+
+
+def _select(items: list[Advice], sure: Confidence | None, everything: bool) -> _Selected:
+    shown = [one for one in items if one.proposal is not None and _sure(one, sure or "low")]
+    declined = [one for one in items if one.proposal is None]
+    chosen = [one for one in shown if _sure(one, sure or "medium")]
+    return _Selected(shown, declined, [*shown, *declined] if everything else shown, chosen)
+
+
+def _print_json(kernel: Kernel, seen: Watch, advice: _Selected, done: _Done | None) -> None:
+    from numatui.cli.printing.advice_output import document
+    from numatui.cli.printing.outcomes import outcome_document
+
+    told: dict[str, Any] = {
+        "source": kernel.source,
+        "host": output.exact(kernel.name),
+        "observed_seconds": seen.seconds,
+        "readings": seen.readings,
+        "nodes": list(seen.topology.memory_ids | seen.topology.ids),
+        "processes": [document(kernel, one) for one in advice.told],
+        "not_advised": len(advice.declined),
+    }
+    if done is not None:
+        told["outcomes"] = [outcome_document(one) for one in done.outcomes]
+        told["errors"] = [str(one) for one in done.errors]
+    output.print_json("advise", told)
 
 
 def check_confidence(text: str | None) -> Confidence | None:
@@ -158,28 +187,25 @@ def _csv(kernel: Kernel, items: list[Advice]) -> None:
     print_advice_csv(kernel, items)
 
 
-def _apply(
-    kernel: Kernel, chosen: list[Advice], unsure: int, options: Options, yes: bool, quiet: bool
-) -> tuple[list[Outcome], list[NumatuiError]]:
+def _apply(kernel: Kernel, advice: _Selected, options: Options, yes: bool, quiet: bool) -> _Done:
     """One after the other, each planned anew: what has changed since it was advised is not done."""
     from backend.advice.applying import plan_of
     from numatui.cli.move.migrate import carry_out
     from numatui.cli.printing.progress import confirm
 
-    if unsure:
+    if unsure := len(advice.shown) - len(advice.chosen):
         output.note(f"{unsure} of low confidence are left as they are: --confidence low does them too")
-    confirm(sum(one.proposal.bytes for one in chosen if one.proposal), yes)
-    outcomes: list[Outcome] = []
-    errors: list[NumatuiError] = []
-    for one in chosen:
+    confirm(sum(one.proposal.bytes for one in advice.chosen if one.proposal), yes)
+    done = _Done([], [])
+    for one in advice.chosen:
         try:
             plan = plan_of(kernel, one)
         except NumatuiError as exc:
-            errors.append(exc)
+            done.errors.append(exc)
             continue
-        done, failed = carry_out(kernel, plan, options, quiet)
-        outcomes += done
-        errors += failed
-        if any(outcome.cancelled for outcome in done):
+        outcomes, failed = carry_out(kernel, plan, options, quiet)
+        done.outcomes.extend(outcomes)
+        done.errors.extend(failed)
+        if any(outcome.cancelled for outcome in outcomes):
             break
-    return outcomes, errors
+    return done

@@ -52,12 +52,12 @@ async def single_frames(app: Driver, screen: MicroscopeScreen) -> None:
 
 async def steps_until(app: Driver, screen: FollowScreen, condition: Callable[[], object], what: str) -> None:
     """Step by step, each one to its end."""
-    for _ in range(500):
+    for _ in range(60):
         if condition():
             return
         await app.press("n")
         await app.until(lambda: not screen._busy, "the end of a step")
-    raise AssertionError(f"{what} did not come in 500 steps:\n{app.text()}")
+    raise AssertionError(f"{what} did not come in 60 steps:\n{app.text()}")
 
 
 def small(name: str = "direct-vs-swap") -> EmulatedKernel:
