@@ -6,8 +6,8 @@ import re
 
 MAX_SIZE = 1 << 60
 """Bytes: no size is larger."""
-_SIZE = re.compile(r"(\d{1,18}(?:\.\d{1,6})?)\s*([kKMGTP]?)(?:iB|B)?\Z")
-_TIME = re.compile(r"(\d{1,12}(?:\.\d{1,9})?)\s*(ns|us|µs|ms|s|min|m|h|d)?\Z")
+_SIZE = re.compile(r"(\d{1,18}(?:\.\d{1,6})?)\s*([kKMGTP]?)(?:iB|B)?\Z", re.ASCII)
+_TIME = re.compile(r"(\d{1,12}(?:\.\d{1,9})?)\s*(ns|us|µs|ms|s|min|m|h|d)?\Z", re.ASCII)
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -16,7 +16,9 @@ def parse_size(text: str) -> int:
     match = _SIZE.match(text.strip())
     if not match:
         raise ValueError("is not a size: write it like 100M or 2GiB")
-    size = int(float(match[1]) * 1024 ** " KMGTP".index(match[2].upper() or " "))
+    unit = 1024 ** " KMGTP".index(match[2].upper() or " ")
+    # whole numbers stay exact: a float has 53 bits only
+    size = int(match[1]) * unit if match[1].isdecimal() else int(float(match[1]) * unit)
     if size > MAX_SIZE:
         raise ValueError("is too large")
     return size

@@ -146,28 +146,44 @@ class Surveyor:
         self._threads_left = ALL_THREADS
         self.locator.renew(self.topology)
         listed = pids(self.kernel)
-        small = self._still(listed, now, wanted) if self._known and self.readers.count else {}
-        small.update(
-            self.readers.run([pid for pid in listed if pid not in small], lambda pid: self._look(pid, now, wanted))
-        )
-        found = {pid: one for pid, one in small.items() if one is not None}
-        due = sorted((pid for pid, (one, shown) in found.items() if shown and one.large and one.due <= now),
-                     key=lambda pid: found[pid][0].read_at)  # fmt: skip
-        budget = max(LEAST_NS, min(BUDGET_NS, REFRESH_NS * max(1, self.readers.count) // max(1, len(due))))
-        if due:
-            self.locator.prepare()
+        answered = self._answers(listed, now, wanted)
+        found = {pid: one for pid, one in answered.items() if one is not None}
+        self._walk_large(found, now)
+        found.update(self._left_behind(set(listed) - answered.keys(), wanted))
+        self._remember((one for one, _ in found.values()), now)
+        return [self._row(self._known[one.process.identity], now) for _, (one, shown) in sorted(found.items()) if shown]
+
+    def _answers(
+        self, listed: list[int], now: int, wanted: Callable[[Process], bool]
+    ) -> dict[int, tuple[_Known, bool] | None]:
+        """What each process tells, but for the memory of large ones: those that have not changed from `stat` alone, the
+        others by the readers. None for those that are not shown; those whose reading hangs are missing."""
+        answered = self._still(listed, now, wanted) if self._known and self.readers.count else {}
+        rest = [pid for pid in listed if pid not in answered]
+        answered.update(self.readers.run(rest, lambda pid: self._look(pid, now, wanted)))
+        return answered
+
+    def _walk_large(self, found: dict[int, tuple[_Known, bool]], now: int) -> None:
+        """Look gently at the large processes whose turn it is, those that wait longest first. Those that ended
+        meanwhile leave `found`."""
+        due = [pid for pid, (one, shown) in found.items() if shown and one.large and one.due <= now]
+        if not due:
+            return
+        due.sort(key=lambda pid: (found[pid][0].read_at, pid))
+        budget = max(LEAST_NS, min(BUDGET_NS, REFRESH_NS * max(1, self.readers.count) // len(due)))
+        self.locator.prepare()
         looked = self.readers.run(due, lambda pid: self._look_gently(found[pid][0], now, budget))
-        found.update({pid: (one, True) for pid, one in looked.items() if one is not None})
-        found.update(self._left_behind(set(listed) - small.keys(), wanted))
-        for pid in (pid for pid, one in looked.items() if one is None):
-            del found[pid]
+        for pid, one in looked.items():
+            if one is None:
+                del found[pid]
+            else:
+                found[pid] = (one, True)
+
+    def _remember(self, known: Iterable[_Known], now: int) -> None:
+        """For the next reading; with the CPU load since the last one."""
         self._all_anew = False
         before = self._known
-        self._known = {
-            key: _timed(one, before.get(key), now)
-            for key, one in ((one.process.identity, one) for one, _ in found.values())
-        }
-        return [self._row(self._known[one.process.identity], now) for _, (one, shown) in sorted(found.items()) if shown]
+        self._known = {one.process.identity: _timed(one, before.get(one.process.identity), now) for one in known}
 
     def _still(
         self, listed: Iterable[int], now: int, wanted: Callable[[Process], bool]

@@ -115,3 +115,10 @@ def test_any_text_is_a_finite_time_or_a_value_error(text: str) -> None:
         return
     assert type(seconds) is float
     assert 0 <= seconds < 10**12 * 86400
+
+
+def test_large_sizes_are_exact_and_digits_are_ascii() -> None:
+    assert parse_size("9007199254740993") == 9007199254740993
+    assert parse_size("999999999999999999") == 999999999999999999
+    with pytest.raises(ValueError, match="is not a size"):
+        parse_size("١M")
