@@ -26,7 +26,7 @@ from backend.emulator.storage.file_io import create, mount
 from backend.emulator.tasks.life import spawn
 from backend.machine.topology import read_topology
 from backend.nodeset import CpuSet
-from backend.placement.placement import parse_totals
+from backend.placement.numa_maps import parse_totals
 from backend.placement.survey import Surveyor
 
 NODES, PAGES, FILES = 4, 8, 100

@@ -13,7 +13,8 @@ from backend.kernel import Kernel
 from backend.machine.access_cost import read_costs
 from backend.machine.kernel_info import read_fact, release
 from backend.machine.topology import Topology, read_topology
-from backend.placement.placement import Placement, read_placement
+from backend.placement.numa_maps import read_placement
+from backend.placement.placement import Placement
 from backend.placement.reader import PlacementReader
 from backend.placement.survey import Surveyor
 from backend.plan.conditions import read_conditions

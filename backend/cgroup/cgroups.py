@@ -12,7 +12,7 @@ from typing import Literal
 from backend.errors import NotFound, NotPermitted, NotSupported, UsageError
 from backend.files.text import decode, printable
 from backend.kernel import Kernel
-from backend.placement.placement import unescape
+from backend.placement.numa_maps import unescape
 
 Version = Literal["v1", "v2"]
 ROOT = "/sys/fs/cgroup"

@@ -26,7 +26,8 @@ from backend.kernel import Kernel
 from backend.machine.kernel_info import release
 from backend.machine.topology import Topology, read_topology
 from backend.nodeset import NodeSet
-from backend.placement.placement import read_placement, sum_by_node
+from backend.placement.numa_maps import read_placement
+from backend.placement.placement import sum_by_node
 from backend.plan.remap import Move, landing, remap, rule_of
 from backend.process.process import Process, read_process, still_the_same
 

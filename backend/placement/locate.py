@@ -16,7 +16,8 @@ from backend.errors import NotFound, NotPermitted
 from backend.files.text import decode
 from backend.kernel import Kernel
 from backend.machine.topology import Topology
-from backend.placement.placement import LARGE, Placement, VmaPlacement, parse_totals, read_placement
+from backend.placement.numa_maps import parse_totals, read_placement
+from backend.placement.placement import LARGE, Placement, VmaPlacement
 from backend.process.process import Identity, Process, process_error
 
 if TYPE_CHECKING:

@@ -14,8 +14,9 @@ import numpy as np
 from backend.files.text import decode
 from backend.kernel import Kernel
 from backend.placement.frame_nodes import FrameNodes
+from backend.placement.numa_maps import SHARED_FILES, read_placement
 from backend.placement.pagemap import ENTRIES, PageMap, Pages, rest_for
-from backend.placement.placement import SHARED_FILES, Kind, Placement, VmaPlacement, read_placement
+from backend.placement.placement import Kind, Placement, VmaPlacement
 from backend.process.process import process_error
 
 _LINE = re.compile(

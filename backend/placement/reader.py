@@ -7,7 +7,8 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from backend.kernel import Kernel
-from backend.placement.placement import LARGE, Placement, read_placement
+from backend.placement.numa_maps import read_placement
+from backend.placement.placement import LARGE, Placement
 from backend.process.process import Process
 
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ from backend.machine.activity import parse_cpu_times
 from backend.machine.topology import parse_counters, parse_meminfo, parse_watermarks
 from backend.mover.policy import parse_policy
 from backend.nodeset import CpuSet, NodeSet
-from backend.placement.placement import join_maps, parse_numa_maps, parse_totals
+from backend.placement.numa_maps import join_maps, parse_numa_maps, parse_totals
 from backend.placement.placement_walk import parse_maps
 from backend.plan.remap import Move
 from backend.process.process import parse_stat, parse_status

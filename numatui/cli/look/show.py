@@ -10,7 +10,8 @@ from backend.errors import NotSupported
 from backend.kernel import Kernel
 from backend.machine.topology import Topology, read_topology
 from backend.placement.locate import Locator, Shown, large_from
-from backend.placement.placement import PAGE_NS, VmaPlacement, read_placement
+from backend.placement.numa_maps import read_placement
+from backend.placement.placement import PAGE_NS, VmaPlacement
 from backend.process.process import Process, read_process, read_threads
 from numatui.cli.printing import output
 from numatui.cli.shell import completing

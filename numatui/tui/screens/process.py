@@ -15,7 +15,8 @@ from textual.widgets import Static
 from backend.files.text import printable
 from backend.machine.topology import Topology
 from backend.placement.locate import Locator, Shown, large_from
-from backend.placement.placement import Placement, VmaPlacement, read_placement, weighted_local_share
+from backend.placement.numa_maps import read_placement
+from backend.placement.placement import Placement, VmaPlacement, weighted_local_share
 from backend.placement.survey import REST_SHARE
 from backend.process.process import Process, Stat, read_process, read_threads
 from numatui.format import duration, percent, size

@@ -23,7 +23,7 @@ from backend.job.undo import undo_job
 from backend.machine.kernel_info import release
 from backend.machine.topology import read_topology
 from backend.nodeset import NodeSet
-from backend.placement.placement import read_placement
+from backend.placement.numa_maps import read_placement
 from backend.plan.plan import Plan, Subject
 from backend.plan.planner import make_plan
 from backend.plan.remap import rule_of

@@ -16,14 +16,8 @@ from hypothesis import strategies as st
 from backend.errors import ParseError
 from backend.live.kernel import LiveKernel
 from backend.machine.topology import read_topology
-from backend.placement.placement import (
-    Placement,
-    join_maps,
-    parse_numa_maps,
-    parse_totals,
-    read_placement,
-    sum_by_node,
-)
+from backend.placement.numa_maps import join_maps, parse_numa_maps, parse_totals, read_placement
+from backend.placement.placement import Placement, sum_by_node
 from backend.placement.readers import Readers
 from backend.placement.survey import Surveyor
 from tests.conftest import without

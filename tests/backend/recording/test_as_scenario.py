@@ -16,7 +16,7 @@ from backend.emulator.scenario.shipped import names
 from backend.emulator.tasks.life import spawn
 from backend.machine.topology import read_topology
 from backend.nodeset import NodeSet
-from backend.placement.placement import read_placement
+from backend.placement.numa_maps import read_placement
 from backend.placement.survey import Surveyor
 from backend.plan.prepare import prepare
 from backend.recording.as_scenario import copy_of

@@ -15,7 +15,7 @@ from backend.emulator.scenario.open import open_scenario
 from backend.emulator.tasks.credentials import Caller
 from backend.emulator.tasks.life import spawn
 from backend.machine.topology import read_topology
-from backend.placement.placement import parse_totals, read_placement
+from backend.placement.numa_maps import parse_totals, read_placement
 from backend.placement.survey import Surveyor
 from backend.process.process import read_process, read_threads
 from backend.recording.kernel import RecordedKernel

@@ -37,7 +37,7 @@ from backend.job.outcome import Outcome
 from backend.kernel import Mode
 from backend.machine.topology import read_topology
 from backend.nodeset import NodeSet
-from backend.placement.placement import parse_numa_maps, read_placement
+from backend.placement.numa_maps import parse_numa_maps, read_placement
 from backend.plan.conditions import Conditions
 from backend.plan.plan import Method, Subject
 from backend.plan.planner import make_plan

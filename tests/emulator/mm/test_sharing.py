@@ -18,7 +18,7 @@ from backend.emulator.scenario.run import run_scenario
 from backend.emulator.tasks.credentials import Caller
 from backend.emulator.tasks.life import do_exit, spawn
 from backend.nodeset import NodeSet
-from backend.placement.placement import parse_numa_maps
+from backend.placement.numa_maps import parse_numa_maps
 from tests.emulator.invariants import check, check_at_rest
 from tests.emulator.machines import machine, nodes_of, region
 

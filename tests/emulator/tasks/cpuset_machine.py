@@ -21,7 +21,7 @@ from backend.emulator.tasks.scheduler import schedule
 from backend.emulator.tasks.task import Task
 from backend.kernel import Mode
 from backend.nodeset import NodeSet
-from backend.placement.placement import parse_numa_maps
+from backend.placement.numa_maps import parse_numa_maps
 from tests.emulator.machines import machine, nodes_of, region
 
 

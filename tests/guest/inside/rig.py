@@ -26,7 +26,8 @@ from backend.kernel import Kernel
 from backend.live.kernel import LiveKernel
 from backend.machine.topology import read_topology
 from backend.nodeset import NodeSet
-from backend.placement.placement import VmaPlacement, read_placement
+from backend.placement.numa_maps import read_placement
+from backend.placement.placement import VmaPlacement
 from numatui.cli.app import run
 from tests.schemas import check
 

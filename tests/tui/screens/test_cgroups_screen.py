@@ -11,7 +11,7 @@ from backend.emulator.abi.kernel import EmulatedKernel
 from backend.emulator.tasks.credentials import Caller
 from backend.emulator.tasks.life import spawn
 from backend.nodeset import NodeSet
-from backend.placement.placement import parse_totals
+from backend.placement.numa_maps import parse_totals
 from numatui.tui.screens.cgroups import CgroupsScreen, CgroupTable
 from numatui.tui.screens.dialogs.cpuset_change import CpusetChangeScreen
 from numatui.tui.screens.migrate import MigrateScreen

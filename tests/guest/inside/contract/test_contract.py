@@ -18,7 +18,7 @@ from backend.job.outcome import Progress
 from backend.kernel import MoveFlag
 from backend.machine.topology import read_topology
 from backend.nodeset import NodeSet
-from backend.placement.placement import read_placement
+from backend.placement.numa_maps import read_placement
 from backend.plan.plan import Method, Plan, Subject
 from backend.plan.planner import make_plan
 from backend.process.process import Process, read_process

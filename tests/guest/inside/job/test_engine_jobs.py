@@ -194,7 +194,7 @@ def test_a_sparse_terabyte_costs_one_pass_over_it(victim: MakeVictim, tmp_path: 
     from backend.job.options import Options
     from backend.machine.topology import read_topology
     from backend.nodeset import NodeSet
-    from backend.placement.placement import read_placement
+    from backend.placement.numa_maps import read_placement
     from backend.plan.plan import Subject
     from backend.plan.planner import make_plan
     from backend.process.process import read_process
