@@ -110,6 +110,8 @@ class Scanned:
         self.reads: list[tuple[int, int]] = []
 
     def read(self, path: str, offset: int = 0, size: int = -1) -> bytes:
+        if not path.endswith("/pagemap"):
+            raise FileNotFoundError(errno.ENOENT, path)
         first, count = offset // 8, size // 8
         self.reads.append((first, count))
         entries = [1 << 63 if first + index in self.present else 0 for index in range(count)]

@@ -101,7 +101,7 @@ def test_all_of_a_cgroup_move_and_each_has_its_outcome(box: Machine) -> None:
 def test_who_else_maps_the_pages_is_named_before_all_of_them_move(box: Machine) -> None:
     box.child.leader.name = HOSTILE.encode()
     out = box("plan", box.parent.pid, "--from", "0", "--to", "1", "--all")
-    (warning,) = [one for one in out["warnings"] if one["code"] == "shared"]
+    (warning,) = [one for one in out["warnings"] if one["code"] == "shared-moves"]
     assert f"({box.child.pid} \\x1b[2J evil\\n)" in warning["text"]
 
 
