@@ -49,6 +49,8 @@ PATIENCE = 60.0
 USER, OTHER = 4001, 4002
 """Two user ids that nobody has."""
 PAGE = 4096
+MAX_NODES = 4
+"""Of any guest."""
 MiB = 1 << 20
 PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS = 4, 38
 
@@ -349,9 +351,15 @@ def setting(path: str | Path, value: object) -> Iterator[None]:
 
 @contextmanager
 def huge_pages(node: int, count: int) -> Iterator[None]:
-    """A pool of that many 2 MiB pages on a node. They are gone from its free memory at once: a balloon, too."""
-    with setting(_pool(node), count):
-        yield
+    """A pool of that many 2 MiB pages on a node. They are gone from its free memory at once: a balloon, too. Afterwards
+    the pools of all nodes are as before: pages that moved took their places in the pool along."""
+    before = {pool: pool.read_text() for pool in map(_pool, range(MAX_NODES)) if pool.exists()}
+    try:
+        with setting(_pool(node), count):
+            yield
+    finally:
+        for pool, had in before.items():
+            pool.write_text(had)
 
 
 def _pool(node: int) -> Path:
