@@ -6,7 +6,6 @@ import errno
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from backend.errors import NotFound, NotSupported, NumatuiError
 from backend.files.jobs_dir import jobs_dir
@@ -15,15 +14,13 @@ from backend.job.job_run import Cancelled, JobRun, end_journal, journal_head, me
 from backend.job.journal import Journal, Runs
 from backend.job.options import Options
 from backend.job.outcome import Outcome, Progress, Used
+from backend.job.source_pages import Chunk, SourcePages
 from backend.kernel import Kernel
 from backend.nodeset import NodeSet
 from backend.placement.placement import Placement
 from backend.plan.plan import Called, Plan
 from backend.plan.remap import Move, remaining
 from backend.process.process import Process, process_error, read_process
-
-if TYPE_CHECKING:
-    from backend.job.source_pages import Chunk, SourcePages
 
 
 def migrate_process(

@@ -8,7 +8,7 @@ import numpy as np
 from backend.emulator.frames.page import PG, Pfns
 from backend.emulator.frames.page_lock import Events
 from backend.emulator.machine import Machine
-from backend.emulator.mm.mm import PTE_DIRTY, PTE_WRITE, PTE_YOUNG, PTE_ZERO, VM, Indices, Vma
+from backend.emulator.mm.mm import PTE_DIRTY, PTE_SHIFT, PTE_WRITE, PTE_YOUNG, PTE_ZERO, VM, Indices, Vma
 from backend.emulator.mm.placing import (
     OutOfMemory,
     SegmentationFault,
@@ -96,7 +96,7 @@ def make_dirty(m: Machine, space: AddressSpace, pfns: Pfns) -> None:
 def write_shared(m: Machine, vma: Vma, index: int, pte: int) -> Events:
     """A write to a read-only PTE of a shared mapping (do_wp_page() → page_mkwrite()): the page becomes dirty, then the
     PTE writable."""
-    pfn = pte >> 8
+    pfn = pte >> PTE_SHIFT
     m.locks.get_page(pfn)
     yield from m.locks.lock(pfn)
     space = vma.file
