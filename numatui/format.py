@@ -64,6 +64,14 @@ def duration(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
+def age(seconds: float) -> str:
+    """The largest whole unit: `40 s`, `12 min`, `5 h`, `3 d`."""
+    for length, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= length:
+            return f"{seconds // length:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
 def exact(text: str) -> str:
     """A complete name for JSON, with undecodable bytes as `\\xff` (JSON itself escapes control characters)."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

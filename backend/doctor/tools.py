@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from backend.doctor.check import Check
-from backend.errors import describe_oserror
+from backend.errors import NumatuiError, describe_oserror
+from backend.files.free_space import LITTLE, free_space
 from backend.files.jobs_dir import jobs_dir
 from backend.kernel import Kernel
 from backend.machine.topology import Topology
@@ -20,8 +21,6 @@ from backend.plan.rates import load_rates, machine_of, rates_path
 # Bits of a pagemap entry. The PFN is 0 without CAP_SYS_ADMIN (pagemap.rst).
 _PRESENT = 1 << 63
 _FRAME = (1 << 55) - 1
-_LITTLE = 4 << 20
-"""Bytes of free space below which a journal may fill the disk during one job."""
 
 
 def tool_checks(kernel: Kernel, topology: Topology | None) -> Iterator[Check]:
@@ -114,15 +113,15 @@ def journal_check(folder: Path) -> Check:
         place = folder
         while _facts(place) is None and place != place.parent:
             place = place.parent
-        room = os.statvfs(place)
-    except (OSError, ValueError) as exc:
+        room = free_space(folder)
+    except (OSError, ValueError, NumatuiError) as exc:
         why = describe_oserror(exc) if isinstance(exc, OSError) else str(exc)
         return Check("journal", "problem", f"{folder} cannot be accessed ({why}): nothing can be moved", elsewhere)
     if facts is not None and (not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.geteuid()):
         return Check("journal", "problem", f"{folder} is not a folder of yours: nothing can be moved", "remove it")
     if not os.access(place, os.W_OK | os.X_OK):
         return Check("journal", "problem", f"no journal can be written in {folder}: nothing can be moved", elsewhere)
-    if room.f_bavail * room.f_frsize < _LITTLE:
+    if room < LITTLE:
         return Check(
             "journal",
             "problem",

@@ -17,7 +17,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from backend.errors import NumatuiError
+from backend.errors import NumatuiError, os_error
+from backend.files.free_space import LEAST, free_space
 from backend.files.jobs_dir import cannot_write, make_private, sync_directory
 from backend.plan.remap import Move
 
@@ -35,6 +36,8 @@ class Journal:
     def __init__(self, directory: Path, head: dict[str, Any]) -> None:
         """Raises NumatuiError: directory not private, disk full, not writable, or another job is moving the process."""
         make_private(directory)
+        if free_space(directory) < LEAST:
+            raise cannot_write(directory, os_error(errno.ENOSPC))
         self.job = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{head.get('pid', 0)}-{secrets.token_hex(3)}"
         self.path = directory / f"{self.job}.jsonl"
         self._lock = threading.Lock()

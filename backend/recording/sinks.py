@@ -11,7 +11,8 @@ import time
 from pathlib import Path
 from typing import IO, Protocol
 
-from backend.errors import UsageError
+from backend.errors import NumatuiError, UsageError
+from backend.files.free_space import LITTLE, free_space
 from backend.files.new_file import open_new
 
 
@@ -31,8 +32,14 @@ class Sink(Protocol):
 
 def open_sink(path: Path, name: str) -> Sink:
     """The suffix selects the format: .tar.gz, .tgz, .tar; none for a folder. `name`: the folder in the tarball. Raises
-    UsageError if the path exists already, and for suffixes of other formats; NotFound, OSError."""
+    UsageError if the path exists already, and for suffixes of other formats; NumatuiError if its disk is full;
+    NotFound, OSError."""
     ending = "".join(path.suffixes[-2:]).lower()
+    free = free_space(path)
+    if free < LITTLE:
+        raise NumatuiError(
+            f"{path} cannot be written: its disk has only {free}B free", "make room there, or choose another folder"
+        )
     if ending.endswith((".tar.gz", ".tgz")):
         return _Tarball(path, name, compress=True)
     if ending.endswith(".tar"):

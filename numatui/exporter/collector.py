@@ -78,6 +78,7 @@ class NumatuiCollector(Collector):
             up = 0.0
         out += self._cgroups()
         out += _jobs()
+        out += _own()
         out.append(_gauge("up", "Whether the last reading of the kernel was complete.", up))
         out.append(_gauge("reading_seconds", "How long the last reading took.", self._clock() - began))
         return out
@@ -207,6 +208,21 @@ def _jobs() -> list[Metric]:
             sum(one.moved for one in jobs),
         ),
         _gauge("jobs_worst_call_seconds", "The longest call of the migrations in the journals.", stall),
+    ]
+
+
+def _own() -> list[Metric]:
+    """What the exporter itself costs, so that nobody has to guess it."""
+    import psutil
+
+    me = psutil.Process()
+    times = me.cpu_times()
+    spent = CounterMetricFamily(PREFIX + "exporter_cpu_seconds", "CPU time of this exporter.")
+    spent.add_metric([], times.user + times.system)
+    return [
+        spent,
+        _gauge("exporter_resident_bytes", "Memory of this exporter.", me.memory_info().rss),
+        _gauge("exporter_start_time_seconds", "When this exporter began, since the epoch.", me.create_time()),
     ]
 
 

@@ -11,7 +11,7 @@ from backend.kernel import Kernel
 from numatui.tui.app import NumatuiApp
 from numatui.tui.screens.processes import ProcessesScreen
 from numatui.tui.widgets.process_table import ProcessTable
-from tests.tui.fake_kernel import FakeKernel
+from tests.kernels.fake_kernel import FakeKernel
 
 PATIENCE = 60.0
 

@@ -9,8 +9,8 @@ import pytest
 from numatui.tui.screens.migrate import MigrateScreen
 from numatui.tui.screens.nodes import NodesScreen
 from numatui.tui.screens.process import ProcessScreen
+from tests.kernels.fake_kernel import FakeKernel, process
 from tests.tui.driver import driving
-from tests.tui.fake_kernel import FakeKernel, process
 
 
 async def test_a_node_that_goes_offline_leaves_all_screens() -> None:

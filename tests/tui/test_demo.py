@@ -15,8 +15,8 @@ from numatui.tui.reading import machine
 from numatui.tui.reading.machine import open_machine, simulated_time
 from numatui.tui.screens.job import JobScreen
 from numatui.tui.screens.migrate import MigrateScreen
+from tests.kernels.fake_kernel import FakeKernel
 from tests.tui.driver import driving
-from tests.tui.fake_kernel import FakeKernel
 
 
 @dataclass

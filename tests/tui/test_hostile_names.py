@@ -16,8 +16,8 @@ from numatui.tui.screens.nodes import NodesScreen
 from numatui.tui.screens.process import ProcessScreen
 from numatui.tui.screens.processes import ProcessesScreen
 from tests.emulator.tasks.cpuset_machine import Admin
+from tests.kernels.fake_kernel import FakeKernel, process
 from tests.tui.driver import Driver, driving
-from tests.tui.fake_kernel import FakeKernel, process
 
 NAMES = {
     "newline": "a\nb\r\n\tc",

@@ -14,8 +14,8 @@ from numatui.tui.screens.migrate import MigrateScreen
 from numatui.tui.screens.process import ProcessScreen
 from tests.emulator.machines import region
 from tests.emulator.tasks.cpuset_machine import Admin
+from tests.kernels.fake_kernel import FakeKernel
 from tests.tui.driver import Driver
-from tests.tui.fake_kernel import FakeKernel
 
 SIZES = [(80, 24), (160, 50)]
 Compare = Callable[..., bool]

@@ -7,8 +7,8 @@ import pytest
 from numatui.tui.model.groups import GroupRow
 from numatui.tui.screens.dialogs.chooser import Chooser, SeveralChooser
 from numatui.tui.screens.migrate import MigrateScreen
+from tests.kernels.fake_kernel import FakeKernel, many, process
 from tests.tui.driver import driving
-from tests.tui.fake_kernel import FakeKernel, many, process
 
 
 async def test_digits_go_to_a_pid_as_they_are_typed() -> None:

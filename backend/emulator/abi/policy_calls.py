@@ -12,7 +12,7 @@ from backend.emulator.frames.page_lock import Events
 from backend.emulator.machine import Machine
 from backend.emulator.migration.blocks import migrate_blocks, take_apart
 from backend.emulator.migration.direct import MigrationLists, migrate_pages, put_all_back
-from backend.emulator.migration.isolate import isolate, putback
+from backend.emulator.migration.isolate import isolate, permitted, putback
 from backend.emulator.mm import mempolicy
 from backend.emulator.mm.fault import access
 from backend.emulator.mm.huge_pages import nodes_by_policy
@@ -173,9 +173,8 @@ def _conform(m: Machine, task: Task, vma: Vma, move_all: bool) -> Events:
     yield from m.pagevecs.lru_add_drain_all()
     index = _misplaced(m, task, vma, vma.policy)
     before = vma.pfns(index)
-    eligible = np.ones(len(before), np.bool_) if move_all else m.frames.mapcount[before] == 1
     taken = isolate(m, before, None, move_all)
-    stuck = int(np.count_nonzero(eligible & ~np.isin(before, taken)))
+    stuck = int(np.count_nonzero(permitted(m, before, move_all) & ~np.isin(before, taken)))
     yield from m.step("isolate", m.costs.isolate * len(taken))
     taken, huge = take_apart(m, taken)
     failed = 0

@@ -12,7 +12,7 @@ from backend.emulator.frames.frames import head_of
 from backend.emulator.frames.page import PG
 from backend.emulator.frames.page_lock import Events
 from backend.emulator.machine import Machine
-from backend.emulator.migration.isolate import isolate, takeable
+from backend.emulator.migration.isolate import isolate, permitted, takeable
 from backend.emulator.migration.nodes import do_migrate_pages, migrate_isolated
 from backend.emulator.mm.mm import PTE_MIGRATION, PTE_PRESENT, PTE_PROTNONE, PTE_SHIFT, PTE_SWAP, Mm
 from backend.emulator.mm.mmap import mmput
@@ -241,7 +241,7 @@ def _queueable(
         units = np.where(frames.flags[mine] & PG.COMPOUND, head_of(frames, mine), mine)
     first = np.zeros(len(mine), np.bool_)
     first[np.unique(units, return_index=True)[1]] = True
-    shared = (frames.mapcount[mine] > 1) & (not move_all)
+    shared = ~permitted(m, mine, move_all)
     busy = ~shared & ~(first & takeable(m, mine, move_all=True))
     code[at[shared]] = -errno.EACCES
     code[at[busy]] = -errno.EBUSY

@@ -64,14 +64,20 @@ def _isolate_blocks(m: Machine, pfns: Pfns, source: int | None, move_all: bool) 
     return taken
 
 
+def permitted(m: Machine, pfns: Pfns, move_all: bool) -> NDArray[np.bool_]:
+    """Of mapped pages those that a caller may move: with `move_all` each, else those that one PTE maps (page_mapcount()
+    in the seed and in mm/mempolicy.c of Linux 6)."""
+    return np.ones(len(pfns), np.bool_) if move_all else m.frames.mapcount[span(pfns)] == 1
+
+
 def takeable(m: Machine, pfns: Pfns, move_all: bool) -> NDArray[np.bool_]:
-    """True for pages on the LRU that are not reserved and, without `move_all`, mapped once."""
+    """True for pages on the LRU that are not reserved, of those that are `permitted`."""
     flags = m.frames.flags[span(pfns)]
     wanted = ((flags & PG.LRU) != 0) & ((flags & PG.RESERVED) == 0)
     # Kernels without migration entries do not migrate hugetlb pages.
     if not m.profile.migration_entries:
         wanted &= (flags & PG.HUGETLB) == 0
-    return wanted if move_all else wanted & (m.frames.mapcount[span(pfns)] == 1)
+    return wanted & permitted(m, pfns, move_all)
 
 
 def putback(m: Machine, pfns: Pfns) -> None:

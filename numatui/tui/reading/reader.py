@@ -15,6 +15,7 @@ from backend.errors import NumatuiError, describe_oserror
 from backend.kernel import Capabilities, Kernel
 from backend.machine.activity import Activity, Meter
 from backend.machine.kernel_info import balancing, release
+from backend.machine.load import Load, read_load
 from backend.machine.topology import Topology, read_topology
 from backend.placement.survey import ProcessRow, Surveyor
 from backend.process.process import Identity
@@ -40,7 +41,8 @@ class Facts:
 class Snapshot:
     """One reading. `throughput`: operations a second by pid, None if the kernel does not report them. `observations`:
     each process up to now. `history`: its placement over time. `at`: nanoseconds of the kernel's clock. `local`: share
-    of all memory that is where its process runs. `activity`: load of the nodes. `extent`: column widths."""
+    of all memory that is where its process runs. `activity`: load of the nodes. `extent`: column widths.
+    `load`: of this host, None for another machine."""
 
     facts: Facts
     topology: Topology
@@ -53,6 +55,7 @@ class Snapshot:
     local: float | None = None
     activity: Activity = field(default_factory=Activity)
     extent: Extent | None = None
+    load: Load | None = None
 
 
 @dataclass
@@ -136,6 +139,7 @@ class Reader:
             overall_local(rows),
             self._meter.read(kernel, topology, now),
             extent_of(rows),
+            read_load(kernel),
         )
 
     def _forget(self) -> None:

@@ -6,7 +6,8 @@ from rich.text import Text
 from textual.widget import Widget
 
 from backend.files.text import printable
-from numatui.format import percent
+from backend.machine.load import Load
+from numatui.format import age, percent
 from numatui.tui.paint.paint import Paint, Piece
 from numatui.tui.reading.machine import playback, simulated_time
 from numatui.tui.reading.reader import Snapshot
@@ -57,6 +58,9 @@ class Header(Widget):
     def _right(self) -> list[list[Piece]]:
         app = state_of(self)
         groups: list[list[Piece]] = []
+        load = app.snapshot.load if app.snapshot is not None else None
+        if load is not None:
+            groups.append([(_busy(load) + "  ", "dim")])
         time = simulated_time(app.kernel)
         if app.stalled:
             groups.append([(f"reading for {app.stalled} s", "warn")])
@@ -100,6 +104,11 @@ def may(snapshot: Snapshot, source: str) -> str:
 
 def _count(number: int, name: str) -> str:
     return f"{number} {name}{'' if number == 1 else 's'}"
+
+
+def _busy(load: Load) -> str:
+    """`load 1.25  cpu 40%  up 3 d`."""
+    return f"load {load.average:.2f}  cpu {percent(load.cpu)}  up {age(load.uptime)}"
 
 
 def _length(groups: list[list[Piece]]) -> int:

@@ -23,8 +23,9 @@ from backend.cgroup.cgroups import (
     parse_proc_cgroup,
     walk,
 )  # fmt: skip
-from backend.errors import NotFound, NotPermitted, NotSupported, ParseError, UsageError, os_error
+from backend.errors import NotFound, NotPermitted, NotSupported, ParseError, UsageError
 from backend.recording.kernel import RecordedKernel
+from tests.kernels.around import Around
 from tests.trees import write
 
 V2_STAT = "anon N0=8192 N1=4096\nfile N0=4096 N1=0\nkernel_stack N0=100 N1=0\nanon_thp N0=0 N1=0\nshmem N0=4096 N1=0\n"
@@ -44,28 +45,6 @@ def v2(root: Path, groups: dict[str, dict[str, str]], mounts: str | None = None)
     for path, contents in groups.items():
         files |= {f"{ROOT}{path.rstrip('/')}/{name}": text for name, text in contents.items()}
     return RecordedKernel(write(root, files))
-
-
-class Broken:
-    """A recording of which some paths answer with an errno."""
-
-    def __init__(self, kernel: RecordedKernel, answers: dict[str, int]) -> None:
-        self.kernel, self.answers = kernel, answers
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self.kernel, name)
-
-    def read(self, path: str, offset: int = 0, size: int = -1) -> bytes:
-        self._refuse(path)
-        return self.kernel.read(path, offset, size)
-
-    def listdir(self, path: str) -> list[str]:
-        self._refuse(path)
-        return self.kernel.listdir(path)
-
-    def _refuse(self, path: str) -> None:
-        if path in self.answers:
-            raise os_error(self.answers[path], path)
 
 
 class Endless:
@@ -160,7 +139,7 @@ class TestWalking:
 
     def test_what_vanishes_is_left_out_and_what_is_forbidden_is_said(self, tmp_path: Path) -> None:
         kernel = v2(tmp_path, {f"/{name}/below": {"f": ""} for name in ("gone", "shut", "open")})
-        broken = Broken(kernel, {f"/{ROOT}/gone": errno.ENOENT, f"/{ROOT}/shut": errno.EACCES})
+        broken = Around(kernel, {f"/{ROOT}/gone": errno.ENOENT, f"/{ROOT}/shut": errno.EACCES})
         found = {one.path: one.unread for one in walk(broken, find_hierarchies(kernel)[0])}  # type: ignore[arg-type]
         assert found == {"/": "", "/open": "", "/open/below": "", "/shut": "no permission"}
 
@@ -169,7 +148,7 @@ class TestWalking:
     )
     def test_the_root_must_be_there(self, tmp_path: Path, number: int, error: type[Exception]) -> None:
         kernel = v2(tmp_path, {"/": {}})
-        broken = Broken(kernel, {f"/{ROOT}": number})
+        broken = Around(kernel, {f"/{ROOT}": number})
         with pytest.raises(error):
             list(walk(broken, find_hierarchies(kernel)[0]))  # type: ignore[arg-type]
 
@@ -218,7 +197,7 @@ class TestSurvey:
 
     def test_one_that_vanishes_meanwhile_is_no_error(self, tmp_path: Path) -> None:
         kernel = v2(tmp_path, {"/": {"memory.numa_stat": V2_STAT}, "/a": {"memory.numa_stat": V2_STAT}})
-        broken = Broken(kernel, {f"/{ROOT}/a/memory.numa_stat": errno.ENODEV})
+        broken = Around(kernel, {f"/{ROOT}/a/memory.numa_stat": errno.ENODEV})
         found = {one.directory.path: one.kinds for one in survey(broken).cgroups}  # type: ignore[arg-type]
         assert found["/a"] is None
         assert found["/"] is not None
@@ -268,7 +247,7 @@ class TestParsers:
         kernel = v2(tmp_path, {"/a": {"cgroup.procs": "7\n"}})
         where = find_hierarchies(kernel)[0]
         assert members(kernel, where, "/a") == [7]
-        threaded = Broken(kernel, {f"/{ROOT}/a/cgroup.procs": errno.EOPNOTSUPP})
+        threaded = Around(kernel, {f"/{ROOT}/a/cgroup.procs": errno.EOPNOTSUPP})
         assert members(threaded, where, "/a") == []  # type: ignore[arg-type]
         with pytest.raises(NotFound, match="/absent"):
             members(kernel, where, "/absent")

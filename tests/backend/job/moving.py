@@ -29,32 +29,31 @@ from backend.plan.planner import make_plan
 from backend.plan.remap import rule_of
 from backend.process.process import read_process
 from tests.emulator.machines import machine, nodes_of, region
+from tests.kernels.around import Around
 
 PAGE = 4096
 BOOT = "/proc/sys/kernel/random/boot_id"
 
 
-class Linux:
+class Linux(Around):
     """An emulated kernel that also tells which start of the machine and which program this is, as Linux does; program
     0: it does not tell."""
 
     def __init__(self, kernel: EmulatedKernel) -> None:
-        self._kernel = kernel
+        super().__init__(kernel)
         self.boot, self.program = "first", 11
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._kernel, name)
+        self.answers = {"stat": self._stat}
 
     def read(self, path: str, offset: int = 0, size: int = -1) -> bytes:
-        if path == BOOT:
-            return self.boot.encode() + b"\n"
-        raw = self._kernel.read(path, offset, size)
-        if path.endswith("/stat"):
-            head, _, tail = raw.rpartition(b")")
-            fields = tail.split()
-            fields[23], fields[25] = b"%d" % (self.program or 1), b"%d" % self.program
-            return head + b") " + b" ".join(fields) + b"\n"
-        return raw
+        return self.boot.encode() + b"\n" if path == BOOT else super().read(path, offset, size)
+
+    def _stat(self, raw: bytes) -> bytes:
+        head, _, tail = raw.rpartition(b")")
+        fields = tail.split()
+        if len(fields) < 26:
+            return raw
+        fields[23], fields[25] = b"%d" % (self.program or 1), b"%d" % self.program
+        return head + b") " + b" ".join(fields) + b"\n"
 
 
 class Mover:
@@ -89,9 +88,7 @@ class Mover:
         """Something else moves these pages."""
         all_of_them = self.addresses(vma)
         where = array("Q", [all_of_them[number] for number in pages])
-        self.kernel._kernel.move_pages(
-            self.pid, where, array("i", [node]) * len(where), array("i", [0]) * len(where), 4
-        )
+        self.kernel.inner.move_pages(self.pid, where, array("i", [node]) * len(where), array("i", [0]) * len(where), 4)
 
     def pin(self, pages: Sequence[int], vma: int = 0) -> None:
         """These pages are held by somebody."""

@@ -33,6 +33,7 @@ from backend.plan.remap import rule_of
 from backend.process.process import Process, read_process
 from tests.emulator.invariants import check_at_rest
 from tests.emulator.machines import machine, nodes_of, region
+from tests.kernels.around import Around
 
 PAGE = 4096
 
@@ -206,14 +207,8 @@ def test_other_users_processes_are_refused(tmp_path: Path) -> None:
     assert migrate_process(owner, plan, process, Options(journal_dir=tmp_path / "j")).complete
 
 
-class Hiding:
+class Hiding(Around):
     """A machine with NUMA balancing on: move_pages does not see the pages."""
-
-    def __init__(self, kernel: EmulatedKernel) -> None:
-        self._kernel = kernel
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._kernel, name)
 
     def move_pages(self, pid: int, pages: array[int], nodes: array[int] | None, status: array[int], flags: int) -> int:
         status[:] = array("i", [-errno.ENOENT]) * len(pages)
@@ -231,11 +226,11 @@ def test_hidden_pages_are_moved_by_migrate_pages_or_reported(tmp_path: Path) -> 
     assert outcome.after == {1: 50 * PAGE, 2: 100 * PAGE}
 
 
-class HidingSome(Hiding):
+class HidingSome(Around):
     """The first page of each query is hidden, until migrate_pages."""
 
     def move_pages(self, pid: int, pages: array[int], nodes: array[int] | None, status: array[int], flags: int) -> int:
-        result = self._kernel.move_pages(pid, pages, nodes, status, flags)
+        result = self.inner.move_pages(pid, pages, nodes, status, flags)
         if nodes is None:
             status[0] = -errno.ENOENT
         return result
@@ -288,45 +283,25 @@ def test_memory_that_is_new_on_a_source_is_told_apart_from_what_stayed(tmp_path:
 
 
 def test_without_the_ends_of_mappings_nothing_is_called_done(tmp_path: Path) -> None:
-    class NoMaps(Hiding):
-        def move_pages(self, *arguments: Any) -> int:
-            return self._kernel.move_pages(*arguments)
-
-        def read(self, path: str, offset: int = 0, size: int = -1) -> bytes:
-            if path.endswith("/maps"):
-                raise OSError(errno.EACCES, "no")
-            return self._kernel.read(path, offset, size)
-
     _, kernel, pid = two_by_hundred()
-    outcome = move(NoMaps(kernel), pid, [0, 1], [2, 3], tmp_path)
+    outcome = move(Around(kernel, refused={"maps": errno.EACCES}), pid, [0, 1], [2, 3], tmp_path)
     assert outcome.left == {"unlocated": 150 * PAGE}
     assert not outcome.complete
 
 
 def test_a_placement_that_cannot_be_read_in_the_end_is_an_error_of_the_outcome(tmp_path: Path) -> None:
-    class Garbled(Hiding):
-        garbled = False
-
-        def move_pages(self, *arguments: Any) -> int:
-            return self._kernel.move_pages(*arguments)
-
-        def read(self, path: str, offset: int = 0, size: int = -1) -> bytes:
-            if self.garbled and path.endswith("/numa_maps"):
-                return b"garbage"
-            return self._kernel.read(path, offset, size)
-
     _, kernel, pid = two_by_hundred()
-    garbled = Garbled(kernel)
+    garbled = Around(kernel)
 
     def garble(_: Progress) -> None:
-        garbled.garbled = True
+        garbled.answers["numa_maps"] = lambda _: b"garbage"
 
     outcome = move(garbled, pid, [0], [2], tmp_path, on_progress=garble)
     assert "numa_maps" in outcome.error
     assert not outcome.complete
 
 
-class Huge(Hiding):
+class Huge(Around):
     """Transparent huge pages on a machine that has none: moving one small page takes its neighbours along, as many as a
     page table has entries."""
 
@@ -339,8 +314,8 @@ class Huge(Hiding):
 
     def move_pages(self, pid: int, pages: array[int], nodes: array[int] | None, status: array[int], flags: int) -> int:
         if nodes is None:
-            return self._kernel.move_pages(pid, pages, nodes, status, flags)
-        page_size = self._kernel.page_size
+            return self.inner.move_pages(pid, pages, nodes, status, flags)
+        page_size = self.inner.page_size
         each = page_size // 8
         blocks = sorted({page // (each * page_size) for page in pages})
         self.asked += blocks
@@ -349,9 +324,9 @@ class Huge(Hiding):
         lines = [json.loads(line) for line in path.read_text().splitlines()]
         runs = [run for line in lines for run in line.get("runs", [])]
         known = {start + n * page_size for start, count in runs for n in range(count)}
-        vma = self._kernel.machine.tasks[pid].mm.vmas[0]
+        vma = self.inner.machine.tasks[pid].mm.vmas[0]
         self.unjournaled += sum(vma.start <= page < vma.end and page not in known for page in whole)
-        self._kernel.move_pages(pid, whole, array("i", [nodes[0]]) * len(whole), array("i", [0]) * len(whole), flags)
+        self.inner.move_pages(pid, whole, array("i", [nodes[0]]) * len(whole), array("i", [0]) * len(whole), flags)
         status[:] = array("i", [nodes[0]]) * len(pages)
         return 0
 

@@ -132,13 +132,13 @@ def test_direct_migration_v8_has_no_call_for_single_pages(tmp_path: Path) -> Non
 
 def test_another_users_process(tmp_path: Path) -> None:
     one = moved(tmp_path)
-    one.kernel._kernel.caller = Caller(1001, False)
+    one.kernel.inner.caller = Caller(1001, False)
     refused(one, NotPermitted, "another user")
 
 
 def test_a_user_takes_back_what_it_moved_itself_without_seeing_frames(tmp_path: Path) -> None:
     one = Mover(tmp_path, [0] * 50 + [2] * 9)
-    one.kernel._kernel.caller = Caller(1000, False)
+    one.kernel.inner.caller = Caller(1000, False)
     assert one.move([0], [2]).complete
     assert one.undo().complete
     assert one.nodes == [0] * 50 + [2] * 9

@@ -3,12 +3,14 @@ fro."""
 
 from __future__ import annotations
 
+import errno
 import tempfile
 import threading
 from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +21,7 @@ from backend.emulator.tasks.scheduler import schedule
 from backend.mover.mover import Decision, Mover
 from backend.mover.policy import Policy, parse_policy
 from tests.backend.mover.movers import POLICY, Numad, OurMover, Run, nothing, run
+from tests.kernels.around import Around
 
 SECOND = 1_000_000_000
 FASTER = {"default": 1.15, "huge-pages": 1.5, "node-removal": 1.5}
@@ -136,17 +139,9 @@ def test_pressure_holds_all(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "pressure" not in held(POLICY[:-1] + ", stop: {pressure: 40%}}")
 
 
-class Failing(EmulatedKernel):
-    """One whose calls are refused."""
-
-    def move_pages(self, *arguments: object, **more: object) -> int:  # type: ignore[override]
-        raise PermissionError(1, "Operation not permitted")
-
-    migrate_pages = move_pages  # type: ignore[assignment]
-
-
 def test_failures_in_a_row_stop_it_until_the_policy_is_loaded_again(tmp_path: Path) -> None:
-    kernel = Failing(open_scenario().machine)
+    refused = {"move_pages": errno.EPERM, "migrate_pages": errno.EPERM}
+    kernel: Any = Around(EmulatedKernel(open_scenario().machine), refused)
     policy = parse_policy(POLICY[:-1] + ", stop: {errors: 2}}")
     mover = Mover(kernel, policy, dry=False, journal_dir=tmp_path)
     decisions = rounds(kernel, mover, 10)

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import errno
 import mmap
 import os
 import sys
@@ -34,6 +33,7 @@ from backend.placement.frame_nodes import (
 )
 from backend.placement.pagemap import PageMap
 from tests.emulator.machines import machine, region
+from tests.kernels.laid_out import HOLE, LaidOut
 
 PAGE = 4096
 live = pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="frames are told to root on Linux only")
@@ -100,32 +100,6 @@ def test_this_machine_with_and_without_the_scan_for_populated_parts() -> None:
         assert not any(one.shared.any() for one in found)
 
 
-class Scanned:
-    """A kernel whose pagemap has these entries present, with PAGEMAP_SCAN of at most two records a call."""
-
-    page_size = PAGE
-
-    def __init__(self, present: set[int], scan: bool) -> None:
-        self.present, self.scan = present, scan
-        self.reads: list[tuple[int, int]] = []
-
-    def read(self, path: str, offset: int = 0, size: int = -1) -> bytes:
-        if not path.endswith("/pagemap"):
-            raise FileNotFoundError(errno.ENOENT, path)
-        first, count = offset // 8, size // 8
-        self.reads.append((first, count))
-        entries = [1 << 63 if first + index in self.present else 0 for index in range(count)]
-        return np.array(entries, np.uint64).tobytes()
-
-    def pagemap_scan(self, pid: int, start: int, end: int, count: int) -> tuple[int, bytes]:
-        if not self.scan:
-            raise OSError(errno.ENOTTY, "no")
-        inside = sorted(one for one in self.present if start <= one * PAGE < end)
-        records = [(one * PAGE, (one + 1) * PAGE, 8) for one in inside[:2]]
-        reached = end if len(inside) <= 2 else inside[2] * PAGE
-        return reached, np.array(records, np.uint64).tobytes()
-
-
 @given(
     present=st.sets(st.integers(0, 1 << 17), max_size=12),
     bounds=st.tuples(st.integers(0, 1 << 16), st.integers(1 << 15, 1 << 17)),
@@ -134,9 +108,11 @@ def test_the_scan_finds_what_a_whole_walk_finds_and_reads_less(present: set[int]
     first, last = bounds
     found: list[list[int]] = []
     for scan in (True, False):
-        kernel: Any = Scanned(present, scan)
-        pages = PageMap(kernel, 1, None).walk(first * PAGE, last * PAGE)
-        found.append([a // PAGE for one in pages for a in one.addresses.tolist()])
+        pages = np.full((1 << 17) + 1, HOLE)
+        pages[sorted(present)] = 0
+        kernel: Any = LaidOut([pages], starts=[0], records=2 if scan else 0)
+        walked = PageMap(kernel, 1, None).walk(first * PAGE, last * PAGE)
+        found.append([a // PAGE for one in walked for a in one.addresses.tolist()])
         assert all(first <= low and low + count <= last for low, count in kernel.reads)
         if scan and last - first >= 1 << 14:
             assert sum(count for _, count in kernel.reads) <= 512 * len(present)

@@ -15,7 +15,7 @@ from backend.placement.frame_nodes import FrameNodes
 from backend.placement.placement_walk import TooLarge
 from backend.placement.sampling import Estimate, estimate, sample, wilson
 from backend.placement.window_sampling import sample_windows
-from tests.backend.placement.laid_out import HIDDEN, HOLE, ZERO, LaidOut, mixed
+from tests.kernels.laid_out import HIDDEN, HOLE, ZERO, LaidOut, mixed
 
 NODES = [0, 1, 2, 3]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import threading
-from array import array
 from dataclasses import replace
 from typing import Any
 
@@ -24,44 +23,29 @@ from backend.placement.survey import LOAD_NS, REST_NS, SLOW, STILL_NS, ProcessRo
 from backend.process.process import read_process
 from tests.backend.placement.test_readers import jumping
 from tests.emulator.machines import machine, region
+from tests.kernels.around import Around
 
 PAGE = 4096
 
 
-class Counting:
-    """A kernel like another whose file reads are counted, and whose clock and answers can be changed."""
+class Counting(Around):
+    """One with a clock of its own, and a file at which readers get stuck."""
 
     def __init__(self, kernel: EmulatedKernel, source: str = "demo") -> None:
-        self.kernel = kernel
-        self.source = source
+        super().__init__(kernel, source=source)
         self.traits = replace(EmulatedKernel.traits, reading_stalls=source == "live")
-        self.files: list[str] = []
         self.time = 0
-        self.refused: dict[str, int] = {}
         self.stuck: threading.Event | None = None
         self.stuck_at = ""
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.kernel, name)
 
     def clock(self) -> int:
         return self.time
 
     def read(self, path: str, offset: int = 0, size: int = -1) -> bytes:
-        self.files.append(path)
         if self.stuck is not None and path == self.stuck_at:
+            self.files.append(path)
             self.stuck.wait()
-        if number := self.refused.get(path.rpartition("/")[2], 0):
-            raise OSError(number, "no")
-        return self.kernel.read(path, offset, size)
-
-    def move_pages(self, pid: int, pages: array[int], nodes: array[int] | None, status: array[int], flags: int) -> int:
-        if number := self.refused.get("move_pages", 0):
-            raise OSError(number, "no")
-        return self.kernel.move_pages(pid, pages, nodes, status, flags)
-
-    def count(self, pid: int, name: str) -> int:
-        return self.files.count(f"/proc/{pid}/{name}")
+        return super().read(path, offset, size)
 
 
 def scene() -> Machine:
@@ -120,7 +104,7 @@ def test_by_mapping_the_ways_agree_too(caller: Caller) -> None:
 def test_large_begins_where_numa_maps_would_hold_a_process_up() -> None:
     kernel = Counting(EmulatedKernel(scene()), "live")
     assert large_from(kernel) == LARGE == 25_000  # type: ignore[arg-type]
-    assert large_from(kernel.kernel) == NEVER
+    assert large_from(kernel.inner) == NEVER
 
 
 def test_large_processes_are_looked_at_less_often_and_say_how_old_they_are() -> None:

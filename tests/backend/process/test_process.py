@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -17,6 +18,7 @@ from backend.machine.topology import read_topology
 from backend.placement.survey import Surveyor
 from backend.process.process import Identity, Stat, parse_stat, parse_status, read_process, read_stat
 from backend.recording.kernel import RecordedKernel
+from tests.kernels.around import Around
 from tests.trees import process_files, two_nodes, write
 
 HOSTILE = [
@@ -58,24 +60,16 @@ def test_a_cgroup_stands_in_where_there_is_no_cpuset(tmp_path: Path) -> None:
     assert str(process.mems_allowed) == "0-1"
 
 
-class Refusing:
-    """A kernel whose every read fails alike."""
-
-    source = "live"
-    traits = Traits(is_host=True)
-    page_size = 4096
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-
-    def read(self, path: str, offset: int = 0, size: int = -1) -> bytes:
-        raise OSError(self.number, "no", path)
-
-    def credentials(self) -> tuple[int, bool]:
-        return 1000, False
-
-    def listdir(self, path: str) -> list[str]:
-        return ["1", "4242"]
+def refusing(folder: Path, number: int, processes: list[str]) -> Any:
+    """This machine, run by an ordinary user: /proc shows these, and no file of a process can be read."""
+    inner = RecordedKernel(write(folder, process_files(42, b"x")))
+    return Around(
+        inner,
+        {"stat": number},
+        traits=Traits(is_host=True),
+        credentials=lambda: (1000, False),
+        listdir=lambda _: processes,
+    )
 
 
 @pytest.mark.parametrize(
@@ -88,9 +82,9 @@ class Refusing:
         (errno.EIO, NotFound, 4),
     ],
 )
-def test_what_an_errno_means(number: int, error: type[NotFound], code: int) -> None:
+def test_what_an_errno_means(tmp_path: Path, number: int, error: type[NotFound], code: int) -> None:
     with pytest.raises(error) as caught:
-        read_stat(Refusing(number), 42)  # type: ignore[arg-type]
+        read_stat(refusing(tmp_path, number, ["1", "4242"]), 42)
     assert caught.value.exit_code == code
     assert "42" in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -176,16 +170,9 @@ def test_any_name_survives_stat(name: bytes) -> None:
     assert stat.comm.encode("utf-8", "surrogateescape") == name
 
 
-class Hidepid(Refusing):
-    """A /proc that shows an ordinary user its own processes only."""
-
-    def listdir(self, path: str) -> list[str]:
-        return ["4242", "self"]
-
-
-def test_hidepid_is_named_as_the_reason() -> None:
+def test_hidepid_is_named_as_the_reason(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="hidepid"):
-        read_stat(Hidepid(errno.ENOENT), 42)  # type: ignore[arg-type]
+        read_stat(refusing(tmp_path, errno.ENOENT, ["4242", "self"]), 42)
 
 
 def test_the_cgroup_is_the_one_that_memory_is_charged_to(tmp_path: Path) -> None:

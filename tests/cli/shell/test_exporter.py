@@ -8,9 +8,11 @@ import re
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
 from pathlib import Path
 
+import psutil
 import pytest
 from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
@@ -71,6 +73,17 @@ def test_the_numbers_are_the_kernels() -> None:
     assert value(families, "process_local_ratio", pid="11") == pytest.approx(0.318, abs=1e-3)
     assert 0 < value(families, "local_ratio") < 1
     assert value(families, "up") == 1
+
+
+def test_it_says_what_it_costs_itself() -> None:
+    began = time.time()
+    families = scrape(open_scenario())
+    me = psutil.Process()
+    times = me.cpu_times()
+    assert 0 < value(families, "exporter_cpu_seconds") <= times.user + times.system
+    assert abs(value(families, "exporter_start_time_seconds") - me.create_time()) < 1
+    assert value(families, "exporter_start_time_seconds") <= began
+    assert value(families, "exporter_resident_bytes") >= 1 << 20
 
 
 def test_migrations_grow_the_counters() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from backend.machine.topology import Topology, read_topology
 from backend.placement.survey import ProcessRow, Surveyor
 from numatui.tui.model.filtering import Filter, far_bytes, with_word
-from tests.tui.fake_kernel import FakeKernel
+from tests.kernels.fake_kernel import FakeKernel
 
 
 def rows_of(kernel: FakeKernel) -> tuple[list[ProcessRow], Topology]:

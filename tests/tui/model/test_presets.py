@@ -18,7 +18,7 @@ from numatui.cli.app import command_line
 from numatui.cli.move.move_options import options_of
 from numatui.tui.model.move_options import BUDGETS, RATES, WORKERS, MoveOptions
 from numatui.tui.model.presets import presets
-from tests.tui.fake_kernel import FakeKernel
+from tests.kernels.fake_kernel import FakeKernel
 from tests.tui.model.test_filtering import ROWS
 
 PAGE = 4096

@@ -8,8 +8,8 @@ from backend.emulator.scenario.open import open_scenario
 from numatui.tui.screens.advice import AdviceScreen, AdviceTable
 from numatui.tui.screens.dialogs.question import Question
 from numatui.tui.screens.migrate import MigrateScreen
+from tests.kernels.fake_kernel import FakeKernel
 from tests.tui.driver import Driver, driving
-from tests.tui.fake_kernel import FakeKernel
 
 
 async def advised(app: Driver, seconds: int = 8) -> AdviceScreen:

@@ -18,8 +18,8 @@ from numatui.tui.screens.migrate import MigrateScreen
 from numatui.tui.screens.processes import ProcessesScreen
 from tests.emulator.machines import region
 from tests.emulator.tasks.cpuset_machine import Admin
+from tests.kernels.fake_kernel import FakeKernel
 from tests.tui.driver import Driver, driving
-from tests.tui.fake_kernel import FakeKernel
 
 
 def admin(**options: str) -> tuple[Admin, dict[str, int]]:

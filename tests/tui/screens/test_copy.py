@@ -8,8 +8,8 @@ from backend.emulator.abi.kernel import EmulatedKernel
 from numatui.tui import start
 from numatui.tui.reading.machine import ShownMachine
 from numatui.tui.screens.migrate import MigrateScreen
+from tests.kernels.fake_kernel import FakeKernel
 from tests.tui.driver import driving
-from tests.tui.fake_kernel import FakeKernel
 
 
 async def test_a_copy_is_made_and_the_app_ends_for_it() -> None:

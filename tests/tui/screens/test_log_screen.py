@@ -16,8 +16,8 @@ from numatui.tui.screens.job import JobScreen
 from numatui.tui.screens.log import LogScreen, LogTable, entry_of, past_entry
 from numatui.tui.screens.migrate import MigrateScreen
 from numatui.tui.state.actions import MOST, Action, Actions
+from tests.kernels.fake_kernel import FakeKernel
 from tests.tui.driver import Driver, driving
-from tests.tui.fake_kernel import FakeKernel
 
 
 async def migrate(app: Driver, text: str = "train") -> None:

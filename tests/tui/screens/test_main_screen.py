@@ -6,11 +6,12 @@ import errno
 
 import pytest
 
+from backend.machine.load import Load
 from numatui.tui.screens.help import HelpScreen
 from numatui.tui.screens.process import ProcessScreen
 from numatui.tui.widgets.node_panel import NodePanel
+from tests.kernels.fake_kernel import MIB, FakeKernel, many, process
 from tests.tui.driver import driving
-from tests.tui.fake_kernel import MIB, FakeKernel, many, process
 
 
 async def test_shows_every_process_with_where_its_memory_lies() -> None:
@@ -38,6 +39,16 @@ async def test_estimates_are_marked_and_policies_that_are_not_read_are_not_made_
         await app.screen(ProcessScreen)
         await app.until(lambda: "sampled, a node within" in app.text())
         assert "~1.5G" in app.text()
+
+
+async def test_the_header_says_how_busy_this_host_is_and_drops_it_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("numatui.tui.reading.reader.read_load", lambda _: Load(12.3, 0.41, 3 * 86400.0 + 5000))
+    async with driving(FakeKernel(source="live"), size=(160, 40)) as app:
+        await app.until(lambda: "load 12.30  cpu 41%  up 3 d" in app.lines()[0])
+        assert "local" in app.lines()[0]
+        await app.pilot.resize_terminal(66, 24)
+        await app.until(lambda: "load" not in app.lines()[0])
+        assert "local" in app.lines()[0]
 
 
 async def test_begins_with_the_most_memory_first() -> None:

@@ -21,8 +21,8 @@ from numatui.tui.screens.study.follow import FollowScreen
 from numatui.tui.screens.study.microscope import MicroscopeScreen
 from numatui.tui.screens.study.scenarios import ScenariosScreen
 from numatui.tui.screens.study.tour import TourScreen
+from tests.kernels.fake_kernel import FakeKernel
 from tests.tui.driver import Driver, driving
-from tests.tui.fake_kernel import FakeKernel
 
 
 @pytest.mark.parametrize("glyphs", [UNICODE, ASCII], ids=["unicode", "ascii"])

@@ -20,8 +20,8 @@ from numatui.tui.screens.jobs import JobsScreen
 from numatui.tui.screens.migrate import MigrateScreen
 from numatui.tui.screens.processes import ProcessesScreen
 from numatui.tui.widgets.node_map import NodeMap
+from tests.kernels.fake_kernel import MIB, FakeKernel
 from tests.tui.driver import Driver, driving
-from tests.tui.fake_kernel import MIB, FakeKernel
 
 
 async def choose(app: Driver, text: str) -> MigrateScreen:

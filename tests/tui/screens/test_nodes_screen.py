@@ -17,8 +17,8 @@ from numatui.tui.screens.advice import AdviceScreen
 from numatui.tui.screens.nodes import NodesScreen
 from numatui.tui.screens.processes import ProcessesScreen
 from numatui.tui.widgets.matrix import Matrix, heat_of
+from tests.kernels.fake_kernel import FakeKernel
 from tests.tui.driver import driving
-from tests.tui.fake_kernel import FakeKernel
 
 amounts = st.integers(0, 1 << 40)
 nodes = st.builds(

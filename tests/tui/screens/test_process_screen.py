@@ -19,8 +19,8 @@ from numatui.tui.screens.dialogs.chooser import Chooser
 from numatui.tui.screens.dialogs.question import Question
 from numatui.tui.screens.migrate import MigrateScreen
 from numatui.tui.screens.process import ProcessScreen, VmaTable
+from tests.kernels.fake_kernel import MIB, FakeKernel
 from tests.tui.driver import Driver, driving
-from tests.tui.fake_kernel import MIB, FakeKernel
 from tests.tui.model.test_filtering import ROWS
 
 

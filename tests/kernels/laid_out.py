@@ -17,7 +17,9 @@ HIDDEN, ZERO, HOLE = -1, -2, -3
 
 @dataclass
 class LaidOut:
-    """`regions`: for each mapping the node of every page (int array), or one of the above."""
+    """`regions`: for each mapping the node of every page (int array), or one of the above. `starts`: where they begin.
+    `records`: what PAGEMAP_SCAN gives at most in a call, 0 where there is none. `reads`: first entry and count of every
+    read of the pagemap."""
 
     regions: list[np.ndarray]
     page_size: int = PAGE
@@ -25,12 +27,13 @@ class LaidOut:
     time: int = 0
     cost: int = 0
     asked: int = 0
-    entries: int = 0
+    reads: list[tuple[int, int]] = field(default_factory=list)
+    records: int = 0
     refuse: int = 0
     starts: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.starts = [0x10000000 + (index << 36) for index in range(len(self.regions))]
+        self.starts = self.starts or [0x10000000 + (index << 36) for index in range(len(self.regions))]
 
     @property
     def truth(self) -> dict[int, int]:
@@ -53,14 +56,15 @@ class LaidOut:
 
     def read(self, path: str, offset: int = 0, size: int = -1) -> bytes:
         if path.endswith("/maps"):
-            return "".join(
+            data = "".join(
                 f"{start:x}-{start + len(one) * PAGE:x} rw-p 00000000 00:00 0 \n"
                 for start, one in zip(self.starts, self.regions, strict=True)
             ).encode()
+            return data[offset:] if size < 0 else data[offset : offset + size]
         if path.endswith("/pagemap"):
             self.time += self.cost
             first, count = offset // 8, size // 8
-            self.entries += count
+            self.reads.append((first, count))
             out = np.zeros(count, np.uint64)
             for start, one in zip(self.starts, self.regions, strict=True):
                 low, high = max(first, start // PAGE), min(first + count, start // PAGE + len(one))
@@ -71,7 +75,18 @@ class LaidOut:
         raise FileNotFoundError(errno.ENOENT, "no", path)
 
     def pagemap_scan(self, pid: int, start: int, end: int, count: int) -> tuple[int, bytes]:
-        raise OSError(errno.ENOTTY, "no")
+        if not self.records:
+            raise OSError(errno.ENOTTY, "no")
+        inside = [
+            first + int(page) * PAGE
+            for first, one in zip(self.starts, self.regions, strict=True)
+            for page in np.flatnonzero(one != HOLE)
+            if start <= first + int(page) * PAGE < end
+        ]
+        more = len(inside) > min(count, self.records)
+        told = inside[: min(count, self.records)]
+        records = np.array([(page, page + PAGE, 8) for page in told], np.uint64)
+        return inside[len(told)] if more else end, records.tobytes()
 
     def move_pages(self, pid: int, pages: array[int], nodes: array[int] | None, status: array[int], flags: int) -> int:
         assert nodes is None
