@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 
 from backend.errors import NumatuiError
 from numatui import __version__
-from numatui.cli.commands import COMMANDS, SETTINGS, LazyCommands
+from numatui.cli.commands import COMMANDS, GROUPS, SETTINGS, LazyCommands
 from numatui.cli.shell import completing
 from numatui.cli.source import KernelChoice
 
@@ -71,11 +71,17 @@ def numatui(
 
 
 class CommandLine(TyperGroup):
-    """Click's group of all commands. Accepts `--demo` without a value."""
+    """Click's group of all commands. Accepts `--demo` without a value, and lists commands by subject."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         asked_for = ctx.resilient_parsing and args[-1:] == ["--demo"]  # Tab after --demo
         return super().parse_args(ctx, args if asked_for else with_optional_values(args))
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Writes the groups of commands from their table: asking each for its help would import them all."""
+        for title, group in GROUPS.items():
+            with formatter.section(title):
+                formatter.write_dl([(f"{name:10}", entry.summary) for name, entry in group.items()])
 
 
 @cache

@@ -4,34 +4,54 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from importlib import import_module
-from typing import Any
+from typing import Any, NamedTuple
 
 import typer
 
-COMMANDS: dict[str, str] = {
-    "ps": "numatui.cli.look.ps:ps",
-    "nodes": "numatui.cli.look.nodes:nodes",
-    "show": "numatui.cli.look.show:show",
-    "plan": "numatui.cli.move.plan:plan",
-    "migrate": "numatui.cli.move.migrate:migrate",
-    "jobs": "numatui.cli.look.jobs:jobs",
-    "undo": "numatui.cli.move.undo:undo",
-    "advise": "numatui.cli.move.advise:advise",
-    "watch": "numatui.cli.move.watch:watch",
-    "cgroups": "numatui.cli.look.cgroups:cgroups",
-    "cpuset": "numatui.cli.move.cpuset:cpuset",
-    "emulate": "numatui.cli.emulate.emulate:emulate",
-    "record": "numatui.cli.emulate.record:record",
-    "replay": "numatui.cli.emulate.record:replay",
-    "bench": "numatui.cli.move.bench:bench",
-    "exporter": "numatui.cli.shell.exporter:exporter",
-    "keys": "numatui.cli.shell.keys:keys",
-    "doctor": "numatui.cli.look.doctor:doctor",
-    "schema": "numatui.cli.shell.schema:schema",
-    "completion": "numatui.cli.shell.completion:completion",
-    "man": "numatui.cli.shell.manual:man",
+
+class Entry(NamedTuple):
+    """`where`: module:function, or a typer.Typer that has commands of its own. `summary`: what --help lists, and what a
+    shell shows beside the name."""
+
+    where: str
+    summary: str
+
+
+GROUPS: dict[str, dict[str, Entry]] = {
+    "Look": {
+        "ps": Entry("numatui.cli.look.ps:ps", "List processes with their memory per node."),
+        "nodes": Entry("numatui.cli.look.nodes:nodes", "List nodes: memory, CPUs, distances, allocations."),
+        "show": Entry("numatui.cli.look.show:show", "Show one process, mapping by mapping."),
+        "cgroups": Entry(
+            "numatui.cli.look.cgroups:cgroups", "List services and containers with their memory per node."
+        ),
+        "doctor": Entry("numatui.cli.look.doctor:doctor", "Check kernel and permissions, and say how to fix them."),
+    },
+    "Move": {
+        "plan": Entry("numatui.cli.move.plan:plan", "Say what a migration would move, without moving anything."),
+        "migrate": Entry("numatui.cli.move.migrate:migrate", "Move pages between nodes while the process runs."),
+        "jobs": Entry("numatui.cli.look.jobs:jobs", "List migrations, the newest first."),
+        "undo": Entry("numatui.cli.move.undo:undo", "Move the pages of a job back to where they were."),
+        "advise": Entry("numatui.cli.move.advise:advise", "Watch processes for a while, and advise what to move."),
+        "watch": Entry("numatui.cli.move.watch:watch", "Keep memory where processes run, by a policy."),
+        "cpuset": Entry("numatui.cli.move.cpuset:cpuset", "List cpusets, set their mems, attach processes."),
+        "bench": Entry("numatui.cli.move.bench:bench", "Measure how fast pages move, and how long that stalls."),
+    },
+    "Emulate and record": {
+        "emulate": Entry("numatui.cli.emulate.emulate:emulate", "Run a scenario and report every step."),
+        "record": Entry("numatui.cli.emulate.record:record", "Record this machine, or a demo, over time."),
+        "replay": Entry("numatui.cli.emulate.record:replay", "Look at a recording in the terminal UI."),
+    },
+    "Connect": {
+        "exporter": Entry("numatui.cli.shell.exporter:exporter", "Serve metrics for Prometheus."),
+        "schema": Entry("numatui.cli.shell.schema:schema", "Print the JSON Schema of a command's documents."),
+        "completion": Entry("numatui.cli.shell.completion:completion", "Print the completion script of a shell."),
+        "man": Entry("numatui.cli.shell.manual:man", "Print the manual page."),
+        "keys": Entry("numatui.cli.shell.keys:keys", "List the keys of the terminal UI."),
+    },
 }
-"""In the order of --help: module:function, or a typer.Typer that has commands of its own."""
+"""In the order of --help, which imports none of them."""
+COMMANDS: dict[str, Entry] = {name: entry for group in GROUPS.values() for name, entry in group.items()}
 
 SETTINGS: dict[str, Any] = {
     "rich_markup_mode": None,
@@ -52,13 +72,15 @@ class LazyCommands(Mapping[str, Any]):
 
     def __getitem__(self, name: str) -> Any:
         if name not in self._made:
-            module, _, attribute = COMMANDS[name].partition(":")
+            module, _, attribute = COMMANDS[name].where.partition(":")
             found = getattr(import_module(module), attribute)
             if not isinstance(found, typer.Typer):
                 alone = typer.Typer(**SETTINGS)
                 alone.command(name)(found)
                 found = alone
-            self._made[name] = typer.main.get_command(found)
+            made: Any = typer.main.get_command(found)
+            made.short_help = COMMANDS[name].summary
+            self._made[name] = made
         return self._made[name]
 
     def __iter__(self) -> Iterator[str]:

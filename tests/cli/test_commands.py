@@ -15,6 +15,7 @@ import pytest
 
 from backend.emulator.scenario.shipped import names
 from numatui.cli.app import with_optional_values
+from numatui.cli.commands import COMMANDS
 from tests.cli.running import Cli, one_line
 from tests.trees import process_files, two_nodes, write
 
@@ -264,6 +265,19 @@ def test_reading_commands_import_no_heavy_libraries(arguments: str) -> None:
         small.kill()
     assert done.returncode == 0, done.stderr
     assert done.stderr.splitlines()[-1] == "set()"
+
+
+def test_help_imports_no_command() -> None:
+    code = (
+        "import sys; from numatui.cli.app import run; from numatui.cli.commands import COMMANDS; code = run(['--help']); "
+        "print(sorted({one.where.partition(':')[0] for one in COMMANDS.values()} & set(sys.modules)), file=sys.stderr)"
+    )
+    done = python("-c", code)
+    assert done.stderr == "[]\n"
+    for name, entry in COMMANDS.items():
+        assert f"  {name}" in done.stdout
+        assert entry.summary in done.stdout
+        assert len(entry.summary) <= 64, name
 
 
 def test_a_reader_that_leaves_early_is_no_error() -> None:
