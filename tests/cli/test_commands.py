@@ -269,7 +269,7 @@ def test_reading_commands_import_no_heavy_libraries(arguments: str) -> None:
 
 def test_help_imports_no_command() -> None:
     code = (
-        "import sys; from numatui.cli.app import run; from numatui.cli.commands import COMMANDS; code = run(['--help']); "
+        "import sys; from numatui.cli.app import run; from numatui.cli.commands import COMMANDS; run(['--help']); "
         "print(sorted({one.where.partition(':')[0] for one in COMMANDS.values()} & set(sys.modules)), file=sys.stderr)"
     )
     done = python("-c", code)
