@@ -45,6 +45,18 @@ class NotSupported(NumatuiError):
     exit_code = 5
 
 
+class Refused(NumatuiError):
+    """It was not done because of what it would have done beside what was asked for (exit code 7)."""
+
+    exit_code = 7
+
+
+class Busy(NumatuiError):
+    """Another job is at work on it (exit code 8)."""
+
+    exit_code = 8
+
+
 class Interrupted(NumatuiError):
     """The user stopped the work before its end (exit code 130, as a shell reports SIGINT)."""
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from backend.cgroup.cgroups import cgroup_of, members
+from backend.cgroup.cgroups import cgroup_of
 from backend.cgroup.cpuset_tree import UNIT_SUFFIXES, CpusetInfo, CpusetTree, file_name, pids_in, read_cpusets
 from backend.cpuset.rules import check_mems, check_own, check_room_for_tasks, write_file
 from backend.errors import (
@@ -183,41 +183,21 @@ def set_mems(kernel: Kernel, name: str, mems: NodeSet, memory_migrate: bool | No
     return ChangeResult(change, read_cpusets(kernel).at(change.path).effective_mems, result)
 
 
-@dataclass(frozen=True, slots=True)
-class Sharing:
-    """The cpuset that confines a process. `others`: the other processes that a change of it affects, ascending by pid.
-    `is_root`: it is the root, whose mems cannot be changed."""
-
-    path: str
-    mems: NodeSet
-    is_root: bool
-    others: tuple[Process, ...]
-
-
-def sharing(kernel: Kernel, process: Process) -> Sharing:
-    """The cpuset of a process and the processes that share it. Raises NotFound, NotSupported, NotPermitted."""
+def write_mems(kernel: Kernel, path: str, mems: NodeSet, known: Sequence[NodeSet]) -> None:
+    """Write the mems of a cpuset, if its file still says what one of `known` says: otherwise somebody else has changed
+    it since. Empty mems inherit those above (v2). Raises NumatuiError, also if the kernel does not take them."""
     tree = read_cpusets(kernel)
-    cpuset = tree.deciding(cgroup_of(kernel, tree.hierarchy, process.pid, "cpuset"))
-    pids: set[int] = set()
-    for one in tree.below(cpuset.path):
-        with suppress(NotFound):
-            pids.update(members(kernel, tree.hierarchy, one.path))
-    others: list[Process] = []
-    for pid in sorted(pids - {process.pid}):
-        with suppress(NotFound, NotPermitted, ParseError):
-            other = read_process(kernel, pid)
-            if not other.is_kernel_thread:
-                others.append(other)
-    return Sharing(cpuset.path, cpuset.effective_mems, cpuset.path == "/", tuple(others))
-
-
-def confine(kernel: Kernel, process: Process, targets: NodeSet) -> ChangeResult:
-    """Set the mems of a process's cpuset. This affects all processes in `sharing`. New pages and policies follow; pages
-    on other nodes move as in `predict_mems`. Raises as `apply`; UsageError for the root."""
-    tree = read_cpusets(kernel)
-    cpuset = tree.deciding(cgroup_of(kernel, tree.hierarchy, process.pid, "cpuset"))
-    still_the_same(kernel, process.identity)
-    return set_mems(kernel, cpuset.path, targets)
+    cpuset = tree.find(path)
+    check_own(tree, cpuset)
+    if cpuset.mems == mems:
+        return
+    if cpuset.mems not in known:
+        raise NumatuiError(
+            f"the cpuset {printable(path, 80)} was left alone: somebody else has given it the nodes "
+            f"{cpuset.mems or 'of the cpuset above'} since",
+            f"numatui cpuset set-mems {printable(path, 80)} {mems}",
+        )
+    write_file(kernel, tree, cpuset, file_name(tree.hierarchy, "mems"), f"{mems}\n")
 
 
 def _attach(kernel: Kernel, tree: CpusetTree, cpuset: CpusetInfo, change: Change) -> ChangeResult:

@@ -1,70 +1,72 @@
-"""Confine processes to the target nodes of a migration through their cpuset, in two steps.
+"""Confine processes to the target nodes of a migration through their cpuset.
 
 A change of mems to the targets alone would make the kernel move all pages at once. So mems are first widened to the old
-and the new nodes together. That moves nothing and allows move_pages(2) to use the targets. After the migration, mems
-are narrowed to the targets, and the kernel moves the remaining pages."""
+and the new nodes together: that moves nothing, and allows move_pages(2) to use the targets. Then the pages move. Then
+mems are narrowed to the targets, and the kernel moves what is still elsewhere (cpuset_migrate_mm() in
+kernel/cgroup/cpuset.c)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import suppress
 
-from backend.cpuset.change import confine, predict_mems, set_mems, sharing
-from backend.errors import UsageError
-from backend.files.text import printable
+from backend.cgroup.cgroups import cgroup_of, members
+from backend.cgroup.cpuset_tree import CpusetInfo, CpusetTree, read_cpusets
+from backend.cpuset.change import predict_mems
+from backend.errors import NotFound, NotPermitted, ParseError, UsageError
 from backend.kernel import Kernel
 from backend.nodeset import NodeSet
-from backend.process.process import Process
+from backend.placement.placement import Placement
+from backend.placement.reader import PlacementReader
+from backend.plan.plan import Confinement, Subject
+from backend.process.process import Process, read_process
 
 
-@dataclass(frozen=True, slots=True)
-class Confinement:
-    """A cpuset whose mems change from `mems` to `targets`. `process`: one of the migrated processes in it. `others`:
-    processes in it that are not migrated but confined too."""
-
-    path: str
-    mems: NodeSet
-    targets: NodeSet
-    process: Process
-    others: tuple[Process, ...]
-
-
-def predict(kernel: Kernel, processes: list[Process], targets: NodeSet) -> list[Confinement]:
-    """The changes that confine these processes. Raises UsageError if a process is in the root cpuset or the mems cannot
-    be changed; NotFound, NotSupported, NotPermitted."""
-    out: dict[str, Confinement] = {}
-    pids = {one.pid for one in processes}
+def confinements(kernel: Kernel, processes: Sequence[Process], targets: NodeSet) -> list[Confinement]:
+    """The cpusets that decide where these processes may have memory, and everybody who is in them. Raises UsageError if
+    a process is in the root cpuset or the mems cannot be changed; NotFound, NotSupported, NotPermitted."""
+    tree = read_cpusets(kernel)
+    found: dict[str, tuple[CpusetInfo, set[int]]] = {}
     for process in processes:
-        shared = sharing(kernel, process)
-        if shared.is_root:
+        cpuset = tree.deciding(cgroup_of(kernel, tree.hierarchy, process.pid, "cpuset"))
+        if cpuset.path == "/":
             raise UsageError(
                 f"process {process.pid} is in the root cpuset, whose nodes cannot be changed",
                 "make a cpuset for it and attach it: numatui cpuset attach",
             )
-        if shared.path not in out:
-            others = tuple(one for one in shared.others if one.pid not in pids)
-            out[shared.path] = Confinement(shared.path, shared.mems, targets, process, others)
-            predict_mems(kernel, shared.path, shared.mems | targets)
-    return list(out.values())
+        found.setdefault(cpuset.path, (cpuset, set()))[1].add(process.pid)
+    out: list[Confinement] = []
+    for path, (cpuset, pids) in found.items():
+        predict_mems(kernel, path, cpuset.effective_mems | targets)
+        others = subjects_below(kernel, tree, path, frozenset(pids))
+        out.append(Confinement(path, cpuset.effective_mems, cpuset.mems, targets, targets, frozenset(pids), others))
+    return out
 
 
-def widen(kernel: Kernel, one: Confinement) -> None:
-    """Add the targets to the cpuset's mems; nothing moves. Raises as `backend.cpuset.change.set_mems`."""
-    if not one.targets.issubset(one.mems):
-        set_mems(kernel, one.path, one.mems | one.targets)
+def members_below(kernel: Kernel, tree: CpusetTree, path: str) -> set[int]:
+    """The processes of a cpuset and of those below it."""
+    pids: set[int] = set()
+    for one in tree.below(path):
+        with suppress(NotFound):
+            pids.update(members(kernel, tree.hierarchy, one.path))
+    return pids
 
 
-def narrow(kernel: Kernel, one: Confinement) -> list[str]:
-    """Reduce the cpuset's mems to the targets. Returns messages for the user. Raises as
-    `backend.cpuset.change.confine`."""
-    result = confine(kernel, one.process, one.targets)
-    said = [f"cpuset {printable(one.path, 80)} has the nodes {result.effective} now, instead of {one.mems}"]
-    return said + [str(error) for error in result.errors]
-
-
-def left_wide(one: Confinement) -> str:
-    """The message for the user if the migration did not finish."""
-    name, wide = printable(one.path, 80), one.mems | one.targets
-    return (
-        f"cpuset {name} may use the nodes {wide} now: the migration did not finish; "
-        f"set what you want with numatui cpuset set-mems {name} SET (it was {one.mems})"
-    )
+def subjects_below(kernel: Kernel, tree: CpusetTree, path: str, without: frozenset[int]) -> tuple[Subject, ...]:
+    """The processes of a cpuset and of those below it, with their placement as far as it can be read."""
+    reader = PlacementReader(kernel)
+    out: list[Subject] = []
+    for pid in sorted(members_below(kernel, tree, path) - without):
+        try:
+            process = read_process(kernel, pid)
+        except (NotFound, NotPermitted, ParseError):
+            continue
+        if process.is_kernel_thread:
+            continue
+        try:
+            out.append(Subject(process, reader.read(process)))
+        except NotFound:
+            continue
+        except (NotPermitted, ParseError):
+            out.append(Subject(process, Placement(()), readable=False))
+    return tuple(out)

@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.errors import NumatuiError
-from backend.job.job_run import JobRun
-from backend.job.outcome import Reason
+from backend.job.part_run import PartRun
 from backend.job.source_pages import Chunk
 from backend.job.worker_pool import WorkerPool, allowed_cpus
 from backend.kernel import MoveFlag
 from backend.machine.kernel_info import balancing, huge_page_size
 from backend.nodeset import NodeSet
-from backend.placement.pagemap import Addresses, PageMap, runs_of
+from backend.placement.pagemap import Addresses, PageMap
+from backend.plan.reasons import Reason
 from backend.process.page_calls import UNTOUCHED, Statuses, call_move_pages, query, refusal
 from backend.process.process import process_error
 
@@ -65,13 +65,13 @@ class PageMover:
     """The calls of one job. `run.check` is called right before every call, by any worker; `run.held.check_program`
     before every chunk; `run.report` gets the nanoseconds of each call that moved something."""
 
-    def __init__(self, run: JobRun) -> None:
+    def __init__(self, run: PartRun) -> None:
         kernel, options = run.kernel, run.options
         self.kernel, self.pid, self.options, self.limit = kernel, run.held.pid, options, run.limit
         self.journal, self.progress, self.cancel = run.journal, run.progress, run.cancel
         self.check, self.report, self.check_program = run.check, run.report, run.held.check_program
         self.frames, self.balancing, self.huge = run.pages.frames, balancing(kernel), huge_page_size(kernel)
-        self.flags = int(MoveFlag.MOVE_ALL if options.move_all else MoveFlag.MOVE)
+        self.part, self.move_all = run.part, run.move_all
         self.largest = self.limit.largest(_LARGEST)
         self.batch = min(_FIRST, self.largest)
         """Bytes."""
@@ -127,8 +127,7 @@ class PageMover:
         while position < len(addresses):
             position = end_of_window(addresses, position + window, self.huge)
             ends.append(position)
-        shared = self.flags == MoveFlag.MOVE_ALL
-        number = self.journal.before(chunk.move, size, runs_of(addresses, size), shared)
+        number = self.journal.before(self.part, chunk.move, size, addresses, self.move_all)
         journaled = _Journaled(chunk, number, np.zeros(len(addresses), np.bool_), len(ends))
         with self.progress.lock:
             self._open.append(journaled)
@@ -163,9 +162,7 @@ class PageMover:
                 return
             self._open.remove(journaled)
         if not journaled.unsure:
-            gone = journaled.chunk.addresses[~journaled.arrived]
-            moved = len(journaled.arrived) - len(gone)
-            self.journal.after(journaled.number, moved, runs_of(gone, journaled.chunk.page_size))
+            self.journal.after(journaled.number, ~journaled.arrived)
 
     def _batch(self, journaled: _Journaled, start: int, stop: int, may_grow: bool) -> None:
         """Move pages until each has moved or has a reason. A call that gives up part-way is followed by another for the
@@ -255,9 +252,10 @@ class PageMover:
 
     def _move(self, addresses: Addresses, thp_tail: NDArray[np.bool_], target: int) -> tuple[Statuses, GaveUp | None]:
         """Returns (statuses, why the kernel gave up or None)."""
+        flags = int(MoveFlag.MOVE_ALL if self.move_all else MoveFlag.MOVE)
         asked = addresses[~thp_tail]
         status = np.full(len(addresses), UNTOUCHED, np.int32)
-        status[~thp_tail], problem = call_move_pages(self.kernel, self.pid, asked, target, self.flags)
+        status[~thp_tail], problem = call_move_pages(self.kernel, self.pid, asked, target, flags)
         if problem is None:
             return status, None
         if problem.errno == errno.ENOMEM:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import time
 from pathlib import Path
 from typing import Any
 
-from backend.errors import NumatuiError
+from backend.errors import Busy, NumatuiError
 from backend.files.jobs_dir import make_private
 from backend.files.text import printable
-from backend.job.journal import append_line
+from backend.job.journal_file import append
+from backend.job.machine_lock import open_lock
 from backend.mover.mover import Decision
 
 SCHEMA = "numatui/watch/1"
@@ -21,12 +23,13 @@ _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class AuditLog:
-    """Held by one mover at a time. Raises NumatuiError if another mover holds it, or if it cannot be written."""
+    """`locks`: the folder in which movers of this machine lock. Raises Busy if another mover runs, NumatuiError if it
+    cannot be written."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, locks: Path) -> None:
         self.path = folder / "watch.jsonl"
         make_private(folder)
-        self._lock = self._open(folder / "watch.lock")
+        self._lock = open_lock(locks, "watch.lock")
         try:
             self._hold()
             self._fd = self._open(self.path)
@@ -38,8 +41,8 @@ class AuditLog:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise NumatuiError(
-                "another numatui watch is running here", "two would undo each other's work: stop one of them"
+            raise Busy(
+                "another numatui watch is running on this machine", "two would undo each other's work: stop one of them"
             ) from None
 
     def _open(self, path: Path) -> int:
@@ -55,7 +58,8 @@ class AuditLog:
                 os.replace(self.path, self.path.with_suffix(".jsonl.1"))
                 old, self._fd = self._fd, self._open(self.path)
                 os.close(old)
-            append_line(self._fd, record, sync=record.get("event") == "moved")
+            line = (json.dumps(record, separators=(",", ":")) + "\n").encode()
+            append(self._fd, line, sync=record.get("event") == "moved")
         except OSError as exc:
             raise self._cannot_write(exc) from None
 

@@ -12,7 +12,7 @@ from backend.advice.applying import plan_of
 from backend.advice.gathering import Adviser
 from backend.advice.observing import ObservationHistory
 from backend.errors import NumatuiError
-from backend.job.migrate import migrate_process
+from backend.job.job import Job
 from backend.job.options import Options
 from backend.job.outcome import Outcome
 from backend.job.rate_limit import RateLimit
@@ -143,16 +143,17 @@ class Mover:
             journal_dir=self.journal_dir,
         )
         try:
-            plan = plan_of(self.kernel, one)
-            outcome = migrate_process(self.kernel, plan, plan.processes[0].process, options, cancel=self.cancel)
+            # Not migrate_pages: with CAP_SYS_NICE it moves what other users map (docs/reliability.md).
+            plan = plan_of(self.kernel, one, "move_pages", policy.max_rate)
+            outcome = Job(self.kernel, plan, options).run(cancel=self.cancel)
         except NumatuiError as exc:
             self._tried(one, 0)
             self._failed()
             return Decision(one.process, proposal, "failed", "error", str(exc))
         self._tried(one, outcome.moved)
-        if outcome.error or not outcome.moved:
+        if outcome.errors or not outcome.moved:
             self._failed()
-            text = outcome.error or "nothing could be moved"
+            text = "; ".join(outcome.errors) or "nothing could be moved"
             return Decision(one.process, proposal, "failed", "error", text, outcome)
         self._errors = 0
         return Decision(one.process, proposal, "moved", outcome=outcome)

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from backend.kernel import Kernel
-from backend.machine.kernel_info import balancing
+from backend.machine.kernel_info import balancing, release
 from backend.machine.memory_tiers import read_tiers
 from backend.machine.psi import memory_pressure
 from backend.machine.topology import Topology
-from backend.plan.plan import Method
+from backend.plan.plan import CALLS, Called, Method
 from backend.plan.rates import best_rates, likely_rates, load_rates, machine_of, rates_path, worst_stall
 
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """`privileged`: the caller may act on other users' processes. `balancing`: NUMA balancing is on. `tiers`: node →
+    """`privileged`: the caller may act on other users' processes. `can`: the calls that are available. `holds_lock`: as
+    in `Plan`. `balancing`: NUMA balancing is on. `tiers`: node →
     tier, smaller is faster. `pressure`: share of time in which tasks waited for memory, None if unknown. `rates`:
     (source, target) → bytes per second. `measured`: those of `rates` measured between the same nodes. `stall`: longest
-    measured stall by move_pages, seconds; 0 if not measured."""
+    measured stall by this method, seconds; 0 if not measured."""
 
     privileged: bool = False
+    can: frozenset[Called] = frozenset(CALLS)
+    holds_lock: bool = True
     balancing: bool = False
     tiers: Mapping[int, int] = field(default_factory=dict[int, int])
     pressure: float | None = None
@@ -34,12 +38,22 @@ def read_conditions(kernel: Kernel, topology: Topology, method: Method) -> Condi
     """The present conditions, with the rates of this method if they were measured. Never raises."""
     rates = load_rates(rates_path(), machine_of(kernel, topology)) if kernel.traits.keeps_jobs else []
     best = best_rates(rates, method)
+    can = kernel.capabilities()
     return Conditions(
         privileged=kernel.credentials()[1],
+        can=frozenset(call for call in CALLS if can[call].available),
+        holds_lock=holds_lock(release(kernel)),
         balancing=balancing(kernel),
         tiers=read_tiers(kernel),
         pressure=memory_pressure(kernel),
         rates=likely_rates(best, topology),
         measured=frozenset(best),
-        stall=worst_stall(rates) / 1e9,
+        stall=worst_stall(rates, method) / 1e9,
     )
+
+
+def holds_lock(osrelease: str) -> bool:
+    """Whether migrate_pages(2) holds the mmap lock of its target while it moves. Since 6.7 it only holds it while it
+    collects pages (do_migrate_pages() and migrate_to_node() in mm/mempolicy.c)."""
+    match = re.match(r"(\d+)\.(\d+)", osrelease)
+    return match is None or (int(match[1]), int(match[2])) < (6, 7)

@@ -8,6 +8,7 @@ from typing import Literal
 
 from backend.nodeset import NodeSet
 from backend.placement.placement import Placement
+from backend.plan.reasons import Reason
 from backend.plan.remap import Move, Rule
 from backend.process.process import Process
 
@@ -40,6 +41,9 @@ Code = Literal[
     "huge-pool",
     "tier",
     "pressure",
+    "fallback",
+    "confined",
+    "ended",
 ]
 
 
@@ -68,15 +72,26 @@ class PlannedMove:
         return self.bytes - sum(size * count for size, count in self.huge_pages.items())
 
 
+Fallback = Literal["", "balancing", "cpuset"]
+"""Why migrate_pages moves what move_pages cannot: pages that await a NUMA hinting fault, or a target outside the cpuset
+of the process. Empty: it does not."""
+
+
 @dataclass(frozen=True, slots=True)
 class ProcessPlan:
-    """The moves of one process, and its memory before and after (bytes by node)."""
+    """The moves of one process, and its memory before and after (bytes by node). `steps`: the moves to make, in order,
+    also those for which it has no page now. `shared`: bytes that other processes map too, at most. `confined`: it is
+    not asked for, but shares a cpuset that is narrowed. `readable`: `before` is known."""
 
     process: Process
     runs_on: int | None
     moves: tuple[PlannedMove, ...]
     before: dict[int, int]
     after: dict[int, int]
+    steps: tuple[Move, ...] = ()
+    shared: int = 0
+    confined: bool = False
+    readable: bool = True
 
     @property
     def bytes(self) -> int:
@@ -105,9 +120,33 @@ class Room:
 
 
 @dataclass(frozen=True, slots=True)
+class Confinement:
+    """A cpuset whose processes may use the nodes `targets` from now on. `mems`: those that they may use now. `written`,
+    `final`: what its file says now and in the end; empty where it inherits. `others`: the processes in it that are not
+    asked for; they are confined too. `pids`: those that are asked for."""
+
+    path: str
+    mems: NodeSet
+    written: NodeSet
+    targets: NodeSet
+    final: NodeSet
+    pids: frozenset[int]
+    others: tuple[Subject, ...] = ()
+
+    @property
+    def wide(self) -> NodeSet:
+        """The mems while pages move: they may be on the old nodes and on the new ones."""
+        return self.mems | self.targets
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """`rates`: bytes per second by (source, target); ASSUMED_RATE where one is missing. `measured`: those of `rates`
-    measured between the same nodes. `within`: only mappings that begin at these addresses, [start, end)."""
+    measured between the same nodes. `within`: only mappings that begin at these addresses, [start, end). `calls`: the
+    system call that moves. `fallback`: why migrate_pages moves the rest. `holds_lock`: this kernel holds the memory map
+    of the process for the whole of a migrate_pages. `move_all`: also pages that other processes map. `max_rate`: bytes
+    per second at most, 0 for no limit. `stays`: bytes that will stay, at most, by reason. `undoes`: the job that it
+    takes back."""
 
     sources: NodeSet
     targets: NodeSet
@@ -121,6 +160,19 @@ class Plan:
     usual_stall: float = ASSUMED_STALL
     warnings: tuple[Warning, ...] = ()
     within: tuple[int, int] | None = None
+    calls: Called = "move_pages"
+    fallback: Fallback = ""
+    holds_lock: bool = True
+    move_all: bool = False
+    max_rate: int = 0
+    stays: Mapping[Reason, int] = field(default_factory=dict[Reason, int])
+    confinements: tuple[Confinement, ...] = ()
+    undoes: str = ""
+
+    @property
+    def asked(self) -> tuple[ProcessPlan, ...]:
+        """The processes that were asked for."""
+        return tuple(one for one in self.processes if not one.confined)
 
     @property
     def bytes(self) -> int:
@@ -132,9 +184,10 @@ class Plan:
 
     @property
     def seconds(self) -> float:
-        """Estimated duration."""
+        """Estimated duration, within the limit."""
         steps = (move for process in self.processes for move in process.moves)
-        return sum(move.bytes / self.rates.get((move.source, move.target), ASSUMED_RATE) for move in steps)
+        free = sum(move.bytes / self.rates.get((move.source, move.target), ASSUMED_RATE) for move in steps)
+        return max(free, self.bytes / self.max_rate) if self.max_rate else free
 
     @property
     def rate(self) -> float:
@@ -151,16 +204,21 @@ class Plan:
 
     @property
     def stall(self) -> float:
-        """Longest wait of the process, seconds: migrate_pages holds its mmap lock for the whole call
-        (do_migrate_pages() in mm/mempolicy.c), move_pages for one small step."""
-        if self.method != "migrate_pages":
+        """Longest wait of a process, seconds: of one small step, or of a whole call where `holds_lock`."""
+        if not self.bytes or self.calls != "migrate_pages" or not self.holds_lock:
             return self.usual_stall if self.bytes else 0.0
+        return self.whole_call
+
+    @property
+    def whole_call(self) -> float:
+        """Seconds of the longest migrate_pages that moves everything of one process."""
         return max((one.bytes / self.rate for one in self.processes), default=0.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A process with its placement."""
+    """A process with its placement. `readable`: the placement is known; it is empty otherwise."""
 
     process: Process
     placement: Placement
+    readable: bool = True

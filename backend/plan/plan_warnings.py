@@ -9,35 +9,30 @@ from backend.files.text import printable
 from backend.machine.psi import PRESSING
 from backend.machine.topology import Topology
 from backend.nodeset import NodeSet
-from backend.placement.placement import VmaPlacement
 from backend.plan.conditions import Conditions
-from backend.plan.plan import Plan, ProcessPlan, Sharers, Subject, Warning
-from backend.plan.remap import Move
+from backend.plan.plan import Confinement, Plan, ProcessPlan, Sharers, Subject, Warning
 
 _NAMED = 3
 """Processes that a warning lists by name."""
 
 
 def warnings_of(
-    plan: Plan,
-    subjects: Sequence[Subject],
-    topology: Topology,
-    conditions: Conditions,
-    *,
-    move_all: bool,
-    sharers: Sharers,
+    plan: Plan, subjects: Sequence[Subject], topology: Topology, conditions: Conditions, sharers: Sharers
 ) -> list[Warning]:
-    """All warnings: those of the machine first, then process by process."""
-    out = [*_of_the_machine(plan, subjects, topology, conditions)]
-    for process_plan, subject in zip(plan.processes, subjects, strict=True):
-        out += _of_a_process(plan, process_plan, subject, topology, conditions, move_all, sharers)
+    """All warnings: those of the machine first, then process by process. `subjects`: those of `plan.processes`, or none
+    for an undo, which takes back what was warned about."""
+    out = [*_of_the_machine(plan, subjects, topology, conditions), *_of_the_method(plan, conditions)]
+    out += [_confined(one) for one in plan.confinements]
+    for process_plan, subject in zip(plan.processes, subjects, strict=False):
+        if not process_plan.confined:
+            out += _of_a_process(plan, process_plan, subject, topology, conditions, sharers)
     return out
 
 
 def _of_the_machine(
     plan: Plan, subjects: Sequence[Subject], topology: Topology, conditions: Conditions
 ) -> Iterator[Warning]:
-    if subjects and not plan.bytes:
+    if plan.processes and not plan.bytes and not plan.undoes:
         yield Warning(
             "nothing-to-move",
             f"node {plan.sources} has no page that would move",
@@ -61,16 +56,12 @@ def _of_the_machine(
                     f"enlarge the pool of node {room.node} first (nr_hugepages)",
                 )
     if conditions.balancing:
+        stay = "hidden" in plan.stays
         yield Warning(
             "balancing",
-            "NUMA balancing is on: it hides pages from move_pages and may move them back",
+            "NUMA balancing is on: it may move pages back"
+            + (", and those that await its next look are hidden from move_pages and stay" if stay else ""),
             "sysctl kernel.numa_balancing=0 while you place by hand",
-        )
-    if plan.method == "migrate_pages" and plan.bytes:
-        yield Warning(
-            "stall",
-            f"migrate_pages holds the process's memory map for the whole call: about {plan.stall:.1f} s",
-            "the method move_pages moves in small batches",
         )
     if conditions.pressure is not None and conditions.pressure >= PRESSING and plan.bytes:
         yield Warning(
@@ -99,19 +90,54 @@ def _of_the_machine(
         )
 
 
+def _of_the_method(plan: Plan, conditions: Conditions) -> Iterator[Warning]:
+    if not plan.bytes:
+        return
+    if plan.calls == "migrate_pages" and plan.holds_lock:
+        yield Warning(
+            "stall",
+            f"migrate_pages holds the process's memory map for the whole call: about {plan.stall:.1f} s",
+            "the method move_pages moves in small batches",
+        )
+    if plan.fallback:
+        why = (
+            "pages that NUMA balancing hides from move_pages"
+            if plan.fallback == "balancing"
+            else "pages for nodes outside the cpuset, where move_pages may not go,"
+        )
+        held = f", which holds the process's memory map for up to {plan.whole_call:.1f} s" if plan.holds_lock else ""
+        shared = "; it moves what other processes map too" if conditions.privileged else ""
+        yield Warning("fallback", f"{why} are moved by migrate_pages{held}{shared}", "--method move_pages leaves them")
+
+
+def _confined(one: Confinement) -> Warning:
+    """Who else is confined, and what the kernel does with them."""
+    names = _named([(other.process.pid, other.process.comm) for other in one.others])
+    also = f"; processes that were not named are in it too{names}" if names else ""
+    hidden = sum(not other.readable for other in one.others)
+    unread = f"; of {hidden} of them it cannot be read how much that is" if hidden else ""
+    return Warning(
+        "confined",
+        f"cpuset {printable(one.path, 80)} will have the nodes {one.final or 'of the cpuset above'} instead of "
+        f"{one.written or one.mems}: what its processes "
+        f"have elsewhere moves there, shared pages too{also}{unread}",
+        "numatui undo takes both back",
+    )
+
+
 def _of_a_process(
     plan: Plan,
     process_plan: ProcessPlan,
     subject: Subject,
     topology: Topology,
     conditions: Conditions,
-    move_all: bool,
     sharers: Sharers,
 ) -> Iterator[Warning]:
     pid = process_plan.process.pid
-    affected = [vma for vma in subject.placement.vmas if any(vma.pages.get(move.source) for move in plan.moves)]
+    confined = bool(plan.confinements)
+    affected = [vma for vma in subject.placement.vmas if any(vma.pages.get(step.source) for step in process_plan.steps)]
     contrary = sorted({vma.policy for vma in affected if not policy_agrees(vma.policy, plan.targets)})
-    if contrary:
+    if contrary and not confined:
         yield Warning(
             "policy",
             f"{pid}: the policy {', '.join(contrary[:3])} will put new pages elsewhere than node {plan.targets}",
@@ -119,21 +145,21 @@ def _of_a_process(
         )
     allowed = process_plan.process.mems_allowed
     ends = NodeSet(move.target for move in process_plan.moves)
-    if allowed is not None and not ends.issubset(allowed):
+    if allowed is not None and not ends.issubset(allowed) and not confined:
         yield Warning(
             "cpuset",
             f"{pid}: its cpuset allows node {allowed} only; new pages will not go to {ends - allowed}",
             "--cpuset changes the mems of its cpuset as well",
         )
-    shared = sum(min(vma.shared_bytes, _source_bytes(vma, plan.moves)) for vma in affected)
-    if shared and (move_all or (plan.method == "migrate_pages" and conditions.privileged)):
+    shared = process_plan.shared
+    if shared and (plan.move_all or (plan.calls == "migrate_pages" and conditions.privileged)):
         who = _named(sharers.get(pid, ()))
         yield Warning(
             "shared-moves",
             f"{pid}: up to {_mib(shared)} MiB are also mapped by other processes{who} and move for them too",
             "leave out --all, or use the method move_pages",
         )
-    elif shared:
+    elif shared and not confined:
         yield Warning(
             "shared",
             f"{pid}: up to {_mib(shared)} MiB are also mapped by other processes and stay",
@@ -180,10 +206,6 @@ def policy_agrees(policy: str, targets: NodeSet) -> bool:
 
 def _mib(amount: int) -> int:
     return max(1, amount >> 20)
-
-
-def _source_bytes(vma: VmaPlacement, moves: Sequence[Move]) -> int:
-    return sum(vma.pages.get(move.source, 0) for move in moves) * vma.page_size
 
 
 def _mean_distance(by_node: dict[int, int], here: int, topology: Topology) -> float:

@@ -5,14 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from backend.errors import NotFound, UsageError
+from backend.errors import NotFound, NotSupported, UsageError
 from backend.machine.kernel_info import usual_huge_page_size
 from backend.machine.topology import Topology
 from backend.nodeset import NodeSet
 from backend.placement.placement import Placement, sum_by_node
 from backend.plan.conditions import Conditions
-from backend.plan.plan import ASSUMED_STALL, Method, Plan, PlannedMove, ProcessPlan, Room, Subject
+from backend.plan.plan import (
+    ASSUMED_STALL,
+    Called,
+    Confinement,
+    Fallback,
+    Method,
+    Plan,
+    PlannedMove,
+    ProcessPlan,
+    Room,
+    Subject,
+    Warning,
+)
 from backend.plan.plan_warnings import warnings_of
+from backend.plan.reasons import Reason
 from backend.plan.remap import Move, Rule, expected_after, remap
 
 
@@ -43,33 +56,152 @@ def make_plan(
     conditions: Conditions | None = None,
     sharers: Mapping[int, Sequence[tuple[int, str]]] | None = None,
     within: tuple[int, int] | None = None,
+    max_rate: int = 0,
+    confinements: Sequence[Confinement] = (),
 ) -> Plan:
-    """`sharers`: pid → the other processes that map its memory. `within`: as in `Plan`. The moves follow `remap`, the
-    same rule as the kernel's. Raises what `check_sets` raises."""
+    """`sharers`: pid → the other processes that map its memory. `within`, `max_rate`: as in `Plan`. `confinements`: the
+    cpusets that are narrowed to the targets afterwards. The moves follow `remap`, the same rule as the kernel's. Raises
+    what `check_sets` raises; UsageError, NotSupported for a method that cannot do it."""
     check_sets(sources, targets, topology.ids, topology.memory_ids)
     conditions = conditions or Conditions()
     subjects = [replace(one, placement=one.placement.within(within)) for one in subjects]
     moves = remap(sources, targets, rule)
-    plans = tuple(_plan_process(subject, moves, topology, page_size) for subject in subjects)
-    room = _room(plans, moves, topology, page_size)
+    calls = _call_of(method, conditions, within)
+    plans: list[ProcessPlan] = []
+    for subject in subjects:
+        narrowed = [one for one in confinements if subject.process.pid in one.pids]
+        steps = [*moves, *(step for one in narrowed for step in confining_moves(one))]
+        plans.append(_plan_process(subject, steps, topology, page_size))
+    everybody = [*subjects]
+    for one in confinements:
+        for other in one.others:
+            planned = _plan_process(other, confining_moves(one), topology, page_size)
+            plans.append(replace(planned, confined=True))
+            everybody.append(other)
     plan = Plan(
         sources,
         targets,
         rule,
         method,
         moves,
-        plans,
-        room,
+        tuple(plans),
+        _room(plans, topology, page_size),
         conditions.rates,
         conditions.measured,
         conditions.stall or ASSUMED_STALL,
         within=within,
+        calls=calls,
+        fallback=_fallback(method, calls, conditions, within, move_all, plans, confinements),
+        holds_lock=conditions.holds_lock,
+        move_all=move_all,
+        max_rate=max_rate,
+        confinements=tuple(confinements),
     )
-    warnings = warnings_of(plan, subjects, topology, conditions, move_all=move_all, sharers=sharers or {})
-    return replace(plan, warnings=tuple(warnings))
+    plan = replace(plan, stays=_stays(plan, conditions, topology))
+    return replace(plan, warnings=tuple(warnings_of(plan, everybody, topology, conditions, sharers or {})))
 
 
-def _plan_process(subject: Subject, moves: tuple[Move, ...], topology: Topology, page_size: int) -> ProcessPlan:
+def plan_of_parts(
+    parts: Sequence[ProcessPlan],
+    moves: tuple[Move, ...],
+    topology: Topology,
+    conditions: Conditions,
+    page_size: int,
+    max_rate: int,
+    confinements: Sequence[Confinement],
+    undoes: str,
+    told: Sequence[Warning],
+) -> Plan:
+    """The plan of an undo: `parts` have the pages of the journal. `told`: warnings beside those of the machine."""
+    others = [
+        replace(_plan_process(other, confining_moves(one), topology, page_size), confined=True)
+        for one in confinements
+        for other in one.others
+    ]
+    everybody = (*parts, *others)
+    plan = Plan(
+        NodeSet(move.source for move in moves),
+        NodeSet(move.target for move in moves),
+        "linux-6",
+        "move_pages",
+        moves,
+        everybody,
+        _room(everybody, topology, page_size),
+        conditions.rates,
+        conditions.measured,
+        conditions.stall or ASSUMED_STALL,
+        holds_lock=conditions.holds_lock,
+        max_rate=max_rate,
+        confinements=tuple(confinements),
+        undoes=undoes,
+    )
+    plan = replace(plan, stays=_stays(plan, conditions, topology))
+    return replace(plan, warnings=(*told, *warnings_of(plan, (), topology, conditions, {})))
+
+
+def confining_moves(one: Confinement) -> tuple[Move, ...]:
+    """What the kernel moves of every process of a cpuset when its mems go from the wide set to the targets."""
+    return remap(one.wide, one.targets)
+
+
+def _call_of(method: Method, conditions: Conditions, within: tuple[int, int] | None) -> Called:
+    """`auto` is move_pages where there is one."""
+    if method == "auto":
+        calls: Called = "move_pages" if "move_pages" in conditions.can or within is not None else "migrate_pages"
+    else:
+        calls = method
+    if within is not None and calls != "move_pages":
+        raise NotSupported(
+            "migrate_pages moves whole processes: one mapping can be moved by move_pages only",
+            "leave out --vma, or --method",
+        )
+    return calls
+
+
+def _fallback(
+    method: Method,
+    calls: Called,
+    conditions: Conditions,
+    within: tuple[int, int] | None,
+    move_all: bool,
+    plans: Sequence[ProcessPlan],
+    confinements: Sequence[Confinement],
+) -> Fallback:
+    """migrate_pages moves whole processes and, for a caller with CAP_SYS_NICE, what others map too: such a caller has
+    to have said so."""
+    if method != "auto" or calls != "move_pages" or within is not None or "migrate_pages" not in conditions.can:
+        return ""
+    if conditions.privileged and not move_all:
+        return ""
+    if conditions.balancing:
+        return "balancing"
+    outside = any(
+        not NodeSet(step.target for step in one.steps).issubset(one.process.mems_allowed)
+        for one in plans
+        if one.process.mems_allowed is not None
+    )
+    return "cpuset" if outside and not confinements else ""
+
+
+def _stays(plan: Plan, conditions: Conditions, topology: Topology) -> dict[Reason, int]:
+    """What the plan announces as staying. With mappings that others share it is an upper bound, as numa_maps tells of
+    whole mappings only."""
+    out: dict[Reason, int] = {}
+    moves_shared = plan.move_all or (plan.calls == "migrate_pages" and conditions.privileged) or plan.confinements
+    if shared := sum(one.shared for one in plan.processes):
+        out["shared"] = 0 if moves_shared else shared
+    if conditions.balancing and plan.calls == "move_pages" and plan.fallback != "balancing":
+        out["hidden"] = plan.bytes
+    short = sum(max(0, room.reserve - room.after) for room in plan.room if room.incoming and not room.enough)
+    for room in plan.room:
+        pools = {pool.size: pool.free for pool in topology.node(room.node).huge_pools}
+        short += sum(size * max(0, count - pools.get(size, 0)) for size, count in room.huge_pages.items())
+    if short:
+        out["no-room"] = min(plan.bytes, short)
+    return {reason: amount for reason, amount in out.items() if amount}
+
+
+def _plan_process(subject: Subject, moves: Sequence[Move], topology: Topology, page_size: int) -> ProcessPlan:
     before = subject.placement.bytes_by_node
     now, huge = before, huge_bytes(subject.placement, page_size)
     planned: list[PlannedMove] = []
@@ -79,7 +211,15 @@ def _plan_process(subject: Subject, moves: tuple[Move, ...], topology: Topology,
             planned.append(PlannedMove(move.source, move.target, amount // page_size, amount, pages))
         now = expected_after(now, [move])
         huge = {size: expected_after(by_node, [move]) for size, by_node in huge.items()}
-    return ProcessPlan(subject.process, topology.node_of_cpu.get(subject.process.cpu), tuple(planned), before, now)
+    sources = NodeSet(move.source for move in moves)
+    shared = sum(
+        min(vma.shared_bytes, sum(vma.pages.get(node, 0) for node in sources) * vma.page_size)
+        for vma in subject.placement.vmas
+    )
+    runs_on = topology.node_of_cpu.get(subject.process.cpu)
+    return ProcessPlan(
+        subject.process, runs_on, tuple(planned), before, now, tuple(moves), shared, readable=subject.readable
+    )
 
 
 def huge_bytes(placement: Placement, page_size: int) -> dict[int, dict[int, int]]:
@@ -94,11 +234,11 @@ def huge_bytes(placement: Placement, page_size: int) -> dict[int, dict[int, int]
     return out
 
 
-def _room(plans: Sequence[ProcessPlan], moves: Sequence[Move], topology: Topology, page_size: int) -> tuple[Room, ...]:
+def _room(plans: Sequence[ProcessPlan], topology: Topology, page_size: int) -> tuple[Room, ...]:
     out: list[Room] = []
-    for target in NodeSet(move.target for move in moves):
+    steps = [move for plan in plans for move in plan.moves]
+    for target in NodeSet(step.target for plan in plans for step in plan.steps):
         node = topology.node(target)
-        steps = [move for plan in plans for move in plan.moves]
         huge: dict[int, int] = {}
         for step in steps:
             for size, count in step.huge_pages.items() if step.target == target else ():

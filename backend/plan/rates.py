@@ -98,9 +98,10 @@ def likely_rates(best: dict[tuple[int, int], int], topology: Topology) -> dict[t
     return out
 
 
-def worst_stall(rates: Sequence[Rate]) -> int:
-    """The longest stall by move_pages, nanoseconds; 0 if nothing was measured."""
-    return max((one.stall for one in rates if one.method == "move_pages"), default=0)
+def worst_stall(rates: Sequence[Rate], method: Method) -> int:
+    """The longest stall by this method (`auto` is move_pages), nanoseconds; 0 if nothing was measured."""
+    wanted = "migrate_pages" if method == "migrate_pages" else "move_pages"
+    return max((one.stall for one in rates if one.method == wanted), default=0)
 
 
 def _rate(raw: Fields) -> Rate:

@@ -26,6 +26,7 @@ from backend.emulator.tasks.life import do_exit, spawn
 from backend.emulator.tasks.task import Task
 from backend.errors import NumatuiError, os_error
 from backend.job import journal
+from backend.job.past_job import index_of
 from backend.job.past_jobs import list_jobs
 from tests.backend.job.moving import Mover
 from tests.backend.job.test_undo_interrupted import Killed, small_batches
@@ -95,16 +96,16 @@ class Chaos:
             patch.setattr(kernel, name, self._counted(getattr(kernel, name)), raising=False)
         patch.setattr(kernel, "clock", lambda real=kernel.clock: real() + self.shift, raising=False)
         if self.kind == "state directory full":
-            real = journal.append_line
+            real = journal.append
 
-            def append_line(fd: int, record: dict[str, Any], sync: bool = True) -> None:
+            def append(fd: int, data: bytes, sync: bool = True) -> None:
                 self.calls += 1
                 if self.calls > self.fatal:
                     self.result.injected = True
                     raise os_error(errno.ENOSPC)
-                real(fd, record, sync)
+                real(fd, data, sync)
 
-            patch.setattr(journal, "append_line", append_line)
+            patch.setattr(journal, "append", append)
 
     def _counted(self, call: Callable[..., int]) -> Callable[..., int]:
         def counted(*arguments: Any) -> int:
@@ -177,7 +178,7 @@ class Chaos:
         jobs, problems = list_jobs(self.one.folder)
         if problems and self.kind not in ("kill -9", "state directory full"):
             self.result.trouble = problems[0]
-        if not any(job.chunks for job in jobs):
+        if not any(index_of(job) for job in jobs):
             self.result.lost += _different(before, self.one.nodes) if self.kind != "somebody else moves" else 0
             return
         if self.kind == "another program":

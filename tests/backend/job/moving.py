@@ -15,19 +15,12 @@ from backend.emulator.mm.mm import Vma
 from backend.emulator.scenario.layout import populate
 from backend.emulator.tasks.life import spawn
 from backend.emulator.tasks.task import Task
-from backend.job.migrate import migrate_process
-from backend.job.options import Options
-from backend.job.outcome import Outcome
-from backend.job.past_jobs import PastJob, list_jobs, read_job
-from backend.job.undo import undo_job
-from backend.machine.kernel_info import release
-from backend.machine.topology import read_topology
-from backend.nodeset import NodeSet
-from backend.placement.numa_maps import read_placement
-from backend.plan.plan import Plan, Subject
-from backend.plan.planner import make_plan
-from backend.plan.remap import rule_of
+from backend.job.past_job import JournaledChunk, PastJob, index_of, read_chunks
+from backend.job.past_jobs import find_job, list_jobs
+from backend.job.undo import plan_undo
+from backend.plan.plan import Plan
 from backend.process.process import read_process
+from tests.backend.job.running import PLANNED, Told, plan_for, run_job
 from tests.emulator.machines import machine, nodes_of, region
 from tests.kernels.around import Around
 
@@ -103,42 +96,39 @@ class Mover:
     @property
     def states(self) -> list[str]:
         """How the jobs ended, the oldest first."""
-        return [one.state for one in sorted(list_jobs(self.folder)[0], key=lambda one: one.at)]
+        return [one.state for one in reversed(list_jobs(self.folder)[0])]
 
-    def options(self, **options: Any) -> Options:
-        return Options(journal_dir=self.folder, **options)
+    def plan(self, sources: Sequence[int], targets: Sequence[int], **how: Any) -> Plan:
+        return plan_for(self.kernel, read_process(self.kernel, self.pid), sources, targets, **how)
 
-    def plan(self, sources: Sequence[int], targets: Sequence[int]) -> Plan:
-        process = read_process(self.kernel, self.pid)
-        return make_plan(
-            [Subject(process, read_placement(self.kernel, self.pid))], NodeSet(sources), NodeSet(targets),
-            read_topology(self.kernel), rule=rule_of(release(self.kernel)),
-        )  # fmt: skip
+    def move(self, sources: Sequence[int], targets: Sequence[int], **options: Any) -> Told:
+        how = {name: options.pop(name) for name in PLANNED if name in options}
+        return self.carry_out(self.plan(sources, targets, **how), **options)
 
-    def move(self, sources: Sequence[int], targets: Sequence[int], **options: Any) -> Outcome:
-        return self.carry_out(self.plan(sources, targets), **options)
+    def carry_out(self, plan: Plan, **options: Any) -> Told:
+        return run_job(self.kernel, plan, self.folder, **options)
 
-    def carry_out(self, plan: Plan, **options: Any) -> Outcome:
-        extra = {name: options.pop(name) for name in ("on_progress", "cancel") if name in options}
-        process = read_process(self.kernel, self.pid)
-        return migrate_process(self.kernel, plan, process, self.options(**options), **extra)
-
-    def undo(self, job: str | None = None, **options: Any) -> Outcome:
+    def undo(self, job: str | None = None, max_rate: int = 0, **options: Any) -> Told:
         """A job, or the newest, taken back."""
-        extra = {name: options.pop(name) for name in ("on_progress", "cancel") if name in options}
-        return undo_job(self.kernel, self.job(job), self.options(**options), **extra)
+        return self.carry_out(plan_undo(self.kernel, self.job(job), max_rate), **options)
 
     def job(self, name: str | None = None) -> PastJob:
         """A job's journal, or that of the newest that is no undo."""
         if name is not None:
-            return read_job(self.folder / f"{name}.jsonl")
-        jobs = sorted(list_jobs(self.folder)[0], key=lambda one: one.at)
-        return [one for one in jobs if not one.undoes][-1]
+            return find_job(self.folder, name)
+        return next(one for one in list_jobs(self.folder)[0] if not one.undoes)
+
+
+def chunks_of(job: PastJob) -> list[JournaledChunk]:
+    """All chunks, part by part, the first first."""
+    index = index_of(job)
+    return [chunk for part in sorted(index) for chunk in [*read_chunks(job, index, part)][::-1]]
 
 
 def check_journal(job: PastJob) -> None:
     """A job that ended has said of every chunk what became of each of its pages."""
-    for chunk in job.chunks:
-        assert chunk.moved is not None
-        assert chunk.moved + sum(count for _, count in chunk.left) == chunk.pages
-    assert job.moved == sum((chunk.moved or 0) * chunk.page_size for chunk in job.chunks)
+    moved = 0
+    for chunk in chunks_of(job):
+        assert chunk.left is not None
+        moved += int((~chunk.left).sum()) * chunk.page_size
+    assert job.moved == moved

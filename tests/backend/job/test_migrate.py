@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import threading
 from array import array
 from pathlib import Path
@@ -20,36 +19,16 @@ from backend.emulator.mm.fault import touch
 from backend.emulator.tasks.credentials import Caller
 from backend.emulator.tasks.life import do_exit, spawn
 from backend.errors import NotFound, NotPermitted, NotSupported
-from backend.job.migrate import migrate_process
-from backend.job.options import Options
-from backend.job.outcome import Outcome, Progress
-from backend.machine.kernel_info import release
-from backend.machine.topology import read_topology
-from backend.nodeset import NodeSet
-from backend.placement.numa_maps import read_placement
-from backend.plan.plan import Plan, Subject
-from backend.plan.planner import make_plan
-from backend.plan.remap import rule_of
-from backend.process.process import Process, read_process
+from backend.job.outcome import Progress
+from backend.job.past_jobs import list_jobs
+from backend.process.process import read_process
+from tests.backend.job.moving import chunks_of
+from tests.backend.job.running import move, plan_for, run_job
 from tests.emulator.invariants import check_at_rest
 from tests.emulator.machines import machine, nodes_of, region
 from tests.kernels.around import Around
 
 PAGE = 4096
-
-
-def plan_for(kernel: Any, process: Process, sources: list[int], targets: list[int]) -> Plan:
-    subject = Subject(process, read_placement(kernel, process.pid))
-    return make_plan(
-        [subject], NodeSet(sources), NodeSet(targets), read_topology(kernel), rule=rule_of(release(kernel))
-    )
-
-
-def move(kernel: Any, pid: int, sources: list[int], targets: list[int], tmp_path: Path, **options: Any) -> Outcome:
-    process = read_process(kernel, pid)
-    extra = {name: options.pop(name) for name in ("on_progress", "cancel") if name in options}
-    chosen = Options(journal_dir=tmp_path / "jobs", **options)
-    return migrate_process(kernel, plan_for(kernel, process, sources, targets), process, chosen, **extra)
 
 
 def two_by_hundred(profile: str = "linux-6", **options: Any) -> tuple[Machine, EmulatedKernel, int]:
@@ -84,8 +63,8 @@ def test_all_pages_move_keeping_relative_position_and_the_counts_add_up(
 def test_overlapping_sets_land_where_the_plan_says(method: Any, tmp_path: Path) -> None:
     _, kernel, pid = two_by_hundred()
     process = read_process(kernel, pid)
-    plan = plan_for(kernel, process, [0, 1], [1, 2])
-    outcome = migrate_process(kernel, plan, process, Options(method=method, journal_dir=tmp_path / "j"))
+    plan = plan_for(kernel, process, [0, 1], [1, 2], method)
+    outcome = run_job(kernel, plan, tmp_path / "j")
     assert outcome.after == plan.processes[0].after == {1: 100 * PAGE, 2: 50 * PAGE}
     assert outcome.complete
 
@@ -164,7 +143,7 @@ def test_a_recycled_pid_is_never_touched(tmp_path: Path) -> None:
     do_exit(m, m.tasks[pid])
     other = region(m, spawn(m, "other", cpu=0, pid=pid), {0: 20})
     with pytest.raises(NotFound, match="another has its number"):
-        migrate_process(kernel, plan, process, Options(journal_dir=tmp_path / "j"))
+        run_job(kernel, plan, tmp_path / "j")
     assert nodes_of(m, other) == [0] * 20
 
 
@@ -191,7 +170,7 @@ def test_kernel_threads_and_missing_calls_are_refused_before_anything(tmp_path: 
     thread = spawn(m, "kswapd0", cpu=0, kernel_thread=True)
     with pytest.raises(NotSupported, match="kernel thread"):
         move(kernel, thread.pid, [0], [1], tmp_path)
-    assert not (tmp_path / "jobs").exists()
+    assert not [*(tmp_path / "jobs").glob("*.job")]
 
 
 def test_other_users_processes_are_refused(tmp_path: Path) -> None:
@@ -200,11 +179,11 @@ def test_other_users_processes_are_refused(tmp_path: Path) -> None:
     process = read_process(stranger, pid)
     plan = plan_for(EmulatedKernel(m), process, [0], [1])
     with pytest.raises(NotPermitted):
-        migrate_process(stranger, plan, process, Options(journal_dir=tmp_path / "j"))
+        run_job(stranger, plan, tmp_path / "j")
     owner = EmulatedKernel(m, Caller(1000, False))
     with pytest.raises(NotPermitted, match="--all"):
-        migrate_process(owner, plan, process, Options(move_all=True, journal_dir=tmp_path / "j"))
-    assert migrate_process(owner, plan, process, Options(journal_dir=tmp_path / "j")).complete
+        run_job(owner, plan_for(owner, process, [0], [1], move_all=True), tmp_path / "j")
+    assert run_job(owner, plan, tmp_path / "j").complete
 
 
 class Hiding(Around):
@@ -220,10 +199,20 @@ def test_hidden_pages_are_moved_by_migrate_pages_or_reported(tmp_path: Path) -> 
     outcome = move(Hiding(kernel), pid, [0], [2], tmp_path, method="move_pages")
     assert outcome.left == {"hidden": 100 * PAGE}
     assert outcome.moved == 0
-    outcome = move(Hiding(kernel), pid, [0], [2], tmp_path, method="auto")
+    outcome = move(Hiding(kernel), pid, [0], [2], tmp_path, move_all=True)
+    assert outcome.left == {"hidden": 100 * PAGE}, "without balancing they are hidden for another reason (PROT_NONE)"
+    outcome = move(balancing(Hiding(kernel)), pid, [0], [2], tmp_path)
+    assert outcome.left == {"hidden": 100 * PAGE}, "with CAP_SYS_NICE migrate_pages moves what others map"
+    outcome = move(balancing(Hiding(kernel)), pid, [0], [2], tmp_path, move_all=True)
     assert outcome.complete
     assert outcome.method == "move_pages+migrate_pages"
     assert outcome.after == {1: 50 * PAGE, 2: 100 * PAGE}
+
+
+def balancing(kernel: Around) -> Around:
+    """NUMA balancing is on."""
+    kernel.answers["numa_balancing"] = lambda _: b"1\n"
+    return kernel
 
 
 class HidingSome(Around):
@@ -238,7 +227,7 @@ class HidingSome(Around):
 
 def test_a_few_hidden_pages_do_not_send_others_twice_where_a_target_is_a_source_too(tmp_path: Path) -> None:
     m, kernel, pid = two_by_hundred()
-    outcome = move(HidingSome(kernel), pid, [0, 1], [1, 2], tmp_path)
+    outcome = move(balancing(HidingSome(kernel)), pid, [0, 1], [1, 2], tmp_path, move_all=True)
     assert outcome.after == {1: 100 * PAGE, 2: 50 * PAGE}
     assert outcome.complete
     assert outcome.moved == 150 * PAGE
@@ -320,10 +309,8 @@ class Huge(Around):
         blocks = sorted({page // (each * page_size) for page in pages})
         self.asked += blocks
         whole = array("Q", [(block * each + n) * page_size for block in blocks for n in range(each)])
-        (path,) = (self.folder / "jobs").glob("*.jsonl")
-        lines = [json.loads(line) for line in path.read_text().splitlines()]
-        runs = [run for line in lines for run in line.get("runs", [])]
-        known = {start + n * page_size for start, count in runs for n in range(count)}
+        (job,), _ = list_jobs(self.folder / "jobs")
+        known = {address for chunk in chunks_of(job) for address in chunk.addresses.tolist()}
         vma = self.inner.machine.tasks[pid].mm.vmas[0]
         self.unjournaled += sum(vma.start <= page < vma.end and page not in known for page in whole)
         self.inner.move_pages(pid, whole, array("i", [nodes[0]]) * len(whole), array("i", [0]) * len(whole), flags)

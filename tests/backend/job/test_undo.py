@@ -14,10 +14,10 @@ from backend.emulator.mm.mmap import mmap
 from backend.emulator.mm.zap import zap
 from backend.emulator.scenario.layout import populate
 from backend.emulator.tasks.life import do_exit, spawn
-from backend.errors import NumatuiError
-from backend.job import page_mover, undo
-from backend.job.journal import KEEP
+from backend.errors import NumatuiError, Refused
+from backend.job import page_mover
 from backend.job.outcome import Progress
+from backend.job.past_jobs import KEEP
 from tests.backend.job.moving import PAGE, Mover, check_journal
 
 MIXED = [0] * 30 + [1] * 20 + [2] * 10 + [3] * 5 + [0] * 7
@@ -275,10 +275,13 @@ class TestShared:
         assert one.nodes == [0] * 50
         assert child.mm is not None
 
-    def test_so_does_migrate_pages_which_moves_them_unasked(self, tmp_path: Path) -> None:
+    def test_so_does_migrate_pages_which_moves_them_and_has_to_be_told_to(self, tmp_path: Path) -> None:
         one = Mover(tmp_path, [0] * 50)
         one.machine.run(fork(one.machine, one.task))
-        moved = one.move([0], [2], method="migrate_pages")
+        with pytest.raises(Refused, match="for everybody; add --all"):
+            one.move([0], [2], method="migrate_pages")
+        assert one.nodes == [0] * 50
+        moved = one.move([0], [2], method="migrate_pages", move_all=True)
         assert moved.complete
         assert one.undo(moved.job).complete
         assert one.nodes == [0] * 50
@@ -355,18 +358,8 @@ def test_old_journals_go_when_a_job_ends(tmp_path: Path) -> None:
     one.move([0], [1])
     ended = one.job().path.read_bytes()
     for number in range(KEEP + 5):
-        (one.folder / f"20000101-{number:06}-1-a.jsonl").write_bytes(ended)
+        (one.folder / f"{number + 2}.job").write_bytes(ended)
     one.move([1], [2])
-    left = sorted(path.name for path in one.folder.glob("*.jsonl"))
-    assert len(left) == KEEP
-    assert left[0] == "20000101-000007-1-a.jsonl"
+    left = sorted(int(path.stem) for path in one.folder.glob("*.job"))
+    assert left == [*range(KEEP + 7 - KEEP + 1, KEEP + 8)]
     assert one.nodes == [2] * 5
-
-
-@pytest.mark.parametrize(
-    ("addresses", "left", "rest"),
-    [([], [], []), ([3, 1, 2, 2], [], [1, 2, 3]), ([1, 2, 3], [2, 2, 9], [1, 3]), ([5, 5], [5], [])],
-)
-def test_pages_that_had_not_moved_are_left_out(addresses: list[int], left: list[int], rest: list[int]) -> None:
-    found = undo._without(np.array(addresses, np.uint64), np.array(left, np.uint64))
-    assert found.tolist() == rest

@@ -42,14 +42,11 @@ class Death:
         self.steps += 1
         return self.dead
 
-    def append_line(self, fd: int, record: dict[str, Any], sync: bool = True) -> None:
-        import json
-
-        line = (json.dumps(record, separators=(",", ":")) + "\n").encode()
+    def append(self, fd: int, data: bytes, sync: bool = True) -> None:
         if self.step():
-            os.write(fd, line[: int(len(line) * self.part)])
+            os.write(fd, data[: int(len(data) * self.part)])
             raise Killed
-        os.write(fd, line)
+        os.write(fd, data)
 
     def calls(self, kernel: Any) -> Any:
         original = kernel.move_pages
@@ -78,7 +75,7 @@ def small_batches() -> Iterator[None]:
 def killed(one: Mover, death: Death, sources: list[int], targets: list[int], **options: Any) -> bool:
     """Move until death. Whether it came; it does not, when the job has fewer steps."""
     with pytest.MonkeyPatch.context() as patch, small_batches():
-        patch.setattr(journal, "append_line", death.append_line)
+        patch.setattr(journal, "append", death.append)
         patch.setattr(one.kernel, "move_pages", death.calls(one.kernel), raising=False)
         try:
             one.move(sources, targets, **options)
@@ -106,7 +103,7 @@ def test_killed_at_any_moment(
     died = killed(one, Death(fatal, part), *moves, method=method)
     now = one.nodes
     moved = sum(a != b for a, b in zip(before, now, strict=True))
-    jobs = [*one.folder.glob("*.jsonl")]
+    jobs = [*one.folder.glob("*.job")]
     if not jobs:
         assert died
         assert now == before, "nothing moves before its journal is there"
@@ -155,7 +152,7 @@ def test_an_undo_that_is_killed_is_gone_on_with(tmp_path: Path) -> None:
         moved = one.move([0, 1], [1, 2])
         death = Death(fatal, 0.5)
         with pytest.MonkeyPatch.context() as patch, small_batches():
-            patch.setattr(journal, "append_line", death.append_line)
+            patch.setattr(journal, "append", death.append)
             patch.setattr(one.kernel, "move_pages", death.calls(one.kernel), raising=False)
             with pytest.raises(Killed):
                 one.undo(moved.job)

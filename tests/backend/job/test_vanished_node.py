@@ -37,9 +37,9 @@ def test_a_target_that_goes_is_named(tmp_path: Path, method: str) -> None:
 def test_a_target_that_has_gone_since_the_plan_is_named(tmp_path: Path, method: str) -> None:
     one = Mover(tmp_path, [0] * 50)
     before = one.nodes
-    plan = one.plan([0], [1])
+    plan = one.plan([0], [1], method=method)
     one.machine.run(hotplug.offline(one.machine, 1))
-    outcome = one.carry_out(plan, method=method)
+    outcome = one.carry_out(plan)
     assert "node 1 has no memory any more" in outcome.error
     assert one.nodes == before
 

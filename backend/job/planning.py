@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from backend.cpuset.confinement import confinements
 from backend.errors import NotFound, NotPermitted, NotSupported, UsageError
+from backend.job.request import MoveRequest
 from backend.kernel import Kernel
 from backend.machine.kernel_info import release
 from backend.machine.topology import read_topology
@@ -12,50 +14,38 @@ from backend.nodeset import NodeSet
 from backend.placement.one_mapping import find_mapping
 from backend.placement.reader import PlacementReader
 from backend.plan.conditions import read_conditions
-from backend.plan.plan import Method, Plan, Subject
+from backend.plan.plan import Plan, Subject
 from backend.plan.planner import check_sets, make_plan
-from backend.plan.remap import Rule, rule_of
+from backend.plan.remap import rule_of
 from backend.process.process import read_process, with_descendants
 
 
-def prepare(
-    kernel: Kernel,
-    pids: list[int],
-    sources: str,
-    targets: str,
-    *,
-    method: Method = "auto",
-    move_all: bool = False,
-    rule: Rule | None = None,
-    tree: bool = False,
-    cgroup: str | None = None,
-    mapping: str | None = None,
-) -> Plan:
-    """`sources`, `targets`: in libnuma's grammar. `tree`: includes the descendants of `pids`. `cgroup`: includes all
-    processes in it and below. `mapping`: only this mapping of the one process (`one_mapping.find_mapping`). Raises
-    UsageError, NotFound, NotPermitted, NotSupported."""
+def plan(kernel: Kernel, request: MoveRequest) -> Plan:
+    """What this request would do now. Raises UsageError, NotFound, NotPermitted, NotSupported."""
     topology = read_topology(kernel)
-    from_set = NodeSet.parse(sources, topology.ids)
-    to_set = NodeSet.parse(targets, topology.ids, same=from_set)
-    check_sets(from_set, to_set, topology.ids, topology.memory_ids)
+    sources = NodeSet.parse(request.sources, topology.ids)
+    targets = NodeSet.parse(request.targets, topology.ids, same=sources)
+    check_sets(sources, targets, topology.ids, topology.memory_ids)
     within = None
-    if mapping is not None:
-        if len(pids) != 1 or tree or cgroup is not None:
+    if request.mapping is not None:
+        if len(request.pids) != 1 or request.tree or request.cgroup is not None:
             raise UsageError("--vma needs exactly one process", "name one process by its pid")
-        within = find_mapping(kernel, pids[0], mapping)
-    subjects = read_subjects(kernel, pids, tree=tree, cgroup=cgroup)
+        within = find_mapping(kernel, request.pids[0], request.mapping)
+    subjects = read_subjects(kernel, list(request.pids), tree=request.tree, cgroup=request.cgroup)
     return make_plan(
         subjects,
-        from_set,
-        to_set,
+        sources,
+        targets,
         topology,
-        rule=rule or rule_of(release(kernel)),
-        method=method,
+        rule=request.rule or rule_of(release(kernel)),
+        method=request.method,
         page_size=kernel.page_size,
-        move_all=move_all,
-        conditions=read_conditions(kernel, topology, method),
-        sharers=read_sharers(kernel, subjects, from_set) if move_all else {},
+        move_all=request.move_all,
+        conditions=read_conditions(kernel, topology, request.method),
+        sharers=read_sharers(kernel, subjects, sources) if request.move_all else {},
         within=within,
+        max_rate=request.max_rate,
+        confinements=confinements(kernel, [one.process for one in subjects], targets) if request.confine else (),
     )
 
 

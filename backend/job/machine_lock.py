@@ -1,0 +1,85 @@
+"""One lock a machine: two jobs never move the same process, wherever their journals are; nor do two movers run.
+
+Root's locks are in /run, those of a user where systemd gives users a folder of their own, else in the state directory.
+A lock ends with the program that holds it."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+import struct
+from collections.abc import Iterable
+from pathlib import Path
+
+from backend.errors import Busy, NumatuiError, describe_oserror
+from backend.kernel import Kernel
+
+_FLOCK = struct.Struct("hhqqi4x")
+"""struct flock of 64-bit Linux: l_type, l_whence, l_start, l_len, l_pid (fcntl(2))."""
+
+
+def lock_folder(kernel: Kernel, jobs: Path) -> Path:
+    """Where jobs on this kernel lock; `jobs`: the folder of their journals, which is private to a demo."""
+    if not kernel.traits.is_host:
+        return jobs
+    if os.geteuid() == 0:
+        return Path("/run/numatui")
+    own = Path(f"/run/user/{os.geteuid()}")
+    return own / "numatui" if own.is_dir() else jobs
+
+
+class ProcessLocks:
+    """Locks on pids: one byte a pid of one file, so that any number of processes takes one descriptor."""
+
+    def __init__(self, folder: Path, pids: Iterable[int]) -> None:
+        """Raises Busy if another job holds one of them, NumatuiError if there can be no lock."""
+        self._fd = open_lock(folder, "pids.lock")
+        try:
+            for pid in pids:
+                self._lock(folder, pid)
+        except BaseException:
+            self.close()
+            raise
+
+    def _lock(self, folder: Path, pid: int) -> None:
+        # An open file description lock: other threads of this program are refused as other programs are.
+        wanted = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, pid, 1, 0)
+        try:
+            fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, wanted)
+        except OSError as exc:
+            if exc.errno in (errno.EAGAIN, errno.EACCES):
+                raise Busy(
+                    f"process {pid} is being moved already, by another job",
+                    "wait until that has ended, or stop it: numatui jobs",
+                ) from None
+            raise _cannot(folder, exc) from None
+
+    def close(self) -> None:
+        """Ends the locks."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def open_lock(folder: Path, name: str) -> int:
+    """A descriptor of a file in a private folder of the caller's. Raises NumatuiError."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        at = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            facts = os.fstat(at)
+            if facts.st_uid != os.geteuid() or stat.S_IMODE(facts.st_mode) & 0o022:
+                raise NumatuiError(f"{folder} is not a folder of yours alone", "remove it: numatui makes its own")
+            return os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=at)
+        finally:
+            os.close(at)
+    except OSError as exc:
+        raise _cannot(folder, exc) from None
+
+
+def _cannot(folder: Path, exc: OSError) -> NumatuiError:
+    return NumatuiError(
+        f"jobs cannot be locked in {folder} ({describe_oserror(exc)}): nothing is moved", "make it yours"
+    )

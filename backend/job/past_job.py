@@ -1,0 +1,253 @@
+"""A job as its journal records it: what it was to do, how it ended, and which pages came from where."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from backend.errors import ParseError
+from backend.files.fields import Fields, integer, items
+from backend.files.text import printable
+from backend.job.journal_file import Frame, beginning, contents, frames, head_of, last_facts, read_fact
+from backend.job.journal_folder import is_locked
+from backend.nodeset import MAX_ID, NodeSet
+from backend.plan.remap import Move
+from backend.process.process import Identity
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from backend.placement.pagemap import Addresses
+
+JobState = Literal["running", "interrupted", "done", "partly", "cancelled", "failed"]
+_ENDS: tuple[JobState, ...] = ("done", "partly", "cancelled", "failed")
+_LARGEST = 1 << 40
+"""Bytes. Larger journals are refused."""
+_LARGEST_PAGE = 1 << 40
+NONE_LEFT = b"p" + bytes(4)
+"""As `encode_marks` has it."""
+_MOST_PAGES = 1 << 25
+"""Pages of one chunk, at most."""
+_LATEST = 1 << 34
+"""Seconds since 1970, at most: the year 2514."""
+
+
+@dataclass(frozen=True, slots=True)
+class JournaledPart:
+    """One process of a job. `program`: as in `Stat`. `confined`: it only shares a cpuset that the job narrowed."""
+
+    identity: Identity
+    program: tuple[int, int]
+    command: str
+    moves: tuple[Move, ...]
+    confined: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class JournaledCpuset:
+    """A cpuset that the job changed. `mems`, `written`: as in `Confinement`, before. `wide`: what its file said while
+    pages moved. `final`: what it said in the end."""
+
+    path: str
+    mems: NodeSet
+    written: NodeSet
+    wide: NodeSet
+    final: NodeSet
+
+
+@dataclass(frozen=True, slots=True)
+class PastJob:
+    """One journal, without its pages. `at`: seconds since 1970. `moved`: bytes, a lower bound. `undoes`, `undone_by`:
+    names of jobs. `counted`: pages were moved of which only the number is known. `worst_call`: seconds of the longest
+    call, 0 if unknown."""
+
+    job: str
+    path: Path
+    at: float
+    boot: str
+    method: str
+    parts: tuple[JournaledPart, ...]
+    state: JobState
+    moved: int
+    cpusets: tuple[JournaledCpuset, ...] = ()
+    error: str = ""
+    undoes: str = ""
+    undone_by: str = ""
+    counted: bool = False
+    worst_call: float = 0.0
+
+    @property
+    def moves(self) -> tuple[Move, ...]:
+        """Those of all parts, each once."""
+        return tuple(dict.fromkeys(move for part in self.asked for move in part.moves))
+
+    @property
+    def asked(self) -> tuple[JournaledPart, ...]:
+        """The processes that were to be moved, without those that share their cpuset."""
+        return tuple(one for one in self.parts if not one.confined)
+
+    @property
+    def title(self) -> str:
+        """`4242 oracle`, `4242, 4243 and 6 more: postgres`. As hostile as every name."""
+        pids = [str(one.identity.pid) for one in self.asked]
+        command = self.asked[0].command if self.asked else ""
+        if len(pids) == 1:
+            return f"{pids[0]} {command}"
+        return f"{', '.join(pids[:2])}{f' and {len(pids) - 2} more' if len(pids) > 2 else ''}: {command}"
+
+
+@dataclass(frozen=True, slots=True)
+class JournaledChunk:
+    """Pages that were about to move. `part`: position of their process. `addresses`: of pages of `page_size` bytes,
+    ascending. `left`: which of them did not move, None if the job was interrupted meanwhile. `shared`: pages that
+    others map as well moved too."""
+
+    part: int
+    move: Move
+    page_size: int
+    addresses: Addresses
+    left: NDArray[np.bool_] | None
+    shared: bool
+
+
+def read_job(path: Path) -> PastJob:
+    """Reads the head and the end of one journal, and of an interrupted one the sizes between. Raises ParseError,
+    OSError."""
+    with _opened(path) as (fd, size):
+        return _job(path, fd, size)
+
+
+Index = dict[int, list[tuple[Frame, Frame | None]]]
+"""Part → its chunks in order, and what became of each: None if the job was interrupted meanwhile."""
+
+
+def index_of(job: PastJob) -> Index:
+    """Where the chunks of each part are. Reads none of their pages. Raises ParseError, OSError."""
+    from backend.job.journal import CHUNK, RESULT
+
+    with _opened(job.path) as (fd, size):
+        chunks: list[tuple[int, Frame]] = []
+        results: dict[int, Frame] = {}
+        for one in frames(fd, size):
+            if one.kind == b"C":
+                (part,) = RESULT.unpack(beginning(fd, one, 4))
+                if part >= len(job.parts) or one.length < CHUNK.size:
+                    raise ValueError(f"chunk {len(chunks)} is of no process")
+                chunks.append((part, one))
+            elif one.kind == b"R":
+                (number,) = RESULT.unpack(beginning(fd, one, 4))
+                if number >= len(chunks):
+                    raise ValueError(f"there is no chunk {number}")
+                results[number] = one
+    out: Index = {}
+    for number, (part, one) in enumerate(chunks):
+        out.setdefault(part, []).append((one, results.get(number)))
+    return out
+
+
+def read_chunks(job: PastJob, index: Index, part: int) -> Iterator[JournaledChunk]:
+    """The chunks of one part, the last first, one at a time. Raises ParseError, OSError."""
+    from backend.job.journal import CHUNK, RESULT
+    from backend.job.page_runs import decode_marks, decode_pages
+
+    with _opened(job.path) as (fd, _):
+        for chunk, result in reversed(index.get(part, [])):
+            raw = contents(fd, chunk)
+            _, source, target, page_size, shared = CHUNK.unpack(raw[: CHUNK.size])
+            if not 0 < page_size <= _LARGEST_PAGE:
+                raise ValueError(f"the chunk at byte {chunk.at} is of no pages")
+            addresses = decode_pages(raw[CHUNK.size :], page_size, _MOST_PAGES)
+            left = None
+            if result is not None:
+                left = decode_marks(contents(fd, result)[RESULT.size :] or NONE_LEFT, len(addresses))
+            yield JournaledChunk(part, _move(source, target), page_size, addresses, left, bool(shared))
+
+
+@contextmanager
+def _opened(path: Path) -> Generator[tuple[int, int]]:
+    """The journal as a descriptor and its size. Turns ValueError into ParseError."""
+    # O_NONBLOCK: never blocks, for example on a FIFO.
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        facts = os.fstat(fd)
+        if not stat.S_ISREG(facts.st_mode) or facts.st_uid != os.geteuid():
+            raise ParseError(f"{shown(path)} is not a file of yours", "remove it")
+        if facts.st_size > _LARGEST:
+            raise ParseError(f"{shown(path)} is too large for a journal", "remove it")
+        yield fd, facts.st_size
+    except ValueError as exc:
+        why = printable(str(exc), 100)
+        raise ParseError(f"{shown(path)} is not a journal of this numatui ({why})", "remove it") from None
+    finally:
+        os.close(fd)
+
+
+def _job(path: Path, fd: int, size: int) -> PastJob:
+    running = is_locked(fd)
+    first, head = head_of(fd, size)
+    facts = last_facts(fd, size, first.end)
+    if not any("end" in one for one in facts):
+        facts = [read_fact(fd, one) for one in frames(fd, size, first.end) if one.kind == b"J"]
+    ended = next((one for one in facts if "end" in one), None)
+    state: JobState = "interrupted" if ended is None else ended.choice("end", _ENDS)
+    job = PastJob(
+        job=path.stem,
+        path=path,
+        at=head.number("at", 0, _LATEST),
+        boot=head.text("boot"),
+        method=head.text("method"),
+        parts=tuple(_part(one) for one in head.objects("parts")),
+        state="running" if running else state,
+        moved=0 if ended is None else ended.integer("moved"),
+        cpusets=tuple(_cpuset(one) for one in head.objects("cpusets")) if "cpusets" in head else (),
+        error="" if ended is None else ended.get("error", ended.text, ""),
+        undoes=head.get("undoes", head.text, ""),
+        undone_by=next((one.text("undone_by") for one in reversed(facts) if "undone_by" in one), ""),
+        counted=any("counted" in one for one in facts),
+        worst_call=0.0 if ended is None else ended.get("worst_call", ended.integer, 0) / 1e9,
+    )
+    return _interrupted(job) if ended is None and not running else job
+
+
+def _interrupted(job: PastJob) -> PastJob:
+    """A job without an end: all its facts, and what it moved for sure."""
+    index = index_of(job)
+    moved = 0
+    for part in index:
+        for chunk in read_chunks(job, index, part):
+            if chunk.left is not None:
+                moved += int((~chunk.left).sum()) * chunk.page_size
+    return replace(job, moved=moved)
+
+
+def _part(record: Fields) -> JournaledPart:
+    code, stack = (integer(one, "program") for one in items(record.items("program"), "program", 2))
+    return JournaledPart(
+        Identity(record.integer("pid"), record.integer("start_time")),
+        (code, stack),
+        record.text("command"),
+        tuple(_move(*items(one, "moves", 2)) for one in record.items("moves")),
+        "confined" in record,
+    )
+
+
+def _cpuset(record: Fields) -> JournaledCpuset:
+    nodes = {name: NodeSet(integer(one, name, 0, MAX_ID) for one in record.items(name)) for name in _MEMS}
+    return JournaledCpuset(record.text("path"), **nodes)
+
+
+_MEMS = ("mems", "written", "wide", "final")
+
+
+def _move(source: Any, target: Any) -> Move:
+    return Move(integer(source, "from", 0, MAX_ID), integer(target, "to", 0, MAX_ID))
+
+
+def shown(path: Path) -> str:
+    return printable(str(path))

@@ -1,0 +1,148 @@
+"""One process of a plan: its pages are found, moved step by step, and what the calls answered is kept."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+
+from backend.errors import NumatuiError
+from backend.job.events import FellBack
+from backend.job.page_mover import GaveUp, PageMover
+from backend.job.part_run import Cancelled, JobContext, PartRun, chunks_of, on_sources
+from backend.nodeset import NodeSet
+from backend.placement.placement import Placement
+from backend.plan.plan import ProcessPlan
+from backend.plan.remap import Move, remaining
+from backend.process.page_calls import call_migrate_pages, refusal
+from backend.process.process import process_error
+
+
+class PlanPart(PartRun):
+    """`planned`: what the plan says of this process."""
+
+    def __init__(self, job: JobContext, part: int, planned: ProcessPlan) -> None:
+        super().__init__(job, part, planned.process, planned.steps)
+        self.plan, self.planned = job.plan, planned
+        try:
+            self._located = self.locate()
+            self.before = self._located.bytes_by_node
+            self.began(on_sources(self._located, self.steps))
+        except BaseException:
+            self.close()
+            raise
+
+    def move(self) -> None:
+        """All steps. Raises only what is no error of numatui."""
+        try:
+            if self.plan.calls == "move_pages":
+                self._by_move_pages()
+            else:
+                self._by_migrate_pages()
+        except Cancelled:
+            self.cancelled = True
+        except NumatuiError as exc:
+            self.error = str(exc)
+
+    def rest(self, after: dict[int, int]) -> tuple[int, int]:
+        grown = max(0, sum(after.values()) - sum(self.before.values()))
+        return remaining(self.before, after, self.steps), grown
+
+    def _by_move_pages(self) -> None:
+        self.used.add("move_pages")
+        self.progress.record_unmoved("unlocated", self.unlocated(self._located))
+        mover = PageMover(self)
+        try:
+            for step in self.steps:
+                explained = self.progress.explained
+                mover.hidden = self.pages.hidden = 0
+                refused = False
+                try:
+                    mover.carry(chunks_of(self.pages, self._located, step))
+                except GaveUp as exc:
+                    # EACCES: the target is outside the cpuset of the process (do_pages_move() in mm/migrate.c).
+                    # migrate_pages may go there for callers with CAP_SYS_NICE.
+                    refused = exc.errno == errno.EACCES and self.plan.fallback == "cpuset"
+                    if not refused:
+                        self.gave_up = True
+                        self.error = self.error or str(exc)
+                self.progress.record_unmoved("hidden", self.pages.hidden)
+                hidden = mover.hidden + self.pages.hidden
+                if refused or (hidden and self.plan.fallback == "balancing"):
+                    self._fall_back(step, hidden, explained)
+        finally:
+            mover.close()
+            self.workers = mover.most_workers
+
+    def _fall_back(self, step: Move, hidden: int, explained: int) -> None:
+        """Uses migrate_pages for what move_pages cannot see, or may not move to a node outside the cpuset. It runs
+        before the next step, which may fill the node that this one empties. `explained`: the bytes that had a reason
+        before this step."""
+        self.job.on_event(FellBack(self.part))
+        before = self.placement()
+        if hidden:
+            self.progress.left["hidden"] -= hidden
+        moved, now, not_moved = self._migrate_pages(NodeSet([step.source]), NodeSet([step.target]), (step,), before)
+        self.progress.moved += moved
+        self.progress.done = min(self.progress.total, self.progress.done + moved)
+        rest = remaining(before.bytes_by_node, now.bytes_by_node, (step,))
+        self._explain(now, max(0, rest - (self.progress.explained - explained)), (step,), not_moved)
+
+    def _by_migrate_pages(self) -> None:
+        sources, targets = (
+            (self.plan.sources, self.plan.targets)
+            if not self.planned.confined
+            else (NodeSet(step.source for step in self.steps), NodeSet(step.target for step in self.steps))
+        )
+        before = self._located
+        moved, now, not_moved = self._migrate_pages(sources, targets, self.steps, before)
+        self.progress.moved = moved
+        self.progress.done = self.progress.total
+        rest = remaining(before.bytes_by_node, now.bytes_by_node, self.steps)
+        self._explain(now, rest, self.steps, not_moved)
+
+    def _migrate_pages(
+        self, sources: NodeSet, targets: NodeSet, steps: tuple[Move, ...], before: Placement
+    ) -> tuple[int, Placement, int | None]:
+        """One migrate_pages(2), journaled ahead. Returns (bytes that left, the placement after it, pages that the call
+        reported as not moved, None if it failed)."""
+        self.used.add("migrate_pages")
+        # migrate_pages also moves shared pages for callers who may do that.
+        shared = self.kernel.capabilities()["move_all"].available
+        journaled = [one for step in steps for one in self.journal_all(step, before, shared)]
+        self.check()
+        began = self.kernel.clock()
+        not_moved: int | None = None
+        try:
+            not_moved = call_migrate_pages(self.kernel, self.pid, sources, targets)
+        except OSError as exc:
+            if exc.errno in (errno.ESRCH, errno.EPERM):
+                raise process_error(self.kernel, self.pid, exc) from None
+            # ENOMEM: the target is full. What moved before that stays there.
+            if exc.errno != errno.ENOMEM:
+                self.held.check_program()
+                self.error = refusal(self.kernel, "migrate_pages", exc, targets)
+        took = self.kernel.clock() - began
+        now = self.placement()
+        for one in journaled:
+            self.journal_left(*one)
+        rest = remaining(before.bytes_by_node, now.bytes_by_node, steps)
+        moved = max(0, on_sources(before, steps) - rest)
+        self.report(took)
+        return moved, now, not_moved
+
+    def _explain(self, now: Placement, rest: int, steps: tuple[Move, ...], not_moved: int | None) -> None:
+        """migrate_pages gives no reasons: shared pages are seen in the placement, pages that it counted were busy."""
+        if not_moved is None:
+            self.progress.record_unmoved("refused" if self.error else "no-room", rest)
+            return
+        shared = min(rest, sum(_shared(now, steps)))
+        busy = min(rest - shared, not_moved * self.kernel.page_size)
+        self.progress.record_unmoved("shared", shared)
+        self.progress.record_unmoved("busy", busy)
+        self.progress.record_unmoved("unmovable", rest - shared - busy)
+
+
+def _shared(placement: Placement, steps: tuple[Move, ...]) -> Iterator[int]:
+    """For each mapping, the bytes on sources that may be shared."""
+    for vma in placement.vmas:
+        yield min(vma.shared_bytes, on_sources(Placement((vma,)), steps))
