@@ -115,17 +115,10 @@ def predict_mems(kernel: Kernel, name: str, mems: NodeSet, memory_migrate: bool 
     check_own(tree, cpuset)
     check_mems(tree, cpuset, mems, topology)
     migrate = _migrates(tree, cpuset, memory_migrate)
-    effective: dict[str, NodeSet] = {}
+    effective = effective_after(tree, cpuset, mems)
     affected: list[Predicted] = []
     for one in tree.below(cpuset.path):
-        if not one.own:
-            continue
-        above = tree.deciding(one.parent)
-        have = effective.get(above.path, above.effective_mems)
-        wanted = mems if one is cpuset else one.mems
-        # update_nodemasks_hier(): in v2 a cpuset whose mems have no node of its parent's inherits the parent's.
-        effective[one.path] = wanted & have or (have if tree.hierarchy.version == "v2" else wanted & have)
-        if effective[one.path] == one.effective_mems:
+        if not one.own or effective[one.path] == one.effective_mems:
             continue
         old = _online(tree, one, {}, topology)
         new = _online(tree, one, effective, topology)
@@ -133,6 +126,20 @@ def predict_mems(kernel: Kernel, name: str, mems: NodeSet, memory_migrate: bool 
             with suppress(NotFound, ParseError):
                 affected.append(_predict(kernel, pid, one, old, new, migrate))
     return _change(tree, cpuset, mems, memory_migrate, effective[cpuset.path], affected, topology)
+
+
+def effective_after(tree: CpusetTree, cpuset: CpusetInfo, mems: NodeSet) -> dict[str, NodeSet]:
+    """Path → effective mems of a cpuset and of those below it, if its mems become these."""
+    out: dict[str, NodeSet] = {}
+    for one in tree.below(cpuset.path):
+        if not one.own:
+            continue
+        above = tree.deciding(one.parent)
+        have = out.get(above.path, above.effective_mems)
+        wanted = mems if one is cpuset else one.mems
+        # update_nodemasks_hier(): in v2 a cpuset whose mems have no node of its parent's inherits the parent's.
+        out[one.path] = wanted & have or (have if tree.hierarchy.version == "v2" else wanted & have)
+    return out
 
 
 def predict_attach(kernel: Kernel, name: str, pids: Sequence[int], memory_migrate: bool | None = None) -> Change:

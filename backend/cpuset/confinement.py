@@ -12,13 +12,14 @@ from contextlib import suppress
 
 from backend.cgroup.cgroups import cgroup_of, members
 from backend.cgroup.cpuset_tree import CpusetInfo, CpusetTree, read_cpusets
-from backend.cpuset.change import predict_mems
+from backend.cpuset.change import effective_after, predict_mems
 from backend.errors import NotFound, NotPermitted, ParseError, UsageError
 from backend.kernel import Kernel
 from backend.nodeset import NodeSet
 from backend.placement.placement import Placement
 from backend.placement.reader import PlacementReader
-from backend.plan.plan import Confinement, Subject
+from backend.plan.plan import Confined, Confinement, Subject
+from backend.plan.remap import remap
 from backend.process.process import Process, read_process
 
 
@@ -38,7 +39,7 @@ def confinements(kernel: Kernel, processes: Sequence[Process], targets: NodeSet)
     out: list[Confinement] = []
     for path, (cpuset, pids) in found.items():
         predict_mems(kernel, path, cpuset.effective_mems | targets)
-        others = subjects_below(kernel, tree, path, frozenset(pids))
+        others = confined_below(kernel, tree, cpuset, cpuset.effective_mems | targets, targets, frozenset(pids))
         out.append(Confinement(path, cpuset.effective_mems, cpuset.mems, targets, targets, frozenset(pids), others))
     return out
 
@@ -52,21 +53,37 @@ def members_below(kernel: Kernel, tree: CpusetTree, path: str) -> set[int]:
     return pids
 
 
-def subjects_below(kernel: Kernel, tree: CpusetTree, path: str, without: frozenset[int]) -> tuple[Subject, ...]:
-    """The processes of a cpuset and of those below it, with their placement as far as it can be read."""
+def confined_below(
+    kernel: Kernel, tree: CpusetTree, cpuset: CpusetInfo, wide: NodeSet, final: NodeSet, without: frozenset[int]
+) -> tuple[Confined, ...]:
+    """The other processes of a cpuset and of those below it, and what the kernel moves of each when the mems go from
+    `wide` to `final`."""
+    before, after = effective_after(tree, cpuset, wide), effective_after(tree, cpuset, final)
     reader = PlacementReader(kernel)
-    out: list[Subject] = []
-    for pid in sorted(members_below(kernel, tree, path) - without):
-        try:
-            process = read_process(kernel, pid)
-        except (NotFound, NotPermitted, ParseError):
-            continue
-        if process.is_kernel_thread:
-            continue
-        try:
-            out.append(Subject(process, reader.read(process)))
-        except NotFound:
-            continue
-        except (NotPermitted, ParseError):
-            out.append(Subject(process, Placement(()), readable=False))
+    out: list[Confined] = []
+    for one in tree.below(cpuset.path):
+        own = tree.deciding(one.path).path
+        steps = remap(before[own], after[own])
+        by_kernel = not NodeSet(step.target for step in steps).issubset(before[own])
+        with suppress(NotFound):
+            for pid in sorted(set(members(kernel, tree.hierarchy, one.path)) - without):
+                subject = _subject(kernel, reader, pid)
+                if subject is not None:
+                    out.append(Confined(subject, steps, by_kernel))
     return tuple(out)
+
+
+def _subject(kernel: Kernel, reader: PlacementReader, pid: int) -> Subject | None:
+    """A process with its placement as far as it can be read; None for a kernel thread, or if it has ended."""
+    try:
+        process = read_process(kernel, pid)
+    except (NotFound, NotPermitted, ParseError):
+        return None
+    if process.is_kernel_thread:
+        return None
+    try:
+        return Subject(process, reader.read(process))
+    except NotFound:
+        return None
+    except (NotPermitted, ParseError):
+        return Subject(process, Placement(()), readable=False)

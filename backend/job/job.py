@@ -14,9 +14,10 @@ from typing import Any
 from backend.cgroup.cpuset_tree import read_cpusets
 from backend.cpuset.change import write_mems
 from backend.cpuset.confinement import members_below
-from backend.errors import Interrupted, NotPermitted, NotSupported, NumatuiError, Refused
+from backend.errors import Interrupted, NumatuiError
 from backend.files.jobs_dir import jobs_dir, make_private
 from backend.files.text import printable
+from backend.job.call import check_call
 from backend.job.events import CpusetChanged, Event, OnEvent, PartEnded, PartFailed
 from backend.job.journal import Journal
 from backend.job.machine_lock import ProcessLocks, lock_folder
@@ -32,7 +33,6 @@ from backend.job.undo_part import UndoPart
 from backend.kernel import Kernel
 from backend.machine.kernel_info import boot_id
 from backend.plan.plan import Confinement, Plan, ProcessPlan
-from backend.plan.planner import confining_moves
 from backend.process.process import still_the_same
 
 
@@ -211,7 +211,7 @@ class Job:
         for run in kept:
             if run.pid in inside:
                 with suppress(NumatuiError):
-                    leftovers.append((run, run.journal_leftovers(confining_moves(one))))
+                    leftovers.append((run, run.journal_leftovers(run.confining_steps(one))))
         self._write(one, "narrow")
         for run, journaled in leftovers:
             with suppress(NumatuiError):
@@ -256,21 +256,3 @@ class Job:
                 mark_undone(self._past, outcome.job)
         prune(self.directory, boot_id(self.kernel))
         return outcome
-
-
-def check_call(kernel: Kernel, plan: Plan) -> None:
-    """Raises NotSupported, NotPermitted if what the plan calls is not available; Refused if it would move more than
-    was asked for."""
-    can = kernel.capabilities()
-    if not kernel.traits.writable:
-        raise NotSupported("a recording cannot be changed", "numatui plan says what would move")
-    if not can[plan.calls].available:
-        raise NotSupported(f"{plan.calls} is not available here: {can[plan.calls].why}", "numatui doctor lists what is")
-    if plan.move_all and not can["move_all"].available:
-        raise NotPermitted(f"--all is not available here: {can['move_all'].why}", "leave it out")
-    shared = sum(one.shared for one in plan.asked)
-    if plan.calls == "migrate_pages" and can["move_all"].available and shared and not plan.move_all:
-        raise Refused(
-            f"migrate_pages would also move up to {max(1, shared >> 20)} MiB that other processes map, for everybody",
-            "add --all, or use the method move_pages" if can["move_pages"].available else "add --all",
-        )

@@ -23,7 +23,8 @@ from backend.kernel import Kernel
 from backend.nodeset import NodeSet
 from backend.placement.pagemap import Addresses
 from backend.placement.placement import Placement
-from backend.plan.plan import Called, Plan
+from backend.plan.plan import Called, Confinement, Plan
+from backend.plan.planner import confining_moves
 from backend.plan.reasons import Reason
 from backend.plan.remap import Move
 from backend.process.process import Process, read_process
@@ -179,6 +180,11 @@ class PartRun:
 
     def unlocated(self, placement: Placement) -> int:
         return on_sources(Placement(tuple(vma for vma in placement.vmas if not vma.end)), self.steps)
+
+    def confining_steps(self, one: Confinement) -> tuple[Move, ...]:
+        """What the kernel moves of this process when that cpuset is narrowed."""
+        other = next((other for other in one.others if other.subject.process.pid == self.pid), None)
+        return other.steps if other is not None else confining_moves(one)
 
     def journal_leftovers(self, steps: tuple[Move, ...]) -> list[Leftover]:
         """Journals what the kernel is about to move by these steps, shared pages too, as it moves them for everybody.

@@ -33,6 +33,8 @@ class PlanPart(PartRun):
 
     def move(self) -> None:
         """All steps. Raises only what is no error of numatui."""
+        if self.planned.by_kernel:
+            return
         try:
             if self.plan.calls == "move_pages":
                 self._by_move_pages()
@@ -78,42 +80,38 @@ class PlanPart(PartRun):
         before the next step, which may fill the node that this one empties. `explained`: the bytes that had a reason
         before this step."""
         self.job.on_event(FellBack(self.part))
-        before = self.placement()
         if hidden:
             self.progress.left["hidden"] -= hidden
-        moved, now, not_moved = self._migrate_pages(NodeSet([step.source]), NodeSet([step.target]), (step,), before)
+        self._whole_step(step, explained)
+
+    def _by_migrate_pages(self) -> None:
+        """Step by step, in the order in which one call with all nodes would do them (do_migrate_pages())."""
+        for step in self.steps:
+            self._whole_step(step, self.progress.explained)
+
+    def _whole_step(self, step: Move, explained: int) -> None:
+        before = self.placement()
+        if not before.bytes_by_node.get(step.source):
+            return
+        moved, now, not_moved = self._migrate_pages(step, before)
         self.progress.moved += moved
         self.progress.done = min(self.progress.total, self.progress.done + moved)
         rest = remaining(before.bytes_by_node, now.bytes_by_node, (step,))
-        self._explain(now, max(0, rest - (self.progress.explained - explained)), (step,), not_moved)
+        self._explain(now, max(0, rest - (self.progress.explained - explained)), step, not_moved)
 
-    def _by_migrate_pages(self) -> None:
-        sources, targets = (
-            (self.plan.sources, self.plan.targets)
-            if not self.planned.confined
-            else (NodeSet(step.source for step in self.steps), NodeSet(step.target for step in self.steps))
-        )
-        before = self._located
-        moved, now, not_moved = self._migrate_pages(sources, targets, self.steps, before)
-        self.progress.moved = moved
-        self.progress.done = self.progress.total
-        rest = remaining(before.bytes_by_node, now.bytes_by_node, self.steps)
-        self._explain(now, rest, self.steps, not_moved)
-
-    def _migrate_pages(
-        self, sources: NodeSet, targets: NodeSet, steps: tuple[Move, ...], before: Placement
-    ) -> tuple[int, Placement, int | None]:
+    def _migrate_pages(self, step: Move, before: Placement) -> tuple[int, Placement, int | None]:
         """One migrate_pages(2), journaled ahead. Returns (bytes that left, the placement after it, pages that the call
         reported as not moved, None if it failed)."""
         self.used.add("migrate_pages")
         # migrate_pages also moves shared pages for callers who may do that.
         shared = self.kernel.capabilities()["move_all"].available
-        journaled = [one for step in steps for one in self.journal_all(step, before, shared)]
+        journaled = self.journal_all(step, before, shared)
+        targets = NodeSet([step.target])
         self.check()
         began = self.kernel.clock()
         not_moved: int | None = None
         try:
-            not_moved = call_migrate_pages(self.kernel, self.pid, sources, targets)
+            not_moved = call_migrate_pages(self.kernel, self.pid, NodeSet([step.source]), targets)
         except OSError as exc:
             if exc.errno in (errno.ESRCH, errno.EPERM):
                 raise process_error(self.kernel, self.pid, exc) from None
@@ -125,24 +123,24 @@ class PlanPart(PartRun):
         now = self.placement()
         for one in journaled:
             self.journal_left(*one)
-        rest = remaining(before.bytes_by_node, now.bytes_by_node, steps)
-        moved = max(0, on_sources(before, steps) - rest)
+        rest = remaining(before.bytes_by_node, now.bytes_by_node, (step,))
+        moved = max(0, on_sources(before, (step,)) - rest)
         self.report(took)
         return moved, now, not_moved
 
-    def _explain(self, now: Placement, rest: int, steps: tuple[Move, ...], not_moved: int | None) -> None:
+    def _explain(self, now: Placement, rest: int, step: Move, not_moved: int | None) -> None:
         """migrate_pages gives no reasons: shared pages are seen in the placement, pages that it counted were busy."""
         if not_moved is None:
             self.progress.record_unmoved("refused" if self.error else "no-room", rest)
             return
-        shared = min(rest, sum(_shared(now, steps)))
+        shared = min(rest, sum(_shared(now, step)))
         busy = min(rest - shared, not_moved * self.kernel.page_size)
         self.progress.record_unmoved("shared", shared)
         self.progress.record_unmoved("busy", busy)
         self.progress.record_unmoved("unmovable", rest - shared - busy)
 
 
-def _shared(placement: Placement, steps: tuple[Move, ...]) -> Iterator[int]:
-    """For each mapping, the bytes on sources that may be shared."""
+def _shared(placement: Placement, step: Move) -> Iterator[int]:
+    """For each mapping, the bytes on the source that may be shared."""
     for vma in placement.vmas:
-        yield min(vma.shared_bytes, on_sources(Placement((vma,)), steps))
+        yield min(vma.shared_bytes, on_sources(Placement((vma,)), (step,)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from backend.cgroup.cpuset_tree import read_cpusets
-from backend.cpuset.confinement import subjects_below
+from backend.cpuset.confinement import confined_below
 from backend.errors import NotFound, NotSupported, NumatuiError
 from backend.files.text import printable
 from backend.job.held import HeldProcess
@@ -131,5 +131,5 @@ def _restored(kernel: Kernel, one: JournaledCpuset, job: PastJob) -> Confinement
     above = tree.deciding(cpuset.parent).effective_mems
     targets = one.written & above or above
     pids = frozenset(part.identity.pid for part in job.parts)
-    others = subjects_below(kernel, tree, one.path, pids)
+    others = confined_below(kernel, tree, cpuset, cpuset.effective_mems | targets, one.written, pids)
     return Confinement(one.path, cpuset.effective_mems, cpuset.mems, targets, one.written, pids, others)

@@ -81,7 +81,8 @@ of the process. Empty: it does not."""
 class ProcessPlan:
     """The moves of one process, and its memory before and after (bytes by node). `steps`: the moves to make, in order,
     also those for which it has no page now. `shared`: bytes that other processes map too, at most. `confined`: it is
-    not asked for, but shares a cpuset that is narrowed. `readable`: `before` is known."""
+    not asked for, but shares a cpuset that is narrowed. `by_kernel`: as in `Confined`. `readable`: `before` is
+    known."""
 
     process: Process
     runs_on: int | None
@@ -91,6 +92,7 @@ class ProcessPlan:
     steps: tuple[Move, ...] = ()
     shared: int = 0
     confined: bool = False
+    by_kernel: bool = False
     readable: bool = True
 
     @property
@@ -120,6 +122,16 @@ class Room:
 
 
 @dataclass(frozen=True, slots=True)
+class Confined:
+    """A process that is not asked for, but is in a cpuset that changes, or in one below it. `steps`: where its pages
+    go. `by_kernel`: its own cpuset lets nobody move them there before: the kernel does, when the mems are narrowed."""
+
+    subject: Subject
+    steps: tuple[Move, ...]
+    by_kernel: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Confinement:
     """A cpuset whose processes may use the nodes `targets` from now on. `mems`: those that they may use now. `written`,
     `final`: what its file says now and in the end; empty where it inherits. `others`: the processes in it that are not
@@ -131,7 +143,7 @@ class Confinement:
     targets: NodeSet
     final: NodeSet
     pids: frozenset[int]
-    others: tuple[Subject, ...] = ()
+    others: tuple[Confined, ...] = ()
 
     @property
     def wide(self) -> NodeSet:

@@ -112,9 +112,9 @@ def _of_the_method(plan: Plan, conditions: Conditions) -> Iterator[Warning]:
 
 def _confined(one: Confinement) -> Warning:
     """Who else is confined, and what the kernel does with them."""
-    names = _named([(other.process.pid, other.process.comm) for other in one.others])
+    names = _named([(other.subject.process.pid, other.subject.process.comm) for other in one.others])
     also = f"; processes that were not named are in it too{names}" if names else ""
-    hidden = sum(not other.readable for other in one.others)
+    hidden = sum(not other.subject.readable for other in one.others)
     unread = f"; of {hidden} of them it cannot be read how much that is" if hidden else ""
     return Warning(
         "confined",

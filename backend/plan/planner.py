@@ -14,6 +14,7 @@ from backend.plan.conditions import Conditions
 from backend.plan.plan import (
     ASSUMED_STALL,
     Called,
+    Confined,
     Confinement,
     Fallback,
     Method,
@@ -75,9 +76,8 @@ def make_plan(
     everybody = [*subjects]
     for one in confinements:
         for other in one.others:
-            planned = _plan_process(other, confining_moves(one), topology, page_size)
-            plans.append(replace(planned, confined=True))
-            everybody.append(other)
+            plans.append(_plan_confined(other, topology, page_size))
+            everybody.append(other.subject)
     plan = Plan(
         sources,
         targets,
@@ -113,11 +113,7 @@ def plan_of_parts(
     told: Sequence[Warning],
 ) -> Plan:
     """The plan of an undo: `parts` have the pages of the journal. `told`: warnings beside those of the machine."""
-    others = [
-        replace(_plan_process(other, confining_moves(one), topology, page_size), confined=True)
-        for one in confinements
-        for other in one.others
-    ]
+    others = [_plan_confined(other, topology, page_size) for one in confinements for other in one.others]
     everybody = (*parts, *others)
     plan = Plan(
         NodeSet(move.source for move in moves),
@@ -139,8 +135,30 @@ def plan_of_parts(
     return replace(plan, warnings=(*told, *warnings_of(plan, (), topology, conditions, {})))
 
 
+def merged(plans: Sequence[Plan], topology: Topology, page_size: int) -> Plan:
+    """Plans of different processes as one, to be done in one job. They were made in the same way: one method, one
+    limit."""
+    first = plans[0]
+    everybody = tuple(part for one in plans for part in one.processes)
+    stays: dict[Reason, int] = {}
+    for one in plans:
+        for reason, amount in one.stays.items():
+            stays[reason] = stays.get(reason, 0) + amount
+    return replace(
+        first,
+        sources=NodeSet(node for one in plans for node in one.sources),
+        targets=NodeSet(node for one in plans for node in one.targets),
+        moves=tuple(dict.fromkeys(move for one in plans for move in one.moves)),
+        processes=everybody,
+        room=_room(everybody, topology, page_size),
+        warnings=tuple(dict.fromkeys(warning for one in plans for warning in one.warnings)),
+        stays=stays,
+        fallback=next((one.fallback for one in plans if one.fallback), ""),
+    )
+
+
 def confining_moves(one: Confinement) -> tuple[Move, ...]:
-    """What the kernel moves of every process of a cpuset when its mems go from the wide set to the targets."""
+    """What the kernel moves of the processes of a cpuset when its mems go from the wide set to the targets."""
     return remap(one.wide, one.targets)
 
 
@@ -220,6 +238,11 @@ def _plan_process(subject: Subject, moves: Sequence[Move], topology: Topology, p
     return ProcessPlan(
         subject.process, runs_on, tuple(planned), before, now, tuple(moves), shared, readable=subject.readable
     )
+
+
+def _plan_confined(other: Confined, topology: Topology, page_size: int) -> ProcessPlan:
+    planned = _plan_process(other.subject, other.steps, topology, page_size)
+    return replace(planned, confined=True, by_kernel=other.by_kernel)
 
 
 def huge_bytes(placement: Placement, page_size: int) -> dict[int, dict[int, int]]:

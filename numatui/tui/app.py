@@ -31,7 +31,7 @@ from numatui.tui.screens.job import JobScreen
 from numatui.tui.screens.jobs import JobsScreen
 from numatui.tui.screens.nodes import NodesScreen
 from numatui.tui.screens.processes import ProcessesScreen
-from numatui.tui.state.jobs import Job
+from numatui.tui.state.jobs import ShownJob
 from numatui.tui.state.saved_state import SavedState
 from numatui.tui.state.state import INTERVALS
 
@@ -159,7 +159,7 @@ class NumatuiApp(ReplayApp):
             return simulated_time(self.kernel) is not None
         return bool(self.jobs) if action == "jobs" else super().check_action(action, parameters)
 
-    def job_ended(self, job: Job) -> None:
+    def job_ended(self, job: ShownJob) -> None:
         self.refresh_bindings()
         screen = self.screen
         if not (isinstance(screen, JobScreen) and screen.job is job):
@@ -170,7 +170,7 @@ class NumatuiApp(ReplayApp):
                 timeout=10,
             )
 
-    def show_job(self, job: Job) -> None:
+    def show_job(self, job: ShownJob) -> None:
         """Replaces the current screen by the screen of a job."""
         self.refresh_bindings()
         self.switch_screen(JobScreen(job))

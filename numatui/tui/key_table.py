@@ -105,6 +105,7 @@ KEYS: dict[str, tuple[Key, ...]] = {
         Key("p", "presets", "Presets", show=True),
         Key("o", "how('method')", "Method", show=True),
         Key("a", "how('move_all')", "Shared pages"),
+        Key("c", "how('confine')", "Confine by cpuset"),
         Key("b", "how('budget')", "Longest call"),
         Key("w", "how('workers')", "Workers"),
         Key("r", "how('max_rate')", "Most a second"),

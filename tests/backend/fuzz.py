@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import json
 import random
 import tarfile
 import tempfile
@@ -21,8 +22,9 @@ from backend.emulator.scenario.description import parse_description
 from backend.emulator.scenario.shipped import FOLDER as SCENARIOS
 from backend.errors import NumatuiError
 from backend.files.text import decode
-from backend.job.journal import Journal
-from backend.job.past_jobs import read_job
+from backend.job.journal import CHUNK
+from backend.job.journal_file import MAGIC, Kind, fact, frame
+from backend.job.page_runs import encode_pages
 from backend.machine.activity import parse_cpu_times
 from backend.machine.topology import parse_counters, parse_meminfo, parse_watermarks
 from backend.mover.policy import parse_policy
@@ -37,6 +39,7 @@ from backend.recording.manifest import parse_manifest, parse_sample
 from numatui.theming import load as load_theme
 from numatui.tui.model.filtering import Filter
 from tests import ROOT
+from tests.backend.job.journals import HEAD, HUGE, begin, everything, left, move_some, pages
 
 NUMA_MAPS = (
     b"7f0000000000 default file=/usr/lib/libc.so\\040x mapped=3 mapmax=9 N0=1 N3=2 kernelpagesize_kB=4\n"
@@ -78,17 +81,20 @@ TIMES = b"cpu 1 2 3 4\ncpu0 10 20 30 40 50 60 70 80 90 100\ncpu11 1 2 3 4 5 6 7 
 
 def _journal() -> bytes:
     """As a job writes it."""
-    head = {
-        "source": "live", "boot": "b", "pid": 4242, "start_time": 7, "program": [1, 2], "command": "oltp",
-        "method": "move_pages", "moves": [[0, 2], [1, 3]], "before": {"0": 8192},
-    }  # fmt: skip
-    folder = Path(tempfile.mkdtemp(prefix="numatui-fuzz-"))
-    folder.chmod(0o700)
-    journal = Journal(folder, head)
-    journal.after(journal.before(Move(0, 2), 4096, [(4096, 3), (65536, 1)]), 3, [(8192, 1)])
-    journal.after(journal.before(Move(1, 3), 2 << 20, [(1 << 30, 2)], shared=True), 2)
+    journal = begin(Path(tempfile.mkdtemp(prefix="numatui-fuzz-")))
+    move_some(journal, 5, 1)
+    journal.after(journal.before(0, Move(1, 3), HUGE, pages(1 << 30, 2, HUGE), shared=True), left(2))
     journal.end("partly", moved=4206592, left={"busy": 4096}, error="", worst_call=5)
     return journal.path.read_bytes()
+
+
+WHOLE_HEAD = {"at": 1.0, **HEAD}
+CHUNK_OF_PAGES = CHUNK.pack(0, 0, 2, 4096, 0) + encode_pages(pages(0, 99)[::3], 4096)
+
+
+def _sealed(kind: Kind, raw: bytes) -> bytes:
+    """A journal with this frame: its checksum is right, whatever is in it."""
+    return MAGIC + (b"" if kind == b"J" else fact(WHOLE_HEAD)) + frame(kind, raw)
 
 
 def _tarball() -> bytes:
@@ -138,6 +144,7 @@ def _text(parse: Callable[[str], Any]) -> Callable[[bytes], Any]:
     return lambda raw: parse(raw.decode("utf-8", "replace"))
 
 
+_JOB = _through_file(everything, "7.job")
 NODES = NodeSet([0, 1, 2, 3])
 THEMES = ROOT / "themes"
 SCENARIO = (SCENARIOS / "huge-pages.yaml").read_bytes()
@@ -169,7 +176,9 @@ PARSERS: dict[str, tuple[Callable[[bytes], Any], bytes]] = {
         _text(lambda text: Filter.parse(text, _topology())),
         b'user:a node:0-1 !local<50 n2>5M "cgroup:/a b" cpu>3',
     ),
-    "journal": (_through_file(read_job, "a.jsonl"), _journal()),
+    "journal": (_JOB, _journal()),
+    "head of a journal": (lambda raw: _JOB(_sealed(b"J", raw)), json.dumps(WHOLE_HEAD).encode()),
+    "pages of a journal": (lambda raw: _JOB(_sealed(b"C", raw)), CHUNK_OF_PAGES),
     "manifest": (parse_manifest, MANIFEST),
     "sample": (parse_sample, SAMPLE),
     "recording": (_through_file(_walk, "r.tar"), _tarball()),

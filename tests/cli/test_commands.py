@@ -186,13 +186,13 @@ def test_another_system(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "--demo" in err
 
 
-def test_a_full_target_is_exit_code_1_with_the_reason(cli: Cli, tmp_path: Path) -> None:
+def test_a_full_target_is_told_before_and_afterwards(cli: Cli, tmp_path: Path) -> None:
     scenario = tmp_path / "full.yaml"
     scenario.write_text(
         "machine:\n  nodes:\n    - {id: 0, memory: 64MiB, cpus: 0}\n    - {id: 1, memory: 32MiB, cpus: 1}\n"
         "processes:\n  - {name: big, node: 0, memory: [{size: 48MiB, on: {0: 100%}}]}\n"
     )
-    document = cli.json("--demo", str(scenario), "migrate", "3", "--from", "0", "--to", "1", "--yes", code=1)
+    document = cli.json("--demo", str(scenario), "migrate", "3", "--from", "0", "--to", "1", "--yes")
     (outcome,) = document["outcomes"]
     assert set(outcome["left"]) == {"no-room"}
     assert outcome["moved"] + outcome["left"]["no-room"] == 48 << 20
@@ -306,7 +306,7 @@ def test_live_commands_work_on_this_machine() -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
 def test_an_ordinary_user_is_refused_other_users_processes() -> None:
     code = (
-        "import os, sys; from numatui.cli import app; import backend.job.source_pages, backend.job.migrate, "
+        "import os, sys; from numatui.cli import app; import backend.job.source_pages, backend.job.job, "
         "backend.live.kernel; "
         "app.run(['plan', '--nodes', '0-1', '--from', '0', '--to', '1']); "
         "os.setgroups([]); os.setgid(65534); os.setuid(65534); sys.exit(app.run(sys.argv[1:]))"
@@ -319,18 +319,18 @@ def test_an_ordinary_user_is_refused_other_users_processes() -> None:
 def test_what_cannot_be_done_for_one_process_does_not_hide_what_was_done_for_another(
     cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import backend.job.migrate
     from backend.errors import NotFound
+    from backend.job import job
 
-    real = backend.job.migrate.migrate_process
+    real = job.PlanPart
 
-    def failing(kernel: Any, plan: Any, process: Any, *rest: Any) -> Any:
-        if process.pid == 19:
+    def failing(context: Any, number: int, planned: Any) -> Any:
+        if planned.process.pid == 19:
             raise NotFound("there is no process 19")
-        return real(kernel, plan, process, *rest)
+        return real(context, number, planned)
 
-    monkeypatch.setattr(backend.job.migrate, "migrate_process", failing)
-    document = cli.json("--demo", "migrate", "19", "22", "--from", "1", "--to", "3", "--yes", code=4)
+    monkeypatch.setattr(job, "PlanPart", failing)
+    document = cli.json("--demo", "migrate", "19", "22", "--from", "1", "--to", "3", "--yes", code=6)
     assert [one["pid"] for one in document["outcomes"]] == [22]
     assert document["errors"] == ["there is no process 19"]
 

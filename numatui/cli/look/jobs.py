@@ -18,7 +18,7 @@ from numatui.cli.source import live_kernel_of
 # Nanoseconds between two looks at the journals (--follow).
 _POLL = 300_000_000
 if TYPE_CHECKING:
-    from backend.job.past_jobs import PastJob
+    from backend.job.past_job import PastJob
 
 
 def jobs(
@@ -58,8 +58,8 @@ def jobs(
                 [
                     one.job,
                     round(one.at),
-                    one.identity.pid,
-                    one.command,
+                    one.asked[0].identity.pid if one.asked else "",
+                    one.asked[0].command if one.asked else "",
                     _arrows(one),
                     one.moved,
                     state_of(one),
@@ -69,11 +69,17 @@ def jobs(
         )
     elif found:
         rows = [
-            [one.job, time.strftime("%Y-%m-%d %H:%M", time.localtime(one.at)), str(one.identity.pid),
-             output.printable(one.command, 60), _arrows(one), output.size(one.moved), state_of(one)]
+            [
+                one.job,
+                time.strftime("%Y-%m-%d %H:%M", time.localtime(one.at)),
+                output.printable(one.title, 60),
+                _arrows(one),
+                output.size(one.moved),
+                state_of(one),
+            ]
             for one in found
-        ]  # fmt: skip
-        output.print_table(["JOB", "WHEN", ">PID", "COMMAND", "MOVES", ">MOVED", "STATE"], rows, flexible=3)
+        ]
+        output.print_table([">JOB", "WHEN", "PROCESSES", "MOVES", ">MOVED", "STATE"], rows, flexible=2)
     else:
         print("no jobs yet")
     for one in problems:
@@ -95,8 +101,8 @@ def _follow(kernel: Kernel, folder: Path, json: bool) -> None:
                     output.print_json("job", _document(job), line=True)
                 else:
                     print(
-                        f"{time.strftime('%H:%M:%S')}  {job.job}  {job.identity.pid} "
-                        f"{output.printable(job.command, 40)}  "
+                        f"{time.strftime('%H:%M:%S')}  {job.job}  "
+                        f"{output.printable(job.title, 60)}  "
                         f"{_arrows(job)}  {output.size(job.moved)}  {state_of(job)}"
                     )
             first = False
@@ -110,16 +116,21 @@ def state_of(job: PastJob) -> str:
 
 
 def _arrows(job: PastJob) -> str:
-    return " ".join(f"{move.source}→{move.target}" for move in job.moves)
+    return " ".join(f"{move.source}→{move.target}" for move in job.moves[:6]) + (" …" if len(job.moves) > 6 else "")
+
+
+def _processes(job: PastJob) -> list[dict[str, Any]]:
+    return [
+        {"pid": one.identity.pid, "start_time": one.identity.start_time, "command": one.command} for one in job.asked
+    ]
 
 
 def _document(job: PastJob) -> dict[str, Any]:
     return {
         "job": job.job,
         "at": job.at,
-        "pid": job.identity.pid,
-        "start_time": job.identity.start_time,
-        "command": job.command,
+        **(_processes(job)[0] if job.asked else {"pid": 0, "start_time": 0, "command": ""}),
+        "processes": _processes(job),
         "method": job.method,
         "moves": [{"from": move.source, "to": move.target} for move in job.moves],
         "state": job.state,

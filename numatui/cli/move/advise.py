@@ -13,7 +13,7 @@ from backend.errors import NotFound, NotSupported, NumatuiError, UsageError
 from backend.kernel import Kernel
 from backend.process.process import Process
 from numatui.cli.look.ps import matches
-from numatui.cli.move.move_options import Budget, MaxRate, Workers, Yes, options_of
+from numatui.cli.move.move_options import Budget, MaxRate, Workers, Yes, options_of, parse_rate
 from numatui.cli.printing import output
 from numatui.cli.shell import completing
 from numatui.cli.source import kernel_of
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from backend.advice.gathering import Watch
     from backend.job.options import Options
     from backend.job.outcome import Outcome
+    from backend.plan.plan import Plan
 
 _LONGEST = 3600
 
@@ -77,7 +78,7 @@ def advise(
     if apply and not kernel.traits.writable:
         raise NotSupported("a recording cannot be changed", "leave out --apply to see what is advised")
     with ExitStack() as stack:
-        options = options_of(kernel, stack, "auto", budget, workers, max_rate, False)
+        options = options_of(kernel, stack, budget, workers)
         seen = _observe(kernel, seconds, pattern or [], user)
         advice = _select(Adviser(kernel, limits, exact).advise(seen.observations, seen.topology), sure, everything)
         if csv:
@@ -86,15 +87,19 @@ def advise(
             from numatui.cli.printing.advice_output import print_advice
 
             print_advice(kernel, [*advice.shown, *advice.declined], everything)
-        done = _apply(kernel, advice, options, yes, json) if apply else None
+        done = _apply(kernel, advice, options, parse_rate(max_rate), yes, json) if apply else None
     if json:
         _print_json(kernel, seen, advice, done)
     if done is not None:
-        from numatui.cli.printing.outcomes import exit_with, print_outcome
+        from numatui.cli.move.carry_out import end, tell
 
-        for one in () if json else done.outcomes:
-            print_outcome(one)
-        exit_with(done.outcomes, done.errors)
+        if not json:
+            tell(kernel, done.outcome, csv=False)
+        for one in done.errors:
+            output.note(f"numatui: {one}")
+        end(done.plan, done.outcome)
+        if done.errors:
+            raise typer.Exit(max(one.exit_code for one in done.errors))
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +115,10 @@ class _Selected:
 
 @dataclass(frozen=True, slots=True)
 class _Done:
-    """What --apply did: an outcome for each process, and an error for each that could not be planned."""
+    """What --apply did, and an error for each process that could not be planned."""
 
-    outcomes: list[Outcome]
+    plan: Plan
+    outcome: Outcome
     errors: list[NumatuiError]
 
 
@@ -145,7 +151,7 @@ def _select(items: list[Advice], sure: Confidence | None, everything: bool) -> _
 
 def _print_json(kernel: Kernel, seen: Watch, advice: _Selected, done: _Done | None) -> None:
     from numatui.cli.printing.advice_output import document
-    from numatui.cli.printing.outcomes import outcome_document
+    from numatui.cli.printing.outcomes import outcome_documents
 
     told: dict[str, Any] = {
         "source": kernel.source,
@@ -157,8 +163,8 @@ def _print_json(kernel: Kernel, seen: Watch, advice: _Selected, done: _Done | No
         "not_advised": len(advice.declined),
     }
     if done is not None:
-        told["outcomes"] = [outcome_document(one) for one in done.outcomes]
-        told["errors"] = [str(one) for one in done.errors]
+        told["outcomes"] = outcome_documents(done.outcome)
+        told["errors"] = [*map(str, done.errors), *done.outcome.errors]
     output.print_json("advise", told)
 
 
@@ -187,25 +193,27 @@ def _csv(kernel: Kernel, items: list[Advice]) -> None:
     print_advice_csv(kernel, items)
 
 
-def _apply(kernel: Kernel, advice: _Selected, options: Options, yes: bool, quiet: bool) -> _Done:
-    """One after the other, each planned anew: what has changed since it was advised is not done."""
+def _apply(kernel: Kernel, advice: _Selected, options: Options, max_rate: int, yes: bool, quiet: bool) -> _Done | None:
+    """All in one job, planned anew: what has changed since it was advised is not done."""
     from backend.advice.applying import plan_of
-    from numatui.cli.move.migrate import carry_out
+    from backend.machine.topology import read_topology
+    from backend.plan.planner import merged
+    from numatui.cli.move.carry_out import carry_out
     from numatui.cli.printing.progress import confirm
 
     if unsure := len(advice.shown) - len(advice.chosen):
         output.note(f"{unsure} of low confidence are left as they are: --confidence low does them too")
     confirm(sum(one.proposal.bytes for one in advice.chosen if one.proposal), yes)
-    done = _Done([], [])
+    plans: list[Plan] = []
+    errors: list[NumatuiError] = []
     for one in advice.chosen:
         try:
-            plan = plan_of(kernel, one)
+            plans.append(plan_of(kernel, one, max_rate=max_rate))
         except NumatuiError as exc:
-            done.errors.append(exc)
-            continue
-        outcomes, failed = carry_out(kernel, plan, options, quiet)
-        done.outcomes.extend(outcomes)
-        done.errors.extend(failed)
-        if any(outcome.cancelled for outcome in outcomes):
-            break
-    return done
+            errors.append(exc)
+    if not plans:
+        if errors:
+            raise errors[0]
+        return None
+    plan = merged(plans, read_topology(kernel), kernel.page_size)
+    return _Done(plan, carry_out(kernel, plan, options, quiet), errors)

@@ -11,7 +11,6 @@ import typer
 
 from backend.errors import UsageError
 from backend.kernel import Kernel
-from numatui.cli.move.plan import check_method
 from numatui.cli.shell import completing
 from numatui.format import parse_duration, parse_size
 
@@ -37,28 +36,34 @@ MaxRate = Annotated[
     str, typer.Option("--max-rate", help="At most this much a second (2GiB) over all processes; 0: no limit.")
 ]
 All = Annotated[bool, typer.Option("--all", help="Also pages that other processes map (CAP_SYS_NICE).")]
+Confine = Annotated[
+    bool,
+    typer.Option(
+        "--cpuset",
+        help="Also confine the processes to the targets through their cpuset, so that new pages go there too.",
+    ),
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 _MOST_WORKERS = 64
 
 
-def options_of(
-    kernel: Kernel, stack: ExitStack, method: str, budget: str, workers: str, max_rate: str, move_all: bool
-) -> Options:
+def options_of(kernel: Kernel, stack: ExitStack, budget: str, workers: str) -> Options:
     """The options of a job. A demo's journals go to a temporary folder that `stack` removes. Raises UsageError."""
     from backend.job.options import Options
-    from backend.job.rate_limit import RateLimit
 
     folder = None
     if not kernel.traits.keeps_jobs:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="numatui-demo-"))) / "jobs"
     return Options(
-        method=check_method(method),
         budget=parse_duration(budget),
         workers=parse_workers(workers),
-        limit=RateLimit(kernel, parse_size(max_rate.removesuffix("/s"))),
-        move_all=move_all,
         journal_dir=folder,
     )
+
+
+def parse_rate(text: str) -> int:
+    """`2GiB`, `2GiB/s` → bytes per second. Raises UsageError."""
+    return parse_size(text.removesuffix("/s"))
 
 
 def parse_workers(text: str) -> int | None:

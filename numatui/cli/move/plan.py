@@ -7,11 +7,17 @@ from typing import Annotated, Any
 import typer
 
 from backend.errors import UsageError
+from backend.job.planning import plan as make
+from backend.job.request import MoveRequest
+from backend.kernel import Kernel
+from backend.machine.kernel_info import boot_id
+from backend.machine.topology import read_topology
 from backend.nodeset import NodeSet
 from backend.plan.plan import METHODS, Method, Plan
 from backend.plan.planner import check_sets
-from backend.plan.prepare import prepare
 from backend.plan.remap import Rule, landings, remap
+from numatui.cli.move.carry_out import cpusets_document
+from numatui.cli.move.move_options import All, Confine, MaxRate, parse_rate
 from numatui.cli.printing import output
 from numatui.cli.shell import completing
 from numatui.cli.source import kernel_of
@@ -65,7 +71,9 @@ def plan(
         str | None, typer.Option(help="Remap rule: linux-6 or direct-v8. Default: the kernel's own.")
     ] = None,
     method: Annotated[str, typer.Option(help="auto, move_pages or migrate_pages.")] = "auto",
-    move_all: Annotated[bool, typer.Option("--all", help="Also pages that other processes map.")] = False,
+    move_all: All = False,
+    cpuset: Confine = False,
+    max_rate: MaxRate = "0",
     json: output.Json = False,
     csv: output.Csv = False,
 ) -> None:
@@ -78,20 +86,14 @@ def plan(
             raise UsageError("--nodes and pids exclude each other", "leave --nodes out to plan for processes")
         _print_mapping(nodes, sources, targets, check_rule(rule) or "linux-6", json, csv)
         return
-    made = prepare(
-        kernel_of(context),
-        pids or [],
-        sources,
-        targets,
-        method=check_method(method),
-        move_all=move_all,
-        rule=check_rule(rule),
-        tree=tree,
-        cgroup=cgroup,
-        mapping=vma,
-    )
+    request = MoveRequest(
+        tuple(pids or ()), sources, targets, tree, cgroup, vma, check_method(method), move_all, cpuset,
+        parse_rate(max_rate), check_rule(rule),
+    )  # fmt: skip
+    kernel = kernel_of(context)
+    made = make(kernel, request)
     if json:
-        output.print_json("plan", document(made))
+        output.print_json("plan", document(kernel, made))
     elif csv:
         print_plan_csv(made)
     else:
@@ -126,7 +128,7 @@ def check_rule(text: str | None) -> Rule | None:
     return None
 
 
-def document(plan: Plan) -> dict[str, Any]:
+def document(kernel: Kernel, plan: Plan) -> dict[str, Any]:
     """The plan as scripts see it (schema numatui/plan/1)."""
     ids = NodeSet([*plan.sources, *plan.targets])
     return {
@@ -147,6 +149,7 @@ def document(plan: Plan) -> dict[str, Any]:
                 "start_time": one.process.identity.start_time,
                 "command": output.exact(one.process.command),
                 "node": one.runs_on,
+                "confined": one.confined,
                 "moves": [{"from": m.source, "to": m.target, "pages": m.pages, "bytes": m.bytes} for m in one.moves],
                 "before": {str(node): amount for node, amount in one.before.items()},
                 "after": {str(node): amount for node, amount in one.after.items()},
@@ -166,6 +169,19 @@ def document(plan: Plan) -> dict[str, Any]:
             }
             for room in plan.room
         ],
+        "calls": plan.calls,
+        "fallback": plan.fallback or None,
+        "stays": dict(plan.stays),
+        "max_rate": plan.max_rate,
+        "move_all": plan.move_all,
+        "within": list(plan.within) if plan.within is not None else None,
+        "machine": {
+            "host": output.exact(kernel.name),
+            "boot": boot_id(kernel),
+            "nodes": list(read_topology(kernel).ids),
+            "page_size": kernel.page_size,
+        },
+        "cpusets": cpusets_document(plan),
         "warnings": [
             {"code": warning.code, "text": output.exact(warning.text), "fix": warning.fix} for warning in plan.warnings
         ],
@@ -195,6 +211,8 @@ def print_plan(plan: Plan) -> None:
         if room.incoming:
             state = "enough room" if room.enough else "NOT enough room"
             print(f"node {room.node}: {output.size(room.free)} free, {output.size(room.incoming)} incoming: {state}")
+        for size, count in room.huge_pages.items():
+            print(f"node {room.node}: {count} pages of its pool of {output.size(size)} pages incoming")
     if plan.bytes:
         basis = BASIS[plan.rate_basis]
         stall = output.duration(plan.stall)

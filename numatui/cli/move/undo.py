@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from backend.plan.plan import Plan
 from numatui.cli.look.jobs import state_of
-from numatui.cli.move.move_options import Budget, MaxRate, Workers, Yes, options_of
+from numatui.cli.move.carry_out import carry_out, cpusets_document, end, tell
+from numatui.cli.move.move_options import Budget, MaxRate, Workers, Yes, options_of, parse_rate
+from numatui.cli.move.plan import document
 from numatui.cli.printing import output
-from numatui.cli.printing.progress import ProgressBar, cancelled_by_signals, confirm
+from numatui.cli.printing.progress import confirm
 from numatui.cli.shell import completing
 from numatui.cli.source import live_kernel_of
+
+if TYPE_CHECKING:
+    from backend.job.past_job import PastJob
 
 
 def undo(
@@ -38,41 +44,56 @@ def undo(
     """
     from backend.files.jobs_dir import jobs_dir
     from backend.job.past_jobs import find_job
-    from backend.job.undo import check_undo, undo_job
-    from numatui.cli.printing.outcomes import exit_with, outcome_document, print_outcome, print_outcomes_csv
+    from backend.job.undo import plan_undo
+    from numatui.cli.printing.outcomes import outcome_documents
 
     kernel = live_kernel_of(context, "undo")
     past = find_job(jobs_dir(), job)
-    check_undo(kernel, past)
-    amount = sum(chunk.pages * chunk.page_size for chunk in past.chunks)
+    plan = plan_undo(kernel, past, parse_rate(max_rate))
+    told = {"undoes": past.job, "bytes": plan.bytes, "plan": document(kernel, plan)}
     if not (json or csv):
-        moves = " ".join(f"{move.target}→{move.source}" for move in reversed(past.moves))
-        print(
-            f"job {past.job} ({state_of(past)}) of process {past.identity.pid} "
-            f"{output.printable(past.command, 60)}: up to {output.size(amount)} go back, {moves}"
-        )
-    for path, mems in past.cpusets:
-        name = output.printable(path, 80)
-        output.note(
-            f"cpuset {name} had the nodes {mems} before: numatui cpuset set-mems {name} {output.printable(mems, 80)}"
-        )
+        _print(past, plan)
     if dry_run:
         if json:
-            output.print_json("undo", {"undoes": past.job, "bytes": amount, "outcome": None})
+            output.print_json("undo", {**told, "outcome": None, "outcomes": [], "errors": [], "cpusets": []})
         elif csv:
-            output.print_csv_of([{"undoes": past.job, "bytes": amount}])
+            output.print_csv_of([{"undoes": past.job, "bytes": plan.bytes}])
         return
-    confirm(amount, yes, "Take back up to")
-    with ExitStack() as stack, cancelled_by_signals() as cancel:
-        options = options_of(kernel, stack, "auto", budget, workers, max_rate, move_all=False)
-        with ProgressBar(past.identity.pid, json or csv) as show:
-            outcome = undo_job(kernel, past, options, show, cancel)
+    confirm(plan.bytes, yes, "Take back", also=bool(plan.confinements))
+    with ExitStack() as stack:
+        outcome = carry_out(kernel, plan, options_of(kernel, stack, budget, workers), json or csv)
     if json:
-        output.print_json("undo", {"undoes": past.job, "bytes": amount, "outcome": outcome_document(outcome)})
-    elif csv:
-        from backend.machine.topology import read_topology
-
-        print_outcomes_csv([outcome], read_topology(kernel).ids)
+        outcomes = outcome_documents(outcome)
+        output.print_json(
+            "undo",
+            {
+                **told,
+                "outcome": outcomes[0] if outcomes else None,
+                "outcomes": outcomes,
+                "errors": list(outcome.errors),
+                "cpusets": cpusets_document(plan, outcome),
+            },
+        )
     else:
-        print_outcome(outcome)
-    exit_with([outcome], [])
+        tell(kernel, outcome, csv)
+    end(plan, outcome)
+
+
+def _print(past: PastJob, plan: Plan) -> None:
+    """What goes back, process by process."""
+    print(f"job {past.job} ({state_of(past)}): {output.printable(past.title, 80)}")
+    rows = [
+        [str(one.process.pid), output.printable(one.process.command, 60), f"{move.source}→{move.target}",
+         output.size(move.bytes)]
+        for one in plan.processes
+        for move in one.moves
+    ]  # fmt: skip
+    if rows:
+        output.print_table([">PID", "COMMAND", "BACK", ">SIZE"], rows, flexible=1)
+    else:
+        print("no page is where the job had put it: nothing goes back")
+    for one in plan.confinements:
+        name = output.printable(one.path, 80)
+        print(f"cpuset {name} gets the nodes {one.final or 'of the cpuset above'} again, now: {one.mems}")
+    for warning in plan.warnings:
+        output.note(f"{warning.code}: {warning.text}{f'; {warning.fix}' if warning.fix else ''}")

@@ -69,6 +69,7 @@ def watch(
             raise NotSupported(nowhere, "run it on a NUMA machine")
         output.note(nowhere)
     from backend.files.jobs_dir import jobs_dir
+    from backend.job.machine_lock import lock_folder
     from backend.mover.audit import AuditLog, event
     from backend.mover.mover import Mover
 
@@ -78,7 +79,7 @@ def watch(
         folder = jobs_dir().parent
         if not kernel.traits.keeps_jobs:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="numatui-demo-")))
-        log = AuditLog(folder)
+        log = AuditLog(folder, lock_folder(kernel, folder / "jobs"))
         stack.callback(log.close)
         mover = Mover(kernel, loaded, not apply, cancel, folder / "jobs" if not kernel.traits.keeps_jobs else None)
         said = _Said(log, json, verbose)

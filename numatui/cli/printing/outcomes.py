@@ -2,48 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
-import typer
-
-from backend.errors import NumatuiError
-from backend.job.outcome import REASONS, Outcome
+from backend.job.outcome import Outcome, PartOutcome
+from backend.plan.reasons import REASONS
 from numatui.cli.printing import output
 
 
-def outcome_document(outcome: Outcome) -> dict[str, Any]:
-    """One process's outcome as scripts see it (schemas numatui/migrate/1 and numatui/undo/1)."""
+def outcome_documents(outcome: Outcome) -> list[dict[str, Any]]:
+    """What became of each process, as scripts see it (schemas numatui/migrate/1 and numatui/undo/1)."""
+    return [_document(outcome.job, one) for one in outcome.parts]
+
+
+def _document(job: str, part: PartOutcome) -> dict[str, Any]:
     return {
-        "job": outcome.job,
-        "pid": outcome.process.pid,
-        "start_time": outcome.process.identity.start_time,
-        "command": output.exact(outcome.process.command),
-        "method": outcome.method,
-        "moved": outcome.moved,
-        "left": dict(outcome.left),
-        "appeared": outcome.appeared,
-        "swapped": outcome.swapped,
-        "before": {str(node): amount for node, amount in outcome.before.items()},
-        "after": {str(node): amount for node, amount in outcome.after.items()},
-        "seconds": outcome.elapsed / 1e9,
-        "worst_call_seconds": outcome.worst_call / 1e9,
-        "workers": outcome.workers,
-        "complete": outcome.complete,
-        "cancelled": outcome.cancelled,
-        "error": outcome.error or None,
+        "job": job,
+        "pid": part.process.pid,
+        "start_time": part.process.identity.start_time,
+        "command": output.exact(part.process.command),
+        "confined": part.confined,
+        "method": part.method,
+        "moved": part.moved,
+        "left": dict(part.left),
+        "appeared": part.appeared,
+        "swapped": part.swapped,
+        "before": {str(node): amount for node, amount in part.before.items()},
+        "after": {str(node): amount for node, amount in part.after.items()},
+        "seconds": part.elapsed / 1e9,
+        "worst_call_seconds": part.worst_call / 1e9,
+        "workers": part.workers,
+        "complete": part.complete,
+        "cancelled": part.cancelled,
+        "error": part.error or None,
     }
 
 
-def print_outcomes_csv(outcomes: Sequence[Outcome], nodes: Iterable[int]) -> None:
-    """One row per outcome; the columns are the same for every result."""
-    rows = [outcome_document(one) for one in outcomes]
+def print_outcomes_csv(outcome: Outcome, nodes: Iterable[int]) -> None:
+    """One row per process; the columns are the same for every result."""
+    rows = outcome_documents(outcome)
     for row in rows:
         row["left"] = {reason: row["left"].get(reason, 0) for reason in REASONS}
     output.print_csv_of(rows, nodes)
 
 
 def print_outcome(outcome: Outcome) -> None:
+    """For people: process by process, the cpusets, and what the whole job did."""
+    for part in outcome.parts:
+        _print_part(part)
+    for one in outcome.cpusets:
+        print(f"cpuset {output.printable(one.path, 80)} has the nodes {one.now or 'none'} now, before: {one.before}")
+    if outcome.moved or outcome.cpusets:
+        print(f"job {outcome.job}: numatui undo {outcome.job} takes it back")
+
+
+def _print_part(outcome: PartOutcome) -> None:
     """For people: what moved, the placement before and after, and why the rest did not move."""
     nodes = sorted({*outcome.before, *outcome.after})
     pid = outcome.process.pid
@@ -73,15 +86,3 @@ def print_outcome(outcome: Outcome) -> None:
         )
     if outcome.error:
         output.note(f"{pid}: {outcome.error}")
-
-
-def exit_with(outcomes: Sequence[Outcome], errors: Sequence[NumatuiError]) -> None:
-    """Print the errors and exit with their code. Returns if everything moved."""
-    if errors:
-        for one in errors:
-            output.note(f"numatui: {one}")
-        raise typer.Exit(max(one.exit_code for one in errors))
-    if any(one.cancelled and not one.complete for one in outcomes):
-        raise typer.Exit(130)
-    if any(not one.complete for one in outcomes):
-        raise typer.Exit(1)

@@ -15,7 +15,8 @@ from backend.errors import UsageError
 from numatui.cli.printing import output
 
 if TYPE_CHECKING:
-    from backend.job.outcome import Progress
+    from backend.job.events import Event, OnEvent
+    from backend.plan.plan import Plan
 
 
 def confirm(amount: int, yes: bool, what: str = "Move", also: bool = False) -> None:
@@ -42,20 +43,22 @@ def cancelled_by_signals() -> Iterator[threading.Event]:
 
 
 class ProgressBar:
-    """A progress bar on stderr; nothing if stderr is no terminal."""
+    """A progress bar on stderr over all processes of a job; nothing if stderr is no terminal."""
 
-    def __init__(self, pid: int, quiet: bool) -> None:
-        self.pid = pid
+    def __init__(self, plan: Plan, quiet: bool) -> None:
+        self.plan = plan
         self.bar: Any = None
         self.wanted = not quiet and sys.stderr.isatty()
+        self._ended = 0
 
-    def __enter__(self) -> Any:
+    def __enter__(self) -> OnEvent:
         if not self.wanted:
             return lambda _: None
         from rich.console import Console
         from rich.progress import (
             BarColumn,
             DownloadColumn,
+            TextColumn,
             TimeRemainingColumn,
             TransferSpeedColumn,
         )
@@ -64,16 +67,24 @@ class ProgressBar:
         )
 
         self.bar = Bar(
-            f"{self.pid}", BarColumn(), DownloadColumn(binary_units=True), TransferSpeedColumn(), TimeRemainingColumn(),
-            console=Console(stderr=True), transient=True,
+            TextColumn("{task.fields[who]}", markup=False), BarColumn(), DownloadColumn(binary_units=True),
+            TransferSpeedColumn(), TimeRemainingColumn(), console=Console(stderr=True), transient=True,
         )  # fmt: skip
         self.bar.start()
-        task = self.bar.add_task("", total=None)
+        self.task = self.bar.add_task("", total=self.plan.bytes, who="")
+        return self._show
 
-        def show(progress: Progress) -> None:
-            self.bar.update(task, completed=progress.done, total=progress.total)
+    def _show(self, event: Event) -> None:
+        from backend.job.events import PartBegan, PartEnded, Progressed
 
-        return show
+        if isinstance(event, PartBegan):
+            which = f" ({event.part + 1} of {len(self.plan.processes)})" if len(self.plan.processes) > 1 else ""
+            self.bar.update(self.task, who=f"{event.process.pid}{which}")
+        elif isinstance(event, Progressed):
+            total = max(self.plan.bytes, self._ended + event.progress.total)
+            self.bar.update(self.task, completed=self._ended + event.progress.done, total=total)
+        elif isinstance(event, PartEnded):
+            self._ended += event.outcome.moved + sum(event.outcome.left.values())
 
     def __exit__(self, *_: object) -> None:
         if self.bar is not None:

@@ -104,7 +104,7 @@ def jobs(context: typer.Context, incomplete: str) -> list[Offer]:
     from backend.job.past_jobs import list_jobs
 
     return [
-        (one.job, harmless(f"{one.identity.pid} {one.command}"))
+        (one.job, harmless(one.title))
         for one in list_jobs(jobs_dir())[0]
         if one.job.startswith(incomplete) and _PLAIN.match(one.job)
     ]

@@ -10,7 +10,7 @@ from backend.machine.topology import Topology
 from backend.nodeset import NodeSet
 from backend.placement.placement import sum_by_node
 from backend.plan.conditions import Conditions
-from backend.plan.plan import Plan, Sharers, Subject
+from backend.plan.plan import Confinement, Plan, Sharers, Subject
 from backend.plan.planner import make_plan
 from backend.plan.remap import rule_of
 from numatui.tui.model.move_options import MoveOptions
@@ -27,6 +27,7 @@ class Draft:
     within: tuple[int, int] | None
     conditions: Conditions
     sharers: Sharers
+    confinements: Sequence[Confinement] = ()
     error: str = ""
 
 
@@ -51,6 +52,8 @@ def drafted(
             conditions=draft.conditions,
             sharers=draft.sharers,
             within=draft.within,
+            max_rate=draft.how.max_rate,
+            confinements=draft.confinements,
         )
     except NumatuiError as exc:
         return None, exc.what

@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import TypeVar
 
 from backend.job.options import Options
-from backend.job.rate_limit import RateLimit
-from backend.kernel import Kernel
 from backend.plan.plan import METHODS, Method
 from numatui.format import duration, size
 
@@ -23,31 +21,27 @@ RATES = (0, 64 << 20, 256 << 20, 1 << 30, 4 << 30)  # bytes a second, 0: no limi
 
 @dataclass(frozen=True, slots=True)
 class MoveOptions:
-    """See `backend.job.options.Options`. `budget`: nanoseconds. `workers`: None adds workers while throughput grows.
-    `max_rate`: bytes a second, 0 for no limit."""
+    """As in `backend.job.request.MoveRequest` and `backend.job.options.Options`. `budget`: nanoseconds. `workers`: None
+    adds workers while throughput grows. `max_rate`: bytes a second, 0 for no limit."""
 
     method: Method = "auto"
     move_all: bool = False
+    confine: bool = False
     budget: int = 100_000_000
     workers: int | None = None
     max_rate: int = 0
 
-    def options(self, kernel: Kernel, journal_dir: Path | None) -> Options:
-        return Options(
-            method=self.method,
-            budget=self.budget,
-            workers=self.workers,
-            limit=RateLimit(kernel, self.max_rate),
-            move_all=self.move_all,
-            journal_dir=journal_dir,
-        )
+    def options(self, journal_dir: Path) -> Options:
+        return Options(budget=self.budget, workers=self.workers, journal_dir=journal_dir)
 
     def other(self, what: str) -> MoveOptions:
-        """A copy with the next choice for `what`: `method`, `move_all`, `budget`, `workers` or `max_rate`."""
+        """A copy with the next choice for `what`, the name of a field."""
         if what == "method":
             return replace(self, method=_next(METHODS, self.method))
         if what == "move_all":
             return replace(self, move_all=not self.move_all)
+        if what == "confine":
+            return replace(self, confine=not self.confine)
         if what == "budget":
             return replace(self, budget=_next(BUDGETS, self.budget))
         if what == "workers":
@@ -60,6 +54,7 @@ class MoveOptions:
         return {
             "method": f"method {self.method}",
             "move_all": "shared move" if self.move_all else "shared stay",
+            "confine": "cpuset too" if self.confine else "no cpuset",
             "budget": f"call {duration(self.budget / 1e9)}",
             "workers": f"workers {self.workers or 'auto'}",
             "max_rate": f"limit {size(self.max_rate)}/s" if self.max_rate else "no limit",
@@ -72,6 +67,7 @@ class MoveOptions:
         words = [
             f"--method {self.method}" if self.method != usual.method else "",
             "--all" if self.move_all else "",
+            "--cpuset" if self.confine else "",
             f"--budget {self.budget // 1_000_000}ms" if self.budget != usual.budget else "",
             f"--workers {self.workers}" if self.workers is not None else "",
             f"--max-rate {size(self.max_rate).replace('.0', '')}" if self.max_rate else "",

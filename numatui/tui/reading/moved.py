@@ -6,9 +6,11 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from backend.job.past_jobs import PastJob, list_jobs
+from backend.job.past_job import PastJob
+from backend.job.past_jobs import list_jobs
 from backend.kernel import Kernel
 from backend.machine.kernel_info import boot_id
+from backend.plan.remap import Move
 from backend.process.process import Identity
 
 
@@ -21,13 +23,13 @@ def moved(jobs: Iterable[PastJob], boot: str) -> dict[Identity, str]:
     """`jobs`: newest first. Jobs of another boot are ignored: their pids belong to other processes."""
     out: dict[Identity, str] = {}
     for job in jobs:
-        if job.boot == boot and job.identity not in out:
-            out[job.identity] = f"{time.strftime('%H:%M', time.localtime(job.at))} {_what(job)}"
+        for part in job.parts if job.boot == boot else ():
+            out.setdefault(part.identity, f"{time.strftime('%H:%M', time.localtime(job.at))} {_what(job, part.moves)}")
     return out
 
 
-def _what(job: PastJob) -> str:
+def _what(job: PastJob, moves: tuple[Move, ...]) -> str:
     if job.undoes:
         return "taken back"
-    arrows = " ".join(f"{move.source}→{move.target}" for move in job.moves[:3])
-    return arrows + (" …" if len(job.moves) > 3 else "")
+    arrows = " ".join(f"{move.source}→{move.target}" for move in moves[:3])
+    return arrows + (" …" if len(moves) > 3 else "")

@@ -10,7 +10,7 @@ from textual.screen import Screen
 from textual.widgets import Static
 
 from backend.files.text import printable
-from backend.job.outcome import REASONS
+from backend.plan.reasons import REASONS
 from numatui.format import duration, percent, size
 from numatui.tui.keys import bindings
 from numatui.tui.paint import bars
@@ -18,8 +18,8 @@ from numatui.tui.paint.glyphs import Glyphs, glyphs
 from numatui.tui.paint.paint import Paint, Piece
 from numatui.tui.paint.summary import before_after
 from numatui.tui.reading.reader import Snapshot
-from numatui.tui.screens.dialogs.question import Question
-from numatui.tui.state.jobs import Job, undo_command
+from numatui.tui.screens.take_back import take_back
+from numatui.tui.state.jobs import ShownJob
 from numatui.tui.state.state import state_of
 from numatui.tui.widgets.footer import KeyFooter
 from numatui.tui.widgets.header import Header
@@ -39,7 +39,7 @@ class JobScreen(Screen[None]):
 
     BINDINGS: ClassVar = bindings("job")
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: ShownJob) -> None:
         super().__init__()
         self.job = job
         self._ended = job.ended
@@ -81,16 +81,7 @@ class JobScreen(Screen[None]):
         state_of(self).job_ticks += 1
 
     def action_undo(self) -> None:
-        state, job = state_of(self), self.job
-        command = undo_command(job) if state.kernel.traits.keeps_jobs else ""
-
-        def confirmed(yes: bool | None) -> None:
-            if yes and job.can_be_undone:
-                state.show_job(state.start_undo(job))
-
-        title = f"Move up to {size(job.moved)} back to where they came from?"
-        lines = ["only the pages that this job moved, as far as they are still where it put them"]
-        self.app.push_screen(Question(title, lines, "Take it back", command), confirmed)
+        take_back(self.app, self.job.journal, self.job)
 
     def action_cancel(self) -> None:
         self.job.cancel.set()
@@ -100,7 +91,7 @@ class JobScreen(Screen[None]):
         self.dismiss(None)
 
 
-def report(job: Job, snapshot: Snapshot | None, width: int, glyphs: Glyphs, plain: bool) -> list[Piece]:
+def report(job: ShownJob, snapshot: Snapshot | None, width: int, glyphs: Glyphs, plain: bool) -> list[Piece]:
     """Progress, rates, unmoved pages, errors and placement of a job. Pure."""
     role = _ROLES[job.state]
     share = job.done / job.total if job.total else float(job.ended)
@@ -116,7 +107,7 @@ def report(job: Job, snapshot: Snapshot | None, width: int, glyphs: Glyphs, plai
         ("time", duration(job.elapsed)),
         *([("to go", duration(remaining))] if remaining else []),
         ("longest call", duration(job.worst_call)),
-        ("method", " ".join({one.method for one in job.outcomes}) or job.method),
+        ("method", job.method),
     ]
     for name, value in facts:
         pieces += [(f" {name} ", "dim"), (f"{value}  ", "")]
@@ -125,7 +116,7 @@ def report(job: Job, snapshot: Snapshot | None, width: int, glyphs: Glyphs, plai
         pieces.append(("\n Left where it was\n", "bold"))
         for reason, amount in sorted(job.left.items(), key=lambda item: -item[1]):
             pieces += [(f" {size(amount):>6} ", "warn"), (f" {reason}: {REASONS[reason]}\n", "")]
-    for error in [*job.errors, *(one.error for one in job.outcomes if one.error)]:
+    for error in job.errors or [one.error for one in job.outcomes if one.error]:
         pieces += [("\n ! ", "far"), (printable(error, 400) + "\n", "")]
     outcomes = {one.process.identity: one for one in job.outcomes}
     rows = {row.process.identity: row for row in snapshot.rows} if snapshot is not None else {}

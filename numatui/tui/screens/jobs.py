@@ -15,15 +15,15 @@ from numatui.tui.paint.column import Column
 from numatui.tui.paint.glyphs import glyphs
 from numatui.tui.paint.paint import Piece
 from numatui.tui.screens.job import JobScreen
-from numatui.tui.state.jobs import Job
+from numatui.tui.state.jobs import ShownJob
 from numatui.tui.state.state import state_of
 from numatui.tui.widgets.footer import KeyFooter
 from numatui.tui.widgets.header import Header
 from numatui.tui.widgets.table import Table
 
 
-class _JobTable(Table[Job]):
-    def key_of(self, row: Job) -> Hashable:
+class _JobTable(Table[ShownJob]):
+    def key_of(self, row: ShownJob) -> Hashable:
         return row.number
 
 
@@ -44,10 +44,10 @@ class JobsScreen(Screen[None]):
     def _show(self, *_: object) -> None:
         marks = glyphs()
 
-        def progress(job: Job, width: int) -> list[Piece]:
+        def progress(job: ShownJob, width: int) -> list[Piece]:
             return bars.gauge(job.done, job.total, width, marks, "key")
 
-        columns: list[Column[Job]] = [
+        columns: list[Column[ShownJob]] = [
             Column("number", "JOB", 4, lambda job, _: str(job.number), "right"),
             Column("what", "WHAT", 24, lambda job, _: job.title.partition(": ")[2], most=50),
             Column("state", "STATE", 9, lambda job, _: job.state),

@@ -13,16 +13,16 @@ from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import Static
 
-from backend.errors import NumatuiError
 from backend.files.jobs_dir import jobs_dir
 from backend.files.text import printable
-from backend.job.past_jobs import PastJob, list_jobs
+from backend.job.past_job import PastJob
+from backend.job.past_jobs import list_jobs
 from numatui.format import size
 from numatui.tui.keys import bindings
 from numatui.tui.paint.column import Column
 from numatui.tui.paint.paint import Paint, Piece
-from numatui.tui.screens.dialogs.question import Question
 from numatui.tui.screens.job import JobScreen
+from numatui.tui.screens.take_back import take_back
 from numatui.tui.state.actions import Action
 from numatui.tui.state.state import state_of
 from numatui.tui.widgets.footer import KeyFooter
@@ -94,7 +94,7 @@ class LogScreen(Screen[None]):
 
     def _show(self, *_: object) -> None:
         state = state_of(self)
-        own = {outcome.job for job in state.jobs for outcome in job.outcomes}
+        own = {job.journal for job in state.jobs}
         entries = [entry_of(action) for action in state.actions.all]
         entries += [past_entry(job) for job in self.past if job.job not in own and job.state != "running"]
         entries.sort(key=lambda one: -one.at)
@@ -131,18 +131,7 @@ class LogScreen(Screen[None]):
         if row is None or row.past is None:
             state.tell("There is nothing to take back.")
             return
-        past = row.past
-
-        def confirmed(yes: bool | None) -> None:
-            if not yes:
-                return
-            try:
-                state.show_job(state.start_past_undo(past))
-            except NumatuiError as exc:
-                state.tell(str(exc), severity="error")
-
-        title = f"Move up to {size(past.moved)} back to where they came from?"
-        self.app.push_screen(Question(title, [row.what], "Take it back", f"numatui undo {past.job}"), confirmed)
+        take_back(self.app, row.past.job, None)
 
     def action_leave(self) -> None:
         self.dismiss(None)
@@ -163,7 +152,7 @@ def past_entry(job: PastJob) -> Entry:
     """Entry for a job of an earlier session."""
     moves = " ".join(f"{move.source}→{move.target}" for move in job.moves)
     state = "undone" if job.undone_by else job.state
-    what = f"{'taken back: ' if job.undoes else ''}{job.identity.pid} {printable(job.command, 60)} {moves}"
+    what = f"{'taken back: ' if job.undoes else ''}{printable(job.title, 80)} {moves}"
     again = f"numatui undo {job.job}" if not job.undone_by and not job.undoes else ""
     return Entry(job.at, what, f"{state}, {size(job.moved)} moved", again, job)
 

@@ -13,15 +13,16 @@ from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import Button, Input, Label, Static
 
+from backend.cpuset.confinement import confinements
 from backend.errors import NumatuiError
 from backend.files.text import printable
+from backend.job.planning import read_sharers
 from backend.machine.topology import Topology
 from backend.nodeset import NodeSet
 from backend.placement.placement import VmaPlacement, sum_by_node
 from backend.placement.reader import PlacementReader
 from backend.plan.conditions import Conditions, read_conditions
-from backend.plan.plan import Plan, Subject
-from backend.plan.prepare import read_sharers
+from backend.plan.plan import Confinement, Plan, Subject
 from backend.process.process import Process, read_process
 from numatui.format import size
 from numatui.tui.keys import bindings
@@ -43,13 +44,16 @@ from numatui.tui.widgets.node_map import NodeMap, Side
 @dataclass
 class SubjectsRead(Message):
     """The placement of the selection, one line for each process that could not be read, and the conditions. `sharers`:
-    by pid, the other processes that map its pages on `sources`, if these pages move too."""
+    by pid, the other processes that map its pages on `sources`, if these pages move too.
+    `confinements`: the cpusets that are narrowed to `targets`, if they are."""
 
     subjects: list[Subject]
     problems: list[str]
     conditions: Conditions
     sharers: dict[int, list[tuple[int, str]]]
     sources: NodeSet
+    confinements: list[Confinement]
+    targets: NodeSet
 
 
 class MigrateScreen(Screen[None]):
@@ -61,6 +65,7 @@ class MigrateScreen(Screen[None]):
         ("arrows", "as the kernel will move: the n-th source goes to the (n modulo number of targets)-th target"),
         ("bars", "sources: what the selection has there; targets: how full the node is, and will be"),
         ("call", "the longest that one call should take: the process waits that long at a time, a cancel too"),
+        ("cpuset", "their cpuset is narrowed to the targets too: new pages go there, and all who share it move"),
         ("shared", "pages that others map too stay, unless you say that they move (root)"),
     )  # fmt: skip
 
@@ -85,6 +90,9 @@ class MigrateScreen(Screen[None]):
         self.sharers: dict[int, list[tuple[int, str]]] = {}
         self._shared_on = NodeSet()
         """The nodes that `sharers` was read for."""
+        self.confinements: list[Confinement] = []
+        self._confined_to = NodeSet()
+        """The nodes that `confinements` was read for."""
         self.plan: Plan | None = None
         self._reading = False
         self._set_errors: dict[str, str] = {}
@@ -123,7 +131,7 @@ class MigrateScreen(Screen[None]):
 
     @work(thread=True, group="subjects", exit_on_error=False)
     def _read(self) -> None:
-        kernel, snapshot, sources = state_of(self).kernel, self.snapshot, self.sources
+        kernel, snapshot, sources, targets = state_of(self).kernel, self.snapshot, self.sources, self.targets
         placements = PlacementReader(kernel)
         subjects: list[Subject] = []
         problems: list[str] = []
@@ -140,20 +148,24 @@ class MigrateScreen(Screen[None]):
                 problems.append(f"{known.pid}: {problem_of(exc)}")
         conditions = Conditions()
         sharers: dict[int, list[tuple[int, str]]] = {}
+        narrowed: list[Confinement] = []
         try:
             if snapshot is not None:
                 conditions = read_conditions(kernel, snapshot.topology, self.how.method)
             if self.how.move_all:
                 sharers = read_sharers(kernel, subjects, sources)
+            if self.how.confine and targets:
+                narrowed = confinements(kernel, [one.process for one in subjects], targets)
         except Exception as exc:
             problems.append(problem_of(exc))
-        self.post_message(SubjectsRead(subjects, problems, conditions, sharers, sources))
+        self.post_message(SubjectsRead(subjects, problems, conditions, sharers, sources, narrowed, targets))
 
     def on_subjects_read(self, event: SubjectsRead) -> None:
         self._reading = False
         first = self.subjects is None
         self.subjects, self.problems = event.subjects, event.problems
         self.conditions, self.sharers, self._shared_on = event.conditions, event.sharers, event.sources
+        self.confinements, self._confined_to = event.confinements, event.targets
         snapshot = self.snapshot
         if first and snapshot is not None:
             self.sources, self.targets = self.wanted or proposal(self.subjects, snapshot.topology)
@@ -190,6 +202,7 @@ class MigrateScreen(Screen[None]):
             self.within,
             likely_conditions(self.conditions, topology, [job.rate for job in state.jobs if job.ended]),
             self.sharers if self._shared_on == self.sources else {},
+            self.confinements if self._confined_to == self.targets and self.how.confine else (),
             "; ".join(self._set_errors.values()),
         )
         self.plan, error = drafted(draft, subjects, topology, snapshot.facts.release, state.kernel.page_size)
@@ -212,8 +225,11 @@ class MigrateScreen(Screen[None]):
         self._read_sharers()
 
     def _read_sharers(self) -> None:
-        """Who shares the pages depends on the sources: read again when they are others than at the last reading."""
-        if self.how.move_all and self._shared_on != self.sources:
+        """Who shares the pages depends on the sources, and what a cpuset needs on the targets: read again when they are
+        others than at the last reading."""
+        sharers = self.how.move_all and self._shared_on != self.sources
+        cpusets = self.how.confine and self._confined_to != self.targets
+        if sharers or cpusets:
             self._snapshot(self.snapshot)
 
     def _error(self, text: str) -> None:
@@ -277,7 +293,7 @@ class MigrateScreen(Screen[None]):
         self.how = self.how.other(what)
         self._label()
         self._replan()
-        if what in ("method", "move_all"):
+        if what in ("method", "move_all", "confine"):
             self._snapshot(self.snapshot)
 
     def action_presets(self) -> None:
@@ -319,7 +335,9 @@ class MigrateScreen(Screen[None]):
         plan = self.plan
         if not state.kernel.traits.writable:
             state.tell("A recording can be looked at but not changed.", title="Nothing was moved", severity="warning")
-        elif plan is None or not plan.bytes:
+        elif self.how.confine and self._confined_to != self.targets:
+            state.tell("The cpuset is still being read.", severity="warning")
+        elif plan is None or not (plan.bytes or plan.confinements):
             state.tell("There is nothing to move between these nodes.", severity="warning")
         else:
             how, command = self.how, command_line(plan, state.kernel, self.how)

@@ -1,79 +1,84 @@
-"""Jobs that run in a thread: migrations and their undo."""
+"""Jobs of this session as the screen shows them: views of the events that the engine tells."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Literal
 
 from textual.message import Message
 
-from backend.files.jobs_dir import jobs_dir
-from backend.job.migrate import migrate_process
+from backend.job.events import Event, PartEnded, PartFailed, Progressed
+from backend.job.job import Job
 from backend.job.options import Options
-from backend.job.outcome import Outcome, Progress, Reason
-from backend.job.past_jobs import PastJob
+from backend.job.outcome import Outcome, PartOutcome, Progress
 from backend.job.pausable_cancel import PausableCancel
 from backend.kernel import Kernel
-from backend.plan.plan import Plan
-from backend.process.process import Process
+from backend.plan.plan import Plan, ProcessPlan
+from backend.plan.reasons import Reason
 from numatui.format import size
 from numatui.tui.reading.reader import problem_of
 from numatui.tui.state.actions import Action
 
 State = Literal["running", "paused", "done", "partly", "cancelled", "failed"]
-Work = Callable[[int, Callable[[Progress], None], PausableCancel], Outcome]
 _REPORT_EVERY = 0.1  # seconds; the screen needs no more than ten updates a second
 _NOT_REACHED: tuple[Reason, ...] = ("cancelled", "stopped", "process-ended")
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
-    """The part of a job for one process. `bytes`: to move. `before`: bytes by node at the time of the plan."""
-
-    process: Process
-    bytes: int
-    before: Mapping[int, int]
-    runs_on: int | None = None
-
-
 @dataclass
-class Job:
-    """Runs its parts one after the other. Its thread writes, the screen reads. `work`: does a part, by index.
-    `command`: shell command with the same effect. `takes_back`: whether it undoes another job. `action`: its line in
-    the log."""
+class ShownJob:
+    """A job and what it has told so far. Its thread writes, the screen reads. `command`: shell command with the same
+    effect. `undoes`: the job that it takes back, if that is one of this session. `action`: its line in the log."""
 
     kernel: Kernel
-    parts: tuple[Part, ...]
+    plan: Plan
+    options: Options
     what: str
-    method: str
-    work: Work
     number: int = 1
     command: str = ""
-    takes_back: bool = False
-    undone_by: Job | None = None
+    undoes: ShownJob | None = None
+    undone_by: ShownJob | None = None
     action: Action | None = None
-    outcomes: list[Outcome] = field(default_factory=list[Outcome])
+    outcomes: list[PartOutcome] = field(default_factory=list[PartOutcome])
     errors: list[str] = field(default_factory=list[str])
     progress: Progress | None = None
-    at: int = 0
+    outcome: Outcome | None = None
     ended: bool = False
 
     def __post_init__(self) -> None:
         self.cancel = PausableCancel(self.kernel.clock)
+        self._elapsed = 0
+        self._told = 0.0
+        self._tell: Callable[[Message], object] = lambda _: None
+
+    @property
+    def parts(self) -> tuple[ProcessPlan, ...]:
+        return self.plan.processes
+
+    @property
+    def takes_back(self) -> bool:
+        return bool(self.plan.undoes)
+
+    @property
+    def method(self) -> str:
+        return " ".join(sorted({one.method for one in self.outcomes})) or self.plan.calls
+
+    @property
+    def journal(self) -> str:
+        """Its name in the journal; empty until it has ended."""
+        return self.outcome.job if self.outcome is not None else ""
 
     @property
     def total(self) -> int:
-        return sum(one.bytes for one in self.parts)
+        return self.plan.bytes
 
     @property
     def done(self) -> int:
         """Bytes handled so far, moved or not."""
         if self.ended:
             return max(0, self.total - sum(self.left.get(reason, 0) for reason in _NOT_REACHED) - self._never_begun)
-        finished = sum(one.bytes for one in self.parts[: self.at])
+        finished = sum(one.moved + sum(one.left.values()) for one in self.outcomes)
         return min(self.total, finished + (self.progress.done if self.progress else 0))
 
     @property
@@ -88,8 +93,7 @@ class Job:
     @property
     def elapsed(self) -> float:
         """Seconds of the kernel's clock, without pauses."""
-        now = self.progress.elapsed if self.progress else 0
-        return max(0, sum(one.elapsed for one in self.outcomes) + now - self.cancel.held_for) / 1e9
+        return (self.outcome.elapsed if self.outcome is not None else self._elapsed) / 1e9
 
     @property
     def worst_call(self) -> float:
@@ -115,11 +119,9 @@ class Job:
     def state(self) -> State:
         if not self.ended:
             return "paused" if self.cancel.held else "running"
-        if any(one.cancelled for one in self.outcomes) or (self.cancel.is_set() and self._never_begun):
-            return "cancelled"
-        if self.errors and not self.outcomes:
+        if self.outcome is None:
             return "failed"
-        return "done" if not self.errors and all(one.complete for one in self.outcomes) else "partly"
+        return "cancelled" if self.outcome.cancelled else "done" if self.outcome.complete else "partly"
 
     @property
     def title(self) -> str:
@@ -129,7 +131,8 @@ class Job:
     @property
     def can_be_undone(self) -> bool:
         again = self.undone_by is None or (self.undone_by.ended and self.undone_by.state != "done")
-        return self.ended and not self.takes_back and again and self.moved > 0
+        changed = self.moved > 0 or (self.outcome is not None and bool(self.outcome.cpusets))
+        return self.ended and not self.takes_back and again and changed
 
     @property
     def summary(self) -> str:
@@ -142,86 +145,54 @@ class Job:
 
     def run(self, tell: Callable[[Message], object]) -> None:
         """Runs the job in the calling thread. `tell` gets `JobProgress` a few times a second, then `JobEnded`."""
-        told = 0.0
-
-        def show(progress: Progress) -> None:
-            nonlocal told
-            self.progress = replace(progress, left=dict(progress.left))
-            if time.monotonic() - told > _REPORT_EVERY:
-                told = time.monotonic()
-                tell(JobProgress(self))
-
+        self._tell = tell
         try:
-            for index in range(len(self.parts)):
-                self.at = index
-                if self.cancel.is_set():
-                    break
-                try:
-                    outcome = self.work(index, show, self.cancel)
-                    self.progress = None
-                    self.outcomes.append(outcome)
-                except Exception as exc:
-                    self.progress = None
-                    self.errors.append(problem_of(exc))
+            self.outcome = Job(self.kernel, self.plan, self.options).run(self._on_event, self.cancel)
+            self.errors = list(self.outcome.errors)
+        except Exception as exc:
+            self.errors.append(problem_of(exc))
         finally:
+            self.progress = None
             self.ended = True
             tell(JobEnded(self))
 
+    def _on_event(self, event: Event) -> None:
+        if isinstance(event, Progressed):
+            self._elapsed = event.elapsed
+            self.progress = replace(event.progress, left=dict(event.progress.left))
+            if time.monotonic() - self._told > _REPORT_EVERY:
+                self._told = time.monotonic()
+                self._tell(JobProgress(self))
+        elif isinstance(event, PartEnded):
+            self.progress = None
+            self.outcomes.append(event.outcome)
+        elif isinstance(event, PartFailed):
+            self.errors.append(str(event.failure.error))
 
-def migration(kernel: Kernel, plan: Plan, options: Options, number: int, command: str) -> Job:
+
+def migration(kernel: Kernel, plan: Plan, options: Options, number: int, command: str) -> ShownJob:
     """The job that carries out a plan."""
-    processes = [one.process for one in plan.processes]
-
-    def work(index: int, show: Callable[[Progress], None], brake: PausableCancel) -> Outcome:
-        return migrate_process(kernel, plan, processes[index], options, show, brake)
-
-    parts = tuple(Part(one.process, one.bytes, one.before, one.runs_on) for one in plan.processes)
-    what = f"{_pids(processes)} from {plan.sources} to {plan.targets}"
-    return Job(kernel, parts, what, plan.method, work, number, command)
+    what = f"{_pids(plan)} from {plan.sources} to {plan.targets}"
+    return ShownJob(kernel, plan, options, what, number, command)
 
 
-def undoing(job: Job, directory: Path | None, number: int) -> Job:
-    """The job that undoes `job`, last process first. `directory`: folder of its journals, None for the default."""
-    outcomes = [one for one in reversed(job.outcomes) if one.moved]
-    options = Options(journal_dir=directory)
-
-    def work(index: int, show: Callable[[Progress], None], brake: PausableCancel) -> Outcome:
-        from backend.job.past_jobs import find_job
-        from backend.job.undo import undo_job
-
-        past = find_job(directory or jobs_dir(), outcomes[index].job)
-        return undo_job(job.kernel, past, options, show, brake)
-
-    parts = tuple(Part(one.process, one.moved, one.after) for one in outcomes)
-    command = undo_command(job) if directory is None else ""
-    what = f"{_pids([one.process for one in outcomes])}, taking back job {job.number}"
-    undo = Job(job.kernel, parts, what, "move_pages", work, number, command, takes_back=True)
-    job.undone_by = undo
+def undoing(kernel: Kernel, plan: Plan, options: Options, number: int, job: ShownJob | None) -> ShownJob:
+    """The job that takes another one back. `job`: that other one, if it is of this session."""
+    which = f"job {job.number}" if job is not None else f"job {plan.undoes} of an earlier session"
+    command = f"numatui undo {plan.undoes}" if kernel.traits.keeps_jobs else ""
+    undo = ShownJob(kernel, plan, options, f"{_pids(plan)}, taking back {which}", number, command, undoes=job)
+    if job is not None:
+        job.undone_by = undo
     return undo
 
 
-def undoing_past(kernel: Kernel, past: PastJob, process: Process, directory: Path | None, number: int) -> Job:
-    """The job that undoes a job of another session. `process`: the process that it moved."""
-
-    def work(_: int, show: Callable[[Progress], None], brake: PausableCancel) -> Outcome:
-        from backend.job.undo import undo_job
-
-        return undo_job(kernel, past, Options(journal_dir=directory), show, brake)
-
-    parts = (Part(process, past.moved, {}),)
-    what = f"{process.pid}, taking back {past.job}"
-    job = Job(kernel, parts, what, "move_pages", work, number, f"numatui undo {past.job}", True)
-    job.undone_by = job
-    return job
+def undo_command(job: ShownJob) -> str:
+    """The shell command that undoes a job."""
+    return f"numatui undo {job.journal}"
 
 
-def undo_command(job: Job) -> str:
-    """Shell commands that undo a job."""
-    return "; ".join(f"numatui undo {one.job}" for one in reversed(job.outcomes) if one.moved)
-
-
-def _pids(processes: list[Process]) -> str:
-    pids = [str(one.pid) for one in processes]
+def _pids(plan: Plan) -> str:
+    pids = [str(one.process.pid) for one in plan.asked]
     return ", ".join(pids[:3]) + (f" and {len(pids) - 3} more" if len(pids) > 3 else "")
 
 
@@ -229,11 +200,11 @@ def _pids(processes: list[Process]) -> str:
 class JobProgress(Message):
     """A job has made progress."""
 
-    job: Job
+    job: ShownJob
 
 
 @dataclass
 class JobEnded(Message):
     """A job has ended, with success or without."""
 
-    job: Job
+    job: ShownJob

@@ -13,10 +13,9 @@ from textual.dom import DOMNode
 from textual.reactive import var
 from textual.screen import Screen
 
-from backend.errors import NotFound
 from backend.files.jobs_dir import jobs_dir
 from backend.files.text import printable
-from backend.job.past_jobs import PastJob
+from backend.job.options import Options
 from backend.kernel import Kernel
 from backend.plan.plan import Plan
 from backend.process.process import Identity
@@ -27,7 +26,7 @@ from numatui.tui.reading.machine import other_speed, simulated_time
 from numatui.tui.reading.moved import read_moved
 from numatui.tui.reading.reader import Reader, ReadFailed, SnapshotRead
 from numatui.tui.state.actions import Actions
-from numatui.tui.state.jobs import Job, JobEnded, JobProgress, migration, undoing, undoing_past
+from numatui.tui.state.jobs import JobEnded, JobProgress, ShownJob, migration, undoing
 from numatui.tui.state.saved_state import SavedState
 
 _COLLECT_AFTER = (20_000, 20, 100)
@@ -56,7 +55,7 @@ class StatefulApp(KeyOrderApp):
         self.kernel = kernel
         self.kept = kept or SavedState()
         interval = self.kept.interval if interval is None else interval
-        self.jobs: list[Job] = []
+        self.jobs: list[ShownJob] = []
         self.node_history = NodeHistory()
         self.actions = Actions()
         # An assignment would call watchers before the app runs (Textual: DOMNode.set_reactive).
@@ -82,14 +81,17 @@ class StatefulApp(KeyOrderApp):
     @work(thread=True, group="moved", exclusive=True, exit_on_error=False)
     def _read_moved(self) -> None:
         """Reads the journals. A demo has only its own."""
-        folder = self._job_folder()
-        if folder is not None or self.kernel.traits.keeps_jobs:
-            found = read_moved(self.kernel, folder or jobs_dir())
+        if self._folder is not None or self.kernel.traits.keeps_jobs:
+            found = read_moved(self.kernel, self.job_directory)
             self.call_from_thread(setattr, self, "moved", found)
 
-    def _job_folder(self) -> Path | None:
-        """Folder of a demo's journals; deleted when the app ends."""
-        return Path(self._folder.name) / "jobs" if self._folder is not None else None
+    @property
+    def job_directory(self) -> Path:
+        """The folder of the journals; that of a demo is deleted when the app ends."""
+        if self.kernel.traits.keeps_jobs:
+            return jobs_dir()
+        self._folder = self._folder or tempfile.TemporaryDirectory(prefix="numatui-demo-")
+        return Path(self._folder.name) / "jobs"
 
     def read_now(self, anew: bool = False) -> None:
         """Requests a reading, unless one is in progress. `anew`: a reading of all processes, also of those that are
@@ -130,26 +132,17 @@ class StatefulApp(KeyOrderApp):
         """Shows a notification. Markup is off, because the text may contain names from outside."""
         self.notify(printable(text, 400), markup=False, **options)
 
-    def start_job(self, plan: Plan, how: MoveOptions, command: str = "") -> Job:
+    def start_job(self, plan: Plan, how: MoveOptions, command: str = "") -> ShownJob:
         """Runs a plan in a worker. A demo writes its journal to a folder that is deleted with the app."""
-        if not self.kernel.traits.keeps_jobs:
-            self._folder = self._folder or tempfile.TemporaryDirectory(prefix="numatui-demo-")
-        options = how.options(self.kernel, self._job_folder())
+        options = how.options(self.job_directory)
         return self._begin(migration(self.kernel, plan, options, len(self.jobs) + 1, command))
 
-    def start_undo(self, job: Job) -> Job:
-        """Undoes a job in a worker."""
-        return self._begin(undoing(job, self._job_folder(), len(self.jobs) + 1))
+    def start_undo(self, plan: Plan, job: ShownJob | None) -> ShownJob:
+        """Takes a job back, in a worker. `job`: that job, if it is one of this session."""
+        options = Options(journal_dir=self.job_directory)
+        return self._begin(undoing(self.kernel, plan, options, len(self.jobs) + 1, job))
 
-    def start_past_undo(self, past: PastJob) -> Job:
-        """Undoes a job of another session in a worker. Raises NotFound if its process has ended."""
-        rows = self.snapshot.rows if self.snapshot is not None else ()
-        process = next((row.process for row in rows if row.process.identity == past.identity), None)
-        if process is None:
-            raise NotFound(f"process {past.identity.pid} has ended", "nothing is left of what was moved")
-        return self._begin(undoing_past(self.kernel, past, process, self._job_folder(), len(self.jobs) + 1))
-
-    def _begin(self, job: Job) -> Job:
+    def _begin(self, job: ShownJob) -> ShownJob:
         self.jobs.append(job)
         job.action = self.actions.record(job.title, job.command)
         self.job_ticks += 1
@@ -169,10 +162,10 @@ class StatefulApp(KeyOrderApp):
         self.read_now(anew=True)
         self.job_ended(event.job)
 
-    def job_ended(self, job: Job) -> None:
+    def job_ended(self, job: ShownJob) -> None:
         """Hook: a job has ended."""
 
-    def show_job(self, job: Job) -> None:
+    def show_job(self, job: ShownJob) -> None:
         """Hook: a job was started."""
 
     def back_to(self, screen: Screen[Any]) -> None:

@@ -15,9 +15,10 @@ from backend.advice.gathering import Adviser, limits_for, watch
 from backend.emulator.abi.kernel import EmulatedKernel
 from backend.emulator.scenario.open import open_scenario
 from backend.emulator.scenario.shipped import names
-from backend.job.migrate import migrate_process
+from backend.job.job import Job
 from backend.job.options import Options
-from backend.plan.prepare import prepare
+from backend.job.planning import plan
+from backend.job.request import MoveRequest
 from backend.plan.remap import remap
 
 MIB = 1 << 20
@@ -62,8 +63,8 @@ def follow(kernel: EmulatedKernel, advised: list[Advice], folder: Path) -> None:
     for advice in advised:
         assert advice.proposal is not None
         pid = advice.process.pid
-        plan = prepare(kernel, [pid], str(advice.proposal.sources), str(advice.proposal.targets))
-        migrate_process(kernel, plan, plan.processes[0].process, Options(journal_dir=folder))
+        made = plan(kernel, MoveRequest((pid,), str(advice.proposal.sources), str(advice.proposal.targets)))
+        Job(kernel, made, Options(journal_dir=folder)).run()
 
 
 def compared(name: str, folder: Path, least: int = 4 * MIB) -> tuple[int, float, float]:

@@ -12,14 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backend.cgroup.cpuset_tree import pids_in, read_cpusets
-from backend.cpuset.change import apply, confine, predict_attach, predict_mems, sharing
+from backend.cpuset.change import apply, predict_attach, predict_mems, write_mems
+from backend.cpuset.confinement import confinements
 from backend.cpuset.rules import write_file
 from backend.emulator.abi.kernel import EmulatedKernel
 from backend.emulator.tasks.credentials import Caller
 from backend.emulator.tasks.life import do_exit, spawn
 from backend.errors import NotFound, NotPermitted, NotSupported, NumatuiError, UsageError, os_error
-from backend.kernel import Mode
 from backend.nodeset import CpuSet, NodeSet
+from backend.plan.remap import Move
 from backend.process.process import read_process
 from backend.recording.kernel import RecordedKernel
 from tests.emulator.machines import nodes_of, region
@@ -386,34 +387,43 @@ class TestChanging:
 
 
 class TestConfining:
-    def test_who_shares_is_told_and_all_follow(self) -> None:
+    def test_who_shares_is_told_with_what_they_have_and_where_it_goes(self) -> None:
         admin = Admin()
         admin.create("A", "0-1")
         admin.create("below", "", "A")
         mine, other, far = admin.spawn("A/below"), admin.spawn("A/below"), admin.spawn()
-        vma = region(admin.m, mine, {0: 1, 1: 1})
-        admin.mbind(mine, vma, Mode.BIND, [0, 1])
-        shared = sharing(admin.kernel, read_process(admin.kernel, mine.pid))
-        assert (shared.path, shared.is_root) == ("/A/below", False)
-        assert [one.pid for one in shared.others] == [other.pid]
-        assert far.pid not in [one.pid for one in shared.others]
-        result = confine(admin.kernel, read_process(admin.kernel, mine.pid), nodes("1"))
-        assert result.effective == nodes("1")
-        assert nodes_of(admin.m, vma) == [1, 1]
-        assert "bind:1" in admin.kernel.read(f"/proc/{mine.pid}/numa_maps").decode()
+        region(admin.m, other, {0: 1, 1: 1})
+        (one,) = confinements(admin.kernel, [read_process(admin.kernel, mine.pid)], nodes("1"))
+        assert (one.path, one.mems, one.written) == ("/A/below", nodes("0-1"), nodes(""))
+        assert (one.targets, one.final, one.pids) == (nodes("1"), nodes("1"), {mine.pid})
+        (its,) = one.others
+        assert its.subject.process.pid == other.pid
+        assert its.subject.placement.bytes_by_node == {0: 4096, 1: 4096}
+        assert its.steps == (Move(0, 1),)
+        assert not its.by_kernel
+        assert far.pid not in {other.subject.process.pid for other in one.others}
+
+    def test_in_a_cpuset_below_with_mems_of_its_own_the_kernel_moves(self) -> None:
+        admin = Admin()
+        admin.create("A", "0-1")
+        admin.create("inner", "1", "A")
+        mine, inner = admin.spawn("A"), admin.spawn("A/inner")
+        (one,) = confinements(admin.kernel, [read_process(admin.kernel, mine.pid)], nodes("2-3"))
+        (its,) = one.others
+        assert its.subject.process.pid == inner.pid
+        assert (its.steps, its.by_kernel) == ((Move(1, 2),), True)
 
     def test_in_the_root_it_cannot_be_done(self) -> None:
         admin = Admin()
-        process = read_process(admin.kernel, admin.spawn().pid)
-        assert sharing(admin.kernel, process).is_root
         with pytest.raises(UsageError, match="root"):
-            confine(admin.kernel, process, nodes("1"))
+            confinements(admin.kernel, [read_process(admin.kernel, admin.spawn().pid)], nodes("1"))
 
-    def test_another_process_with_its_pid_is_not_confined(self) -> None:
+    def test_what_somebody_else_has_written_since_is_left_alone(self) -> None:
         admin = Admin()
         admin.create("A", "0")
-        process = read_process(admin.kernel, admin.spawn("A").pid)
-        stale = replace(process, identity=replace(process.identity, start_time=process.identity.start_time + 1))
-        with pytest.raises(NotFound):
-            confine(admin.kernel, stale, nodes("1"))
+        with pytest.raises(NumatuiError, match="somebody else"):
+            write_mems(admin.kernel, "/A", nodes("1"), [nodes("0-1")])
         assert admin.read("A", "cpuset.mems") == "0"
+        write_mems(admin.kernel, "/A", nodes("1"), [nodes("0")])
+        write_mems(admin.kernel, "/A", nodes("1"), [nodes("0")])
+        assert admin.read("A", "cpuset.mems") == "1"

@@ -91,8 +91,8 @@ def test_a_measurement_with_anything_wrong_is_no_measurement(key: str, value: An
 def test_estimates_take_the_best_of_small_pages_by_method() -> None:
     assert best_rates(ALL, "auto") == {(0, 1): 900}
     assert best_rates(ALL, "migrate_pages") == {(1, 0): 700}
-    assert worst_stall(ALL) == 4_000_000
-    assert worst_stall([]) == 0
+    assert worst_stall(ALL, "auto") == 4_000_000
+    assert worst_stall([], "auto") == 0
 
 
 def test_the_ways_that_are_compared_follow_the_cpus() -> None:

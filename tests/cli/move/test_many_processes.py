@@ -12,7 +12,8 @@ from backend.emulator.abi.kernel import EmulatedKernel
 from backend.emulator.mm.fork import fork
 from backend.emulator.mm.mm import Vma
 from backend.emulator.tasks.task import Task
-from backend.job.outcome import Progress
+from backend.job.events import PartBegan, PartEnded
+from backend.job.job import Job
 from numatui.cli.app import run
 from numatui.cli.source import KernelChoice
 from tests.emulator.invariants import check_at_rest
@@ -107,9 +108,15 @@ def test_who_else_maps_the_pages_is_named_before_all_of_them_move(box: Machine) 
 
 def test_confining_moves_gently_and_then_has_the_cpuset_at_the_targets(box: Machine) -> None:
     done = box("migrate", box.parent.pid, box.child.pid, "--from", "0-1", "--to", "2-3", "--yes", "--all", "--cpuset")
-    assert done["cpusets"] == [{"path": "/A", "before": [0, 1], "after": [2, 3], "others": [box.inner.pid]}]
+    assert done["cpusets"] == [
+        {"path": "/A", "before": [0, 1], "after": [2, 3], "others": [box.inner.pid], "now": [2, 3]}
+    ]
     assert {one["method"] for one in done["outcomes"]} == {"move_pages"}
     assert box.nodes(box.vma) == [2, 2, 2, 2, 3, 3]
+    assert box.nodes(box.inner_vma) == [2] * 3, "the kernel moves what is in a cpuset below"
+    (inner,) = [one for one in done["outcomes"] if one["confined"]]
+    assert (inner["pid"], inner["moved"], inner["left"]) == (box.inner.pid, 3 * 4096, {})
+    assert inner["before"] == {"1": 3 * 4096}
     assert "policy" not in {one["code"] for one in done["plan"]["warnings"]}
     (cpuset,) = [one for one in box("cpuset", "list")["cpusets"] if one["path"] == "/A"]
     assert cpuset["mems"] == [2, 3]
@@ -123,30 +130,37 @@ def test_confining_the_root_cpuset_is_refused_before_anything(box: Machine) -> N
 
 def test_a_dry_run_says_which_cpuset_would_change_and_changes_nothing(box: Machine) -> None:
     arguments = ("migrate", box.parent.pid, "--from", "0-1", "--to", "2-3", "--cpuset", "--dry-run")
-    _, err = box.text(*arguments)
-    assert "/A will have the nodes 2-3 instead of 0-1; it also confines other processes" in err
+    out, err = box.text(*arguments)
+    assert "/A will have the nodes 2-3 instead of 0-1" in err
+    assert f"processes that were not named are in it too ({box.inner.pid}" in err
+    assert "12K" in out
     assert box(*arguments)["cpusets"][0]["path"] == "/A"
     assert box.nodes(box.vma) == [0, 0, 0, 0, 1, 1]
     box.text("migrate", box.parent.pid, "--from", "3", "--to", "2", "--cpuset", code=2)
 
 
+def cancel_after(monkeypatch: pytest.MonkeyPatch, kind: type) -> None:
+    """The first event of that kind cancels the job."""
+    real = Job.run
+
+    def run(self: Job, on_event: Any, cancel: Any) -> Any:
+        def told(event: Any) -> None:
+            on_event(event)
+            if isinstance(event, kind):
+                cancel.set()
+
+        return real(self, told, cancel)
+
+    monkeypatch.setattr(Job, "run", run)
+
+
 def test_a_cancelled_migration_leaves_the_cpuset_wide_and_says_so(
     box: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import backend.job.migrate
-
-    real = backend.job.migrate.migrate_process
-
-    def cancelling(kernel: Any, plan: Any, process: Any, options: Any, show: Any, cancel: Any) -> Any:
-        def stop(progress: Progress) -> None:
-            cancel.set()
-
-        cancel.set() if process.pid == box.child.pid else None
-        return real(kernel, plan, process, options, stop, cancel)
-
-    monkeypatch.setattr(backend.job.migrate, "migrate_process", cancelling)
+    cancel_after(monkeypatch, PartBegan)
     _, err = box.text("migrate", box.child.pid, "--from", "0-1", "--to", "2-3", "--yes", "--cpuset", code=130)
-    assert "cpuset /A may use the nodes 0-3 now" in err
+    assert "cpuset /A may use the old nodes and the new ones now" in err
+    assert "numatui undo 1 restores it" in err
     (cpuset,) = [one for one in box("cpuset", "list")["cpusets"] if one["path"] == "/A"]
     assert cpuset["mems"] == [0, 1, 2, 3]
 
@@ -154,26 +168,34 @@ def test_a_cancelled_migration_leaves_the_cpuset_wide_and_says_so(
 def test_pages_that_move_pages_may_not_move_out_of_the_cpuset_are_moved_by_migrate_pages(
     box: Machine,
 ) -> None:
-    done = box("migrate", box.inner.pid, "--from", "1", "--to", "3", "--yes")
+    arguments = ("migrate", box.inner.pid, "--from", "1", "--to", "3", "--yes")
+    assert "fallback" not in {one["code"] for one in box(*arguments, code=7)["plan"]["warnings"]}
+    assert box.nodes(box.inner_vma) == [1, 1, 1], "with CAP_SYS_NICE it would move what others map as well"
+    done = box(*arguments, "--all")
+    assert "fallback" in {one["code"] for one in done["plan"]["warnings"]}
     (outcome,) = done["outcomes"]
     assert outcome["method"] == "move_pages+migrate_pages"
     assert outcome["left"] == {}
     assert box.nodes(box.inner_vma) == [3, 3, 3]
-    done = box("migrate", box.inner.pid, "--from", "3", "--to", "2", "--yes", "--method", "move_pages", code=1)
+    done = box("migrate", box.inner.pid, "--from", "3", "--to", "2", "--yes", "--method", "move_pages", code=7)
     assert set(done["outcomes"][0]["left"]) == {"refused"}
 
 
 def test_a_signal_between_two_processes_is_not_called_success(box: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    import backend.job.migrate
-
-    real = backend.job.migrate.migrate_process
-
-    def signalled(kernel: Any, plan: Any, process: Any, options: Any, show: Any, cancel: Any) -> Any:
-        outcome = real(kernel, plan, process, options, show, cancel)
-        cancel.set()
-        return outcome
-
-    monkeypatch.setattr(backend.job.migrate, "migrate_process", signalled)
+    cancel_after(monkeypatch, PartEnded)
     _, err = box.text("migrate", box.inner.pid, box.outside.pid, "--from", "0-1", "--to", "1", "--yes", code=130)
     assert "1 more processes were not started" in err
-    box.text("migrate", box.inner.pid, "--from", "1", "--to", "0", "--yes")
+
+
+def test_the_same_command_again_has_nothing_to_do(box: Machine) -> None:
+    arguments = ("migrate", box.outside.pid, "--from", "0", "--to", "1", "--yes")
+    assert box(*arguments)["outcomes"][0]["moved"] == 4096
+    again = box(*arguments)
+    assert (again["job"], again["outcomes"]) == (None, [])
+    assert box.text(*arguments)[0].endswith("nothing to do\n")
+
+
+def test_what_the_plan_said_would_stay_is_no_failure(box: Machine) -> None:
+    done = box("migrate", box.parent.pid, "--from", "0", "--to", "1", "--yes", "--method", "move_pages")
+    assert done["outcomes"][0]["left"] == {"shared": 4 * 4096}
+    assert done["plan"]["stays"] == {"shared": 4 * 4096}

@@ -101,14 +101,14 @@ def test_the_end_says_what_became_of_it(cli: Cli, policy: str) -> None:
 
 def test_the_log_is_private_and_one_mover_has_it(tmp_path: Path) -> None:
     folder = tmp_path / "state"
-    log = audit.AuditLog(folder)
+    log = audit.AuditLog(folder, tmp_path)
     log.write(audit.event("started", dry=True))
     assert stat.S_IMODE(log.path.stat().st_mode) == 0o600
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     with pytest.raises(audit.NumatuiError, match="another numatui watch"):
-        audit.AuditLog(folder)
+        audit.AuditLog(folder, tmp_path)
     log.close()
-    audit.AuditLog(folder).close()
+    audit.AuditLog(folder, tmp_path).close()
     check(json.loads(log.path.read_text()))
 
 
@@ -118,15 +118,15 @@ def test_the_log_is_no_link_and_is_bounded(tmp_path: Path, monkeypatch: pytest.M
     victim.write_text("mine")
     (folder / "watch.jsonl").symlink_to(victim)
     with pytest.raises(audit.NumatuiError, match="cannot be written"):
-        audit.AuditLog(folder)
+        audit.AuditLog(folder, tmp_path)
     assert victim.read_text() == "mine"
     (folder / "watch.jsonl").unlink()
     monkeypatch.setattr(audit, "MAX_BYTES", 2000)
-    log = audit.AuditLog(folder)
+    log = audit.AuditLog(folder, tmp_path)
     for number in range(200):
         log.write(audit.event("trouble", text=str(number)))
     log.close()
-    assert sorted(one.name for one in folder.iterdir()) == ["watch.jsonl", "watch.jsonl.1", "watch.lock"]
+    assert sorted(one.name for one in folder.iterdir()) == ["watch.jsonl", "watch.jsonl.1"]
     assert sum(one.stat().st_size for one in folder.iterdir()) < 5000
     assert json.loads((folder / "watch.jsonl").read_text().splitlines()[-1])["text"] == "199"
 
@@ -187,5 +187,5 @@ def test_a_folder_of_somebody_else_is_refused(tmp_path: Path, monkeypatch: pytes
     real = os.geteuid()
     monkeypatch.setattr(os, "geteuid", lambda: real + 1)
     with pytest.raises(audit.NumatuiError, match="not a folder of yours"):
-        audit.AuditLog(folder)
+        audit.AuditLog(folder, tmp_path)
     assert not list(folder.iterdir())
