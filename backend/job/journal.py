@@ -29,8 +29,8 @@ from backend.plan.remap import Move
 
 CHUNK = struct.Struct("<IHHQB")
 """Number of the part, source, target, bytes of a page, 1 where shared pages move as well; then the pages."""
-RESULT = struct.Struct("<I")
-"""Number of the chunk, from 0; then which of its pages did not move."""
+RESULT = struct.Struct("<IQ")
+"""Number of the chunk, from 0, and the bytes that moved; then which of its pages did not."""
 
 
 class Journal:
@@ -41,7 +41,9 @@ class Journal:
         """Raises NumatuiError: directory not private, disk full, not writable."""
         make_private(directory)
         self._lock = threading.Lock()
-        self._chunks = 0
+        self._sizes: list[tuple[int, int]] = []
+        """Pages of each chunk, and bytes of a page."""
+        self._counted = False
         with Turn(directory) as number:
             self.job = str(number)
             self.path = directory / f"{self.job}{SUFFIX}"
@@ -70,26 +72,36 @@ class Journal:
         record = CHUNK.pack(part, move.source, move.target, page_size, shared) + encode_pages(pages, page_size)
         with self._lock:
             self._append(frame(b"C", record))
-            self._chunks += 1
-            return self._chunks - 1
+            self._sizes.append((len(pages), page_size))
+            return len(self._sizes) - 1
 
     def after(self, chunk: int, left: NDArray[np.bool_]) -> None:
         """Records which pages of the chunk did not move. Not synced: the sync of the next chunk includes it. Raises
         NumatuiError."""
+        pages, page_size = self._sizes[chunk]
+        stayed = int(np.count_nonzero(left))
+        record = RESULT.pack(chunk, (pages - stayed) * page_size) + (encode_marks(left) if stayed else b"")
         with self._lock:
-            self._append(frame(b"R", RESULT.pack(chunk) + (encode_marks(left) if left.any() else b"")), sync=False)
+            self._append(frame(b"R", record), sync=False)
 
     def note(self, **facts: Any) -> None:
         """Records something else, before or after it is done. Raises NumatuiError."""
+        self._counted = self._counted or "counted" in facts
         with self._lock:
             self._append(fact(facts))
 
     def end(self, how: str, **facts: Any) -> None:
-        """`done`, `partly`, `cancelled`, `failed`. Raises NumatuiError."""
+        """`done`, `partly`, `cancelled`, `failed`. Only the first call counts. Raises NumatuiError."""
+        if self._fd < 0:
+            return
         try:
-            self.note(end=how, at=time.time(), **facts)
+            self.note(end=how, at=time.time(), **facts, **({"counted": True} if self._counted else {}))
         finally:
-            os.close(self._fd)
+            self._close()
+
+    def _close(self) -> None:
+        os.close(self._fd)
+        self._fd = -1
 
     discarded = False
     """Nothing has happened, and the file is gone."""
@@ -97,7 +109,7 @@ class Journal:
     def discard(self) -> None:
         """Removes the journal of a job in which nothing has happened."""
         self.discarded = True
-        os.close(self._fd)
+        self._close()
         with suppress(OSError):
             self.path.unlink(missing_ok=True)
 

@@ -27,7 +27,7 @@ _FRONT = struct.Struct("<cI")
 _BACK = struct.Struct("<II")
 _AROUND = _FRONT.size + _BACK.size
 _LARGEST = 64 << 20
-"""Bytes of one frame: a head with 100,000 processes, or a chunk of 32 million scattered pages."""
+"""Bytes of one frame: a head with 100,000 processes, or a chunk of millions of scattered pages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +101,8 @@ def frames(fd: int, size: int, at: int = len(MAGIC)) -> Iterator[Frame]:
             raise ValueError(f"what stands at byte {at} is no record")
         one = Frame(kind, at, length)
         if one.end > size:
+            if last_frame(fd, size, at) is not None:
+                raise ValueError(f"the record at byte {at} is damaged")
             return
         yield one
         at = one.end
@@ -116,20 +118,27 @@ def head_of(fd: int, size: int) -> tuple[Frame, Fields]:
     return first, read_fact(fd, first)
 
 
+def last_frame(fd: int, size: int, after: int) -> Frame | None:
+    """The frame that ends at `size` and begins at `after` or later; None if none does."""
+    if size - _AROUND < after:
+        return None
+    tail = os.pread(fd, 4, size - 4)
+    length = int.from_bytes(tail, "little")
+    at = size - _AROUND - length
+    front = os.pread(fd, _FRONT.size, at) if after <= at and length <= _LARGEST else b""
+    if len(tail) < 4 or len(front) < _FRONT.size:
+        return None
+    kind, again = _FRONT.unpack(front)
+    return Frame(kind, at, length) if kind in _KINDS and again == length else None
+
+
 def last_facts(fd: int, size: int, after: int) -> list[Fields]:
     """The facts at the end of the file, in order, up to the last page record; none of those before `after`. Empty if
     the file does not end with a whole frame. Raises ValueError for a damaged one."""
     out: list[Fields] = []
-    while size - _AROUND >= after:
-        (length,) = struct.unpack("<I", os.pread(fd, 4, size - 4))
-        at = size - _AROUND - length
-        if at < after or length > _LARGEST:
-            break
-        kind, again = _FRONT.unpack(os.pread(fd, _FRONT.size, at))
-        if kind != b"J" or again != length:
-            break
-        out.append(read_fact(fd, Frame(kind, at, length)))
-        size = at
+    while (one := last_frame(fd, size, after)) is not None and one.kind == b"J":
+        out.append(read_fact(fd, one))
+        size = one.at
     return out[::-1]
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 from backend.files.jobs_dir import cannot_write
 
 SUFFIX = ".job"
+_DIGITS = 9
+"""Of the number of a job, at most."""
 
 
 def is_locked(fd: int) -> bool:
@@ -55,8 +57,9 @@ class Turn:
             try:
                 fcntl.flock(self._fd, fcntl.LOCK_EX)
                 kept = os.pread(self._fd, 20, 0)
-                last = int(kept) if kept.isdigit() and len(kept) < 16 else 0
+                last = int(kept) if kept.isdigit() and len(kept) <= _DIGITS else 0
                 number = max([last, *(number for number, _ in numbered(self.directory)[:1])]) + 1
+                os.ftruncate(self._fd, 0)
                 os.pwrite(self._fd, b"%d" % number, 0)
             except BaseException:
                 os.close(self._fd)

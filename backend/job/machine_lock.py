@@ -30,12 +30,15 @@ def lock_folder(kernel: Kernel, jobs: Path) -> Path:
     return own / "numatui" if own.is_dir() else jobs
 
 
+_FILES = 32
+
+
 class ProcessLocks:
-    """Locks on pids: one byte a pid of one file, so that any number of processes takes one descriptor."""
+    """Locks on pids: one byte a pid, so that any number of processes takes few descriptors."""
 
     def __init__(self, folder: Path, pids: Iterable[int]) -> None:
         """Raises Busy if another job holds one of them, NumatuiError if there can be no lock."""
-        self._fd = open_lock(folder, "pids.lock")
+        self._fds: dict[int, int] = {}
         try:
             for pid in pids:
                 self._lock(folder, pid)
@@ -44,10 +47,14 @@ class ProcessLocks:
             raise
 
     def _lock(self, folder: Path, pid: int) -> None:
+        # The kernel walks a list of the locks of a file for each new one (posix_lock_inode() in fs/locks.c).
+        which = pid % _FILES
+        if which not in self._fds:
+            self._fds[which] = open_lock(folder, f"pids-{which}.lock")
         # An open file description lock: other threads of this program are refused as other programs are.
         wanted = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, pid, 1, 0)
         try:
-            fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, wanted)
+            fcntl.fcntl(self._fds[which], fcntl.F_OFD_SETLK, wanted)
         except OSError as exc:
             if exc.errno in (errno.EAGAIN, errno.EACCES):
                 raise Busy(
@@ -58,9 +65,8 @@ class ProcessLocks:
 
     def close(self) -> None:
         """Ends the locks."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        while self._fds:
+            os.close(self._fds.popitem()[1])
 
 
 def open_lock(folder: Path, name: str) -> int:

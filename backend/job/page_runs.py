@@ -18,6 +18,8 @@ _BITS = 7
 _LONGEST = 9
 """Bytes of a number: 63 bits hold any distance between pages of a 64-bit address space."""
 _END = 1 << 64
+_EXACT = 1 << 53
+"""Up to here floats are exact. 2^52 pages of 4 KiB are all of 64 bits."""
 
 
 def encode_pages(addresses: Addresses, page_size: int) -> bytes:
@@ -40,8 +42,12 @@ def decode_pages(raw: bytes, page_size: int, most: int) -> Addresses:
     """The addresses again, ascending. Raises ValueError for anything that `encode_pages` does not write, and for more
     than `most` pages."""
     runs = int.from_bytes(raw[:4], "little")
+    if len(raw) < 4 or runs > len(raw) - 4:
+        raise ValueError("pages are cut off")
+    if runs > most or len(raw) - 4 > 2 * _LONGEST * most:
+        raise ValueError("more pages than are moved at once")
     numbers = _decode(raw[4:])
-    if len(raw) < 4 or runs > len(numbers):
+    if runs > len(numbers):
         raise ValueError("pages are cut off")
     head, more = numbers[:runs], numbers[runs:]
     several = (head & np.uint64(1)).astype(np.bool_)
@@ -54,7 +60,8 @@ def decode_pages(raw: bytes, page_size: int, most: int) -> Addresses:
     total = float(counts.sum(dtype=np.float64))
     if total > most:
         raise ValueError("more pages than are moved at once")
-    if (float(gaps.sum(dtype=np.float64)) + total) * page_size >= _END:
+    last = float(gaps.sum(dtype=np.float64)) + total
+    if last >= _EXACT or last * page_size >= _END:
         raise ValueError("pages beyond the end of all memory")
     begins = np.cumsum(gaps) + np.cumsum(counts) - counts
     within = np.arange(int(total), dtype=np.uint64) - np.repeat(np.cumsum(counts) - counts, counts.astype(np.int64))

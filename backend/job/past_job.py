@@ -32,7 +32,7 @@ _LARGEST = 1 << 40
 _LARGEST_PAGE = 1 << 40
 NONE_LEFT = b"p" + bytes(4)
 """As `encode_marks` has it."""
-_MOST_PAGES = 1 << 25
+_MOST_PAGES = 1 << 20
 """Pages of one chunk, at most."""
 _LATEST = 1 << 34
 """Seconds since 1970, at most: the year 2514."""
@@ -117,10 +117,10 @@ class JournaledChunk:
 
 
 def read_job(path: Path) -> PastJob:
-    """Reads the head and the end of one journal, and of an interrupted one the sizes between. Raises ParseError,
+    """Reads the head and the end of one journal, and of one without an end what moved so far. Raises ParseError,
     OSError."""
-    with _opened(path) as (fd, size):
-        return _job(path, fd, size)
+    with _opened(path) as fd:
+        return _job(path, fd)
 
 
 Index = dict[int, list[tuple[Frame, Frame | None]]]
@@ -131,18 +131,18 @@ def index_of(job: PastJob) -> Index:
     """Where the chunks of each part are. Reads none of their pages. Raises ParseError, OSError."""
     from backend.job.journal import CHUNK, RESULT
 
-    with _opened(job.path) as (fd, size):
+    with _opened(job.path) as fd:
         chunks: list[tuple[int, Frame]] = []
         results: dict[int, Frame] = {}
-        for one in frames(fd, size):
+        for one in frames(fd, os.fstat(fd).st_size):
             if one.kind == b"C":
-                (part,) = RESULT.unpack(beginning(fd, one, 4))
+                part = int.from_bytes(beginning(fd, one, 4), "little")
                 if part >= len(job.parts) or one.length < CHUNK.size:
                     raise ValueError(f"chunk {len(chunks)} is of no process")
                 chunks.append((part, one))
             elif one.kind == b"R":
-                (number,) = RESULT.unpack(beginning(fd, one, 4))
-                if number >= len(chunks):
+                number, _ = RESULT.unpack(beginning(fd, one, RESULT.size))
+                if number >= len(chunks) or one.length < RESULT.size:
                     raise ValueError(f"there is no chunk {number}")
                 results[number] = one
     out: Index = {}
@@ -156,7 +156,7 @@ def read_chunks(job: PastJob, index: Index, part: int) -> Iterator[JournaledChun
     from backend.job.journal import CHUNK, RESULT
     from backend.job.page_runs import decode_marks, decode_pages
 
-    with _opened(job.path) as (fd, _):
+    with _opened(job.path) as fd:
         for chunk, result in reversed(index.get(part, [])):
             raw = contents(fd, chunk)
             _, source, target, page_size, shared = CHUNK.unpack(raw[: CHUNK.size])
@@ -170,8 +170,8 @@ def read_chunks(job: PastJob, index: Index, part: int) -> Iterator[JournaledChun
 
 
 @contextmanager
-def _opened(path: Path) -> Generator[tuple[int, int]]:
-    """The journal as a descriptor and its size. Turns ValueError into ParseError."""
+def _opened(path: Path) -> Generator[int]:
+    """The journal as a descriptor. Turns ValueError into ParseError."""
     # O_NONBLOCK: never blocks, for example on a FIFO.
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
@@ -180,7 +180,7 @@ def _opened(path: Path) -> Generator[tuple[int, int]]:
             raise ParseError(f"{shown(path)} is not a file of yours", "remove it")
         if facts.st_size > _LARGEST:
             raise ParseError(f"{shown(path)} is too large for a journal", "remove it")
-        yield fd, facts.st_size
+        yield fd
     except ValueError as exc:
         why = printable(str(exc), 100)
         raise ParseError(f"{shown(path)} is not a journal of this numatui ({why})", "remove it") from None
@@ -188,8 +188,9 @@ def _opened(path: Path) -> Generator[tuple[int, int]]:
         os.close(fd)
 
 
-def _job(path: Path, fd: int, size: int) -> PastJob:
+def _job(path: Path, fd: int) -> PastJob:
     running = is_locked(fd)
+    size = os.fstat(fd).st_size  # now: what was running before may have ended
     first, head = head_of(fd, size)
     facts = last_facts(fd, size, first.end)
     if not any("end" in one for one in facts):
@@ -212,18 +213,15 @@ def _job(path: Path, fd: int, size: int) -> PastJob:
         counted=any("counted" in one for one in facts),
         worst_call=0.0 if ended is None else ended.get("worst_call", ended.integer, 0) / 1e9,
     )
-    return _interrupted(job) if ended is None and not running else job
+    return replace(job, moved=_moved_so_far(fd, size, first.end)) if ended is None else job
 
 
-def _interrupted(job: PastJob) -> PastJob:
-    """A job without an end: all its facts, and what it moved for sure."""
-    index = index_of(job)
-    moved = 0
-    for part in index:
-        for chunk in read_chunks(job, index, part):
-            if chunk.left is not None:
-                moved += int((~chunk.left).sum()) * chunk.page_size
-    return replace(job, moved=moved)
+def _moved_so_far(fd: int, size: int, at: int) -> int:
+    """Bytes that a job without an end has moved for sure."""
+    from backend.job.journal import RESULT
+
+    results = (beginning(fd, one, RESULT.size) for one in frames(fd, size, at) if one.kind == b"R")
+    return sum(RESULT.unpack(one)[1] for one in results)
 
 
 def _part(record: Fields) -> JournaledPart:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from contextlib import suppress
 from pathlib import Path
 
@@ -23,7 +24,9 @@ def list_jobs(directory: Path) -> tuple[list[PastJob], list[str]]:
     problems: list[str] = []
     for _, path in numbered(directory):
         try:
-            jobs.append(read_job(path))
+            facts = path.lstat()
+            if facts.st_size or not stat.S_ISREG(facts.st_mode):  # else a job is just beginning
+                jobs.append(read_job(path))
         except NumatuiError as exc:
             problems.append(str(exc))
         except FileNotFoundError:

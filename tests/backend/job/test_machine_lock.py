@@ -92,10 +92,10 @@ class TestHolding:
         locks.close()
         os.close(other)
 
-    def test_thousands_of_processes_take_one_descriptor(self, folder: Path) -> None:
+    def test_thousands_of_processes_take_few_descriptors(self, folder: Path) -> None:
         before = descriptors()
         locks = ProcessLocks(folder, range(10, 15_010, 3))
-        assert descriptors() == before + 1
+        assert descriptors() <= before + 32
         assert is_locked(folder, 10)
         assert not is_locked(folder, 11)
         assert is_locked(folder, 15_007)
@@ -144,7 +144,7 @@ class TestFolder:
         finally:
             os.umask(old)
         assert (folder / "deep").stat().st_mode & 0o777 == 0o700
-        assert (folder / "deep" / "pids.lock").stat().st_mode & 0o777 == 0o600
+        assert (folder / "deep" / "pids-18.lock").stat().st_mode & 0o777 == 0o600
 
     @pytest.mark.parametrize("there", [True, False])
     def test_a_link_in_its_place_is_refused(self, folder: Path, tmp_path: Path, there: bool) -> None:
@@ -173,7 +173,7 @@ class TestFolder:
 
     def test_a_link_in_place_of_the_file_is_refused(self, folder: Path, tmp_path: Path) -> None:
         folder.mkdir(mode=0o700)
-        (folder / "pids.lock").symlink_to(tmp_path / "other")
+        (folder / "pids-18.lock").symlink_to(tmp_path / "other")
         assert "cannot be locked" in self.refused(folder)
         assert not (tmp_path / "other").exists()
 

@@ -173,7 +173,6 @@ def test_an_end_that_nobody_knows_is_no_journal(folder: Path) -> None:
         read_job(journal.path)
 
 
-@pytest.mark.xfail(strict=True, reason="its size is read before the lock is asked for: it looks interrupted")
 def test_a_job_that_ends_while_it_is_read_was_not_interrupted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     journal = begin(folder)
 
@@ -197,7 +196,6 @@ def test_pages_that_were_only_counted_are_told(folder: Path, is_cut_off: bool) -
     assert read_job(journal.path).counted
 
 
-@pytest.mark.xfail(strict=True, reason="of a job that ended only the facts after its last pages are read")
 def test_pages_that_were_only_counted_are_told_also_where_others_came_after_them(folder: Path) -> None:
     journal = begin(folder)
     journal.note(counted=0, pages=7)
@@ -295,7 +293,7 @@ class TestListing:
         jobs, problems = list_jobs(folder)
         assert [job.moved for job in jobs] == [2, 1, 0]
         assert [Path(line.split(":")[0].split(" is ")[0]).name for line in problems] == [
-            "16.job", "15.job", "14.job", "13.job", "12.job", "11.job",
+            "16.job", "15.job", "13.job", "12.job", "11.job",
         ]  # fmt: skip
 
     def test_no_descriptor_is_left_open(self, folder: Path) -> None:
@@ -439,7 +437,7 @@ records = st.dictionaries(st.sampled_from(KEYS) | st.text(max_size=4), values, m
 GOOD_HEAD: dict[str, Any] = {"at": 1.0, **HEAD, "cpusets": [CPUSET]}
 GOOD_END: dict[str, Any] = {"end": "done", "at": 2.0, "moved": 8192, "left": {}, "error": "", "worst_call": 5}
 GOOD_CHUNK = CHUNK.pack(0, 0, 2, 4096, 0) + encode_pages(pages(4096, 3), 4096)
-GOOD_RESULT = RESULT.pack(0) + encode_marks(left(3, 1))
+GOOD_RESULT = RESULT.pack(0, 2 * 4096) + encode_marks(left(3, 1))
 
 
 def written(
@@ -559,10 +557,10 @@ class TestHostile:
             {"chunk": GOOD_CHUNK[: CHUNK.size - 1]},
             {"chunk": GOOD_CHUNK + b"\0"},
             {"chunk": b""},
-            {"result": RESULT.pack(1) + GOOD_RESULT[RESULT.size :]},
-            {"result": RESULT.pack(0) + b"x"},
-            {"result": RESULT.pack(0) + encode_marks(left(9, 8))},
-            {"result": RESULT.pack(0) + b"b\0\0"},
+            {"result": RESULT.pack(1, 0) + GOOD_RESULT[RESULT.size :]},
+            {"result": RESULT.pack(0, 0) + b"x"},
+            {"result": RESULT.pack(0, 0) + encode_marks(left(9, 8))},
+            {"result": RESULT.pack(0, 0) + b"b\0\0"},
         ],
     )
     def test_pages_that_no_job_writes(self, tmp_path: Path, changed: dict[str, bytes]) -> None:

@@ -35,7 +35,7 @@ for _module in (
     "platformdirs",
     "backend.cgroup.cgroup_memory",
     "backend.cpuset.confinement",
-    "backend.job.migrate",
+    "backend.job.job",
     "backend.placement.placement_walk",
     "backend.job.undo",
     "numatui.cli.printing.outcomes",

@@ -7,31 +7,23 @@ import threading
 from array import array
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from backend.errors import NotFound
-from backend.job.migrate import migrate_process
-from backend.job.options import Options
 from backend.job.outcome import Progress
 from backend.kernel import MoveFlag
-from backend.machine.topology import read_topology
 from backend.nodeset import NodeSet
 from backend.placement.numa_maps import read_placement
-from backend.plan.plan import Method, Plan, Subject
-from backend.plan.planner import make_plan
-from backend.process.process import Process, read_process
+from backend.plan.plan import Method
+from backend.process.process import read_process
+from tests.backend.job.running import plan_for, run_job
 from tests.guest.inside.contract.boxes import Box, migrate_pages, query
 from tests.guest.inside.rig import PAGE, USER, MiB
 
 METHODS: tuple[Method, ...] = ("auto", "move_pages", "migrate_pages")
-
-
-def planned(box: Box, process: Process, source: int, target: int) -> Plan:
-    placement = read_placement(box.kernel, process.pid)
-    topology = read_topology(box.kernel)
-    return make_plan([Subject(process, placement)], NodeSet([source]), NodeSet([target]), topology)
 
 
 def outside_its_own_node(by_node: Mapping[Any, int]) -> dict[int, int]:
@@ -81,7 +73,7 @@ class TestMoving:
         with box.nearly_full(2, 8 * MiB):
             done = box.numatui("migrate", one.pid, "--from", "0", "--to", "2", "--yes", "--json", "--method", method)
             now = one.pages()
-        assert done.code == 1, done
+        assert done.code in (0, 6), "it is said before that about so much has no room"
         outcome = done.json["outcomes"][0]
         assert 0 < now[2] < 12288
         assert now[0] + now[2] == 12288
@@ -89,7 +81,7 @@ class TestMoving:
         assert outcome["left"] == {"no-room": now[0] * PAGE}
         one.verify()
 
-    def test_cancelling_stops_after_the_batch(self, box: Box) -> None:
+    def test_cancelling_stops_after_the_batch(self, box: Box, tmp_path: Path) -> None:
         one = box.victim({0: 4096})
         cancel = threading.Event()
 
@@ -97,9 +89,8 @@ class TestMoving:
             cancel.set()
 
         process = read_process(box.kernel, one.pid)
-        outcome = migrate_process(
-            box.kernel, planned(box, process, 0, 2), process, Options("move_pages"), after_the_first, cancel
-        )
+        plan = plan_for(box.kernel, process, [0], [2], "move_pages")
+        outcome = run_job(box.kernel, plan, tmp_path, after_the_first, cancel)
         now = one.pages()
         assert outcome.cancelled
         assert 0 < now[2] < 4096
@@ -107,26 +98,26 @@ class TestMoving:
         assert outcome.left == {"cancelled": now[0] * PAGE}
         one.verify()
 
-    def test_a_process_that_ends_meanwhile(self, box: Box) -> None:
+    def test_a_process_that_ends_meanwhile(self, box: Box, tmp_path: Path) -> None:
         one = box.victim({0: 4096})
         process = read_process(box.kernel, one.pid)
 
         def end(progress: Progress) -> None:
             one.end()
 
-        outcome = migrate_process(box.kernel, planned(box, process, 0, 2), process, Options("move_pages"), end)
+        outcome = run_job(box.kernel, plan_for(box.kernel, process, [0], [2], "move_pages"), tmp_path, end)
         assert outcome.after == {}
         assert set(outcome.left) == {"process-ended"}
         assert outcome.moved + outcome.left["process-ended"] == 16 * MiB
         assert "ended" in outcome.error
 
-    def test_a_recycled_pid_is_left_alone(self, box: Box) -> None:
+    def test_a_recycled_pid_is_left_alone(self, box: Box, tmp_path: Path) -> None:
         one = box.victim({0: 16})
         process = read_process(box.kernel, one.pid)
         older = replace(process, identity=replace(process.identity, start_time=process.identity.start_time - 1))
         for method in METHODS:
             with pytest.raises(NotFound, match="another has its number"):
-                migrate_process(box.kernel, planned(box, older, 0, 2), older, Options(method))
+                run_job(box.kernel, plan_for(box.kernel, older, [0], [2], method), tmp_path)
         assert one.pages() == {0: 16}
 
     def test_users_move_their_own_processes_only(self, box: Box) -> None:
@@ -147,7 +138,8 @@ class TestMoving:
         one = box.victim({0: 64})
         one.fork()
         done = box.numatui("migrate", one.pid, "--from", "0", "--to", "2", "--yes", "--json")
-        assert done.code == 1, done
+        assert done.code == 0, done
+        assert done.json["plan"]["stays"]["shared"] >= 64 * PAGE
         assert done.json["outcomes"][0]["left"] == {"shared": 64 * PAGE}
 
     def test_bad_input(self, box: Box) -> None:

@@ -225,7 +225,7 @@ class TestMeanwhile:
         command = self.begun(one)
         one.tell("exec")
         done = command.wait()
-        assert done.code == 1, done
+        assert done.code == 4, done
         (outcome,) = done.json["outcomes"]
         assert set(outcome["left"]) == {"new-program"}, outcome
         assert outcome["moved"] + outcome["left"]["new-program"] == 24 * MiB

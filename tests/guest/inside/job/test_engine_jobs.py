@@ -95,11 +95,15 @@ def test_signals_stop_it_cleanly_and_it_can_be_taken_back(
     one.verify()
 
 
-def test_a_second_job_on_the_process_is_refused_while_one_runs(victim: MakeVictim, tmp_path: Path) -> None:
+def test_a_second_job_on_the_process_is_refused_while_one_runs(
+    victim: MakeVictim, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     one = victim(layout=LAYOUT)
+    elsewhere = tmp_path_factory.mktemp("another-state")
     before = one.where()
     command = started(one, tmp_path, rate="1MiB")
-    numatui("migrate", one.pid, *MOVE, state=tmp_path).refused(1, "being moved already")
+    numatui("migrate", one.pid, *MOVE, state=tmp_path).refused(8, "being moved already")
+    numatui("migrate", one.pid, *MOVE, state=elsewhere).refused(8, "being moved already")
     (running,) = jobs(tmp_path)
     assert running["state"] == "running"
     undo(tmp_path, running["job"]).refused(1, "still running")
@@ -181,23 +185,19 @@ def test_a_process_with_its_children(victim: MakeVictim, tmp_path: Path) -> None
     assert by_pid.keys() == {one.pid, child}
     assert pages(child) == pages(one.pid) == {2: 100}
     assert by_pid[child]["moved"] >= 100 * PAGE
-    names = {job["pid"]: job["job"] for job in jobs(tmp_path)}
-    assert undo(tmp_path, names[child]).code == 0
-    assert (pages(child), pages(one.pid)) == ({0: 100}, {2: 100})
+    (job,) = jobs(tmp_path)
+    assert [one["pid"] for one in job["processes"]] == [one.pid, child]
+    back = undo(tmp_path)
+    assert back.code == 0, back
+    assert (pages(child), pages(one.pid)) == ({0: 100}, {0: 100})
     one.verify()
 
 
 def test_a_sparse_terabyte_costs_one_pass_over_it(victim: MakeVictim, tmp_path: Path) -> None:
     """Before PAGEMAP_SCAN (Linux 6.7) nothing tells where in a mapping its pages are: it is looked for once, and
     numa_maps, which skips holes, tells the rest."""
-    from backend.job.migrate import migrate_process
-    from backend.job.options import Options
-    from backend.machine.topology import read_topology
-    from backend.nodeset import NodeSet
-    from backend.placement.numa_maps import read_placement
-    from backend.plan.plan import Subject
-    from backend.plan.planner import make_plan
     from backend.process.process import read_process
+    from tests.backend.job.running import plan_for, run_job
 
     read: list[int] = []
 
@@ -214,10 +214,9 @@ def test_a_sparse_terabyte_costs_one_pass_over_it(victim: MakeVictim, tmp_path: 
     one.regions = {f"page {n}": (start + span // 300 * n // PAGE * PAGE, PAGE) for n in range(300)}
     kernel = Counting()
     process = read_process(kernel, one.pid)
-    subject = Subject(process, read_placement(kernel, one.pid))
-    plan = make_plan([subject], NodeSet([0]), NodeSet([2]), read_topology(kernel))
+    plan = plan_for(kernel, process, [0], [2])
     began = time.monotonic()
-    outcome = migrate_process(kernel, plan, process, Options(journal_dir=tmp_path / "jobs"))
+    outcome = run_job(kernel, plan, tmp_path / "jobs")
     print(f"{span >> 30} GiB: {time.monotonic() - began:.2f} s, {sum(read) / MiB:.0f} MiB of pagemap")
     assert outcome.complete
     assert {node for nodes in one.where().values() for node in nodes} == {2}
