@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy  # noqa: F401
 
-from backend.job.migrate import migrate_process
+from backend.job.job import Job
 from backend.job.options import Options
 from backend.job.source_pages import source_pages
 from backend.live.kernel import LiveKernel
@@ -42,14 +42,14 @@ def move(how: str, victim: StallTarget, source: int, target: int) -> tuple[float
         process = read_process(kernel, victim.pid)
         plan = make_plan(
             [Subject(process, source_pages(kernel, victim.pid, lambda: None).placement(process.rss))],
-            NodeSet([source]), NodeSet([target]), read_topology(kernel),
+            NodeSet([source]), NodeSet([target]), read_topology(kernel), method="move_pages",
         )  # fmt: skip
         workers = None if how == "auto" else int(how[0])
         with tempfile.TemporaryDirectory() as folder:
-            options = Options("move_pages", workers=workers, journal_dir=Path(folder) / "jobs")
-            outcome = migrate_process(kernel, plan, process, options)
-        if outcome.error:
-            print(f"  {how}: {outcome.error}")
+            options = Options(workers=workers, journal_dir=Path(folder) / "jobs")
+            outcome = Job(kernel, plan, options).run()
+        for error in outcome.errors:
+            print(f"  {how}: {error}")
     return time.perf_counter() - began, victim.worst
 
 

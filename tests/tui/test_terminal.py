@@ -101,7 +101,7 @@ def test_migrates_in_the_demo_takes_it_back_and_quits(terminal: Terminal) -> Non
     terminal.until(lambda: "Job 1" in terminal.text() and "done" in terminal.text())
     terminal.until(lambda: "u Take it back" in terminal.text())
     terminal.keys("u")
-    terminal.until(lambda: "back to where they came from?" in terminal.text())
+    terminal.until(lambda: "back to where it came from?" in terminal.text())
     terminal.keys("y")
     terminal.until(lambda: "taking back job 1  done" in terminal.text())
     assert "before" in terminal.text()

@@ -52,12 +52,12 @@ class MoveOptions:
     def labels(self) -> dict[str, str]:
         """The value of each option as text for the screen."""
         return {
-            "method": f"method {self.method}",
+            "method": "method auto" if self.method == "auto" else self.method,
             "move_all": "shared move" if self.move_all else "shared stay",
-            "confine": "cpuset too" if self.confine else "no cpuset",
+            "confine": "cpuset" if self.confine else "no cpuset",
             "budget": f"call {duration(self.budget / 1e9)}",
             "workers": f"workers {self.workers or 'auto'}",
-            "max_rate": f"limit {size(self.max_rate)}/s" if self.max_rate else "no limit",
+            "max_rate": f"{size(self.max_rate)}/s" if self.max_rate else "no limit",
         }
 
     @property

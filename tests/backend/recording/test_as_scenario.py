@@ -14,11 +14,12 @@ from backend.emulator.abi.kernel import EmulatedKernel
 from backend.emulator.scenario.open import open_scenario, open_text
 from backend.emulator.scenario.shipped import names
 from backend.emulator.tasks.life import spawn
+from backend.job.planning import plan as make
+from backend.job.request import MoveRequest
 from backend.machine.topology import read_topology
 from backend.nodeset import NodeSet
 from backend.placement.numa_maps import read_placement
 from backend.placement.survey import Surveyor
-from backend.plan.prepare import prepare
 from backend.recording.as_scenario import copy_of
 from numatui.cli.emulate.what_if import report, write_copy
 from tests.backend.advice.test_advice import scenario, tasks
@@ -84,7 +85,8 @@ def test_a_migration_on_the_copy_ends_as_on_the_machine(chosen: list[dict], data
     copy = copy_of(kernel)
     again = open_text(copy.text, "copy")
     assert rows(again)[pid] == rows(kernel)[pid]
-    plan = prepare(kernel, [pid], str(NodeSet(sources)), str(NodeSet(targets))) if sources - targets else None
+    request = MoveRequest((pid,), str(NodeSet(sources)), str(NodeSet(targets)))
+    plan = make(kernel, request) if sources - targets else None
     for one in (kernel, again):
         one.migrate_pages(pid, 65, NodeSet(sources).mask(), NodeSet(targets).mask())
     assert rows(again)[pid] == rows(kernel)[pid]

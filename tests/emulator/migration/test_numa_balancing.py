@@ -31,18 +31,12 @@ from backend.emulator.tasks.life import do_exit, spawn
 from backend.emulator.tasks.scheduler import schedule
 from backend.emulator.tasks.task import Task
 from backend.errors import ParseError
-from backend.job.migrate import migrate_process
-from backend.job.options import Options
-from backend.job.outcome import Outcome
 from backend.kernel import Mode
-from backend.machine.topology import read_topology
 from backend.nodeset import NodeSet
-from backend.placement.numa_maps import parse_numa_maps, read_placement
-from backend.plan.conditions import Conditions
-from backend.plan.plan import Method, Subject
-from backend.plan.planner import make_plan
+from backend.placement.numa_maps import parse_numa_maps
 from backend.process.process import read_process
 from numatui.cli.app import run
+from tests.backend.job.running import Told, plan_for, run_job
 from tests.emulator.invariants import check_at_rest
 from tests.emulator.machines import machine, nodes_of, region
 
@@ -306,21 +300,17 @@ def test_older_kernels_cannot_be_described_with_it() -> None:
         parse_description(text)
 
 
-def hidden_job(method: Method, folder: Path) -> tuple[Balanced, Outcome]:
+def hidden_job(folder: Path, **how: Any) -> tuple[Balanced, Told]:
     one = Balanced({0: 6, 1: 4})
     kernel = EmulatedKernel(one.m)
     assert one.scan() == 10
-    process = read_process(kernel, one.task.pid)
-    plan = make_plan(
-        [Subject(process, read_placement(kernel, one.task.pid))], NodeSet([0]), NodeSet([2]), read_topology(kernel),
-        conditions=Conditions(balancing=True),
-    )  # fmt: skip
+    plan = plan_for(kernel, read_process(kernel, one.task.pid), [0], [2], **how)
     assert "balancing" in [warning.code for warning in plan.warnings]
-    return one, migrate_process(kernel, plan, process, Options(method=method, journal_dir=folder))
+    return one, run_job(kernel, plan, folder)
 
 
 def test_a_move_that_meets_hidden_pages_falls_back_to_migrate_pages(tmp_path: Path) -> None:
-    one, outcome = hidden_job("auto", tmp_path)
+    one, outcome = hidden_job(tmp_path, move_all=True)
     assert outcome.complete
     assert outcome.method == "move_pages+migrate_pages"
     assert outcome.moved == 6 * PAGE
@@ -329,7 +319,7 @@ def test_a_move_that_meets_hidden_pages_falls_back_to_migrate_pages(tmp_path: Pa
 
 
 def test_move_pages_alone_reports_them_as_hidden(tmp_path: Path) -> None:
-    one, outcome = hidden_job("move_pages", tmp_path)
+    one, outcome = hidden_job(tmp_path, method="move_pages")
     assert outcome.left == {"hidden": 6 * PAGE}
     assert nodes_of(one.m, one.vma) == [0] * 6 + [1] * 4
 
@@ -390,8 +380,8 @@ class TestTheShippedScenario:
             return kernel
 
         monkeypatch.setattr("backend.emulator.scenario.open.open_scenario", while_pages_are_marked)
-        arguments = ["migrate", "3", "--from", "0", "--to", "2", "--yes", "--json"]
-        assert run(["--demo", "numa-balancing", *arguments]) == 1
+        arguments = ["migrate", "3", "--from", "0", "--to", "2", "--yes", "--json", "--all"]
+        assert run(["--demo", "numa-balancing", *arguments]) == 0
         document = json.loads(capsys.readouterr().out)
         assert "balancing" in [warning["code"] for warning in document["plan"]["warnings"]]
         (outcome,) = document["outcomes"]

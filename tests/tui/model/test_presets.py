@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,7 +16,7 @@ from backend.placement.placement import Placement, VmaPlacement, sum_by_node
 from backend.plan.plan import Subject
 from backend.plan.planner import make_plan
 from numatui.cli.app import command_line
-from numatui.cli.move.move_options import options_of
+from numatui.cli.move.move_options import options_of, parse_rate
 from numatui.tui.model.move_options import BUDGETS, RATES, WORKERS, MoveOptions
 from numatui.tui.model.presets import presets
 from tests.kernels.fake_kernel import FakeKernel
@@ -83,7 +84,7 @@ def test_each_preset_can_be_planned_and_does_what_it_says(
             assert sum(before.values()) - before[node] == sum(amount for one, amount in before.items() if one != node)
 
 
-@given(st.lists(st.sampled_from(["method", "move_all", "budget", "workers", "max_rate"]), max_size=12))
+@given(st.lists(st.sampled_from(["method", "move_all", "confine", "budget", "workers", "max_rate"]), max_size=12))
 def test_how_it_is_done_is_the_same_from_a_shell(steps: list[str]) -> None:
     how = MoveOptions()
     for step in steps:
@@ -95,21 +96,14 @@ def test_how_it_is_done_is_the_same_from_a_shell(steps: list[str]) -> None:
     given_as = dict(itertools.pairwise(words))
     with ExitStack() as stack:
         options = options_of(
-            FakeKernel(),
-            stack,
-            given_as.get("--method", "auto"),
-            given_as.get("--budget", "100ms"),
-            given_as.get("--workers", "auto"),
-            given_as.get("--max-rate", "0"),
-            "--all" in words,
-        )
-    wanted = how.options(FakeKernel(), None)
-    assert (options.method, options.budget, options.workers, options.move_all) == (
-        wanted.method, wanted.budget, wanted.workers, wanted.move_all,
+            FakeKernel(), stack, given_as.get("--budget", "100ms"), given_as.get("--workers", "auto")
+        )  # fmt: skip
+    wanted = how.options(Path("jobs"))
+    assert (options.budget, options.workers) == (wanted.budget, wanted.workers)
+    assert (given_as.get("--method", "auto"), "--all" in words, "--cpuset" in words) == (
+        how.method, how.move_all, how.confine,
     )  # fmt: skip
-    assert options.limit is not None
-    assert wanted.limit is not None
-    assert options.limit.rate == wanted.limit.rate
+    assert parse_rate(given_as.get("--max-rate", "0")) == how.max_rate
 
 
 def test_the_commands_options_are_those_of_migrate() -> None:

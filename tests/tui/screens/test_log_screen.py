@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from backend.job.past_jobs import PastJob
+from backend.job.past_job import JournaledPart, PastJob
 from backend.plan.remap import Move
 from backend.process.process import Identity
 from numatui.tui.screens.dialogs.question import Question
@@ -87,29 +87,14 @@ async def test_one_whose_process_has_ended_is_told(tmp_path: Path, monkeypatch: 
         await app.press("l")
         await app.until(lambda: "earlier" in app.text())
         await app.press("u")
-        await app.screen(Question)
-        await app.press("y")
         await app.until(lambda: app.notifications())
-        assert "has ended" in app.notifications()[0]
+        assert "no process 2100" in app.notifications()[0]
 
 
 def test_text_from_outside_is_harmless() -> None:
     hostile = "\x1b[31m[red]\u202e" + "x" * 2000
-    job = PastJob(
-        "20260101-1",
-        Path("/x"),
-        time.time(),
-        "live",
-        "",
-        Identity(5, 1),
-        (0, 0),
-        hostile,
-        "auto",
-        (Move(0, 1),),
-        "done",
-        (),
-        5,
-    )
+    part = JournaledPart(Identity(5, 1), (0, 0), hostile, (Move(0, 1),))
+    job = PastJob("1", Path("/x"), time.time(), "", "move_pages", (part,), "done", 5)
     for entry in (entry_of(Action(hostile, hostile, hostile)), past_entry(job)):
         for text in (entry.what, entry.result, entry.command):
             assert text.isprintable()

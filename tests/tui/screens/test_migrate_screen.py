@@ -284,9 +284,8 @@ async def test_the_journal_of_a_demo_goes_with_the_app() -> None:
     async with choosing() as (app, _):
         await app.press("enter", "y")
         await app.until(lambda: app.app.jobs and app.app.jobs[0].ended)
-        folder = app.app._job_folder()
-        assert folder is not None
-        assert list(folder.glob("*.jsonl"))
+        folder = app.app.job_directory
+        assert list(folder.glob("*.job"))
     assert not folder.exists()
 
 
@@ -426,10 +425,11 @@ async def test_the_command_can_be_copied() -> None:
 async def test_budget_workers_and_limit_are_those_of_the_job() -> None:
     async with choosing() as (app, screen):
         await app.press("b", "w", "w", "r", "r")
-        options = screen.how.options(app.app.kernel, None)
+        options = screen.how.options(app.app.job_directory)
         assert (options.budget, options.workers) == (500_000_000, 2)
-        assert options.limit is not None
-        assert options.limit.rate == 256 * MIB
+        await app.until(lambda: screen.plan is not None and screen.plan.max_rate == 256 * MIB)
+        assert screen.plan is not None
+        assert screen.plan.seconds >= screen.plan.bytes / (256 * MIB)
         assert "workers 2" in app.text()
         await app.pilot.click("#workers")
         assert screen.how.workers == 4
@@ -440,6 +440,6 @@ async def test_what_was_chosen_is_written_out_whatever_it_is() -> None:
         for _ in METHODS:
             await app.press("o", "r", "b", "w")
             await app.pilot.pause()
-            line = next(line for line in app.lines() if " method " in line)
+            line = next(line for line in app.lines() if " shared " in line and "call" in line)
             for label in screen.how.labels.values():
                 assert label in line

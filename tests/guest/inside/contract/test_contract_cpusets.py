@@ -127,10 +127,11 @@ def test_auto_goes_outside_of_a_cpuset_by_migrate_pages_and_warns(box: Box) -> N
     one = box.victim({0: 8})
     attach(box, box.cpuset("one", "0-1"), one)
     arguments = (one.pid, "--from", "0", "--to", "2", "--yes", "--json")
-    refused = box.numatui("migrate", *arguments, "--method", "move_pages")
-    assert refused.code == 1, refused
-    assert refused.json["outcomes"][0]["left"] == {"refused": 8 * 4096}
-    done = box.numatui("migrate", *arguments)
+    for method in ("move_pages", "auto"):
+        refused = box.numatui("migrate", *arguments, "--method", method)
+        assert refused.code == 7, refused
+        assert refused.json["outcomes"][0]["left"] == {"refused": 8 * 4096}
+    done = box.numatui("migrate", *arguments, "--all")
     assert done.code == 0, done
     assert "cpuset" in {warning["code"] for warning in done.json["plan"]["warnings"]}
     assert done.json["outcomes"][0]["method"] == "move_pages+migrate_pages"

@@ -183,7 +183,7 @@ class TestHidden:
         assert hidden.pages() == {0: 1024}
 
     def test_auto_moves_them_and_undo_takes_them_back(self, hidden: LinuxVictim, tmp_path: Path) -> None:
-        done = numatui("migrate", hidden.pid, "--from", 0, "--to", 2, "--yes", "--json", state=tmp_path)
+        done = numatui("migrate", hidden.pid, "--from", 0, "--to", 2, "--yes", "--json", "--all", state=tmp_path)
         (outcome,) = done.json["outcomes"]
         assert outcome["complete"], outcome
         assert outcome["method"] == "move_pages+migrate_pages"
