@@ -68,6 +68,13 @@ def reconcile(answers: Answers, rest: int, grown: int) -> Reconciled:
     # Nobody gave up, and yet pages are there that no call spoke of.
     overlooked = min(more, unreached)
     unreached -= overlooked
+    more -= overlooked
+    # What had gone when its turn came is there again.
+    for reason in [reason for reason in left if reason not in THERE]:
+        again = min(more, left[reason])
+        left[reason] -= again
+        returned += again
+        more -= again
     ends: list[tuple[Reason, int]] = [("returned", returned), ("busy", overlooked), (answers.away, unreached)]
     for reason, amount in ends:
         left[reason] = left.get(reason, 0) + amount
