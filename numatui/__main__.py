@@ -8,10 +8,14 @@ import sys
 
 def main() -> int:
     """Run the command line. Returns the exit code (docs/commands.md#exit-codes)."""
-    open_what_is_closed()
-    from numatui.cli.app import run
+    try:
+        open_what_is_closed()
+        from numatui.cli.app import run
 
-    return run(sys.argv[1:])
+        return run(sys.argv[1:])
+    except KeyboardInterrupt:  # while it was starting, or ending
+        sys.stderr.write("numatui: interrupted\n")
+        return 130
 
 
 def open_what_is_closed() -> None:

@@ -70,7 +70,8 @@ def reconcile(answers: Answers, rest: int, grown: int) -> Reconciled:
     unreached -= overlooked
     more -= overlooked
     # What had gone when its turn came is there again.
-    for reason in [reason for reason in left if reason not in THERE]:
+    away: list[Reason] = [reason for reason in left if reason not in THERE]
+    for reason in away:
         again = min(more, left[reason])
         left[reason] -= again
         returned += again

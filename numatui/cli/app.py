@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from functools import cache
 from typing import Annotated, Any
 
@@ -126,17 +127,18 @@ def run(arguments: list[str]) -> int:
         sys.stdout.flush()
         return 0
     except NumatuiError as exc:
-        return _fail(str(exc), exc.exit_code)
+        return _fail(str(exc), exc.exit_code, "--json" in arguments, exc.what, exc.fix)
     except typer.Exit as exc:
         return exc.exit_code
     except SystemExit as exc:  # typer ends completion with sys.exit()
         return exc.code if isinstance(exc.code, int) else 0
     except (typer.Abort, KeyboardInterrupt):
-        return _fail("interrupted", 130)
+        return _fail("interrupted", 130, "--json" in arguments)
     except typer.TyperException as exc:
         context = getattr(exc, "ctx", None)
         message = str(getattr(exc, "message", "")) or exc.format_message()
-        return _fail(f"{message.rstrip('.')}; see {context.command_path if context else 'numatui'} --help", 2)
+        fix = f"see {context.command_path if context else 'numatui'} --help"
+        return _fail(f"{message.rstrip('.')}; {fix}", 2, "--json" in arguments, message.rstrip("."), fix)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -146,8 +148,15 @@ def run(arguments: list[str]) -> int:
         return _fail(f"{exc.strerror or exc}{where}", 1)
 
 
-def _fail(message: str, code: int) -> int:
+def _fail(message: str, code: int, json: bool = False, what: str = "", fix: str = "") -> int:
+    """One line on stderr. With `json` also a document on stdout."""
     from backend.files.text import printable
 
     sys.stderr.write(f"numatui: {printable(message, 2000)}\n")
+    if json:
+        from numatui.cli.printing.output import print_error
+
+        with suppress(OSError, ValueError):
+            print_error(code, what or message, fix)
+            sys.stdout.flush()
     return code

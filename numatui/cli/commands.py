@@ -28,6 +28,7 @@ GROUPS: dict[str, dict[str, Entry]] = {
     "Move": {
         "plan": Entry("numatui.cli.move.plan:plan", "Say what a migration would move, without moving anything."),
         "migrate": Entry("numatui.cli.move.migrate:migrate", "Move pages between nodes while the process runs."),
+        "apply": Entry("numatui.cli.move.apply:apply", "Carry out a saved plan, if it still holds."),
         "jobs": Entry("numatui.cli.look.jobs:jobs", "List migrations, the newest first."),
         "undo": Entry("numatui.cli.move.undo:undo", "Move the pages of a job back to where they were."),
         "advise": Entry("numatui.cli.move.advise:advise", "Watch processes for a while, and advise what to move."),

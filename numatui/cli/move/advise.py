@@ -15,6 +15,7 @@ from backend.process.process import Process
 from numatui.cli.look.ps import matches
 from numatui.cli.move.move_options import Budget, MaxRate, Workers, Yes, options_of, parse_rate
 from numatui.cli.printing import output
+from numatui.cli.printing.unstoppable import unstoppable
 from numatui.cli.shell import completing
 from numatui.cli.source import kernel_of
 from numatui.format import parse_duration, parse_size
@@ -78,6 +79,8 @@ def advise(
     if apply and not kernel.traits.writable:
         raise NotSupported("a recording cannot be changed", "leave out --apply to see what is advised")
     with ExitStack() as stack:
+        if apply:
+            stack.enter_context(unstoppable())
         options = options_of(kernel, stack, budget, workers)
         seen = _observe(kernel, seconds, pattern or [], user)
         advice = _select(Adviser(kernel, limits, exact).advise(seen.observations, seen.topology), sure, everything)
@@ -88,18 +91,18 @@ def advise(
 
             print_advice(kernel, [*advice.shown, *advice.declined], everything)
         done = _apply(kernel, advice, options, parse_rate(max_rate), yes, json) if apply else None
-    if json:
-        _print_json(kernel, seen, advice, done)
-    if done is not None:
-        from numatui.cli.move.carry_out import end, tell
+        if json:
+            _print_json(kernel, seen, advice, done)
+        if done is not None:
+            from numatui.cli.move.carry_out import end, tell
 
-        if not json:
-            tell(kernel, done.outcome, csv=False)
-        for one in done.errors:
-            output.note(f"numatui: {one}")
-        end(done.plan, done.outcome)
-        if done.errors:
-            raise typer.Exit(max(one.exit_code for one in done.errors))
+            if not json:
+                tell(kernel, done.outcome, csv=False)
+            for one in done.errors:
+                output.note(f"numatui: {one}")
+            end(done.plan, done.outcome)
+            if done.errors:
+                raise typer.Exit(max(one.exit_code for one in done.errors))
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +153,7 @@ def _select(items: list[Advice], sure: Confidence | None, everything: bool) -> _
 
 
 def _print_json(kernel: Kernel, seen: Watch, advice: _Selected, done: _Done | None) -> None:
+    from numatui.cli.move.carry_out import machine_document
     from numatui.cli.printing.advice_output import document
     from numatui.cli.printing.outcomes import outcome_documents
 
@@ -158,6 +162,7 @@ def _print_json(kernel: Kernel, seen: Watch, advice: _Selected, done: _Done | No
         "host": output.exact(kernel.name),
         "observed_seconds": seen.seconds,
         "readings": seen.readings,
+        "machine": machine_document(kernel),
         "nodes": list(seen.topology.memory_ids | seen.topology.ids),
         "processes": [document(kernel, one) for one in advice.told],
         "not_advised": len(advice.declined),

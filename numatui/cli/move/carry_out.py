@@ -33,7 +33,7 @@ def tell(kernel: Kernel, outcome: Outcome, csv: bool) -> None:
 
         print_outcomes_csv(outcome, read_topology(kernel).ids)
     else:
-        print_outcome(outcome)
+        print_outcome(outcome, kernel.traits.keeps_jobs)
 
 
 def end(plan: Plan, outcome: Outcome) -> None:
@@ -45,6 +45,17 @@ def end(plan: Plan, outcome: Outcome) -> None:
             output.note(f"numatui: {error}")
     if code := exit_code(plan, outcome):
         raise typer.Exit(code)
+
+
+def machine_document(kernel: Kernel) -> dict[str, Any]:
+    """Which machine a plan or advice was made on: `apply` compares it."""
+    from backend.machine.kernel_info import boot_id
+    from backend.machine.topology import read_topology
+
+    return {
+        "host": output.exact(kernel.name), "boot": boot_id(kernel), "nodes": list(read_topology(kernel).ids),
+        "page_size": kernel.page_size,
+    }  # fmt: skip
 
 
 def cpusets_document(plan: Plan, outcome: Outcome | None = None) -> list[dict[str, Any]]:

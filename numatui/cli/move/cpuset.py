@@ -23,6 +23,7 @@ from numatui.cli.printing.cpuset_output import (
     print_result,
     result_document,
 )
+from numatui.cli.printing.unstoppable import unstoppable
 from numatui.cli.shell import completing
 from numatui.cli.source import kernel_of
 
@@ -170,29 +171,30 @@ def _carry_out(kernel: Kernel, change: Change, schema: str, dry_run: bool, yes: 
 
     if not kernel.traits.writable and not dry_run:
         raise NotSupported("a recording cannot be changed", "--dry-run says what would move")
-    if not (json or csv):
-        print_change(change)
-    if dry_run:
+    with unstoppable():
+        if not (json or csv):
+            print_change(change)
+        if dry_run:
+            if json:
+                output.print_json(schema, {"plan": change_document(change), "outcome": None})
+            elif csv:
+                output.print_csv_of(change_document(change)["processes"], read_topology(kernel).ids)
+            return
+        if not yes:
+            if not sys.stdin.isatty():
+                raise UsageError("nobody is there to confirm", "say --yes to change it without being asked")
+            typer.confirm(
+                f"Move up to {output.size(change.bytes)}?" if change.bytes else "Change it?",
+                default=False, abort=True, err=True,
+            )  # fmt: skip
+        result = apply(kernel, change)
         if json:
-            output.print_json(schema, {"plan": change_document(change), "outcome": None})
+            output.print_json(schema, {"plan": change_document(change), "outcome": result_document(result)})
         elif csv:
-            output.print_csv_of(change_document(change)["processes"], read_topology(kernel).ids)
-        return
-    if not yes:
-        if not sys.stdin.isatty():
-            raise UsageError("nobody is there to confirm", "say --yes to change it without being asked")
-        typer.confirm(
-            f"Move up to {output.size(change.bytes)}?" if change.bytes else "Change it?",
-            default=False, abort=True, err=True,
-        )  # fmt: skip
-    result = apply(kernel, change)
-    if json:
-        output.print_json(schema, {"plan": change_document(change), "outcome": result_document(result)})
-    elif csv:
-        output.print_csv_of(result_document(result)["processes"], read_topology(kernel).ids)
-    else:
-        print_result(result)
-    for one in result.errors:
-        output.note(f"numatui: {one}")
-    if not result.complete:
-        raise typer.Exit(max([1, *[one.exit_code for one in result.errors]]))
+            output.print_csv_of(result_document(result)["processes"], read_topology(kernel).ids)
+        else:
+            print_result(result)
+        for one in result.errors:
+            output.note(f"numatui: {one}")
+        if not result.complete:
+            raise typer.Exit(max([1, *[one.exit_code for one in result.errors]]))

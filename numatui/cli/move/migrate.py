@@ -28,6 +28,7 @@ from numatui.cli.move.move_options import (
 from numatui.cli.move.plan import Cgroup, From, To, Tree, Vma, check_method, document, print_plan, print_plan_csv
 from numatui.cli.printing import output
 from numatui.cli.printing.progress import confirm
+from numatui.cli.printing.unstoppable import unstoppable
 from numatui.cli.shell import completing
 from numatui.cli.source import kernel_of
 
@@ -64,6 +65,7 @@ def migrate(
     if not kernel.traits.writable:
         raise NotSupported("a recording cannot be changed", "numatui plan says what would move")
     with ExitStack() as stack:
+        stack.enter_context(unstoppable())
         options = options_of(kernel, stack, budget, workers)
         request = MoveRequest(
             tuple(pids or ()), sources, targets, tree, cgroup, vma, check_method(method), move_all, cpuset,
@@ -80,18 +82,18 @@ def migrate(
                 print_plan_csv(made)
             return
         if not made.bytes and not made.confinements:
-            _nothing(kernel, made, json, csv)
+            nothing(kernel, made, json, csv)
             return
         confirm(made.bytes, yes, also=bool(made.confinements))
         outcome = carry_out(kernel, made, options, quiet=json or csv)
-    if json:
-        output.print_json("migrate", outcome_document(kernel, made, outcome))
-    else:
-        tell(kernel, outcome, csv)
-    end(made, outcome)
+        if json:
+            output.print_json("migrate", outcome_document(kernel, made, outcome))
+        else:
+            tell(kernel, outcome, csv)
+        end(made, outcome)
 
 
-def _nothing(kernel: Kernel, made: Plan, json: bool, csv: bool) -> None:
+def nothing(kernel: Kernel, made: Plan, json: bool, csv: bool) -> None:
     """There is nothing to do: that is done."""
     from backend.job.outcome import Outcome
 

@@ -10,13 +10,11 @@ from backend.errors import UsageError
 from backend.job.planning import plan as make
 from backend.job.request import MoveRequest
 from backend.kernel import Kernel
-from backend.machine.kernel_info import boot_id
-from backend.machine.topology import read_topology
 from backend.nodeset import NodeSet
 from backend.plan.plan import METHODS, Method, Plan
 from backend.plan.planner import check_sets
 from backend.plan.remap import Rule, landings, remap
-from numatui.cli.move.carry_out import cpusets_document
+from numatui.cli.move.carry_out import cpusets_document, machine_document
 from numatui.cli.move.move_options import All, Confine, MaxRate, parse_rate
 from numatui.cli.printing import output
 from numatui.cli.shell import completing
@@ -175,12 +173,7 @@ def document(kernel: Kernel, plan: Plan) -> dict[str, Any]:
         "max_rate": plan.max_rate,
         "move_all": plan.move_all,
         "within": list(plan.within) if plan.within is not None else None,
-        "machine": {
-            "host": output.exact(kernel.name),
-            "boot": boot_id(kernel),
-            "nodes": list(read_topology(kernel).ids),
-            "page_size": kernel.page_size,
-        },
+        "machine": machine_document(kernel),
         "cpusets": cpusets_document(plan),
         "warnings": [
             {"code": warning.code, "text": output.exact(warning.text), "fix": warning.fix} for warning in plan.warnings

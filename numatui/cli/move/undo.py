@@ -14,6 +14,7 @@ from numatui.cli.move.move_options import Budget, MaxRate, Workers, Yes, options
 from numatui.cli.move.plan import document
 from numatui.cli.printing import output
 from numatui.cli.printing.progress import confirm
+from numatui.cli.printing.unstoppable import unstoppable
 from numatui.cli.shell import completing
 from numatui.cli.source import live_kernel_of
 
@@ -47,36 +48,37 @@ def undo(
     from backend.job.undo import plan_undo
     from numatui.cli.printing.outcomes import outcome_documents
 
-    kernel = live_kernel_of(context, "undo")
-    past = find_job(jobs_dir(), job)
-    plan = plan_undo(kernel, past, parse_rate(max_rate))
-    told = {"undoes": past.job, "bytes": plan.bytes, "plan": document(kernel, plan)}
-    if not (json or csv):
-        _print(past, plan)
-    if dry_run:
-        if json:
-            output.print_json("undo", {**told, "outcome": None, "outcomes": [], "errors": [], "cpusets": []})
-        elif csv:
-            output.print_csv_of([{"undoes": past.job, "bytes": plan.bytes}])
-        return
-    confirm(plan.bytes, yes, "Take back", also=bool(plan.confinements))
     with ExitStack() as stack:
+        stack.enter_context(unstoppable())
+        kernel = live_kernel_of(context, "undo")
+        past = find_job(jobs_dir(), job)
+        plan = plan_undo(kernel, past, parse_rate(max_rate))
+        told = {"undoes": past.job, "bytes": plan.bytes, "plan": document(kernel, plan)}
+        if not (json or csv):
+            _print(past, plan)
+        if dry_run:
+            if json:
+                output.print_json("undo", {**told, "outcome": None, "outcomes": [], "errors": [], "cpusets": []})
+            elif csv:
+                output.print_csv_of([{"undoes": past.job, "bytes": plan.bytes}])
+            return
+        confirm(plan.bytes, yes, "Take back", also=bool(plan.confinements))
         outcome = carry_out(kernel, plan, options_of(kernel, stack, budget, workers), json or csv)
-    if json:
-        outcomes = outcome_documents(outcome)
-        output.print_json(
-            "undo",
-            {
-                **told,
-                "outcome": outcomes[0] if outcomes else None,
-                "outcomes": outcomes,
-                "errors": list(outcome.errors),
-                "cpusets": cpusets_document(plan, outcome),
-            },
-        )
-    else:
-        tell(kernel, outcome, csv)
-    end(plan, outcome)
+        if json:
+            outcomes = outcome_documents(outcome)
+            output.print_json(
+                "undo",
+                {
+                    **told,
+                    "outcome": outcomes[0] if outcomes else None,
+                    "outcomes": outcomes,
+                    "errors": list(outcome.errors),
+                    "cpusets": cpusets_document(plan, outcome),
+                },
+            )
+        else:
+            tell(kernel, outcome, csv)
+        end(plan, outcome)
 
 
 def _print(past: PastJob, plan: Plan) -> None:

@@ -46,13 +46,13 @@ def print_outcomes_csv(outcome: Outcome, nodes: Iterable[int]) -> None:
     output.print_csv_of(rows, nodes)
 
 
-def print_outcome(outcome: Outcome) -> None:
-    """For people: process by process, the cpusets, and what the whole job did."""
+def print_outcome(outcome: Outcome, kept: bool) -> None:
+    """For people: process by process, the cpusets, and how to take it back if the job is `kept`."""
     for part in outcome.parts:
         _print_part(part)
     for one in outcome.cpusets:
         print(f"cpuset {output.printable(one.path, 80)} has the nodes {one.now or 'none'} now, before: {one.before}")
-    if outcome.moved or outcome.cpusets:
+    if kept and (outcome.moved or outcome.cpusets):
         print(f"job {outcome.job}: numatui undo {outcome.job} takes it back")
 
 

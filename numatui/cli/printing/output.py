@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
@@ -23,6 +24,7 @@ __all__ = [
     "percent",
     "print_csv",
     "print_csv_of",
+    "print_error",
     "print_json",
     "print_table",
     "printable",
@@ -46,6 +48,23 @@ def print_json(schema: str, document: dict[str, Any], line: bool = False) -> Non
     escape. `line`: on one line."""
     json.dump({"schema": f"numatui/{schema}/1", **document}, sys.stdout, indent=None if line else 1, default=str)
     sys.stdout.write("\n")
+
+
+def print_error(code: int, what: str, fix: str) -> None:
+    """Schema numatui/error/1. `why` is what stands in brackets at the end of `what`, as for every error here."""
+    reason = _WHY.search(what)
+    print_json(
+        "error",
+        {
+            "code": code,
+            "what": printable(what[: reason.start()] if reason else what, 2000),
+            "why": printable(reason[1], 2000) if reason else None,
+            "fix": printable(fix, 2000) or None,
+        },
+    )
+
+
+_WHY = re.compile(r" \(([^()]+(?:\([^()]*\))?)\)$")
 
 
 def print_csv(columns: Sequence[str], rows: Sequence[Sequence[object]], heading: bool = True) -> None:

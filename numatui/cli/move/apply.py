@@ -1,0 +1,107 @@
+"""`numatui apply`: carries out a plan that was saved, if it still holds."""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import ExitStack
+from typing import Annotated
+
+import typer
+
+from backend.errors import NotFound, NotSupported, ParseError, UsageError
+from backend.job.call import check_call
+from backend.job.saved_plan import LARGEST, parse_plan, planned_again
+from numatui.cli.move.advise import check_confidence
+from numatui.cli.move.carry_out import carry_out, end, tell
+from numatui.cli.move.migrate import nothing, outcome_document
+from numatui.cli.move.move_options import Budget, Workers, Yes, options_of
+from numatui.cli.move.plan import document, print_plan, print_plan_csv
+from numatui.cli.printing import output
+from numatui.cli.printing.progress import confirm
+from numatui.cli.printing.unstoppable import unstoppable
+from numatui.cli.source import kernel_of
+
+
+def apply(
+    context: typer.Context,
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="What plan --json or advise --json printed; - for stdin.")
+    ],
+    tolerance: Annotated[
+        str, typer.Option(help="By how much of an amount the placement may have changed since (10%).")
+    ] = "10%",
+    confidence: Annotated[
+        str | None, typer.Option(help="Of advice: only with at least this confidence. Default: medium.")
+    ] = None,
+    budget: Budget = "100ms",
+    workers: Workers = "auto",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+    yes: Yes = False,
+    json: output.Json = False,
+    csv: output.Csv = False,
+) -> None:
+    """Carry out a saved plan. Compares processes, placements, nodes and boot first, and refuses what has drifted.
+
+    Example: numatui plan 4242 --from 0 --to 1 --json > plan.json; numatui apply plan.json
+    """
+    from backend.advice.advice import CONFIDENCES
+
+    kernel = kernel_of(context)
+    if not kernel.traits.writable:
+        raise NotSupported("a recording cannot be changed", "apply the plan on the machine that it was made for")
+    least = check_confidence(confidence) or "medium"
+    saved = parse_plan(read_plan(file), CONFIDENCES[CONFIDENCES.index(least) :])
+    with ExitStack() as stack:
+        stack.enter_context(unstoppable())
+        made = planned_again(kernel, saved, parse_share(tolerance))
+        check_call(kernel, made)
+        if not (json or csv):
+            print_plan(made)
+        if dry_run:
+            if json:
+                output.print_json("plan", document(kernel, made))
+            elif csv:
+                print_plan_csv(made)
+            return
+        if not made.bytes and not made.confinements:
+            nothing(kernel, made, json, csv)
+            return
+        confirm(made.bytes, yes, also=bool(made.confinements))
+        outcome = carry_out(kernel, made, options_of(kernel, stack, budget, workers), quiet=json or csv)
+        if json:
+            output.print_json("migrate", outcome_document(kernel, made, outcome))
+        else:
+            tell(kernel, outcome, csv)
+        end(made, outcome)
+
+
+def read_plan(name: str) -> bytes:
+    """A file that the user names, or stdin for `-`; at most LARGEST bytes. Raises NotFound, ParseError."""
+    try:
+        # O_NONBLOCK: never blocks on a FIFO that nobody writes to.
+        fd = 0 if name == "-" else os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (OSError, ValueError) as exc:
+        why = exc.strerror if isinstance(exc, OSError) else str(exc)
+        raise NotFound(f"{output.printable(name, 120)} cannot be read ({why})", "name a file") from None
+    try:
+        if fd and not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise ParseError(f"{output.printable(name, 120)} is not a file", "use - for standard input")
+        with open(fd, "rb", closefd=bool(fd)) as file:
+            raw = file.read(LARGEST + 1)
+    except OSError as exc:
+        raise NotFound(f"{output.printable(name, 120)} cannot be read ({exc.strerror})", "name a file") from None
+    if len(raw) > LARGEST:
+        raise ParseError(f"{output.printable(name, 120)} is too large for a plan", f"at most {LARGEST >> 20} MiB")
+    return raw
+
+
+def parse_share(text: str) -> float:
+    """`10%`, `0.1` → 0.1. Raises UsageError."""
+    try:
+        share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 10:
+        raise UsageError(f"'{output.printable(text, 40)}' is not a share", "write it like 10%")
+    return share
