@@ -16,6 +16,9 @@ from backend.plan.remap import Move, remaining
 from backend.process.page_calls import call_migrate_pages, refusal
 from backend.process.process import process_error
 
+_FRESH = 1_000_000_000
+"""Nanoseconds in which the placement of a plan is not read again."""
+
 
 class PlanPart(PartRun):
     """`planned`: what the plan says of this process."""
@@ -24,12 +27,20 @@ class PlanPart(PartRun):
         super().__init__(job, part, planned.process, planned.steps)
         self.plan, self.planned = job.plan, planned
         try:
-            self._located = self.locate()
+            self._located = self._just_read() or self.locate()
             self.before = self._located.bytes_by_node
             self.began(on_sources(self._located, self.steps))
         except BaseException:
             self.close()
             raise
+
+    def _just_read(self) -> Placement | None:
+        """What the plan was made of, if that was read a moment ago, with the ends of mappings."""
+        placement, at = self.planned.placement, self.plan.at
+        fresh = at > 0 and 0 <= self.kernel.clock() - at < _FRESH
+        if placement is None or not fresh or not all(vma.end for vma in placement.vmas):
+            return None
+        return placement
 
     def move(self) -> None:
         """All steps. Raises only what is no error of numatui."""

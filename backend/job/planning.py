@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from backend.cpuset.confinement import confinements
 from backend.errors import NotFound, NotPermitted, NotSupported, UsageError
@@ -31,8 +32,9 @@ def plan(kernel: Kernel, request: MoveRequest) -> Plan:
         if len(request.pids) != 1 or request.tree or request.cgroup is not None:
             raise UsageError("--vma needs exactly one process", "name one process by its pid")
         within = find_mapping(kernel, request.pids[0], request.mapping)
+    at = kernel.clock()
     subjects = read_subjects(kernel, list(request.pids), tree=request.tree, cgroup=request.cgroup)
-    return make_plan(
+    made = make_plan(
         subjects,
         sources,
         targets,
@@ -47,6 +49,7 @@ def plan(kernel: Kernel, request: MoveRequest) -> Plan:
         max_rate=request.max_rate,
         confinements=confinements(kernel, [one.process for one in subjects], targets) if request.confine else (),
     )
+    return replace(made, at=at)
 
 
 def read_sharers(kernel: Kernel, subjects: Sequence[Subject], sources: NodeSet) -> dict[int, list[tuple[int, str]]]:

@@ -82,7 +82,7 @@ class ProcessPlan:
     """The moves of one process, and its memory before and after (bytes by node). `steps`: the moves to make, in order,
     also those for which it has no page now. `shared`: bytes that other processes map too, at most. `confined`: it is
     not asked for, but shares a cpuset that is narrowed. `by_kernel`: as in `Confined`. `readable`: `before` is
-    known."""
+    known. `placement`: what `before` was added up from."""
 
     process: Process
     runs_on: int | None
@@ -94,6 +94,7 @@ class ProcessPlan:
     confined: bool = False
     by_kernel: bool = False
     readable: bool = True
+    placement: Placement | None = field(default=None, repr=False, compare=False)
 
     @property
     def bytes(self) -> int:
@@ -158,7 +159,7 @@ class Plan:
     system call that moves. `fallback`: why migrate_pages moves the rest. `holds_lock`: this kernel holds the memory map
     of the process for the whole of a migrate_pages. `move_all`: also pages that other processes map. `max_rate`: bytes
     per second at most, 0 for no limit. `stays`: bytes that will stay, at most, by reason. `undoes`: the job that it
-    takes back."""
+    takes back. `at`: when placements were read, nanoseconds of the kernel's clock; 0: unknown."""
 
     sources: NodeSet
     targets: NodeSet
@@ -180,6 +181,7 @@ class Plan:
     stays: Mapping[Reason, int] = field(default_factory=dict[Reason, int])
     confinements: tuple[Confinement, ...] = ()
     undoes: str = ""
+    at: int = 0
 
     @property
     def asked(self) -> tuple[ProcessPlan, ...]:

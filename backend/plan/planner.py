@@ -236,7 +236,15 @@ def _plan_process(subject: Subject, moves: Sequence[Move], topology: Topology, p
     )
     runs_on = topology.node_of_cpu.get(subject.process.cpu)
     return ProcessPlan(
-        subject.process, runs_on, tuple(planned), before, now, tuple(moves), shared, readable=subject.readable
+        subject.process,
+        runs_on,
+        tuple(planned),
+        before,
+        now,
+        tuple(moves),
+        shared,
+        readable=subject.readable,
+        placement=subject.placement,
     )
 
 

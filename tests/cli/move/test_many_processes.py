@@ -132,7 +132,7 @@ def test_a_dry_run_says_which_cpuset_would_change_and_changes_nothing(box: Machi
     arguments = ("migrate", box.parent.pid, "--from", "0-1", "--to", "2-3", "--cpuset", "--dry-run")
     out, err = box.text(*arguments)
     assert "/A will have the nodes 2-3 instead of 0-1" in err
-    assert f"processes that were not named are in it too ({box.inner.pid}" in err
+    assert f"processes that were not named are in it too ({box.child.pid} t, {box.inner.pid} t)" in err
     assert "12K" in out
     assert box(*arguments)["cpusets"][0]["path"] == "/A"
     assert box.nodes(box.vma) == [0, 0, 0, 0, 1, 1]
