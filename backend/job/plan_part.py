@@ -115,7 +115,7 @@ class PlanPart(PartRun):
         reported as not moved, None if it failed)."""
         self.used.add("migrate_pages")
         # migrate_pages also moves shared pages for callers who may do that.
-        shared = self.kernel.capabilities()["move_all"].available
+        _, shared = self.kernel.credentials()
         journaled = self.journal_all(step, before, shared)
         targets = NodeSet([step.target])
         self.check()

@@ -70,8 +70,7 @@ def make_plan(
     calls = _call_of(method, conditions, within)
     plans: list[ProcessPlan] = []
     for subject in subjects:
-        narrowed = [one for one in confinements if subject.process.pid in one.pids]
-        steps = [*moves, *(step for one in narrowed for step in confining_moves(one))]
+        steps = [*moves, *_rest_of(moves, confinements, subject.process.pid)]
         plans.append(_plan_process(subject, steps, topology, page_size))
     everybody = [*subjects]
     for one in confinements:
@@ -155,6 +154,13 @@ def merged(plans: Sequence[Plan], topology: Topology, page_size: int) -> Plan:
         stays=stays,
         fallback=next((one.fallback for one in plans if one.fallback), ""),
     )
+
+
+def _rest_of(moves: Sequence[Move], confinements: Sequence[Confinement], pid: int) -> list[Move]:
+    """What narrowing moves of a process from nodes that were not asked for."""
+    sources = {move.source for move in moves}
+    narrowed = [one for one in confinements if pid in one.pids]
+    return [step for one in narrowed for step in confining_moves(one) if step.source not in sources]
 
 
 def confining_moves(one: Confinement) -> tuple[Move, ...]:

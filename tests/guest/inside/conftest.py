@@ -15,6 +15,7 @@ import pytest
 
 from numatui.cli.app import run
 from tests.guest.inside import rig
+from tests.guest.inside.cgroups import Groups, version2
 
 if TYPE_CHECKING:
     from tests.guest.inside.contract.boxes import Box
@@ -46,6 +47,12 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
         line = json.dumps({"name": name, "outcome": report.outcome, "text": text, "seconds": report.duration})
         with open("/mnt/out/report", "a") as file:
             file.write(line + "\n")
+
+
+@pytest.fixture
+def v2() -> Iterator[Groups]:
+    with version2() as groups:
+        yield groups
 
 
 @pytest.fixture(scope="session", autouse=True)

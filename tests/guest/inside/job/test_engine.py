@@ -21,7 +21,11 @@ def migrate(pid: int, *options: object, source: object = 0, target: object = 2) 
     done = numatui("migrate", pid, "--from", source, "--to", target, "--yes", "--json", *options)
     assert "Traceback" not in done.err
     (outcome,) = done.json["outcomes"]
-    assert done.code == (0 if outcome["complete"] else 1), done
+    stays = done.json["plan"]["stays"]
+    gone = {"gone", "process-ended", "new-program"}
+    announced = all(amount <= stays.get(reason, 0) for reason, amount in outcome["left"].items() if reason not in gone)
+    wrong = bool(outcome["error"]) or not announced
+    assert done.code == ((6 if outcome["moved"] else 7) if wrong else 0), done
     return outcome
 
 

@@ -11,42 +11,12 @@ from typing import Any
 
 import pytest
 
-from tests.guest.inside.rig import PAGE, USER, LinuxVictim, MakeVictim, mounted, numatui, wait_until
+from tests.guest.inside.cgroups import V2, Groups, charge, put
+from tests.guest.inside.rig import PAGE, USER, MakeVictim, mounted, numatui, wait_until
 
-V2 = Path("/sys/fs/cgroup")
 NOISE = 16
 """Pages of programs and page tables that come and go on the node where a victim runs, and batches of the kernel's
 sums."""
-
-
-class Groups:
-    """Makes cgroups in a hierarchy, and takes all away again."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.made: list[Path] = []
-
-    def make(self, path: str, **files: object) -> Path:
-        """A cgroup with these in its files; `_` stands for a dot."""
-        group = self.root / path
-        group.mkdir()
-        self.made.append(group)
-        for name, value in files.items():
-            group.joinpath(name.replace("__", ".")).write_text(f"{value}\n")
-        return group
-
-    def remove(self) -> None:
-        for group in reversed(self.made):
-            for pid in (group / "cgroup.procs").read_text().split():
-                with contextlib.suppress(OSError):
-                    (self.root / "cgroup.procs").write_text(pid)
-            wait_until(lambda: self._removed(group), f"{group} goes")  # noqa: B023
-
-    @staticmethod
-    def _removed(group: Path) -> bool:
-        with contextlib.suppress(OSError):
-            group.rmdir()
-        return not group.exists()
 
 
 @contextlib.contextmanager
@@ -78,26 +48,6 @@ def cpuset1() -> Iterator[Groups]:
 def memory1() -> Iterator[Groups]:
     with version1("memory") as groups:
         yield groups
-
-
-@pytest.fixture
-def v2() -> Iterator[Groups]:
-    """cgroup v2 with both controllers below its root."""
-    control = V2 / "cgroup.subtree_control"
-    control.write_text("+cpuset +memory")
-    groups = Groups(V2)
-    yield groups
-    groups.remove()
-    control.write_text("-cpuset -memory")
-
-
-def put(victim: LinuxVictim, group: Path) -> None:
-    (group / "cgroup.procs").write_text(str(victim.pid))
-
-
-def charge(victim: LinuxVictim, on: dict[int, int]) -> None:
-    """More memory, charged to the cgroup in which the victim is now: a region `more`."""
-    victim.regions["more"] = victim.ask("allocate", {"more": {"on": on}})["more"]
 
 
 def entry(path: str) -> dict[str, Any]:
