@@ -67,7 +67,7 @@ def shared(pid: int, path: Path) -> dict[int, int]:
 
 @pytest.mark.parametrize("options", [(), ("--method", "migrate_pages")])
 def test_memory_of_another_user_that_a_process_maps_stays_where_it_is(tmp_path: Path, options: tuple[str, ...]) -> None:
-    """The process makes half of its own pages inaccessible, which look hidden then: no reason to move what others map."""
+    """Half of the process's own pages are inaccessible and so look hidden: no reason to move what others map."""
     path = Path("/dev/shm/theirs")
     with program(OWNER, OTHER, path, 4 * MiB) as owner, program(ATTACKER, USER, path, 4 * MiB) as attacker:
         before = shared(owner.pid, path)
