@@ -22,7 +22,7 @@ from backend.plan.reasons import Reason
 from backend.process.page_calls import UNTOUCHED, Statuses, call_move_pages, query, refusal
 from backend.process.process import process_error
 
-_SMALLEST, _FIRST, _LARGEST = 256 << 10, 4 << 20, 32 << 20
+_SMALLEST, _FIRST, _LARGEST = 256 << 10, 512 << 10, 32 << 20
 """Bytes of a batch."""
 _WINDOW = 16 << 20
 """Bytes of a window: the work that one worker takes at a time."""

@@ -153,9 +153,9 @@ def _select(items: list[Advice], sure: Confidence | None, everything: bool) -> _
 
 
 def _print_json(kernel: Kernel, seen: Watch, advice: _Selected, done: _Done | None) -> None:
-    from numatui.cli.move.carry_out import machine_document
     from numatui.cli.printing.advice_output import document
     from numatui.cli.printing.outcomes import outcome_documents
+    from numatui.cli.printing.plan_output import machine_document
 
     told: dict[str, Any] = {
         "source": kernel.source,

@@ -10,15 +10,11 @@ from typing import Annotated
 import typer
 
 from backend.errors import NotFound, NotSupported, ParseError, UsageError
-from backend.job.call import check_call
 from backend.job.saved_plan import LARGEST, parse_plan, planned_again
 from numatui.cli.move.advise import check_confidence
-from numatui.cli.move.carry_out import carry_out, end, tell
-from numatui.cli.move.migrate import nothing, outcome_document
+from numatui.cli.move.carry_out import plan_and_move
 from numatui.cli.move.move_options import Budget, Workers, Yes, options_of
-from numatui.cli.move.plan import document, print_plan, print_plan_csv
 from numatui.cli.printing import output
-from numatui.cli.printing.progress import confirm
 from numatui.cli.printing.unstoppable import unstoppable
 from numatui.cli.source import kernel_of
 
@@ -55,25 +51,8 @@ def apply(
     with ExitStack() as stack:
         stack.enter_context(unstoppable())
         made = planned_again(kernel, saved, parse_share(tolerance))
-        check_call(kernel, made)
-        if not (json or csv):
-            print_plan(made)
-        if dry_run:
-            if json:
-                output.print_json("plan", document(kernel, made))
-            elif csv:
-                print_plan_csv(made)
-            return
-        if not made.bytes and not made.confinements:
-            nothing(kernel, made, json, csv)
-            return
-        confirm(made.bytes, yes, also=bool(made.confinements))
-        outcome = carry_out(kernel, made, options_of(kernel, stack, budget, workers), quiet=json or csv)
-        if json:
-            output.print_json("migrate", outcome_document(kernel, made, outcome))
-        else:
-            tell(kernel, outcome, csv)
-        end(made, outcome)
+        options = options_of(kernel, stack, budget, workers)
+        plan_and_move(kernel, made, options, dry_run, yes, json, csv)
 
 
 def read_plan(name: str) -> bytes:

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from backend.job.call import check_call
 from backend.kernel import Kernel
 from backend.plan.plan import Plan
 from numatui.cli.printing import output
-from numatui.cli.printing.progress import ProgressBar, cancelled_by_signals
+from numatui.cli.printing.plan_output import cpusets_document, document, print_plan, print_plan_csv
+from numatui.cli.printing.progress import ProgressBar, cancelled_by_signals, confirm
 
 if TYPE_CHECKING:
     from backend.job.options import Options
@@ -22,6 +24,31 @@ def carry_out(kernel: Kernel, plan: Plan, options: Options, quiet: bool) -> Outc
 
     with cancelled_by_signals() as cancel, ProgressBar(plan, quiet) as show:
         return Job(kernel, plan, options).run(show, cancel)
+
+
+def plan_and_move(
+    kernel: Kernel, plan: Plan, options: Options, dry_run: bool, yes: bool, json: bool, csv: bool
+) -> None:
+    """Print the plan, ask, carry it out, print what came of it, and exit with the code of that."""
+    check_call(kernel, plan)
+    if not (json or csv):
+        print_plan(plan)
+    if dry_run:
+        if json:
+            output.print_json("plan", document(kernel, plan))
+        elif csv:
+            print_plan_csv(plan)
+        return
+    if not plan.bytes and not plan.confinements:
+        _nothing(kernel, plan, json, csv)
+        return
+    confirm(plan.bytes, yes, also=bool(plan.confinements))
+    outcome = carry_out(kernel, plan, options, quiet=json or csv)
+    if json:
+        output.print_json("migrate", _document(kernel, plan, outcome))
+    else:
+        tell(kernel, outcome, csv)
+    end(plan, outcome)
 
 
 def tell(kernel: Kernel, outcome: Outcome, csv: bool) -> None:
@@ -47,22 +74,29 @@ def end(plan: Plan, outcome: Outcome) -> None:
         raise typer.Exit(code)
 
 
-def machine_document(kernel: Kernel) -> dict[str, Any]:
-    """Which machine a plan or advice was made on: `apply` compares it."""
-    from backend.machine.kernel_info import boot_id
-    from backend.machine.topology import read_topology
+def _nothing(kernel: Kernel, made: Plan, json: bool, csv: bool) -> None:
+    """There is nothing to do: that is done."""
+    from backend.job.outcome import Outcome
+
+    nothing = Outcome("", ())
+    if json:
+        output.print_json("migrate", _document(kernel, made, nothing))
+    elif csv:
+        from numatui.cli.printing.outcomes import print_outcomes_csv
+
+        print_outcomes_csv(nothing, ())
+    else:
+        print("nothing to do")
+
+
+def _document(kernel: Kernel, made: Plan, outcome: Outcome) -> dict[str, Any]:
+    """Schema numatui/migrate/1."""
+    from numatui.cli.printing.outcomes import outcome_documents
 
     return {
-        "host": output.exact(kernel.name), "boot": boot_id(kernel), "nodes": list(read_topology(kernel).ids),
-        "page_size": kernel.page_size,
-    }  # fmt: skip
-
-
-def cpusets_document(plan: Plan, outcome: Outcome | None = None) -> list[dict[str, Any]]:
-    """The cpusets that change, as scripts see them; `now` as read afterwards."""
-    now = {one.path: list(one.now) for one in outcome.cpusets} if outcome is not None else {}
-    return [
-        {"path": output.exact(one.path), "before": list(one.mems), "after": list(one.targets),
-         "others": [other.subject.process.pid for other in one.others], "now": now.get(one.path)}
-        for one in plan.confinements
-    ]  # fmt: skip
+        "job": outcome.job or None,
+        "plan": document(kernel, made),
+        "outcomes": outcome_documents(outcome),
+        "errors": [str(one.error) for one in outcome.failures] + ([outcome.error] if outcome.error else []),
+        "cpusets": cpusets_document(made, outcome),
+    }

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from backend.errors import NotSupported, UsageError
-from backend.job.call import check_call
 from backend.job.planning import plan as make
 from backend.job.request import MoveRequest
-from backend.kernel import Kernel
-from backend.plan.plan import Plan
-from numatui.cli.move.carry_out import carry_out, cpusets_document, end, tell
+from numatui.cli.move.carry_out import plan_and_move
 from numatui.cli.move.move_options import (
     All,
     Budget,
@@ -25,15 +22,14 @@ from numatui.cli.move.move_options import (
     options_of,
     parse_rate,
 )
-from numatui.cli.move.plan import Cgroup, From, To, Tree, Vma, check_method, document, print_plan, print_plan_csv
+from numatui.cli.move.plan import Cgroup, From, To, Tree, Vma, check_method
 from numatui.cli.printing import output
-from numatui.cli.printing.progress import confirm
 from numatui.cli.printing.unstoppable import unstoppable
 from numatui.cli.shell import completing
 from numatui.cli.source import kernel_of
 
 if TYPE_CHECKING:
-    from backend.job.outcome import Outcome
+    pass
 
 
 def migrate(
@@ -72,50 +68,4 @@ def migrate(
             parse_rate(max_rate),
         )  # fmt: skip
         made = make(kernel, request)
-        check_call(kernel, made)
-        if not (json or csv):
-            print_plan(made)
-        if dry_run:
-            if json:
-                output.print_json("plan", document(kernel, made))
-            elif csv:
-                print_plan_csv(made)
-            return
-        if not made.bytes and not made.confinements:
-            nothing(kernel, made, json, csv)
-            return
-        confirm(made.bytes, yes, also=bool(made.confinements))
-        outcome = carry_out(kernel, made, options, quiet=json or csv)
-        if json:
-            output.print_json("migrate", outcome_document(kernel, made, outcome))
-        else:
-            tell(kernel, outcome, csv)
-        end(made, outcome)
-
-
-def nothing(kernel: Kernel, made: Plan, json: bool, csv: bool) -> None:
-    """There is nothing to do: that is done."""
-    from backend.job.outcome import Outcome
-
-    nothing = Outcome("", ())
-    if json:
-        output.print_json("migrate", outcome_document(kernel, made, nothing))
-    elif csv:
-        from numatui.cli.printing.outcomes import print_outcomes_csv
-
-        print_outcomes_csv(nothing, ())
-    else:
-        print("nothing to do")
-
-
-def outcome_document(kernel: Kernel, made: Plan, outcome: Outcome) -> dict[str, Any]:
-    """Schema numatui/migrate/1."""
-    from numatui.cli.printing.outcomes import outcome_documents
-
-    return {
-        "job": outcome.job or None,
-        "plan": document(kernel, made),
-        "outcomes": outcome_documents(outcome),
-        "errors": [str(one.error) for one in outcome.failures] + ([outcome.error] if outcome.error else []),
-        "cpusets": cpusets_document(made, outcome),
-    }
+        plan_and_move(kernel, made, options, dry_run, yes, json, csv)

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from backend.errors import UsageError
 from backend.job.planning import plan as make
 from backend.job.request import MoveRequest
-from backend.kernel import Kernel
 from backend.nodeset import NodeSet
-from backend.plan.plan import METHODS, Method, Plan
+from backend.plan.plan import METHODS, Method
 from backend.plan.planner import check_sets
 from backend.plan.remap import Rule, landings, remap
-from numatui.cli.move.carry_out import cpusets_document, machine_document
 from numatui.cli.move.move_options import All, Confine, MaxRate, parse_rate
 from numatui.cli.printing import output
+from numatui.cli.printing.plan_output import document, print_plan, print_plan_csv
 from numatui.cli.shell import completing
 from numatui.cli.source import kernel_of
-from numatui.format import BASIS
 
 From = Annotated[
     str,
@@ -98,18 +96,6 @@ def plan(
         print_plan(made)
 
 
-def print_plan_csv(plan: Plan) -> None:
-    """One row for each process and pair of nodes."""
-    output.print_csv(
-        ["pid", "from", "to", "pages", "bytes"],
-        [
-            [one.process.pid, move.source, move.target, move.pages, move.bytes]
-            for one in plan.processes
-            for move in one.moves
-        ],
-    )
-
-
 def check_method(text: str) -> Method:
     for method in METHODS:
         if text == method:
@@ -124,97 +110,6 @@ def check_rule(text: str | None) -> Rule | None:
     if text is not None:
         raise UsageError(f"there is no rule '{text}'", f"choose one of {', '.join(RULES)}")
     return None
-
-
-def document(kernel: Kernel, plan: Plan) -> dict[str, Any]:
-    """The plan as scripts see it (schema numatui/plan/1)."""
-    ids = NodeSet([*plan.sources, *plan.targets])
-    return {
-        "from": list(plan.sources),
-        "to": list(plan.targets),
-        "rule": plan.rule,
-        "method": plan.method,
-        "moves": [{"from": move.source, "to": move.target} for move in plan.moves],
-        "lands_on": {str(node): end for node, end in landings(plan.moves, ids).items()},
-        "bytes": plan.bytes,
-        "pages": plan.pages,
-        "seconds": round(plan.seconds, 3),
-        "rate_basis": plan.rate_basis,
-        "stall_seconds": round(plan.stall, 4),
-        "processes": [
-            {
-                "pid": one.process.pid,
-                "start_time": one.process.identity.start_time,
-                "command": output.exact(one.process.command),
-                "node": one.runs_on,
-                "confined": one.confined,
-                "moves": [{"from": m.source, "to": m.target, "pages": m.pages, "bytes": m.bytes} for m in one.moves],
-                "before": {str(node): amount for node, amount in one.before.items()},
-                "after": {str(node): amount for node, amount in one.after.items()},
-            }
-            for one in plan.processes
-        ],
-        "room": [
-            {
-                "node": room.node,
-                "free": room.free,
-                "incoming": room.incoming,
-                "outgoing": room.outgoing,
-                "after": room.after,
-                "reserve": room.reserve,
-                "enough": room.enough,
-                "huge_pages": {str(size): count for size, count in room.huge_pages.items()},
-            }
-            for room in plan.room
-        ],
-        "calls": plan.calls,
-        "fallback": plan.fallback or None,
-        "stays": dict(plan.stays),
-        "max_rate": plan.max_rate,
-        "move_all": plan.move_all,
-        "within": list(plan.within) if plan.within is not None else None,
-        "machine": machine_document(kernel),
-        "cpusets": cpusets_document(plan),
-        "warnings": [
-            {"code": warning.code, "text": output.exact(warning.text), "fix": warning.fix} for warning in plan.warnings
-        ],
-    }
-
-
-def print_plan(plan: Plan) -> None:
-    """For people: the mapping, what each process moves, room, time, warnings."""
-    arrows = (
-        ", ".join(f"{move.source}→{move.target}" for move in plan.moves) or "nothing: every source stays where it is"
-    )
-    print(f"nodes {plan.sources} to {plan.targets}: {arrows}")
-    rows = [
-        [
-            str(one.process.pid),
-            output.printable(one.process.command, 60),
-            f"{move.source}→{move.target}",
-            str(move.pages),
-            output.size(move.bytes),
-        ]
-        for one in plan.processes
-        for move in one.moves
-    ]
-    if rows:
-        output.print_table([">PID", "COMMAND", "MOVE", ">PAGES", ">SIZE"], rows, flexible=1)
-    for room in plan.room:
-        if room.incoming:
-            state = "enough room" if room.enough else "NOT enough room"
-            print(f"node {room.node}: {output.size(room.free)} free, {output.size(room.incoming)} incoming: {state}")
-        for size, count in room.huge_pages.items():
-            print(f"node {room.node}: {count} pages of its pool of {output.size(size)} pages incoming")
-    if plan.bytes:
-        basis = BASIS[plan.rate_basis]
-        stall = output.duration(plan.stall)
-        print(
-            f"about {output.duration(plan.seconds)} ({output.size(plan.rate)}/s, {basis}); a process waits up to "
-            f"{stall} at a time"
-        )
-    for warning in plan.warnings:
-        output.note(f"{warning.code}: {warning.text}{f'; {warning.fix}' if warning.fix else ''}")
 
 
 def _print_mapping(nodes: str, sources: str, targets: str, rule: Rule, json: bool, csv: bool) -> None:

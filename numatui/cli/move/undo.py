@@ -9,10 +9,10 @@ import typer
 
 from backend.plan.plan import Plan
 from numatui.cli.look.jobs import state_of
-from numatui.cli.move.carry_out import carry_out, cpusets_document, end, tell
+from numatui.cli.move.carry_out import carry_out, end, tell
 from numatui.cli.move.move_options import Budget, MaxRate, Workers, Yes, options_of, parse_rate
-from numatui.cli.move.plan import document
 from numatui.cli.printing import output
+from numatui.cli.printing.plan_output import cpusets_document, document
 from numatui.cli.printing.progress import confirm
 from numatui.cli.printing.unstoppable import unstoppable
 from numatui.cli.shell import completing

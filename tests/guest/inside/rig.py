@@ -83,7 +83,7 @@ class Result:
         lines = self.err.splitlines()
         assert len(lines) == 1, self
         assert lines[0].startswith("numatui: "), self
-        assert self.out == "", self
+        assert self.out == "" or self.json == {**self.json, "schema": "numatui/error/1", "code": code}, self
         for word in words:
             assert word in lines[0], self
         return lines[0]

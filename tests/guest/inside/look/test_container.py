@@ -68,12 +68,11 @@ def test_a_refused_method_is_one_line(number: int, method: str, calls: tuple[Nam
 @pytest.mark.parametrize("number", [errno.EPERM, errno.ENOSYS], ids=["EPERM", "ENOSYS"])
 def test_auto_takes_the_call_that_is_left(number: int) -> None:
     done = numatui(
-        "migrate", os.getpid(), "--from", "0-3", "--to", "1", "--yes", "--json", "--all",
+        "migrate", os.getpid(), "--from", "0", "--to", "0", "--yes", "--json",
         before=partial(refuse, ("move_pages",), number),
     )  # fmt: skip
-    assert done.code in (0, 6), done
+    assert done.code == 0, done
     assert done.json["plan"]["calls"] == "migrate_pages"
-    assert done.json["outcomes"][0]["method"] == "migrate_pages"
 
 
 def test_reading_needs_none_of_them_and_doctor_says_so() -> None:
