@@ -194,7 +194,7 @@ def write_mems(kernel: Kernel, path: str, mems: NodeSet, known: Sequence[NodeSet
     """Write the mems of a cpuset, if its file still says what one of `known` says: otherwise somebody else has changed
     it since. Empty mems inherit those above (v2). Raises NumatuiError, also if the kernel does not take them."""
     tree = read_cpusets(kernel)
-    cpuset = tree.find(path)
+    cpuset = tree.at(path)
     check_own(tree, cpuset)
     if cpuset.mems == mems:
         return

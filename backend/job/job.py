@@ -14,7 +14,7 @@ from typing import Any
 from backend.cgroup.cpuset_tree import read_cpusets
 from backend.cpuset.change import write_mems
 from backend.cpuset.confinement import members_below
-from backend.errors import Interrupted, NumatuiError
+from backend.errors import Interrupted, NotFound, NotPermitted, NumatuiError
 from backend.files.jobs_dir import jobs_dir, make_private
 from backend.files.text import printable
 from backend.job.call import check_call
@@ -33,7 +33,7 @@ from backend.job.undo_part import UndoPart
 from backend.kernel import Kernel
 from backend.machine.kernel_info import boot_id
 from backend.plan.plan import Confinement, Plan, ProcessPlan
-from backend.process.process import still_the_same
+from backend.process.process import Identity, still_the_same
 
 
 def _ignore(_: Event) -> None:
@@ -59,12 +59,14 @@ class Job:
         make_private(self.directory)
         self._past: PastJob | None = None
         self._index: Index = {}
+        self._numbers: dict[Identity, int] = {}
         locks = ProcessLocks(lock_folder(self.kernel, self.directory), (one.process.pid for one in self.plan.processes))
         try:
             if self.plan.undoes:
                 self._past = find_job(self.directory, self.plan.undoes)
                 check_undo(self.kernel, self._past)
                 self._index = index_of(self._past)
+                self._numbers = {one.identity: number for number, one in enumerate(self._past.parts)}
             parts = self._startable()
             journal = Journal(self.directory, self._head(parts))
             self._context = JobContext(
@@ -129,7 +131,7 @@ class Job:
             for one in self.plan.confinements:
                 self._write(one, "widen")
         except NumatuiError as exc:
-            self._error = str(exc)
+            self._error = f"{exc}; {self._left_wide('that failed')}"
             return
         kept: list[PartRun] = []
         try:
@@ -164,15 +166,13 @@ class Job:
 
     def _past_number(self, planned: ProcessPlan) -> int | None:
         """Which part of the job that is taken back this process was."""
-        identities = [one.identity for one in self._past.parts] if self._past is not None else []
-        identity = planned.process.identity
-        return identities.index(identity) if identity in identities else None
+        return self._numbers.get(planned.process.identity)
 
     def _settle(self, run: PartRun, planned: ProcessPlan) -> None:
-        with_run = run.outcome(planned.confined)
+        outcome = run.outcome(planned.confined)
         run.close()
-        self._parts.append(with_run)
-        self._context.on_event(PartEnded(run.part, with_run))
+        self._parts.append(outcome)
+        self._context.on_event(PartEnded(run.part, outcome))
         if self._past is not None and not (isinstance(run, UndoPart) and run.remaining == 0):
             self._all_back = False
 
@@ -182,7 +182,8 @@ class Job:
     def _confine(self, kept: list[PartRun], planned: list[ProcessPlan]) -> None:
         """Narrow the cpusets, if everything before went well. The kernel moves what is still elsewhere: that is
         journaled ahead, and counted."""
-        unfinished = self._context.cancel.is_set() or bool(self._failures) or any(run.error for run in kept)
+        failed = any(not isinstance(one.error, NotFound) for one in self._failures)
+        unfinished = self._context.cancel.is_set() or failed or any(run.error and not run.ended for run in kept)
         if not unfinished:
             try:
                 for one in self.plan.confinements:
@@ -190,11 +191,7 @@ class Job:
             except NumatuiError as exc:
                 self._error = str(exc)
         else:
-            names = ", ".join(printable(one.path, 80) for one in self.plan.confinements)
-            self._error = (
-                f"cpuset {names} may use the old nodes and the new ones now, as the job did not end: "
-                f"numatui undo {self._context.journal.job} restores it"
-            )
+            self._error = self._left_wide("the job did not end")
         while kept:
             run = kept.pop(0)
             self._settle(run, planned[run.part])
@@ -203,6 +200,13 @@ class Job:
             for one in self.plan.confinements:
                 self._cpusets.append(CpusetOutcome(one.path, one.mems, tree.at(one.path).effective_mems))
 
+    def _left_wide(self, why: str) -> str:
+        names = ", ".join(printable(one.path, 80) for one in self.plan.confinements)
+        return (
+            f"cpuset {names} may use the old nodes and the new ones now, as {why}: "
+            f"numatui undo {self._context.journal.job} restores it"
+        )
+
     def _narrow(self, one: Confinement, kept: list[PartRun]) -> None:
         tree = read_cpusets(self.kernel)
         inside = members_below(self.kernel, tree, one.path)
@@ -210,7 +214,8 @@ class Job:
         leftovers: list[tuple[PartRun, list[Leftover]]] = []
         for run in kept:
             if run.pid in inside:
-                with suppress(NumatuiError):
+                # Not suppressed: a journal that cannot be written. Then nothing more may move.
+                with suppress(NotFound, NotPermitted):
                     leftovers.append((run, run.journal_leftovers(run.confining_steps(one))))
         self._write(one, "narrow")
         for run, journaled in leftovers:

@@ -76,7 +76,7 @@ class PartRun:
         self.move_all = job.plan.move_all
         self.used: set[Called] = set()
         self.error = self.refused = ""
-        self.gave_up = self.cancelled = False
+        self.gave_up = self.cancelled = self.ended = False
         self.workers = 1
         self.started = job.elapsed
         self.held = HeldProcess(self.kernel, process)

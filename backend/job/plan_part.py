@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator
 
-from backend.errors import NumatuiError
+from backend.errors import NotFound, NumatuiError
 from backend.job.events import FellBack
 from backend.job.page_mover import GaveUp, PageMover
 from backend.job.part_run import Cancelled, JobContext, PartRun, chunks_of, on_sources
@@ -54,7 +54,7 @@ class PlanPart(PartRun):
         except Cancelled:
             self.cancelled = True
         except NumatuiError as exc:
-            self.error = str(exc)
+            self.error, self.ended = str(exc), isinstance(exc, NotFound)
 
     def rest(self, after: dict[int, int]) -> tuple[int, int]:
         grown = max(0, sum(after.values()) - sum(self.before.values()))

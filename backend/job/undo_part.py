@@ -7,7 +7,7 @@ from itertools import groupby
 
 import numpy as np
 
-from backend.errors import NumatuiError
+from backend.errors import NotFound, NumatuiError
 from backend.job.page_mover import GaveUp, PageMover
 from backend.job.part_run import Cancelled, JobContext, PartRun
 from backend.job.past_job import Index, JournaledChunk, PastJob, read_chunks
@@ -52,7 +52,7 @@ class UndoPart(PartRun):
         except Cancelled:
             self.cancelled = True
         except NumatuiError as exc:
-            self.error = str(exc)
+            self.error, self.ended = str(exc), isinstance(exc, NotFound)
         finally:
             mover.close()
             self.workers = mover.most_workers

@@ -29,7 +29,7 @@ def summary(plan: Plan, width: int, glyphs: Glyphs, plain: bool) -> list[Piece]:
     by_move: dict[tuple[int, int], int] = {(move.source, move.target): 0 for move in plan.moves}
     for one in plan.processes:
         for move in one.moves:
-            by_move[move.source, move.target] += move.bytes
+            by_move[move.source, move.target] = by_move.get((move.source, move.target), 0) + move.bytes
     for (source, target), amount in by_move.items():
         pieces += [
             (f" {source}{glyphs.arrow}{target}", f"ink:{source}"),

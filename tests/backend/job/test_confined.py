@@ -11,7 +11,7 @@ import pytest
 from backend.emulator.mm.fork import fork
 from backend.emulator.mm.mm import Vma
 from backend.emulator.tasks.life import do_exit
-from backend.errors import NotFound
+from backend.errors import NotFound, NumatuiError
 from backend.job import journal
 from backend.job.events import CpusetChanged, Event, PartBegan
 from backend.job.job import Job
@@ -22,6 +22,7 @@ from backend.job.planning import plan
 from backend.job.request import MoveRequest
 from backend.job.undo import plan_undo
 from backend.plan.plan import Plan
+from backend.plan.remap import Move
 from tests.backend.job.test_undo_interrupted import Death, Killed, small_batches
 from tests.emulator.invariants import check_at_rest
 from tests.emulator.machines import nodes_of, region
@@ -131,6 +132,38 @@ def test_what_somebody_else_writes_meanwhile_is_left_alone(scene: Scene) -> None
     assert "somebody else" in outcome.error
     assert exit_code(made, outcome) == 6
     assert scene.mems[0] == "0-3"
+
+
+def test_one_that_ends_meanwhile_does_not_keep_the_cpuset_wide(scene: Scene) -> None:
+    made = scene.plan()
+    do_exit(scene.admin.m, scene.inner)
+
+    def end(event: Event) -> None:
+        if isinstance(event, PartBegan) and event.process.pid == scene.other.pid:
+            do_exit(scene.admin.m, scene.other)
+
+    outcome = scene.run(made, on_event=end)
+    assert scene.mems == ["2", "1"]
+    assert {one.process.pid for one in outcome.failures} == {scene.inner.pid}
+    assert scene.nodes[0] == [2] * 18
+
+
+def test_a_journal_that_cannot_be_written_keeps_the_kernel_from_moving_more(scene: Scene) -> None:
+    real = journal.Journal.before
+
+    def full(self: journal.Journal, part: int, move: Move, *rest: Any) -> int:
+        if move == Move(1, 2) and rest[-1]:
+            raise NumatuiError("the disk is full")
+        return real(self, part, move, *rest)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(journal.Journal, "before", full)
+        outcome = scene.run(scene.plan())
+    assert "the disk is full" in outcome.error
+    assert scene.mems == ["0-2", "1"]
+    assert scene.nodes[2] == [1] * 3
+    scene.undo()
+    assert scene.mems == ["0-1", "1"]
 
 
 def test_one_that_joins_meanwhile_is_told(scene: Scene) -> None:
