@@ -24,10 +24,13 @@ def lock_folder(kernel: Kernel, jobs: Path) -> Path:
     """Where jobs on this kernel lock; `jobs`: the folder of their journals, which is private to a demo."""
     if not kernel.traits.is_host:
         return jobs
-    if os.geteuid() == 0:
-        return Path("/run/numatui")
-    own = Path(f"/run/user/{os.geteuid()}")
-    return own / "numatui" if own.is_dir() else jobs
+    run = Path("/run") if os.geteuid() == 0 else Path(f"/run/user/{os.geteuid()}")
+    try:
+        # Root of a user namespace sees the /run of another root, whose number it does not have.
+        own = run.stat().st_uid == os.geteuid() and os.access(run, os.W_OK)
+    except OSError:
+        own = False
+    return run / "numatui" if own else jobs
 
 
 _FILES = 32

@@ -58,7 +58,12 @@ class PlanPart(PartRun):
 
     def rest(self, after: dict[int, int]) -> tuple[int, int]:
         grown = max(0, sum(after.values()) - sum(self.before.values()))
-        return remaining(self.before, after, self.steps), grown
+        rest = remaining(self.before, after, self.steps)
+        if self.stopped:
+            # A node that was to be emptied and then filled: what is on it may be either.
+            there = sum(after.get(step.source, 0) for step in {one.source: one for one in self.steps}.values())
+            rest = max(rest, min(there, self.progress.total - self.progress.moved))
+        return rest, grown
 
     def _by_move_pages(self) -> None:
         self.used.add("move_pages")

@@ -10,13 +10,16 @@ from numatui import __version__
 from numatui.cli.app import command_line
 
 EXIT_CODES = {
-    0: "Done.",
-    1: "Some pages could not be moved (their reasons are in the output), or another error.",
+    0: "Done, or nothing to do; pages that the plan had announced as staying are no failure.",
+    1: "Another error.",
     2: "Usage: a malformed set, an unknown option, nobody there to confirm.",
     3: "No permission.",
-    4: "No such process, node, scenario, schema or recording.",
+    4: "No such process, node, scenario, schema or recording, or the process ended while it was moved.",
     5: "Not supported by this kernel, machine or recording.",
-    130: "Interrupted; what had moved stays moved, and the output says how much.",
+    6: "Moved in part: something stayed that the plan had not announced, or something failed on the way.",
+    7: "Refused, nothing moved.",
+    8: "Busy: another job is at work on the process, or another watch runs.",
+    130: "Interrupted; what had moved stays moved.",
 }
 _FILES = {
     "$XDG_STATE_HOME/numatui/jobs/": "The journals of migrations, which numatui jobs and numatui undo read.",

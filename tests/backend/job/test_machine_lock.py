@@ -191,12 +191,17 @@ class TestFolder:
         (True, 0, True, "/run/numatui"),
         (True, 1000, True, "/run/user/1000/numatui"),
         (True, 1000, False, "/jobs"),
+        (True, 0, False, "/jobs"),
     ],
 )
 def test_root_and_users_lock_where_all_their_jobs_do(
     is_host: bool, uid: int, has_own: bool, wanted: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kernel: Any = SimpleNamespace(traits=SimpleNamespace(is_host=is_host))
-    monkeypatch.setattr(os, "geteuid", lambda: uid)
-    monkeypatch.setattr(Path, "is_dir", lambda _: has_own)
-    assert lock_folder(kernel, Path("/jobs")) == Path(wanted)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "geteuid", lambda: uid)
+        patch.setattr(os, "access", lambda *_: True)
+        # Root of a user namespace sees the folder of another root.
+        patch.setattr(Path, "stat", lambda _: SimpleNamespace(st_uid=uid if has_own else 65534))
+        found = lock_folder(kernel, Path("/jobs"))
+    assert found == Path(wanted)
