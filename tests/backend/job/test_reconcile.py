@@ -34,7 +34,7 @@ AMOUNTS = st.integers(0, 50)
 @st.composite
 def answered(draw: st.DrawFn) -> tuple[Answers, int, int]:
     """Any answers, any rest, any growth: also those that no kernel gives."""
-    left = draw(st.dictionaries(st.sampled_from([*REASONS]), AMOUNTS, max_size=4))
+    left: Any = draw(st.dictionaries(st.sampled_from([*REASONS]), AMOUNTS, max_size=4))
     stopped: Any = draw(st.sampled_from(["", "cancelled", "stopped", "no-room", "refused"]))
     away: Any = draw(st.sampled_from(["gone", "elsewhere"]))
     return Answers(draw(AMOUNTS), draw(AMOUNTS), left, stopped, away), draw(AMOUNTS), draw(AMOUNTS)

@@ -108,5 +108,5 @@ def test_how_it_is_done_is_the_same_from_a_shell(steps: list[str]) -> None:
 
 def test_the_commands_options_are_those_of_migrate() -> None:
     known = {name for option in command_line().commands["migrate"].params for name in option.opts}
-    how = MoveOptions("move_pages", True, BUDGETS[0], 2, RATES[1])
+    how = MoveOptions("move_pages", True, True, BUDGETS[0], 2, RATES[1])
     assert {word for word in how.flags.split() if word.startswith("--")} <= known
