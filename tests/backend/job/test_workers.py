@@ -16,6 +16,7 @@ from backend.emulator.scenario.layout import populate
 from backend.emulator.tasks.life import do_exit, spawn
 from backend.job import page_mover
 from backend.job.outcome import Progress
+from backend.job.pausable_cancel import PausableCancel
 from tests.backend.job.moving import PAGE, Mover, check_journal
 from tests.backend.job.test_undo_interrupted import small_batches
 from tests.emulator.invariants import check_at_rest
@@ -188,3 +189,22 @@ def test_a_call_of_which_it_is_not_known_what_it_did_can_be_taken_back(workers: 
     assert one.nodes == [2] * 50
     assert one.undo().moved == 50 * PAGE
     assert one.nodes == [0] * 50
+
+
+def test_a_paused_jobs_clock_stands_still(tmp_path: Path) -> None:
+    one = Mover(tmp_path, [0] * 3000, pages=4096)
+    cancel = PausableCancel(one.kernel.clock)
+    seen: list[int] = []
+
+    def rest(_: Progress) -> None:
+        seen.append(one.kernel.clock())
+        if len(seen) == 1:
+            cancel.hold()
+            one.kernel.pause(5_000_000_000)
+            cancel.release()
+
+    began = one.kernel.clock()
+    outcome = one.move([0], [1], on_progress=rest, cancel=cancel, workers=1)
+    assert outcome.complete
+    assert cancel.held_for == 5_000_000_000
+    assert outcome.whole.elapsed == outcome.elapsed <= one.kernel.clock() - began - 5_000_000_000
