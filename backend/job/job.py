@@ -173,7 +173,7 @@ class Job:
         run.close()
         self._parts.append(outcome)
         self._context.on_event(PartEnded(run.part, outcome))
-        if self._past is not None and not (isinstance(run, UndoPart) and run.remaining == 0):
+        if isinstance(run, UndoPart) and run.remaining:
             self._all_back = False
 
     _all_back = True

@@ -9,7 +9,7 @@ from typing import Literal
 from backend.errors import NotFound, NumatuiError
 from backend.nodeset import NodeSet
 from backend.plan.plan import Plan
-from backend.plan.reasons import THERE, Reason
+from backend.plan.reasons import THERE, Reason, sum_by_reason
 from backend.process.process import Process
 
 Used = Literal["move_pages", "migrate_pages", "move_pages+migrate_pages"]
@@ -105,11 +105,7 @@ class Outcome:
     @property
     def left(self) -> dict[Reason, int]:
         """Bytes by reason, of all parts."""
-        out: dict[Reason, int] = {}
-        for part in self.parts:
-            for reason, amount in part.left.items():
-                out[reason] = out.get(reason, 0) + amount
-        return out
+        return sum_by_reason(one.left for one in self.parts)
 
     @property
     def worst_call(self) -> int:

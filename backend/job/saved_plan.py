@@ -20,12 +20,11 @@ from backend.machine.topology import read_topology
 from backend.nodeset import MAX_ID, NodeSet
 from backend.plan.plan import METHODS, Plan
 from backend.plan.planner import merged
-from backend.plan.remap import Move, Rule
+from backend.plan.remap import RULES, Move
 from backend.process.process import Identity
 
 LARGEST = 64 << 20
 """Bytes of a saved plan: some 50,000 processes."""
-RULES: tuple[Rule, ...] = ("linux-6", "direct-v8")
 _LEAST = 1 << 20
 """Bytes: a smaller difference is no drift, whatever the tolerance."""
 _LISTED = 5

@@ -49,24 +49,9 @@ class Pages:
     swapped: int
 
 
-def runs_of(addresses: Addresses, page_size: int) -> list[tuple[int, int]]:
-    """Runs of ascending page addresses: (first address, number of pages)."""
-    if not len(addresses):
-        return []
-    starts = np.concatenate(([0], np.nonzero(np.diff(addresses) != page_size)[0] + 1))
-    counts = np.diff(np.append(starts, len(addresses)))
-    return list(zip(addresses[starts].tolist(), counts.tolist(), strict=True))
-
-
 def rest_for(kernel: Kernel) -> int:
     """Nanoseconds to rest between two reads of a process: long enough for a waiter for mmap_lock to wake up."""
     return 100_000 if kernel.traits.reading_stalls else 0
-
-
-def addresses_of(runs: list[tuple[int, int]], page_size: int) -> Addresses:
-    """The inverse of `runs_of`."""
-    parts = [np.arange(start, start + count * page_size, page_size, dtype=np.uint64) for start, count in runs]
-    return np.concatenate(parts) if parts else np.zeros(0, np.uint64)
 
 
 class PageMap:

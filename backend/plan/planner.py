@@ -26,7 +26,7 @@ from backend.plan.plan import (
     Warning,
 )
 from backend.plan.plan_warnings import warnings_of
-from backend.plan.reasons import Reason
+from backend.plan.reasons import Reason, sum_by_reason
 from backend.plan.remap import Move, Rule, expected_after, remap
 
 
@@ -139,10 +139,6 @@ def merged(plans: Sequence[Plan], topology: Topology, page_size: int) -> Plan:
     limit."""
     first = plans[0]
     everybody = tuple(part for one in plans for part in one.processes)
-    stays: dict[Reason, int] = {}
-    for one in plans:
-        for reason, amount in one.stays.items():
-            stays[reason] = stays.get(reason, 0) + amount
     return replace(
         first,
         sources=NodeSet(node for one in plans for node in one.sources),
@@ -151,7 +147,7 @@ def merged(plans: Sequence[Plan], topology: Topology, page_size: int) -> Plan:
         processes=everybody,
         room=_room(everybody, topology, page_size),
         warnings=tuple(dict.fromkeys(warning for one in plans for warning in one.warnings)),
-        stays=stays,
+        stays=sum_by_reason(one.stays for one in plans),
         fallback=next((one.fallback for one in plans if one.fallback), ""),
     )
 

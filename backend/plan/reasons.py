@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 Reason = Literal[
@@ -28,3 +29,12 @@ THERE: frozenset[Reason] = frozenset(
     {"shared", "busy", "no-room", "hidden", "unmovable", "returned", "unlocated", "cancelled", "stopped", "refused"}
 )
 """Pages that stayed for these are still where they were; the others are there no longer."""
+
+
+def sum_by_reason(parts: Iterable[Mapping[Reason, int]]) -> dict[Reason, int]:
+    """Adds up reason → amount."""
+    out: dict[Reason, int] = {}
+    for part in parts:
+        for reason, amount in part.items():
+            out[reason] = out.get(reason, 0) + amount
+    return out

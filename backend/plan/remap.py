@@ -15,6 +15,7 @@ from backend.nodeset import NodeSet
 Rule = Literal["linux-6", "direct-v8"]
 """`direct-v8` (also what cpusets of swap-2.6.15 intend): every source moves. `linux-6`: when the sets differ in size, a
 source that is itself a target stays where it is."""
+RULES: tuple[Rule, ...] = ("linux-6", "direct-v8")
 
 
 @dataclass(frozen=True, slots=True)

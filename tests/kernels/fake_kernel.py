@@ -6,6 +6,7 @@ import errno
 import os
 from array import array
 from dataclasses import dataclass, field
+from typing import get_args
 
 import numpy as np
 
@@ -194,22 +195,12 @@ class FakeKernel:
         self._clock = 0
 
     def capabilities(self) -> Capabilities:
-        calls: tuple[Call, ...] = (
-            "migrate_pages",
-            "move_pages",
-            "move_all",
-            "mbind",
-            "set_mempolicy",
-            "get_mempolicy",
-            "write",
-            "pidfd",
-            "time",
-        )
+        calls: tuple[Call, ...] = get_args(Call)
         there = Capability(
             self.source != "replay",
             "" if self.source != "replay" else "a recording can be looked at but not changed",
         )
-        return {"read": Capability(True), **dict.fromkeys(calls, there), "pidfd": Capability(False, "none")}
+        return {**dict.fromkeys(calls, there), "read": Capability(True), "pidfd": Capability(False, "none")}
 
     def read(self, path: str, offset: int = 0, size: int = -1) -> bytes:
         if self.failure is not None:

@@ -30,6 +30,8 @@ def plan_and_move(
     kernel: Kernel, plan: Plan, options: Options, dry_run: bool, yes: bool, json: bool, csv: bool
 ) -> None:
     """Print the plan, ask, carry it out, print what came of it, and exit with the code of that."""
+    from backend.job.outcome import Outcome
+
     check_call(kernel, plan)
     if not (json or csv):
         print_plan(plan)
@@ -39,15 +41,16 @@ def plan_and_move(
         elif csv:
             print_plan_csv(plan)
         return
-    if not plan.bytes and not plan.confinements:
-        _nothing(kernel, plan, json, csv)
-        return
-    confirm(plan.bytes, yes, also=bool(plan.confinements))
-    outcome = carry_out(kernel, plan, options, quiet=json or csv)
+    outcome = Outcome("", ())
+    if to_do := bool(plan.bytes or plan.confinements):
+        confirm(plan.bytes, yes, also=bool(plan.confinements))
+        outcome = carry_out(kernel, plan, options, quiet=json or csv)
     if json:
         output.print_json("migrate", _document(kernel, plan, outcome))
-    else:
+    elif to_do or csv:
         tell(kernel, outcome, csv)
+    else:
+        print("nothing to do")
     end(plan, outcome)
 
 
@@ -72,21 +75,6 @@ def end(plan: Plan, outcome: Outcome) -> None:
             output.note(f"numatui: {error}")
     if code := exit_code(plan, outcome):
         raise typer.Exit(code)
-
-
-def _nothing(kernel: Kernel, made: Plan, json: bool, csv: bool) -> None:
-    """There is nothing to do: that is done."""
-    from backend.job.outcome import Outcome
-
-    nothing = Outcome("", ())
-    if json:
-        output.print_json("migrate", _document(kernel, made, nothing))
-    elif csv:
-        from numatui.cli.printing.outcomes import print_outcomes_csv
-
-        print_outcomes_csv(nothing, ())
-    else:
-        print("nothing to do")
 
 
 def _document(kernel: Kernel, made: Plan, outcome: Outcome) -> dict[str, Any]:

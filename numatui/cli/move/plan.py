@@ -12,7 +12,7 @@ from backend.job.request import MoveRequest
 from backend.nodeset import NodeSet
 from backend.plan.plan import METHODS, Method
 from backend.plan.planner import check_sets
-from backend.plan.remap import Rule, landings, remap
+from backend.plan.remap import RULES, Rule, landings, remap
 from numatui.cli.move.move_options import All, Confine, MaxRate, parse_rate
 from numatui.cli.printing import output
 from numatui.cli.printing.plan_output import document, print_plan, print_plan_csv
@@ -46,7 +46,6 @@ Vma = Annotated[
     str | None,
     typer.Option("--vma", help="Only this mapping of one process: an address in it, heap or stack (see show)."),
 ]
-RULES: tuple[Rule, ...] = ("linux-6", "direct-v8")
 
 
 def plan(

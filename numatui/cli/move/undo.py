@@ -12,7 +12,7 @@ from numatui.cli.look.jobs import state_of
 from numatui.cli.move.carry_out import carry_out, end, tell
 from numatui.cli.move.move_options import Budget, MaxRate, Workers, Yes, options_of, parse_rate
 from numatui.cli.printing import output
-from numatui.cli.printing.plan_output import cpusets_document, document
+from numatui.cli.printing.plan_output import cpusets_document, document, print_warnings
 from numatui.cli.printing.progress import confirm
 from numatui.cli.printing.unstoppable import unstoppable
 from numatui.cli.shell import completing
@@ -97,5 +97,4 @@ def _print(past: PastJob, plan: Plan) -> None:
     for one in plan.confinements:
         name = output.printable(one.path, 80)
         print(f"cpuset {name} gets the nodes {one.final or 'of the cpuset above'} again, now: {one.mems}")
-    for warning in plan.warnings:
-        output.note(f"{warning.code}: {warning.text}{f'; {warning.fix}' if warning.fix else ''}")
+    print_warnings(plan)

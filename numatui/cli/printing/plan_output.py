@@ -49,6 +49,10 @@ def print_plan(plan: Plan) -> None:
             f"about {output.duration(plan.seconds)} ({output.size(plan.rate)}/s, {basis}); a process waits up to "
             f"{stall} at a time"
         )
+    print_warnings(plan)
+
+
+def print_warnings(plan: Plan) -> None:
     for warning in plan.warnings:
         output.note(f"{warning.code}: {warning.text}{f'; {warning.fix}' if warning.fix else ''}")
 

@@ -16,7 +16,7 @@ from backend.job.outcome import Outcome, PartOutcome, Progress
 from backend.job.pausable_cancel import PausableCancel
 from backend.kernel import Kernel
 from backend.plan.plan import Plan, ProcessPlan
-from backend.plan.reasons import Reason
+from backend.plan.reasons import Reason, sum_by_reason
 from numatui.format import size
 from numatui.tui.reading.reader import problem_of
 from numatui.tui.state.actions import Action
@@ -109,11 +109,8 @@ class ShownJob:
     @property
     def left(self) -> dict[Reason, int]:
         """Bytes that did not move, by reason."""
-        out: dict[Reason, int] = {}
-        for part in [*(one.left for one in self.outcomes), dict(self.progress.left) if self.progress else {}]:
-            for reason, amount in part.items():
-                out[reason] = out.get(reason, 0) + amount
-        return out
+        under_way = [self.progress.left] if self.progress else []
+        return sum_by_reason([*(one.left for one in self.outcomes), *under_way])
 
     @property
     def state(self) -> State:

@@ -134,6 +134,16 @@ def test_what_somebody_else_writes_meanwhile_is_left_alone(scene: Scene) -> None
     assert scene.mems[0] == "0-3"
 
 
+def test_one_that_has_come_since_does_not_keep_the_job_from_being_taken_back(scene: Scene) -> None:
+    done = scene.run(scene.plan())
+    late = scene.admin.spawn("A/inner")
+    vma = region(scene.admin.m, late, {2: 3})
+    back = scene.undo()
+    assert not back.errors
+    assert nodes_of(scene.admin.m, vma) == [0] * 3 or nodes_of(scene.admin.m, vma) == [1] * 3
+    assert find_job(scene.folder, done.job).undone_by == back.job
+
+
 def test_one_that_ends_meanwhile_does_not_keep_the_cpuset_wide(scene: Scene) -> None:
     made = scene.plan()
     do_exit(scene.admin.m, scene.inner)
