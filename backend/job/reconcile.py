@@ -43,9 +43,12 @@ def reconcile(answers: Answers, rest: int, grown: int) -> Reconciled:
     memory the process has than before, at least 0: as much of the rest may be new."""
     moved = answers.moved
     left: dict[Reason, int] = {reason: amount for reason, amount in answers.left.items() if amount > 0}
+    staying = sum(amount for reason, amount in left.items() if reason in THERE)
+    # More than there was and has come since: pages that had moved were met again, as something else took them back.
+    twice = moved + sum(left.values()) - answers.there - grown
+    moved -= max(0, min(twice, moved, staying))
     there = max(answers.there, moved + sum(left.values()))
     unreached = there - moved - sum(left.values())
-    staying = sum(amount for reason, amount in left.items() if reason in THERE)
     if staying > rest:
         # Of what was told to stay, some has gone since: what could be moved by something else goes first.
         for reason in _MOST_FLEETING:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from backend.emulator.migration import hotplug
@@ -53,7 +53,8 @@ def adds_up(case: tuple[Answers, int, int], function: Callable[..., Reconciled] 
     assert staying + made.appeared <= rest, "no page is said to stay that has gone"
     if rest <= made.there + grown:
         assert staying + made.appeared == rest, "each that is there has a reason, or is new"
-    if made.there == answers.there and rest == sum(a for r, a in answers.left.items() if r in THERE):
+    believable = answers.moved + sum(answers.left.values()) <= answers.there + grown
+    if believable and made.there == answers.there and rest == sum(a for r, a in answers.left.items() if r in THERE):
         assert made.moved == answers.moved, "what is as the calls answered stays as it was told"
 
 
@@ -148,7 +149,9 @@ class Meanwhile:
             one.pin(there, which)
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=120, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     layout=st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=24), min_size=1, max_size=3),
     sets=st.sampled_from([([0], [1]), ([0, 1], [1, 2]), ([0, 1], [2, 3]), ([0], [3]), ([0, 1, 2], [3])]),
@@ -158,6 +161,10 @@ class Meanwhile:
     balancing=st.booleans(),
     seed=st.integers(0, 1 << 30),
 )
+@example(
+    layout=[[0]], sets=([0, 1, 2], [3]), kinds=["node offline"], how="migrate_pages", move_all=False, balancing=False,
+    seed=1,
+)  # fmt: skip
 def test_jobs_tell_what_is_true_of_the_machine(
     tmp_path_factory: pytest.TempPathFactory, layout: Any, sets: Any, kinds: Any, how: Any, move_all: bool,
     balancing: bool, seed: int,
@@ -171,11 +178,11 @@ def test_jobs_tell_what_is_true_of_the_machine(
     plan = one.plan(sources, targets, method=how, move_all=move_all)
     with small_batches():
         try:
-            told = one.carry_out(plan, on_progress=meanwhile, cancel=meanwhile.cancel, workers=1)
+            ended = one.carry_out(plan, on_progress=meanwhile, cancel=meanwhile.cancel, workers=1)
         except NumatuiError:
             assert one.nodes == before or meanwhile.exited, "it was refused before anything"
             return
-    (part,) = told.whole.parts
+    (part,) = ended.whole.parts
     leaving = {move.source for move in plan.moves}
     there = sum(node in leaving for node in before) * PAGE
     assert part.moved + sum(part.left.values()) >= there, "each page that was there is told"
@@ -194,4 +201,6 @@ def test_jobs_tell_what_is_true_of_the_machine(
         return
     expected = plan.processes[0].after
     excess = sum(max(0, part.after.get(node, 0) - expected.get(node, 0)) for node in leaving)
-    assert staying + part.appeared == excess, "what is said to stay is what is there"
+    # Another mover may bring pages to a source that were on none: they are not the job's.
+    told = part.moved + sum(part.left.values()) + part.appeared
+    assert staying + part.appeared == min(excess, told), "what is said to stay is what is there"
