@@ -18,7 +18,7 @@ import numpy  # noqa: F401
 
 from backend.job.job import Job
 from backend.job.options import Options
-from backend.job.source_pages import source_pages
+from backend.job.parts.source_pages import source_pages
 from backend.live.kernel import LiveKernel
 from backend.live.stall_target import StallTarget, stall_target
 from backend.machine.topology import read_topology

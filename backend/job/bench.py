@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from backend.errors import NotSupported, NumatuiError, UsageError
-from backend.job.worker_pool import allowed_cpus
+from backend.job.parts.worker_pool import allowed_cpus
 from backend.kernel import Kernel, MoveFlag
 from backend.machine.topology import Topology
 from backend.nodeset import NodeSet

@@ -19,17 +19,17 @@ from backend.files.jobs_dir import jobs_dir, make_private
 from backend.files.text import printable
 from backend.job.call import check_call
 from backend.job.events import CpusetChanged, Event, OnEvent, PartEnded, PartFailed
-from backend.job.journal import Journal
 from backend.job.machine_lock import ProcessLocks, lock_folder
 from backend.job.options import Options
 from backend.job.outcome import CpusetOutcome, Failure, Outcome, PartOutcome
-from backend.job.part_run import JobContext, Leftover, PartRun
-from backend.job.past_job import Index, PastJob, index_of
-from backend.job.past_jobs import find_job, mark_undone, prune
-from backend.job.plan_part import PlanPart
-from backend.job.rate_limit import RateLimit
+from backend.job.parts.part_run import JobContext, Leftover, PartRun
+from backend.job.parts.plan_part import PlanPart
+from backend.job.parts.rate_limit import RateLimit
+from backend.job.parts.undo_part import UndoPart
 from backend.job.undo import check_undo
-from backend.job.undo_part import UndoPart
+from backend.journal.journal import Journal
+from backend.journal.past_job import Index, PastJob, index_of
+from backend.journal.past_jobs import find_job, mark_undone, prune
 from backend.kernel import Kernel
 from backend.machine.kernel_info import boot_id
 from backend.plan.plan import Confinement, Plan, ProcessPlan

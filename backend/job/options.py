@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from backend.job.rate_limit import RateLimit
+from backend.job.parts.rate_limit import RateLimit
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,10 @@ from backend.cgroup.cpuset_tree import read_cpusets
 from backend.cpuset.confinement import confined_below
 from backend.errors import NotFound, NotSupported, NumatuiError
 from backend.files.text import printable
-from backend.job.held import HeldProcess
-from backend.job.past_job import JournaledCpuset, JournaledPart, PastJob, index_of, read_chunks
-from backend.job.source_pages import source_pages
-from backend.job.undo_part import still_there
+from backend.job.parts.held import HeldProcess
+from backend.job.parts.source_pages import source_pages
+from backend.job.parts.undo_part import still_there
+from backend.journal.past_job import JournaledCpuset, JournaledPart, PastJob, index_of, read_chunks
 from backend.kernel import Kernel
 from backend.machine.kernel_info import boot_id
 from backend.machine.topology import read_topology

@@ -12,8 +12,8 @@ from typing import Any
 from backend.errors import Busy, NumatuiError
 from backend.files.jobs_dir import make_private
 from backend.files.text import printable
-from backend.job.journal_file import append
 from backend.job.machine_lock import open_lock
+from backend.journal.journal_file import append
 from backend.mover.mover import Decision
 
 SCHEMA = "numatui/watch/1"

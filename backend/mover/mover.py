@@ -15,7 +15,7 @@ from backend.errors import NumatuiError
 from backend.job.job import Job
 from backend.job.options import Options
 from backend.job.outcome import Outcome
-from backend.job.rate_limit import RateLimit
+from backend.job.parts.rate_limit import RateLimit
 from backend.kernel import Kernel
 from backend.machine.psi import memory_pressure
 from backend.machine.topology import read_topology

@@ -17,7 +17,7 @@ from backend.cgroup.cgroup_memory import survey
 from backend.errors import NumatuiError
 from backend.files.jobs_dir import jobs_dir
 from backend.files.text import printable
-from backend.job.past_jobs import list_jobs
+from backend.journal.past_jobs import list_jobs
 from backend.kernel import Kernel
 from backend.machine.activity import MIGRATIONS, Meter
 from backend.machine.kernel_info import read_or_nothing

@@ -22,9 +22,9 @@ from backend.emulator.scenario.description import parse_description
 from backend.emulator.scenario.shipped import FOLDER as SCENARIOS
 from backend.errors import NumatuiError
 from backend.files.text import decode
-from backend.job.journal import CHUNK
-from backend.job.journal_file import MAGIC, Kind, fact, frame
-from backend.job.page_runs import encode_pages
+from backend.journal.journal import CHUNK
+from backend.journal.journal_file import MAGIC, Kind, fact, frame
+from backend.journal.page_runs import encode_pages
 from backend.machine.activity import parse_cpu_times
 from backend.machine.topology import parse_counters, parse_meminfo, parse_watermarks
 from backend.mover.policy import parse_policy
@@ -39,7 +39,7 @@ from backend.recording.manifest import parse_manifest, parse_sample
 from numatui.theming import load as load_theme
 from numatui.tui.model.filtering import Filter
 from tests import ROOT
-from tests.backend.job.journals import HEAD, HUGE, begin, everything, left, move_some, pages
+from tests.backend.journal.journals import HEAD, HUGE, begin, everything, left, move_some, pages
 
 NUMA_MAPS = (
     b"7f0000000000 default file=/usr/lib/libc.so\\040x mapped=3 mapmax=9 N0=1 N3=2 kernelpagesize_kB=4\n"

@@ -306,7 +306,7 @@ def test_live_commands_work_on_this_machine() -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
 def test_an_ordinary_user_is_refused_other_users_processes() -> None:
     code = (
-        "import os, sys; from numatui.cli import app; import backend.job.source_pages, backend.job.job, "
+        "import os, sys; from numatui.cli import app; import backend.job.parts.source_pages, backend.job.job, "
         "backend.live.kernel; "
         "app.run(['plan', '--nodes', '0-1', '--from', '0', '--to', '1']); "
         "os.setgroups([]); os.setgid(65534); os.setuid(65534); sys.exit(app.run(sys.argv[1:]))"

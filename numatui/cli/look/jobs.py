@@ -18,7 +18,7 @@ from numatui.cli.source import live_kernel_of
 # Nanoseconds between two looks at the journals (--follow).
 _POLL = 300_000_000
 if TYPE_CHECKING:
-    from backend.job.past_job import PastJob
+    from backend.journal.past_job import PastJob
 
 
 def jobs(
@@ -38,7 +38,7 @@ def jobs(
     Example: numatui jobs
     """
     from backend.files.jobs_dir import jobs_dir
-    from backend.job.past_jobs import list_jobs
+    from backend.journal.past_jobs import list_jobs
 
     kernel = live_kernel_of(context, "jobs")
     if follow:
@@ -88,7 +88,7 @@ def jobs(
 
 def _follow(kernel: Kernel, folder: Path, json: bool) -> None:
     """Print running jobs, then each change, until a signal. Reads only journals that have changed."""
-    from backend.job.past_jobs import Known, changed_jobs
+    from backend.journal.past_jobs import Known, changed_jobs
 
     known: Known = {}
     first = True

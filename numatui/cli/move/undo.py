@@ -19,7 +19,7 @@ from numatui.cli.shell import completing
 from numatui.cli.source import live_kernel_of
 
 if TYPE_CHECKING:
-    from backend.job.past_job import PastJob
+    from backend.journal.past_job import PastJob
 
 
 def undo(
@@ -44,8 +44,8 @@ def undo(
     Example: numatui undo
     """
     from backend.files.jobs_dir import jobs_dir
-    from backend.job.past_jobs import find_job
     from backend.job.undo import plan_undo
+    from backend.journal.past_jobs import find_job
     from numatui.cli.printing.outcomes import outcome_documents
 
     with ExitStack() as stack:

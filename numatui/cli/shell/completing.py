@@ -101,7 +101,7 @@ def users(kernel: Kernel) -> Iterator[Offer]:
 def jobs(context: typer.Context, incomplete: str) -> list[Offer]:
     """The newest first."""
     from backend.files.jobs_dir import jobs_dir
-    from backend.job.past_jobs import list_jobs
+    from backend.journal.past_jobs import list_jobs
 
     return [
         (one.job, harmless(one.title))

@@ -6,8 +6,8 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from backend.job.past_job import PastJob
-from backend.job.past_jobs import list_jobs
+from backend.journal.past_job import PastJob
+from backend.journal.past_jobs import list_jobs
 from backend.kernel import Kernel
 from backend.machine.kernel_info import boot_id
 from backend.plan.remap import Move

@@ -15,8 +15,8 @@ from textual.widgets import Static
 
 from backend.files.jobs_dir import jobs_dir
 from backend.files.text import printable
-from backend.job.past_job import PastJob
-from backend.job.past_jobs import list_jobs
+from backend.journal.past_job import PastJob
+from backend.journal.past_jobs import list_jobs
 from numatui.format import size
 from numatui.tui.keys import bindings
 from numatui.tui.paint.column import Column

@@ -5,8 +5,8 @@ from __future__ import annotations
 from textual.app import App
 
 from backend.files.text import printable
-from backend.job.past_jobs import find_job
 from backend.job.undo import plan_undo
+from backend.journal.past_jobs import find_job
 from backend.plan.plan import Plan
 from numatui.format import size
 from numatui.tui.reading.reader import problem_of

@@ -13,7 +13,7 @@ from backend.job.events import Event, PartEnded, PartFailed, Progressed
 from backend.job.job import Job
 from backend.job.options import Options
 from backend.job.outcome import Outcome, PartOutcome, Progress
-from backend.job.pausable_cancel import PausableCancel
+from backend.job.parts.pausable_cancel import PausableCancel
 from backend.kernel import Kernel
 from backend.plan.plan import Plan, ProcessPlan
 from backend.plan.reasons import Reason, sum_by_reason

@@ -11,7 +11,7 @@ import pytest
 from backend.emulator.abi.kernel import EmulatedKernel
 from backend.errors import NumatuiError
 from backend.files.free_space import free_space
-from backend.job.journal import Journal
+from backend.journal.journal import Journal
 from backend.recording.sinks import open_sink
 from tests.emulator.machines import machine
 

@@ -25,9 +25,9 @@ from backend.emulator.migration import hotplug
 from backend.emulator.tasks.life import do_exit, spawn
 from backend.emulator.tasks.task import Task
 from backend.errors import NumatuiError, os_error
-from backend.job import journal
-from backend.job.past_job import index_of
-from backend.job.past_jobs import list_jobs
+from backend.journal import journal
+from backend.journal.past_job import index_of
+from backend.journal.past_jobs import list_jobs
 from tests.backend.job.moving import Mover
 from tests.backend.job.test_undo_interrupted import Killed, small_batches
 from tests.emulator.invariants import check_at_rest

@@ -15,9 +15,9 @@ from backend.emulator.mm.mm import Vma
 from backend.emulator.scenario.layout import populate
 from backend.emulator.tasks.life import spawn
 from backend.emulator.tasks.task import Task
-from backend.job.past_job import JournaledChunk, PastJob, index_of, read_chunks
-from backend.job.past_jobs import find_job, list_jobs
 from backend.job.undo import plan_undo
+from backend.journal.past_job import JournaledChunk, PastJob, index_of, read_chunks
+from backend.journal.past_jobs import find_job, list_jobs
 from backend.plan.plan import Plan
 from backend.process.process import read_process
 from tests.backend.job.running import PLANNED, Told, plan_for, run_job

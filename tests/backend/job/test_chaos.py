@@ -6,8 +6,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from backend.job.page_mover import _gathered
-from backend.job.source_pages import Chunk
+from backend.job.parts.page_mover import _gathered
+from backend.job.parts.source_pages import Chunk
 from backend.plan.remap import Move
 from tests.backend.job.chaos import KINDS, run
 

@@ -12,15 +12,15 @@ from backend.emulator.mm.fork import fork
 from backend.emulator.mm.mm import Vma
 from backend.emulator.tasks.life import do_exit
 from backend.errors import NotFound, NumatuiError
-from backend.job import journal
 from backend.job.events import CpusetChanged, Event, PartBegan
 from backend.job.job import Job
 from backend.job.options import Options
 from backend.job.outcome import Outcome, exit_code
-from backend.job.past_jobs import find_job, list_jobs
 from backend.job.planning import plan
 from backend.job.request import MoveRequest
 from backend.job.undo import plan_undo
+from backend.journal import journal
+from backend.journal.past_jobs import find_job, list_jobs
 from backend.plan.plan import Plan
 from backend.plan.remap import Move
 from tests.backend.job.test_undo_interrupted import Death, Killed, small_batches

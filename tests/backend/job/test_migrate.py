@@ -20,7 +20,7 @@ from backend.emulator.tasks.credentials import Caller
 from backend.emulator.tasks.life import do_exit, spawn
 from backend.errors import NotFound, NotPermitted, NotSupported
 from backend.job.outcome import Progress
-from backend.job.past_jobs import list_jobs
+from backend.journal.past_jobs import list_jobs
 from backend.process.process import read_process
 from tests.backend.job.moving import chunks_of
 from tests.backend.job.running import move, plan_for, run_job

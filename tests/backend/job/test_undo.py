@@ -15,9 +15,9 @@ from backend.emulator.mm.zap import zap
 from backend.emulator.scenario.layout import populate
 from backend.emulator.tasks.life import do_exit, spawn
 from backend.errors import NumatuiError, Refused
-from backend.job import page_mover
 from backend.job.outcome import Progress
-from backend.job.past_jobs import KEEP
+from backend.job.parts import page_mover
+from backend.journal.past_jobs import KEEP
 from tests.backend.job.moving import PAGE, Mover, check_journal
 
 MIXED = [0] * 30 + [1] * 20 + [2] * 10 + [3] * 5 + [0] * 7

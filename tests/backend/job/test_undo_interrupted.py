@@ -14,8 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from backend.errors import NumatuiError
-from backend.job import journal, page_mover
-from backend.job.past_jobs import find_job
+from backend.job.parts import page_mover
+from backend.journal import journal
+from backend.journal.past_jobs import find_job
 from tests.backend.job.moving import PAGE, Mover
 
 MOVES = [([0], [1]), ([0, 1], [2, 3]), ([0, 1], [1, 2]), ([1, 2], [0, 1]), ([0, 1, 2], [3])]

@@ -153,7 +153,7 @@ def test_failures_in_a_row_stop_it_until_the_policy_is_loaded_again(tmp_path: Pa
 
 
 def test_a_cancel_ends_a_move_in_the_middle_and_nothing_is_lost(tmp_path: Path) -> None:
-    from backend.job.past_jobs import list_jobs
+    from backend.journal.past_jobs import list_jobs
 
     cancel = threading.Event()
 

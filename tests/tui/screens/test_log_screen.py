@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from backend.job.past_job import JournaledPart, PastJob
+from backend.journal.past_job import JournaledPart, PastJob
 from backend.plan.remap import Move
 from backend.process.process import Identity
 from numatui.tui.screens.dialogs.question import Question

@@ -8,10 +8,10 @@ from itertools import groupby
 import numpy as np
 
 from backend.errors import NotFound, NumatuiError
-from backend.job.page_mover import GaveUp, PageMover
-from backend.job.part_run import Cancelled, JobContext, PartRun
-from backend.job.past_job import Index, JournaledChunk, PastJob, read_chunks
-from backend.job.source_pages import Chunk, SourcePages
+from backend.job.parts.page_mover import GaveUp, PageMover
+from backend.job.parts.part_run import Cancelled, JobContext, PartRun
+from backend.job.parts.source_pages import Chunk, SourcePages
+from backend.journal.past_job import Index, JournaledChunk, PastJob, read_chunks
 from backend.placement.pagemap import ENTRIES, Addresses
 from backend.plan.plan import ProcessPlan
 from backend.plan.reasons import Reason

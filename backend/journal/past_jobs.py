@@ -10,9 +10,9 @@ from pathlib import Path
 
 from backend.errors import NotFound, NumatuiError, ParseError
 from backend.files.text import printable
-from backend.job.journal_file import append, fact, whole_size
-from backend.job.journal_folder import SUFFIX, numbered
-from backend.job.past_job import JobState, PastJob, read_job, shown
+from backend.journal.journal_file import append, fact, whole_size
+from backend.journal.journal_folder import SUFFIX, numbered
+from backend.journal.past_job import JobState, PastJob, read_job, shown
 
 KEEP = 500
 """Journals of ended jobs that are kept: the newest."""

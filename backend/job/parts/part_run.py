@@ -11,14 +11,14 @@ import numpy as np
 
 from backend.errors import NotFound, NotSupported, NumatuiError
 from backend.job.events import OnEvent, PartBegan, Progressed
-from backend.job.held import HeldProcess, NewProgram
-from backend.job.journal import Journal
 from backend.job.options import Options
 from backend.job.outcome import PartOutcome, Progress, Used
-from backend.job.pausable_cancel import PausableCancel
-from backend.job.rate_limit import RateLimit
-from backend.job.reconcile import Answers, Stopped, reconcile
-from backend.job.source_pages import Chunk, SourcePages, source_pages
+from backend.job.parts.held import HeldProcess, NewProgram
+from backend.job.parts.pausable_cancel import PausableCancel
+from backend.job.parts.rate_limit import RateLimit
+from backend.job.parts.reconcile import Answers, Stopped, reconcile
+from backend.job.parts.source_pages import Chunk, SourcePages, source_pages
+from backend.journal.journal import Journal
 from backend.kernel import Kernel
 from backend.nodeset import NodeSet
 from backend.placement.pagemap import Addresses

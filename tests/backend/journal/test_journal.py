@@ -16,12 +16,12 @@ from backend.emulator.abi.kernel import EmulatedKernel
 from backend.emulator.tasks.life import spawn
 from backend.errors import NumatuiError
 from backend.job.outcome import Progress
-from backend.job.past_job import JournaledChunk, PastJob
+from backend.journal.past_job import JournaledChunk, PastJob
 from backend.plan.remap import Move
-from tests.backend.job.journals import everything, pages
 from tests.backend.job.moving import check_journal
 from tests.backend.job.running import move
 from tests.backend.job.test_migrate import PAGE, two_by_hundred
+from tests.backend.journal.journals import everything, pages
 from tests.emulator.machines import machine, nodes_of, region
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.job.journal import Journal
-from backend.job.past_job import JournaledChunk, PastJob, read_job
+from backend.journal.journal import Journal
+from backend.journal.past_job import JournaledChunk, PastJob, read_job
 from backend.placement.pagemap import Addresses
 from backend.plan.remap import Move
 from tests.backend.job.moving import chunks_of
@@ -20,6 +20,7 @@ from tests.backend.job.moving import chunks_of
 PART: dict[str, Any] = {
     "pid": 4242, "start_time": 7, "program": [1, 2], "command": "oltp", "moves": [[0, 2], [1, 3]],
 }  # fmt: skip
+CPUSET: dict[str, Any] = {"path": "/db", "mems": [0, 1], "written": [], "wide": [0, 1, 2], "final": [2]}
 HEAD: dict[str, Any] = {"boot": "b", "method": "move_pages", "parts": [PART]}
 HUGE = 2 << 20
 

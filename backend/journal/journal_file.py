@@ -3,8 +3,8 @@
     "numatui-journal 3\\n", then frames: kind (1 byte), length (u32), contents, CRC-32 (u32), length again (u32)
 
 Facts (`J`) are JSON objects, for everything of which there is little. Chunks (`C`) are the pages that are about to
-move, results (`R`) which of them did not (`backend.job.page_runs`). The first fact is the head. The last ones can be
-read without the pages, as the length stands at the end too. Little-endian.
+move, results (`R`) which of them did not (`backend.journal.page_runs`). The first fact is the head. The last ones can
+be read without the pages, as the length stands at the end too. Little-endian.
 """
 
 from __future__ import annotations

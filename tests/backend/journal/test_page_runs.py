@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backend.job.page_runs import decode_marks, decode_pages, encode_marks, encode_pages
+from backend.journal.page_runs import decode_marks, decode_pages, encode_marks, encode_pages
 from backend.placement.pagemap import Addresses
 
 SIZES = (4096, 65536, 2 << 20)

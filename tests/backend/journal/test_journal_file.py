@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from backend.errors import ParseError
-from backend.job.journal import Journal
-from backend.job.journal_file import (
+from backend.journal.journal import Journal
+from backend.journal.journal_file import (
     MAGIC,
     Frame,
     Kind,
@@ -29,9 +29,9 @@ from backend.job.journal_file import (
     read_fact,
     whole_size,
 )
-from backend.job.past_job import index_of, read_job
+from backend.journal.past_job import index_of, read_job
 from backend.plan.remap import Move
-from tests.backend.job.journals import begin, everything, left, move_some, nearly_full, pages
+from tests.backend.journal.journals import begin, everything, left, move_some, nearly_full, pages
 
 EXAMPLES = settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 OTHERS: tuple[Kind, Kind] = (b"C", b"R")

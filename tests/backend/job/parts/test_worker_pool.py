@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from backend.emulator.abi.kernel import EmulatedKernel
-from backend.job import worker_pool
-from backend.job.rate_limit import RateLimit
-from backend.job.worker_pool import ConcurrencyTuner, WorkerPool
+from backend.job.parts import worker_pool
+from backend.job.parts.rate_limit import RateLimit
+from backend.job.parts.worker_pool import ConcurrencyTuner, WorkerPool
 from tests.emulator.machines import machine
 
 PATIENCE = 20.0

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from backend.errors import os_error
 from backend.files.free_space import LEAST, free_space
 from backend.files.jobs_dir import cannot_write, make_private, sync_directory
-from backend.job.journal_file import MAGIC, append, fact, frame
-from backend.job.journal_folder import SUFFIX, Turn
-from backend.job.page_runs import encode_marks, encode_pages
+from backend.journal.journal_file import MAGIC, append, fact, frame
+from backend.journal.journal_folder import SUFFIX, Turn
+from backend.journal.page_runs import encode_marks, encode_pages
 from backend.placement.pagemap import Addresses
 from backend.plan.remap import Move
 

@@ -21,9 +21,9 @@ from backend.emulator.mm.fork import fork
 from backend.emulator.mm.zap import zap
 from backend.emulator.tasks.life import do_exit
 from backend.errors import NumatuiError
-from backend.job import reconcile as module
 from backend.job.outcome import Progress
-from backend.job.reconcile import Answers, Reconciled, reconcile
+from backend.job.parts import reconcile as module
+from backend.job.parts.reconcile import Answers, Reconciled, reconcile
 from backend.plan.reasons import REASONS, THERE
 from tests.backend.job.moving import PAGE, Mover
 from tests.backend.job.test_undo_interrupted import small_batches

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from backend.errors import NotFound, NumatuiError
 from backend.job.events import FellBack
-from backend.job.page_mover import GaveUp, PageMover
-from backend.job.part_run import Cancelled, JobContext, PartRun, chunks_of, on_sources
+from backend.job.parts.page_mover import GaveUp, PageMover
+from backend.job.parts.part_run import Cancelled, JobContext, PartRun, chunks_of, on_sources
 from backend.nodeset import NodeSet
 from backend.placement.placement import Placement
 from backend.plan.plan import ProcessPlan

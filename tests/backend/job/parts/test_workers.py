@@ -14,9 +14,9 @@ import pytest
 from backend.emulator.mm.mmap import mmap
 from backend.emulator.scenario.layout import populate
 from backend.emulator.tasks.life import do_exit, spawn
-from backend.job import page_mover
 from backend.job.outcome import Progress
-from backend.job.pausable_cancel import PausableCancel
+from backend.job.parts import page_mover
+from backend.job.parts.pausable_cancel import PausableCancel
 from tests.backend.job.moving import PAGE, Mover, check_journal
 from tests.backend.job.test_undo_interrupted import small_batches
 from tests.emulator.invariants import check_at_rest

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from backend.errors import ParseError
 from backend.files.fields import Fields, integer, items
 from backend.files.text import printable
-from backend.job.journal_file import Frame, beginning, contents, frames, head_of, last_facts, read_fact
-from backend.job.journal_folder import is_locked
+from backend.journal.journal_file import Frame, beginning, contents, frames, head_of, last_facts, read_fact
+from backend.journal.journal_folder import is_locked
 from backend.nodeset import MAX_ID, NodeSet
 from backend.plan.remap import Move
 from backend.process.process import Identity
@@ -129,7 +129,7 @@ Index = dict[int, list[tuple[Frame, Frame | None]]]
 
 def index_of(job: PastJob) -> Index:
     """Where the chunks of each part are. Reads none of their pages. Raises ParseError, OSError."""
-    from backend.job.journal import CHUNK, RESULT
+    from backend.journal.journal import CHUNK, RESULT
 
     with _opened(job.path) as fd:
         chunks: list[tuple[int, Frame]] = []
@@ -153,8 +153,8 @@ def index_of(job: PastJob) -> Index:
 
 def read_chunks(job: PastJob, index: Index, part: int) -> Iterator[JournaledChunk]:
     """The chunks of one part, the last first, one at a time. Raises ParseError, OSError."""
-    from backend.job.journal import CHUNK, RESULT
-    from backend.job.page_runs import decode_marks, decode_pages
+    from backend.journal.journal import CHUNK, RESULT
+    from backend.journal.page_runs import decode_marks, decode_pages
 
     with _opened(job.path) as fd:
         for chunk, result in reversed(index.get(part, [])):
@@ -218,7 +218,7 @@ def _job(path: Path, fd: int) -> PastJob:
 
 def _moved_so_far(fd: int, size: int, at: int) -> int:
     """Bytes that a job without an end has moved for sure."""
-    from backend.job.journal import RESULT
+    from backend.journal.journal import RESULT
 
     results = (beginning(fd, one, RESULT.size) for one in frames(fd, size, at) if one.kind == b"R")
     return sum(RESULT.unpack(one)[1] for one in results)

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.errors import NumatuiError
-from backend.job.part_run import PartRun
-from backend.job.source_pages import Chunk
-from backend.job.worker_pool import WorkerPool, allowed_cpus
+from backend.job.parts.part_run import PartRun
+from backend.job.parts.source_pages import Chunk
+from backend.job.parts.worker_pool import WorkerPool, allowed_cpus
 from backend.kernel import MoveFlag
 from backend.machine.kernel_info import balancing, huge_page_size
 from backend.nodeset import NodeSet

@@ -1,0 +1,1 @@
+"""One process of a job: its pages found, moved, and counted again."""
