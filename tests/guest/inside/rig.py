@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import faulthandler
 import importlib
 import json
 import os
@@ -116,6 +117,7 @@ class Numatui:
             os.dup2(self.err.fileno(), 2)
             sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w")  # noqa: SIM115
             signal.signal(signal.SIGINT, signal.default_int_handler)
+            faulthandler.register(signal.SIGUSR1, self.err)
             os.environ["XDG_STATE_HOME"] = str(state)
             os.sched_setaffinity(0, range(os.cpu_count() or 1))
             if uid:
@@ -130,7 +132,14 @@ class Numatui:
             os._exit(code)
 
     def wait(self) -> Result:
-        wait_until(self._ended, "the command ends")
+        """Its end. A command that does not come to one says where all its threads are."""
+        try:
+            wait_until(self._ended, "the command ends")
+        except AssertionError as exc:
+            os.kill(self.pid, signal.SIGUSR1)
+            time.sleep(1)
+            self.err.seek(0)
+            raise AssertionError(f"{exc}\n{self.err.read()}") from None
         texts: list[str] = []
         for stream in (self.out, self.err):
             stream.seek(0)
