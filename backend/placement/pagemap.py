@@ -199,7 +199,8 @@ class PageMap:
         values, counts = np.unique(some, return_counts=True)
         heads = values[(values % self.huge == 0) & np.isin(values + np.uint64(self.huge - 1), values)]
         suspects = values if len(values) <= _FEW and not self._zero else values[counts > 1]
-        for frame in np.union1d(suspects, heads).tolist():
+        # Python's sets: np.union1d imports numpy.ma, which takes as long as a small command.
+        for frame in sorted({*suspects.tolist(), *heads.tolist()}):
             if frame not in self._zero and frame not in self._not_zero:
                 (self._zero if self._has(frame, _KPF_ZERO_PAGE) else self._not_zero).add(frame)
         for frame in self._zero:

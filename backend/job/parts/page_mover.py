@@ -4,7 +4,7 @@ before it moves. Several workers move batches in parallel; the time budget of a 
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from backend.errors import NumatuiError
 from backend.job.parts.part_run import PartRun
-from backend.job.parts.source_pages import Chunk
+from backend.job.parts.source_pages import Chunk, gathered
 from backend.job.parts.worker_pool import WorkerPool, allowed_cpus
 from backend.kernel import MoveFlag
 from backend.machine.kernel_info import balancing, huge_page_size
@@ -92,7 +92,7 @@ class PageMover:
         call was refused), NotFound, NotPermitted, or what `check` raises."""
         errors: list[BaseException] = []
         try:
-            for chunk in _gathered(chunks):
+            for chunk in gathered(chunks, _WINDOW):
                 self._chunk(chunk)
         except BaseException as exc:
             errors.append(exc)
@@ -291,32 +291,6 @@ class PageMover:
             self.batch = max(min(_SMALLEST, self.largest), min(self.batch, amount) // 2)
         elif took * 2 < self.options.budget:
             self.batch = min(self.largest, self.batch * 2)
-
-
-def _gathered(chunks: Iterable[Chunk]) -> Iterator[Chunk]:
-    """The same pages, with chunks of small mappings joined."""
-    pending: list[Chunk] = []
-    count = 0
-    for chunk in chunks:
-        if pending and chunk.page_size != pending[0].page_size:
-            yield _joined(pending)
-            pending, count = [], 0
-        pending.append(chunk)
-        count += len(chunk.addresses)
-        if count * chunk.page_size >= _WINDOW:
-            yield _joined(pending)
-            pending, count = [], 0
-    if count:
-        yield _joined(pending)
-
-
-def _joined(chunks: list[Chunk]) -> Chunk:
-    first = chunks[0]
-    if len(chunks) == 1:
-        return first
-    addresses = np.concatenate([one.addresses for one in chunks])
-    order = np.argsort(addresses, kind="stable")  # undo yields chunks in descending order
-    return Chunk(first.move, first.page_size, addresses[order], np.concatenate([one.thp_tail for one in chunks])[order])
 
 
 def end_of_window(addresses: Addresses, end: int, huge: int) -> int:

@@ -17,7 +17,7 @@ from backend.job.parts.held import HeldProcess, NewProgram
 from backend.job.parts.pausable_cancel import PausableCancel
 from backend.job.parts.rate_limit import RateLimit
 from backend.job.parts.reconcile import Answers, Stopped, reconcile
-from backend.job.parts.source_pages import Chunk, SourcePages, source_pages
+from backend.job.parts.source_pages import Chunk, SourcePages, gathered, source_pages
 from backend.journal.journal import Journal
 from backend.kernel import Kernel
 from backend.nodeset import NodeSet
@@ -57,6 +57,8 @@ class JobContext:
 
 Leftover = tuple[int, Move, int, Addresses]
 """A journaled chunk that the kernel moves by itself: its number, the move, bytes of a page, addresses."""
+_CHUNK = 16 << 20
+"""Bytes up to which small mappings share a chunk of the journal."""
 _BY_KERNEL: tuple[Reason, ...] = ("shared", "hidden", "busy", "unmovable", "no-room", "refused", "unlocated")
 """Reasons of pages that another mechanism of the kernel may move after all, the likeliest first."""
 
@@ -207,7 +209,7 @@ class PartRun:
         undone page by page. Returns the chunks with their numbers."""
         journaled: list[Leftover] = []
         try:
-            for chunk in chunks_of(self.pages, before, step):
+            for chunk in gathered(chunks_of(self.pages, before, step), _CHUNK):
                 number = self.journal.before(self.part, step, chunk.page_size, chunk.addresses, shared)
                 journaled.append((number, step, chunk.page_size, chunk.addresses))
         except NotSupported:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -117,3 +117,29 @@ class SourcePages:
 def source_pages(kernel: Kernel, pid: int, check: Callable[[], None]) -> SourcePages:
     """The pages of one process of this kernel. Never raises."""
     return SourcePages(kernel, pid, check, read_frame_nodes(kernel))
+
+
+def gathered(chunks: Iterable[Chunk], enough: int) -> Iterator[Chunk]:
+    """The same pages, with chunks of small mappings joined until they have `enough` bytes."""
+    pending: list[Chunk] = []
+    count = 0
+    for chunk in chunks:
+        if pending and chunk.page_size != pending[0].page_size:
+            yield _joined(pending)
+            pending, count = [], 0
+        pending.append(chunk)
+        count += len(chunk.addresses)
+        if count * chunk.page_size >= enough:
+            yield _joined(pending)
+            pending, count = [], 0
+    if count:
+        yield _joined(pending)
+
+
+def _joined(chunks: list[Chunk]) -> Chunk:
+    first = chunks[0]
+    if len(chunks) == 1:
+        return first
+    addresses = np.concatenate([one.addresses for one in chunks])
+    order = np.argsort(addresses, kind="stable")  # undo yields chunks in descending order
+    return Chunk(first.move, first.page_size, addresses[order], np.concatenate([one.thp_tail for one in chunks])[order])
