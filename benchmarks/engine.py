@@ -22,6 +22,7 @@ from backend.job.options import Options
 from backend.job.planning import plan
 from backend.job.request import MoveRequest
 from backend.live.kernel import LiveKernel
+from backend.selection.selection import Selection
 
 GIB = 1 << 30
 RATES = (1, 2, 4)
@@ -93,7 +94,7 @@ def job(pid: int, start: int, size: int, rate: float, workers: int) -> float:
     kernel: Any = Sleeping(start, size // 4096, rate)
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
-        made = plan(kernel, MoveRequest((pid,), "0", "1", mapping=f"{start:x}", method="move_pages"))
+        made = plan(kernel, MoveRequest(Selection((pid,)), "0", "1", mapping=f"{start:x}", method="move_pages"))
         outcome = Job(kernel, made, Options(workers=workers, journal_dir=Path(folder) / "jobs")).run()
         took = time.perf_counter() - began
     if outcome.moved < size or not outcome.complete:

@@ -8,6 +8,7 @@ from backend.job.planning import plan
 from backend.job.request import MoveRequest
 from backend.kernel import Kernel
 from backend.plan.plan import Method, Plan
+from backend.selection.selection import Selection
 
 
 def plan_of(kernel: Kernel, advice: Advice, method: Method = "auto", max_rate: int = 0) -> Plan:
@@ -16,7 +17,7 @@ def plan_of(kernel: Kernel, advice: Advice, method: Method = "auto", max_rate: i
     proposal, process = advice.proposal, advice.process
     assert proposal is not None
     request = MoveRequest(
-        (process.pid,), str(proposal.sources), str(proposal.targets), method=method, max_rate=max_rate
+        Selection((process.pid,)), str(proposal.sources), str(proposal.targets), method=method, max_rate=max_rate
     )
     made = plan(kernel, request)
     now = made.processes[0]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from backend.cpuset.confinement import confinements
-from backend.errors import NotFound, NotPermitted, NotSupported, UsageError
+from backend.errors import NotFound, NotPermitted, NotSupported, NumatuiError, UsageError
 from backend.job.request import MoveRequest
 from backend.kernel import Kernel
 from backend.machine.kernel_info import release
@@ -18,7 +18,7 @@ from backend.plan.conditions import read_conditions
 from backend.plan.plan import Plan, Subject
 from backend.plan.planner import check_sets, make_plan
 from backend.plan.remap import rule_of
-from backend.process.process import read_process, with_descendants
+from backend.selection.selection import Selection, select
 
 
 def plan(kernel: Kernel, request: MoveRequest) -> Plan:
@@ -29,11 +29,9 @@ def plan(kernel: Kernel, request: MoveRequest) -> Plan:
     check_sets(sources, targets, topology.ids, topology.memory_ids)
     within = None
     if request.mapping is not None:
-        if len(request.pids) != 1 or request.tree or request.cgroup is not None:
-            raise UsageError("--vma needs exactly one process", "name one process by its pid")
-        within = find_mapping(kernel, request.pids[0], request.mapping)
+        within = find_mapping(kernel, _only(request.selection), request.mapping)
     at = kernel.clock()
-    subjects = read_subjects(kernel, list(request.pids), tree=request.tree, cgroup=request.cgroup)
+    subjects = read_subjects(kernel, request.selection)
     made = make_plan(
         subjects,
         sources,
@@ -52,6 +50,13 @@ def plan(kernel: Kernel, request: MoveRequest) -> Plan:
     return replace(made, at=at)
 
 
+def _only(selection: Selection) -> int:
+    """The one process that is named by its pid. Raises UsageError."""
+    if len(selection.pids) != 1 or selection != Selection(pids=selection.pids):
+        raise UsageError("--vma needs exactly one process", "name one process by its pid")
+    return selection.pids[0]
+
+
 def read_sharers(kernel: Kernel, subjects: Sequence[Subject], sources: NodeSet) -> dict[int, list[tuple[int, str]]]:
     """Pid → the other processes that map its pages on `sources`: (pid, name)."""
     from backend.placement.sharers import find_sharers
@@ -64,51 +69,21 @@ def read_sharers(kernel: Kernel, subjects: Sequence[Subject], sources: NodeSet) 
     return out
 
 
-def read_subjects(kernel: Kernel, pids: list[int], *, tree: bool = False, cgroup: str | None = None) -> list[Subject]:
-    """The processes with their placement. A process that is not in `pids` is left out if it has ended, is a kernel
-    thread, or may not be read. If that leaves none of a cgroup, it is an error. Raises NotFound, NotPermitted,
-    NotSupported, UsageError."""
-    chosen = list(dict.fromkeys(pids))
-    if tree:
-        chosen = with_descendants(kernel, chosen)
-    if cgroup is not None:
-        chosen = list(dict.fromkeys([*chosen, *_in_cgroup(kernel, cgroup)]))
+def read_subjects(kernel: Kernel, selection: Selection) -> list[Subject]:
+    """The selected processes with their placement. A process that is not named by its pid is left out if it has ended
+    or may not be read. Raises as `select`; NotPermitted if none may be read; NotSupported for a kernel thread."""
     placements = PlacementReader(kernel)
     subjects: list[Subject] = []
-    refused: NotPermitted | None = None
-    for pid in chosen:
+    refused: NumatuiError | None = None
+    for process in select(kernel, selection):
+        if process.is_kernel_thread:
+            raise NotSupported(f"{process.pid} is a kernel thread: it has no memory of its own", "choose a process")
         try:
-            process = read_process(kernel, pid)
-            if process.is_kernel_thread:
-                if pid not in pids:
-                    continue
-                raise NotSupported(f"{pid} is a kernel thread: it has no memory of its own", "choose a process")
             subjects.append(Subject(process, placements.read(process)))
         except (NotFound, NotPermitted) as exc:
-            if pid in pids:
+            if process.pid in selection.pids:
                 raise
-            refused = exc if isinstance(exc, NotPermitted) else refused
-    if cgroup is not None and not subjects:
-        raise refused or NotFound(f"no process is in the cgroup {cgroup}", "numatui cgroups lists those there are")
+            refused = exc
+    if refused is not None and not subjects:
+        raise refused
     return subjects
-
-
-def _in_cgroup(kernel: Kernel, name: str) -> list[int]:
-    from backend.cgroup.cgroups import check_path, find_hierarchies, members, walk
-
-    hierarchies = find_hierarchies(kernel)
-    if not hierarchies:
-        raise NotSupported("this machine has no cgroups mounted", "name the processes by their pids")
-    out: list[int] = []
-    for hierarchy in hierarchies:
-        path = check_path(name, hierarchy)
-        below = [
-            one.path
-            for one in walk(kernel, hierarchy)
-            if one.path == path or one.path.startswith(path.rstrip("/") + "/")
-        ]
-        if below:
-            for one in below:
-                out += members(kernel, hierarchy, one)
-            return sorted(set(out))
-    raise NotFound(f"there is no cgroup {name}", "numatui cgroups lists those there are")

@@ -22,6 +22,7 @@ from backend.plan.plan import METHODS, Plan
 from backend.plan.planner import merged
 from backend.plan.remap import RULES, Move
 from backend.process.process import Identity
+from backend.selection.selection import Selection
 
 LARGEST = 64 << 20
 """Bytes of a saved plan: some 50,000 processes."""
@@ -139,7 +140,7 @@ def _of_plan(record: Fields) -> SavedPlan:
     within = record.raw.get("within")
     mapping = None if within is None else f"{integer(items(within, 'plan.within', 2)[0], 'plan.within'):x}"
     request = MoveRequest(
-        tuple(part.identity.pid for part in parts), str(_nodes(record, "from")), str(_nodes(record, "to")),
+        Selection(tuple(part.identity.pid for part in parts)), str(_nodes(record, "from")), str(_nodes(record, "to")),
         mapping=mapping, method=record.choice("method", METHODS), move_all=record.truth("move_all"),
         confine=bool(record.items("cpusets")), max_rate=record.integer("max_rate"), rule=record.choice("rule", RULES),
     )  # fmt: skip
@@ -157,7 +158,7 @@ def _of_advice(record: Fields, sure: Sequence[str]) -> SavedPlan:
         if advice.text("confidence") not in sure:
             continue
         identity = Identity(one.integer("pid"), one.integer("start_time"))
-        requests.append(MoveRequest((identity.pid,), str(_nodes(advice, "from")), str(_nodes(advice, "to"))))
+        requests.append(MoveRequest(Selection((identity.pid,)), str(_nodes(advice, "from")), str(_nodes(advice, "to"))))
         parts.append(SavedPart(identity, _moves(advice)))
     return SavedPlan(host, boot, nodes, page_size, tuple(requests), tuple(parts))
 

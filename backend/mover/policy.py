@@ -8,14 +8,15 @@ import re
 import stat
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
-from fnmatch import fnmatchcase
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from backend.advice.advice import CONFIDENCES, Confidence
-from backend.errors import NotFound, NotPermitted, ParseError
+from backend.errors import NotFound, NotPermitted, ParseError, UsageError
 from backend.files.yaml_reader import Keys, Value, parse_yaml
 from backend.process.process import Process
+from backend.selection.selection import Selection, term_of
+from backend.selection.terms import SELECTORS, Term
 
 # Size of a policy file.
 _MOST_BYTES = 1 << 20
@@ -26,19 +27,13 @@ _HOURS = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)\Z")
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Selects processes that match all fields; an empty field matches any. `user`: name or uid. `command`, `cgroup`:
-    shell patterns; `command` is matched with the name and with the whole command line."""
+    """A selection, as the options of commands make it. Raises UsageError."""
 
-    user: str = ""
-    command: str = ""
-    cgroup: str = ""
+    selection: Selection
+    fits: Term = field(init=False, compare=False, repr=False)
 
-    def fits(self, process: Process) -> bool:
-        if self.user and self.user not in (process.user, str(process.uid)):
-            return False
-        if self.command and not any(fnmatchcase(text, self.command) for text in (process.comm, process.command)):
-            return False
-        return not self.cgroup or fnmatchcase(process.cgroup, self.cgroup)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "fits", term_of(self.selection))
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +202,26 @@ def _hours(value: Value) -> Hours:
 
 
 def _rule(value: Value) -> Rule:
-    found = value.mapping(("user", "command", "cgroup"))
+    found = value.mapping((*SELECTORS, "command", "min"))
     if not found:
-        value.fail("is empty", 'give a user, command or cgroup; `command: "*"` stands for all')
-    return Rule(**{name: one.text(1024) for name, one in found.items()})
+        value.fail("is empty", 'give a user, match or cgroup; `match: "*"` stands for all')
+
+    def values(*keys: str) -> tuple[str, ...]:
+        return tuple(found[key].text(1024) for key in keys if key in found)
+
+    try:
+        return Rule(
+            Selection(
+                # `command`: how `match` was called at first.
+                match=values("match", "command"),
+                regex=values("regex"),
+                user=values("user"),
+                cgroup=values("cgroup"),
+                unit=values("unit"),
+                pod=values("pod"),
+                vm=values("vm"),
+                minimum=found.read("min", Value.size, 0),
+            )
+        )
+    except UsageError as exc:
+        value.fail(exc.what, exc.fix)

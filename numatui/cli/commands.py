@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 import typer
 
+from numatui.cli.option_groups import expanded
+
 
 class Entry(NamedTuple):
     """`where`: module:function, or a typer.Typer that has commands of its own. `summary`: what --help lists, and what a
@@ -75,7 +77,7 @@ class LazyCommands(Mapping[str, Any]):
             found = getattr(import_module(module), attribute)
             if not isinstance(found, typer.Typer):
                 alone = typer.Typer(**SETTINGS)
-                alone.command(name)(found)
+                alone.command(name)(expanded(found))
                 found = alone
             made: Any = typer.main.get_command(found)
             made.short_help = COMMANDS[name].summary

@@ -134,7 +134,7 @@ def test_the_old_rule_can_be_asked_for(cli: Cli) -> None:
         (["ps", "--frobnicate"], 2, "--frobnicate"),
         (["plan", "--from", "0"], 2, "--to"),
         (["plan", "--nodes", "0-3", "1", "--from", "0", "--to", "1"], 2, "exclude"),
-        (["migrate", "12x", "--from", "0", "--to", "1"], 2, "see numatui migrate --help"),
+        (["migrate", "12x", "--from", "0", "--to", "1"], 2, "--match"),
     ],
 )  # fmt: skip
 def test_bad_input_is_one_line_and_the_right_exit_code(cli: Cli, arguments: list[str], code: int, says: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields
 from typing import Any, get_args
 
 import pytest
@@ -12,6 +13,8 @@ from backend.emulator.scenario.shipped import names as scenarios
 from backend.job.outcome import Reason
 from backend.plan.plan import Code
 from numatui.cli.app import command_line
+from numatui.cli.printing.layout import Layout, Quiet
+from numatui.cli.selecting import SelectOptions
 from numatui.cli.shell.schema import COMMON
 from numatui.cli.shell.schema import names as schemas
 from numatui.tui.key_table import all_keys
@@ -56,6 +59,13 @@ def test_every_command_has_a_section_with_all_its_options_and_no_other(name: str
         if option.startswith("--") and option != "--help"
     }
     told = re.sub(r"^```.*?^```", "", section(page("commands.md"), f"`{name}`"), flags=re.M | re.S)
+    for group, where in ((SelectOptions, "Selecting processes"), (Layout, "Tables"), (Quiet, "Tables")):
+        names = {one.name for one in fields(group)}
+        mine = [parameter for parameter in commands()[name].params if parameter.name in names]
+        if len(mine) == len(names):
+            shared = {option for one in mine for option in one.opts if option.startswith("--")}
+            assert all(f"`{option}" in section(page("commands.md"), where) for option in shared)
+            options -= shared
     documented = {
         option for span in re.findall(r"`([^`]+)`", told) for option in re.findall(r"(?<!\S)--[a-z][a-z-]+", span)
     }

@@ -35,6 +35,7 @@ file. `kernel` is in no other column: the kernel's own memory for a cgroup does 
 
 def cgroups(
     context: typer.Context,
+    layout: output.Layout,
     pattern: Annotated[
         list[str] | None, typer.Argument(help="Parts of paths, names or container ids (any of them).")
     ] = None,
@@ -79,14 +80,15 @@ def cgroups(
     else:
         listed = shown
     if json or csv or flat:
-        rows = sorted(listed, key=order)
+        rows = layout.ordered(sorted(listed, key=order))
     else:
         kept = {one.directory.path for one in listed} | context_of
-        some = sorted((one for one in found.cgroups if one.directory.path in kept), key=order)
+        some = layout.ordered(sorted((one for one in found.cgroups if one.directory.path in kept), key=order))
         rows = [
             branch.row
             for branch in as_tree(some, lambda one: one.directory.path, lambda one: above(one.directory.path))
         ]
+    rows = layout.first(rows)
     if json:
         output.print_json(
             "cgroups",

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from backend.doctor.check import Check
 
 
-def doctor(context: typer.Context, json: output.Json = False, csv: output.Csv = False) -> None:
+def doctor(context: typer.Context, layout: output.Layout, json: output.Json = False, csv: output.Csv = False) -> None:
     """Check kernel, permissions and features, and say how to fix what is missing.
 
     Example: numatui doctor
@@ -24,7 +24,8 @@ def doctor(context: typer.Context, json: output.Json = False, csv: output.Csv = 
     from backend.doctor import examine
 
     kernel = kernel_of(context)
-    checks = examine(kernel)
+    every = examine(kernel)
+    checks = output.cut(every)
     documents = [
         {"name": c.name, "state": c.state, "text": output.exact(c.text), "fix": output.exact(c.fix)} for c in checks
     ]
@@ -32,14 +33,14 @@ def doctor(context: typer.Context, json: output.Json = False, csv: output.Csv = 
         output.print_json("doctor", {"source": kernel.source, "host": output.exact(kernel.name), "checks": documents})
     elif csv:
         output.print_csv_of(documents)
-    elif sys.stdout.isatty():
+    elif sys.stdout.isatty() and layout.columns is None and not layout.wide:
         _print_wrapped(checks, shutil.get_terminal_size().columns)
     else:
         output.print_table(
             ["", "CHECK", "MEANING"],
             [[check.state, check.name, check.text + (f"; {check.fix}" if check.fix else "")] for check in checks],
         )
-    if any(check.state == "problem" for check in checks):
+    if any(check.state == "problem" for check in every):
         raise typer.Exit(5)
 
 

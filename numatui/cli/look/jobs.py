@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 def jobs(
     context: typer.Context,
+    layout: output.Layout,
     follow: Annotated[
         bool,
         typer.Option(
@@ -46,7 +47,8 @@ def jobs(
             raise UsageError("--follow and --csv exclude each other", "--follow --json prints a document a line")
         _follow(kernel, jobs_dir(), json)
         return
-    found, problems = list_jobs(jobs_dir())
+    every, problems = list_jobs(jobs_dir())
+    found = output.cut(every)
     if json:
         output.print_json("jobs", {"jobs": [_document(one) for one in found], "problems": problems})
         return
@@ -72,7 +74,7 @@ def jobs(
             [
                 one.job,
                 time.strftime("%Y-%m-%d %H:%M", time.localtime(one.at)),
-                output.printable(one.title, 60),
+                output.short(one.title, 60),
                 _arrows(one),
                 output.size(one.moved),
                 state_of(one),

@@ -22,6 +22,7 @@ elsewhere although this node was preferred; here by a process that ran on anothe
 
 def nodes(
     context: typer.Context,
+    layout: output.Layout,
     watch: Watch = None,
     count: Count = None,
     json: output.Json = False,
@@ -53,7 +54,7 @@ def nodes(
             node.memory.get("AnonPages", 0),
             sum(pool.size * pool.total for pool in node.huge_pools),
         ]
-        for node in topology.nodes
+        for node in output.cut(topology.nodes)
     ]
     if csv:
         output.print_csv(columns, values)
@@ -64,7 +65,7 @@ def nodes(
 def _whole(kernel: Kernel, topology: Topology) -> dict[str, Any]:
     return {
         "source": kernel.source, "host": output.exact(kernel.name), "page_size": kernel.page_size,
-        "nodes": [_document(node, topology) for node in topology.nodes],
+        "nodes": [_document(node, topology) for node in output.cut(topology.nodes)],
         "offline_cpus": list(topology.offline_cpus), "warnings": list(topology.warnings),
     }  # fmt: skip
 
@@ -94,7 +95,7 @@ def _print_activity(
         output.print_json("nodes", {**_whole(kernel, topology), **more}, line=True)
         return
     rows: list[list[Any]] = []
-    for node in topology.nodes:
+    for node in output.cut(topology.nodes):
         rates = activity.rates.get(node.id, {})
         rows.append(
             [
@@ -156,7 +157,7 @@ def _print(topology: Topology, columns: list[str], values: list[list[Any]]) -> N
     if has_access:
         heads += [">LATENCY", ">BANDWIDTH"]
     rows: list[list[str]] = []
-    for node, row in zip(topology.nodes, values, strict=True):
+    for node, row in zip(output.cut(topology.nodes), values, strict=True):
         cells = [str(row[0]), row[1] or "none", *[output.size(amount) for amount in row[2:]]]
         cells += [str(node.distances.get(other.id, "?")) for other in topology.nodes]
         if has_access:

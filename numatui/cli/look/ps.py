@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Annotated, Any
 
 import typer
@@ -12,13 +11,13 @@ from backend.kernel import Kernel
 from backend.machine.topology import Topology, read_topology
 from backend.placement.locate import NEVER
 from backend.placement.survey import ProcessRow, Surveyor
-from backend.process.process import Process
+from backend.selection.selection import Selection, matcher, nobody, select
 from numatui.cli.printing import output
 from numatui.cli.printing.progress import cancelled_by_signals
 from numatui.cli.printing.watching import Count, Watch, begin_block, interval_of, ticks
+from numatui.cli.selecting import Patterns, SelectOptions
 from numatui.cli.shell import completing
 from numatui.cli.source import kernel_of
-from numatui.format import parse_size
 from numatui.process_tree import as_tree
 
 SORTS = ("pid", "rss", "local", "user", "command", "node")
@@ -26,10 +25,9 @@ SORTS = ("pid", "rss", "local", "user", "command", "node")
 
 def ps(
     context: typer.Context,
-    pattern: Annotated[
-        list[str] | None,
-        typer.Argument(help="Pids, or parts of names or commands (any of them).", autocompletion=completing.pids),
-    ] = None,
+    selecting: SelectOptions,
+    layout: output.Layout,
+    pattern: Patterns = None,
     sort: Annotated[
         str,
         typer.Option(
@@ -37,13 +35,6 @@ def ps(
             autocompletion=completing.one_of(*SORTS),
         ),
     ] = "rss",
-    user: Annotated[
-        str | None, typer.Option(help="Only processes of this user (name or uid).", autocompletion=completing.users)
-    ] = None,
-    minimum: Annotated[
-        str, typer.Option("--min", help="Only processes with at least this much memory (100M, 2G).")
-    ] = "0",
-    tree: Annotated[bool, typer.Option("--tree", help="Children below their parents.")] = False,
     exact: Annotated[
         bool, typer.Option("--exact", help="Read numa_maps of large processes too, which holds them up.")
     ] = False,
@@ -52,45 +43,53 @@ def ps(
     json: output.Json = False,
     csv: output.Csv = False,
 ) -> None:
-    """List processes with their memory per node.
+    """List processes with their memory per node. With --tree: children below their parents.
 
     Example: numatui ps --sort local postgres
     """
     interval = interval_of(watch, count)
     kernel = kernel_of(context)
     surveyor = Surveyor(kernel, read_topology(kernel), large=NEVER if exact else None)
-    least = parse_size(minimum)
+    selection = selecting.of_patterns(pattern)
+    fits = matcher(kernel, selection)
 
     def read(first: bool) -> list[ProcessRow]:
-        seen: set[str] = set()
-
-        def wanted(process: Process) -> bool:
-            seen.update((process.user, str(process.uid)))
-            return matches(process, pattern or [], user)
-
+        wanted = fits
+        if selection.tree and not selection.is_everybody:
+            there = _with_descendants(kernel, selection, first)
+            wanted = lambda process: process.pid in there  # noqa: E731
         rows = surveyor.read(wanted)
-        if first and user is not None and user not in seen:
-            raise NotFound(f"no process belongs to the user '{user}'", "numatui ps lists all")
-        rows = _sorted([row for row in rows if row.resident >= least], sort, surveyor.topology.ids)
-        if first and pattern and not rows:
-            raise NotFound(f"no process matches {' '.join(pattern)}", "numatui ps without a pattern lists all")
-        return rows
+        if first and not rows and not selection.is_everybody:
+            raise nobody(selection)
+        return layout.ordered(_sorted(rows, sort, surveyor.topology.ids))
 
+    tree = selection.tree
     if interval is None:
-        _show(kernel, surveyor.topology, read(True), tree, json, csv)
+        _show(kernel, surveyor.topology, read(True), layout, tree, json, csv)
         return
     with cancelled_by_signals() as cancel:
         first = True
         for at in ticks(kernel, interval, count, cancel):
             surveyor.topology = read_topology(kernel)
-            _show(kernel, surveyor.topology, read(first), tree, json, csv, at)
+            _show(kernel, surveyor.topology, read(first), layout, tree, json, csv, at)
             first = False
+
+
+def _with_descendants(kernel: Kernel, selection: Selection, first: bool) -> set[int]:
+    """The pids of a selection with `tree`; nobody is an error at first, and may come later."""
+    try:
+        return {process.pid for process in select(kernel, selection)}
+    except NotFound:
+        if first:
+            raise
+        return set()
 
 
 def _show(
     kernel: Kernel,
     topology: Topology,
     rows: list[ProcessRow],
+    layout: output.Layout,
     tree: bool,
     json: bool,
     csv: bool,
@@ -101,8 +100,11 @@ def _show(
     depth: dict[int, int] = {}
     if tree:
         branches = as_tree(rows, lambda row: row.process.pid, lambda row: row.process.ppid)
+        branches = layout.first(branches)
         rows = [branch.row for branch in branches]
         depth = {branch.row.process.pid: branch.depth for branch in branches}
+    else:
+        rows = layout.first(rows)
     if json:
         output.print_json(
             "ps",
@@ -157,20 +159,6 @@ def _show(
         _print(rows, ids, depth)
         for text in [] if at is not None else notes(rows, kernel.credentials()[1]):
             output.note(text)
-
-
-def matches(process: Process, patterns: list[str], user: str | None) -> bool:
-    """Whether the process belongs to this user and matches a pattern: its pid, or a part of its name or command.
-    numatui itself matches only by its pid."""
-    if user is not None and user not in (process.user, str(process.uid)):
-        return False
-    return not patterns or any(
-        str(process.pid) == one
-        if one.isdigit()
-        else process.pid != os.getpid()
-        and (one.lower() in process.comm.lower() or one.lower() in process.command.lower())
-        for one in patterns
-    )
 
 
 def _sorted(rows: list[ProcessRow], by: str, ids: Any) -> list[ProcessRow]:
@@ -237,7 +225,7 @@ def _print(rows: list[ProcessRow], ids: list[int], depth: dict[int, int]) -> Non
             else [_about(row, output.size(row.by_node.get(node, 0))) for node in ids]
         )
         cells.append([
-            str(process.pid), process.user, "  " * depth.get(process.pid, 0) + output.printable(process.command, 80),
+            str(process.pid), process.user, "  " * depth.get(process.pid, 0) + output.short(process.command, 80),
             f"{process.cpu}@{'?' if row.node is None else row.node}", output.size(row.resident),
             _about(row, output.percent(row.local)), *amounts, row.policy, process.cpuset,
         ])  # fmt: skip

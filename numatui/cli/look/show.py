@@ -6,21 +6,24 @@ from typing import Annotated, Any
 
 import typer
 
-from backend.errors import NotSupported
+from backend.errors import NotFound, NotPermitted, NotSupported, UsageError
 from backend.kernel import Kernel
 from backend.machine.topology import Topology, read_topology
 from backend.placement.locate import Locator, Shown, large_from
 from backend.placement.numa_maps import read_placement
 from backend.placement.placement import PAGE_NS, VmaPlacement
-from backend.process.process import Process, read_process, read_threads
+from backend.process.process import Process, read_threads
+from backend.selection.selection import select
 from numatui.cli.printing import output
-from numatui.cli.shell import completing
+from numatui.cli.selecting import Pids, SelectOptions
 from numatui.cli.source import kernel_of
 
 
 def show(
     context: typer.Context,
-    pid: Annotated[int, typer.Argument(help="The process.", autocompletion=completing.pids)],
+    selecting: SelectOptions,
+    layout: output.Layout,
+    pids: Pids = None,
     all_vmas: Annotated[bool, typer.Option("--all", help="Also VMAs with no resident page.")] = False,
     exact: Annotated[
         bool,
@@ -32,18 +35,42 @@ def show(
     json: output.Json = False,
     csv: output.Csv = False,
 ) -> None:
-    """Show one process by VMA: address, kind, policy, pages per node, page size; and its threads.
+    """Show a process by VMA: address, kind, policy, pages per node, page size; and its threads.
+
+    Several processes one after the other; with --json one document a line.
 
     Example: numatui show 4242
     """
+    selection = selecting.of(pids)
+    if selection.is_everybody:
+        raise UsageError("no process is named", "give a pid, or select processes: --match, --user, --cgroup …")
     kernel = kernel_of(context)
     topology = read_topology(kernel)
-    process = read_process(kernel, pid)
-    if process.is_kernel_thread:
-        raise NotSupported(f"{pid} is a kernel thread: it has no memory of its own", "choose a process")
+    processes = select(kernel, selection)
+    for number, process in enumerate(processes):
+        if process.is_kernel_thread:
+            raise NotSupported(f"{process.pid} is a kernel thread: it has no memory of its own", "choose a process")
+        several = len(processes) > 1
+        try:
+            if several and number and not (json or csv):
+                print()
+            _show(kernel, topology, process, all_vmas, exact, json, csv, several, number == 0)
+        except (NotFound, NotPermitted) as exc:
+            if process.pid in selection.pids or not several:
+                raise
+            output.note(f"{process.pid}: {exc.what}")
+
+
+def _show(
+    kernel: Kernel, topology: Topology, process: Process, all_vmas: bool, exact: bool, json: bool, csv: bool,
+    several: bool, heading: bool,
+) -> None:  # fmt: skip
+    """One process. `several`: it is one of several."""
+    pid = process.pid
     shown = look(kernel, topology, process, exact)
     placement = shown.placement
-    vmas = [vma for vma in placement.vmas if vma.pages or all_vmas]
+    there = [vma for vma in placement.vmas if vma.pages or all_vmas]
+    vmas = output.cut(there)
     ids = [node.id for node in topology.nodes]
     if json:
         threads = [
@@ -65,11 +92,12 @@ def show(
                 "way": shown.way, "error": _keys(shown.error), "hidden": shown.hidden,
                 "vmas": [_document(vma, shown) for vma in vmas], "threads": threads,
             },
+            line=several,
         )  # fmt: skip
         return
     if csv:
         output.print_csv(
-            ["start", "end", "kind", "policy", "page_size", "file", *[f"node{node}" for node in ids]],
+            ["start", "end", "kind", "policy", "page_size", "file", *[f"node{node}" for node in ids], "pid"],
             [
                 [
                     f"{vma.start:x}",
@@ -79,9 +107,11 @@ def show(
                     vma.page_size,
                     vma.file,
                     *[vma.pages.get(n, 0) for n in ids],
+                    pid,
                 ]
                 for vma in vmas
             ],
+            heading=heading,
         )
         return
     where = topology.node_of_cpu.get(process.cpu)
@@ -113,7 +143,7 @@ def show(
     by_node = placement.bytes_by_node
     rows.append(["total", "", "", "", *[about + output.size(by_node.get(node, 0)) for node in ids], ""])
     output.print_table(heads, rows, flexible=len(heads) - 1)
-    hidden = len(placement.vmas) - len(vmas)
+    hidden = len(placement.vmas) - len(there)
     if hidden:
         output.note(f"{hidden} VMAs without resident pages are left out (--all shows them)")
     if shown.way != "numa_maps":

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from backend.errors import NotFound, NotSupported, NumatuiError, UsageError
+from backend.errors import NotSupported, NumatuiError, UsageError
 from backend.kernel import Kernel
-from backend.process.process import Process
-from numatui.cli.look.ps import matches
+from backend.selection.selection import Selection, matcher, nobody, select
 from numatui.cli.move.move_options import Budget, MaxRate, Workers, Yes, options_of, parse_rate
 from numatui.cli.printing import output
 from numatui.cli.printing.unstoppable import unstoppable
-from numatui.cli.shell import completing
+from numatui.cli.selecting import Patterns, SelectOptions
 from numatui.cli.source import kernel_of
 from numatui.format import parse_duration, parse_size
 
@@ -32,18 +31,16 @@ _LONGEST = 3600
 
 def advise(
     context: typer.Context,
-    pattern: Annotated[
-        list[str] | None,
-        typer.Argument(help="Pids, or parts of names or commands (any of them).", autocompletion=completing.pids),
-    ] = None,
+    selecting: SelectOptions,
+    layout: output.Layout,
+    pattern: Patterns = None,
     observe: Annotated[str, typer.Option(help="How long to watch them first (5s): simulated time in a demo.")] = "5s",
-    minimum: Annotated[
+    far: Annotated[
         str,
-        typer.Option("--min", help="Only processes with at least this much memory far from where they run (100M, 2G)."),
+        typer.Option(
+            metavar="SIZE", help="Only processes with at least this much memory far from where they run (100M, 2G)."
+        ),
     ] = "4M",
-    user: Annotated[
-        str | None, typer.Option(help="Only processes of this user (name or uid).", autocompletion=completing.users)
-    ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Also processes that have no advice, and why.")] = False,
     confidence: Annotated[
         str | None,
@@ -71,7 +68,7 @@ def advise(
     seconds = parse_duration(observe) / 1e9
     if seconds > _LONGEST:
         raise UsageError(f"'{observe}' is too long to watch", f"at most {_LONGEST}s")
-    limits = limits_for(seconds, parse_size(minimum))
+    limits = limits_for(seconds, parse_size(far))
     sure = check_confidence(confidence)
     if apply and csv:
         raise UsageError("--apply and --csv exclude each other", "--json has the outcomes too")
@@ -82,8 +79,9 @@ def advise(
         if apply:
             stack.enter_context(unstoppable())
         options = options_of(kernel, stack, budget, workers)
-        seen = _observe(kernel, seconds, pattern or [], user)
-        advice = _select(Adviser(kernel, limits, exact).advise(seen.observations, seen.topology), sure, everything)
+        seen = _observe(kernel, seconds, selecting.of_patterns(pattern))
+        found = Adviser(kernel, limits, exact).advise(seen.observations, seen.topology)
+        advice = _select(found, sure, everything)
         if csv:
             _csv(kernel, advice.told)
         elif not json:
@@ -99,7 +97,7 @@ def advise(
             if not json:
                 tell(kernel, done.outcome, csv=False)
             for one in done.errors:
-                output.note(f"numatui: {one}")
+                output.failure(one)
             end(done.plan, done.outcome)
             if done.errors:
                 raise typer.Exit(max(one.exit_code for one in done.errors))
@@ -125,28 +123,24 @@ class _Done:
     errors: list[NumatuiError]
 
 
-def _observe(kernel: Kernel, seconds: float, patterns: list[str], user: str | None) -> Watch:
-    """Watch the processes that match. Raises NotFound if none does."""
+def _observe(kernel: Kernel, seconds: float, selection: Selection) -> Watch:
+    """Watch the processes that are selected. Raises NotFound if none is."""
     from backend.advice.gathering import watch
 
-    users: set[str] = set()
-
-    def wanted(process: Process) -> bool:
-        users.update((process.user, str(process.uid)))
-        return matches(process, patterns, user)
-
+    wanted = matcher(kernel, selection)
+    if selection.tree and not selection.is_everybody:
+        there = {process.pid for process in select(kernel, selection)}
+        wanted = lambda process: process.pid in there  # noqa: E731
     if kernel.traits.is_host and sys.stderr.isatty():
         output.note(f"watching for {output.duration(seconds)} …")
     seen = watch(kernel, seconds, wanted)
-    if user is not None and user not in users:
-        raise NotFound(f"no process belongs to the user '{user}'", "numatui ps lists all")
-    if patterns and not seen.observations:
-        raise NotFound(f"no process matches {' '.join(patterns)}", "numatui ps without a pattern lists all")
+    if not seen.observations and not selection.is_everybody:
+        raise nobody(selection)
     return seen
 
 
 def _select(items: list[Advice], sure: Confidence | None, everything: bool) -> _Selected:
-    shown = [one for one in items if one.proposal is not None and _sure(one, sure or "low")]
+    shown = output.cut(one for one in items if one.proposal is not None and _sure(one, sure or "low"))
     declined = [one for one in items if one.proposal is None]
     chosen = [one for one in shown if _sure(one, sure or "medium")]
     return _Selected(shown, declined, [*shown, *declined] if everything else shown, chosen)

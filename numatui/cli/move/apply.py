@@ -24,6 +24,7 @@ def apply(
     file: Annotated[
         str, typer.Argument(metavar="FILE", help="What plan --json or advise --json printed; - for stdin.")
     ],
+    quiet: output.Quiet,
     tolerance: Annotated[
         str, typer.Option(help="By how much of an amount the placement may have changed since (10%).")
     ] = "10%",
@@ -52,7 +53,7 @@ def apply(
         stack.enter_context(unstoppable())
         made = planned_again(kernel, saved, parse_share(tolerance))
         options = options_of(kernel, stack, budget, workers)
-        plan_and_move(kernel, made, options, dry_run, yes, json, csv)
+        plan_and_move(kernel, made, options, dry_run, yes, json, csv, quiet.quiet)
 
 
 def read_plan(name: str) -> bytes:

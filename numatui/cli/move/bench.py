@@ -23,6 +23,8 @@ def bench(
     sources: Annotated[str, typer.Option("--from", metavar="SET", help="Nodes to move from.")] = "all",
     targets: Annotated[str, typer.Option("--to", metavar="SET", help="Nodes to move to.")] = "all",
     size: Annotated[str, typer.Option(help="How much memory each measurement moves.")] = "64M",
+    *,
+    layout: output.Layout,
     quick: Annotated[bool, typer.Option("--quick", help="Fewer variants: a few seconds.")] = False,
     json: output.Json = False,
     csv: output.Csv = False,
@@ -56,10 +58,12 @@ def bench(
     if not cancel.is_set():
         save_rates(rates_path(), machine_of(kernel, topology), rates)
     if json:
-        output.print_json("bench", {"rates": [_document(one) for one in rates], "complete": not cancel.is_set()})
+        output.print_json(
+            "bench", {"rates": [_document(one) for one in output.cut(rates)], "complete": not cancel.is_set()}
+        )
     elif csv:
         columns = ["from", "to", "huge", "method", "workers", "batch", "bytes_per_second", "stall_seconds"]
-        output.print_csv(columns, [list(_document(one).values()) for one in rates])
+        output.print_csv(columns, [list(_document(one).values()) for one in output.cut(rates)])
     else:
         _print(rates)
     if cancel.is_set():
@@ -92,7 +96,7 @@ def _print(rates: list[Rate]) -> None:
             output.duration(one.stall / 1e9),
             "fastest" if one in fastest else "",
         ]
-        for one in rates
+        for one in output.cut(rates)
     ]
     output.print_table(["MOVE", "PAGES", "METHOD", ">WORKERS", ">BATCH", ">RATE", ">STALL", ""], rows)
     for sentence in advice(rates):

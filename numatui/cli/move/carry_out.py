@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from backend.errors import UsageError
 from backend.job.call import check_call
 from backend.kernel import Kernel
 from backend.plan.plan import Plan
@@ -27,14 +28,18 @@ def carry_out(kernel: Kernel, plan: Plan, options: Options, quiet: bool) -> Outc
 
 
 def plan_and_move(
-    kernel: Kernel, plan: Plan, options: Options, dry_run: bool, yes: bool, json: bool, csv: bool
+    kernel: Kernel, plan: Plan, options: Options, dry_run: bool, yes: bool, json: bool, csv: bool, quiet: bool
 ) -> None:
-    """Print the plan, ask, carry it out, print what came of it, and exit with the code of that."""
+    """Print the plan, ask, carry it out, print what came of it, and exit with the code of that. `quiet`: without a word
+    for people. Raises UsageError if that would leave out the plan that is asked about."""
     from backend.job.outcome import Outcome
 
     check_call(kernel, plan)
-    if not (json or csv):
+    people = not (json or csv or quiet)
+    if people:
         print_plan(plan)
+    elif quiet and not (yes or dry_run):
+        raise UsageError("--quiet would hide what is asked about", "say --yes too")
     if dry_run:
         if json:
             output.print_json("plan", document(kernel, plan))
@@ -44,12 +49,12 @@ def plan_and_move(
     outcome = Outcome("", ())
     if to_do := bool(plan.bytes or plan.confinements):
         confirm(plan.bytes, yes, also=bool(plan.confinements))
-        outcome = carry_out(kernel, plan, options, quiet=json or csv)
+        outcome = carry_out(kernel, plan, options, quiet=not people)
     if json:
         output.print_json("migrate", _document(kernel, plan, outcome))
-    elif to_do or csv:
+    elif csv or (to_do and people):
         tell(kernel, outcome, csv)
-    else:
+    elif people:
         print("nothing to do")
     end(plan, outcome)
 
@@ -72,7 +77,7 @@ def end(plan: Plan, outcome: Outcome) -> None:
 
     for error in (outcome.error, *(str(one.error) for one in outcome.failures)):
         if error:
-            output.note(f"numatui: {error}")
+            output.failure(error)
     if code := exit_code(plan, outcome):
         raise typer.Exit(code)
 

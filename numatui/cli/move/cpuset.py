@@ -12,6 +12,7 @@ from backend.errors import NotFound, NotSupported, UsageError
 from backend.kernel import Kernel
 from backend.nodeset import NodeSet
 from numatui.cli.commands import SETTINGS
+from numatui.cli.option_groups import expanded
 from numatui.cli.printing import output
 from numatui.cli.printing.cpuset_output import (
     CpusetRow,
@@ -52,8 +53,10 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
 @cpuset.command("list")
+@expanded
 def list_cpusets(
     context: typer.Context,
+    layout: output.Layout,
     pattern: Annotated[list[str] | None, typer.Argument(help="Parts of paths or names (any of them).")] = None,
     everything: Annotated[
         bool, typer.Option("--all", help="Also cgroups that are not cpusets: a cpuset above decides for them.")
@@ -81,7 +84,8 @@ def list_cpusets(
             f"no cpuset matches {' '.join(pattern or [])}", "numatui cpuset list without a pattern lists all"
         )
     rows = [
-        CpusetRow(one, names[one.path], _count(pids_in(kernel, tree, one.path) if one.own else None)) for one in shown
+        CpusetRow(one, names[one.path], _count(pids_in(kernel, tree, one.path) if one.own else None))
+        for one in output.cut(shown)
     ]
     if json:
         print_list_json(kernel, tree.hierarchy, rows)
@@ -195,6 +199,6 @@ def _carry_out(kernel: Kernel, change: Change, schema: str, dry_run: bool, yes: 
         else:
             print_result(result)
         for one in result.errors:
-            output.note(f"numatui: {one}")
+            output.failure(one)
         if not result.complete:
             raise typer.Exit(max([1, *[one.exit_code for one in result.errors]]))

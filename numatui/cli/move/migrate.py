@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -22,23 +22,20 @@ from numatui.cli.move.move_options import (
     options_of,
     parse_rate,
 )
-from numatui.cli.move.plan import Cgroup, From, To, Tree, Vma, check_method
+from numatui.cli.move.plan import From, To, Vma, check_method
 from numatui.cli.printing import output
 from numatui.cli.printing.unstoppable import unstoppable
-from numatui.cli.shell import completing
+from numatui.cli.selecting import Pids, SelectOptions
 from numatui.cli.source import kernel_of
-
-if TYPE_CHECKING:
-    pass
 
 
 def migrate(
     context: typer.Context,
     sources: From,
     targets: To,
-    pids: Annotated[list[int] | None, typer.Argument(help="The processes.", autocompletion=completing.pids)] = None,
-    tree: Tree = False,
-    cgroup: Cgroup = None,
+    selecting: SelectOptions,
+    quiet: output.Quiet,
+    pids: Pids = None,
     vma: Vma = None,
     method: MethodName = "auto",
     budget: Budget = "100ms",
@@ -55,8 +52,9 @@ def migrate(
 
     Example: numatui migrate 4242 --from 0-1 --to 2-3
     """
-    if not pids and cgroup is None:
-        raise UsageError("no process is named", "give pids, or a cgroup with --cgroup")
+    selection = selecting.of(pids)
+    if selection.is_everybody:
+        raise UsageError("no process is named", "give pids, or select them: --match, --user, --cgroup …")
     kernel = kernel_of(context)
     if not kernel.traits.writable:
         raise NotSupported("a recording cannot be changed", "numatui plan says what would move")
@@ -64,8 +62,8 @@ def migrate(
         stack.enter_context(unstoppable())
         options = options_of(kernel, stack, budget, workers)
         request = MoveRequest(
-            tuple(pids or ()), sources, targets, tree, cgroup, vma, check_method(method), move_all, cpuset,
+            selection, sources, targets, vma, check_method(method), move_all, cpuset,
             parse_rate(max_rate),
         )  # fmt: skip
         made = make(kernel, request)
-        plan_and_move(kernel, made, options, dry_run, yes, json, csv)
+        plan_and_move(kernel, made, options, dry_run, yes, json, csv, quiet.quiet)

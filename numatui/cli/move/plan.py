@@ -16,6 +16,7 @@ from backend.plan.remap import RULES, Rule, landings, remap
 from numatui.cli.move.move_options import All, Confine, MaxRate, parse_rate
 from numatui.cli.printing import output
 from numatui.cli.printing.plan_output import document, print_plan, print_plan_csv
+from numatui.cli.selecting import Pids, SelectOptions
 from numatui.cli.shell import completing
 from numatui.cli.source import kernel_of
 
@@ -37,11 +38,6 @@ To = Annotated[
         autocompletion=completing.nodesets,
     ),
 ]
-Tree = Annotated[bool, typer.Option("--tree", help="Also their children and grandchildren.")]
-Cgroup = Annotated[
-    str | None,
-    typer.Option(help="All processes of this cgroup and those below it.", autocompletion=completing.cgroups),
-]
 Vma = Annotated[
     str | None,
     typer.Option("--vma", help="Only this mapping of one process: an address in it, heap or stack (see show)."),
@@ -52,14 +48,9 @@ def plan(
     context: typer.Context,
     sources: From,
     targets: To,
-    pids: Annotated[
-        list[int] | None,
-        typer.Argument(
-            help="Processes. Without any, only the mapping of nodes is printed.", autocompletion=completing.pids
-        ),
-    ] = None,
-    tree: Tree = False,
-    cgroup: Cgroup = None,
+    selecting: SelectOptions,
+    layout: output.Layout,
+    pids: Pids = None,
     vma: Vma = None,
     nodes: Annotated[str | None, typer.Option(help="The nodes that exist (0-3), instead of asking a machine.")] = None,
     rule: Annotated[
@@ -72,17 +63,18 @@ def plan(
     json: output.Json = False,
     csv: output.Csv = False,
 ) -> None:
-    """Say what a migration would move, without moving anything.
+    """Say what a migration would move, without moving anything. Without any process, only the mapping of nodes.
 
     Example: numatui plan --from 0-1 --to 2-3 4242
     """
+    selection = selecting.of(pids)
     if nodes is not None:
-        if pids or cgroup or vma:
+        if not selection.is_everybody or vma:
             raise UsageError("--nodes and pids exclude each other", "leave --nodes out to plan for processes")
         _print_mapping(nodes, sources, targets, check_rule(rule) or "linux-6", json, csv)
         return
     request = MoveRequest(
-        tuple(pids or ()), sources, targets, tree, cgroup, vma, check_method(method), move_all, cpuset,
+        selection, sources, targets, vma, check_method(method), move_all, cpuset,
         parse_rate(max_rate), check_rule(rule),
     )  # fmt: skip
     kernel = kernel_of(context)

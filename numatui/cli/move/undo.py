@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from backend.errors import UsageError
 from backend.plan.plan import Plan
 from numatui.cli.look.jobs import state_of
 from numatui.cli.move.carry_out import carry_out, end, tell
@@ -30,6 +31,8 @@ def undo(
             help="A job from numatui jobs. Default: the newest that moved something.", autocompletion=completing.jobs
         ),
     ] = None,
+    *,
+    quiet: output.Quiet,
     budget: Budget = "100ms",
     workers: Workers = "auto",
     max_rate: MaxRate = "0",
@@ -54,8 +57,11 @@ def undo(
         past = find_job(jobs_dir(), job)
         plan = plan_undo(kernel, past, parse_rate(max_rate))
         told = {"undoes": past.job, "bytes": plan.bytes, "plan": document(kernel, plan)}
-        if not (json or csv):
+        people = not (json or csv or quiet.quiet)
+        if people:
             _print(past, plan)
+        elif quiet.quiet and not (yes or dry_run):
+            raise UsageError("--quiet would hide what is asked about", "say --yes too")
         if dry_run:
             if json:
                 output.print_json("undo", {**told, "outcome": None, "outcomes": [], "errors": [], "cpusets": []})
@@ -63,7 +69,7 @@ def undo(
                 output.print_csv_of([{"undoes": past.job, "bytes": plan.bytes}])
             return
         confirm(plan.bytes, yes, "Take back", also=bool(plan.confinements))
-        outcome = carry_out(kernel, plan, options_of(kernel, stack, budget, workers), json or csv)
+        outcome = carry_out(kernel, plan, options_of(kernel, stack, budget, workers), not people)
         if json:
             outcomes = outcome_documents(outcome)
             output.print_json(
@@ -76,7 +82,7 @@ def undo(
                     "cpusets": cpusets_document(plan, outcome),
                 },
             )
-        else:
+        elif csv or people:
             tell(kernel, outcome, csv)
         end(plan, outcome)
 
@@ -85,7 +91,7 @@ def _print(past: PastJob, plan: Plan) -> None:
     """What goes back, process by process."""
     print(f"job {past.job} ({state_of(past)}): {output.printable(past.title, 80)}")
     rows = [
-        [str(one.process.pid), output.printable(one.process.command, 60), f"{move.source}→{move.target}",
+        [str(one.process.pid), output.short(one.process.command, 60), f"{move.source}→{move.target}",
          output.size(move.bytes)]
         for one in plan.processes
         for move in one.moves

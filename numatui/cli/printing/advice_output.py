@@ -121,12 +121,13 @@ def print_advice(kernel: Kernel, items: Sequence[Advice], with_reasons: bool) ->
                 [
                     str(one.process.pid),
                     one.process.user,
-                    output.printable(one.process.command, 32),
+                    output.short(one.process.command, 32),
                     output.size(one.far),
                     "; ".join(f"{reason.code}: {reason.text}" for reason in one.reasons),
                 ]
                 for one in declined
             ],
+            aside=bool(advised),
         )
     elif declined:
         counted = Counter(one.reasons[0].code for one in declined if one.reasons)
@@ -140,7 +141,7 @@ def _row(advice: Advice, one: Proposal) -> list[str]:
     return [
         str(advice.process.pid),
         advice.process.user,
-        output.printable(advice.process.command, 40),
+        output.short(advice.process.command, 40),
         arrows,
         output.size(one.bytes),
         f"{one.ratio:.2f}×",

@@ -110,7 +110,7 @@ def print_change(change: Change) -> None:
         )
     rows = [
         [
-            str(one.process.pid), output.printable(one.process.command, 60), f"{one.old}→{one.new}",
+            str(one.process.pid), output.short(one.process.command, 60), f"{one.old}→{one.new}",
             "?" if one.before is None else _ways(one) or "nothing moves",
         ]
         for one in change.processes

@@ -7,19 +7,25 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
 from backend.errors import UsageError
 from backend.files.text import printable
-from numatui.format import duration, exact, percent, size
+from numatui import format
+from numatui.cli.printing.layout import Layout, Quiet, current
+from numatui.format import duration, exact, percent
 
 __all__ = [
     "Csv",
     "Json",
+    "Layout",
+    "Quiet",
+    "cut",
     "duration",
     "exact",
+    "failure",
     "note",
     "percent",
     "print_csv",
@@ -28,8 +34,12 @@ __all__ = [
     "print_json",
     "print_table",
     "printable",
+    "short",
     "size",
 ]
+
+
+T = TypeVar("T")
 
 
 def _one_format(context: typer.Context, parameter: typer.CallbackParam, chosen: bool) -> bool:
@@ -69,10 +79,12 @@ _WHY = re.compile(r" \(([^()]+(?:\([^()]*\))?)\)$")
 
 def print_csv(columns: Sequence[str], rows: Sequence[Sequence[object]], heading: bool = True) -> None:
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    if heading:
-        writer.writerow(columns)
+    chosen = current().chosen(columns)
+    if heading and not current().no_header:
+        writer.writerow([columns[at] for at in chosen])
     for row in rows:
-        writer.writerow([printable(value, 4096) if isinstance(value, str) else value for value in row])
+        cells = [row[at] for at in chosen]
+        writer.writerow([printable(value, 4096) if isinstance(value, str) else value for value in cells])
 
 
 def print_csv_of(documents: Sequence[dict[str, Any]], nodes: Iterable[int] = ()) -> None:
@@ -115,28 +127,60 @@ def print_table(
     rows: Sequence[Sequence[str]],
     flexible: int | None = None,
     below: Sequence[str] = (),
+    aside: bool = False,
 ) -> None:
     """Plain columns, as wide as their contents; a name that starts with `>` aligns its column to the right. On a
-    terminal the column `flexible` is cut to fit its width. `below`: a line under each row."""
-    names = [column.removeprefix(">") for column in columns]
-    right = [column.startswith(">") for column in columns]
-    cells = [names, *[[printable(cell, 4096) for cell in row] for row in rows]]
+    terminal the column `flexible` is cut to fit its width. `below`: a line under each row. `aside`: a table beside the
+    command's own, which always has all of its columns and headings."""
+    layout = Layout() if aside else current()
+    chosen = layout.chosen([column.removeprefix(">") for column in columns])
+    flexible = chosen.index(flexible) if flexible in chosen and not current().wide else None
+    names = [columns[at].removeprefix(">") for at in chosen]
+    right = [columns[at].startswith(">") for at in chosen]
+    cells = [names, *[[printable(row[at], 4096) for at in chosen] for row in rows]]
+    first = -1
+    if layout.no_header:
+        first = 0
+        del cells[0]
+    if not cells:
+        return
     widths = [max(_width(row[index]) for row in cells) for index in range(len(names))]
     if flexible is not None and sys.stdout.isatty():
         import shutil
 
         room = shutil.get_terminal_size().columns - sum(widths) - 2 * (len(widths) - 1) + widths[flexible]
         widths[flexible] = max(8, min(widths[flexible], room))
-    for number, row in enumerate(cells, -1):
+    for number, row in enumerate(cells, first):
         parts = [_fit(cell, width, to_right) for cell, width, to_right in zip(row, widths, right, strict=True)]
         sys.stdout.write("  ".join(parts).rstrip() + "\n")
         if 0 <= number < len(below):
             sys.stdout.write(f"  {printable(below[number], 4096)}\n")
 
 
+def cut(rows: Iterable[T]) -> list[T]:
+    """The rows that are printed (--limit, --reverse)."""
+    return current().cut(rows)
+
+
+def size(amount: float) -> str:
+    """Bytes for people; all digits with --bytes."""
+    return f"{amount:.0f}" if current().in_bytes else format.size(amount)
+
+
+def short(text: str, width: int) -> str:
+    """A name, cut to so many characters unless --wide, and harmless."""
+    return printable(text, 4096 if current().wide else width)
+
+
 def note(text: str) -> None:
-    """A line for people beside the output, on stderr."""
-    sys.stderr.write(printable(text, 2000) + "\n")
+    """A line for people beside the output, on stderr; none with --quiet."""
+    if not current().quiet:
+        sys.stderr.write(printable(text, 2000) + "\n")
+
+
+def failure(text: object) -> None:
+    """What went wrong although the command went on: a line on stderr, always."""
+    sys.stderr.write(f"numatui: {printable(str(text), 2000)}\n")
 
 
 def _width(text: str) -> int:

@@ -8,7 +8,7 @@ from backend.kernel import Kernel
 from backend.machine.kernel_info import boot_id
 from backend.machine.topology import read_topology
 from backend.nodeset import NodeSet
-from backend.plan.plan import Plan
+from backend.plan.plan import Plan, PlannedMove, ProcessPlan
 from backend.plan.remap import landings
 from numatui.cli.printing import output
 from numatui.format import BASIS
@@ -26,13 +26,12 @@ def print_plan(plan: Plan) -> None:
     rows = [
         [
             str(one.process.pid),
-            output.printable(one.process.command, 60),
+            output.short(one.process.command, 60),
             f"{move.source}→{move.target}",
             str(move.pages),
             output.size(move.bytes),
         ]
-        for one in plan.processes
-        for move in one.moves
+        for one, move in output.cut(_moves(plan))
     ]
     if rows:
         output.print_table([">PID", "COMMAND", "MOVE", ">PAGES", ">SIZE"], rows, flexible=1)
@@ -57,15 +56,15 @@ def print_warnings(plan: Plan) -> None:
         output.note(f"{warning.code}: {warning.text}{f'; {warning.fix}' if warning.fix else ''}")
 
 
+def _moves(plan: Plan) -> list[tuple[ProcessPlan, PlannedMove]]:
+    return [(one, move) for one in plan.processes for move in one.moves]
+
+
 def print_plan_csv(plan: Plan) -> None:
     """One row for each process and pair of nodes."""
     output.print_csv(
         ["pid", "from", "to", "pages", "bytes"],
-        [
-            [one.process.pid, move.source, move.target, move.pages, move.bytes]
-            for one in plan.processes
-            for move in one.moves
-        ],
+        [[one.process.pid, move.source, move.target, move.pages, move.bytes] for one, move in output.cut(_moves(plan))],
     )
 
 

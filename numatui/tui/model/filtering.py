@@ -1,7 +1,8 @@
 """The language of the process filter. A process must match all words. Pure.
 
-`postgres` matches pid, user and command. `user:NAME` `node:SET` (has memory there) `on:SET` (runs there) `cgroup:PATH`
-`cpuset:PATH` `policy:TEXT` `state:LETTERS` `pid:N,N`. `local<50` `rss>1G` `far>100M` `swap>0` `threads>8` `cpu>50`
+`postgres` matches pid, user and command. The selectors of commands: `user:NAME` `match:GLOB` `regex:REGEX`
+`cgroup:PATH` `unit:NAME` `pod:UID` `vm:NAME` `pid:N,N` `min:SIZE`. Others: `cpuset:PATH` `node:SET` (has memory there)
+`on:SET` (runs there) `policy:TEXT` `state:LETTERS`. `local<50` `rss>1G` `far>100M` `swap>0` `threads>8` `cpu>50`
 `cost>1.5` `n2>500M`. `!` negates a word. Quotes keep spaces in a word."""
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from backend.machine.access_cost import AccessCosts, read_costs
 from backend.machine.topology import Topology
 from backend.nodeset import NodeSet
 from backend.placement.survey import ProcessRow
+from backend.selection.terms import SELECTORS, Selector, path_term, term
 from numatui.format import parse_size
 
 Term = Callable[[ProcessRow], bool]
@@ -184,20 +186,27 @@ def _runs_on(value: str, topology: Topology) -> Term:
     return lambda row: any(share and node in wanted for node, share in row.places.items())
 
 
-def _user(value: str, _: Topology) -> Term:
-    return lambda row: value in (row.process.user, str(row.process.uid)) or not value
-
-
-def _below(path_of: Callable[[ProcessRow], str]) -> Callable[[str, Topology], Term]:
-    """Matches a path and everything below it (value begins with `/`), or any part of a path."""
+def _selected(selector: Selector) -> Callable[[str, Topology], Term]:
+    """A word that selects as the option of that name does. A word without a value may be half typed."""
 
     def make(value: str, _: Topology) -> Term:
-        if not value.startswith("/"):
-            return lambda row: value.casefold() in path_of(row).casefold()
-        path = value.rstrip("/")
-        return lambda row: path_of(row) == (path or "/") or path_of(row).startswith(path + "/")
+        if not value:
+            raise _unfinished(f"{selector}:", "a value")
+        fits = term(selector, value)
+        return lambda row: fits(row.process)
 
     return make
+
+
+def _cpuset(value: str, _: Topology) -> Term:
+    if not value:
+        raise _unfinished("cpuset:", "a path")
+    fits = path_term(value)
+    return lambda row: fits(row.process.cpuset)
+
+
+def _minimum(value: str, _: Topology) -> Term:
+    return _compared(_SIZES["rss"], ">=", _size(value, f"min:{value}"))
 
 
 def _policy(value: str, _: Topology) -> Term:
@@ -214,11 +223,11 @@ def _pids(value: str, _: Topology) -> Term:
 
 
 _KEYS: dict[str, Callable[[str, Topology], Term]] = {
-    "user": _user,
+    **{selector: _selected(selector) for selector in SELECTORS},
     "node": _has_memory_on,
     "on": _runs_on,
-    "cgroup": _below(lambda row: row.process.cgroup),
-    "cpuset": _below(lambda row: row.process.cpuset),
+    "cpuset": _cpuset,
+    "min": _minimum,
     "policy": _policy,
     "state": _state,
     "pid": _pids,

@@ -20,6 +20,7 @@ from backend.job.options import Options
 from backend.job.planning import plan
 from backend.job.request import MoveRequest
 from backend.plan.remap import remap
+from backend.selection.selection import Selection
 
 MIB = 1 << 20
 WATCHED, MEASURED = 8, 30
@@ -63,7 +64,7 @@ def follow(kernel: EmulatedKernel, advised: list[Advice], folder: Path) -> None:
     for advice in advised:
         assert advice.proposal is not None
         pid = advice.process.pid
-        made = plan(kernel, MoveRequest((pid,), str(advice.proposal.sources), str(advice.proposal.targets)))
+        made = plan(kernel, MoveRequest(Selection((pid,)), str(advice.proposal.sources), str(advice.proposal.targets)))
         Job(kernel, made, Options(journal_dir=folder)).run()
 
 

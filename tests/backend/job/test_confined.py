@@ -23,6 +23,7 @@ from backend.journal import journal
 from backend.journal.past_jobs import find_job, list_jobs
 from backend.plan.plan import Plan
 from backend.plan.remap import Move
+from backend.selection.selection import Selection
 from tests.backend.job.test_undo_interrupted import Death, Killed, small_batches
 from tests.emulator.invariants import check_at_rest
 from tests.emulator.machines import nodes_of, region
@@ -57,7 +58,7 @@ class Scene:
         return [self.admin.read(name, "cpuset.mems") for name in ("A", "A/inner")]
 
     def plan(self, **more: Any) -> Plan:
-        return plan(self.kernel, MoveRequest((self.mine.pid,), "0", "2", confine=True, **more))
+        return plan(self.kernel, MoveRequest(Selection((self.mine.pid,)), "0", "2", confine=True, **more))
 
     def run(self, made: Plan, **more: Any) -> Outcome:
         with small_batches():

@@ -14,6 +14,8 @@ from backend.errors import NotFound, NotPermitted, NumatuiError, ParseError
 from backend.mover.ledger import Ledger
 from backend.mover.policy import KEYS, Hours, Policy, Rule, load_policy, parse_policy
 from backend.process.process import Identity, Process
+from backend.selection.selection import Selection
+from backend.selection.terms import SELECTORS
 
 PROCESS = Process(
     identity=Identity(7, 1),
@@ -60,7 +62,8 @@ stop: {errors: 5, pressure: 20%}
     assert policy == Policy(
         5.0, 60.0, "high", 1.3, 64 << 20, 4, 3600.0, 2, 8 << 30, 100 << 20, 0.005, 2,
         (Hours(480, 1080), Hours(1350, 360)),
-        (Rule(user="postgres"), Rule(command="java*", cgroup="/db/*")), (Rule(command="*backup*"),), 5, 0.2,
+        (Rule(Selection(user=("postgres",))), Rule(Selection(match=("java*",), cgroup=("/db/*",)))),
+        (Rule(Selection(match=("*backup*",))),), 5, 0.2,
     )  # fmt: skip
 
 
@@ -101,7 +104,7 @@ yaml_like = st.recursive(
     lambda inner: (
         st.lists(inner, max_size=3).map(lambda items: f"[{', '.join(items)}]")
         | st.dictionaries(
-            st.sampled_from([*KEYS, "user", "command", "cgroup", "errors", "pressure"]), inner, max_size=4
+            st.sampled_from([*KEYS, *SELECTORS, "command", "min", "errors", "pressure"]), inner, max_size=4
         ).map(lambda items: "{" + ", ".join(f"{key}: {value}" for key, value in items.items()) + "}")
     ),
     max_leaves=8,
@@ -123,24 +126,26 @@ def test_anything_is_a_policy_or_one_line(text: str) -> None:
 @pytest.mark.parametrize(
     ("rule", "fits"),
     [
-        (Rule(), True),
-        (Rule(user="postgres"), True),
-        (Rule(user="104"), True),
-        (Rule(user="root"), False),
-        (Rule(command="postgres"), True),
-        (Rule(command="post*"), True),
-        (Rule(command="*-D*"), True),
-        (Rule(command="-D"), False),
-        (Rule(cgroup="/db/*"), True),
-        (Rule(cgroup="/db"), False),
-        (Rule(user="postgres", cgroup="/web/*"), False),
+        (Rule(Selection()), True),
+        (Rule(Selection(user=("postgres",))), True),
+        (Rule(Selection(user=("104",))), True),
+        (Rule(Selection(user=("root",))), False),
+        (Rule(Selection(match=("postgres",))), True),
+        (Rule(Selection(match=("post*",))), True),
+        (Rule(Selection(match=("*-D*",))), True),
+        (Rule(Selection(match=("-D",))), False),
+        (Rule(Selection(cgroup=("/db/*",))), True),
+        (Rule(Selection(cgroup=("/db",))), True),
+        (Rule(Selection(cgroup=("/d",))), False),
+        (Rule(Selection(cgroup=("/*/*/*",))), False),
+        (Rule(Selection(user=("postgres",), cgroup=("/web/*",))), False),
     ],
 )
 def test_rules(rule: Rule, fits: bool) -> None:
     assert rule.fits(PROCESS) == fits
     assert Policy(allow=(rule,)).may_move(PROCESS) == fits
     assert Policy(deny=(rule,)).may_move(PROCESS) == (not fits)
-    assert Policy(allow=(rule,), deny=(Rule(user="postgres"),)).may_move(PROCESS) is False
+    assert Policy(allow=(rule,), deny=(Rule(Selection(user=("postgres",))),)).may_move(PROCESS) is False
 
 
 @given(st.integers(0, 1439), st.integers(0, 1439), st.integers(0, 1439))

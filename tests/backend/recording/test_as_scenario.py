@@ -21,6 +21,7 @@ from backend.nodeset import NodeSet
 from backend.placement.numa_maps import read_placement
 from backend.placement.survey import Surveyor
 from backend.recording.as_scenario import copy_of
+from backend.selection.selection import Selection
 from numatui.cli.emulate.what_if import report, write_copy
 from tests.backend.advice.test_advice import scenario, tasks
 
@@ -85,7 +86,7 @@ def test_a_migration_on_the_copy_ends_as_on_the_machine(chosen: list[dict], data
     copy = copy_of(kernel)
     again = open_text(copy.text, "copy")
     assert rows(again)[pid] == rows(kernel)[pid]
-    request = MoveRequest((pid,), str(NodeSet(sources)), str(NodeSet(targets)))
+    request = MoveRequest(Selection((pid,)), str(NodeSet(sources)), str(NodeSet(targets)))
     plan = make(kernel, request) if sources - targets else None
     for one in (kernel, again):
         one.migrate_pages(pid, 65, NodeSet(sources).mask(), NodeSet(targets).mask())

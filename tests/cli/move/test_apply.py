@@ -211,5 +211,5 @@ PLAIN = json.dumps(
 def test_the_plain_one_is_read() -> None:
     saved = parse_plan(PLAIN.encode(), ["high"])
     (request,) = saved.requests
-    assert (request.pids, request.sources, request.targets, request.mapping) == ((5,), "0", "1", "1000")
+    assert (request.selection.pids, request.sources, request.targets, request.mapping) == ((5,), "0", "1", "1000")
     assert saved.confined == {6}

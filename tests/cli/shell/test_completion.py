@@ -88,7 +88,7 @@ def test_nothing_that_a_process_is_called_reaches_the_shell(
     ("line", "offered"),
     [
         ('numatui show "a', []),
-        ("numatui show 'a b", []),
+        ("numatui undo 'a b", []),
         ("numatui \\", list(COMMANDS)),
         ("numatui --demo", ["--demo"]),
         ("numatui nope ", list(COMMANDS)),
