@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from backend.errors import NotFound, NotPermitted, ParseError
 from backend.kernel import Kernel
 from backend.machine.topology import Topology
+from backend.placement.first_policy import first_policy
 from backend.placement.locate import BUDGET_NS, Located, Locator, Way, by_numa_maps, large_from
 from backend.placement.placement import weighted_local_share
 from backend.placement.readers import Readers, reader_count
@@ -49,7 +50,8 @@ ALL_THREADS = 4096
 @dataclass(frozen=True, slots=True)
 class ProcessRow:
     """One process and where its memory lies. `by_node`: bytes, ascending by node; None if unknown. `policy`: the policy
-    of its VMAs, or the first that is not the default, with `+` if there are more; `?` if unknown.
+    of its VMAs, or the first that is not the default, with `+` if there are more; of a large process that of its first
+    VMA (`backend.placement.first_policy`); `?` if unknown.
 
     `way`: how the numbers were read; "" if they were not. `age`: nanoseconds since then. `error`: node → bytes by which
     95 % of sampled numbers are off at most; empty if they are exact. `hidden`: bytes that NUMA balancing hides.
@@ -254,8 +256,11 @@ class Surveyor:
         last = one.located
         if located.by_node is None and last is not None and last.by_node is not None:
             return replace(one, due=due)
-        if located.policy == "?" and last is not None:
-            located = replace(located, policy=last.policy)
+        if located.policy == "?":
+            # What is known, for example from when the process was small, stays.
+            known = last is not None and not last.policy.endswith("?")
+            policy = last.policy if last is not None and known else first_policy(self.kernel, one.process.pid)
+            located = replace(located, policy=policy)
         return replace(one, located=located, read_at=now, due=due)
 
     def _left_behind(self, hanging: Iterable[int], wanted: Callable[[Process], bool]) -> dict[int, tuple[_Known, bool]]:

@@ -250,8 +250,8 @@ def notes(rows: list[ProcessRow], all_seen: bool) -> list[str]:
     if any(row.by_node is None and row.way != "sampled" for row in rows):
         others = "" if all_seen else "another user's process (run numatui as root), "
         out.append(f"? = the placement cannot be read: {others}a sandboxed process, or one that has just ended")
-    if any(row.way in ("pagemap", "sampled") and row.policy == "?" for row in rows):
-        out.append("the policies of large processes are not read (--exact or numatui show --exact reads them)")
+    if any(row.way in ("pagemap", "sampled") and row.policy.endswith("?") for row in rows):
+        out.append("default? = a large process: only its first policy was read (--exact, numatui show --exact: all)")
     if capped := sum(row.threads_left_out > 0 for row in rows):
         out.append(f"many threads in {capped} of them: only some threads were read to see where they run")
     return out

@@ -117,7 +117,7 @@ def test_large_processes_are_looked_at_less_often_and_say_how_old_they_are() -> 
     for step in range(5):
         kernel.time = step * REST_NS // 2
         rows = survey.read()
-        looks.append(kernel.count(large, "maps"))
+        looks.append(kernel.count(large, "maps") // 2)  # once more for the policy
         ages.append(row_of(rows, "large").age)
         assert row_of(rows, "small").age == 0
     assert looks == [1, 1, 2, 2, 3]
@@ -126,7 +126,7 @@ def test_large_processes_are_looked_at_less_often_and_say_how_old_they_are() -> 
     assert kernel.count(large, "numa_maps") == 0
     survey.expire()
     survey.read()
-    assert kernel.count(large, "maps") == 4
+    assert kernel.count(large, "maps") // 2 == 4
 
 
 def test_what_takes_long_is_looked_at_for_a_twentieth_of_the_time() -> None:
@@ -141,10 +141,10 @@ def test_what_takes_long_is_looked_at_for_a_twentieth_of_the_time() -> None:
     kernel.read = slow  # type: ignore[method-assign]
     survey = surveyor(kernel, large=100)
     survey.read()
-    for time, looks in ((2_900_000_000, 1), (3_000_000_000, 2)):
+    for time, looks in ((2_900_000_000, 1), (6_000_000_000, 2)):
         kernel.time = time
         survey.read()
-        assert kernel.count(pid_of(m, "large"), "maps") == looks
+        assert kernel.count(pid_of(m, "large"), "maps") // 2 == looks
 
 
 def test_who_everybody_is_is_read_once() -> None:

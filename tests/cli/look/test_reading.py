@@ -103,7 +103,7 @@ def row(**how: Any) -> ProcessRow:
         ({"way": "sampled", "by_node": None}, "hides all pages"),
         ({"by_node": None}, "run numatui as root"),
         ({"by_node": None, "all_seen": True}, "a sandboxed process"),
-        ({"way": "pagemap", "policy": "?"}, "policies of large processes"),
+        ({"way": "pagemap", "policy": "default?"}, "only its first policy was read"),
         ({"threads_left_out": 3}, "many threads in 1 of them"),
     ],
 )

@@ -18,6 +18,7 @@ from tests.guest.inside import rig
 from tests.guest.inside.rig import PAGE, MakeVictim, numatui
 
 AT_LEISURE = 1 << 60
+MPOL_DEFAULT, MPOL_INTERLEAVE = 0, 3
 LAYOUT = {
     "thp": {"kind": "thp", "on": {0: 1024, 1: 512}},
     "pool": {"kind": "huge", "on": {1: 1024}},
@@ -81,7 +82,7 @@ def test_root_counts_a_large_process_and_its_user_estimates_it(victim: MakeVicti
     truth = by_numa_maps(LiveKernel(), one.pid).by_node
     assert truth is not None
     as_root = numatui("ps", one.pid, "--json", before=take_your_time).json["processes"][0]
-    assert (as_root["way"], as_root["error"], as_root["policy"]) == ("pagemap", {}, "?")
+    assert (as_root["way"], as_root["error"], as_root["policy"]) == ("pagemap", {}, "default?")
     assert as_root["nodes"] == {str(node): amount for node, amount in truth.items()}
     exact = numatui("ps", one.pid, "--json", "--exact").json["processes"][0]
     assert (exact["way"], exact["policy"]) == ("numa_maps", "default")
@@ -91,6 +92,10 @@ def test_root_counts_a_large_process_and_its_user_estimates_it(victim: MakeVicti
     assert 0 < as_user["error"]["0"] < truth[0] // 10
     for node in (0, 2):
         assert abs(as_user["nodes"][str(node)] - truth[node]) <= 2 * as_user["error"][str(node)]
+    one.set_policy(MPOL_INTERLEAVE, [0, 2])
+    as_user = numatui("ps", one.pid, "--json", uid=rig.USER, before=take_your_time).json["processes"][0]
+    assert as_user["policy"] == "interleave:0,2"
+    one.set_policy(MPOL_DEFAULT, [])
     shown = numatui("show", one.pid, "--json", uid=rig.USER).json
     assert shown["way"] == "sampled"
     (vma,) = [vma for vma in shown["vmas"] if int(vma["start"], 16) == one.regions["memory"][0]]
