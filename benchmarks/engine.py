@@ -80,11 +80,12 @@ class Sleeping(LiveKernel):
         return entries.tobytes()
 
     def move_pages(self, pid: int, pages: array[int], nodes: array[int] | None, status: array[int], flags: int) -> int:
+        began = time.perf_counter()
         at = ((np.frombuffer(pages, np.uint64) - np.uint64(self.start)) >> np.uint64(12)).astype(np.int64)
         if nodes is not None:
-            if self.rate:
-                time.sleep(len(pages) * 4096 / self.rate)
             self.moved[at] = FAR if nodes[0] else 0
+            if self.rate:
+                time.sleep(max(0.0, began + len(pages) * 4096 / self.rate - time.perf_counter()))
         np.frombuffer(status, np.int32)[:] = (self.moved[at] != 0).astype(np.int32)
         return 0
 

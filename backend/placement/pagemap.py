@@ -62,6 +62,7 @@ class PageMap:
         self, kernel: Kernel, pid: int, frame_nodes: FrameNodes | None, find_thp_tails: bool = False, rest: int = 0
     ) -> None:
         self.rest = rest
+        self._rested_at = 0
         self.kernel, self.pid, self.frame_nodes, self.find_thp_tails = kernel, pid, frame_nodes, find_thp_tails
         self._scan = True
         self._zero: set[int] = set()
@@ -73,12 +74,15 @@ class PageMap:
         return max(1, huge_page_size(self.kernel) // self.kernel.page_size)
 
     def walk(self, start: int, end: int) -> Iterator[Pages]:
-        """All resident pages from `start` to `end`, in chunks. No chunk ends within a transparent huge page. The zero
-        page is left out, as in numa_maps (vm_normal_page()). Raises OSError (ENOENT, ESRCH, EACCES …)."""
+        """All resident pages from `start` to `end`, in chunks. No chunk ends within a transparent huge page, if these
+        are looked for. The zero page is left out, as in numa_maps (vm_normal_page()). Raises OSError (ENOENT, ESRCH,
+        EACCES …)."""
         base = self.kernel.page_size
+        # With rests, what is read at once is also worked on at once: the work is the rest.
+        unit = AT_ONCE if self.rest and not self.find_thp_tails else ENTRIES
         for low, high in self._populated(start // base, end // base):
-            for entry in [low, *range(low // ENTRIES * ENTRIES + ENTRIES, high, ENTRIES)]:
-                count = min(ENTRIES - entry % ENTRIES, high - entry)
+            for entry in [low, *range(low // unit * unit + unit, high, unit)]:
+                count = min(unit - entry % unit, high - entry)
                 pages = self._read(entry, count)
                 if len(pages.addresses) or pages.swapped:
                     yield pages
@@ -158,9 +162,11 @@ class PageMap:
         step = AT_ONCE if self.rest else max(1, count)
         for first in range(entry, entry + count, step):
             size = min(step, entry + count - first) * 8
+            if self.rest:
+                self._take_a_rest()
             parts.append(self.kernel.read(f"/proc/{self.pid}/pagemap", first * 8, size))
             if self.rest:
-                self.kernel.pause(self.rest)
+                self._rested_at = self.kernel.clock() + self.rest
             if len(parts[-1]) < size:
                 break
         raw = b"".join(parts)
@@ -169,6 +175,12 @@ class PageMap:
         entries = np.zeros(count, np.uint64)
         entries[: len(raw) // 8] = np.frombuffer(raw[: len(raw) // 8 * 8], dtype=np.uint64)
         return entries
+
+    def _take_a_rest(self) -> None:
+        """Until it is long enough since the last read. Work on what was read counts as rest, as it needs no lock."""
+        left = self._rested_at - self.kernel.clock()
+        if left > 0:
+            self.kernel.pause(left)
 
     def _pages(self, entries: NDArray[np.uint64], numbers: NDArray[np.uint64]) -> Pages:
         present = (entries & _PRESENT) != 0

@@ -24,8 +24,13 @@ from backend.process.process import process_error
 
 _SMALLEST, _FIRST, _LARGEST = 256 << 10, 512 << 10, 32 << 20
 """Bytes of a batch."""
-_WINDOW = 16 << 20
-"""Bytes of a window: the work that one worker takes at a time."""
+_WINDOW, _WIDEST = 4 << 20, 32 << 20
+"""Bytes of a window, the work that one worker takes at a time: the first, and the most. Small ones at first, so that
+all workers have some and their number is found early; large ones later, as each costs Python's time."""
+_SHARE = 16
+"""A window is at most this part of what was queued before."""
+_PER_CHUNK = 4
+"""Windows of a chunk of the journal: each chunk costs a sync."""
 _STUCK = 16
 """After this many calls without progress on one batch, the rest of it counts as busy."""
 
@@ -78,6 +83,7 @@ class PageMover:
         self.hidden = 0
         """Bytes that NUMA balancing hid from the calls."""
         self.most_workers = 1
+        self._queued = 0
         self._open: list[_Journaled] = []
         self._pool = WorkerPool(self._window, self._workers(), allowed_cpus(kernel), kernel.clock)
 
@@ -92,7 +98,7 @@ class PageMover:
         call was refused), NotFound, NotPermitted, or what `check` raises."""
         errors: list[BaseException] = []
         try:
-            for chunk in gathered(chunks, _WINDOW):
+            for chunk in gathered(chunks, self._enough):
                 self._chunk(chunk)
         except BaseException as exc:
             errors.append(exc)
@@ -109,11 +115,20 @@ class PageMover:
             errors.append(exc)
         self._open.clear()
         if errors:
+            self.check()  # a cancel, or the end of the process, is not taken for want of room
             raise next((one for one in errors if not isinstance(one, GaveUp)), errors[0])
 
     def close(self) -> None:
         """End the workers."""
         self._pool.close()
+
+    def _wide(self) -> int:
+        """Bytes of the next window."""
+        return min(self.largest, _WIDEST, max(_WINDOW, self._queued // _SHARE))
+
+    def _enough(self) -> int:
+        """Bytes of the next chunk of the journal."""
+        return self._wide() * _PER_CHUNK
 
     def _chunk(self, chunk: Chunk) -> None:
         """Journal a chunk and queue its windows. Neither a chunk nor a batch cuts a transparent huge page in two: the
@@ -121,7 +136,7 @@ class PageMover:
         self.check()
         self.check_program()
         addresses, size = chunk.addresses, chunk.page_size
-        window = max(1, min(_WINDOW, self.largest) // size)
+        window = max(1, self._wide() // size)
         ends: list[int] = []
         position = 0
         while position < len(addresses):
@@ -131,6 +146,7 @@ class PageMover:
         journaled = _Journaled(chunk, number, np.zeros(len(addresses), np.bool_), len(ends))
         with self.progress.lock:
             self._open.append(journaled)
+        self._queued += len(addresses) * size
         for start, end in zip([0, *ends], ends, strict=False):
             self._pool.submit((journaled, start, end))
 

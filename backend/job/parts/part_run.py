@@ -209,7 +209,7 @@ class PartRun:
         undone page by page. Returns the chunks with their numbers."""
         journaled: list[Leftover] = []
         try:
-            for chunk in gathered(chunks_of(self.pages, before, step), _CHUNK):
+            for chunk in gathered(chunks_of(self.pages, before, step), lambda: _CHUNK):
                 number = self.journal.before(self.part, step, chunk.page_size, chunk.addresses, shared)
                 journaled.append((number, step, chunk.page_size, chunk.addresses))
         except NotSupported:

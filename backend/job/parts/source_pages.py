@@ -119,8 +119,8 @@ def source_pages(kernel: Kernel, pid: int, check: Callable[[], None]) -> SourceP
     return SourcePages(kernel, pid, check, read_frame_nodes(kernel))
 
 
-def gathered(chunks: Iterable[Chunk], enough: int) -> Iterator[Chunk]:
-    """The same pages, with chunks of small mappings joined until they have `enough` bytes."""
+def gathered(chunks: Iterable[Chunk], enough: Callable[[], int]) -> Iterator[Chunk]:
+    """The same pages, with small chunks joined until they have `enough` bytes."""
     pending: list[Chunk] = []
     count = 0
     for chunk in chunks:
@@ -129,7 +129,7 @@ def gathered(chunks: Iterable[Chunk], enough: int) -> Iterator[Chunk]:
             pending, count = [], 0
         pending.append(chunk)
         count += len(chunk.addresses)
-        if count * chunk.page_size >= enough:
+        if count * chunk.page_size >= enough():
             yield _joined(pending)
             pending, count = [], 0
     if count:

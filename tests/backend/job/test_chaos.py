@@ -28,5 +28,5 @@ def test_chunks_that_come_from_the_last_to_the_first_are_carried_in_order() -> N
         Chunk(Move(1, 0), 4096, np.array(pages, np.uint64), np.zeros(len(pages), np.bool_))
         for pages in ([0x9000, 0xA000], [0x5000], [0x1000, 0x2000])
     ]
-    (one,) = gathered(chunks, 16 << 20)
+    (one,) = gathered(chunks, lambda: 16 << 20)
     assert one.addresses.tolist() == [0x1000, 0x2000, 0x5000, 0x9000, 0xA000]

@@ -156,6 +156,7 @@ class TestElsewhere:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(page_mover, "_WINDOW", 2 << 20)
+        monkeypatch.setattr(page_mover, "_PER_CHUNK", 1)
         one = Mover(tmp_path, [0] * 900, [0] * 600, pages=4096)
         one.move([0], [2])
         later: list[int] = []
@@ -340,6 +341,7 @@ def test_pages_that_a_process_gives_up_before_their_turn_are_gone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(page_mover, "_WINDOW", 2 << 20)
+    monkeypatch.setattr(page_mover, "_PER_CHUNK", 1)
     one = Mover(tmp_path, [0] * 900, [0] * 600, pages=4096)
     later: list[int] = []
 

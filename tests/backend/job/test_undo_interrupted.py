@@ -67,7 +67,8 @@ def small_batches() -> Iterator[None]:
     """Chunks of 8 pages in batches of 4."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(page_mover, "huge_page_size", lambda kernel: PAGE)
-        patch.setattr(page_mover, "_WINDOW", 8 * PAGE)
+        patch.setattr(page_mover, "_WINDOW", 4 * PAGE)
+        patch.setattr(page_mover, "_PER_CHUNK", 2)
         for name in ("_SMALLEST", "_FIRST", "_LARGEST"):
             patch.setattr(page_mover, name, 4 * PAGE)
         yield

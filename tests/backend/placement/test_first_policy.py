@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import errno
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backend.kernel import Kernel
 from backend.placement.first_policy import UNSURE, first_policy
 from tests.kernels.around import Around
 from tests.kernels.fake_kernel import FakeKernel
@@ -20,7 +21,7 @@ JAVA = b"6c0000000-7c0000000 rw-p 0 00:00 0\n" + SMALL
 def told(numa_maps: bytes, maps: bytes = SMALL, **more: Any) -> tuple[str, Around]:
     kernel = Around(FakeKernel(), **more)
     kernel.answers = {"numa_maps": lambda _: numa_maps, "maps": lambda _: maps}
-    return first_policy(kernel, 1001), kernel
+    return first_policy(cast("Kernel", kernel), 1001), kernel
 
 
 @pytest.mark.parametrize(
