@@ -29,15 +29,8 @@ def warnings_of(
     return out
 
 
-def _of_the_machine(
-    plan: Plan, subjects: Sequence[Subject], topology: Topology, conditions: Conditions
-) -> Iterator[Warning]:
-    if plan.processes and not plan.bytes and not plan.undoes:
-        yield Warning(
-            "nothing-to-move",
-            f"node {plan.sources} has no page that would move",
-            "look at the placement with numatui show PID",
-        )
+def room_warnings(plan: Plan, topology: Topology) -> Iterator[Warning]:
+    """Targets, and pools of huge pages there, that are too small for all that comes."""
     for room in plan.room:
         if room.incoming and not room.enough:
             short = max(1, (room.reserve - room.after) >> 20)
@@ -55,6 +48,18 @@ def _of_the_machine(
                     "the others stay, or the kernel allocates huge pages for them",
                     f"enlarge the pool of node {room.node} first (nr_hugepages)",
                 )
+
+
+def _of_the_machine(
+    plan: Plan, subjects: Sequence[Subject], topology: Topology, conditions: Conditions
+) -> Iterator[Warning]:
+    if plan.processes and not plan.bytes and not plan.undoes:
+        yield Warning(
+            "nothing-to-move",
+            f"node {plan.sources} has no page that would move",
+            "look at the placement with numatui show PID",
+        )
+    yield from room_warnings(plan, topology)
     if conditions.balancing:
         stay = "hidden" in plan.stays
         yield Warning(

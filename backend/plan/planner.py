@@ -25,7 +25,7 @@ from backend.plan.plan import (
     Subject,
     Warning,
 )
-from backend.plan.plan_warnings import warnings_of
+from backend.plan.plan_warnings import room_warnings, warnings_of
 from backend.plan.reasons import Reason, sum_by_reason
 from backend.plan.remap import Move, Rule, expected_after, remap
 
@@ -136,20 +136,26 @@ def plan_of_parts(
 
 def merged(plans: Sequence[Plan], topology: Topology, page_size: int) -> Plan:
     """Plans of different processes as one, to be done in one job. They were made in the same way: one method, one
-    limit."""
+    limit. What has room alone may not have it together."""
     first = plans[0]
     everybody = tuple(part for one in plans for part in one.processes)
-    return replace(
+    whole = replace(
         first,
         sources=NodeSet(node for one in plans for node in one.sources),
         targets=NodeSet(node for one in plans for node in one.targets),
         moves=tuple(dict.fromkeys(move for one in plans for move in one.moves)),
         processes=everybody,
         room=_room(everybody, topology, page_size),
-        warnings=tuple(dict.fromkeys(warning for one in plans for warning in one.warnings)),
-        stays=sum_by_reason(one.stays for one in plans),
         fallback=next((one.fallback for one in plans if one.fallback), ""),
     )
+    told = dict.fromkeys(
+        [
+            *room_warnings(whole, topology),
+            *(warning for one in plans for warning in one.warnings if warning.code not in ("room", "huge-pool")),
+        ]
+    )
+    stays = sum_by_reason(one.stays for one in plans) | {"no-room": _no_room(whole, topology)}
+    return replace(whole, warnings=tuple(told), stays={reason: amount for reason, amount in stays.items() if amount})
 
 
 def _rest_of(moves: Sequence[Move], confinements: Sequence[Confinement], pid: int) -> list[Move]:
@@ -212,13 +218,17 @@ def _stays(plan: Plan, conditions: Conditions, topology: Topology) -> dict[Reaso
         out["shared"] = 0 if moves_shared else shared
     if conditions.balancing and plan.calls == "move_pages" and plan.fallback != "balancing":
         out["hidden"] = plan.bytes
+    out["no-room"] = _no_room(plan, topology)
+    return {reason: amount for reason, amount in out.items() if amount}
+
+
+def _no_room(plan: Plan, topology: Topology) -> int:
+    """Bytes for which there is no room on their targets, or in the pools there."""
     short = sum(max(0, room.reserve - room.after) for room in plan.room if room.incoming and not room.enough)
     for room in plan.room:
         pools = {pool.size: pool.free for pool in topology.node(room.node).huge_pools}
         short += sum(size * max(0, count - pools.get(size, 0)) for size, count in room.huge_pages.items())
-    if short:
-        out["no-room"] = min(plan.bytes, short)
-    return {reason: amount for reason, amount in out.items() if amount}
+    return min(plan.bytes, short)
 
 
 def _plan_process(subject: Subject, moves: Sequence[Move], topology: Topology, page_size: int) -> ProcessPlan:

@@ -98,3 +98,21 @@ def test_plans_of_several_processes_become_one(tmp_path: Path) -> None:
     assert [part.steps for part in both.processes] == [part.steps for part in (*one.processes, *other.processes)]
     assert both.stays == {"shared": PAGE}
     assert both.room[0].incoming == 14 * PAGE
+
+
+def test_plans_that_have_room_alone_may_have_none_together(tmp_path: Path) -> None:
+    first, second = Mover(tmp_path / "a", [0] * 9), Mover(tmp_path / "b", [0] * 5)
+    whole = read_topology(first.kernel)
+    room = planned(first).room[0]
+    topology = replace(
+        whole,
+        nodes=tuple(
+            replace(node, memory={**node.memory, "MemFree": room.reserve + 10 * PAGE}) if node.id == room.node else node
+            for node in whole.nodes
+        ),
+    )
+    assert topology.node(room.node).free == room.reserve + 10 * PAGE
+    both = merged([planned(first), planned(second)], topology, PAGE)
+    assert "room" not in {warning.code for one in (planned(first), planned(second)) for warning in one.warnings}
+    assert [warning.code for warning in both.warnings].count("room") == 1
+    assert both.stays["no-room"] == 4 * PAGE
