@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from numatui.cli.printing.outcomes import FIELDS
 from tests.cli.running import Cli
 
 TABLES: list[tuple[str, ...]] = [
@@ -154,3 +155,12 @@ def test_pids_come_from_standard_input(cli: Cli, monkeypatch: pytest.MonkeyPatch
         code, out, err = given(raw)
         assert (code, out) == (2, ""), raw[:10]
         assert err.startswith("numatui: ")
+
+
+def test_a_move_of_nothing_has_the_columns_of_any_other(cli: Cli) -> None:
+    _, something, _ = cli("--demo", "migrate", "6", "--from", "0", "--to", "1", "--yes", "--csv")
+    code, nothing, _ = cli("--demo", "migrate", "6", "--from", "3", "--to", "1", "--yes", "--csv")
+    assert code == 0
+    assert nothing.splitlines() == something.splitlines()[:1]
+    _, document, _ = cli("--demo", "migrate", "6", "--from", "0", "--to", "1", "--yes", "--json")
+    assert tuple(json.loads(document)["outcomes"][0]) == FIELDS

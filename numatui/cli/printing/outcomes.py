@@ -9,6 +9,12 @@ from backend.job.outcome import Outcome, PartOutcome
 from backend.plan.reasons import REASONS
 from numatui.cli.printing import output
 
+FIELDS = (
+    "job", "pid", "start_time", "command", "confined", "method", "moved", "left", "appeared", "swapped", "before",
+    "after", "seconds", "worst_call_seconds", "workers", "complete", "cancelled", "error",
+)  # fmt: skip
+"""What is told of a process, in this order."""
+
 
 def outcome_documents(outcome: Outcome) -> list[dict[str, Any]]:
     """What became of each process, as scripts see it (schemas numatui/migrate/1 and numatui/undo/1)."""
@@ -39,11 +45,13 @@ def _document(job: str, part: PartOutcome) -> dict[str, Any]:
 
 
 def print_outcomes_csv(outcome: Outcome, nodes: Iterable[int]) -> None:
-    """One row per process; the columns are the same for every result."""
+    """One row per process; the columns are the same for every result, also for none."""
     rows = outcome_documents(outcome)
     for row in rows:
         row["left"] = {reason: row["left"].get(reason, 0) for reason in REASONS}
-    output.print_csv_of(rows, nodes)
+    by_node = {"before": dict[str, int](), "after": dict[str, int]()}
+    heading = dict.fromkeys(FIELDS, 0) | {"left": dict.fromkeys(REASONS, 0)} | by_node
+    output.print_csv_of(rows, nodes, heading)
 
 
 def print_outcome(outcome: Outcome, kept: bool) -> None:

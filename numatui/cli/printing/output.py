@@ -87,13 +87,16 @@ def print_csv(columns: Sequence[str], rows: Sequence[Sequence[object]], heading:
         writer.writerow([printable(value, 4096) if isinstance(value, str) else value for value in cells])
 
 
-def print_csv_of(documents: Sequence[dict[str, Any]], nodes: Iterable[int] = ()) -> None:
+def print_csv_of(
+    documents: Sequence[dict[str, Any]], nodes: Iterable[int] = (), heading: dict[str, Any] | None = None
+) -> None:
     """Documents as rows. A field of a nested document is named `outer.inner` (`before.0`); a list becomes words.
-    Columns are all fields of all documents; `before`, `after` and `left`, if by node, have one for each of `nodes`."""
+    Columns are all fields of all documents, or of `heading` if there are none; `before`, `after` and `left`, if by
+    node, have one for each of `nodes`."""
     ids = [str(node) for node in nodes]
-    flat = [_flat(_by_node(one, ids) if ids else one) for one in documents]
+    flat = [_flat(_by_node(one, ids) if ids else one) for one in documents or ([heading] if heading else [])]
     columns = list(dict.fromkeys(name for one in flat for name in one))
-    print_csv(columns, [[one.get(name, "") for name in columns] for one in flat])
+    print_csv(columns, [[one.get(name, "") for name in columns] for one in (flat if documents else ())])
 
 
 def _by_node(document: dict[str, Any], ids: Sequence[str]) -> dict[str, Any]:
