@@ -45,7 +45,7 @@ for _module in (
     importlib.import_module(_module)
 """What commands import while they run: once here instead of in every child."""
 VICTIM = Path(__file__).resolve().parent.parent / "victim.py"
-PATIENCE = 60.0
+PATIENCE = 180.0
 """Seconds after which something that must happen counts as not happening: generous, the guest is slow."""
 USER, OTHER = 4001, 4002
 """Two user ids that nobody has."""
