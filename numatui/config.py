@@ -28,15 +28,17 @@ def folder() -> Path:
 def load(path: Path | None = None) -> Config:
     """Read the configuration. Returns the defaults if the file does not exist or is empty. Raises ParseError with file,
     line and key."""
+    from backend.files.given_file import read_given
     from backend.files.yaml_reader import Value, parse_yaml
 
     path = path or folder() / "config.yaml"
     try:
-        text = path.read_text("utf-8")
+        text = read_given(path).decode()
     except FileNotFoundError:
         return Config()
     except (OSError, UnicodeDecodeError) as exc:
-        raise ParseError(f"{path} cannot be read ({exc})", "the defaults are used") from None
+        why = getattr(exc, "strerror", None) or exc
+        raise ParseError(f"{path} cannot be read ({why})", "the defaults are used") from None
     if all(line.lstrip()[:1] in ("", "#") for line in text.splitlines()):
         return Config()
     keys = parse_yaml(text, str(path)).mapping(("theme", "interval", "keys"))

@@ -9,6 +9,7 @@ from textual.theme import Theme
 
 import numatui
 from backend.errors import NotFound
+from backend.files.given_file import read_given, unreadable
 from backend.files.text import printable
 from backend.files.yaml_reader import Value, parse_yaml
 
@@ -31,8 +32,10 @@ def shipped() -> Path:
 def load(path: Path) -> Theme:
     """Read one theme file. Raises NotFound; ParseError with file, line and key."""
     try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as exc:
+        text = read_given(path).decode()
+    except OSError as exc:
+        raise unreadable(f"the theme {path}", exc) from None
+    except UnicodeDecodeError as exc:
         raise NotFound(f"the theme {path} cannot be read ({exc})") from None
     keys = parse_yaml(text, str(path)).mapping((*_COLORS, "nodes", "dark"), (*_COLORS, "nodes"))
     colors = {key: _color(keys[key]) for key in _COLORS}

@@ -5,14 +5,15 @@ from __future__ import annotations
 
 import os
 import re
-import stat
+import shlex
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from backend.advice.advice import CONFIDENCES, Confidence
-from backend.errors import NotFound, NotPermitted, ParseError, UsageError
+from backend.errors import NotPermitted, ParseError, UsageError
+from backend.files.given_file import open_given, read_all, unreadable
 from backend.files.yaml_reader import Keys, Value, parse_yaml
 from backend.process.process import Process
 from backend.selection.selection import Selection, term_of
@@ -96,19 +97,19 @@ KEYS = (*(one.name for one in fields(Policy) if not one.name.startswith("stop_")
 def load_policy(path: Path) -> Policy:
     """Raises NotFound, ParseError; NotPermitted if the caller is root and another user could change the file."""
     try:
-        with path.open("rb") as file:
-            found = os.fstat(file.fileno())
-            if not stat.S_ISREG(found.st_mode):
-                raise ParseError(f"the policy {path} is not a file", "name a YAML file")
+        fd = open_given(path)
+        try:
+            found = os.fstat(fd)
             if os.geteuid() == 0 and (found.st_uid != 0 or found.st_mode & 0o022):
                 raise NotPermitted(
-                    f"users other than root can change the policy {path}", f"chown root {path}; chmod go-w {path}"
+                    f"users other than root can change the policy {path}",
+                    f"chown root {shlex.quote(str(path))}; chmod go-w {shlex.quote(str(path))}",
                 )
-            raw = file.read(_MOST_BYTES + 1)
+            raw = read_all(fd, _MOST_BYTES)
+        finally:
+            os.close(fd)
     except OSError as exc:
-        raise NotFound(f"the policy {path} cannot be read ({exc.strerror})") from None
-    if len(raw) > _MOST_BYTES:
-        raise ParseError(f"the policy {path} is larger than 1 MiB", "a policy is a small file")
+        raise unreadable(f"the policy {path}", exc, "name a YAML file, a small one") from None
     try:
         text = raw.decode()
     except UnicodeDecodeError:

@@ -8,7 +8,8 @@ import time
 from array import array
 from pathlib import Path
 
-from backend.errors import NotFound, os_error
+from backend.errors import os_error
+from backend.files.given_file import unreadable
 from backend.kernel import Call, Capabilities, Capability, Source, Traits
 from backend.recording.manifest import MANIFEST, Manifest, Sample, parse_manifest
 from backend.recording.timeline import Events, Timeline
@@ -31,10 +32,7 @@ class RecordedKernel:
         try:
             tree = open_tree(path)
         except OSError as exc:
-            raise NotFound(
-                f"the recording {path} cannot be read ({exc.strerror or exc})",
-                "name a folder or tarball with proc/ and sys/",
-            ) from None
+            raise unreadable(f"the recording {path}", exc, "name a folder or tarball with proc/ and sys/") from None
         try:
             self.manifest = parse_manifest(tree.read(MANIFEST))
         except OSError:

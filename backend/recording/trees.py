@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from backend.errors import ParseError, os_error
+from backend.files.given_file import open_given
 
 MAX_FILE = 256 << 20
 MAX_TOTAL = 2 << 30
@@ -99,7 +100,7 @@ class _Tarball:
         links: dict[str, str] = {}
         total = count = 0
         try:
-            with tarfile.open(path, "r:*") as tar:
+            with os.fdopen(open_given(path), "rb") as file, tarfile.open(fileobj=file, mode="r:*") as tar:
                 for member in tar:
                     count += 1
                     total += member.size if member.isreg() else 0

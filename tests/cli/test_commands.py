@@ -386,3 +386,21 @@ def test_a_comparison_of_nothing_is_refused(cli: Cli, arguments: list[str], says
     assert (code, out) == (2, "")
     assert one_line(err)
     assert says in err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("emulate", "PATH"), ("--demo", "PATH", "ps"), ("--replay", "PATH", "ps"), ("apply", "PATH"),
+        ("--demo", "watch", "--policy", "PATH", "--check"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("path", ["/dev/zero", "fifo"])
+def test_a_file_that_is_none_is_refused_without_waiting(
+    cli: Cli, tmp_path: Path, words: tuple[str, ...], path: str
+) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    code, out, err = cli(*[str(tmp_path / path) if word == "PATH" else word for word in words])
+    assert (code, out) == (2, "")
+    assert one_line(err)
+    assert "it is not a file" in err

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from numatui.cli.printing import output
 from numatui.cli.printing.outcomes import FIELDS
 from tests.cli.running import Cli
 
@@ -164,3 +165,10 @@ def test_a_move_of_nothing_has_the_columns_of_any_other(cli: Cli) -> None:
     assert nothing.splitlines() == something.splitlines()[:1]
     _, document, _ = cli("--demo", "migrate", "6", "--from", "0", "--to", "1", "--yes", "--json")
     assert tuple(json.loads(document)["outcomes"][0]) == FIELDS
+
+
+@pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@x", "=cmd|' /C calc'!A0"])
+def test_a_name_is_no_formula_for_a_spreadsheet(capsys: pytest.CaptureFixture[str], name: str) -> None:
+    """A process may call itself anything; https://owasp.org/www-community/attacks/CSV_Injection"""
+    output.print_csv(["name", "amount"], [[name, -5], ["a=b", 1.5]])
+    assert list(csv.reader(io.StringIO(capsys.readouterr().out)))[1:] == [[f"'{name}", "-5"], ["a=b", "1.5"]]

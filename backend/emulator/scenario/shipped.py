@@ -6,9 +6,11 @@ from pathlib import Path
 
 from backend.emulator import scenarios
 from backend.emulator.scenario.description import Description, parse_description
-from backend.errors import NotFound
+from backend.files.given_file import read_given, unreadable
 
 FOLDER = Path(scenarios.__file__).parent
+_MOST_BYTES = 16 << 20
+"""Of a scenario, for example one that was made from a machine with thousands of processes."""
 
 
 def names() -> list[str]:
@@ -22,11 +24,7 @@ def load(name: str, profile: str = "") -> Description:
     shipped = FOLDER / f"{name}.yaml"
     path = shipped if name in names() else Path(name)
     try:
-        raw = path.read_bytes()
-    except (OSError, ValueError) as exc:
-        reason = getattr(exc, "strerror", None) or exc
-        raise NotFound(
-            f"the scenario {name} cannot be read ({reason})",
-            f"name a YAML file or one of {', '.join(names())}",
-        ) from None
+        raw = read_given(path, _MOST_BYTES)
+    except OSError as exc:
+        raise unreadable(f"the scenario {name}", exc, f"name a YAML file or one of {', '.join(names())}") from None
     return parse_description(raw.decode("utf-8", "replace"), path.name if path is shipped else str(path), name, profile)

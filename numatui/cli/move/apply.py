@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import stat
 from contextlib import ExitStack
 from typing import Annotated
 
 import typer
 
-from backend.errors import NotFound, NotSupported, ParseError, UsageError
+from backend.errors import NotSupported, UsageError
+from backend.files.given_file import read_all, read_given, unreadable
 from backend.job.saved_plan import LARGEST, parse_plan, planned_again
 from numatui.cli.move.advise import check_confidence
 from numatui.cli.move.carry_out import plan_and_move
@@ -57,23 +56,11 @@ def apply(
 
 
 def read_plan(name: str) -> bytes:
-    """A file that the user names, or stdin for `-`; at most LARGEST bytes. Raises NotFound, ParseError."""
+    """A file that the user names, or stdin for `-`; at most LARGEST bytes. Raises NotFound."""
     try:
-        # O_NONBLOCK: never blocks on a FIFO that nobody writes to.
-        fd = 0 if name == "-" else os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except (OSError, ValueError) as exc:
-        why = exc.strerror if isinstance(exc, OSError) else str(exc)
-        raise NotFound(f"{output.printable(name, 120)} cannot be read ({why})", "name a file") from None
-    try:
-        if fd and not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise ParseError(f"{output.printable(name, 120)} is not a file", "use - for standard input")
-        with open(fd, "rb", closefd=bool(fd)) as file:
-            raw = file.read(LARGEST + 1)
+        return read_all(0, LARGEST) if name == "-" else read_given(name, LARGEST)
     except OSError as exc:
-        raise NotFound(f"{output.printable(name, 120)} cannot be read ({exc.strerror})", "name a file") from None
-    if len(raw) > LARGEST:
-        raise ParseError(f"{output.printable(name, 120)} is too large for a plan", f"at most {LARGEST >> 20} MiB")
-    return raw
+        raise unreadable(output.printable(name, 120), exc, "name a file, or - for standard input") from None
 
 
 def parse_share(text: str) -> float:

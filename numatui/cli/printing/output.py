@@ -78,13 +78,24 @@ _WHY = re.compile(r" \(([^()]+(?:\([^()]*\))?)\)$")
 
 
 def print_csv(columns: Sequence[str], rows: Sequence[Sequence[object]], heading: bool = True) -> None:
+    """Values as commas separate them. `heading`: with the names of the columns."""
     writer = csv.writer(sys.stdout, lineterminator="\n")
     chosen = current().chosen(columns)
     if heading and not current().no_header:
         writer.writerow([columns[at] for at in chosen])
     for row in rows:
-        cells = [row[at] for at in chosen]
-        writer.writerow([printable(value, 4096) if isinstance(value, str) else value for value in cells])
+        writer.writerow([_cell(row[at]) for at in chosen])
+
+
+def _cell(value: object) -> object:
+    """Text is harmless for a terminal, and no formula for a spreadsheet: those begin with one of these signs."""
+    if not isinstance(value, str):
+        return value
+    text = printable(value, 4096)
+    return f"'{text}" if text[:1] in _FORMULA else text
+
+
+_FORMULA = ("=", "+", "-", "@")
 
 
 def print_csv_of(
