@@ -81,12 +81,23 @@ def test_root_counts_a_large_process_and_its_user_estimates_it(victim: MakeVicti
     one = victim({0: LARGE // 2, 2: LARGE // 2 + 1000}, uid=rig.USER)
     truth = by_numa_maps(LiveKernel(), one.pid).by_node
     assert truth is not None
+
+    def is_true(told: dict[str, int]) -> bool:
+        """As it was before or is now: the victim's interpreter may map more of its own code meanwhile."""
+        now = by_numa_maps(LiveKernel(), one.pid).by_node or {}
+        return {*map(int, told)} <= {*truth, *now} and all(
+            min(truth.get(node, 0), now.get(node, 0))
+            <= told.get(str(node), 0)
+            <= max(truth.get(node, 0), now.get(node, 0))
+            for node in {*truth, *now}
+        )
+
     as_root = numatui("ps", one.pid, "--json", before=take_your_time).json["processes"][0]
     assert (as_root["way"], as_root["error"], as_root["policy"]) == ("pagemap", {}, "default?")
-    assert as_root["nodes"] == {str(node): amount for node, amount in truth.items()}
+    assert is_true(as_root["nodes"]), (as_root, truth)
     exact = numatui("ps", one.pid, "--json", "--exact").json["processes"][0]
     assert (exact["way"], exact["policy"]) == ("numa_maps", "default")
-    assert exact["nodes"] == as_root["nodes"]
+    assert is_true(exact["nodes"]), (exact, truth)
     as_user = numatui("ps", one.pid, "--json", uid=rig.USER, before=take_your_time).json["processes"][0]
     assert as_user["way"] == "sampled"
     assert 0 < as_user["error"]["0"] < truth[0] // 10
