@@ -228,6 +228,8 @@ class LinuxVictim:
         others, home = memory_nodes() - NodeSet([self.home]), NodeSet([self.home])
         kernel.migrate_pages(self.pid, others.maxnode(), others.mask(), home.mask())
         self.regions = {name: tuple(where) for name, where in self.ask("allocate", self.layout).items()}
+        # Once more to and fro: what its interpreter does after an answer has been done, and is mapped.
+        self.ask("set_policy", 0, [])
 
     @property
     def pid(self) -> int:
