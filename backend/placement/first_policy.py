@@ -10,6 +10,7 @@ import re
 
 from backend.files.text import decode
 from backend.kernel import Kernel
+from backend.placement.locate import POLICY
 from backend.placement.placement import LARGE
 
 _WANTED = 64
@@ -18,7 +19,6 @@ _LINES = 4
 _MAPS = 2048
 """Bytes of maps: room for that many lines of usual length; a shorter list counts as unknown."""
 _RANGE = re.compile(rb"^([0-9a-f]{1,16})-([0-9a-f]{1,16}) ", re.MULTILINE)
-_POLICY = re.compile(rb"[0-9a-f]{1,16} ((?:weighted interleave|prefer \(many\)|[^\s]+)[^\s]*)\s")
 UNSURE = "default?"
 """The first mapping has the default policy, and so has the process; other mappings may have policies of their own."""
 
@@ -31,10 +31,11 @@ def first_policy(kernel: Kernel, pid: int) -> str:
         size = sum(int(end, 16) - int(start, 16) for start, end in ranges)
         if len(ranges) < _LINES or size > LARGE * kernel.page_size:
             return "?"
-        line = _POLICY.match(kernel.read(f"/proc/{pid}/numa_maps", 0, _WANTED))
+        raw = kernel.read(f"/proc/{pid}/numa_maps", 0, _WANTED)
     except OSError:
         return "?"
-    if line is None:
+    line = POLICY.match(raw)
+    if line is None or line.end() == len(raw):  # it may be cut off
         return "?"
     policy = decode(line[1])
     return UNSURE if policy == "default" else policy

@@ -30,7 +30,7 @@ NEVER = 1 << 62
 BUDGET_NS = 400_000_000
 """Longest time for one large process, in nanoseconds of the kernel's clock."""
 
-_POLICY = re.compile(rb"^[0-9a-f]+ (prefer \(many\)\S*|weighted interleave\S*|\S+)", re.MULTILINE)
+POLICY = re.compile(rb"^[0-9a-f]+ (prefer \(many\)\S*|weighted interleave\S*|\S+)", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +216,7 @@ def policy_of(raw: bytes) -> str:
     lines = raw.count(b"\n")
     if lines and raw.count(b" default ") + raw.count(b" default\n") == lines:
         return "default"
-    policies = set(_POLICY.findall(raw))
+    policies = set(POLICY.findall(raw))
     others = sorted(policies - {b"default"})
     if not others:
         return "default" if policies else ""

@@ -100,6 +100,14 @@ def select(kernel: Kernel, selection: Selection) -> list[Process]:
     return list(found.values())
 
 
+def matcher_of_tree(kernel: Kernel, selection: Selection) -> Term:
+    """As `matcher`, with `tree`: the descendants are those of now. Raises as `select`."""
+    if not selection.tree or selection.is_everybody:
+        return matcher(kernel, selection)
+    there = {process.pid for process in select(kernel, selection)}
+    return lambda process: process.pid in there
+
+
 def check_named(selection: Selection, found: Iterable[int]) -> None:
     """Raises NotFound if a process that is named by its pid was not found."""
     there = set(found)

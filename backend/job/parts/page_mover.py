@@ -114,9 +114,11 @@ class PageMover:
         except NumatuiError as exc:
             errors.append(exc)
         self._open.clear()
-        if errors:
+        others = [one for one in errors if not isinstance(one, GaveUp)]
+        if errors and not others:
             self.check()  # a cancel, or the end of the process, is not taken for want of room
-            raise next((one for one in errors if not isinstance(one, GaveUp)), errors[0])
+        if errors:
+            raise (others or errors)[0]
 
     def close(self) -> None:
         """End the workers."""

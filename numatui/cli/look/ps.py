@@ -11,7 +11,7 @@ from backend.kernel import Kernel
 from backend.machine.topology import Topology, read_topology
 from backend.placement.locate import NEVER
 from backend.placement.survey import ProcessRow, Surveyor
-from backend.selection.selection import Selection, matcher, nobody, select
+from backend.selection.selection import matcher_of_tree, nobody
 from numatui.cli.printing import output
 from numatui.cli.printing.progress import cancelled_by_signals
 from numatui.cli.printing.watching import Count, Watch, begin_block, interval_of, ticks
@@ -51,14 +51,14 @@ def ps(
     kernel = kernel_of(context)
     surveyor = Surveyor(kernel, read_topology(kernel), large=NEVER if exact else None)
     selection = selecting.of_patterns(pattern)
-    fits = matcher(kernel, selection)
 
     def read(first: bool) -> list[ProcessRow]:
-        wanted = fits
-        if selection.tree and not selection.is_everybody:
-            there = _with_descendants(kernel, selection, first)
-            wanted = lambda process: process.pid in there  # noqa: E731
-        rows = surveyor.read(wanted)
+        try:
+            rows = surveyor.read(matcher_of_tree(kernel, selection))
+        except NotFound:
+            if first:
+                raise
+            rows = []  # the head of the tree has gone: it may come again
         if first and not rows and not selection.is_everybody:
             raise nobody(selection)
         return layout.ordered(_sorted(rows, sort, surveyor.topology.ids))
@@ -73,16 +73,6 @@ def ps(
             surveyor.topology = read_topology(kernel)
             _show(kernel, surveyor.topology, read(first), layout, tree, json, csv, at)
             first = False
-
-
-def _with_descendants(kernel: Kernel, selection: Selection, first: bool) -> set[int]:
-    """The pids of a selection with `tree`; nobody is an error at first, and may come later."""
-    try:
-        return {process.pid for process in select(kernel, selection)}
-    except NotFound:
-        if first:
-            raise
-        return set()
 
 
 def _show(

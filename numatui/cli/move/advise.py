@@ -11,7 +11,7 @@ import typer
 
 from backend.errors import NotSupported, NumatuiError, UsageError
 from backend.kernel import Kernel
-from backend.selection.selection import Selection, matcher, nobody, select
+from backend.selection.selection import Selection, matcher_of_tree, nobody
 from numatui.cli.move.move_options import Budget, MaxRate, Workers, Yes, options_of, parse_rate
 from numatui.cli.printing import output
 from numatui.cli.printing.unstoppable import unstoppable
@@ -127,10 +127,7 @@ def _observe(kernel: Kernel, seconds: float, selection: Selection) -> Watch:
     """Watch the processes that are selected. Raises NotFound if none is."""
     from backend.advice.gathering import watch
 
-    wanted = matcher(kernel, selection)
-    if selection.tree and not selection.is_everybody:
-        there = {process.pid for process in select(kernel, selection)}
-        wanted = lambda process: process.pid in there  # noqa: E731
+    wanted = matcher_of_tree(kernel, selection)
     if kernel.traits.is_host and sys.stderr.isatty():
         output.note(f"watching for {output.duration(seconds)} …")
     seen = watch(kernel, seconds, wanted)

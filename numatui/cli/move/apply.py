@@ -56,7 +56,7 @@ def apply(
 
 
 def read_plan(name: str) -> bytes:
-    """A file that the user names, or stdin for `-`; at most LARGEST bytes. Raises NotFound."""
+    """A file that the user names, or stdin for `-`; at most LARGEST bytes. Raises NotFound, ParseError."""
     try:
         return read_all(0, LARGEST) if name == "-" else read_given(name, LARGEST)
     except OSError as exc:

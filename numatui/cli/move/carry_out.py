@@ -27,19 +27,24 @@ def carry_out(kernel: Kernel, plan: Plan, options: Options, quiet: bool) -> Outc
         return Job(kernel, plan, options).run(show, cancel)
 
 
+def check_quiet(quiet: bool, yes: bool, dry_run: bool) -> None:
+    """Raises UsageError if --quiet would leave out the plan that is asked about."""
+    if quiet and not (yes or dry_run):
+        raise UsageError("--quiet would hide what is asked about", "say --yes too")
+
+
 def plan_and_move(
     kernel: Kernel, plan: Plan, options: Options, dry_run: bool, yes: bool, json: bool, csv: bool, quiet: bool
 ) -> None:
     """Print the plan, ask, carry it out, print what came of it, and exit with the code of that. `quiet`: without a word
-    for people. Raises UsageError if that would leave out the plan that is asked about."""
+    for people (`check_quiet`)."""
     from backend.job.outcome import Outcome
 
     check_call(kernel, plan)
     people = not (json or csv or quiet)
+    check_quiet(quiet, yes, dry_run)
     if people:
         print_plan(plan)
-    elif quiet and not (yes or dry_run):
-        raise UsageError("--quiet would hide what is asked about", "say --yes too")
     if dry_run:
         if json:
             output.print_json("plan", document(kernel, plan))

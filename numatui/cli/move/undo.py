@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backend.errors import UsageError
 from backend.plan.plan import Plan
 from numatui.cli.look.jobs import state_of
-from numatui.cli.move.carry_out import carry_out, end, tell
+from numatui.cli.move.carry_out import carry_out, check_quiet, end, tell
 from numatui.cli.move.move_options import Budget, MaxRate, Workers, Yes, options_of, parse_rate
 from numatui.cli.printing import output
 from numatui.cli.printing.plan_output import cpusets_document, document, print_warnings
@@ -58,10 +57,9 @@ def undo(
         plan = plan_undo(kernel, past, parse_rate(max_rate))
         told = {"undoes": past.job, "bytes": plan.bytes, "plan": document(kernel, plan)}
         people = not (json or csv or quiet.quiet)
+        check_quiet(quiet.quiet, yes, dry_run)
         if people:
             _print(past, plan)
-        elif quiet.quiet and not (yes or dry_run):
-            raise UsageError("--quiet would hide what is asked about", "say --yes too")
         if dry_run:
             if json:
                 output.print_json("undo", {**told, "outcome": None, "outcomes": [], "errors": [], "cpusets": []})
