@@ -10,10 +10,12 @@ Refusals are OSError with errno, as the system calls document them.
 
 from __future__ import annotations
 
-from array import array
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    from array import array
 
 Source = Literal["live", "demo", "replay"]
 Call = Literal[
@@ -28,6 +30,10 @@ Call = Literal[
     "pidfd",
     "time",
 ]
+
+
+Numbers: TypeAlias = "array[int] | memoryview[int]"
+"""An argument of a system call, without a copy: an array, or numpy's memory."""
 
 
 class MoveFlag(IntFlag):
@@ -172,11 +178,10 @@ class Kernel(Protocol):
         """migrate_pages(2): the number of pages not moved."""
         ...
 
-    def move_pages(self, pid: int, pages: array[int], nodes: array[int] | None, status: array[int], flags: int) -> int:
-        """move_pages(2). `pages`: array('Q') of addresses; `nodes`: array('i') of targets, or None to ask where
-        they are; `status`: array('i') of the same length, written as the kernel writes it: also when the call then
-        fails, entries it did not come to are left untouched. Returns the number of pages not moved.
-        """
+    def move_pages(self, pid: int, pages: Numbers, nodes: Numbers | None, status: Numbers, flags: int) -> int:
+        """move_pages(2). `pages`: 64-bit addresses; `nodes`: 32-bit targets, or None to ask where they are;
+        `status`: 32-bit, of the same length, written as the kernel writes it: also when the call then fails, entries it
+        did not come to are left untouched. All are writable memory. Returns the number of pages not moved."""
         ...
 
     def pagemap_scan(self, pid: int, start: int, end: int, count: int) -> tuple[int, bytes]:

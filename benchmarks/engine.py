@@ -10,8 +10,8 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from array import array
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from backend.job.job import Job
 from backend.job.options import Options
 from backend.job.planning import plan
 from backend.job.request import MoveRequest
+from backend.kernel import Numbers
 from backend.live.kernel import LiveKernel
 from backend.selection.selection import Selection
 
@@ -51,6 +52,7 @@ class Sleeping(LiveKernel):
         super().__init__()
         self.start, self.pages, self.rate = start, pages, rate
         self.moved = np.zeros(pages, np.uint64)
+        self.migrated, self.lock = 0, threading.Lock()
 
     def listdir(self, path: str) -> list[str]:
         if path == "/sys/devices/system/node":
@@ -66,6 +68,8 @@ class Sleeping(LiveKernel):
             return b"10 20\n"
         if path.endswith("/node1/cpulist"):
             return b"\n"
+        if path == "/proc/vmstat":
+            return b"pgmigrate_success %d\n" % self.migrated
         if path == "/proc/zoneinfo":
             return super().read(path) + b"Node 1, zone   Normal\n        spanned  %d\n  start_pfn:  %d\n" % (FAR, FAR)
         return super().read(path.replace("/node1/", "/node0/"), offset, size)
@@ -79,14 +83,16 @@ class Sleeping(LiveKernel):
         entries[low - first : high - first] += self.moved[low - begin : high - begin]
         return entries.tobytes()
 
-    def move_pages(self, pid: int, pages: array[int], nodes: array[int] | None, status: array[int], flags: int) -> int:
+    def move_pages(self, pid: int, pages: Numbers, nodes: Numbers | None, status: Numbers, flags: int) -> int:
         began = time.perf_counter()
         at = ((np.frombuffer(pages, np.uint64) - np.uint64(self.start)) >> np.uint64(12)).astype(np.int64)
         if nodes is not None:
             self.moved[at] = FAR if nodes[0] else 0
-            if self.rate:
-                time.sleep(max(0.0, began + len(pages) * 4096 / self.rate - time.perf_counter()))
+            with self.lock:
+                self.migrated += len(pages)
         np.frombuffer(status, np.int32)[:] = (self.moved[at] != 0).astype(np.int32)
+        if nodes is not None and self.rate:
+            time.sleep(max(0.0, began + len(pages) * 4096 / self.rate - time.perf_counter()))
         return 0
 
 

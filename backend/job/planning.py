@@ -13,7 +13,7 @@ from backend.machine.kernel_info import release
 from backend.machine.topology import read_topology
 from backend.nodeset import NodeSet
 from backend.placement.one_mapping import find_mapping
-from backend.placement.reader import PlacementReader
+from backend.placement.reader import KEPT_PAGES, PlacementReader
 from backend.plan.conditions import read_conditions
 from backend.plan.plan import Plan, Subject
 from backend.plan.planner import check_sets, make_plan
@@ -72,7 +72,7 @@ def read_sharers(kernel: Kernel, subjects: Sequence[Subject], sources: NodeSet) 
 def read_subjects(kernel: Kernel, selection: Selection) -> list[Subject]:
     """The selected processes with their placement. A process that is not named by its pid is left out if it has ended
     or may not be read. Raises as `select`; NotPermitted if none may be read; NotSupported for a kernel thread."""
-    placements = PlacementReader(kernel)
+    placements = PlacementReader(kernel, keep=KEPT_PAGES)
     subjects: list[Subject] = []
     refused: NumatuiError | None = None
     for process in select(kernel, selection):

@@ -8,11 +8,10 @@ import os
 import pwd
 import select
 import time
-from array import array
 from functools import lru_cache
 
 from backend.errors import NotSupported
-from backend.kernel import Call, Capabilities, Capability, MoveFlag, Source, Traits
+from backend.kernel import Call, Capabilities, Capability, MoveFlag, Numbers, Source, Traits
 from backend.live import pagemap_scan, syscalls
 from backend.nodeset import NodeSet
 
@@ -95,7 +94,7 @@ class LiveKernel:
     def migrate_pages(self, pid: int, maxnode: int, old: bytes, new: bytes) -> int:
         return syscalls.call("migrate_pages", pid, maxnode, syscalls.buffer(old), syscalls.buffer(new))
 
-    def move_pages(self, pid: int, pages: array[int], nodes: array[int] | None, status: array[int], flags: int) -> int:
+    def move_pages(self, pid: int, pages: Numbers, nodes: Numbers | None, status: Numbers, flags: int) -> int:
         return syscalls.call(
             "move_pages",
             pid,

@@ -5,10 +5,10 @@ from __future__ import annotations
 import ctypes
 import errno
 import platform
-from array import array
 from typing import Literal
 
 from backend.errors import os_error
+from backend.kernel import Numbers
 
 Name = Literal["migrate_pages", "move_pages", "mbind", "set_mempolicy", "get_mempolicy"]
 
@@ -69,6 +69,10 @@ def buffer(mask: bytes) -> ctypes.Array[ctypes.c_char] | None:
     return ctypes.create_string_buffer(mask, len(mask)) if mask else None
 
 
-def pointer(items: array[int] | None) -> ctypes.c_void_p | None:
-    """An array's address; NULL for None or an empty array. The caller keeps the array alive and unresized."""
-    return ctypes.c_void_p(items.buffer_info()[0]) if items is not None and len(items) else None
+def pointer(items: Numbers | None) -> ctypes.c_void_p | None:
+    """Where the numbers are in memory; NULL for None or none. The caller keeps them alive and unresized."""
+    return (
+        ctypes.c_void_p(ctypes.addressof(ctypes.c_char.from_buffer(items)))
+        if items is not None and len(items)
+        else None
+    )

@@ -17,20 +17,24 @@ from numpy.typing import NDArray
 from backend.kernel import Kernel
 from backend.machine.kernel_info import huge_page_size
 from backend.placement.frame_nodes import FrameNodes
+from backend.placement.placement import HOLD_NS
 
 Addresses = NDArray[np.uint64]
 
 ENTRIES = 8192
 """Entries of one chunk: 32 MiB of 4 KiB pages. Chunks of 512 entries took twice as long."""
-AT_ONCE = 2048
-"""Entries of one read if a rest follows it. The kernel drops mmap_lock after every 512 entries but retakes it at once.
-A writer that waits for the lock loses that race for up to 4 ms (RWSEM_WAIT_TIMEOUT in kernel/locking/rwsem.c)."""
+_FIRST_AT_ONCE, _LEAST_AT_ONCE = 2048, 512
+"""Entries of one read if a rest follows it: the first, and the least. The kernel drops mmap_lock after every 512
+entries but retakes it at once. A writer that waits for the lock loses that race for up to 4 ms (RWSEM_WAIT_TIMEOUT in
+kernel/locking/rwsem.c), so a read must end before `HOLD_NS`."""
 # Bits of an entry (pagemap.rst); bits 0-54 are the frame number.
 _PRESENT, _SWAPPED, _FILE, _EXCLUSIVE = (np.uint64(1 << bit) for bit in (63, 62, 61, 56))
 _FRAME = np.uint64((1 << 55) - 1)
 _KPF_HUGE, _KPF_THP, _KPF_ZERO_PAGE = (np.uint64(1 << bit) for bit in (17, 22, 24))  # uapi/linux/kernel-page-flags.h
 _SCAN_FROM = 64 << 20
 """For a mapping of at least this many bytes, PAGEMAP_SCAN finds the populated ranges first."""
+_SPARSE = 8
+"""A mapping is sparse from where less than this part of it is populated."""
 _RANGES = 4096  # ranges that one PAGEMAP_SCAN returns at most
 _FEW = 64
 """If a chunk has at most this many distinct candidates, kpageflags is read for each of them."""
@@ -63,6 +67,7 @@ class PageMap:
     ) -> None:
         self.rest = rest
         self._rested_at = 0
+        self._at_once = _FIRST_AT_ONCE if rest else ENTRIES
         self.kernel, self.pid, self.frame_nodes, self.find_thp_tails = kernel, pid, frame_nodes, find_thp_tails
         self._scan = True
         self._zero: set[int] = set()
@@ -77,15 +82,32 @@ class PageMap:
         """All resident pages from `start` to `end`, in chunks. No chunk ends within a transparent huge page, if these
         are looked for. The zero page is left out, as in numa_maps (vm_normal_page()). Raises OSError (ENOENT, ESRCH,
         EACCES …)."""
-        base = self.kernel.page_size
-        # With rests, what is read at once is also worked on at once: the work is the rest.
-        unit = AT_ONCE if self.rest and not self.find_thp_tails else ENTRIES
-        for low, high in self._populated(start // base, end // base):
-            for entry in [low, *range(low // unit * unit + unit, high, unit)]:
-                count = min(unit - entry % unit, high - entry)
-                pages = self._read(entry, count)
+        entry, last = start // self.kernel.page_size, end // self.kernel.page_size
+        while entry < last:
+            count = self._next(entry, last)
+            pages = self._read(entry, count)
+            entry += count
+            populated = len(pages.addresses) + pages.swapped
+            if populated:
+                yield pages
+            if populated * _SPARSE < count:
+                break
+        # Sparse: where the pages are is asked for. In dense memory the question would cost a third more.
+        for low, high in self._populated(entry, last):
+            while low < high:
+                count = self._next(low, high)
+                pages = self._read(low, count)
+                low += count
                 if len(pages.addresses) or pages.swapped:
                     yield pages
+
+    def _next(self, entry: int, last: int) -> int:
+        """Entries of the next part. With rests, what is read at once is also worked on at once: the work is the
+        rest. Parts begin at multiples of their size, so none ends within a transparent huge page."""
+        unit = self._at_once
+        while self.find_thp_tails and unit % self.huge:
+            unit *= 2
+        return min(unit - entry % unit, last - entry)
 
     def resident(self, addresses: Addresses) -> NDArray[np.bool_]:
         """Which of these ascending addresses are resident now. Raises OSError."""
@@ -158,29 +180,37 @@ class PageMap:
 
     def _raw(self, entry: int, count: int) -> NDArray[np.uint64]:
         """`count` entries. The kernel returns less at the end of the address space: zeros fill the rest."""
-        parts: list[bytes] = []
-        step = AT_ONCE if self.rest else max(1, count)
-        for first in range(entry, entry + count, step):
-            size = min(step, entry + count - first) * 8
-            if self.rest:
-                self._take_a_rest()
-            parts.append(self.kernel.read(f"/proc/{self.pid}/pagemap", first * 8, size))
-            if self.rest:
-                self._rested_at = self.kernel.clock() + self.rest
-            if len(parts[-1]) < size:
+        path = f"/proc/{self.pid}/pagemap"
+        raw = b""
+        if not self.rest:
+            raw = self.kernel.read(path, entry * 8, count * 8)
+        while self.rest and len(raw) < count * 8:
+            size = min(self._at_once, count - len(raw) // 8) * 8
+            part = self._read_and_rest(path, entry * 8 + len(raw), size)
+            raw = raw + part if raw else part
+            if len(part) < size:
                 break
-        raw = b"".join(parts)
         if len(raw) == count * 8:
             return np.frombuffer(raw, dtype=np.uint64)
         entries = np.zeros(count, np.uint64)
         entries[: len(raw) // 8] = np.frombuffer(raw[: len(raw) // 8 * 8], dtype=np.uint64)
         return entries
 
-    def _take_a_rest(self) -> None:
-        """Until it is long enough since the last read. Work on what was read counts as rest, as it needs no lock."""
-        left = self._rested_at - self.kernel.clock()
-        if left > 0:
-            self.kernel.pause(left)
+    def _read_and_rest(self, path: str, offset: int, size: int) -> bytes:
+        """Rests until it is long enough since the last read: work on what was read counts as rest, as it needs no lock.
+        Then reads, and finds out how much may be read at once on this machine."""
+        began = self.kernel.clock()
+        if began < self._rested_at:
+            self.kernel.pause(self._rested_at - began)
+            began = self.kernel.clock()
+        part = self.kernel.read(path, offset, size)
+        ended = self.kernel.clock()
+        self._rested_at = ended + self.rest
+        if ended - began > HOLD_NS // 2:
+            self._at_once = max(_LEAST_AT_ONCE, self._at_once // 2)
+        elif len(part) == self._at_once * 8 and ended - began < HOLD_NS // 4:
+            self._at_once = min(ENTRIES, self._at_once * 2)
+        return part
 
     def _pages(self, entries: NDArray[np.uint64], numbers: NDArray[np.uint64]) -> Pages:
         present = (entries & _PRESENT) != 0
@@ -225,9 +255,9 @@ class PageMap:
         addresses and in frames; kpageflags of its first frame decides."""
         size = self.huge
         thp_tail = np.zeros(len(numbers), np.bool_)
-        if len(numbers) < size or not frames.any():
+        if size < 2 or len(numbers) < size or not frames.any():
             return thp_tail
-        heads = np.nonzero((numbers[: 1 - size] % size == 0) & (frames[: 1 - size] % size == 0))[0]
+        heads = np.nonzero(((numbers | frames)[: 1 - size] & np.uint64(size - 1)) == 0)[0]
         if len(heads):
             breaks = np.zeros(len(numbers), np.int64)
             breaks[1:] = np.cumsum((np.diff(numbers) != 1) | (np.diff(frames) != 1))

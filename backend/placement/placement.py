@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from backend.placement.found_pages import FoundPages  # at run time it would import numpy
 
 Kind = Literal["heap", "stack", "anon", "file", "shared", "huge"]
 HOLD_NS = 1_000_000
@@ -53,9 +56,10 @@ class VmaPlacement:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """The VMAs of one process in address order."""
+    """The VMAs of one process in address order. `found`: their pages one by one, if the walk was asked to keep them."""
 
     vmas: tuple[VmaPlacement, ...]
+    found: FoundPages | None = field(default=None, compare=False, repr=False)
 
     @property
     def bytes_by_node(self) -> dict[int, int]:
@@ -66,7 +70,7 @@ class Placement:
         if addresses is None:
             return self
         start, end = addresses
-        return Placement(tuple(vma for vma in self.vmas if start <= vma.start < end))
+        return Placement(tuple(vma for vma in self.vmas if start <= vma.start < end), self.found)
 
     @property
     def policies(self) -> dict[str, int]:

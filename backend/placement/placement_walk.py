@@ -13,10 +13,12 @@ import numpy as np
 
 from backend.files.text import decode
 from backend.kernel import Kernel
+from backend.placement.found_pages import FoundPages
 from backend.placement.frame_nodes import FrameNodes
 from backend.placement.numa_maps import SHARED_FILES, read_placement
 from backend.placement.pagemap import ENTRIES, PageMap, Pages, rest_for
 from backend.placement.placement import Kind, Placement, VmaPlacement
+from backend.placement.stillness import read_stillness
 from backend.process.process import process_error
 
 _LINE = re.compile(
@@ -66,10 +68,10 @@ def parse_maps(raw: bytes) -> list[Mapping]:
     ]
 
 
-def gentle_placement(kernel: Kernel, pid: int, frame_nodes: FrameNodes | None) -> Placement:
-    """The placement from pagemap if the kernel shows frames, else from numa_maps; with the ends of mappings. Raises
-    NotFound, NotPermitted, ParseError."""
-    walked = walk_placement(kernel, pid, frame_nodes) if frame_nodes is not None else None
+def gentle_placement(kernel: Kernel, pid: int, frame_nodes: FrameNodes | None, keep: int = 0) -> Placement:
+    """The placement from pagemap if the kernel shows frames, else from numa_maps; with the ends of mappings. `keep`: as
+    for `walk_placement`. Raises NotFound, NotPermitted, ParseError."""
+    walked = walk_placement(kernel, pid, frame_nodes, keep) if frame_nodes is not None else None
     return walked if walked is not None else read_placement(kernel, pid, with_maps=True)
 
 
@@ -101,16 +103,18 @@ def walk_totals(
     return {node: count * kernel.page_size for node, count in enumerate(counts[1:].tolist()) if count}
 
 
-def walk_placement(kernel: Kernel, pid: int, frame_nodes: FrameNodes) -> Placement | None:
-    """The placement in base pages; `counts` has `shared` (pages that several PTEs map) and `swapped`. None if the
-    kernel hides frames from this caller. Raises NotFound, NotPermitted."""
-    pages = PageMap(kernel, pid, frame_nodes, rest=rest_for(kernel))
+def walk_placement(kernel: Kernel, pid: int, frame_nodes: FrameNodes, keep: int = 0) -> Placement | None:
+    """The placement in base pages; `counts` has `shared` (pages that several PTEs map) and `swapped`. `keep`: the pages
+    themselves are kept, up to this number. None if the kernel hides frames from this caller. Raises NotFound,
+    NotPermitted."""
+    pages = PageMap(kernel, pid, frame_nodes, find_thp_tails=keep > 0, rest=rest_for(kernel))
+    keeping = _Keeping(kernel, pid, keep) if keep else None
     vmas: list[VmaPlacement] = []
     try:
         for one, parts in walk_mappings(kernel, pid, pages):
             by_node: dict[int, int] = {}
             shared = swapped = 0
-            for part in parts:
+            for part in keeping.keep(one.start, parts) if keeping else parts:
                 swapped += part.swapped
                 if not len(part.addresses):
                     continue
@@ -124,9 +128,35 @@ def walk_placement(kernel: Kernel, pid: int, frame_nodes: FrameNodes) -> Placeme
                 by_node.pop(-1, None)
                 counts = {"shared": shared, "swapped": swapped}
                 vmas.append(one.vma("", dict(sorted(by_node.items())), counts, kernel.page_size))
+            if keeping is not None and keeping.full:
+                pages.find_thp_tails = False
     except OSError as exc:
         raise process_error(kernel, pid, exc) from None
-    return Placement(tuple(vmas))
+    return Placement(tuple(vmas), keeping.found() if keeping else None)
+
+
+class _Keeping:
+    """Keeps the pages of whole mappings while they pass by, up to `most`."""
+
+    def __init__(self, kernel: Kernel, pid: int, most: int) -> None:
+        self.at, self.stillness = kernel.clock(), read_stillness(kernel, pid)
+        self._most, self._count, self.full = most, 0, False
+        self._by_vma: dict[int, tuple[Pages, ...]] = {}
+
+    def keep(self, start: int, parts: Iterable[Pages]) -> Iterator[Pages]:
+        kept: list[Pages] = []
+        count = self._count
+        for part in parts:
+            count += len(part.addresses)
+            self.full = self.full or count > self._most
+            if not self.full:
+                kept.append(part)
+            yield part
+        if not self.full:
+            self._by_vma[start], self._count = tuple(kept), count
+
+    def found(self) -> FoundPages:
+        return FoundPages(self._by_vma, self._count, self.at, self.stillness)
 
 
 def walk_mappings(kernel: Kernel, pid: int, pages: PageMap) -> Iterator[tuple[Mapping, Iterable[Pages]]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-from array import array
 from collections.abc import Callable
 
 import numpy as np
@@ -26,15 +25,15 @@ def call_move_pages(
 ) -> tuple[Statuses, OSError | None]:
     """One move_pages(2) of all pages to node `target`; None: query their nodes. Returns the statuses, UNTOUCHED where
     the kernel wrote none, and the error of the call or None. Shape (n,) to (n,)."""
-    pages = array("Q", addresses.tobytes())
-    nodes = None if target is None else array("i", [target]) * len(pages)
-    status = array("i", [UNTOUCHED]) * len(pages)
+    pages = addresses if addresses.flags.writeable and addresses.flags.c_contiguous else addresses.copy()
+    nodes = None if target is None else np.full(len(pages), target, np.int32)
+    status = np.full(len(pages), UNTOUCHED, np.int32)
     problem: OSError | None = None
     try:
-        kernel.move_pages(pid, pages, nodes, status, flags)
+        kernel.move_pages(pid, pages.data, None if nodes is None else nodes.data, status.data, flags)
     except OSError as exc:
         problem = exc
-    return np.array(status, dtype=np.int32), problem
+    return status, problem
 
 
 def query(

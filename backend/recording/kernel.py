@@ -5,12 +5,11 @@ from __future__ import annotations
 import errno
 import threading
 import time
-from array import array
 from pathlib import Path
 
 from backend.errors import os_error
 from backend.files.given_file import unreadable
-from backend.kernel import Call, Capabilities, Capability, Source, Traits
+from backend.kernel import Call, Capabilities, Capability, Numbers, Source, Traits
 from backend.recording.manifest import MANIFEST, Manifest, Sample, parse_manifest
 from backend.recording.timeline import Events, Timeline
 from backend.recording.trees import open_tree
@@ -152,7 +151,7 @@ class RecordedKernel:
     def migrate_pages(self, pid: int, maxnode: int, old: bytes, new: bytes) -> int:
         raise _enosys()
 
-    def move_pages(self, pid: int, pages: array[int], nodes: array[int] | None, status: array[int], flags: int) -> int:
+    def move_pages(self, pid: int, pages: Numbers, nodes: Numbers | None, status: Numbers, flags: int) -> int:
         raise _enosys()
 
     def pagemap_scan(self, pid: int, start: int, end: int, count: int) -> tuple[int, bytes]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-from array import array
 from collections.abc import Callable
 from typing import Any
 
-from backend.kernel import Call, Capabilities, Kernel
+from backend.kernel import Call, Capabilities, Kernel, Numbers
 
 
 class Around:
@@ -56,7 +55,7 @@ class Around:
         self._refuse("migrate_pages")
         return self.inner.migrate_pages(pid, maxnode, old, new)
 
-    def move_pages(self, pid: int, pages: array[int], nodes: array[int] | None, status: array[int], flags: int) -> int:
+    def move_pages(self, pid: int, pages: Numbers, nodes: Numbers | None, status: Numbers, flags: int) -> int:
         self._refuse("move_pages")
         return self.inner.move_pages(pid, pages, nodes, status, flags)
 

@@ -11,7 +11,7 @@ from typing import get_args
 import numpy as np
 
 from backend.emulator.abi.kernel import EmulatedKernel
-from backend.kernel import Call, Capabilities, Capability, Source, Traits
+from backend.kernel import Call, Capabilities, Capability, Numbers, Source, Traits
 from backend.live.kernel import LiveKernel
 from backend.nodeset import NodeSet
 from backend.plan.remap import remap
@@ -260,7 +260,7 @@ class FakeKernel:
         self._clock += 1_000_000_000
         return 0
 
-    def move_pages(self, pid: int, pages: array[int], nodes: array[int] | None, status: array[int], flags: int) -> int:
+    def move_pages(self, pid: int, pages: Numbers, nodes: Numbers | None, status: Numbers, flags: int) -> int:
         one = self._process(pid)
         self.calls += 1
         addresses = np.frombuffer(pages, dtype=np.uint64)

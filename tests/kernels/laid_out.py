@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import errno
-from array import array
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from backend.kernel import Traits
+from backend.kernel import Numbers, Traits
 
 PAGE = 4096
 HIDDEN, ZERO, HOLE = -1, -2, -3
@@ -88,7 +87,7 @@ class LaidOut:
         records = np.array([(page, page + PAGE, 8) for page in told], np.uint64)
         return inside[len(told)] if more else end, records.tobytes()
 
-    def move_pages(self, pid: int, pages: array[int], nodes: array[int] | None, status: array[int], flags: int) -> int:
+    def move_pages(self, pid: int, pages: Numbers, nodes: Numbers | None, status: Numbers, flags: int) -> int:
         assert nodes is None
         if self.refuse:
             raise OSError(self.refuse, "no")

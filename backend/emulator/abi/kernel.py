@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import threading
 import time
-from array import array
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -18,7 +17,7 @@ from backend.emulator.tasks.credentials import Caller
 from backend.emulator.tasks.permissions import may_write
 from backend.emulator.tasks.task import Task
 from backend.errors import os_error
-from backend.kernel import Capabilities, Capability, Source, Traits
+from backend.kernel import Capabilities, Capability, Numbers, Source, Traits
 from backend.nodeset import NodeSet
 
 T = TypeVar("T")
@@ -201,7 +200,7 @@ class EmulatedKernel:
     def migrate_pages(self, pid: int, maxnode: int, old: bytes, new: bytes) -> int:
         return self._call(lambda m, caller: syscalls.migrate_pages(m, caller, pid, maxnode, old, new))
 
-    def move_pages(self, pid: int, pages: array[int], nodes: array[int] | None, status: array[int], flags: int) -> int:
+    def move_pages(self, pid: int, pages: Numbers, nodes: Numbers | None, status: Numbers, flags: int) -> int:
         return self._call(lambda m, caller: syscalls.move_pages(m, caller, pid, pages, nodes, status, flags))
 
     def pagemap_scan(self, pid: int, start: int, end: int, count: int) -> tuple[int, bytes]:

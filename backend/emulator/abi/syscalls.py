@@ -20,7 +20,7 @@ from backend.emulator.tasks.credentials import Caller
 from backend.emulator.tasks.permissions import may_access, may_name, mems_of_caller
 from backend.emulator.tasks.task import Task
 from backend.errors import os_error
-from backend.kernel import MoveFlag
+from backend.kernel import MoveFlag, Numbers
 from backend.nodeset import NodeSet
 
 MAX_NUMNODES = 1024
@@ -93,9 +93,9 @@ def move_pages(
     m: Machine,
     caller: Caller,
     pid: int,
-    pages: array[int],
-    nodes: array[int] | None,
-    status: array[int],
+    pages: Numbers,
+    nodes: Numbers | None,
+    status: Numbers,
     flags: int,
 ) -> Events:
     """move_pages(2) of linux-6. Returns the number of pages not moved. Fills `status` as the kernel does: the entry of
@@ -165,7 +165,7 @@ def _where(m: Machine, mm: Mm, addresses: NDArray[np.uint64]) -> NDArray[np.int6
 
 
 def _do_pages_move(
-    m: Machine, mm: Mm, addresses: NDArray[np.uint64], nodes: array[int], status: array[int], move_all: bool,
+    m: Machine, mm: Mm, addresses: NDArray[np.uint64], nodes: Numbers, status: Numbers, move_all: bool,
     mems: NodeSet, allowed: NodeSet,
 ) -> Events:  # fmt: skip
     """do_pages_move(): queue consecutive pages for the same node and move them together. A page that cannot be queued
@@ -197,7 +197,7 @@ def _move_run(
     m: Machine,
     mm: Mm,
     addresses: NDArray[np.uint64],
-    status: array[int],
+    status: Numbers,
     start: int,
     end: int,
     target: int,

@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,17 +23,22 @@ from backend.plan.reasons import Reason
 from backend.process.page_calls import UNTOUCHED, Statuses, call_move_pages, query, refusal
 from backend.process.process import process_error
 
-_SMALLEST, _FIRST, _LARGEST = 256 << 10, 512 << 10, 32 << 20
+_SMALLEST, _FIRST, _LARGEST = 256 << 10, 512 << 10, 64 << 20
 """Bytes of a batch."""
-_WINDOW, _WIDEST = 4 << 20, 32 << 20
-"""Bytes of a window, the work that one worker takes at a time: the first, and the most. Small ones at first, so that
-all workers have some and their number is found early; large ones later, as each costs Python's time."""
-_SHARE = 16
+_WINDOW, _WIDEST = 4 << 20, 64 << 20
+"""Bytes of a window, the work that one worker takes at a time: the least, and the most. Small ones at first, so that
+all workers have some and their number is found early, and at the end, so that all end together; large ones between, as
+each costs Python's time."""
+_SHARE = 8
 """A window is at most this part of what was queued before."""
-_PER_CHUNK = 4
+_PER_CHUNK = 2
 """Windows of a chunk of the journal: each chunk costs a sync."""
 _STUCK = 16
 """After this many calls without progress on one batch, the rest of it counts as busy."""
+
+
+_At: TypeAlias = "slice | NDArray[np.intp]"
+"""Positions in a chunk."""
 
 
 class GaveUp(Exception):
@@ -46,24 +52,31 @@ class GaveUp(Exception):
 @dataclass(slots=True, eq=False)
 class _Journaled:
     """A chunk that is in the journal. `arrived`: which of its pages have moved. `windows`: number of unfinished
-    windows. `unsure`: calls with an unknown result."""
+    windows. `has_tails`: some are tail pages of huge pages. `unsure`: calls with an unknown result."""
 
     chunk: Chunk
     number: int
     arrived: NDArray[np.bool_]
     windows: int
+    has_tails: bool
     unsure: int = 0
 
 
 @dataclass(slots=True, eq=False)
 class _Called:
-    """One call: what it was asked for, and its answers. `took`: nanoseconds; `moved`: pages that are on the target."""
+    """One call: what it was asked for, and its answers. `took`: nanoseconds; `arrived`: which pages are on the target,
+    `moved`: how many."""
 
     wanted: Addresses
     status: Statuses
     gave_up: GaveUp | None
     took: int
-    moved: int = 0
+    arrived: NDArray[np.bool_]
+    moved: int
+
+    @property
+    def all_moved(self) -> bool:
+        return self.moved == len(self.wanted)
 
 
 class PageMover:
@@ -75,6 +88,7 @@ class PageMover:
         self.kernel, self.pid, self.options, self.limit = kernel, run.held.pid, options, run.limit
         self.journal, self.progress, self.cancel = run.journal, run.progress, run.cancel
         self.check, self.report, self.check_program = run.check, run.report, run.held.check_program
+        self.verifier = run.verifier
         self.frames, self.balancing, self.huge = run.pages.frames, balancing(kernel), huge_page_size(kernel)
         self.part, self.move_all = run.part, run.move_all
         self.largest = self.limit.largest(_LARGEST)
@@ -100,6 +114,7 @@ class PageMover:
         try:
             for chunk in gathered(chunks, self._enough):
                 self._chunk(chunk)
+                self._note_finished()
         except BaseException as exc:
             errors.append(exc)
         while True:
@@ -109,8 +124,7 @@ class PageMover:
             except BaseException as exc:
                 errors.append(exc)
         try:
-            for journaled in [*self._open]:
-                self._note(journaled)
+            self._note_finished(at_end=True)
         except NumatuiError as exc:
             errors.append(exc)
         self._open.clear()
@@ -126,7 +140,8 @@ class PageMover:
 
     def _wide(self) -> int:
         """Bytes of the next window."""
-        return min(self.largest, _WIDEST, max(_WINDOW, self._queued // _SHARE))
+        rest = (self.progress.total - self._queued) // (2 * self._pool.workers)
+        return min(self.largest, _WIDEST, max(_WINDOW, min(self._queued // _SHARE, rest)))
 
     def _enough(self) -> int:
         """Bytes of the next chunk of the journal."""
@@ -145,9 +160,8 @@ class PageMover:
             position = end_of_window(addresses, position + window, self.huge)
             ends.append(position)
         number = self.journal.before(self.part, chunk.move, size, addresses, self.move_all)
-        journaled = _Journaled(chunk, number, np.zeros(len(addresses), np.bool_), len(ends))
-        with self.progress.lock:
-            self._open.append(journaled)
+        journaled = _Journaled(chunk, number, np.zeros(len(addresses), np.bool_), len(ends), bool(chunk.thp_tail.any()))
+        self._open.append(journaled)
         self._queued += len(addresses) * size
         for start, end in zip([0, *ends], ends, strict=False):
             self._pool.submit((journaled, start, end))
@@ -168,83 +182,84 @@ class PageMover:
             with self.progress.lock:
                 self.most_workers = max(self.most_workers, self._pool.workers)
                 journaled.windows -= 1
-                finished = journaled.windows == 0
-            if finished:
-                self._note(journaled)
         return amount
 
-    def _note(self, journaled: _Journaled) -> None:
-        """Write to the journal which pages of a chunk have moved, if all results are known."""
-        with self.progress.lock:
-            if journaled not in self._open:
-                return
+    def _note_finished(self, at_end: bool = False) -> None:
+        """Write to the journal which pages of the finished chunks have moved, if all results are known, and read again
+        where they are. The workers do not wait for it. `at_end`: no worker works any more."""
+        for journaled in [one for one in self._open if at_end or not one.windows]:
             self._open.remove(journaled)
-        if not journaled.unsure:
-            self.journal.after(journaled.number, ~journaled.arrived)
+            if not journaled.unsure:
+                self.journal.after(journaled.number, ~journaled.arrived)
+            self.verifier.look(journaled.chunk)
 
     def _batch(self, journaled: _Journaled, start: int, stop: int, may_grow: bool) -> None:
         """Move pages until each has moved or has a reason. A call that gives up part-way is followed by another for the
         pages that it did not reach. A call without progress gave up at its first page."""
-        at = np.arange(start, stop)
-        thp_tail = journaled.chunk.thp_tail[start:stop]
+        at: _At = slice(start, stop)
+        thp_tail = journaled.chunk.thp_tail[start:stop] if journaled.has_tails else None
         page_size = journaled.chunk.page_size
         stuck = 0
-        while len(at):
+        while True:
             called = self._call(journaled, at, thp_tail)
-            again = self._classify(journaled.chunk, called, thp_tail)
+            again = None if called.all_moved else self._classify(journaled.chunk, called, thp_tail)
             self._account(journaled, at, called, again)
             if may_grow or called.took > self.options.budget:
-                self._adapt(called.took, len(at) * page_size)
+                self._adapt(called.took, len(called.wanted) * page_size)
             self.limit.spend(called.moved * page_size, self.cancel)
             if called.gave_up:
                 raise called.gave_up
+            if again is None or not again.any():
+                return
+            left = np.arange(start, stop)[again] if isinstance(at, slice) else at[again]
             if again.all():
                 stuck += 1
-                first = 1 if stuck < _STUCK else len(at)
+                first = 1 if stuck < _STUCK else len(left)
                 self.progress.record_unmoved("busy", page_size * first)
-                at = at[first:]
-            else:
-                at = at[again]
-            thp_tail = np.zeros(len(at), np.bool_)
+                left = left[first:]
+                if not len(left):
+                    return
+            at, thp_tail = left, None
 
-    def _call(self, journaled: _Journaled, at: NDArray[np.intp], thp_tail: NDArray[np.bool_]) -> _Called:
+    def _call(self, journaled: _Journaled, at: _At, thp_tail: NDArray[np.bool_] | None) -> _Called:
         """One call for the pages at these positions of the chunk. It leaves out tail pages of transparent huge pages:
-        they move with their head."""
+        they move with their head. `thp_tail`: None if there are none, which costs less."""
         wanted = journaled.chunk.addresses[at]
         self.check()
         with self.progress.lock:
             journaled.unsure += 1
         began = self.kernel.clock()
         status, gave_up = self._move(wanted, thp_tail, journaled.chunk.move.target)
-        return _Called(wanted, status, gave_up, self.kernel.clock() - began)
+        took = self.kernel.clock() - began
+        arrived = status == journaled.chunk.move.target
+        return _Called(wanted, status, gave_up, took, arrived, int(np.count_nonzero(arrived)))
 
-    def _classify(self, chunk: Chunk, called: _Called, thp_tail: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Complete the statuses: pages that the call did not reach, and tail pages, are located. Sets `moved` of the
-        call. Returns which pages are to be tried again."""
+    def _classify(self, chunk: Chunk, called: _Called, thp_tail: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
+        """Complete the answers: pages that the call did not reach, and tail pages, are located. Returns which pages are
+        to be tried again."""
         wanted, status, move = called.wanted, called.status, chunk.move
-        if thp_tail.any():
+        if thp_tail is not None:
             status[thp_tail] = self._found(wanted[thp_tail])
-        again = np.zeros(len(wanted), np.bool_)
-        if (status != move.target).any():
-            unknown = status == UNTOUCHED
-            if unknown.any():
-                status[unknown] = self._where(wanted[unknown])
-            self._look_again(wanted, status, move.target)
-            again = (unknown | thp_tail) & (status == move.source)
-        called.moved = int(np.count_nonzero(status == move.target))
-        return again
+        untold = status == UNTOUCHED
+        if untold.any():
+            status[untold] = self._where(wanted[untold])
+        self._look_again(wanted, status, move.target)
+        called.arrived = status == move.target
+        called.moved = int(np.count_nonzero(called.arrived))
+        return (untold if thp_tail is None else untold | thp_tail) & (status == move.source)
 
-    def _account(self, journaled: _Journaled, at: NDArray[np.intp], called: _Called, again: NDArray[np.bool_]) -> None:
+    def _account(self, journaled: _Journaled, at: _At, called: _Called, again: NDArray[np.bool_] | None) -> None:
         """Note what moved, and the reason of what did not and is not tried again."""
         page_size = journaled.chunk.page_size
-        arrived = called.status == journaled.chunk.move.target
-        journaled.arrived[at[arrived]] = True
+        if called.all_moved:
+            journaled.arrived[at] = True
+        else:
+            journaled.arrived[at] |= called.arrived
         with self.progress.lock:
             journaled.unsure -= 1
             self.progress.moved += called.moved * page_size
             self.progress.workers = self._pool.workers
-        out = ~arrived & ~again
-        if out.any():
+        if again is not None and (out := ~(called.arrived | again)).any():
             self._leave(called.wanted[out], called.status[out], page_size)
         self.report(called.took)
 
@@ -268,12 +283,16 @@ class PageMover:
             raise process_error(self.kernel, self.pid, exc) from None
         return self._where(tails) if nodes is None else np.where(nodes < 0, np.int32(-errno.ENOENT), nodes)
 
-    def _move(self, addresses: Addresses, thp_tail: NDArray[np.bool_], target: int) -> tuple[Statuses, GaveUp | None]:
+    def _move(
+        self, addresses: Addresses, thp_tail: NDArray[np.bool_] | None, target: int
+    ) -> tuple[Statuses, GaveUp | None]:
         """Returns (statuses, why the kernel gave up or None)."""
         flags = int(MoveFlag.MOVE_ALL if self.move_all else MoveFlag.MOVE)
-        asked = addresses[~thp_tail]
-        status = np.full(len(addresses), UNTOUCHED, np.int32)
-        status[~thp_tail], problem = call_move_pages(self.kernel, self.pid, asked, target, flags)
+        if thp_tail is not None:
+            status = np.full(len(addresses), UNTOUCHED, np.int32)
+            status[~thp_tail], problem = call_move_pages(self.kernel, self.pid, addresses[~thp_tail], target, flags)
+        else:
+            status, problem = call_move_pages(self.kernel, self.pid, addresses, target, flags)
         if problem is None:
             return status, None
         if problem.errno == errno.ENOMEM:

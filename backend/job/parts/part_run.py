@@ -18,6 +18,7 @@ from backend.job.parts.pausable_cancel import PausableCancel
 from backend.job.parts.rate_limit import RateLimit
 from backend.job.parts.reconcile import Answers, Stopped, reconcile
 from backend.job.parts.source_pages import Chunk, SourcePages, gathered, source_pages
+from backend.job.parts.verifier import Verifier
 from backend.journal.journal import Journal
 from backend.kernel import Kernel
 from backend.nodeset import NodeSet
@@ -67,6 +68,7 @@ class PartRun:
     """One process of a job. Raises NotFound, NotPermitted, NotSupported if it cannot be held: then nothing moved."""
 
     pages: SourcePages
+    verifier: Verifier
     progress: Progress
     before: dict[int, int]
     away: Reason = "gone"
@@ -84,6 +86,7 @@ class PartRun:
         self.held = HeldProcess(self.kernel, process)
         try:
             self.pages = source_pages(self.kernel, self.pid, self.check)
+            self.verifier = Verifier(self.pages, None)
         except BaseException:
             self.close()
             raise
@@ -135,7 +138,7 @@ class PartRun:
         left: dict[Reason, int]
         try:
             self.held.check_program()
-            after = self.placement().bytes_by_node
+            after = self.read_again()
             swapped = read_process(self.kernel, self.pid).swap
             rest, grown = self.rest(after)
         except NotFound as exc:
@@ -170,15 +173,19 @@ class PartRun:
             confined=confined,
         )
 
-    def locate(self) -> Placement:
-        """The placement with the ends of all mappings. It is read again once if a mapping changed between the two
-        files."""
-        before = self.placement()
-        return self.placement() if self.unlocated(before) else before
+    def read_again(self) -> dict[int, int]:
+        """Bytes by node now. Raises NumatuiError."""
+        return self.placement().bytes_by_node
 
-    def placement(self) -> Placement:
+    def locate(self, keep: int = 0) -> Placement:
+        """The placement with the ends of all mappings. It is read again once if a mapping changed between the two
+        files. `keep`: so many pages are kept as they were found."""
+        before = self.placement(keep)
+        return self.placement(keep) if self.unlocated(before) else before
+
+    def placement(self, keep: int = 0) -> Placement:
         """The placement of the mappings that the plan covers."""
-        return self.pages.placement(self.process.rss).within(self.job.plan.within)
+        return self.pages.placement(self.process.rss, keep).within(self.job.plan.within)
 
     def unlocated(self, placement: Placement) -> int:
         return on_sources(Placement(tuple(vma for vma in placement.vmas if not vma.end)), self.steps)

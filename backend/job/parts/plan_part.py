@@ -9,15 +9,15 @@ from backend.errors import NotFound, NumatuiError
 from backend.job.events import FellBack
 from backend.job.parts.page_mover import GaveUp, PageMover
 from backend.job.parts.part_run import Cancelled, JobContext, PartRun, chunks_of, on_sources
+from backend.job.parts.verifier import Verifier
 from backend.nodeset import NodeSet
+from backend.placement.found_pages import FRESH
 from backend.placement.placement import Placement
+from backend.placement.reader import KEPT_PAGES
 from backend.plan.plan import ProcessPlan
 from backend.plan.remap import Move, remaining
 from backend.process.page_calls import call_migrate_pages, refusal
 from backend.process.process import process_error
-
-_FRESH = 1_000_000_000
-"""Nanoseconds in which the placement of a plan is not read again."""
 
 
 class PlanPart(PartRun):
@@ -27,8 +27,10 @@ class PlanPart(PartRun):
         super().__init__(job, part, planned.process, planned.steps)
         self.plan, self.planned = job.plan, planned
         try:
-            self._located = self._just_read() or self.locate()
+            self._located = self._just_read() or self.locate(keep=KEPT_PAGES)
             self.before = self._located.bytes_by_node
+            self.pages.found = self._located.found
+            self.verifier = Verifier(self.pages, self.pages.found.stillness if self.pages.found else None)
             self.began(on_sources(self._located, self.steps))
         except BaseException:
             self.close()
@@ -37,7 +39,7 @@ class PlanPart(PartRun):
     def _just_read(self) -> Placement | None:
         """What the plan was made of, if that was read a moment ago, with the ends of mappings."""
         placement, at = self.planned.placement, self.plan.at
-        fresh = at > 0 and 0 <= self.kernel.clock() - at < _FRESH
+        fresh = at > 0 and 0 <= self.kernel.clock() - at < FRESH
         if placement is None or not fresh or not all(vma.end for vma in placement.vmas):
             return None
         return placement
@@ -55,6 +57,10 @@ class PlanPart(PartRun):
             self.cancelled = True
         except NumatuiError as exc:
             self.error, self.ended = str(exc), isinstance(exc, NotFound)
+
+    def read_again(self) -> dict[int, int]:
+        verified = self.verifier.after(self.before) if self.used == {"move_pages"} else None
+        return super().read_again() if verified is None else verified
 
     def rest(self, after: dict[int, int]) -> tuple[int, int]:
         grown = max(0, sum(after.values()) - sum(self.before.values()))

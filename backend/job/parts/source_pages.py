@@ -5,14 +5,16 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from backend.errors import NotSupported
 from backend.kernel import Kernel
+from backend.placement.found_pages import FRESH, FoundPages
 from backend.placement.frame_nodes import FrameNodes, read_frame_nodes
-from backend.placement.pagemap import ENTRIES, Addresses, PageMap
+from backend.placement.pagemap import ENTRIES, Addresses, PageMap, Pages
 from backend.placement.placement import Placement, VmaPlacement
 from backend.placement.reader import read_gently
 from backend.plan.remap import Move
@@ -45,11 +47,13 @@ class SourcePages:
     check: Callable[[], None]
     frames: FrameNodes | None
     hidden: int = 0
+    found: FoundPages | None = None
+    """Pages that were found a moment ago."""
 
-    def placement(self, resident: int) -> Placement:
+    def placement(self, resident: int, keep: int = 0) -> Placement:
         """The placement with the ends of mappings, read page by page for large processes if the kernel allows it.
-        Raises NotFound, NotPermitted, ParseError."""
-        return read_gently(self.kernel, self.pid, resident, lambda: self.frames, with_maps=True)
+        `keep`: so many pages are kept as they were found. Raises NotFound, NotPermitted, ParseError."""
+        return read_gently(self.kernel, self.pid, resident, lambda: self.frames, with_maps=True, keep=keep)
 
     def on_node(self, vma: VmaPlacement, move: Move) -> Iterator[Chunk]:
         """The pages of a mapping on the source of a move, in chunks. An address is that of a base page, or of a huge
@@ -62,10 +66,9 @@ class SourcePages:
             raise process_error(self.kernel, self.pid, exc) from None
 
     def _resident(self, vma: VmaPlacement, node: int) -> Iterator[tuple[Addresses, NDArray[np.bool_]]]:
-        pages = PageMap(self.kernel, self.pid, self.frames, find_thp_tails=True)
         began = False
         try:
-            for part in pages.walk(vma.start, vma.end):
+            for part in self._parts(vma):
                 began = True
                 addresses, nodes, thp_tail = part.addresses, part.nodes, part.thp_tail
                 if vma.page_size > self.kernel.page_size and len(addresses):
@@ -86,6 +89,21 @@ class SourcePages:
                 every = np.arange(start, min(start + step, vma.end), vma.page_size, dtype=np.uint64)
                 addresses = self._on(every, node)
                 yield addresses, np.zeros(len(addresses), np.bool_)
+
+    def _parts(self, vma: VmaPlacement) -> Iterator[Pages]:
+        """The resident pages of a mapping: those that were found a moment ago, else, and as soon as they are out of
+        date, by a walk."""
+        start = vma.start
+        if self.found is not None and vma.start in self.found.by_vma:
+            for part in self.found.by_vma[vma.start]:
+                if not 0 <= self.kernel.clock() - self.found.at < FRESH:
+                    break
+                yield part
+                if len(part.addresses):
+                    start = int(part.addresses[-1]) + self.kernel.page_size
+            else:
+                return
+        yield from PageMap(self.kernel, self.pid, self.frames, find_thp_tails=True).walk(start, vma.end)
 
     def where(self, addresses: Addresses) -> NDArray[np.int32]:
         """The nodes of ascending addresses; negative for pages that are hidden or not resident. Raises NotFound,
@@ -140,6 +158,10 @@ def _joined(chunks: list[Chunk]) -> Chunk:
     first = chunks[0]
     if len(chunks) == 1:
         return first
-    addresses = np.concatenate([one.addresses for one in chunks])
-    order = np.argsort(addresses, kind="stable")  # undo yields chunks in descending order
-    return Chunk(first.move, first.page_size, addresses[order], np.concatenate([one.thp_tail for one in chunks])[order])
+    addresses, thp_tail = (
+        np.concatenate(parts) for parts in zip(*((c.addresses, c.thp_tail) for c in chunks), strict=True)
+    )
+    if any(one.addresses[-1] >= other.addresses[0] for one, other in pairwise(chunks)):
+        order = np.argsort(addresses, kind="stable")  # undo yields chunks in descending order
+        addresses, thp_tail = addresses[order], thp_tail[order]
+    return Chunk(first.move, first.page_size, addresses, thp_tail)

@@ -17,7 +17,7 @@ T = TypeVar("T")
 MOST = 16
 """Threads at most. Each makes one system call at a time, and each call drains the LRU caches of all CPUs
 (lru_cache_disable() in do_pages_move())."""
-_EPOCH = 40_000_000
+_EPOCH = 10_000_000
 """Nanoseconds: the shortest trial of a number of workers."""
 _EACH = 3
 """Pieces of work that each worker does in a trial, at least."""

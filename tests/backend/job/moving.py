@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from backend.emulator.abi.kernel import EmulatedKernel
 from backend.emulator.machine import Machine
@@ -18,6 +21,7 @@ from backend.emulator.tasks.task import Task
 from backend.job.undo import plan_undo
 from backend.journal.past_job import JournaledChunk, PastJob, index_of, read_chunks
 from backend.journal.past_jobs import find_job, list_jobs
+from backend.placement import reader
 from backend.plan.plan import Plan
 from backend.process.process import read_process
 from tests.backend.job.running import PLANNED, Told, plan_for, run_job
@@ -49,6 +53,14 @@ class Linux(Around):
         return head + b") " + b" ".join(fields) + b"\n"
 
 
+@contextmanager
+def everything_is_large() -> Iterator[None]:
+    """No process is so small that all of its memory is read at once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reader, "LARGE", 0)
+        yield
+
+
 class Mover:
     """One process: `layout` has the node of every page, mapping by mapping."""
 
@@ -63,6 +75,10 @@ class Mover:
             self.vmas.append(vma)
         self.kernel: Any = Linux(EmulatedKernel(self.machine))
         self.folder = folder / "jobs"
+
+    def read_gently(self) -> None:
+        """From now on memory is read page by page, as that of large processes on a real kernel."""
+        self.kernel.traits = replace(self.kernel.inner.traits, reading_stalls=True)
 
     @property
     def pid(self) -> int:

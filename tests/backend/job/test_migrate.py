@@ -21,6 +21,7 @@ from backend.emulator.tasks.life import do_exit, spawn
 from backend.errors import NotFound, NotPermitted, NotSupported
 from backend.job.outcome import Progress
 from backend.journal.past_jobs import list_jobs
+from backend.kernel import Numbers
 from backend.process.process import read_process
 from tests.backend.job.moving import chunks_of
 from tests.backend.job.running import move, plan_for, run_job
@@ -189,7 +190,7 @@ def test_other_users_processes_are_refused(tmp_path: Path) -> None:
 class Hiding(Around):
     """A machine with NUMA balancing on: move_pages does not see the pages."""
 
-    def move_pages(self, pid: int, pages: array[int], nodes: array[int] | None, status: array[int], flags: int) -> int:
+    def move_pages(self, pid: int, pages: Numbers, nodes: Numbers | None, status: Numbers, flags: int) -> int:
         status[:] = array("i", [-errno.ENOENT]) * len(pages)
         return 0
 
@@ -218,7 +219,7 @@ def balancing(kernel: Around) -> Around:
 class HidingSome(Around):
     """The first page of each query is hidden, until migrate_pages."""
 
-    def move_pages(self, pid: int, pages: array[int], nodes: array[int] | None, status: array[int], flags: int) -> int:
+    def move_pages(self, pid: int, pages: Numbers, nodes: Numbers | None, status: Numbers, flags: int) -> int:
         result = self.inner.move_pages(pid, pages, nodes, status, flags)
         if nodes is None:
             status[0] = -errno.ENOENT
@@ -301,7 +302,7 @@ class Huge(Around):
         self.asked: list[int] = []
         """Huge pages, once for every call that names a part of them."""
 
-    def move_pages(self, pid: int, pages: array[int], nodes: array[int] | None, status: array[int], flags: int) -> int:
+    def move_pages(self, pid: int, pages: Numbers, nodes: Numbers | None, status: Numbers, flags: int) -> int:
         if nodes is None:
             return self.inner.move_pages(pid, pages, nodes, status, flags)
         page_size = self.inner.page_size

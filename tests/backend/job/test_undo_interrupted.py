@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ from backend.errors import NumatuiError
 from backend.job.parts import page_mover
 from backend.journal import journal
 from backend.journal.past_jobs import find_job
+from backend.kernel import Numbers
 from tests.backend.job.moving import PAGE, Mover
 
 MOVES = [([0], [1]), ([0, 1], [2, 3]), ([0, 1], [1, 2]), ([1, 2], [0, 1]), ([0, 1, 2], [3])]
@@ -52,7 +52,7 @@ class Death:
     def calls(self, kernel: Any) -> Any:
         original = kernel.move_pages
 
-        def move_pages(pid: int, pages: array[int], nodes: Any, status: array[int], flags: int) -> int:
+        def move_pages(pid: int, pages: Numbers, nodes: Any, status: Numbers, flags: int) -> int:
             if nodes is not None and self.step():
                 some = int(len(pages) * self.part)
                 original(pid, pages[:some], nodes[:some], status[:some], flags)

@@ -7,7 +7,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from array import array
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from backend.emulator.tasks.life import spawn
 from backend.errors import NumatuiError
 from backend.job.outcome import Progress
 from backend.journal.past_job import JournaledChunk, PastJob
+from backend.kernel import Numbers
 from backend.plan.remap import Move
 from tests.backend.job.moving import check_journal
 from tests.backend.job.running import move
@@ -36,7 +36,7 @@ def test_the_head_and_the_batch_are_on_disk_before_pages_move(tmp_path: Path) ->
     original = kernel.move_pages
     seen: list[tuple[PastJob, list[JournaledChunk]]] = []
 
-    def watching(pid: int, pages: array[int], nodes: array[int] | None, status: array[int], flags: int) -> int:
+    def watching(pid: int, pages: Numbers, nodes: Numbers | None, status: Numbers, flags: int) -> int:
         if nodes is not None:
             seen.append(everything(journal(tmp_path)))
         return original(pid, pages, nodes, status, flags)
@@ -65,7 +65,7 @@ def test_it_is_synced_before_pages_move(tmp_path: Path, monkeypatch: pytest.Monk
         sync(fd)
         synced.append(os.fstat(fd).st_size)
 
-    def watching(pid: int, pages: array[int], nodes: array[int] | None, status: array[int], flags: int) -> int:
+    def watching(pid: int, pages: Numbers, nodes: Numbers | None, status: Numbers, flags: int) -> int:
         assert nodes is None or synced[-1] == journal(tmp_path).stat().st_size
         return original(pid, pages, nodes, status, flags)
 
