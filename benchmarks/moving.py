@@ -18,14 +18,12 @@ import numpy  # noqa: F401
 
 from backend.job.job import Job
 from backend.job.options import Options
-from backend.job.parts.source_pages import source_pages
+from backend.job.planning import plan
+from backend.job.request import MoveRequest
 from backend.live.kernel import LiveKernel
 from backend.live.stall_target import StallTarget, stall_target
 from backend.machine.topology import read_topology
-from backend.nodeset import NodeSet
-from backend.plan.plan import Subject
-from backend.plan.planner import make_plan
-from backend.process.process import read_process
+from backend.selection.selection import Selection
 
 MIB = 1 << 20
 HOWS = ("migratepages", "1 worker", "2 workers", "auto")
@@ -39,15 +37,11 @@ def move(how: str, victim: StallTarget, source: int, target: int) -> tuple[float
     if how == "migratepages":
         subprocess.run(["migratepages", str(victim.pid), str(source), str(target)], check=True)
     else:
-        process = read_process(kernel, victim.pid)
-        plan = make_plan(
-            [Subject(process, source_pages(kernel, victim.pid, lambda: None).placement(process.rss))],
-            NodeSet([source]), NodeSet([target]), read_topology(kernel), method="move_pages",
-        )  # fmt: skip
+        request = MoveRequest(Selection((victim.pid,)), str(source), str(target), method="move_pages")
         workers = None if how == "auto" else int(how[0])
         with tempfile.TemporaryDirectory() as folder:
             options = Options(workers=workers, journal_dir=Path(folder) / "jobs")
-            outcome = Job(kernel, plan, options).run()
+            outcome = Job(kernel, plan(kernel, request), options).run()
         for error in outcome.errors:
             print(f"  {how}: {error}")
     return time.perf_counter() - began, victim.worst

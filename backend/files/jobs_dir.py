@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
+from contextlib import suppress
 from pathlib import Path
 
 from backend.errors import NumatuiError
+from backend.files.walk import Untrusted, opened_folder, opened_parent
+
+STATE = "set XDG_STATE_HOME, or HOME, to a folder of yours"
 
 
 def jobs_dir() -> Path:
@@ -18,17 +21,37 @@ def jobs_dir() -> Path:
 
 
 def make_private(directory: Path) -> None:
-    """A folder of the user's own that nobody else can enter. Raises NumatuiError."""
+    """A folder of the user's own that nobody else can enter, nor put another in its place. Missing folders above it are
+    made. Raises NumatuiError."""
     try:
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        directory.mkdir(mode=0o700, exist_ok=True)
-        facts = os.lstat(directory)
-        if stat.S_ISDIR(facts.st_mode) and facts.st_uid == os.geteuid() and facts.st_mode & 0o077:
-            os.chmod(directory, 0o700)
+        with opened_parent(directory, trusted=True, make=True) as (parent, name):
+            with suppress(FileExistsError):
+                os.mkdir(name, 0o700, dir_fd=parent)
+            fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+            try:
+                if os.fstat(fd).st_uid != os.geteuid():
+                    raise NumatuiError(f"{directory} is not a folder of yours", "remove it: numatui makes its own")
+                if os.fstat(fd).st_mode & 0o077:
+                    os.fchmod(fd, 0o700)
+            finally:
+                os.close(fd)
+    except Untrusted as exc:
+        raise Untrusted(exc.what, STATE) from None
+    except NotADirectoryError:
+        raise NumatuiError(f"{directory} is not a folder of yours", "remove it: numatui makes its own") from None
     except OSError as exc:
         raise cannot_write(directory, exc) from None
-    if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.geteuid():
-        raise NumatuiError(f"{directory} is not a folder of yours", "remove it: numatui makes its own")
+
+
+def check_private(directory: Path) -> None:
+    """Raises Untrusted if somebody else could have put there what lies there."""
+    try:
+        with opened_folder(directory, trusted=True):
+            return
+    except Untrusted as exc:
+        raise Untrusted(exc.what, STATE) from None
+    except OSError:
+        return  # nothing to be read
 
 
 def sync_directory(directory: Path) -> None:

@@ -1,21 +1,66 @@
-"""Files that a user names for us to write: private, new, never through a link or over something."""
+"""Files and folders that a user names for us to write: private, new, never over something, and never through a link
+that somebody else made."""
 
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from backend.errors import NotFound, UsageError
+from backend.files.walk import opened_parent
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def open_new(path: Path) -> int:
     """A descriptor for writing, of a file with mode 0600. Raises UsageError for something that is there already,
-    NotFound where its folder is not there, OSError."""
+    NotFound where its folder is not there, Untrusted, OSError."""
     try:
-        return os.open(path, _NEW, 0o600)
+        with opened_parent(path) as (parent, name):
+            return os.open(name, _NEW, 0o600, dir_fd=parent)
     except FileExistsError:
         raise UsageError(f"{path} is there already", "name another file, or remove that one first") from None
     except FileNotFoundError:
         raise NotFound(f"there is no folder {path.parent}", "make it first, or name another") from None
+
+
+class NewFolder:
+    """A folder of the user's own, new or empty, mode 0700; nobody else can put anything in it. Raises UsageError,
+    NotFound, Untrusted, OSError."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            with opened_parent(path) as (parent, name):
+                with suppress(FileExistsError):
+                    os.mkdir(name, 0o700, dir_fd=parent)
+                self._fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+        except FileNotFoundError:
+            raise NotFound(f"there is no folder {path.parent}", "make it first, or name another") from None
+        except NotADirectoryError:
+            raise UsageError(f"{path} is there already", "name another folder, or remove that one first") from None
+        try:
+            if os.fstat(self._fd).st_uid != os.geteuid():
+                raise UsageError(f"the folder {path} belongs to another user", "name one that is new")
+            os.fchmod(self._fd, 0o700)
+            if os.listdir(self._fd):
+                raise UsageError(f"the folder {path} is not empty", "name one that is new or empty")
+        except BaseException:
+            os.close(self._fd)
+            raise
+        self._known: set[str] = set()
+
+    def write(self, path: str, data: bytes) -> None:
+        """A new file below it. `path`: relative, without `..`. Raises OSError."""
+        folder = ""
+        for part in path.split("/")[:-1]:
+            folder = f"{folder}/{part}" if folder else part
+            if folder not in self._known:
+                with suppress(FileExistsError):
+                    os.mkdir(folder, 0o700, dir_fd=self._fd)
+                self._known.add(folder)
+        with os.fdopen(os.open(path, _NEW, 0o600, dir_fd=self._fd), "wb") as file:
+            file.write(data)
+
+    def close(self) -> None:
+        os.close(self._fd)

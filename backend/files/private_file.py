@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from contextlib import suppress
 from pathlib import Path
 
+from backend.files.walk import Untrusted, opened_parent
+
 
 def replace_private(path: Path, text: str) -> None:
-    """Write a file (mode 600) so that whoever reads it sees the old or the new one, also after a crash. Raises
-    OSError."""
+    """Write a file (mode 600) so that whoever reads it sees the old or the new one, also after a crash. Its folder is
+    the user's: `make_private`. Raises OSError."""
     fd, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-")
     try:
         with os.fdopen(fd, "w", encoding="utf-8") as file:
@@ -25,7 +28,12 @@ def replace_private(path: Path, text: str) -> None:
 
 
 def read_private(path: Path, most: int = 1 << 20) -> bytes:
-    """A file, not through a symbolic link, without waiting for whoever is at the other end. Raises OSError."""
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    """A file of the user's in a folder that nobody else can change, without waiting for whoever is at the other end.
+    Raises OSError."""
+    try:
+        with opened_parent(path, trusted=True) as (parent, name):
+            fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=parent)
+    except Untrusted as exc:
+        raise OSError(errno.EPERM, str(exc)) from None
     with os.fdopen(fd, "rb") as file:
         return file.read(most)

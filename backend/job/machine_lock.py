@@ -11,9 +11,11 @@ import os
 import stat
 import struct
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from backend.errors import Busy, NumatuiError, describe_oserror
+from backend.files.walk import opened_parent
 from backend.kernel import Kernel
 
 _FLOCK = struct.Struct("hhqqi4x")
@@ -75,8 +77,10 @@ class ProcessLocks:
 def open_lock(folder: Path, name: str) -> int:
     """A descriptor of a file in a private folder of the caller's. Raises NumatuiError."""
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        at = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        with opened_parent(folder, trusted=True, make=True) as (parent, last):
+            with suppress(FileExistsError):
+                os.mkdir(last, 0o700, dir_fd=parent)
+            at = os.open(last, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
         try:
             facts = os.fstat(at)
             if facts.st_uid != os.geteuid() or stat.S_IMODE(facts.st_mode) & 0o022:

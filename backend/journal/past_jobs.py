@@ -9,7 +9,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from backend.errors import NotFound, NumatuiError, ParseError
+from backend.files.jobs_dir import check_private
 from backend.files.text import printable
+from backend.files.walk import Untrusted
 from backend.journal.journal_file import append, fact, whole_size
 from backend.journal.journal_folder import SUFFIX, numbered
 from backend.journal.past_job import JobState, PastJob, read_job, shown
@@ -22,6 +24,10 @@ def list_jobs(directory: Path) -> tuple[list[PastJob], list[str]]:
     """All jobs, the newest first, and what is wrong with files that are no journals. Never raises."""
     jobs: list[PastJob] = []
     problems: list[str] = []
+    try:
+        check_private(directory)
+    except Untrusted as exc:
+        return [], [str(exc)]
     for _, path in numbered(directory):
         try:
             facts = path.lstat()
@@ -60,7 +66,9 @@ def changed_jobs(directory: Path, known: Known) -> list[PastJob]:
 
 
 def find_job(directory: Path, name: str | None) -> PastJob:
-    """The job of this name, or the newest that moved something and was not undone. Raises NotFound, ParseError."""
+    """The job of this name, or the newest that moved something and was not undone. Raises NotFound, ParseError,
+    Untrusted."""
+    check_private(directory)
     if name is not None:
         nothing = NotFound(f"there is no job '{printable(name)}'", "numatui jobs lists all")
         if not (name.isascii() and name.isdecimal()):

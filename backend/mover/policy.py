@@ -3,17 +3,15 @@ stop."""
 
 from __future__ import annotations
 
-import os
 import re
-import shlex
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from backend.advice.advice import CONFIDENCES, Confidence
-from backend.errors import NotPermitted, ParseError, UsageError
-from backend.files.given_file import open_given, read_all, unreadable
+from backend.errors import ParseError, UsageError
+from backend.files.given_file import read_trusted, unreadable
 from backend.files.yaml_reader import Keys, Value, parse_yaml
 from backend.process.process import Process
 from backend.selection.selection import Selection, term_of
@@ -95,19 +93,9 @@ KEYS = (*(one.name for one in fields(Policy) if not one.name.startswith("stop_")
 
 
 def load_policy(path: Path) -> Policy:
-    """Raises NotFound, ParseError; NotPermitted if the caller is root and another user could change the file."""
+    """Raises NotFound, ParseError; Untrusted if another user could change the file, or a folder above it."""
     try:
-        fd = open_given(path)
-        try:
-            found = os.fstat(fd)
-            if os.geteuid() == 0 and (found.st_uid != 0 or found.st_mode & 0o022):
-                raise NotPermitted(
-                    f"users other than root can change the policy {path}",
-                    f"chown root {shlex.quote(str(path))}; chmod go-w {shlex.quote(str(path))}",
-                )
-            raw = read_all(fd, _MOST_BYTES)
-        finally:
-            os.close(fd)
+        raw = read_trusted(path, _MOST_BYTES)
     except OSError as exc:
         raise unreadable(f"the policy {path}", exc, "name a YAML file, a small one") from None
     try:

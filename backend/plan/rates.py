@@ -51,7 +51,6 @@ def machine_of(kernel: Kernel, topology: Topology) -> str:
 def save_rates(path: Path, machine: str, rates: Sequence[Rate]) -> None:
     """Replaces the file atomically, readable by its owner only. Raises NumatuiError."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         make_private(path.parent / "jobs")
         document = {"numatui-rates": VERSION, "machine": machine, "rates": [asdict(one) for one in rates]}
         replace_private(path, json.dumps(document))

@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from backend.cgroup.cgroups import Hierarchy, find_hierarchies, read_file, walk
 from backend.errors import NumatuiError
 from backend.kernel import Kernel
+from backend.recording.limits import MAX_FILE, fits
 
 ONCE = (
     "/proc/cpuinfo", "/proc/filesystems", "/proc/version",
@@ -45,8 +46,6 @@ _NOT_CGROUP = (
     "memory.pressure_level",
     "memory.force_empty",
 )
-MAX_FILE = 64 << 20
-"""Bytes. Larger files are left out."""
 
 
 def lasting_files(kernel: Kernel) -> Iterator[tuple[str, bytes]]:
@@ -102,11 +101,12 @@ def _list(kernel: Kernel, path: str) -> list[str]:
 
 
 def _read(kernel: Kernel, path: str) -> Iterator[tuple[str, bytes]]:
+    """Nothing if it cannot be read, or is too large for a recording."""
     try:
-        data = kernel.read(path)
+        data = kernel.read(path) if fits(path) else None
     except OSError:
         return
-    if len(data) <= MAX_FILE:
+    if data is not None and len(data) <= MAX_FILE:
         yield path, data
 
 
@@ -129,8 +129,9 @@ def _cgroups(kernel: Kernel) -> Iterator[tuple[str, bytes]]:
                 for name in sorted(one.names):
                     if not name.startswith(_CGROUP) or name in _NOT_CGROUP or not harmless(name):
                         continue
-                    data = read_file(kernel, hierarchy, one, name)
-                    if data is not None:
-                        yield f"{hierarchy.directory(one.path)}/{name}", data
+                    path = f"{hierarchy.directory(one.path)}/{name}"
+                    data = read_file(kernel, hierarchy, one, name) if fits(path) else None
+                    if data is not None and len(data) <= MAX_FILE:
+                        yield path, data
         except NumatuiError:
             continue

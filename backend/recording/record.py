@@ -8,9 +8,11 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
 
+from backend.errors import NumatuiError
 from backend.kernel import Kernel
 from backend.recording.anonymise import Anonymiser
 from backend.recording.contents import files, hierarchies, lasting_files
+from backend.recording.limits import MAX_BYTES, MAX_MEMBERS, MIB
 from backend.recording.manifest import MANIFEST, SAMPLES, Manifest, Sample
 from backend.recording.sinks import Sink
 
@@ -29,6 +31,10 @@ class Taken:
     processes: int
 
 
+class Full(NumatuiError):
+    """The sample would make the recording larger than one that can be read. Nothing of it was written."""
+
+
 class Recorder:
     """Each `take` records one sample. `interval`: seconds between samples, for the manifest."""
 
@@ -40,16 +46,16 @@ class Recorder:
         self._users: set[int] = set()
         self._interval = interval
         self._began = kernel.clock()
+        self._bytes = self._members = 0
 
     def take(self) -> Taken:
-        """Records the machine as it is now. Raises NumatuiError, OSError (from the kernel if /proc cannot be listed,
-        and from the sink)."""
+        """Records the machine as it is now. Raises Full, NumatuiError, OSError (from the kernel if /proc cannot be
+        listed, and from the sink)."""
         now, wall, first = self.kernel.clock(), time.time(), self.number == 0
         folder = f"{SAMPLES}/{self.number:06}"
+        new: list[tuple[str, bytes]] = []
         if first:
-            self.sink.put(MANIFEST, self._manifest().to_json())
-            for path, data in self._renamed(lasting_files(self.kernel)):
-                self.sink.put(path, data)
+            new += [(MANIFEST, self._manifest().to_json()), *self._renamed(lasting_files(self.kernel))]
         seen: dict[str, bytes] = {}
         users: dict[str, str] = {}
         changed = size = 0
@@ -59,17 +65,30 @@ class Recorder:
             mark = seen[path] = blake2b(data, digest_size=16).digest()
             if self._seen.get(path) == mark:
                 continue
-            self.sink.put(path if first else f"{folder}/files{path}", data)
+            new.append((path if first else f"{folder}/files{path}", data))
             changed += 1
             size += len(data)
             if path.endswith("/status"):
                 users |= self._new_user(data)
         gone = tuple(_topmost(self._seen.keys() - seen.keys(), seen))
-        self.sink.put(f"{folder}/sample.json", Sample(now - self._began, wall, gone, users).to_json())
+        new.append((f"{folder}/sample.json", Sample(now - self._began, wall, gone, users).to_json()))
+        self._take_room(new)
+        for path, data in new:
+            self.sink.put(path, data)
         self.sink.flush()
         self._seen = seen
         self.number += 1
         return Taken(self.number - 1, changed, size, len(gone), sum(map(_is_process, seen)))
+
+    def _take_room(self, new: list[tuple[str, bytes]]) -> None:
+        self._members += len(new)
+        # In a tarball, a file has a header, one more for a long name, and is filled up.
+        self._bytes += sum(len(data) + (2048 if len(path) > 60 else 1024) for path, data in new)
+        if self._members > MAX_MEMBERS or self._bytes > MAX_BYTES:
+            raise Full(
+                f"a recording has at most {MAX_MEMBERS} files of {MAX_BYTES // MIB} MiB, unpacked",
+                "record for a shorter time, or with a longer --interval",
+            )
 
     def _renamed(self, found: Iterator[tuple[str, bytes]]) -> Iterator[tuple[str, bytes]]:
         if self._anonymiser is None:

@@ -13,7 +13,7 @@ from typing import IO, Protocol
 
 from backend.errors import NumatuiError, UsageError
 from backend.files.free_space import LITTLE, free_space
-from backend.files.new_file import open_new
+from backend.files.new_file import NewFolder, open_new
 
 
 class Sink(Protocol):
@@ -53,31 +53,21 @@ def open_sink(path: Path, name: str) -> Sink:
 
 
 class Folder:
-    """Folders have mode 0700, files 0600. Raises UsageError if the folder is not empty."""
+    """Raises what NewFolder raises."""
 
     def __init__(self, path: Path) -> None:
-        if path.is_symlink() or (path.exists() and (not path.is_dir() or any(path.iterdir()))):
-            raise UsageError(f"the folder {path} is not empty", "name one that is new or empty")
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._root = path
-        self._known = {path}
+        self._folder = NewFolder(path)
         self.written = 0
 
     def put(self, path: str, data: bytes) -> None:
-        to = self._root / path.lstrip("/")
-        for folder in reversed(to.parents):
-            if folder not in self._known and self._root in folder.parents:
-                folder.mkdir(mode=0o700, exist_ok=True)
-                self._known.add(folder)
-        with os.fdopen(open_new(to), "wb") as handle:
-            handle.write(data)
+        self._folder.write(path.lstrip("/"), data)
         self.written += len(data)
 
     def flush(self) -> None:
         return
 
     def close(self) -> None:
-        return
+        self._folder.close()
 
 
 class _Tarball:

@@ -98,12 +98,19 @@ def _take(
     recorder: Recorder, sink: Sink, duration: int, every: int, limit: int, cancel: threading.Event
 ) -> tuple[list[Taken], str]:
     """Take samples until the time is over, the size is reached or a signal arrives. Returns them and the reason."""
+    from backend.recording.record import Full
+
     kernel = recorder.kernel
     began = kernel.clock()
     taken: list[Taken] = []
     while True:
         before = sink.written
-        taken.append(recorder.take())
+        try:
+            taken.append(recorder.take())
+        except Full:
+            if not taken:
+                raise
+            return taken, "full"
         cost = sink.written - before if len(taken) > 1 else 0
         due = began + len(taken) * every
         if due - began > duration:
@@ -133,6 +140,7 @@ def _report(path: Path, kernel: Kernel, taken: list[Taken], why: str, written: i
     end = {
         "done": "",
         "size": ": the next sample would have exceeded --max-size",
+        "full": ": it is as large as a recording can be",
         "stopped": ": it was stopped",
     }[why]
     print(

@@ -39,7 +39,6 @@ def saved_state_path() -> Path:
 def save(path: Path, kept: SavedState) -> None:
     """Writes the state. Errors are ignored: a lost view setting is not worth a message."""
     with suppress(OSError, NumatuiError):
-        path.parent.mkdir(parents=True, exist_ok=True)
         make_private(path.parent / "jobs")
         replace_private(path, json.dumps(asdict(kept)))
 

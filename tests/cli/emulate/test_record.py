@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from backend.recording import record as recording
 from backend.recording.kernel import RecordedKernel
 from backend.recording.manifest import CUT_OFF
 from tests.cli.running import Cli, one_line
@@ -81,6 +82,20 @@ def test_a_recording_stays_below_its_size(cli: Cli, tmp_path: Path) -> None:
     assert report["ended"] == "size"
     assert path.stat().st_size <= 5 << 20
     assert len(RecordedKernel(path).samples) == report["samples"] > 1
+
+
+def test_a_recording_ends_where_it_could_no_longer_be_read(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recording, "MAX_MEMBERS", 400)
+    path = tmp_path / "r.tar"
+    report = cli.json("--demo", "record", str(path), "--for", "10m")
+    assert report["ended"] == "full"
+    assert len(RecordedKernel(path).samples) == report["samples"] > 1
+    monkeypatch.setattr(recording, "MAX_MEMBERS", 4)
+    code, _, err = cli("--demo", "record", str(tmp_path / "s.tar"), "--for", "10m")
+    assert code == 1
+    assert "at most 4 files" in one_line(err)
 
 
 def test_a_recording_is_named_after_its_machine(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
