@@ -87,7 +87,7 @@ def test_a_recording_stays_below_its_size(cli: Cli, tmp_path: Path) -> None:
 def test_a_recording_ends_where_it_could_no_longer_be_read(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recording, "MAX_MEMBERS", 400)
+    monkeypatch.setattr(recording, "MAX_MEMBERS", 3000)
     path = tmp_path / "r.tar"
     report = cli.json("--demo", "record", str(path), "--for", "10m")
     assert report["ended"] == "full"
