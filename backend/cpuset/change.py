@@ -21,6 +21,7 @@ from backend.errors import (
     ParseError,
     UsageError,
 )  # fmt: skip
+from backend.files.shell_word import shell_word
 from backend.files.text import printable
 from backend.kernel import Kernel
 from backend.machine.kernel_info import release
@@ -202,7 +203,7 @@ def write_mems(kernel: Kernel, path: str, mems: NodeSet, known: Sequence[NodeSet
         raise NumatuiError(
             f"the cpuset {printable(path, 80)} was left alone: somebody else has given it the nodes "
             f"{cpuset.mems or 'of the cpuset above'} since",
-            f"numatui cpuset set-mems {printable(path, 80)} {mems}",
+            f"numatui cpuset set-mems {shell_word(path)} {mems}",
         )
     write_file(kernel, tree, cpuset, file_name(tree.hierarchy, "mems"), f"{mems}\n")
 
@@ -285,7 +286,7 @@ def _change(
     unit = cpuset.directory.name
     if mems and unit.endswith(UNIT_SUFFIXES) and tree.hierarchy.version == "v2":
         notes.append(
-            f"systemd may write it again: systemctl set-property '{printable(unit, 300)}' AllowedMemoryNodes={mems} "
+            f"systemd may write it again: systemctl set-property -- {shell_word(unit)} AllowedMemoryNodes={mems} "
             "keeps it"
         )
     incoming: dict[int, int] = {}

@@ -9,6 +9,7 @@ import errno
 from backend.cgroup.cgroups import cgroup_error
 from backend.cgroup.cpuset_tree import CpusetInfo, CpusetTree, file_name
 from backend.errors import NotFound, NotSupported, NumatuiError, UsageError, describe_oserror
+from backend.files.shell_word import shell_word
 from backend.files.text import printable
 from backend.kernel import Kernel
 from backend.machine.topology import Topology
@@ -30,7 +31,7 @@ def check_own(tree: CpusetTree, cpuset: CpusetInfo) -> None:
     missing = next((one for one in reversed(chain) if "cpuset" not in tree.at(one).controllers), cpuset.parent)
     raise NotSupported(
         f"the cgroup {printable(cpuset.path, 80)} is not a cpuset: the cgroup above does not enable it",
-        f"echo +cpuset > {printable(tree.hierarchy.directory(missing), 120)}/cgroup.subtree_control",
+        f"echo +cpuset > {shell_word(f'{tree.hierarchy.directory(missing)}/cgroup.subtree_control')}",
     )
 
 
@@ -71,10 +72,10 @@ def check_room_for_tasks(tree: CpusetTree, cpuset: CpusetInfo) -> None:
             if not have:
                 raise UsageError(
                     f"the cpuset {name} has no {which}: no process can be in it (ENOSPC)",
-                    f"numatui cpuset set-mems {name} SET"
+                    f"numatui cpuset set-mems {shell_word(cpuset.path)} SET"
                     if which == "mems"
                     else "echo 0-3 > "
-                    f"{printable(tree.hierarchy.directory(cpuset.path), 120)}/{file_name(tree.hierarchy, which)}",
+                    + shell_word(f"{tree.hierarchy.directory(cpuset.path)}/{file_name(tree.hierarchy, which)}"),
                 )
         return
     # The no internal process constraint of cgroup-v2.rst; the root is exempt.

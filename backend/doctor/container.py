@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from backend.cgroup.cgroups import Hierarchy, find_hierarchies
 from backend.doctor.check import Check
 from backend.errors import NumatuiError
+from backend.files.shell_word import shell_word
 from backend.files.text import printable
 from backend.kernel import Kernel
 from backend.machine.kernel_info import read_or_nothing
@@ -73,7 +74,7 @@ def _cgroups(kernel: Kernel) -> Check:
                 "cgroups",
                 "note",
                 f"{versions}: {' and '.join(off)} not enabled for the cgroups below {printable(one.mount, 80)}",
-                f"echo '{' '.join('+' + name for name in off)}' > {printable(one.mount, 80)}/cgroup.subtree_control",
+                f"echo '{' '.join('+' + name for name in off)}' > " + shell_word(f"{one.mount}/cgroup.subtree_control"),
             )
     return Check("cgroups", "ok", f"{versions} with cpuset and memory")
 

@@ -14,6 +14,7 @@ from backend.doctor.check import Check
 from backend.errors import NumatuiError, describe_oserror
 from backend.files.free_space import LITTLE, free_space
 from backend.files.jobs_dir import jobs_dir
+from backend.files.shell_word import path_word
 from backend.kernel import Kernel
 from backend.machine.topology import Topology
 from backend.plan.rates import load_rates, machine_of, rates_path
@@ -133,7 +134,7 @@ def journal_check(folder: Path) -> Check:
             "journal",
             "note",
             f"other users can read {folder}: the next job makes it private",
-            f"chmod 700 {folder}",
+            f"chmod 700 {path_word(str(folder))}",
         )
     return Check("journal", "ok", f"in {folder}")
 

@@ -6,18 +6,23 @@ import ctypes
 import errno
 import os
 import pwd
+import re
 import select
 import time
 from functools import lru_cache
 
 from backend.errors import NotSupported
 from backend.kernel import Call, Capabilities, Capability, MoveFlag, Numbers, Source, Traits
-from backend.live import pagemap_scan, syscalls
+from backend.live import pagemap_scan, pid_namespace, syscalls
 from backend.nodeset import NodeSet
+from backend.patience import Patience
 
 _CHUNK = 1 << 16  # bytes of one read(2): most files of /proc and /sys need one
 _CAP_SYS_ADMIN, _CAP_SYS_NICE, _CAP_SYS_PTRACE = 21, 23, 19  # include/uapi/linux/capability.h
 _MOVE_ALL = int(MoveFlag.MOVE_ALL)
+_OF_MEMORY = re.compile(r"/proc/(\d+)/(?:task/\d+/)?(?:maps|numa_maps|smaps|smaps_rollup|pagemap|cmdline|environ)$")
+_PATIENCE = 10.0
+"""Seconds. A read of numa_maps takes 5 for the largest mapping of a machine with a terabyte."""
 
 
 class LiveKernel:
@@ -37,6 +42,8 @@ class LiveKernel:
         self.name = os.uname().nodename
         self.page_size = os.sysconf("SC_PAGE_SIZE")
         self._capabilities: Capabilities | None = None
+        self.patience = Patience(_PATIENCE)
+        """For files that are read with the memory map of a process locked."""
 
     def capabilities(self) -> Capabilities:
         if self._capabilities is None:
@@ -44,6 +51,12 @@ class LiveKernel:
         return self._capabilities
 
     def read(self, path: str, offset: int = 0, size: int = -1) -> bytes:
+        # With the memory map of the process locked: somebody may hold that lock.
+        if of_memory := _OF_MEMORY.match(path):
+            return self.patience.call(of_memory[1], lambda: self._read(path, offset, size))
+        return self._read(path, offset, size)
+
+    def _read(self, path: str, offset: int, size: int) -> bytes:
         # O_NONBLOCK: never blocks, for example on a FIFO.
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         try:
@@ -81,7 +94,11 @@ class LiveKernel:
         return os.geteuid(), bool(_effective_capabilities() >> _CAP_SYS_PTRACE & 1)
 
     def pidfd_open(self, pid: int) -> int:
-        return os.pidfd_open(pid)
+        fd = os.pidfd_open(pid)
+        if pid_namespace.pid_of(fd) not in (pid, -1, None):
+            os.close(fd)
+            raise NotSupported(*pid_namespace.OTHER)
+        return fd
 
     def pidfd_alive(self, fd: int) -> bool:
         poll = select.poll()
@@ -106,7 +123,7 @@ class LiveKernel:
         )
 
     def pagemap_scan(self, pid: int, start: int, end: int, count: int) -> tuple[int, bytes]:
-        return pagemap_scan.scan(f"/proc/{pid}/pagemap", start, end, count)
+        return self.patience.call(str(pid), lambda: pagemap_scan.scan(f"/proc/{pid}/pagemap", start, end, count))
 
     def mbind(self, address: int, length: int, mode: int, mask: bytes, maxnode: int, flags: int) -> int:
         return syscalls.call("mbind", address, length, mode, syscalls.buffer(mask), maxnode, flags)
@@ -156,8 +173,9 @@ def _probed() -> Capabilities:
         ("mbind", (0, 0, 0, None, 0, 0)),
         ("get_mempolicy", (None, None, 0, None, 0)),
     )
+    ours = pid_namespace.is_ours()
     for name, arguments in probes:
-        out[name] = _probe(name, arguments)
+        out[name] = _probe(name, arguments) if ours else Capability(False, "; ".join(pid_namespace.OTHER))
     out["set_mempolicy"] = out["get_mempolicy"]
     if not out["move_pages"].available:
         out["move_all"] = out["move_pages"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,13 +22,17 @@ from backend.machine.psi import memory_pressure
 from backend.machine.topology import read_topology
 from backend.mover.ledger import Ledger
 from backend.mover.policy import Policy
+from backend.mover.watched_move import WatchedMove
 from backend.placement.survey import Surveyor
-from backend.process.process import Process
+from backend.process.process import Process, read_process
 
 Action = Literal["moved", "would-move", "held", "failed"]
 HoldCode = Literal[
     "confidence", "readings", "cooldown", "round", "hour", "quiet", "pressure", "stopped",
 ]  # fmt: skip
+
+
+_TOO_MUCH = "it would exceed max_per_hour"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,15 +85,16 @@ class Mover:
     def round(self, wall: float) -> list[Decision]:
         """One reading and the moves that follow from it. `wall`: seconds since 1970. Raises NumatuiError, OSError if
         the kernel cannot be read."""
-        kernel, policy = self.kernel, self.policy
+        kernel = self.kernel
         topology = self._surveyor.topology = read_topology(kernel)
-        rows = self._surveyor.read(policy.may_move)
+        rows = self._surveyor.read(self._may_move)
         observations = self._history.add(kernel.clock(), rows)
         advised = [one for one in self._adviser.advise(observations, topology) if one.proposal is not None]
         self.ledger.reading(advised, observations.keys())
         why_none = self._why_none(wall)
         out: list[Decision] = []
         done = 0
+        self._read_at = kernel.clock()
         for one in advised:
             proposal = one.proposal
             assert proposal is not None
@@ -99,9 +105,13 @@ class Mover:
                 out.append(Decision(one.process, proposal, "held", code, text))
                 continue
             done += 1
-            out.append(self._pretend(one, proposal) if self.dry else self._move(one, proposal))
+            out.append(self._pretend(one, proposal) if self.dry else self._move(one, proposal, wall))
             why_none = self._why_none(wall)
         return out
+
+    def _may_move(self, process: Process) -> bool:
+        """Itself never: its pages are those that the calls are made with."""
+        return self.policy.may_move(process) and not (self.kernel.traits.is_host and process.pid == os.getpid())
 
     def _why_none(self, wall: float) -> tuple[HoldCode, str] | None:
         """Why no process at all may be moved now."""
@@ -126,15 +136,30 @@ class Mover:
             return "readings", f"advised {streak} times of {policy.readings} in a row"
         if done >= policy.max_per_round:
             return "round", f"{done} were moved in this round"
-        if self.ledger.moved_lately(now) + proposal.bytes > policy.max_per_hour:
-            return "hour", "it would exceed max_per_hour"
+        if proposal.bytes > self._left_this_hour():
+            return "hour", _TOO_MUCH
         return "", ""
+
+    def _left_this_hour(self) -> int:
+        """Bytes that may still be moved."""
+        return self.policy.max_per_hour - self.ledger.moved_lately(self.kernel.clock() / 1e9)
+
+    def _forbidden(self, process: Process, wall: float) -> str:
+        """Why a move that has begun may not go on; empty if it may. Raises nothing."""
+        try:
+            now = read_process(self.kernel, process.pid)
+        except NumatuiError:
+            return ""  # the job sees for itself that it has ended
+        if now.identity == process.identity and not self.policy.may_move(now):
+            return "the policy does not allow this process any more"
+        why = self._why_none(wall + (self.kernel.clock() - self._read_at) / 1e9)
+        return why[1] if why is not None else ""
 
     def _pretend(self, one: Advice, proposal: Proposal) -> Decision:
         self._tried(one, proposal.bytes)
         return Decision(one.process, proposal, "would-move")
 
-    def _move(self, one: Advice, proposal: Proposal) -> Decision:
+    def _move(self, one: Advice, proposal: Proposal, wall: float) -> Decision:
         policy = self.policy
         options = Options(
             budget=int(policy.max_stall * 1e9),
@@ -145,12 +170,19 @@ class Mover:
         try:
             # Not migrate_pages: with CAP_SYS_NICE it moves what other users map (docs/reliability.md).
             plan = plan_of(self.kernel, one, "move_pages", policy.max_rate)
-            outcome = Job(self.kernel, plan, options).run(cancel=self.cancel)
+            most = self._left_this_hour()
+            if plan.bytes > most:
+                return Decision(one.process, proposal, "held", "hour", _TOO_MUCH)
+            watched = WatchedMove(self.kernel, self.cancel, most, lambda: self._forbidden(one.process, wall))
+            outcome = Job(self.kernel, plan, options).run(watched, watched)
         except NumatuiError as exc:
             self._tried(one, 0)
             self._failed()
             return Decision(one.process, proposal, "failed", "error", str(exc))
         self._tried(one, outcome.moved)
+        if watched.reason:
+            action: Action = "moved" if outcome.moved else "held"
+            return Decision(one.process, proposal, action, "stopped", f"it was ended: {watched.reason}", outcome)
         if outcome.errors or not outcome.moved:
             self._failed()
             text = "; ".join(outcome.errors) or "nothing could be moved"

@@ -9,6 +9,8 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from backend.patience import DisposableThread
+
 Item = TypeVar("Item", bound=Hashable)
 Result = TypeVar("Result")
 
@@ -61,7 +63,8 @@ class Readers(Generic[Item]):
     def _start(self, batch: _Batch[Item, Result]) -> None:
         batch.workers += 1
         batch.started += 1
-        threading.Thread(target=self._work, args=(batch, batch.started), daemon=True).start()
+        number = batch.started
+        DisposableThread(lambda: self._work(batch, number)).start()
 
     def _give_up(self, batch: _Batch[Item, Result]) -> None:
         """Replace threads whose item hangs."""

@@ -255,6 +255,11 @@ def process_error(kernel: Kernel, pid: int, exc: OSError) -> NotFound | NotPermi
             if privileged
             else "it belongs to another user, or lets nobody look at it: run numatui as root or as its owner",
         )
+    if exc.errno == errno.ETIMEDOUT:
+        return NotPermitted(
+            f"process {pid} keeps whoever reads its memory waiting without end",
+            "a filesystem that it maps does not answer: it was left alone",
+        )
     return NotFound(f"process {pid} cannot be read ({exc.strerror or exc})", "look at it with numatui doctor")
 
 

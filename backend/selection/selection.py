@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 
 from backend.cgroup.cgroups import ROOT, find_hierarchies
 from backend.errors import NotFound, NotPermitted, ParseError
+from backend.files.shell_word import shell_word
 from backend.files.text import printable
 from backend.kernel import Kernel
 from backend.process.process import Process, pids, read_process, with_descendants
@@ -41,8 +41,8 @@ class Selection:
     @property
     def text(self) -> str:
         """As options of a command, harmless for a terminal."""
-        words = [*map(str, self.pids[:5]), *(["…"] if len(self.pids) > 5 else []), *map(shlex.quote, self.patterns)]
-        words += [f"--{name} {shlex.quote(value)}" for name in SELECTORS for value in getattr(self, name)]
+        words = [*map(str, self.pids[:5]), *(["…"] if len(self.pids) > 5 else []), *map(shell_word, self.patterns)]
+        words += [f"--{name} {shell_word(value)}" for name in SELECTORS for value in getattr(self, name)]
         words += [f"--min {self.minimum}"] if self.minimum else []
         return printable(" ".join(words), 200)
 

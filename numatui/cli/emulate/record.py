@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from backend.errors import NotSupported, UsageError
+from backend.files.shell_word import path_word
 from numatui.cli.printing import output
 from numatui.cli.printing.progress import cancelled_by_signals
 from numatui.cli.printing.waiting import wait
@@ -153,7 +154,7 @@ def _report(path: Path, kernel: Kernel, taken: list[Taken], why: str, written: i
             f"the first has {output.size(taken[0].bytes)} in {taken[0].files} files, a later one "
             f"{output.size(mean)} on average, before compression"
         )
-    print(f"numatui replay {output.printable(str(path))} shows it")
+    print(f"numatui replay {path_word(str(path))} shows it")
 
 
 def _count(number: int, name: str) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from backend.errors import ParseError, UsageError
 from backend.files.new_file import open_new
+from backend.files.shell_word import path_word
 from backend.kernel import Kernel
 from numatui.cli.printing import output
 from numatui.cli.printing.emulate_tables import print_steps
@@ -47,7 +48,7 @@ def what_if(kernel: Kernel, tries: list[str], write: str, seed: int | None, json
         write_copy(with_steps(copy, tries) if tries else copy, Path(write))
         if not tries:
             _tell(copy, kernel)
-            output.note(f"numatui --demo {output.printable(write)} opens it; all commands work on it")
+            output.note(f"numatui --demo {path_word(str(write))} opens it; all commands work on it")
             return
     document = report(copy, tries, seed)
     if json:

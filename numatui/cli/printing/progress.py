@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -29,12 +30,27 @@ def confirm(amount: int, yes: bool, what: str = "Move", also: bool = False) -> N
     typer.confirm(f"{what} {output.size(amount)}?", default=False, abort=True, err=True)
 
 
+_INSISTING = 3
+"""Signals."""
+
+
 @contextmanager
 def cancelled_by_signals() -> Iterator[threading.Event]:
-    """An event that SIGINT, SIGTERM and SIGHUP set instead of ending the program."""
+    """An event that SIGINT, SIGTERM and SIGHUP set instead of ending the program. The third one ends it: what it waits
+    for may hang."""
     cancel = threading.Event()
     signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    previous = [(one, signal.signal(one, lambda *_: cancel.set())) for one in signals]
+    received = 0
+
+    def receive(number: int, _: object) -> None:
+        nonlocal received
+        received += 1
+        if received == _INSISTING:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        cancel.set()
+
+    previous = [(one, signal.signal(one, receive)) for one in signals]
     try:
         yield cancel
     finally:

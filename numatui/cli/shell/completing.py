@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _HARMFUL = re.compile(r"[^A-Za-z0-9 _./@+=,-]")
 _PLAIN = re.compile(r"[A-Za-z0-9_./@+=,-]{1,200}\Z")
+_PATIENCE = 0.2
+"""Seconds that one process may keep a user waiting who has pressed Tab."""
 # Completions offered at most.
 _MOST = 2000
 
@@ -45,7 +47,10 @@ def _completer(offers: Callable[[Kernel], Iterable[Offer]]) -> Completer:
 
 def _kernel(context: typer.Context) -> Kernel:
     told = context.find_root().params
-    return KernelChoice.of(bool(told.get("live")), told.get("demo"), told.get("replay"), told.get("at") or "").open()
+    kernel = KernelChoice.of(bool(told.get("live")), told.get("demo"), told.get("replay"), told.get("at") or "").open()
+    if patience := getattr(kernel, "patience", None):
+        patience.seconds = _PATIENCE
+    return kernel
 
 
 def harmless(name: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -17,6 +16,7 @@ from textual.widgets import Button, Input, Static
 from backend.cgroup.cpuset_tree import CpusetInfo
 from backend.cpuset.change import Change, ChangeResult, apply, predict_attach, predict_mems
 from backend.errors import NotFound, NumatuiError
+from backend.files.shell_word import shell_word
 from backend.files.text import printable
 from backend.nodeset import NodeSet
 from backend.process.process import Process, still_the_same
@@ -128,10 +128,10 @@ class CpusetChangeScreen(ModalScreen[bool]):
 
     def _command(self, change: Change) -> str:
         start = program(state_of(self).kernel)
-        path = shlex.quote(printable(self.path, 4096))
+        path = shell_word(self.path)
         if change.mems is None:
             return f"{start} cpuset attach {path} {' '.join(str(one.pid) for one in self.processes)}"
-        return f"{start} cpuset set-mems {path} {str(change.mems) or shlex.quote('')}"
+        return f"{start} cpuset set-mems {path} {shell_word(str(change.mems))}"
 
     def action_copy(self) -> None:
         if self.change is not None:
