@@ -20,15 +20,17 @@ _MERGED = "/sys/kernel/mm/ksm/pages_sharing"
 
 @dataclass(frozen=True, slots=True)
 class Stillness:
-    """The counts at one moment. `migrated`: base pages that have moved since boot. `others`: everything else; if two
-    are equal, nothing else has happened in between."""
+    """The counts at one moment. `migrated`: base pages that have moved since boot. `faults`: of the process. `others`:
+    everything else; if two are equal, nothing else has happened in between."""
 
     migrated: int
+    faults: int
     others: tuple[object, ...]
 
     def moved_since(self, earlier: Stillness) -> int | None:
         """Base pages that have moved on this machine since. None if anything else has happened as well."""
-        return self.migrated - earlier.migrated if self.others == earlier.others else None
+        still = self.faults == earlier.faults and self.others == earlier.others
+        return self.migrated - earlier.migrated if still else None
 
 
 def read_stillness(kernel: Kernel, pid: int) -> Stillness | None:
@@ -40,8 +42,9 @@ def read_stillness(kernel: Kernel, pid: int) -> Stillness | None:
         mappings = kernel.read(f"/proc/{pid}/maps")
         return Stillness(
             int(counts[_MIGRATED]),
+            stat.faults,
             (
-                stat.identity, stat.program, stat.faults, stat.rss, mappings,
+                stat.identity, stat.program, stat.rss, mappings,
                 *(counts.get(name) for name in _REPLACED), read_or_nothing(kernel, _MERGED),
             ),
         )  # fmt: skip

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,21 @@ def test_an_answer_or_an_error_is_passed_on() -> None:
     assert patience.call(1, lambda: 7) == 7
     with pytest.raises(ZeroDivisionError):
         patience.call(1, lambda: 1 // 0)
-    names = {patience.call(1, lambda: threading.current_thread().name) for _ in range(5)}
+    names = {patience.call(who, lambda: threading.current_thread().name) for who in range(2, 7)}
     assert len(names) == 1, "one thread does for all"
     assert names != {threading.current_thread().name}
+
+
+def test_who_has_answered_is_trusted_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One process is read a thousand times a second: two switches of threads for each would take longer."""
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    patience, here = Patience(60), threading.current_thread
+    assert patience.call(1, here) is not here()
+    assert patience.call(1, here) is here()
+    assert patience.call(2, here) is not here()
+    now[0] += 1
+    assert patience.call(1, here) is not here()
 
 
 def test_who_hangs_is_not_asked_again_until_it_answers() -> None:

@@ -3,11 +3,15 @@ the process's memory until the end, not all of it has to be read again."""
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import numpy as np
 
+from backend.errors import NumatuiError
 from backend.job.parts.source_pages import Chunk, SourcePages
 from backend.placement.pagemap import PageMap, rest_for
 from backend.placement.stillness import Stillness, read_stillness
+from backend.process.process import read_stat
 
 
 class Verifier:
@@ -25,10 +29,11 @@ class Verifier:
         """Reads a chunk for which all calls have returned. Never raises."""
         if self._began is None:
             return
-        try:
-            nodes = self._page_map.nodes(chunk.addresses)
-        except OSError:
-            nodes = None
+        nodes = None
+        # A process that faults is read again whole, at the end.
+        with suppress(OSError, NumatuiError):
+            if read_stat(self._pages.kernel, self._pages.pid).faults == self._began.faults:
+                nodes = self._page_map.nodes(chunk.addresses)
         if nodes is None:
             self._began = None
             return
