@@ -19,10 +19,13 @@ class Config:
 
 
 def folder() -> Path:
-    """`$XDG_CONFIG_HOME/numatui`, from platformdirs."""
+    """`$XDG_CONFIG_HOME/numatui`, from platformdirs; one that is nowhere for a user without a home."""
     from platformdirs import user_config_path
 
-    return user_config_path("numatui", appauthor=False)
+    try:
+        return user_config_path("numatui", appauthor=False)
+    except RuntimeError:
+        return Path("/nonexistent/numatui")
 
 
 def load(path: Path | None = None) -> Config:

@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from backend.doctor.check import Check
-from backend.errors import NumatuiError, describe_oserror
+from backend.errors import NotFound, NumatuiError, describe_oserror
 from backend.files.free_space import LITTLE, free_space
 from backend.files.jobs_dir import jobs_dir
 from backend.files.shell_word import path_word
 from backend.kernel import Kernel
 from backend.machine.topology import Topology
-from backend.plan.rates import load_rates, machine_of, rates_path
+from backend.plan.rates import machine_of, own_rates
 
 # Bits of a pagemap entry. The PFN is 0 without CAP_SYS_ADMIN (pagemap.rst).
 _PRESENT = 1 << 63
@@ -29,9 +29,12 @@ def tool_checks(kernel: Kernel, topology: Topology | None) -> Iterator[Check]:
     yield _frames(kernel)
     yield _flags(kernel)
     yield _scan(kernel)
-    yield journal_check(jobs_dir())
+    try:
+        yield journal_check(jobs_dir())
+    except NotFound as exc:
+        yield Check("journal", "problem", f"{exc.what}: nothing can be moved", exc.fix)
     if topology is not None and len(topology.memory_ids) > 1:
-        if load_rates(rates_path(), machine_of(kernel, topology)):
+        if own_rates(machine_of(kernel, topology)):
             yield Check("bench", "ok", "estimates use measurements of this machine")
         else:
             yield Check(

@@ -7,17 +7,27 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from backend.errors import NumatuiError
+from backend.errors import NotFound, NumatuiError
 from backend.files.walk import Untrusted, opened_folder, opened_parent
 
 STATE = "set XDG_STATE_HOME, or HOME, to a folder of yours"
 
 
 def jobs_dir() -> Path:
-    """Where jobs are kept: `$XDG_STATE_HOME/numatui/jobs`, as platformdirs has it."""
+    """Where jobs are kept: `$XDG_STATE_HOME/numatui/jobs`, as platformdirs has it. Raises NotFound for a user without a
+    home."""
     from platformdirs import user_state_path
 
-    return user_state_path("numatui", appauthor=False) / "jobs"
+    try:
+        found = user_state_path("numatui", appauthor=False) / "jobs"
+    except RuntimeError:
+        found = Path()
+    # Path.expanduser leaves ~ as it is where there is no home.
+    if not found.is_absolute():
+        raise NotFound(
+            "you have no home folder in which jobs could be kept", "set XDG_STATE_HOME, or HOME, to a folder"
+        )
+    return found
 
 
 def make_private(directory: Path) -> None:

@@ -29,7 +29,7 @@ JobState = Literal["running", "interrupted", "done", "partly", "cancelled", "fai
 _ENDS: tuple[JobState, ...] = ("done", "partly", "cancelled", "failed")
 _LARGEST = 1 << 40
 """Bytes. Larger journals are refused."""
-_LARGEST_PAGE = 1 << 40
+_SMALLEST_PAGE, _LARGEST_PAGE = 512, 1 << 40
 NONE_LEFT = b"p" + bytes(4)
 """As `encode_marks` has it."""
 _MOST_PAGES = 1 << 20
@@ -160,7 +160,7 @@ def read_chunks(job: PastJob, index: Index, part: int) -> Iterator[JournaledChun
         for chunk, result in reversed(index.get(part, [])):
             raw = contents(fd, chunk)
             _, source, target, page_size, shared = CHUNK.unpack(raw[: CHUNK.size])
-            if not 0 < page_size <= _LARGEST_PAGE:
+            if not _SMALLEST_PAGE <= page_size <= _LARGEST_PAGE or page_size & (page_size - 1):
                 raise ValueError(f"the chunk at byte {chunk.at} is of no pages")
             addresses = decode_pages(raw[CHUNK.size :], page_size, _MOST_PAGES)
             left = None

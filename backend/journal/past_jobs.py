@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from backend.errors import NotFound, NumatuiError, ParseError
-from backend.files.jobs_dir import check_private
+from backend.files.jobs_dir import check_private, jobs_dir
 from backend.files.text import printable
 from backend.files.walk import Untrusted
 from backend.journal.journal_file import append, fact, whole_size
@@ -40,6 +40,14 @@ def list_jobs(directory: Path) -> tuple[list[PastJob], list[str]]:
         except OSError as exc:
             problems.append(f"{shown(path)}: {exc.strerror}")
     return jobs, problems
+
+
+def own_jobs() -> tuple[list[PastJob], list[str]]:
+    """As `list_jobs`, those of the user. Never raises."""
+    try:
+        return list_jobs(jobs_dir())
+    except NumatuiError as exc:
+        return [], [str(exc)]
 
 
 Known = dict[Path, tuple[int, JobState]]

@@ -12,7 +12,7 @@ from backend.machine.memory_tiers import read_tiers
 from backend.machine.psi import memory_pressure
 from backend.machine.topology import Topology
 from backend.plan.plan import CALLS, Called, Method
-from backend.plan.rates import best_rates, likely_rates, load_rates, machine_of, rates_path, worst_stall
+from backend.plan.rates import best_rates, likely_rates, machine_of, own_rates, worst_stall
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Conditions:
 
 def read_conditions(kernel: Kernel, topology: Topology, method: Method) -> Conditions:
     """The present conditions, with the rates of this method if they were measured. Never raises."""
-    rates = load_rates(rates_path(), machine_of(kernel, topology)) if kernel.traits.keeps_jobs else []
+    rates = own_rates(machine_of(kernel, topology)) if kernel.traits.keeps_jobs else []
     best = best_rates(rates, method)
     can = kernel.capabilities()
     return Conditions(

@@ -61,6 +61,14 @@ def save_rates(path: Path, machine: str, rates: Sequence[Rate]) -> None:
         ) from None
 
 
+def own_rates(machine: str) -> list[Rate]:
+    """The user's measurements of this machine. Never raises."""
+    try:
+        return load_rates(rates_path(), machine)
+    except NumatuiError:
+        return []
+
+
 def load_rates(path: Path, machine: str) -> list[Rate]:
     """The measurements of this machine; empty if there are none, or if the file is invalid. Never raises."""
     try:

@@ -15,9 +15,8 @@ from prometheus_client.registry import Collector
 
 from backend.cgroup.cgroup_memory import survey
 from backend.errors import NumatuiError
-from backend.files.jobs_dir import jobs_dir
 from backend.files.text import printable
-from backend.journal.past_jobs import list_jobs
+from backend.journal.past_jobs import own_jobs
 from backend.kernel import Kernel
 from backend.machine.activity import MIGRATIONS, Meter
 from backend.machine.kernel_info import read_or_nothing
@@ -192,7 +191,7 @@ def _local(rows: list[ProcessRow]) -> float:
 
 def _jobs() -> list[Metric]:
     """Gauges, not counters: old journals are deleted, so the numbers can fall."""
-    jobs = list_jobs(jobs_dir())[0]
+    jobs = own_jobs()[0]
     states: dict[str, int] = {}
     for one in jobs:
         states[one.state] = states.get(one.state, 0) + 1

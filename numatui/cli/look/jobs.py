@@ -39,7 +39,7 @@ def jobs(
     Example: numatui jobs
     """
     from backend.files.jobs_dir import jobs_dir
-    from backend.journal.past_jobs import list_jobs
+    from backend.journal.past_jobs import own_jobs
 
     kernel = live_kernel_of(context, "jobs")
     if follow:
@@ -47,7 +47,7 @@ def jobs(
             raise UsageError("--follow and --csv exclude each other", "--follow --json prints a document a line")
         _follow(kernel, jobs_dir(), json)
         return
-    every, problems = list_jobs(jobs_dir())
+    every, problems = own_jobs()
     found = output.cut(every)
     if json:
         output.print_json("jobs", {"jobs": [_document(one) for one in found], "problems": problems})

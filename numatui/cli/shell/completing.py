@@ -105,12 +105,11 @@ def users(kernel: Kernel) -> Iterator[Offer]:
 
 def jobs(context: typer.Context, incomplete: str) -> list[Offer]:
     """The newest first."""
-    from backend.files.jobs_dir import jobs_dir
-    from backend.journal.past_jobs import list_jobs
+    from backend.journal.past_jobs import own_jobs
 
     return [
         (one.job, harmless(one.title))
-        for one in list_jobs(jobs_dir())[0]
+        for one in own_jobs()[0]
         if one.job.startswith(incomplete) and _PLAIN.match(one.job)
     ]
 

@@ -13,10 +13,9 @@ from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import Static
 
-from backend.files.jobs_dir import jobs_dir
 from backend.files.text import printable
 from backend.journal.past_job import PastJob
-from backend.journal.past_jobs import list_jobs
+from backend.journal.past_jobs import own_jobs
 from numatui.format import size
 from numatui.tui.keys import bindings
 from numatui.tui.paint.column import Column
@@ -86,7 +85,7 @@ class LogScreen(Screen[None]):
 
     @work(thread=True, group="log", exclusive=True, exit_on_error=False)
     def _read(self) -> None:
-        self.post_message(PastRead(list_jobs(jobs_dir())[0]))
+        self.post_message(PastRead(own_jobs()[0]))
 
     def on_past_read(self, event: PastRead) -> None:
         self.past = event.jobs

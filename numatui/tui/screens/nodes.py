@@ -15,7 +15,7 @@ from textual.widgets import Static
 
 from backend.machine.memory_tiers import read_tiers
 from backend.machine.psi import memory_pressure
-from backend.plan.rates import best_rates, load_rates, machine_of, rates_path
+from backend.plan.rates import best_rates, machine_of, own_rates
 from numatui.tui.keys import bindings
 from numatui.tui.paint.glyphs import glyphs
 from numatui.tui.paint.node_detail import machine_line, node_detail
@@ -118,7 +118,7 @@ class NodesScreen(Screen[None]):
         kernel = state_of(self).kernel
         try:
             measured = kernel.traits.keeps_jobs
-            rates = load_rates(rates_path(), machine_of(kernel, snapshot.topology)) if measured else []
+            rates = own_rates(machine_of(kernel, snapshot.topology)) if measured else []
             beside = Beside(read_tiers(kernel), memory_pressure(kernel), best_rates(rates, "auto"))
         except Exception as exc:
             self.app.call_from_thread(state_of(self).tell, problem_of(exc), severity="error")

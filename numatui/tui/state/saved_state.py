@@ -32,8 +32,11 @@ class SavedState:
 
 
 def saved_state_path() -> Path:
-    """`$XDG_STATE_HOME/numatui/tui.json`."""
-    return jobs_dir().parent / "tui.json"
+    """`$XDG_STATE_HOME/numatui/tui.json`; one that cannot be kept for a user without a home."""
+    try:
+        return jobs_dir().parent / "tui.json"
+    except NumatuiError:
+        return Path("/nonexistent/numatui/tui.json")
 
 
 def save(path: Path, kept: SavedState) -> None:
