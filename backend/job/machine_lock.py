@@ -27,12 +27,16 @@ def lock_folder(kernel: Kernel, jobs: Path) -> Path:
     if not kernel.traits.is_host:
         return jobs
     run = Path("/run") if os.geteuid() == 0 else Path(f"/run/user/{os.geteuid()}")
+    # A service may have a folder of its own in a /run that is read-only for it.
+    return run / "numatui" if _is_own(run / "numatui") or _is_own(run) else jobs
+
+
+def _is_own(folder: Path) -> bool:
     try:
         # Root of a user namespace sees the /run of another root, whose number it does not have.
-        own = run.stat().st_uid == os.geteuid() and os.access(run, os.W_OK)
+        return folder.stat().st_uid == os.geteuid() and os.access(folder, os.W_OK)
     except OSError:
-        own = False
-    return run / "numatui" if own else jobs
+        return False
 
 
 _FILES = 32

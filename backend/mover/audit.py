@@ -9,12 +9,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+from backend.advice.advice import Proposal
 from backend.errors import Busy, NumatuiError
 from backend.files.jobs_dir import make_private
 from backend.files.text import printable
 from backend.job.machine_lock import open_lock
 from backend.journal.journal_file import append
 from backend.mover.mover import Decision
+from backend.process.process import Process
 
 SCHEMA = "numatui/watch/1"
 MAX_BYTES = 16 << 20
@@ -59,7 +61,7 @@ class AuditLog:
                 old, self._fd = self._fd, self._open(self.path)
                 os.close(old)
             line = (json.dumps(record, separators=(",", ":")) + "\n").encode()
-            append(self._fd, line, sync=record.get("event") == "moved")
+            append(self._fd, line, sync=record.get("event") in ("moving", "moved"))
         except OSError as exc:
             raise self._cannot_write(exc) from None
 
@@ -74,8 +76,26 @@ class AuditLog:
 
 
 def event(name: str, **more: Any) -> dict[str, Any]:
-    """A record that concerns no single process: started, loaded, stopped, ended, trouble."""
+    """A record of another kind than a decision: started, loaded, moving, stopped, ended, trouble."""
     return {"schema": SCHEMA, "at": round(time.time(), 3), "event": name, **more}
+
+
+def announcement(process: Process, proposal: Proposal) -> dict[str, Any]:
+    """What is about to be done: on disk before it is."""
+    return event("moving", **_who(process), **_what(proposal))
+
+
+def _who(process: Process) -> dict[str, Any]:
+    return {
+        "pid": process.pid,
+        "start_time": process.identity.start_time,
+        "user": printable(process.user, 64),
+        "command": printable(process.command, 200),
+    }
+
+
+def _what(proposal: Proposal) -> dict[str, Any]:
+    return {"from": list(proposal.sources), "to": list(proposal.targets), "bytes": proposal.bytes}
 
 
 def record_of(decision: Decision, wall: float) -> dict[str, Any]:
@@ -85,13 +105,8 @@ def record_of(decision: Decision, wall: float) -> dict[str, Any]:
         "schema": SCHEMA,
         "at": round(wall, 3),
         "event": decision.action,
-        "pid": process.pid,
-        "start_time": process.identity.start_time,
-        "user": printable(process.user, 64),
-        "command": printable(process.command, 200),
-        "from": list(proposal.sources),
-        "to": list(proposal.targets),
-        "bytes": proposal.bytes,
+        **_who(process),
+        **_what(proposal),
         "gain": round(proposal.ratio, 4),
         "confidence": proposal.confidence,
         "why": decision.code or None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -50,7 +51,8 @@ class Decision:
 
 class Mover:
     """`dry`: reports what it would move, and continues as if it had. `cancel`: ends a move after the current call.
-    `stopped`: why nothing is moved any more; empty while it is active."""
+    `announce`: called right before a move; if it raises, nothing is moved. `alive`: called at each round, and each
+    second of a move. `stopped`: why nothing is moved any more; empty while it is active."""
 
     def __init__(
         self,
@@ -59,8 +61,12 @@ class Mover:
         dry: bool = True,
         cancel: threading.Event | None = None,
         journal_dir: Path | None = None,
+        announce: Callable[[Process, Proposal], None] | None = None,
+        alive: Callable[[], None] | None = None,
     ) -> None:
         self.kernel, self.dry = kernel, dry
+        self.announce = announce or (lambda process, proposal: None)
+        self.alive = alive or (lambda: None)
         self.cancel = cancel or threading.Event()
         self.journal_dir = journal_dir
         self.ledger = Ledger()
@@ -86,6 +92,7 @@ class Mover:
         """One reading and the moves that follow from it. `wall`: seconds since 1970. Raises NumatuiError, OSError if
         the kernel cannot be read."""
         kernel = self.kernel
+        self.alive()
         topology = self._surveyor.topology = read_topology(kernel)
         rows = self._surveyor.read(self._may_move)
         observations = self._history.add(kernel.clock(), rows)
@@ -146,6 +153,7 @@ class Mover:
 
     def _forbidden(self, process: Process, wall: float) -> str:
         """Why a move that has begun may not go on; empty if it may. Raises nothing."""
+        self.alive()
         try:
             now = read_process(self.kernel, process.pid)
         except NumatuiError:
@@ -171,14 +179,16 @@ class Mover:
             # Not migrate_pages: with CAP_SYS_NICE it moves what other users map (docs/reliability.md).
             plan = plan_of(self.kernel, one, "move_pages", policy.max_rate)
             most = self._left_this_hour()
-            if plan.bytes > most:
-                return Decision(one.process, proposal, "held", "hour", _TOO_MUCH)
+        except NumatuiError as exc:
+            return self._could_not(one, proposal, exc)
+        if plan.bytes > most:
+            return Decision(one.process, proposal, "held", "hour", _TOO_MUCH)
+        self.announce(one.process, proposal)
+        try:
             watched = WatchedMove(self.kernel, self.cancel, most, lambda: self._forbidden(one.process, wall))
             outcome = Job(self.kernel, plan, options).run(watched, watched)
         except NumatuiError as exc:
-            self._tried(one, 0)
-            self._failed()
-            return Decision(one.process, proposal, "failed", "error", str(exc))
+            return self._could_not(one, proposal, exc)
         self._tried(one, outcome.moved)
         if watched.reason:
             action: Action = "moved" if outcome.moved else "held"
@@ -189,6 +199,11 @@ class Mover:
             return Decision(one.process, proposal, "failed", "error", text, outcome)
         self._errors = 0
         return Decision(one.process, proposal, "moved", outcome=outcome)
+
+    def _could_not(self, one: Advice, proposal: Proposal, exc: NumatuiError) -> Decision:
+        self._tried(one, 0)
+        self._failed()
+        return Decision(one.process, proposal, "failed", "error", str(exc))
 
     def _tried(self, one: Advice, moved: int) -> None:
         self.ledger.tried(one.process.identity, self.kernel.clock() / 1e9, self.policy.cooldown, moved)

@@ -16,6 +16,7 @@ import typer
 from backend.errors import NotSupported, NumatuiError
 from backend.kernel import Kernel
 from backend.machine.topology import read_topology
+from numatui.cli.move.service_manager import tell
 from numatui.cli.printing import output
 from numatui.cli.printing.progress import cancelled_by_signals
 from numatui.cli.printing.watching import ticks
@@ -70,7 +71,7 @@ def watch(
         output.note(nowhere)
     from backend.files.jobs_dir import jobs_dir
     from backend.job.machine_lock import lock_folder
-    from backend.mover.audit import AuditLog, event
+    from backend.mover.audit import AuditLog, announcement, event
     from backend.mover.mover import Mover
 
     with ExitStack() as stack:
@@ -81,12 +82,18 @@ def watch(
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="numatui-demo-")))
         log = AuditLog(folder, lock_folder(kernel, folder / "jobs"))
         stack.callback(log.close)
-        mover = Mover(kernel, loaded, not apply, cancel, folder / "jobs" if not kernel.traits.keeps_jobs else None)
         said = _Said(log, json, verbose)
+        mover = Mover(
+            kernel, loaded, not apply, cancel, folder / "jobs" if not kernel.traits.keeps_jobs else None,
+            announce=lambda process, proposal: said.event(announcement(process, proposal)),
+            alive=lambda: tell("WATCHDOG=1"),
+        )  # fmt: skip
         said.event(event("started", policy=str(policy), dry=not apply))
+        tell("READY=1")
         try:
             _run(kernel, mover, said, policy, rounds, cancel, again)
         finally:
+            tell("STOPPING=1")
             said.event(event("ended", text=said.summary))
 
 
@@ -205,13 +212,8 @@ def _shown(name: str, value: Any) -> str:
         spans = [f"{one.since // 60:02}:{one.since % 60:02}-{one.to // 60:02}:{one.to % 60:02}" for one in value]
         return " ".join(spans) or "never"
     if name in ("allow", "deny"):
-        return "; ".join(map(_rule, value)) or ("everybody" if name == "allow" else "nobody")
+        return "; ".join(rule.selection.text for rule in value) or ("everybody" if name == "allow" else "nobody")
     return f"{value:.0%}" if name == "stop_pressure" else str(value)
-
-
-def _rule(rule: Any) -> str:
-    parts = (("user", rule.user), ("command", rule.command), ("cgroup", rule.cgroup))
-    return " and ".join(f"{key} {output.printable(text, 200)}" for key, text in parts if text)
 
 
 @contextmanager

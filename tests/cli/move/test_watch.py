@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
 import signal
+import socket
 import stat
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from backend.emulator.scenario.open import open_scenario
+from backend.errors import NumatuiError
 from backend.mover import audit
+from backend.mover.audit import AuditLog, event
+from backend.mover.mover import Mover
 from backend.mover.policy import KEYS, Policy, parse_policy
 from tests import ROOT
 from tests.cli.running import Cli, one_line
@@ -54,10 +62,86 @@ def test_dry_by_default_and_moves_when_told(cli: Cli, policy: str) -> None:
     assert re.search(r"^\d\d:\d\d:\d\d  would move \d+ .* gain \d\.\d\dx$", plain, re.MULTILINE)
 
 
+def test_a_move_is_on_disk_before_it_is_made(cli: Cli, policy: str) -> None:
+    _, out, _ = cli("--demo", "watch", "--policy", policy, "--rounds", "10", "--json", "--apply")
+    told = [one for one in lines(out) if one["event"] in ("moving", "moved", "failed")]
+    assert told
+    for before, after in zip(told[::2], told[1::2], strict=True):
+        assert (before["event"], after["event"]) == ("moving", "moved")
+        assert {name: before[name] for name in ("pid", "from", "to")} == {
+            name: after[name] for name in ("pid", "from", "to")
+        }
+
+
+def test_what_cannot_be_recorded_is_not_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that is full: no part of a line, and no move."""
+    log = AuditLog(tmp_path, tmp_path)
+    log.write(event("started"))
+    whole = log.path.read_bytes()
+    real = os.write
+
+    def full(fd: int, data: Any) -> int:
+        if len(data) > 10:
+            return real(fd, bytes(data)[:10])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(NumatuiError, match="nothing is moved without it"):
+        log.write(event("moving", text="x" * 15))
+    assert log.path.read_bytes() == whole
+    log.close()
+
+    kernel = open_scenario()
+
+    def refuse(*_: Any) -> None:
+        raise NumatuiError("the audit log cannot be written")
+
+    monkeypatch.undo()
+    policy = parse_policy(QUICK)
+    mover = Mover(kernel, policy, dry=False, journal_dir=tmp_path / "jobs", announce=refuse)
+    before = kernel.read("/proc/vmstat")
+    refused = 0
+    for _ in range(10):
+        try:
+            mover.round(0.0)
+        except NumatuiError:
+            refused += 1
+        kernel.pause(2_000_000_000)
+    assert refused
+    moved = [line for line in kernel.read("/proc/vmstat").splitlines() if line.startswith(b"pgmigrate_success")]
+    assert moved == [line for line in before.splitlines() if line.startswith(b"pgmigrate_success")]
+
+
+@pytest.mark.parametrize("name", ["/notify", "@notify"])
+def test_a_service_manager_is_told(
+    cli: Cli, policy: str, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where = str(tmp_path) + name if name[0] == "/" else f"{name}{tmp_path}"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind("\0" + where[1:] if where[0] == "@" else where)
+        monkeypatch.setenv("NOTIFY_SOCKET", where)
+        cli("--demo", "watch", "--policy", policy, "--rounds", "3")
+        manager.setblocking(False)
+        told: list[bytes] = []
+        with suppress(BlockingIOError):
+            while True:
+                told.append(manager.recv(100))
+    assert told[0] == b"READY=1"
+    assert told.count(b"WATCHDOG=1") == 3
+    assert told[-1] == b"STOPPING=1"
+
+
 def test_a_policy_is_checked(cli: Cli, policy: str, tmp_path: Path) -> None:
     code, out, _ = cli("watch", "--policy", policy, "--check")
     assert code == 0
     assert re.search(r"interval +2.0 s", out)
+    rules = tmp_path / "rules.yaml"
+    rules.write_text("allow: [{user: oracle, min: 5M}, {unit: 'a b'}]\ndeny: [{match: 'x*'}]\n")
+    rules.chmod(0o600)
+    code, out, _ = cli("watch", "--policy", str(rules), "--check")
+    assert code == 0
+    assert re.search(r"allow +--user oracle --min 5242880; --unit 'a b'\n", out)
+    assert re.search(r"deny +--match 'x\*'\n", out)
     assert re.search(r"allow +everybody", out)
     assert "4M" in out
     for text, says in (("x: 1", "unknown key"), ("", "empty")):
