@@ -178,7 +178,7 @@ class TestForetelling:
 
     def test_units_of_systemd_have_a_better_way(self, tree: RecordedKernel) -> None:
         notes = predict_mems(tree, "/system.slice", nodes("1")).notes
-        assert any("systemctl set-property 'system.slice' AllowedMemoryNodes=1 " in note for note in notes)
+        assert any("systemctl set-property -- system.slice AllowedMemoryNodes=1 " in note for note in notes)
         assert not any("systemctl" in note for note in predict_mems(tree, "/a", nodes("1")).notes)
 
     @pytest.mark.parametrize(
