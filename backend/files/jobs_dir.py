@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
-from contextlib import suppress
 from pathlib import Path
 
 from backend.errors import NotFound, NumatuiError
-from backend.files.walk import Untrusted, opened_folder, opened_parent
+from backend.files.walk import Untrusted, check_trusted, open_folder, opened_parent
 
 STATE = "set XDG_STATE_HOME, or HOME, to a folder of yours"
 
@@ -35,9 +34,7 @@ def make_private(directory: Path) -> None:
     made. Raises NumatuiError."""
     try:
         with opened_parent(directory, trusted=True, make=True) as (parent, name):
-            with suppress(FileExistsError):
-                os.mkdir(name, 0o700, dir_fd=parent)
-            fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+            fd = open_folder(name, parent, make=True)
             try:
                 if os.fstat(fd).st_uid != os.geteuid():
                     raise NumatuiError(f"{directory} is not a folder of yours", "remove it: numatui makes its own")
@@ -56,8 +53,12 @@ def make_private(directory: Path) -> None:
 def check_private(directory: Path) -> None:
     """Raises Untrusted if somebody else could have put there what lies there."""
     try:
-        with opened_folder(directory, trusted=True):
-            return
+        with opened_parent(directory, trusted=True) as (parent, name):
+            fd = open_folder(name, parent)
+            try:
+                check_trusted(os.fstat(fd), str(directory))
+            finally:
+                os.close(fd)
     except Untrusted as exc:
         raise Untrusted(exc.what, STATE) from None
     except OSError:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from backend.errors import NotFound, UsageError
-from backend.files.walk import opened_parent
+from backend.files.walk import open_folder, opened_parent
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -32,9 +32,7 @@ class NewFolder:
     def __init__(self, path: Path) -> None:
         try:
             with opened_parent(path) as (parent, name):
-                with suppress(FileExistsError):
-                    os.mkdir(name, 0o700, dir_fd=parent)
-                self._fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+                self._fd = open_folder(name, parent, make=True)
         except FileNotFoundError:
             raise NotFound(f"there is no folder {path.parent}", "make it first, or name another") from None
         except NotADirectoryError:

@@ -11,7 +11,8 @@ import errno
 import os
 import stat
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 from backend.errors import NotPermitted, os_error
@@ -40,18 +41,12 @@ def opened_parent(
         walk.close()
 
 
-@contextmanager
-def opened_folder(path: Path, trusted: bool = False) -> Generator[int]:
-    """A descriptor of a folder, no link, as `opened_parent`; with `trusted`, the folder itself is, too. Raises
-    Untrusted, OSError."""
-    with opened_parent(path, trusted) as (parent, name):
-        fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
-        try:
-            if trusted:
-                check_trusted(os.fstat(fd), str(path))
-            yield fd
-        finally:
-            os.close(fd)
+def open_folder(name: str, parent: int, make: bool = False) -> int:
+    """A descriptor of a folder, no link; `make`: made if it is not there, mode 0700. Raises OSError."""
+    if make:
+        with suppress(FileExistsError):
+            os.mkdir(name, 0o700, dir_fd=parent)
+    return os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
 
 
 def check_trusted(facts: os.stat_result, name: str) -> None:
@@ -120,7 +115,9 @@ class _Walk:
         if self._trusted:
             self._check()
         if self._make and name != "..":
-            _make(name, self._at)
+            with suppress(FileExistsError):
+                os.mkdir(name, 0o700, dir_fd=self._at)
+        # O_PATH: a folder on the way may be one that can be passed through, but not listed.
         fd = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._at)
         self._go(fd, f"{self._shown}{name}/")
 
@@ -137,21 +134,18 @@ def _parts(path: str) -> list[str]:
     return [name for name in reversed(path.split("/")) if name not in ("", ".")]
 
 
-def _make(name: str, parent: int) -> None:
-    try:
-        os.mkdir(name, 0o700, dir_fd=parent)
-    except FileExistsError:
-        return
-
-
 def _trusted_users() -> set[int]:
-    """Root, the user, and, in a user namespace, whoever has no number there: root of the machine is among them."""
-    users = {0, os.geteuid()}
+    return {0, os.geteuid(), *_without_number()}
+
+
+@cache
+def _without_number() -> frozenset[int]:
+    """In a user namespace, the uid of whoever has none there: root of the machine is among them."""
     try:
         with open("/proc/self/uid_map", "rb") as file:
-            if sum(int(line.split()[2]) for line in file) < _ALL_IDS - 1:
-                with open("/proc/sys/kernel/overflowuid", "rb") as known:
-                    users.add(int(known.read()))
+            if sum(int(line.split()[2]) for line in file) >= _ALL_IDS - 1:
+                return frozenset()
+        with open("/proc/sys/kernel/overflowuid", "rb") as known:
+            return frozenset({int(known.read())})
     except (OSError, ValueError, IndexError):
-        pass
-    return users
+        return frozenset()

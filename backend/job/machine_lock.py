@@ -11,11 +11,10 @@ import os
 import stat
 import struct
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 
 from backend.errors import Busy, NumatuiError, describe_oserror
-from backend.files.walk import opened_parent
+from backend.files.walk import open_folder, opened_parent
 from backend.kernel import Kernel
 
 _FLOCK = struct.Struct("hhqqi4x")
@@ -82,9 +81,7 @@ def open_lock(folder: Path, name: str) -> int:
     """A descriptor of a file in a private folder of the caller's. Raises NumatuiError."""
     try:
         with opened_parent(folder, trusted=True, make=True) as (parent, last):
-            with suppress(FileExistsError):
-                os.mkdir(last, 0o700, dir_fd=parent)
-            at = os.open(last, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+            at = open_folder(last, parent, make=True)
         try:
             facts = os.fstat(at)
             if facts.st_uid != os.geteuid() or stat.S_IMODE(facts.st_mode) & 0o022:

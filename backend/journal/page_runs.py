@@ -23,12 +23,8 @@ _EXACT = 1 << 53
 
 
 def encode_pages(addresses: Addresses, page_size: int) -> bytes:
-    """`addresses`: ascending, each once."""
-    pages = (
-        addresses >> np.uint64(page_size.bit_length() - 1)
-        if page_size & (page_size - 1) == 0
-        else addresses // np.uint64(page_size)
-    )
+    """`addresses`: ascending, each once. `page_size`: a power of two."""
+    pages = addresses >> np.uint64(page_size.bit_length() - 1)
     first = np.ones(len(pages), np.bool_)
     first[1:] = pages[1:] - pages[:-1] != 1
     starts = np.flatnonzero(first)

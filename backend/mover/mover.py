@@ -49,6 +49,10 @@ class Decision:
     outcome: Outcome | None = None
 
 
+def _nothing(*_: object) -> None:
+    return
+
+
 class Mover:
     """`dry`: reports what it would move, and continues as if it had. `cancel`: ends a move after the current call.
     `announce`: called right before a move; if it raises, nothing is moved. `alive`: called at each round, and each
@@ -61,12 +65,11 @@ class Mover:
         dry: bool = True,
         cancel: threading.Event | None = None,
         journal_dir: Path | None = None,
-        announce: Callable[[Process, Proposal], None] | None = None,
-        alive: Callable[[], None] | None = None,
+        announce: Callable[[Process, Proposal], None] = _nothing,
+        alive: Callable[[], None] = _nothing,
     ) -> None:
         self.kernel, self.dry = kernel, dry
-        self.announce = announce or (lambda process, proposal: None)
-        self.alive = alive or (lambda: None)
+        self.announce, self.alive = announce, alive
         self.cancel = cancel or threading.Event()
         self.journal_dir = journal_dir
         self.ledger = Ledger()
@@ -92,16 +95,16 @@ class Mover:
         """One reading and the moves that follow from it. `wall`: seconds since 1970. Raises NumatuiError, OSError if
         the kernel cannot be read."""
         kernel = self.kernel
+        self._began = wall, kernel.clock()
         self.alive()
         topology = self._surveyor.topology = read_topology(kernel)
         rows = self._surveyor.read(self._may_move)
         observations = self._history.add(kernel.clock(), rows)
         advised = [one for one in self._adviser.advise(observations, topology) if one.proposal is not None]
         self.ledger.reading(advised, observations.keys())
-        why_none = self._why_none(wall)
+        why_none = self._why_none()
         out: list[Decision] = []
         done = 0
-        self._read_at = kernel.clock()
         for one in advised:
             proposal = one.proposal
             assert proposal is not None
@@ -112,19 +115,20 @@ class Mover:
                 out.append(Decision(one.process, proposal, "held", code, text))
                 continue
             done += 1
-            out.append(self._pretend(one, proposal) if self.dry else self._move(one, proposal, wall))
-            why_none = self._why_none(wall)
+            out.append(self._pretend(one, proposal) if self.dry else self._move(one, proposal))
+            why_none = self._why_none()
         return out
 
     def _may_move(self, process: Process) -> bool:
         """Itself never: its pages are those that the calls are made with."""
         return self.policy.may_move(process) and not (self.kernel.traits.is_host and process.pid == os.getpid())
 
-    def _why_none(self, wall: float) -> tuple[HoldCode, str] | None:
-        """Why no process at all may be moved now."""
+    def _why_none(self) -> tuple[HoldCode, str] | None:
+        """Why no process at all may be moved now, as long as this round takes already."""
+        wall, began = self._began
         if self.stopped:
             return "stopped", self.stopped
-        if self.policy.is_quiet(wall):
+        if self.policy.is_quiet(wall + (self.kernel.clock() - began) / 1e9):
             return "quiet", "these are quiet hours"
         pressure = memory_pressure(self.kernel)
         if pressure is not None and pressure >= self.policy.stop_pressure:
@@ -151,7 +155,7 @@ class Mover:
         """Bytes that may still be moved."""
         return self.policy.max_per_hour - self.ledger.moved_lately(self.kernel.clock() / 1e9)
 
-    def _forbidden(self, process: Process, wall: float) -> str:
+    def _forbidden(self, process: Process) -> str:
         """Why a move that has begun may not go on; empty if it may. Raises nothing."""
         self.alive()
         try:
@@ -160,14 +164,14 @@ class Mover:
             return ""  # the job sees for itself that it has ended
         if now.identity == process.identity and not self.policy.may_move(now):
             return "the policy does not allow this process any more"
-        why = self._why_none(wall + (self.kernel.clock() - self._read_at) / 1e9)
+        why = self._why_none()
         return why[1] if why is not None else ""
 
     def _pretend(self, one: Advice, proposal: Proposal) -> Decision:
         self._tried(one, proposal.bytes)
         return Decision(one.process, proposal, "would-move")
 
-    def _move(self, one: Advice, proposal: Proposal, wall: float) -> Decision:
+    def _move(self, one: Advice, proposal: Proposal) -> Decision:
         policy = self.policy
         options = Options(
             budget=int(policy.max_stall * 1e9),
@@ -178,14 +182,14 @@ class Mover:
         try:
             # Not migrate_pages: with CAP_SYS_NICE it moves what other users map (docs/reliability.md).
             plan = plan_of(self.kernel, one, "move_pages", policy.max_rate)
-            most = self._left_this_hour()
         except NumatuiError as exc:
             return self._could_not(one, proposal, exc)
+        most = self._left_this_hour()
         if plan.bytes > most:
             return Decision(one.process, proposal, "held", "hour", _TOO_MUCH)
         self.announce(one.process, proposal)
+        watched = WatchedMove(self.kernel, self.cancel, most, lambda: self._forbidden(one.process))
         try:
-            watched = WatchedMove(self.kernel, self.cancel, most, lambda: self._forbidden(one.process, wall))
             outcome = Job(self.kernel, plan, options).run(watched, watched)
         except NumatuiError as exc:
             return self._could_not(one, proposal, exc)

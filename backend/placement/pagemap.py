@@ -83,31 +83,28 @@ class PageMap:
         are looked for. The zero page is left out, as in numa_maps (vm_normal_page()). Raises OSError (ENOENT, ESRCH,
         EACCES …)."""
         entry, last = start // self.kernel.page_size, end // self.kernel.page_size
-        while entry < last:
-            count = self._next(entry, last)
-            pages = self._read(entry, count)
+        for count, populated, pages in self._parts(entry, last):
             entry += count
-            populated = len(pages.addresses) + pages.swapped
             if populated:
                 yield pages
             if populated * _SPARSE < count:
                 break
         # Sparse: where the pages are is asked for. In dense memory the question would cost a third more.
         for low, high in self._populated(entry, last):
-            while low < high:
-                count = self._next(low, high)
-                pages = self._read(low, count)
-                low += count
-                if len(pages.addresses) or pages.swapped:
-                    yield pages
+            yield from (pages for _, populated, pages in self._parts(low, high) if populated)
 
-    def _next(self, entry: int, last: int) -> int:
-        """Entries of the next part. With rests, what is read at once is also worked on at once: the work is the
-        rest. Parts begin at multiples of their size, so none ends within a transparent huge page."""
-        unit = self._at_once
-        while self.find_thp_tails and unit % self.huge:
-            unit *= 2
-        return min(unit - entry % unit, last - entry)
+    def _parts(self, entry: int, last: int) -> Iterator[tuple[int, int, Pages]]:
+        """Part by part: (entries, how many of them are in memory or swap, pages). With rests, what is read at once is
+        also worked on at once: the work is the rest. Parts begin at multiples of their size, so none ends within a
+        transparent huge page."""
+        while entry < last:
+            unit = self._at_once
+            while self.find_thp_tails and unit % self.huge:
+                unit *= 2
+            count = min(unit - entry % unit, last - entry)
+            pages = self._read(entry, count)
+            yield count, len(pages.addresses) + pages.swapped, pages
+            entry += count
 
     def resident(self, addresses: Addresses) -> NDArray[np.bool_]:
         """Which of these ascending addresses are resident now. Raises OSError."""
@@ -181,20 +178,25 @@ class PageMap:
     def _raw(self, entry: int, count: int) -> NDArray[np.uint64]:
         """`count` entries. The kernel returns less at the end of the address space: zeros fill the rest."""
         path = f"/proc/{self.pid}/pagemap"
-        raw = b""
-        if not self.rest:
+        if self.rest:
+            raw = b"".join(self._pieces(path, entry * 8, count * 8))
+        else:
             raw = self.kernel.read(path, entry * 8, count * 8)
-        while self.rest and len(raw) < count * 8:
-            size = min(self._at_once, count - len(raw) // 8) * 8
-            part = self._read_and_rest(path, entry * 8 + len(raw), size)
-            raw = raw + part if raw else part
-            if len(part) < size:
-                break
         if len(raw) == count * 8:
             return np.frombuffer(raw, dtype=np.uint64)
         entries = np.zeros(count, np.uint64)
         entries[: len(raw) // 8] = np.frombuffer(raw[: len(raw) // 8 * 8], dtype=np.uint64)
         return entries
+
+    def _pieces(self, path: str, offset: int, size: int) -> Iterator[bytes]:
+        end = offset + size
+        while offset < end:
+            wanted = min(self._at_once * 8, end - offset)
+            part = self._read_and_rest(path, offset, wanted)
+            yield part
+            if len(part) < wanted:
+                return
+            offset += wanted
 
     def _read_and_rest(self, path: str, offset: int, size: int) -> bytes:
         """Rests until it is long enough since the last read: work on what was read counts as rest, as it needs no lock.

@@ -70,7 +70,7 @@ class _Reader:
                 raise too_large(self._what, f"files of {limits.MAX_FILE // MIB} MiB")
             if kind == _SPARSE:
                 raise ParseError(f"{self._what} has sparse files", "pack it without: a recording has none")
-            if kind in _EXTENDED and kind:
+            if kind in _EXTENDED:
                 chain += 1
                 if size > _HEADER or chain > _CHAIN:
                     raise too_large(self._what, f"names of {limits.MAX_NAME} bytes")

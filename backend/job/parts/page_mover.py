@@ -25,10 +25,10 @@ from backend.process.process import process_error
 
 _SMALLEST, _FIRST, _LARGEST = 256 << 10, 512 << 10, 64 << 20
 """Bytes of a batch."""
-_WINDOW, _WIDEST = 4 << 20, 64 << 20
-"""Bytes of a window, the work that one worker takes at a time: the least, and the most. Small ones at first, so that
-all workers have some and their number is found early, and at the end, so that all end together; large ones between, as
-each costs Python's time."""
+_WINDOW = 4 << 20
+"""Bytes of the smallest window, the work that one worker takes at a time; the largest is one batch. Small ones at
+first, so that all workers have some and their number is found early, and at the end, so that all end together; large
+ones between, as each costs Python's time."""
 _SHARE = 8
 """A window is at most this part of what was queued before."""
 _PER_CHUNK = 2
@@ -141,7 +141,7 @@ class PageMover:
     def _wide(self) -> int:
         """Bytes of the next window."""
         rest = (self.progress.total - self._queued) // (2 * self._pool.workers)
-        return min(self.largest, _WIDEST, max(_WINDOW, min(self._queued // _SHARE, rest)))
+        return min(self.largest, max(_WINDOW, min(self._queued // _SHARE, rest)))
 
     def _enough(self) -> int:
         """Bytes of the next chunk of the journal."""

@@ -31,24 +31,28 @@ class SavedState:
     theme: str = DEFAULT_THEME
 
 
-def saved_state_path() -> Path:
-    """`$XDG_STATE_HOME/numatui/tui.json`; one that cannot be kept for a user without a home."""
+def saved_state_path() -> Path | None:
+    """`$XDG_STATE_HOME/numatui/tui.json`; None for a user without a home."""
     try:
         return jobs_dir().parent / "tui.json"
     except NumatuiError:
-        return Path("/nonexistent/numatui/tui.json")
+        return None
 
 
-def save(path: Path, kept: SavedState) -> None:
+def save(path: Path | None, kept: SavedState) -> None:
     """Writes the state. Errors are ignored: a lost view setting is not worth a message."""
+    if path is None:
+        return
     with suppress(OSError, NumatuiError):
         make_private(path.parent / "jobs")
         replace_private(path, json.dumps(asdict(kept)))
 
 
-def load(path: Path) -> SavedState:
+def load(path: Path | None) -> SavedState:
     """As it was left; what is missing or wrong is as at first. Never raises."""
     usual = SavedState()
+    if path is None:
+        return usual
     try:
         found = Fields(json.loads(read_private(path)))
     except (OSError, ValueError, RecursionError):
