@@ -32,20 +32,22 @@ def jobs_dir() -> Path:
 def make_private(directory: Path) -> None:
     """A folder of the user's own that nobody else can enter, nor put another in its place. Missing folders above it are
     made. Raises NumatuiError."""
+    not_yours = NumatuiError(f"{directory} is not a folder of yours", "remove it: numatui makes its own")
     try:
         with opened_parent(directory, trusted=True, make=True) as (parent, name):
-            fd = open_folder(name, parent, make=True)
+            try:
+                fd = open_folder(name, parent, make=True)
+            except NotADirectoryError:
+                raise not_yours from None
             try:
                 if os.fstat(fd).st_uid != os.geteuid():
-                    raise NumatuiError(f"{directory} is not a folder of yours", "remove it: numatui makes its own")
+                    raise not_yours
                 if os.fstat(fd).st_mode & 0o077:
                     os.fchmod(fd, 0o700)
             finally:
                 os.close(fd)
     except Untrusted as exc:
         raise Untrusted(exc.what, STATE) from None
-    except NotADirectoryError:
-        raise NumatuiError(f"{directory} is not a folder of yours", "remove it: numatui makes its own") from None
     except OSError as exc:
         raise cannot_write(directory, exc) from None
 
