@@ -8,7 +8,7 @@ import stat
 from pathlib import Path
 
 from backend.errors import NotFound, ParseError
-from backend.files.walk import check_trusted, opened_parent
+from backend.files.walk import check_trusted, opened_parent, trusted_users
 
 MIB = 1 << 20
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
@@ -32,7 +32,7 @@ def read_trusted(path: Path, most: int = MIB) -> bytes:
     except ValueError as exc:
         raise OSError(errno.ENOENT, str(exc)) from None
     with os.fdopen(_regular(fd), "rb") as file:
-        check_trusted(os.fstat(file.fileno()), str(path))
+        check_trusted(os.fstat(file.fileno()), str(path), trusted_users())
         return read_all(file.fileno(), most)
 
 

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from backend.errors import NotFound, NumatuiError
-from backend.files.walk import Untrusted, check_trusted, open_folder, opened_parent
+from backend.files.walk import Untrusted, check_trusted, open_folder, opened_parent, trusted_users
 
 STATE = "set XDG_STATE_HOME, or HOME, to a folder of yours"
 
@@ -58,7 +58,7 @@ def check_private(directory: Path) -> None:
         with opened_parent(directory, trusted=True) as (parent, name):
             fd = open_folder(name, parent)
             try:
-                check_trusted(os.fstat(fd), str(directory))
+                check_trusted(os.fstat(fd), str(directory), trusted_users())
             finally:
                 os.close(fd)
     except Untrusted as exc:

@@ -10,9 +10,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Generator
+from collections.abc import Collection, Generator
 from contextlib import contextmanager, suppress
-from functools import cache
 from pathlib import Path
 
 from backend.errors import NotPermitted, os_error
@@ -49,9 +48,19 @@ def open_folder(name: str, parent: int, make: bool = False) -> int:
     return os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
 
 
-def check_trusted(facts: os.stat_result, name: str) -> None:
-    """Raises Untrusted if another user owns or may change it."""
-    if facts.st_uid not in _trusted_users():
+def trusted_users() -> set[int]:
+    """Root, the user, and, in a user namespace, whoever has no number there: root of the machine is among them."""
+    users = {0, os.geteuid()}
+    with suppress(OSError, ValueError, IndexError), open("/proc/self/uid_map", "rb") as file:
+        if sum(int(line.split()[2]) for line in file) < _ALL_IDS - 1:
+            with open("/proc/sys/kernel/overflowuid", "rb") as known:
+                users.add(int(known.read()))
+    return users
+
+
+def check_trusted(facts: os.stat_result, name: str, users: Collection[int]) -> None:
+    """Raises Untrusted if somebody else than these users owns it, or if others may change it."""
+    if facts.st_uid not in users:
         raise Untrusted(f"{name} belongs to another user (uid {facts.st_uid})", "use a folder of yours")
     others = stat.S_IWOTH
     if os.geteuid() == 0 and facts.st_gid != 0:
@@ -64,6 +73,7 @@ def check_trusted(facts: os.stat_result, name: str) -> None:
 class _Walk:
     def __init__(self, trusted: bool, make: bool, follow: bool) -> None:
         self._trusted, self._make, self._follow = trusted, make, follow
+        self._users = trusted_users()
         self._at, self._shown = self._root(), "/"
         self._links = 0
 
@@ -103,7 +113,7 @@ class _Walk:
             self._links += 1
             if self._links > _MOST_LINKS:
                 raise os_error(errno.ELOOP, self._shown + name)
-            if facts.st_uid not in _trusted_users():
+            if facts.st_uid not in self._users:
                 raise Untrusted(
                     f"{self._shown}{name} is a link of another user (uid {facts.st_uid})", "name the place it leads to"
                 )
@@ -126,26 +136,9 @@ class _Walk:
         self._at, self._shown = fd, shown
 
     def _check(self) -> None:
-        check_trusted(os.fstat(self._at), self._shown.rstrip("/") or "/")
+        check_trusted(os.fstat(self._at), self._shown.rstrip("/") or "/", self._users)
 
 
 def _parts(path: str) -> list[str]:
     """The names of a path, the first one last."""
     return [name for name in reversed(path.split("/")) if name not in ("", ".")]
-
-
-def _trusted_users() -> set[int]:
-    return {0, os.geteuid(), *_without_number()}
-
-
-@cache
-def _without_number() -> frozenset[int]:
-    """In a user namespace, the uid of whoever has none there: root of the machine is among them."""
-    try:
-        with open("/proc/self/uid_map", "rb") as file:
-            if sum(int(line.split()[2]) for line in file) >= _ALL_IDS - 1:
-                return frozenset()
-        with open("/proc/sys/kernel/overflowuid", "rb") as known:
-            return frozenset({int(known.read())})
-    except (OSError, ValueError, IndexError):
-        return frozenset()

@@ -51,7 +51,7 @@ def test_a_user_is_refused_anothers_process_and_its_job(victim: MakeVictim, stat
     numatui("migrate", other.pid, *MOVE, uid=USER, state=state).refused(3, "another user")
     done = numatui("migrate", own.pid, *MOVE, uid=USER, state=state)
     assert done.code == 0
-    numatui("undo", "--yes", uid=rig.OTHER, state=state).refused(4, "no job")
+    numatui("undo", "--yes", uid=rig.OTHER, state=state).refused(3, "belongs to another user")
     assert own.pages() == {1: 50}
     assert other.pages() == {0: 50}
 
