@@ -112,7 +112,8 @@ def _run(
     trouble, stopped = 0, ""
     number = 0
     while not cancel.is_set():
-        for _ in ticks(kernel, int(mover.policy.interval * 1e9), rounds - number if rounds else 0, cancel):
+        interval, count = int(mover.policy.interval * 1e9), rounds - number if rounds else 0
+        for _ in ticks(kernel, interval, count, cancel, mover.alive):
             number += 1
             if again.is_set():
                 break

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Annotated
 
 import typer
@@ -25,6 +25,7 @@ Watch = Annotated[
 Count = Annotated[int | None, typer.Option(min=1, help="With --watch: end after this many.")]
 # Nanoseconds; the shortest interval.
 _SHORTEST = 10_000_000
+_ALIVE = 30_000_000_000
 
 
 def interval_of(watch: str | None, count: int | None) -> int | None:
@@ -39,9 +40,16 @@ def interval_of(watch: str | None, count: int | None) -> int | None:
     return nanoseconds
 
 
-def ticks(kernel: Kernel, interval: int, count: int | None, cancel: threading.Event) -> Iterator[float]:
+def ticks(
+    kernel: Kernel,
+    interval: int,
+    count: int | None,
+    cancel: threading.Event,
+    alive: Callable[[], None] = lambda: None,
+) -> Iterator[float]:
     """Yield at each interval the seconds since the first one, by the kernel's clock; then flush stdout. Ends after
-    `count` (None: never), when `cancel` is set, and when the clock stops (the end of a recording)."""
+    `count` (None: never), when `cancel` is set, and when the clock stops (the end of a recording). `alive` is called
+    while it waits, every 30 s."""
     began = kernel.clock()
     number = 0
     while True:
@@ -49,7 +57,13 @@ def ticks(kernel: Kernel, interval: int, count: int | None, cancel: threading.Ev
         sys.stdout.flush()
         number += 1
         due = began + number * interval
-        if number == count or not wait(kernel, max(1, due - kernel.clock()), cancel):
+        if number == count:
+            return
+        while (rest := due - kernel.clock()) > _ALIVE:
+            if not wait(kernel, _ALIVE, cancel):
+                return
+            alive()
+        if not wait(kernel, max(1, rest), cancel):
             return
 
 

@@ -11,18 +11,21 @@ import socket
 import stat
 import subprocess
 import sys
+import threading
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from backend.emulator.scenario.open import open_scenario
 from backend.errors import NumatuiError
+from backend.kernel import Kernel
 from backend.mover import audit
 from backend.mover.audit import AuditLog, event
 from backend.mover.mover import Mover
 from backend.mover.policy import KEYS, Policy, parse_policy
+from numatui.cli.printing.watching import ticks
 from tests import ROOT
 from tests.cli.running import Cli, one_line
 from tests.schemas import check
@@ -131,6 +134,28 @@ def test_a_service_manager_is_told(
     assert told[0] == b"READY=1"
     assert told.count(b"WATCHDOG=1") == 3
     assert told[-1] == b"STOPPING=1"
+
+
+def test_a_long_interval_is_not_taken_for_a_hang() -> None:
+    """The unit's watchdog waits two minutes."""
+    minutes = 60 * 10**9
+    silent: list[int] = [0]
+
+    class Clock:
+        def __init__(self) -> None:
+            self.now = 0
+
+        def clock(self) -> int:
+            return self.now
+
+        def pause(self, nanoseconds: int) -> None:
+            self.now += nanoseconds
+            silent[-1] += nanoseconds
+
+    for _ in ticks(cast(Kernel, Clock()), 10 * minutes, 3, threading.Event(), lambda: silent.append(0)):
+        pass
+    assert len(silent) > 20
+    assert max(silent) <= minutes
 
 
 def test_a_policy_is_checked(cli: Cli, policy: str, tmp_path: Path) -> None:
