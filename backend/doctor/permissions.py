@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from backend.doctor.check import Check, State
 from backend.doctor.container import in_user_namespace
 from backend.kernel import Call, Kernel
+from backend.process.hidepid import proc_hides
 from backend.process.process import pids
 
 _CAPABILITIES = re.compile(rb"^CapEff:[ \t]*([0-9a-fA-F]{1,16})$", re.MULTILINE)
 _SECCOMP = re.compile(rb"^Seccomp:[ \t]*([012])$", re.MULTILINE)
-_HIDEPID = re.compile(rb"^\S+ /proc proc (?:\S+,)?hidepid=([a-z0-9]{1,12})(?:,\S*)? ", re.MULTILINE)
 _CALLS: tuple[Call, ...] = ("move_pages", "migrate_pages", "mbind", "get_mempolicy")
 CAPABILITIES = {
     21: (
@@ -68,14 +68,6 @@ def parse_seccomp(status: bytes) -> int | None:
     """The mode in /proc/PID/status: 0 none, 1 strict, 2 filter; None if absent. Never raises."""
     match = _SECCOMP.search(status)
     return int(match[1]) if match else None
-
-
-def parse_hidepid(mounts: bytes) -> str:
-    """The hidepid option (`1`, `invisible` …) of the topmost mount on /proc, from /proc/self/mounts; empty if it is
-    off. Never raises."""
-    found = [line for line in mounts.split(b"\n") if line.split(b" ")[1:3] == [b"/proc", b"proc"]]
-    match = _HIDEPID.match(found[-1]) if found else None
-    return match[1].decode("ascii") if match and match[1] not in (b"0", b"off") else ""
 
 
 def _own_status(kernel: Kernel, uid: int) -> Iterator[Check]:
@@ -149,7 +141,7 @@ def _processes(kernel: Kernel, privileged: bool) -> Check:
         )
     if not kernel.traits.is_host:
         return Check("processes", "ok", f"{len(seen)} can be seen")
-    hidepid = _hidepid(kernel)
+    hidepid = proc_hides(kernel)
     if not privileged and (1 not in seen or _closed(kernel)):
         how = "those of other users" if 1 not in seen else "what those of other users do"
         return Check(
@@ -160,13 +152,6 @@ def _processes(kernel: Kernel, privileged: bool) -> Check:
         )
     hidden = f"; others see only their own (hidepid={hidepid})" if hidepid else ""
     return Check("processes", "ok", f"{len(seen)} can be seen{hidden}")
-
-
-def _hidepid(kernel: Kernel) -> str:
-    try:
-        return parse_hidepid(kernel.read("/proc/self/mounts"))
-    except OSError:
-        return ""
 
 
 def _closed(kernel: Kernel) -> bool:

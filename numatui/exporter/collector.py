@@ -1,8 +1,8 @@
 """Metrics of a scrape. Names follow Prometheus's conventions: base units, `_total` for counters.
 
-The kernel is read at most once every `least` seconds, however often it is scraped. Only the largest processes and
-cgroups are exported, so the number of series is bounded: nodes × (kinds + counters) + `processes` × (nodes + 2) +
-`cgroups` × nodes."""
+The kernel is read at most once every `least` seconds, however often it is scraped. Only the largest commands and
+cgroups are exported, so the number of series is bounded: nodes × (kinds + counters) + `commands` × (nodes + 2) +
+`cgroups` × nodes. Processes count together by their command: a pid as a label would make new series without end."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ from backend.machine.activity import MIGRATIONS, Meter
 from backend.machine.kernel_info import read_or_nothing
 from backend.machine.psi import memory_pressure
 from backend.machine.topology import Topology, parse_counters, read_topology
+from backend.placement.placement import sum_by_node
 from backend.placement.survey import ProcessRow, Surveyor
+from backend.process.hidepid import proc_hides
 
 PREFIX = "numatui_"
 _KINDS = {
@@ -33,17 +35,17 @@ _NUMASTAT = ("numa_hit", "numa_miss", "numa_foreign", "interleave_hit", "local_n
 
 
 class NumatuiCollector(Collector):
-    """`processes`, `cgroups`: export this many of the largest. `least`: seconds between readings, by `clock`."""
+    """`commands`, `cgroups`: export this many of the largest. `least`: seconds between readings, by `clock`."""
 
     def __init__(
         self,
         kernel: Kernel,
-        processes: int = 10,
+        commands: int = 10,
         cgroups: int = 50,
         least: float = 5.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.kernel, self.processes, self.cgroups, self.least = kernel, processes, cgroups, least
+        self.kernel, self.commands, self.cgroups, self.least = kernel, commands, cgroups, least
         self._clock = clock
         self._lock = threading.Lock()
         self._surveyor: Surveyor | None = None
@@ -138,21 +140,24 @@ class NumatuiCollector(Collector):
             self._surveyor = Surveyor(self.kernel, topology)
         self._surveyor.topology = topology
         rows = [row for row in self._surveyor.read() if row.by_node]
-        rows.sort(key=lambda row: -row.resident)
+        by_command: dict[str, list[ProcessRow]] = {}
+        # Who mounts /proc with hidepid does not want others to see what runs: whoever scrapes is others.
+        for row in rows if not proc_hides(self.kernel) else ():
+            by_command.setdefault(printable(row.process.comm, 32), []).append(row)
         local = GaugeMetricFamily(
-            PREFIX + "process_local_ratio", "Share of a process's memory where it runs; the largest processes.",
-            labels=["pid", "comm"],
+            PREFIX + "command_local_ratio", "Share of a command's memory where its processes run.",
+            labels=["comm"],
         )  # fmt: skip
         memory = GaugeMetricFamily(
-            PREFIX + "process_memory_bytes", "Memory of a process by node; the largest processes.",
-            labels=["pid", "comm", "node"],
+            PREFIX + "command_memory_bytes", "Memory of a command's processes by node; the largest commands.",
+            labels=["comm", "node"],
         )  # fmt: skip
-        for row in rows[: self.processes]:
-            who = [str(row.process.pid), printable(row.process.comm, 32)]
-            if row.local is not None:
-                local.add_metric(who, row.local)
-            for node, amount in (row.by_node or {}).items():
-                memory.add_metric([*who, str(node)], amount)
+        largest = sorted(by_command.items(), key=lambda one: -sum(row.resident for row in one[1]))
+        for command, theirs in largest[: self.commands]:
+            if any(row.local is not None for row in theirs):
+                local.add_metric([command], _local(theirs))
+            for node, amount in sum_by_node(row.by_node or {} for row in theirs).items():
+                memory.add_metric([command, str(node)], amount)
         return [
             local,
             memory,

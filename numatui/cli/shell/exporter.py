@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Annotated
 
 import typer
@@ -18,7 +19,11 @@ def exporter(
     listen: Annotated[
         str, typer.Option(metavar="ADDRESS:PORT", help="Address to listen on; port 0 takes any free port.")
     ] = "127.0.0.1:9737",
-    processes: Annotated[int, typer.Option(min=0, max=1000, help="Export this many of the largest.")] = 10,
+    processes: Annotated[int, typer.Option(min=0, max=1000, help="Export this many of the largest commands.")] = 10,
+    host_name: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A further name of this machine by which it is asked. Can be repeated."),
+    ] = None,
     cgroups: Annotated[int, typer.Option(min=0, max=10_000, help="Export this many of the largest.")] = 50,
     least: Annotated[
         str,
@@ -30,9 +35,10 @@ def exporter(
     Example: numatui exporter --listen 127.0.0.1:9737
     """
     try:
-        from prometheus_client import CollectorRegistry, start_http_server
+        from prometheus_client import CollectorRegistry
 
         from numatui.exporter.collector import NumatuiCollector
+        from numatui.exporter.server import MetricsServer
     except ImportError:
         raise NotSupported(
             "the exporter needs prometheus_client, which is not installed", "pip install 'numatui[exporter]'"
@@ -43,16 +49,19 @@ def exporter(
     registry.register(NumatuiCollector(kernel, processes, cgroups, parse_duration(least) / 1e9))
     with cancelled_by_signals() as cancel:
         try:
-            server, thread = start_http_server(port, address, registry)
+            server = MetricsServer((address, port), registry, host_name or ())
         except OSError as exc:
             raise NumatuiError(
                 f"metrics cannot be served on {output.printable(listen, 80)} ({exc.strerror or exc})",
                 "choose another address with --listen",
             ) from None
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
         print(f"serving metrics on http://{address}:{server.server_port}/metrics", flush=True)
         cancel.wait()
         server.shutdown()
         thread.join()
+        server.server_close()
 
 
 def _address(text: str) -> tuple[str, int]:

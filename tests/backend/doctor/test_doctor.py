@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from backend.doctor import Check, examine
 from backend.doctor.container import identity_map
 from backend.doctor.memory import chosen, parse_swaps
-from backend.doctor.permissions import parse_capabilities, parse_hidepid, parse_seccomp
+from backend.doctor.permissions import parse_capabilities, parse_seccomp
 from backend.doctor.tools import journal_check, tells_frame
 from backend.emulator.abi.kernel import EmulatedKernel
 from backend.kernel import Call, Capabilities, Capability
@@ -24,6 +24,7 @@ from backend.live.kernel import LiveKernel
 from backend.machine.topology import read_topology
 from backend.nodeset import CpuSet
 from backend.plan.rates import Rate, machine_of, rates_path, save_rates
+from backend.process.hidepid import parse_hidepid
 from backend.recording.kernel import RecordedKernel
 from tests.emulator.machines import machine
 from tests.trees import node_files, two_nodes, write

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -22,10 +28,12 @@ from backend.emulator.tasks.life import spawn
 from backend.kernel import Kernel
 from backend.machine.topology import read_topology
 from numatui.exporter.collector import NumatuiCollector
+from numatui.exporter.server import MetricsServer
 from tests import ROOT
 from tests.cli.running import Cli, one_line
 from tests.emulator.machines import region
 from tests.emulator.tasks.cpuset_machine import Admin
+from tests.kernels.around import Around
 
 pytestmark = pytest.mark.usefixtures("private_state")
 HOSTILE = 'a"b\\c\n{x="y"} 1\x1b[31m\udce9'
@@ -69,8 +77,10 @@ def test_the_numbers_are_the_kernels() -> None:
             value(families, "node_allocations_pages", node=str(node.id), counter="numa_hit")
             == node.numastat["numa_hit"]
         )
-    assert value(families, "process_memory_bytes", pid="11", node="2") == 224 << 20
-    assert value(families, "process_local_ratio", pid="11") == pytest.approx(0.318, abs=1e-3)
+    names = {pid: kernel.read(f"/proc/{pid}/comm") for pid in kernel.machine.tasks}
+    assert [pid for pid, name in names.items() if name == b"mysqld\n"] == [11]
+    assert value(families, "command_memory_bytes", comm="mysqld", node="2") == 224 << 20
+    assert value(families, "command_local_ratio", comm="mysqld") == pytest.approx(0.318, abs=1e-3)
     assert 0 < value(families, "local_ratio") < 1
     assert value(families, "up") == 1
 
@@ -105,12 +115,12 @@ def test_names_are_harmless_and_series_bounded() -> None:
     for number in range(30):
         name = HOSTILE.replace("\n", "") + str(number)
         machine.create(name, "0-3")
-        task = spawn(machine.m, HOSTILE + str(number), cpu=0)
+        task = spawn(machine.m, f"{number:02}" + HOSTILE, cpu=0)
         machine.write(name, "cgroup.procs", str(task.pid))
         region(machine.m, task, {0: 10 + number, 1: 1, 2: 1, 3: 1})
-    families = scrape(machine.kernel, processes=5, cgroups=7)
-    assert len({one.labels["pid"] for one in families["numatui_process_memory_bytes"].samples}) == 5
-    assert len(families["numatui_process_memory_bytes"].samples) <= 5 * 4
+    families = scrape(machine.kernel, commands=5, cgroups=7)
+    assert len({one.labels["comm"] for one in families["numatui_command_memory_bytes"].samples}) == 5
+    assert len(families["numatui_command_memory_bytes"].samples) <= 5 * 4
     assert len({one.labels["cgroup"] for one in families["numatui_cgroup_memory_bytes"].samples}) == 7
     assert len(families["numatui_cgroup_memory_bytes"].samples) <= 7 * 4
     assert value(families, "processes") >= 30
@@ -143,6 +153,77 @@ def test_a_kernel_that_cannot_be_read_is_down(tmp_path: Path) -> None:
     kernel.read = broken  # type: ignore[method-assign]
     kernel.listdir = lambda path: broken(path)  # type: ignore[method-assign]
     assert value(scrape(kernel), "up") == 0
+
+
+def test_processes_of_a_command_count_together() -> None:
+    machine = Admin(nodes=4, pages=4096)
+    for pages in (10, 20, 30):
+        region(machine.m, spawn(machine.m, "worker", cpu=0), {1: pages})
+    families = scrape(machine.kernel)
+    assert value(families, "command_memory_bytes", comm="worker", node="1") == 60 * 4096
+
+
+def test_what_proc_hides_is_not_told() -> None:
+    class Hidden(Around):
+        def read(self, path: str, offset: int = 0, size: int = -1) -> bytes:
+            if path == "/proc/self/mounts":
+                return b"proc /proc proc rw,hidepid=invisible 0 0\n"
+            return super().read(path, offset, size)
+
+    kernel: Any = Hidden(open_scenario())
+    families = scrape(kernel)
+    assert not families["numatui_command_memory_bytes"].samples
+    assert value(families, "processes") > 0
+
+
+@pytest.fixture
+def served() -> Iterator[tuple[MetricsServer, int]]:
+    registry = CollectorRegistry()
+    registry.register(NumatuiCollector(open_scenario()))
+    server = MetricsServer(("127.0.0.1", 0), registry, ["db7.example.com"], longest=0.5)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield server, server.server_address[1]
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def ask(port: int, path: str = "/metrics", host: str = "localhost") -> int:
+    one = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    one.request("GET", path, headers={"Host": host})
+    status = one.getresponse().status
+    one.close()
+    return status
+
+
+def test_nothing_but_metrics_answers(served: tuple[MetricsServer, int]) -> None:
+    _, port = served
+    assert [ask(port, path) for path in ("/", "/metrics", "/metrics?x=1", "/favicon.ico", "/../etc/passwd")] == [
+        200, 200, 200, 404, 404,
+    ]  # fmt: skip
+
+
+def test_it_answers_to_its_own_names(served: tuple[MetricsServer, int]) -> None:
+    """A page of somebody else reaches even loopback by a name of theirs (DNS rebinding)."""
+    _, port = served
+    for host in ("10.0.0.1:9737", "[::1]:9737", "db7", "db7.example.com:9737", socket.gethostname()):
+        assert ask(port, host=host) == 200
+    for host in ("evil.example.net", "evil.example.net:9737", ""):
+        assert ask(port, host=host) == 403
+
+
+def test_who_sends_nothing_is_cut_off_and_keeps_nobody_out(served: tuple[MetricsServer, int]) -> None:
+    _, port = served
+    slow = [socket.create_connection(("127.0.0.1", port), timeout=60) for _ in range(40)]
+    for one in slow:
+        with suppress(OSError):
+            one.sendall(b"GET /metrics HTTP/1.1\r\nX-A: ")
+    for one in slow:
+        with suppress(ConnectionError):
+            assert one.recv(1000) == b"", "closed without an answer"
+        one.close()
+    assert ask(port) == 200
 
 
 def test_it_serves_until_it_is_told_to_end(tmp_path: Path) -> None:
