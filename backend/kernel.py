@@ -142,6 +142,11 @@ class Kernel(Protocol):
         """The names in a directory, unordered."""
         ...
 
+    def file_id(self, path: str) -> tuple[int, int]:
+        """Device and inode of a file, links followed (stat(2)). `/proc/PID/exe` leads to the file that a process
+        runs, whatever it is called where the process is."""
+        ...
+
     def write(self, path: str, data: bytes) -> None:
         """Write a control file (cgroup, cpuset) in one write(2)."""
         ...

@@ -74,6 +74,14 @@ class LiveKernel:
     def listdir(self, path: str) -> list[str]:
         return os.listdir(path)
 
+    def file_id(self, path: str) -> tuple[int, int]:
+        def ask() -> tuple[int, int]:
+            facts = os.stat(path)
+            return facts.st_dev, facts.st_ino
+
+        # The filesystem answers: it may be one of the process's own.
+        return self.patience.call(path, ask)
+
     def write(self, path: str, data: bytes) -> None:
         fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         try:

@@ -121,7 +121,8 @@ class Mover:
 
     def _may_move(self, process: Process) -> bool:
         """Itself never: its pages are those that the calls are made with."""
-        return self.policy.may_move(process) and not (self.kernel.traits.is_host and process.pid == os.getpid())
+        itself = self.kernel.traits.is_host and process.pid == os.getpid()
+        return not itself and self.policy.may_move(self.kernel, process)
 
     def _why_none(self) -> tuple[HoldCode, str] | None:
         """Why no process at all may be moved now, as long as this round takes already."""
@@ -162,7 +163,7 @@ class Mover:
             now = read_process(self.kernel, process.pid)
         except NumatuiError:
             return ""  # the job sees for itself that it has ended
-        if now.identity == process.identity and not self.policy.may_move(now):
+        if now.identity == process.identity and not self.policy.may_move(self.kernel, now):
             return "the policy does not allow this process any more"
         why = self._why_none()
         return why[1] if why is not None else ""

@@ -6,33 +6,22 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from backend.advice.advice import CONFIDENCES, Confidence
-from backend.errors import ParseError, UsageError
+from backend.errors import ParseError
 from backend.files.given_file import read_trusted, unreadable
 from backend.files.yaml_reader import Keys, Value, parse_yaml
+from backend.kernel import Kernel
+from backend.mover.rule import Rule, read_rule
 from backend.process.process import Process
-from backend.selection.selection import Selection, term_of
-from backend.selection.terms import SELECTORS, Term
 
 # Size of a policy file.
 _MOST_BYTES = 1 << 20
 # Seconds.
 _LONGEST_STALL = 1.0
 _HOURS = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)\Z")
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """A selection, as the options of commands make it. Raises UsageError."""
-
-    selection: Selection
-    fits: Term = field(init=False, compare=False, repr=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "fits", term_of(self.selection))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +67,11 @@ class Policy:
     stop_errors: int = 3
     stop_pressure: float = 0.1
 
-    def may_move(self, process: Process) -> bool:
-        if any(rule.fits(process) for rule in self.deny):
+    def may_move(self, kernel: Kernel, process: Process) -> bool:
+        """What the kernel does not tell of a process is taken against it."""
+        if any(rule.fits(kernel, process, unknown=True) for rule in self.deny):
             return False
-        return not self.allow or any(rule.fits(process) for rule in self.allow)
+        return not self.allow or any(rule.fits(kernel, process) for rule in self.allow)
 
     def is_quiet(self, wall: float) -> bool:
         """`wall`: seconds since 1970. Hours are in local time."""
@@ -144,7 +134,7 @@ def parse_policy(text: str, file: str = "policy") -> Policy:
         workers=whole("workers", 1, 64),
         quiet=tuple(_hours(one) for one in _list(get("quiet"))),
         allow=_allowed(get("allow")),
-        deny=tuple(_rule(one) for one in _list(get("deny"))),
+        deny=tuple(read_rule(one) for one in _list(get("deny"))),
         stop_errors=stop.read("errors", lambda value: value.integer(1, 1000), usual.stop_errors),
         stop_pressure=stop.read("pressure", Value.share, usual.stop_pressure),
     )
@@ -162,7 +152,7 @@ def _stall(value: Value | None, stall: float) -> float:
 
 def _allowed(value: Value | None) -> tuple[Rule, ...]:
     """Rejects an empty list: it looks like nobody, and would allow everybody."""
-    rules = tuple(_rule(one) for one in _list(value))
+    rules = tuple(read_rule(one) for one in _list(value))
     return rules if rules or value is None else value.fail("is empty", "leave it out to allow all; deny goes before it")
 
 
@@ -188,29 +178,3 @@ def _hours(value: Value) -> Hours:
         value.fail("is not a span of hours", "write it like 08:00-18:30, in quotes")
     since, to = int(match[1]) * 60 + int(match[2]), int(match[3]) * 60 + int(match[4])
     return Hours(since, to) if since != to else value.fail("begins when it ends", "leave it out, or write 00:00-23:59")
-
-
-def _rule(value: Value) -> Rule:
-    found = value.mapping((*SELECTORS, "command", "min"))
-    if not found:
-        value.fail("is empty", 'give a user, match or cgroup; `match: "*"` stands for all')
-
-    def values(*keys: str) -> tuple[str, ...]:
-        return tuple(found[key].text(1024) for key in keys if key in found)
-
-    try:
-        return Rule(
-            Selection(
-                # `command`: how `match` was called at first.
-                match=values("match", "command"),
-                regex=values("regex"),
-                user=values("user"),
-                cgroup=values("cgroup"),
-                unit=values("unit"),
-                pod=values("pod"),
-                vm=values("vm"),
-                minimum=found.read("min", Value.size, 0),
-            )
-        )
-    except UsageError as exc:
-        value.fail(exc.what, exc.fix)

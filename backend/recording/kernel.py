@@ -120,6 +120,9 @@ class RecordedKernel:
     def listdir(self, path: str) -> list[str]:
         return self._timeline.listdir(path, self._at)
 
+    def file_id(self, path: str) -> tuple[int, int]:
+        raise _enosys()
+
     def write(self, path: str, data: bytes) -> None:
         raise os_error(errno.EROFS)
 

@@ -88,8 +88,19 @@ def _same(name: str, wanted: str) -> bool:
 
 
 def _unit(value: str) -> Term:
-    wanted = (value,) if value.endswith(UNIT_SUFFIXES) else (value, f"{value}.service")
+    wanted = _unit_names(value)
     return lambda process: any(_same(one, two) for one in _names(process.cgroup).units for two in wanted)
+
+
+def system_unit(value: str) -> Term:
+    """As the selector `unit`, but only units of the system's manager. What is below a service or scope is named by whom
+    that is delegated to, as a user's units are by the user (user@.service(5))."""
+    wanted = _unit_names(value)
+    return lambda process: any(_same(one, two) for one in _names(process.cgroup).system_units for two in wanted)
+
+
+def _unit_names(value: str) -> tuple[str, ...]:
+    return (value,) if value.endswith(UNIT_SUFFIXES) else (value, f"{value}.service")
 
 
 def _pod(value: str) -> Term:
@@ -108,6 +119,8 @@ class _Names:
         parts = [part for part in path.split("/") if part]
         plain = [unescape_unit(part) for part in parts]
         self.units = [part for part in plain if part.endswith(UNIT_SUFFIXES)]
+        slices = next((at for at, part in enumerate(plain) if not part.endswith(".slice")), len(plain))
+        self.system_units = [part for part in plain[: slices + 1] if part.endswith(UNIT_SUFFIXES)]
         self.pods: list[str] = []
         self.vms: list[str] = []
         for end in range(1, len(parts) + 1):

@@ -47,6 +47,10 @@ class Around:
         self._refuse("listdir", path)
         return self.inner.listdir(path)
 
+    def file_id(self, path: str) -> tuple[int, int]:
+        self._refuse("file_id", path)
+        return self.inner.file_id(path)
+
     def write(self, path: str, data: bytes) -> None:
         self._refuse("write", path)
         self.inner.write(path, data)

@@ -227,6 +227,9 @@ class FakeKernel:
             return [str(one.pid + number) for number in range(one.threads)]
         raise FileNotFoundError(errno.ENOENT, "no", path)
 
+    def file_id(self, path: str) -> tuple[int, int]:
+        raise FileNotFoundError(errno.ENOENT, "no", path)
+
     def write(self, path: str, data: bytes) -> None:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import re
 import threading
 import time
+import zlib
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -17,6 +19,7 @@ from backend.emulator.tasks.credentials import Caller
 from backend.emulator.tasks.permissions import may_write
 from backend.emulator.tasks.task import Task
 from backend.errors import os_error
+from backend.files.text import decode
 from backend.kernel import Capabilities, Capability, Numbers, Source, Traits
 from backend.nodeset import NodeSet
 
@@ -154,6 +157,15 @@ class EmulatedKernel:
 
     def listdir(self, path: str) -> list[str]:
         return self._locked(lambda: procfs.listdir(self.machine, path))
+
+    def file_id(self, path: str) -> tuple[int, int]:
+        """An emulated machine has no files but those of proc and sys: a program is known by its name alone."""
+        match = re.fullmatch(r"/proc/(\d{1,10})/exe", path)
+        if match:
+            path = decode(self.read(f"/proc/{match[1]}/cmdline").partition(b"\0")[0])
+        if not path:
+            raise os_error(errno.ENOENT)
+        return 0, zlib.crc32(path.rpartition("/")[2].encode("utf-8", "surrogateescape"))
 
     def write(self, path: str, data: bytes) -> None:
         if path == numa_balancing.SYSCTL:

@@ -25,6 +25,7 @@ from numatui.cli.source import kernel_of
 if TYPE_CHECKING:
     from backend.mover.audit import AuditLog
     from backend.mover.mover import Decision, Mover
+    from backend.mover.policy import Policy
 
 _MOST_TROUBLE = 10
 """Ends after this many rounds in a row in which the machine cannot be read."""
@@ -58,6 +59,7 @@ def watch(
     if check:
         for name, value in _told(loaded):
             print(f"{name:15} {value}")
+        _warn_of_idle_rules(kernel_of(context), loaded)
         return
     kernel = kernel_of(context)
     if not kernel.traits.writable:
@@ -213,8 +215,19 @@ def _shown(name: str, value: Any) -> str:
         spans = [f"{one.since // 60:02}:{one.since % 60:02}-{one.to // 60:02}:{one.to % 60:02}" for one in value]
         return " ".join(spans) or "never"
     if name in ("allow", "deny"):
-        return "; ".join(rule.selection.text for rule in value) or ("everybody" if name == "allow" else "nobody")
+        return "; ".join(rule.text for rule in value) or ("everybody" if name == "allow" else "nobody")
     return f"{value:.0%}" if name == "stop_pressure" else str(value)
+
+
+def _warn_of_idle_rules(kernel: Kernel, policy: Policy) -> None:
+    """A rule with a slip of the pen allows or denies nobody, and is not noticed otherwise."""
+    from backend.selection.selection import Selection, select
+
+    everybody = select(kernel, Selection())
+    for name, rules in (("allow", policy.allow), ("deny", policy.deny)):
+        for rule in rules:
+            if not any(rule.fits(kernel, process) for process in everybody):
+                output.note(f"{name}: no process matches {rule.text} now")
 
 
 @contextmanager

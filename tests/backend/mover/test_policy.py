@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,10 +13,12 @@ from hypothesis import strategies as st
 
 from backend.errors import NotFound, NotPermitted, NumatuiError, ParseError
 from backend.mover.ledger import Ledger
-from backend.mover.policy import KEYS, Hours, Policy, Rule, load_policy, parse_policy
+from backend.mover.policy import KEYS, Hours, Policy, load_policy, parse_policy
+from backend.mover.rule import Rule
 from backend.process.process import Identity, Process
 from backend.selection.selection import Selection
 from backend.selection.terms import SELECTORS
+from tests.kernels.fake_kernel import FakeKernel
 
 PROCESS = Process(
     identity=Identity(7, 1),
@@ -36,6 +39,7 @@ PROCESS = Process(
     ticks=0,
     is_kernel_thread=False,
 )
+KERNEL: Any = FakeKernel()
 
 
 def test_all_of_it() -> None:
@@ -104,7 +108,7 @@ yaml_like = st.recursive(
     lambda inner: (
         st.lists(inner, max_size=3).map(lambda items: f"[{', '.join(items)}]")
         | st.dictionaries(
-            st.sampled_from([*KEYS, *SELECTORS, "command", "min", "errors", "pressure"]), inner, max_size=4
+            st.sampled_from([*KEYS, *SELECTORS, "command", "min", "exe", "errors", "pressure"]), inner, max_size=4
         ).map(lambda items: "{" + ", ".join(f"{key}: {value}" for key, value in items.items()) + "}")
     ),
     max_leaves=8,
@@ -142,10 +146,10 @@ def test_anything_is_a_policy_or_one_line(text: str) -> None:
     ],
 )
 def test_rules(rule: Rule, fits: bool) -> None:
-    assert rule.fits(PROCESS) == fits
-    assert Policy(allow=(rule,)).may_move(PROCESS) == fits
-    assert Policy(deny=(rule,)).may_move(PROCESS) == (not fits)
-    assert Policy(allow=(rule,), deny=(Rule(Selection(user=("postgres",))),)).may_move(PROCESS) is False
+    assert rule.fits(KERNEL, PROCESS) == fits
+    assert Policy(allow=(rule,)).may_move(KERNEL, PROCESS) == fits
+    assert Policy(deny=(rule,)).may_move(KERNEL, PROCESS) == (not fits)
+    assert Policy(allow=(rule,), deny=(Rule(Selection(user=("postgres",))),)).may_move(KERNEL, PROCESS) is False
 
 
 @given(st.integers(0, 1439), st.integers(0, 1439), st.integers(0, 1439))

@@ -158,6 +158,17 @@ def test_a_long_interval_is_not_taken_for_a_hang() -> None:
     assert max(silent) <= minutes
 
 
+def test_a_rule_that_matches_nobody_is_told(cli: Cli, policy: str) -> None:
+    Path(policy).write_text("allow: [{user: oracle}, {user: orcale}, {exe: /bin/nothing}]\ndeny: [{match: 'x*'}]\n")
+    code, _, err = cli("--demo", "watch", "--policy", policy, "--check")
+    assert code == 0
+    assert err.splitlines() == [
+        "allow: no process matches --user orcale now",
+        "allow: no process matches --exe /bin/nothing now",
+        "deny: no process matches --match 'x*' now",
+    ]
+
+
 def test_a_policy_is_checked(cli: Cli, policy: str, tmp_path: Path) -> None:
     code, out, _ = cli("watch", "--policy", policy, "--check")
     assert code == 0
