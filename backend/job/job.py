@@ -33,7 +33,7 @@ from backend.journal.past_jobs import find_job, mark_undone, prune
 from backend.kernel import Kernel
 from backend.machine.kernel_info import boot_id
 from backend.plan.plan import Confinement, Plan, ProcessPlan
-from backend.process.process import Identity, still_the_same
+from backend.process.process import Identity, Program, still_the_same
 
 
 def _ignore(_: Event) -> None:
@@ -89,9 +89,9 @@ class Job:
         finally:
             locks.close()
 
-    def _startable(self) -> list[tuple[ProcessPlan, tuple[int, int]]]:
+    def _startable(self) -> list[tuple[ProcessPlan, Program]]:
         """The parts whose process is still that of the plan, with its program. Raises the first error if none is."""
-        out: list[tuple[ProcessPlan, tuple[int, int]]] = []
+        out: list[tuple[ProcessPlan, Program]] = []
         for one in self.plan.processes:
             try:
                 out.append((one, still_the_same(self.kernel, one.process.identity).program))
@@ -101,7 +101,7 @@ class Job:
             raise self._failures[0].error
         return out
 
-    def _head(self, parts: list[tuple[ProcessPlan, tuple[int, int]]]) -> dict[str, Any]:
+    def _head(self, parts: list[tuple[ProcessPlan, Program]]) -> dict[str, Any]:
         return {
             "boot": boot_id(self.kernel),
             "method": self.plan.calls,
@@ -126,7 +126,7 @@ class Job:
             **({"undoes": self.plan.undoes} if self.plan.undoes else {}),
         }  # fmt: skip
 
-    def _carry_out(self, parts: list[tuple[ProcessPlan, tuple[int, int]]]) -> None:
+    def _carry_out(self, parts: list[tuple[ProcessPlan, Program]]) -> None:
         try:
             for one in self.plan.confinements:
                 self._write(one, "widen")

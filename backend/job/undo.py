@@ -109,7 +109,7 @@ def _held(kernel: Kernel, job: PastJob, part: JournaledPart) -> tuple[Process, H
     held = HeldProcess(kernel, process)
     try:
         held.check_told(held.program, part.program)
-        if held.program != part.program:
+        if held.program[: len(part.program)] != part.program:
             raise NotFound(
                 f"process {process.pid} has started another program since job {job.job}",
                 "nothing is left of what it moved",

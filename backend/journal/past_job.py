@@ -17,7 +17,7 @@ from backend.journal.journal_file import Frame, beginning, contents, frames, hea
 from backend.journal.journal_folder import is_locked
 from backend.nodeset import MAX_ID, NodeSet
 from backend.plan.remap import Move
-from backend.process.process import Identity
+from backend.process.process import LAYOUT, Identity, Program
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,7 +43,7 @@ class JournaledPart:
     """One process of a job. `program`: as in `Stat`. `confined`: it only shares a cpuset that the job narrowed."""
 
     identity: Identity
-    program: tuple[int, int]
+    program: Program
     command: str
     moves: tuple[Move, ...]
     confined: bool = False
@@ -225,14 +225,21 @@ def _moved_so_far(fd: int, size: int, at: int) -> int:
 
 
 def _part(record: Fields) -> JournaledPart:
-    code, stack = (integer(one, "program") for one in items(record.items("program"), "program", 2))
     return JournaledPart(
         Identity(record.integer("pid"), record.integer("start_time")),
-        (code, stack),
+        _program(record),
         record.text("command"),
         tuple(_move(*items(one, "moves", 2)) for one in record.items("moves")),
         "confined" in record,
     )
+
+
+def _program(record: Fields) -> Program:
+    """Journals had two of its numbers at first."""
+    found = record.items("program")
+    if not 2 <= len(found) <= len(LAYOUT):
+        raise ValueError("program is not a list of addresses")
+    return tuple(integer(one, "program") for one in found)
 
 
 def _cpuset(record: Fields) -> JournaledCpuset:

@@ -32,15 +32,20 @@ class Identity:
     start_time: int
 
 
-UNTOLD = (0, 0)
-"""The `program` of a process that this caller may not trace."""
+Program = tuple[int, ...]
+UNTOLD: Program = (0, 0)
+"""The program of a process that this caller may not trace."""
+LAYOUT = (23, 25, 24, 42, 43, 44)
+"""Where the fields of stat have startcode, startstack, endcode, start_data, end_data, start_brk. Those of arguments and
+environment are not among them: prctl(PR_SET_MM) changes them in a running program, as systemd does."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stat:
     """The used fields of /proc/PID/stat. `rss`: pages. `cpu`: the CPU it last ran on. `ticks`: user and system time.
-    `faults`: minor and major. `program`: start addresses of code and stack, which exec(2) changes; UNTOLD if this
-    caller may not trace the process (do_task_stat() in fs/proc/array.c) or the kernel omits them."""
+    `faults`: minor and major. `program`: addresses of code, stack, data and heap, which exec(2) changes, unless it is
+    of the same file with the same arguments and without address randomisation; UNTOLD if this caller may not trace the
+    process (do_task_stat() in fs/proc/array.c) or the kernel omits them."""
 
     identity: Identity
     comm: str
@@ -51,7 +56,7 @@ class Stat:
     rss: int
     cpu: int
     ticks: int
-    program: tuple[int, int] = UNTOLD
+    program: Program = UNTOLD
     faults: int = 0
 
     @property
@@ -116,10 +121,10 @@ def parse_stat(raw: bytes) -> Stat:
         raise ParseError(f"/proc/PID/stat is not as described in proc(5) ({printable(str(exc), 80)})") from None
 
 
-def _program(fields: list[bytes]) -> tuple[int, int]:
+def _program(fields: list[bytes]) -> Program:
     """do_task_stat(): without ptrace permission, start_stack reads as 0 and start_code as 1."""
-    stack = int(fields[25]) if len(fields) > 25 else 0
-    return (int(fields[23]), stack) if stack else UNTOLD
+    found = tuple(int(fields[at]) for at in LAYOUT if at < len(fields))
+    return found if len(found) > 1 and found[1] else UNTOLD
 
 
 def parse_status(raw: bytes) -> dict[str, str]:

@@ -6,7 +6,7 @@ import errno
 
 from backend.errors import NotFound, NotSupported, os_error
 from backend.kernel import Kernel
-from backend.process.process import UNTOLD, Process, process_error, still_the_same
+from backend.process.process import UNTOLD, Process, Program, process_error, still_the_same
 
 
 class NewProgram(NotFound):
@@ -52,7 +52,7 @@ class HeldProcess:
                 "what had moved went with the old one: look at it with numatui show",
             )
 
-    def check_told(self, program: tuple[int, int], known: tuple[int, int]) -> None:
+    def check_told(self, program: Program, known: Program) -> None:
         """Raises NotPermitted if the kernel hides the program now, but did not before."""
         if program == UNTOLD != known:
             raise process_error(self.kernel, self.pid, os_error(errno.EACCES))

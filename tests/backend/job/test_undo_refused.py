@@ -19,6 +19,7 @@ from backend.errors import Busy, NotFound, NotPermitted, NotSupported, NumatuiEr
 from backend.job.machine_lock import ProcessLocks
 from backend.job.outcome import Progress
 from backend.job.undo import plan_undo
+from backend.process import process
 from tests import ROOT
 from tests.backend.job.moving import Mover
 
@@ -58,6 +59,15 @@ def test_another_program_in_the_process(tmp_path: Path) -> None:
     one = moved(tmp_path)
     one.kernel.program = 12
     refused(one, NotFound, "another program")
+
+
+def test_a_journal_with_two_addresses_of_the_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As they were written at first."""
+    with monkeypatch.context() as patch:
+        patch.setattr(process, "LAYOUT", process.LAYOUT[:2])
+        one = moved(tmp_path)
+    one.undo()
+    assert set(one.nodes) == {0}
 
 
 def test_a_program_that_starts_meanwhile(tmp_path: Path) -> None:

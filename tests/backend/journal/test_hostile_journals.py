@@ -134,7 +134,7 @@ class TestHostile:
             {"method": None}, {"parts": {}}, {"parts": [1]}, {"parts": [{}]}, {"undoes": 3},
             *({"parts": [{**PART, **one}]} for one in (
                 {"moves": [[0, 1 << 40]]}, {"moves": [[0]]}, {"moves": {"a": 1}}, {"pid": True}, {"pid": 1 << 64},
-                {"start_time": -1}, {"program": [1]}, {"program": [1, "2"]}, {"command": 5},
+                {"start_time": -1}, {"program": [1]}, {"program": [1] * 7}, {"program": [1, "2"]}, {"command": 5},
             )),
         ],
     )  # fmt: skip

@@ -16,7 +16,7 @@ from backend.files.text import printable
 from backend.kernel import Traits
 from backend.machine.topology import read_topology
 from backend.placement.survey import Surveyor
-from backend.process.process import Identity, Stat, parse_stat, parse_status, read_process, read_stat
+from backend.process.process import UNTOLD, Identity, Stat, parse_stat, parse_status, read_process, read_stat
 from backend.recording.kernel import RecordedKernel
 from tests.kernels.around import Around
 from tests.trees import process_files, two_nodes, write
@@ -109,12 +109,13 @@ FIELDS = [b"S", *[b"%d" % (100 + number) for number in range(1, 50)]]
 """Of /proc/PID/stat after the name: each tells its place."""
 NUMBERS = {
     1: "ppid", 6: "flags", 7: "minflt", 9: "majflt", 11: "utime", 12: "stime", 17: "num_threads",
-    19: "starttime", 21: "rss", 23: "startcode", 25: "startstack", 36: "processor",
+    19: "starttime", 21: "rss", 23: "startcode", 24: "endcode", 25: "startstack", 36: "processor",
+    42: "start_data", 43: "end_data", 44: "start_brk",
 }  # fmt: skip
 """Places in FIELDS of the numbers that are used, by the names of proc(5)."""
 WHOLE = Stat(
     Identity(7, 119), "a b", "S", ppid=101, flags=106, threads=117, rss=121, cpu=136, ticks=111 + 112,
-    program=(123, 125), faults=107 + 109,
+    program=(123, 125, 124, 142, 143, 144), faults=107 + 109,
 )  # fmt: skip
 
 
@@ -138,7 +139,7 @@ def test_of_a_stat_that_is_cut_off_there_is_the_beginning_or_a_parse_error(lengt
     else:
         found = parse_stat(stat_line(FIELDS)[:length])
         assert found.identity == WHOLE.identity
-        assert replace(found, rss=121, cpu=136, program=(123, 125)) == WHOLE
+        assert replace(found, rss=121, cpu=136, program=WHOLE.program) == WHOLE
 
 
 @given(st.binary(max_size=300))
@@ -182,3 +183,11 @@ def test_the_cgroup_is_the_one_that_memory_is_charged_to(tmp_path: Path) -> None
     assert read_process(RecordedKernel(write(tmp_path, files)), 7).cgroup == "/charged"
     plain = {path: b"0::/unified\n" if path.endswith("/cgroup") else data for path, data in files.items()}
     assert read_process(RecordedKernel(write(tmp_path / "v2", plain)), 7).cgroup == "/unified"
+
+
+@pytest.mark.parametrize("changed", [23, 24, 25, 42, 43, 44])
+def test_another_program_is_told_by_each_address_that_exec_changes(changed: int) -> None:
+    """Without address randomisation, code and stack of two programs may begin at the same addresses."""
+    fields = [*FIELDS[:changed], b"4096", *FIELDS[changed + 1 :]]
+    assert parse_stat(stat_line(fields)).program != WHOLE.program
+    assert parse_stat(stat_line([*FIELDS[:25], b"0", *FIELDS[26:]])).program == UNTOLD
