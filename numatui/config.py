@@ -30,15 +30,15 @@ def folder() -> Path:
 
 def load(path: Path | None = None) -> Config:
     """Read the configuration. Returns the defaults if the file does not exist or is empty. Raises ParseError with file,
-    line and key."""
-    from backend.files.given_file import read_given
+    line and key; Untrusted if another user could change it, as that of a home that root has kept (`sudo -E`)."""
+    from backend.files.given_file import read_trusted
     from backend.files.yaml_reader import Value, parse_yaml
 
     path = path or folder() / "config.yaml"
-    try:
-        text = read_given(path).decode()
-    except FileNotFoundError:
+    if not path.exists():
         return Config()
+    try:
+        text = read_trusted(path).decode()
     except (OSError, UnicodeDecodeError) as exc:
         why = getattr(exc, "strerror", None) or exc
         raise ParseError(f"{path} cannot be read ({why})", "the defaults are used") from None

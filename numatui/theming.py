@@ -9,7 +9,7 @@ from textual.theme import Theme
 
 import numatui
 from backend.errors import NotFound
-from backend.files.given_file import read_given, unreadable
+from backend.files.given_file import read_given, read_trusted, unreadable
 from backend.files.text import printable
 from backend.files.yaml_reader import Value, parse_yaml
 
@@ -29,10 +29,10 @@ def shipped() -> Path:
     return inside if inside.is_dir() else inside.parent.parent / "themes"
 
 
-def load(path: Path) -> Theme:
-    """Read one theme file. Raises NotFound; ParseError with file, line and key."""
+def load(path: Path, trusted: bool = False) -> Theme:
+    """Read one theme file. `trusted`: it must be. Raises NotFound, Untrusted; ParseError with file, line and key."""
     try:
-        text = read_given(path).decode()
+        text = (read_trusted if trusted else read_given)(path).decode()
     except OSError as exc:
         raise unreadable(f"the theme {path}", exc) from None
     except UnicodeDecodeError as exc:

@@ -74,9 +74,9 @@ class NumatuiApp(ReplayApp):
         self.notice = notice
         self.problem = problem
         self.warned = False
-        for folder in (theming.shipped(), own_themes):
-            if folder is not None:
-                self._add_themes(folder)
+        self._add_themes(theming.shipped())
+        if own_themes is not None:
+            self._add_themes(own_themes, trusted=True)
         theme = theme or self.kept.theme
         wanted = theming.PREFIX + theme
         if wanted not in self.available_themes:
@@ -85,10 +85,10 @@ class NumatuiApp(ReplayApp):
         if wanted in self.available_themes:
             self.theme = wanted
 
-    def _add_themes(self, folder: Path) -> None:
+    def _add_themes(self, folder: Path, trusted: bool = False) -> None:
         for path in sorted(folder.glob("*.yaml")):
             try:
-                self.register_theme(theming.load(path))
+                self.register_theme(theming.load(path, trusted))
             except NumatuiError as exc:
                 self.problem = self.problem or str(exc)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from backend.errors import ParseError
+from backend.files.walk import Untrusted
 from numatui import config, theming
 from numatui.tui.key_table import all_keys
 from tests import ROOT
@@ -45,6 +47,20 @@ def test_what_is_wrong_is_named(tmp_path: Path, text: str, part: str) -> None:
         config.load(path)
     assert part in str(caught.value)
     assert "config.yaml" in str(caught.value)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+async def test_root_uses_nothing_of_another_users_home(tmp_path: Path) -> None:
+    """`sudo -E` keeps HOME: keys and themes there are the user's to change."""
+    (tmp_path / "config.yaml").write_text("keys: {migrate: q}\n")
+    (tmp_path / "mine.yaml").write_text((theming.shipped() / "light.yaml").read_text())
+    os.chown(tmp_path, 1000, 1000)
+    assert config.load(tmp_path / "none.yaml") == config.Config()
+    with pytest.raises(Untrusted, match="belongs to another user"):
+        config.load(tmp_path / "config.yaml")
+    async with driving(theme="mine", own_themes=tmp_path) as app:
+        assert app.app.theme == "numatui-dark"
+        assert "belongs to another user" in app.notifications()[0]
 
 
 async def test_own_themes_come_beside_the_shipped_ones(tmp_path: Path) -> None:
