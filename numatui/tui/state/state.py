@@ -26,6 +26,7 @@ from numatui.tui.reading.machine import other_speed, simulated_time
 from numatui.tui.reading.moved import read_moved
 from numatui.tui.reading.reader import Reader, ReadFailed, SnapshotRead
 from numatui.tui.state.actions import Actions
+from numatui.tui.state.closed_watchers import forget_closed, forget_subscribers
 from numatui.tui.state.jobs import JobEnded, JobProgress, ShownJob, migration, undoing
 from numatui.tui.state.saved_state import SavedState
 
@@ -101,6 +102,8 @@ class StatefulApp(KeyOrderApp):
             self._reader.ask(anew)
 
     def _tick(self) -> None:
+        forget_closed(self)
+        forget_subscribers(self)
         now = time.monotonic()
         if self._asked_at is not None:
             late = int(now - self._asked_at)

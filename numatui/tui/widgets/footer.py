@@ -7,6 +7,8 @@ from textual.app import ComposeResult
 from textual.widgets import Footer, Input
 from textual.widgets._footer import FooterKey  # private in Textual 8.2, which exports only Footer
 
+from numatui.tui.state.closed_watchers import forget_closed
+
 
 class KeyFooter(Footer):
     """Textual's footer without the key of the command palette."""
@@ -15,6 +17,7 @@ class KeyFooter(Footer):
         super().__init__(show_command_palette=False)
 
     def compose(self) -> ComposeResult:
+        forget_closed(self)  # the keys that it showed before
         if isinstance(self.screen.focused, Input) and self.screen.focused.id == "filter":
             for key, display, text in (("enter", "Enter", "Done"), ("escape", "Esc", "Clear it")):
                 yield FooterKey(key, display, text, "").data_bind(compact=Footer.compact)
