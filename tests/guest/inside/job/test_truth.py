@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -15,6 +16,7 @@ from typing import IO
 
 import pytest
 
+from backend.nodeset import CpuSet
 from tests.guest.inside import rig
 from tests.guest.inside.cgroups import Groups, charge, put
 from tests.guest.inside.rig import OTHER, PAGE, USER, LiveKernel, MakeVictim, MiB, Numatui, numatui
@@ -40,14 +42,18 @@ for at in range(0, size, 4096): own[at] = 1
 start = ctypes.addressof(ctypes.c_char.from_buffer(own))
 assert not ctypes.CDLL(None).mprotect(ctypes.c_void_p(start), ctypes.c_size_t(size // 2), 0)
 print("ready", flush=True)
-sys.stdin.read()
+cpus = sys.stdin.readline()
+if cpus:
+    os.sched_setaffinity(0, map(int, cpus.split(",")))
+    while True:
+        for at in range(size // 2, size, 4096): own[at] = 1
 """
 
 
 @contextmanager
 def program(code: str, uid: int, *arguments: object) -> Iterator[subprocess.Popen[str]]:
     """Runs on node 0, where its memory lies then."""
-    cpus = {int(one) for one in Path("/sys/devices/system/node/node0/cpulist").read_text().strip().split("-")}
+    cpus = cpus_of(0)
     with subprocess.Popen(
         [sys.executable, "-I", "-S", "-c", code, *map(str, arguments)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         text=True, user=uid, group=uid, extra_groups=[], preexec_fn=lambda: os.sched_setaffinity(0, cpus),
@@ -57,6 +63,10 @@ def program(code: str, uid: int, *arguments: object) -> Iterator[subprocess.Pope
         assert stdout.readline() == "ready\n"
         yield one
         one.kill()
+
+
+def cpus_of(node: int) -> set[int]:
+    return set(CpuSet.parse_list(Path(f"/sys/devices/system/node/node{node}/cpulist").read_text().strip()))
 
 
 def shared(pid: int, path: Path) -> dict[int, int]:
@@ -83,6 +93,30 @@ def test_memory_of_another_user_that_a_process_maps_stays_where_it_is(tmp_path: 
     assert outcome["method"] == "move_pages"
     assert outcome["left"]["shared"] >= 4 * MiB
     assert done.code in (0, 6), done
+
+
+def test_the_mover_leaves_memory_of_another_user_that_a_process_maps(tmp_path: Path) -> None:
+    """Allowed by its user, and running far from all that it maps."""
+    path, policy = Path("/dev/shm/theirs"), tmp_path / "policy.yaml"
+    policy.write_text(
+        "{interval: 1s, settle: 2s, readings: 2, min_size: 1M, cooldown: 1h, confidence: low, "
+        f"allow: [{{user: '{USER}'}}]}}"
+    )
+    policy.chmod(0o600)
+    with program(OWNER, OTHER, path, 8 * MiB) as owner, program(ATTACKER, USER, path, 8 * MiB) as attacker:
+        before = shared(owner.pid, path)
+        assert attacker.stdin is not None
+        attacker.stdin.write(",".join(map(str, cpus_of(2))) + "\n")
+        attacker.stdin.flush()
+        done = numatui(
+            "watch", "--policy", policy, "--rounds", "8", "--apply", "--json", "-v", state=tmp_path / "state"
+        )
+        assert shared(owner.pid, path) == before
+        told = [json.loads(line) for line in done.out.splitlines()]
+        moves = [one for one in told if one["event"] in ("moved", "failed") and one["pid"] == attacker.pid]
+    path.unlink()
+    assert moves, done
+    assert sum(one["moved"] for one in moves) <= 8 * MiB
 
 
 def test_everybody_in_the_cpuset_is_told_and_undo_restores_it(v2: Groups, victim: MakeVictim, tmp_path: Path) -> None:
@@ -132,6 +166,35 @@ def test_killed_while_it_confines_it_is_taken_back(v2: Groups, victim: MakeVicti
     assert (group / "cpuset.mems").read_text() == "0-1\n"
     assert one.where() == before
     one.verify()
+
+
+@pytest.mark.parametrize("end", [False, True], ids=["it moves to another cpuset", "it ends"])
+def test_only_the_cpuset_that_was_widened_is_narrowed(
+    v2: Groups, victim: MakeVictim, tmp_path: Path, end: bool
+) -> None:
+    """A process may change its cgroup, or end, while its cpuset is wider than it was."""
+    box, bystander = v2.make("box", cpuset__mems="0-1"), v2.make("bystander", cpuset__mems="0-3")
+    one, other = victim({}), victim({})
+    put(one, box)
+    put(other, bystander)
+    charge(one, {0: 2000, 1: 1000})
+    charge(other, {0: 300, 3: 200})
+    where = other.where()
+    words = ("migrate", one.pid, "--from", "0-1", "--to", "2-3", "--cpuset", "--yes", "--json", "--max-rate", "4MiB")
+    command = Numatui(tuple(map(str, words)), state=tmp_path)
+    rig.wait_until(lambda: (box / "cpuset.mems").read_text() != "0-1\n", "the cpuset is widened")
+    if end:
+        one.end()
+    else:
+        put(one, bystander)
+    command.wait()
+    assert (bystander / "cpuset.mems").read_text() == "0-3\n"
+    assert other.where() == where
+    numatui("undo", "--yes", "--json", state=tmp_path)
+    assert (box / "cpuset.mems").read_text() == "0-1\n"
+    assert (bystander / "cpuset.mems").read_text() == "0-3\n"
+    assert other.where() == where
+    other.verify()
 
 
 def test_a_pool_with_too_little_room_is_told_before(victim: MakeVictim) -> None:
