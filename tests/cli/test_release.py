@@ -11,6 +11,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from numatui import __version__
 from tests import ROOT
@@ -112,3 +113,16 @@ def test_the_readme_names_every_command() -> None:
     text = (ROOT / "README.md").read_text()
     for name in COMMANDS:
         assert re.search(rf"`{name}\b", text), name
+
+
+def test_the_lock_has_every_dependency_with_hashes() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [Requirement(one) for one in (*project["dependencies"], *project["optional-dependencies"]["exporter"])]
+    entries = re.split(r"\n(?=[a-z])", (ROOT / "requirements.lock").read_text())[1:]
+    locked: dict[str, str] = {}
+    for entry in entries:
+        name, version = entry.split()[0].split("==")
+        locked[name] = version
+        assert "--hash=sha256:" in entry, name
+    for one in wanted:
+        assert one.specifier.contains(locked[one.name]), f"{one}: run scripts/lock"
