@@ -11,8 +11,10 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import redirect_stdout
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from backend.cgroup.cgroup_memory import parse_numa_stat
 from backend.cgroup.cgroups import parse_mounts, parse_pids, parse_proc_cgroup
@@ -22,6 +24,7 @@ from backend.emulator.scenario.description import parse_description
 from backend.emulator.scenario.shipped import FOLDER as SCENARIOS
 from backend.errors import NumatuiError
 from backend.files.text import decode
+from backend.job.saved_plan import parse_plan
 from backend.journal.journal import CHUNK
 from backend.journal.journal_file import MAGIC, Kind, fact, frame
 from backend.journal.page_runs import encode_pages
@@ -32,12 +35,18 @@ from backend.nodeset import CpuSet, NodeSet
 from backend.placement.numa_maps import join_maps, parse_numa_maps, parse_totals
 from backend.placement.placement_walk import parse_maps
 from backend.plan.remap import Move
+from backend.process.hidepid import parse_hidepid
 from backend.process.process import parse_stat, parse_status
 from backend.recording.anonymise import Anonymiser
 from backend.recording.kernel import RecordedKernel
 from backend.recording.manifest import parse_manifest, parse_sample
+from numatui.cli.app import run
+from numatui.config import load as load_config
+from numatui.exporter.server import is_meant
 from numatui.theming import load as load_theme
 from numatui.tui.model.filtering import Filter
+from numatui.tui.state.saved_state import SavedState
+from numatui.tui.state.saved_state import load as load_state
 from tests import ROOT
 from tests.backend.journal.journals import HEAD, HUGE, begin, everything, left, move_some, pages
 
@@ -70,7 +79,12 @@ MOUNTS = (
     b"cgroup2 /sys/fs/cgroup cgroup2 rw,nsdelegate 0 0\nnone /sys/fs/cgroup/cpuset\\040x cgroup "
     b"rw,cpuset,noprefix 0 0\n"
 )
-POLICY = "interval: 5s\nquiet: ['08:00-18:00']\nallow: [{user: a, command: 'b*'}]\nstop: {errors: 3, pressure: 10%}\n"
+POLICY = (
+    "interval: 5s\nquiet: ['08:00-18:00']\nallow: [{user: a, command: 'b*'}, {exe: /bin/x, unit: y.service, min: 4M}]\n"
+    "stop: {errors: 3, pressure: 10%}\n"
+)
+CONFIG = b"theme: light\ninterval: 2s\nkeys: {migrate: 'm', quit: 'q,f10'}\n"
+TUI_JSON = json.dumps(asdict(SavedState())).encode()
 MANIFEST = (
     b'{"schema": "numatui/recording/1", "name": "x", "of": "live", "page_size": 4096, "interval": 1.0, '
     b'"anonymised": false}'
@@ -140,6 +154,14 @@ def _anonymised(raw: bytes) -> None:
         Anonymiser().file(f"/proc/7/{name}", raw)
 
 
+def _saved(command: Literal["plan", "advise"]) -> bytes:
+    """What that command prints with --json."""
+    words = ("plan", "11", "--from", "2", "--to", "1") if command == "plan" else ("advise", "--observe", "2s")
+    with redirect_stdout(io.StringIO()) as out:
+        run(["--demo", *words, "--json"])
+    return out.getvalue().encode()
+
+
 def _text(parse: Callable[[str], Any]) -> Callable[[bytes], Any]:
     return lambda raw: parse(raw.decode("utf-8", "replace"))
 
@@ -182,6 +204,12 @@ PARSERS: dict[str, tuple[Callable[[bytes], Any], bytes]] = {
     "manifest": (parse_manifest, MANIFEST),
     "sample": (parse_sample, SAMPLE),
     "recording": (_through_file(_walk, "r.tar"), _tarball()),
+    "hidepid": (parse_hidepid, b"proc /proc proc rw,nosuid,hidepid=invisible,gid=5 0 0\n"),
+    "Host of a request": (_text(lambda text: is_meant(text, {"db7", "db7.example.com"})), b"db7.example.com:9737"),
+    "configuration": (_through_file(load_config, "config.yaml"), CONFIG),
+    "state of the screen": (_through_file(load_state, "tui.json"), TUI_JSON),
+    "saved plan": (lambda raw: parse_plan(raw, ("high",)), _saved("plan")),
+    "saved advice": (lambda raw: parse_plan(raw, ("low", "medium", "high")), _saved("advise")),
     "anonymising": (_anonymised, NUMA_MAPS + MAPS + STAT + STATUS),
     "zones": (parse_zones, b"0 1 2\n1 3 4\n"),
     "names": (decode, "caf\u00e9 進程".encode()),

@@ -1,0 +1,88 @@
+"""The start of the archive: nobody else's code is run, and what cannot be unpacked is one line."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests import ROOT
+
+NOBODY = 64321
+"""A uid without an entry in passwd."""
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    """As shiv makes one, but it only says where it would unpack."""
+    path = tmp_path / "numatui.pyz"
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("__main__.py", "raise SystemExit('this is the start that is replaced')")
+        file.writestr("_bootstrap.py", "import os\ndef bootstrap(): print(os.environ['SHIV_ROOT'])\n")
+    raw = path.read_bytes()
+    path.write_bytes(b"#!/usr/bin/env python3\n" + raw)
+    subprocess.run([sys.executable, ROOT / "scripts/pyz_start.py", path], check=True)
+    tmp_path.chmod(0o755)
+    return path
+
+
+SYSTEMS = Path("/usr/bin/python3")
+"""That of the tests may lie in a home, where others cannot run it."""
+
+
+def start(archive: Path, uid: int | None = None, **environment: str) -> tuple[int, str, str]:
+    python = sys.executable if uid is None else SYSTEMS
+    done = subprocess.run(
+        ["/usr/bin/env", "-i", *(f"{name}={value}" for name, value in environment.items()), python, archive],
+        capture_output=True, text=True, user=uid, cwd="/",
+    )  # fmt: skip
+    return done.returncode, done.stdout.strip(), done.stderr
+
+
+def test_it_unpacks_into_a_folder_of_the_users_own(archive: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    assert start(archive, HOME=str(home)) == (0, str(home / ".shiv"), "")
+    assert (home / ".shiv").stat().st_mode & 0o777 == 0o700
+    assert start(archive, HOME=str(home), SHIV_ROOT=str(tmp_path / "x"))[1] == str(tmp_path / "x")
+
+
+@as_root
+def test_a_folder_of_another_user_is_refused(archive: Path, tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    os.chown(theirs, 1000, 1000)
+    code, out, err = start(archive, SHIV_ROOT=str(theirs))
+    assert (code, out) == (1, "")
+    assert err == (
+        f"numatui: it cannot be unpacked: {theirs} is not a folder of yours alone; set SHIV_ROOT to a folder of yours\n"
+    )
+
+
+def test_a_folder_that_others_may_change_is_refused(archive: Path, tmp_path: Path) -> None:
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
+    assert start(archive, SHIV_ROOT=str(tmp_path / "open"))[0] == 1
+
+
+@as_root
+@pytest.mark.skipif(not SYSTEMS.exists(), reason="needs the system's Python")
+def test_the_home_of_another_user_is_not_used(archive: Path) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)  # pytest's own folders are closed to others
+        moved, home = Path(folder, "numatui.pyz"), Path(folder, "home")
+        shutil.copy(archive, moved)
+        home.mkdir()
+        os.chown(home, 1000, 1000)
+        code, out, err = start(moved, uid=NOBODY, HOME=str(home))
+        assert (code, out) == (1, "")
+        assert err.count("\n") == 1
+        assert "cannot be unpacked" in err
+        assert not list(home.iterdir())
