@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from backend.errors import NotFound, UsageError
-from backend.files.walk import open_folder, opened_parent
+from backend.files.walk import check_closed, open_folder, opened_parent
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -26,8 +26,8 @@ def open_new(path: Path) -> int:
 
 
 class NewFolder:
-    """A folder of the user's own, new or empty, mode 0700; nobody else can put anything in it. Raises UsageError,
-    NotFound, Untrusted, OSError."""
+    """A folder of the user's own, new or empty, in which nobody else can put anything. A new one has mode 0700; what
+    is there keeps its mode. Raises UsageError, NotFound, Untrusted, OSError."""
 
     def __init__(self, path: Path) -> None:
         try:
@@ -38,9 +38,10 @@ class NewFolder:
         except NotADirectoryError:
             raise UsageError(f"{path} is there already", "name another folder, or remove that one first") from None
         try:
-            if os.fstat(self._fd).st_uid != os.geteuid():
+            facts = os.fstat(self._fd)
+            if facts.st_uid != os.geteuid():
                 raise UsageError(f"the folder {path} belongs to another user", "name one that is new")
-            os.fchmod(self._fd, 0o700)
+            check_closed(facts, f"the folder {path}", "name one that is new")
             if os.listdir(self._fd):
                 raise UsageError(f"the folder {path} is not empty", "name one that is new or empty")
         except BaseException:

@@ -62,12 +62,18 @@ def check_trusted(facts: os.stat_result, name: str, users: Collection[int]) -> N
     """Raises Untrusted if somebody else than these users owns it, or if others may change it."""
     if facts.st_uid not in users:
         raise Untrusted(f"{name} belongs to another user (uid {facts.st_uid})", "use a folder of yours")
+    # In a sticky folder nobody can replace what belongs to somebody else.
+    if not (stat.S_ISDIR(facts.st_mode) and facts.st_mode & stat.S_ISVTX):
+        check_closed(facts, name, "chmod go-w it, or use another folder")
+
+
+def check_closed(facts: os.stat_result, name: str, fix: str) -> None:
+    """Raises Untrusted if others may change it; of a folder, if they may put something in it."""
     others = stat.S_IWOTH
     if os.geteuid() == 0 and facts.st_gid != 0:
         others |= stat.S_IWGRP  # of a user's own group is the user alone
-    # In a sticky folder nobody can replace what belongs to somebody else.
-    if facts.st_mode & others and not (stat.S_ISDIR(facts.st_mode) and facts.st_mode & stat.S_ISVTX):
-        raise Untrusted(f"{name} can be changed by other users", "chmod go-w it, or use another folder")
+    if facts.st_mode & others:
+        raise Untrusted(f"{name} can be changed by other users", fix)
 
 
 class _Walk:

@@ -82,7 +82,7 @@ def test_the_home_of_another_user_is_not_used(archive: Path) -> None:
         home.mkdir()
         os.chown(home, 1000, 1000)
         code, out, err = start(moved, uid=NOBODY, HOME=str(home))
-        assert (code, out) == (1, "")
+        assert (code, out) == (1, ""), err
         assert err.count("\n") == 1
         assert "cannot be unpacked" in err
         assert not list(home.iterdir())

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from backend.errors import NumatuiError, UsageError
+from backend.errors import NotPermitted, NumatuiError, UsageError
 from backend.files.given_file import read_trusted
 from backend.files.jobs_dir import check_private, make_private
 from backend.files.new_file import NewFolder, open_new
@@ -80,11 +80,29 @@ def test_root_may_write_a_new_file_in_a_users_folder(theirs: Path) -> None:
 def test_an_empty_folder_of_another_user_is_not_recorded_into(tmp_path: Path, theirs: Path) -> None:
     with pytest.raises(UsageError, match="another user"):
         open_sink(theirs, "r")
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o1777, 0o707])
+def test_a_folder_in_which_others_may_put_links_is_not_recorded_into(tmp_path: Path, mode: int) -> None:
+    """It is not closed to them either: `record /tmp` by root did that."""
     own = tmp_path / "own"
-    own.mkdir(mode=0o777)
-    own.chmod(0o777)
+    own.mkdir()
+    own.chmod(mode)
+    with pytest.raises(NotPermitted, match="can be changed by other users"):
+        NewFolder(own)
+    assert own.stat().st_mode & 0o7777 == mode
+
+
+def test_a_folder_that_is_there_keeps_its_mode(tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    own.chmod(0o755)
+    (own / "something").touch()
+    with pytest.raises(UsageError, match="is not empty"):
+        NewFolder(own)
+    (own / "something").unlink()
     NewFolder(own).close()
-    assert own.stat().st_mode & 0o777 == 0o700, "from now on nobody else can put a link in it"
+    assert own.stat().st_mode & 0o7777 == 0o755
 
 
 def put_in_place_of(folder: Path, elsewhere: Path) -> None:
