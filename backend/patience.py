@@ -34,7 +34,7 @@ class DisposableThread(threading.Thread):
 class Patience:
     """Calls functions in other threads, for at most `seconds` each. Who hung once is not asked again until it has
     answered; who has answered is asked without another thread for a second, as two switches of threads take longer than
-    most answers. Thread-safe."""
+    most answers, but not in the main thread, which signals need. Thread-safe."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
@@ -47,8 +47,9 @@ class Patience:
         """Returns what the function returns, or raises what it raises; OSError (ETIMEDOUT) if that takes too long. In a
         thread that may hang, it is called there."""
         began = time.monotonic()
-        trusted = began - self._answered.get(who, -_TRUST) < _TRUST
-        if trusted or isinstance(threading.current_thread(), DisposableThread):
+        here = threading.current_thread()
+        trusted = here is not threading.main_thread() and began - self._answered.get(who, -_TRUST) < _TRUST
+        if trusted or isinstance(here, DisposableThread):
             return function()
         with self._lock:
             if who in self._hanging or len(self._hanging) >= _MOST:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
+from io import TextIOWrapper
 
 
 def main() -> int:
     """Run the command line. Returns the exit code (docs/commands.md#exit-codes)."""
     try:
         open_what_is_closed()
+        for one in (sys.stdout, sys.stderr):
+            if isinstance(one, TextIOWrapper):
+                one.reconfigure(errors="backslashreplace")  # an arrow in a locale of ASCII
         from numatui.cli.app import run
 
         return run(sys.argv[1:])

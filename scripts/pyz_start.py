@@ -21,11 +21,7 @@ def _root():
     if named:
         return named
     home = os.path.expanduser("~")
-    try:
-        own = os.stat(home).st_uid == os.geteuid()
-    except OSError:
-        own = False
-    if not own:
+    if not _own(home):
         try:
             home = pwd.getpwuid(os.geteuid()).pw_dir
         except KeyError:
@@ -33,19 +29,43 @@ def _root():
     return os.path.join(home, ".shiv")
 
 
+def _own(path):
+    try:
+        return os.stat(path).st_uid == os.geteuid()
+    except OSError:
+        return False
+
+
 def _stop(why):
     sys.stderr.write("numatui: it cannot be unpacked: %s; set SHIV_ROOT to a folder of yours\\n" % why)
     sys.exit(1)
 
 
-root = _root()
+def _check(folder):
+    """Nobody else can put another in its place, or in that of a folder above it."""
+    while True:
+        facts = os.stat(folder)
+        sticky = folder != root and facts.st_mode & 0o1000
+        if facts.st_uid not in (0, os.geteuid()) or facts.st_mode & 0o022 and not sticky:
+            _stop("%s is not a folder of yours alone" % folder)
+        if folder == "/":
+            return
+        folder = os.path.dirname(folder)
+
+
+# Without links: what is checked is what is used.
+root = os.path.realpath(_root())
 try:
+    there = root
+    while not os.path.isdir(there) and there != "/":
+        there = os.path.dirname(there)
+    _check(there)
     os.makedirs(root, mode=0o700, exist_ok=True)
-    facts = os.stat(root)
+    _check(root)
+    if not _own(root) or not os.access(root, os.W_OK):
+        _stop("%s is not a folder of yours alone" % root)
 except OSError as exc:
     _stop("%s (%s)" % (root, exc.strerror))
-if facts.st_uid != os.geteuid() or facts.st_mode & 0o022 or not os.access(root, os.W_OK):
-    _stop("%s is not a folder of yours alone" % root)
 os.environ["SHIV_ROOT"] = root
 
 from _bootstrap import bootstrap

@@ -14,6 +14,7 @@ from functools import lru_cache
 from backend.errors import NotSupported
 from backend.kernel import Call, Capabilities, Capability, MoveFlag, Numbers, Source, Traits
 from backend.live import pagemap_scan, pid_namespace, syscalls
+from backend.live.file_id import file_id
 from backend.nodeset import NodeSet
 from backend.patience import Patience
 
@@ -75,12 +76,7 @@ class LiveKernel:
         return os.listdir(path)
 
     def file_id(self, path: str) -> tuple[int, int]:
-        def ask() -> tuple[int, int]:
-            facts = os.stat(path)
-            return facts.st_dev, facts.st_ino
-
-        # The filesystem answers: it may be one of the process's own.
-        return self.patience.call(path, ask)
+        return file_id(path)
 
     def write(self, path: str, data: bytes) -> None:
         fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)

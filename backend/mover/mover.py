@@ -13,7 +13,7 @@ from backend.advice.advice import CONFIDENCES, Advice, Limits, Proposal
 from backend.advice.applying import plan_of
 from backend.advice.gathering import Adviser
 from backend.advice.observing import ObservationHistory
-from backend.errors import NumatuiError
+from backend.errors import Busy, NotFound, NotPermitted, NumatuiError
 from backend.job.job import Job
 from backend.job.options import Options
 from backend.job.outcome import Outcome
@@ -25,7 +25,7 @@ from backend.mover.ledger import Ledger
 from backend.mover.policy import Policy
 from backend.mover.watched_move import WatchedMove
 from backend.placement.survey import Surveyor
-from backend.process.process import Process, read_process
+from backend.process.process import Process, Program, read_process, still_the_same
 
 Action = Literal["moved", "would-move", "held", "failed"]
 HoldCode = Literal[
@@ -190,6 +190,7 @@ class Mover:
             return Decision(one.process, proposal, "held", "hour", _TOO_MUCH)
         self.announce(one.process, proposal)
         watched = WatchedMove(self.kernel, self.cancel, most, lambda: self._forbidden(one.process))
+        program = self._program(one.process)
         try:
             outcome = Job(self.kernel, plan, options).run(watched, watched)
         except NumatuiError as exc:
@@ -199,7 +200,9 @@ class Mover:
             action: Action = "moved" if outcome.moved else "held"
             return Decision(one.process, proposal, action, "stopped", f"it was ended: {watched.reason}", outcome)
         if outcome.errors or not outcome.moved:
-            self._failed()
+            # A process can end, call exec or share its pages whenever it likes: that stops nobody else's moves.
+            if outcome.errors and program is not None and program == self._program(one.process):
+                self._failed()
             text = "; ".join(outcome.errors) or "nothing could be moved"
             return Decision(one.process, proposal, "failed", "error", text, outcome)
         self._errors = 0
@@ -207,8 +210,16 @@ class Mover:
 
     def _could_not(self, one: Advice, proposal: Proposal, exc: NumatuiError) -> Decision:
         self._tried(one, 0)
-        self._failed()
+        if not isinstance(exc, NotFound | NotPermitted | Busy):
+            self._failed()
         return Decision(one.process, proposal, "failed", "error", str(exc))
+
+    def _program(self, process: Process) -> Program | None:
+        """Which program it is now; None if it has ended, or may not be read."""
+        try:
+            return still_the_same(self.kernel, process.identity).program
+        except NumatuiError:
+            return None
 
     def _tried(self, one: Advice, moved: int) -> None:
         self.ledger.tried(one.process.identity, self.kernel.clock() / 1e9, self.policy.cooldown, moved)

@@ -18,6 +18,8 @@ WRITTEN_NAME, WRITTEN_DEPTH = MAX_NAME + 512, MAX_DEPTH + 8
 """The same for a path in a tarball: before it stand the folder of the recording and that of the sample."""
 MAX_NAMES = 64 * MIB
 """Bytes of the names of all files and folders."""
+MAX_RECORDS = 1_000_000
+"""Of all pax headers together: some three microseconds each."""
 
 
 def too_large(what: str, limit: str) -> ParseError:

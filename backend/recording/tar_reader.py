@@ -59,7 +59,7 @@ class _Reader:
     def __init__(self, file: IO[bytes], what: str, keep: bool) -> None:
         self._stream, self._most = _unpacked(file)
         self._what, self._keep = what, keep
-        self._bytes = self._count = self._names = 0
+        self._bytes = self._count = self._names = self._told = 0
 
     def __iter__(self) -> Iterator[Member]:
         told: dict[str, str] = {}
@@ -131,27 +131,29 @@ class _Reader:
             return {"path": _text(data)}
         if kind == _LONG_LINK:
             return {"linkpath": _text(data)}
-        told = _records(data)
+        told = self._records(data)
         if "size" in told or any(name.startswith("GNU.sparse") for name in told):
             raise ParseError(f"{self._what} has sparse files, or very large ones", "a recording has none")
         # What holds for all members cannot be a name.
         return {} if kind == _PAX_GLOBAL else {name: told[name] for name in ("path", "linkpath") if name in told}
 
-
-def _records(data: bytes) -> dict[str, str]:
-    """The records of a pax header: "LENGTH NAME=VALUE\\n", with the length of all of it."""
-    out: dict[str, str] = {}
-    at = 0
-    while at < len(data):
-        space = data.find(b" ", at, at + 8)
-        length = int(data[at:space]) if space > at and data[at:space].isdigit() else 0
-        record = data[space + 1 : at + length]
-        name, equals, value = record.partition(b"=")
-        if length <= space - at + 1 or at + length > len(data) or not equals or not value.endswith(b"\n"):
-            raise CutOff("a header is damaged")
-        out[decode(name)] = decode(value[:-1])
-        at += length
-    return out
+    def _records(self, data: bytes) -> dict[str, str]:
+        """The records of a pax header: "LENGTH NAME=VALUE\\n", with the length of all of it."""
+        out: dict[str, str] = {}
+        at = 0
+        while at < len(data):
+            space = data.find(b" ", at, at + 8)
+            length = int(data[at:space]) if space > at and data[at:space].isdigit() else 0
+            record = data[space + 1 : at + length]
+            name, equals, value = record.partition(b"=")
+            if length <= space - at + 1 or at + length > len(data) or not equals or not value.endswith(b"\n"):
+                raise CutOff("a header is damaged")
+            self._told += 1
+            if self._told > limits.MAX_RECORDS:
+                raise too_large(self._what, f"{limits.MAX_RECORDS} records in its headers")
+            out[decode(name)] = decode(value[:-1])
+            at += length
+        return out
 
 
 def _number(field: bytes) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterable
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -180,12 +181,17 @@ class NumatuiCollector(Collector):
             "Memory of a cgroup on nodes that its cpuset does not allow.",
             labels=["cgroup"],
         )
-        for one in found[: self.cgroups]:
-            path = printable(one.directory.path, 200)
+        for path, one in {_label(one.directory.path): one for one in found[: self.cgroups]}.items():
             for node, amount in one.by_node.items():
                 memory.add_metric([path, str(node)], amount)
             outside.add_metric([path], sum(one.outside.values()))
         return [memory, outside]
+
+
+def _label(path: str) -> str:
+    """As it is shown; paths that look alike then keep apart: a series that is there twice spoils the whole scrape."""
+    shown = printable(path, 200)
+    return shown if shown == path else f"{shown} #{zlib.crc32(path.encode('utf-8', 'surrogateescape')):08x}"
 
 
 def _local(rows: list[ProcessRow]) -> float:

@@ -126,3 +126,13 @@ def test_ctrl_c_in_completion_is_quiet_about_it(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setenv(app.COMPLETE, "complete_bash")
     code, out, err = cli("ps")
     assert (code, out, err) == (130, "", "numatui: interrupted\n")
+
+
+@pytest.mark.parametrize("words", [("nodes",), ("plan", "11", "--from", "2", "--to", "1"), ("ps",)])
+def test_a_locale_without_arrows_is_no_traceback(words: tuple[str, ...]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "numatui", "--demo", *words],
+        capture_output=True, cwd=ROOT, env={**os.environ, "PYTHONIOENCODING": "ascii"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.isascii()

@@ -73,6 +73,20 @@ def test_a_folder_that_others_may_change_is_refused(archive: Path, tmp_path: Pat
 
 
 @as_root
+def test_a_link_of_another_user_is_not_followed_twice(archive: Path, tmp_path: Path) -> None:
+    """They would let it lead to a folder of ours while it is checked, and elsewhere afterwards."""
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    ours.mkdir()
+    theirs.mkdir()
+    (theirs / "link").symlink_to(ours)
+    os.lchown(theirs / "link", 1000, 1000)
+    os.chown(theirs, 1000, 1000)
+    assert start(archive, HOME=str(theirs / "link"))[1] == str(ours / ".shiv")
+    assert start(archive, SHIV_ROOT=str(theirs / "new"))[0] == 1
+    assert not (theirs / "new").exists()
+
+
+@as_root
 @pytest.mark.skipif(not SYSTEMS.exists(), reason="needs the system's Python")
 def test_the_home_of_another_user_is_not_used(archive: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -50,9 +50,10 @@ def exporter(
     with cancelled_by_signals() as cancel:
         try:
             server = MetricsServer((address, port), registry, host_name or ())
-        except OSError as exc:
+        except (OSError, TypeError, ValueError) as exc:  # the last two: a name that is none
+            why = output.printable(str(getattr(exc, "strerror", None) or exc), 80)
             raise NumatuiError(
-                f"metrics cannot be served on {output.printable(listen, 80)} ({exc.strerror or exc})",
+                f"metrics cannot be served on {output.printable(listen, 80)} ({why})",
                 "choose another address with --listen",
             ) from None
         thread = threading.Thread(target=server.serve_forever, daemon=True)

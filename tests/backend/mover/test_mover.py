@@ -14,12 +14,15 @@ from typing import Any
 
 import pytest
 
-from backend.advice.advice import Advice
+from backend.advice.advice import Advice, Proposal
 from backend.emulator.abi.kernel import EmulatedKernel
+from backend.emulator.mm.fork import fork
 from backend.emulator.scenario.open import open_scenario
+from backend.emulator.tasks.life import do_exit
 from backend.emulator.tasks.scheduler import schedule
 from backend.mover.mover import Decision, Mover
 from backend.mover.policy import Policy, parse_policy
+from backend.process.process import Process
 from tests.backend.mover.movers import POLICY, Numad, OurMover, Run, nothing, run
 from tests.kernels.around import Around
 
@@ -150,6 +153,31 @@ def test_failures_in_a_row_stop_it_until_the_policy_is_loaded_again(tmp_path: Pa
     assert {one.code for one in mover.round(0.0)} <= {"stopped"}
     mover.load(policy)
     assert not mover.stopped
+
+
+@pytest.mark.parametrize("what", ["shares its pages", "ends"])
+def test_a_process_stops_nobody_elses_moves(tmp_path: Path, what: str) -> None:
+    """A fork, an exit: whatever it does, as often as it likes."""
+    kernel = open_scenario()
+    done: set[int] = set()
+
+    def meddle(process: Process, _: Proposal) -> None:
+        if len(done) < 3:
+            done.add(process.pid)
+            task = kernel.machine.tasks[process.pid]
+            if what == "ends":
+                do_exit(kernel.machine, task)
+            else:
+                kernel.machine.run(fork(kernel.machine, task))
+
+    policy = parse_policy(POLICY[:-1] + ", confidence: low, min_gain: 1.0, stop: {errors: 2}}")
+    mover = Mover(kernel, policy, dry=False, journal_dir=tmp_path, announce=meddle)
+    decisions = rounds(kernel, mover, 14)
+    assert not mover.stopped
+    failed = {one.process.pid for one in decisions if one.action == "failed"}
+    moved = {one.process.pid for one in decisions if one.action == "moved"}
+    assert len(failed & done) >= 2
+    assert moved - done
 
 
 def test_a_cancel_ends_a_move_in_the_middle_and_nothing_is_lost(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -59,6 +60,18 @@ def test_the_file_decides_and_not_the_name(live: Kernel, tmp_path: Path) -> None
         assert not Rule(Selection(match=("mysqld",)), str(program)).fits(live, process)
         assert not Rule(Selection(), str(other)).fits(live, process)
         assert not Rule(Selection(), str(tmp_path / "nowhere")).fits(live, process)
+
+
+def test_a_file_is_known_as_stat_knows_it(live: Kernel, tmp_path: Path) -> None:
+    """Asked in a way that a filesystem of the process's own is not waited for."""
+    (tmp_path / "link").symlink_to(SLEEP)
+    for path in (SLEEP, str(tmp_path / "link"), "/proc/self/exe", "/proc/version"):
+        facts = os.stat(path)
+        assert live.file_id(path) == (facts.st_dev, facts.st_ino)
+    for path, number in ((str(tmp_path / "none"), errno.ENOENT), (SLEEP + "/x", errno.ENOTDIR)):
+        with pytest.raises(OSError) as caught:
+            live.file_id(path)
+        assert caught.value.errno == number
 
 
 def test_a_mount_of_a_users_own_does_not_forge_it(live: Kernel, tmp_path: Path) -> None:

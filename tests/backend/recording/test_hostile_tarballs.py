@@ -61,6 +61,10 @@ ATTACKS: dict[str, tuple[bytes | Iterator[bytes], str]] = {
     "a header of 1.5 GiB": (header("pax", 3 << 29, b"x"), "too large"),
     "a long name of 1.5 GiB": (header("././@LongLink", 3 << 29, b"L"), "too large"),
     "headers without end": (pax(path="proc/x") * 2000, "too large"),
+    "a million records": (
+        (header("pax", 4000, b"x") + b"5 a=\n" * 800 + bytes(96) + header("proc/1/stat", 0)) * 1300,
+        "1000000 records",
+    ),
     "a sparse file": (header("proc/1/stat", 1 << 30, b"S"), "too large"),
     "a small sparse file": (header("proc/1/stat", 512, b"S"), "sparse"),
     "a sparse file by pax": (pax(GNU_sparse_major="1") + header("proc/1/stat", 0), "sparse"),

@@ -28,7 +28,7 @@ from backend.emulator.tasks.life import spawn
 from backend.kernel import Kernel
 from backend.machine.topology import read_topology
 from numatui.exporter.collector import NumatuiCollector
-from numatui.exporter.server import MetricsServer
+from numatui.exporter.server import MetricsServer, is_meant
 from tests import ROOT
 from tests.cli.running import Cli, one_line
 from tests.emulator.machines import region
@@ -224,6 +224,41 @@ def test_who_sends_nothing_is_cut_off_and_keeps_nobody_out(served: tuple[Metrics
             assert one.recv(1000) == b"", "closed without an answer"
         one.close()
     assert ask(port) == 200
+
+
+def test_silent_clients_keep_nobody_out() -> None:
+    """Whoever has not asked for longest goes first."""
+    registry = CollectorRegistry()
+    registry.register(NumatuiCollector(open_scenario()))
+    server = MetricsServer(("127.0.0.1", 0), registry, longest=600)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    port = server.server_address[1]
+    slow = [socket.create_connection(("127.0.0.1", port), timeout=60) for _ in range(40)]
+    assert ask(port) == 200
+    for one in slow:
+        one.close()
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("host", "meant"),
+    [
+        ("db7", True), ("db7:9737", True), ("10.0.0.1", True), ("[::1]:9737", True), ("db7.example.com", True),
+        ("evil.com", False), ("evil.com:80:80", False), ("[evil.com]", False), ("\u00b2", False), ("", False),
+        ("1.2.3.4.evil.com", False), ("db7:", False), ("1.2.3", False),
+    ],
+)  # fmt: skip
+def test_hosts(host: str, meant: bool) -> None:
+    assert is_meant(host, {"db7.example.com"}) == meant
+
+
+def test_an_address_that_is_none_is_one_line(cli: Cli) -> None:
+    code, _, err = cli("--demo", "exporter", "--listen", "\x1b]0;x\x07\u202e\n=1+1:1")
+    assert code == 1
+    assert one_line(err)
 
 
 def test_it_serves_until_it_is_told_to_end(tmp_path: Path) -> None:
