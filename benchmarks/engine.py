@@ -24,6 +24,7 @@ from backend.job.request import MoveRequest
 from backend.kernel import Numbers
 from backend.live.kernel import LiveKernel
 from backend.selection.selection import Selection
+from numatui.cli.printing.waiting import beside
 
 GIB = 1 << 30
 RATES = (1, 2, 4)
@@ -101,8 +102,10 @@ def job(pid: int, start: int, size: int, rate: float, workers: int) -> float:
     kernel: Any = Sleeping(start, size // 4096, rate)
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
-        made = plan(kernel, MoveRequest(Selection((pid,)), "0", "1", mapping=f"{start:x}", method="move_pages"))
-        outcome = Job(kernel, made, Options(workers=workers, journal_dir=Path(folder) / "jobs")).run()
+        request = MoveRequest(Selection((pid,)), "0", "1", mapping=f"{start:x}", method="move_pages")
+        made = beside(lambda: plan(kernel, request))
+        options = Options(workers=workers, journal_dir=Path(folder) / "jobs")
+        outcome = beside(lambda: Job(kernel, made, options).run())
         took = time.perf_counter() - began
     if outcome.moved < size or not outcome.complete:
         raise SystemExit(f"it did not move: {outcome}")

@@ -15,6 +15,7 @@ from backend.selection.selection import Selection, matcher_of_tree, nobody
 from numatui.cli.move.move_options import Budget, MaxRate, Workers, Yes, options_of, parse_rate
 from numatui.cli.printing import output
 from numatui.cli.printing.unstoppable import unstoppable
+from numatui.cli.printing.waiting import beside
 from numatui.cli.selecting import Patterns, SelectOptions
 from numatui.cli.source import kernel_of
 from numatui.format import parse_duration, parse_size
@@ -204,7 +205,7 @@ def _apply(kernel: Kernel, advice: _Selected, options: Options, max_rate: int, y
     errors: list[NumatuiError] = []
     for one in advice.chosen:
         try:
-            plans.append(plan_of(kernel, one, max_rate=max_rate))
+            plans.append(beside(lambda one=one: plan_of(kernel, one, max_rate=max_rate)))
         except NumatuiError as exc:
             errors.append(exc)
     if not plans:

@@ -15,6 +15,7 @@ from numatui.cli.move.carry_out import plan_and_move
 from numatui.cli.move.move_options import Budget, Workers, Yes, options_of
 from numatui.cli.printing import output
 from numatui.cli.printing.unstoppable import unstoppable
+from numatui.cli.printing.waiting import beside
 from numatui.cli.source import kernel_of
 
 
@@ -50,7 +51,7 @@ def apply(
     saved = parse_plan(read_plan(file), CONFIDENCES[CONFIDENCES.index(least) :])
     with ExitStack() as stack:
         stack.enter_context(unstoppable())
-        made = planned_again(kernel, saved, parse_share(tolerance))
+        made = beside(lambda: planned_again(kernel, saved, parse_share(tolerance)))
         options = options_of(kernel, stack, budget, workers)
         plan_and_move(kernel, made, options, dry_run, yes, json, csv, quiet.quiet)
 

@@ -13,6 +13,7 @@ from backend.plan.plan import Plan
 from numatui.cli.printing import output
 from numatui.cli.printing.plan_output import cpusets_document, document, print_plan, print_plan_csv
 from numatui.cli.printing.progress import ProgressBar, cancelled_by_signals, confirm
+from numatui.cli.printing.waiting import beside
 
 if TYPE_CHECKING:
     from backend.job.options import Options
@@ -24,7 +25,7 @@ def carry_out(kernel: Kernel, plan: Plan, options: Options, quiet: bool) -> Outc
     from backend.job.job import Job
 
     with cancelled_by_signals() as cancel, ProgressBar(plan, quiet) as show:
-        return Job(kernel, plan, options).run(show, cancel)
+        return beside(lambda: Job(kernel, plan, options).run(show, cancel))
 
 
 def check_quiet(quiet: bool, yes: bool, dry_run: bool) -> None:

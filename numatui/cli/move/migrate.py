@@ -25,6 +25,7 @@ from numatui.cli.move.move_options import (
 from numatui.cli.move.plan import From, To, Vma, check_method
 from numatui.cli.printing import output
 from numatui.cli.printing.unstoppable import unstoppable
+from numatui.cli.printing.waiting import beside
 from numatui.cli.selecting import Pids, SelectOptions
 from numatui.cli.source import kernel_of
 
@@ -65,5 +66,5 @@ def migrate(
             selection, sources, targets, vma, check_method(method), move_all, cpuset,
             parse_rate(max_rate),
         )  # fmt: skip
-        made = make(kernel, request)
+        made = beside(lambda: make(kernel, request))
         plan_and_move(kernel, made, options, dry_run, yes, json, csv, quiet.quiet)

@@ -16,6 +16,7 @@ from backend.plan.remap import RULES, Rule, landings, remap
 from numatui.cli.move.move_options import All, Confine, MaxRate, parse_rate
 from numatui.cli.printing import output
 from numatui.cli.printing.plan_output import document, print_plan, print_plan_csv
+from numatui.cli.printing.waiting import beside
 from numatui.cli.selecting import Pids, SelectOptions
 from numatui.cli.shell import completing
 from numatui.cli.source import kernel_of
@@ -78,7 +79,7 @@ def plan(
         parse_rate(max_rate), check_rule(rule),
     )  # fmt: skip
     kernel = kernel_of(context)
-    made = make(kernel, request)
+    made = beside(lambda: make(kernel, request))
     if json:
         output.print_json("plan", document(kernel, made))
     elif csv:

@@ -15,6 +15,7 @@ from numatui.cli.printing import output
 from numatui.cli.printing.plan_output import cpusets_document, document, print_warnings
 from numatui.cli.printing.progress import confirm
 from numatui.cli.printing.unstoppable import unstoppable
+from numatui.cli.printing.waiting import beside
 from numatui.cli.shell import completing
 from numatui.cli.source import live_kernel_of
 
@@ -54,7 +55,7 @@ def undo(
         stack.enter_context(unstoppable())
         kernel = live_kernel_of(context, "undo")
         past = find_job(jobs_dir(), job)
-        plan = plan_undo(kernel, past, parse_rate(max_rate))
+        plan = beside(lambda: plan_undo(kernel, past, parse_rate(max_rate)))
         told = {"undoes": past.job, "bytes": plan.bytes, "plan": document(kernel, plan)}
         people = not (json or csv or quiet.quiet)
         check_quiet(quiet.quiet, yes, dry_run)

@@ -19,6 +19,7 @@ from backend.machine.topology import read_topology
 from numatui.cli.move.service_manager import tell
 from numatui.cli.printing import output
 from numatui.cli.printing.progress import cancelled_by_signals
+from numatui.cli.printing.waiting import beside
 from numatui.cli.printing.watching import ticks
 from numatui.cli.source import kernel_of
 
@@ -93,7 +94,7 @@ def watch(
         said.event(event("started", policy=str(policy), dry=not apply))
         tell("READY=1")
         try:
-            _run(kernel, mover, said, policy, rounds, cancel, again)
+            beside(lambda: _run(kernel, mover, said, policy, rounds, cancel, again))
         finally:
             tell("STOPPING=1")
             said.event(event("ended", text=said.summary))

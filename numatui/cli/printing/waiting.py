@@ -1,10 +1,15 @@
-"""Waits on the kernel's clock without delaying signals."""
+"""Waits without delaying signals: for the kernel's clock, and for work."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TypeVar
 
 from backend.kernel import Kernel
+
+T = TypeVar("T")
 
 # Nanoseconds: how long it takes at most to notice `cancel`.
 _SLICE = 200_000_000
@@ -21,3 +26,18 @@ def wait(kernel: Kernel, nanoseconds: int, cancel: threading.Event) -> bool:
         if kernel.clock() == before:
             return False
     return False
+
+
+def beside(work: Callable[[], T]) -> T:
+    """Does it in another thread, which may hang. Returns what it returns, or raises what it raises. Signal handlers run
+    meanwhile: Python runs them in the main thread only."""
+    done: Future[T] = Future()
+
+    def do() -> None:
+        try:
+            done.set_result(work())
+        except BaseException as exc:
+            done.set_exception(exc)
+
+    threading.Thread(target=do, daemon=True).start()
+    return done.result()

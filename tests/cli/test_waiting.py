@@ -1,0 +1,31 @@
+"""Work beside the main thread: signals are heard while it hangs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+
+import pytest
+
+from numatui.cli.printing.waiting import beside
+
+
+def test_it_returns_and_raises_what_the_work_does() -> None:
+    assert beside(lambda: threading.current_thread() is threading.main_thread()) is False
+    with pytest.raises(ZeroDivisionError):
+        beside(lambda: 1 // 0)
+    with pytest.raises(SystemExit):
+        beside(lambda: exit(3))
+
+
+def test_a_signal_is_heard_while_the_work_hangs() -> None:
+    free = threading.Event()
+
+    def hang() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        free.wait()
+
+    with pytest.raises(KeyboardInterrupt):
+        beside(hang)
+    free.set()
