@@ -29,11 +29,12 @@ class Rule:
     def __post_init__(self) -> None:
         if self.exe and not self.exe.startswith("/"):
             raise UsageError("exe needs a path from the root", "/usr/lib/postgresql/16/bin/postgres")
-        rest = term_of(replace(self.selection, unit=()))
-        units = any_of(tuple(map(system_unit, self.selection.unit))) if self.selection.unit else rest
+        terms = [term_of(replace(self.selection, unit=()))]
+        if self.selection.unit:
+            terms.append(any_of(tuple(map(system_unit, self.selection.unit))))
 
         def fits(process: Process) -> bool:
-            return units(process) and rest(process)
+            return all(one(process) for one in terms)
 
         object.__setattr__(self, "_fits", fits)
 
