@@ -8,7 +8,7 @@ from backend.errors import ParseError
 MIB = 1 << 20
 MAX_BYTES = 512 * MIB
 """Of a whole tarball, unpacked, headers included."""
-MAX_MEMBERS = 400_000
+MAX_MEMBERS = 250_000
 """Files and folders. Ten thousand processes with their threads have two hundred thousand files."""
 MAX_FILE = 64 * MIB
 MAX_NAME, MAX_DEPTH = 4096, 96
@@ -18,7 +18,7 @@ WRITTEN_NAME, WRITTEN_DEPTH = MAX_NAME + 512, MAX_DEPTH + 8
 """The same for a path in a tarball: before it stand the folder of the recording and that of the sample."""
 MAX_NAMES = 64 * MIB
 """Bytes of the names of all files and folders."""
-MAX_RECORDS = 1_000_000
+MAX_RECORDS = 600_000
 """Of all pax headers together: some three microseconds each."""
 
 
