@@ -23,6 +23,10 @@ class Mechanism(Protocol):
     """How PTEs name a page while it moves (`migration.mechanism`). All methods take a batch of locked, isolated
     frames."""
 
+    def at_once(self, m: Machine, old: Pfns) -> int:
+        """How many of the pages, from the first on, can be prepared together with the result of one by one."""
+        ...
+
     def prepare(self, m: Machine, old: Pfns) -> Mask:
         """Give each page a name, such as a swap entry. False marks a permanent failure (no swap slot free)."""
         ...

@@ -24,7 +24,8 @@ class Profile:
     them. `write_notify`: the first write to a clean page of a shared file mapping faults (since 2.6.19).
     `numa_balancing`: the kernel has automatic NUMA balancing. `pagevec_size`: new pages that a CPU holds back from the
     LRU. `checks_cpusets`: absent nodes in a cpuset's mems are refused, and CPU numbers beyond the last CPU are out of
-    range; else absent nodes are ignored."""
+    range; else absent nodes are ignored. `mbind_merges`: mbind() merges VMAs with equal policies (since 2.6.33).
+    `fault_around`: pages that a read fault on a file looks at, mapping those that are cached (since 3.15)."""
 
     name: ProfileName
     release: str
@@ -43,6 +44,8 @@ class Profile:
     numa_balancing: bool = False
     checks_cpusets: bool = False
     write_notify: bool = False
+    mbind_merges: bool = False
+    fault_around: int = 1
     filesystem_types: Mapping[str, FilesystemType] = field(default_factory=lambda: TYPES_2_6)
 
 
@@ -64,6 +67,8 @@ PROFILES: dict[str, Profile] = {
         filesystem_types=TYPES_6,
         numa_balancing=True,
         checks_cpusets=True,
+        mbind_merges=True,
+        fault_around=16,  # fault_around_bytes (mm/memory.c): 64 KiB.
     ),
     "direct-v8": Profile(
         "direct-v8",

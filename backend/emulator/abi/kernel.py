@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from backend.emulator.abi import cgroupfs, policy_calls, procfs, syscalls, sysfs_hugepages, sysfs_memory
+from backend.emulator.abi.mbind import mbind
 from backend.emulator.frames.page_lock import Events
 from backend.emulator.machine import Machine
 from backend.emulator.migration import numa_balancing
@@ -219,7 +220,7 @@ class EmulatedKernel:
         raise os_error(errno.ENOTTY)  # No PAGEMAP_SCAN before Linux 6.7.
 
     def mbind(self, address: int, length: int, mode: int, mask: bytes, maxnode: int, flags: int) -> int:
-        return self._call(lambda m, caller: policy_calls.mbind(m, caller, address, length, mode, maxnode, mask, flags))
+        return self._call(lambda m, caller: mbind(m, caller, address, length, mode, maxnode, mask, flags))
 
     def set_mempolicy(self, mode: int, mask: bytes, maxnode: int) -> int:
         return self._call(lambda m, caller: policy_calls.set_mempolicy(m, caller, mode, maxnode, mask))

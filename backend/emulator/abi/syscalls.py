@@ -14,7 +14,7 @@ from backend.emulator.frames.page_lock import Events
 from backend.emulator.machine import Machine
 from backend.emulator.migration.isolate import isolate, permitted, takeable
 from backend.emulator.migration.nodes import do_migrate_pages, migrate_isolated
-from backend.emulator.mm.mm import PTE_MIGRATION, PTE_PRESENT, PTE_PROTNONE, PTE_SHIFT, PTE_SWAP, Mm
+from backend.emulator.mm.mm import PTE_MIGRATION, PTE_PRESENT, PTE_PROTNONE, PTE_SHIFT, PTE_SWAP, VM, Mm
 from backend.emulator.mm.mmap import mmput
 from backend.emulator.tasks.credentials import Caller
 from backend.emulator.tasks.permissions import may_access, may_name, mems_of_caller
@@ -152,11 +152,23 @@ def _lookup(m: Machine, mm: Mm, addresses: NDArray[np.uint64]) -> tuple[NDArray[
     return ptes, np.where(present, ptes >> PTE_SHIFT, -1).astype(np.int32)
 
 
+def _faulting(mm: Mm, addresses: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """True for addresses in a VMA that has a fault handler of its own, which anonymous ones have not
+    (no_page_table())."""
+    out = np.zeros(len(addresses), np.bool_)
+    for vma in mm.vmas:
+        if vma.file is not None or vma.flags & VM.HUGETLB:
+            out |= (addresses >= np.uint64(vma.start)) & (addresses < np.uint64(vma.end))
+    return out
+
+
 def _where(m: Machine, mm: Mm, addresses: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """The status of each page, as do_pages_stat(): its node, -ENOENT (in swap, under migration, or waiting for a NUMA
-    hinting fault), or -EFAULT (never touched or not mapped)."""
+    """The status of each page, as do_pages_stat(): its node, -ENOENT (in swap, under migration, waiting for a NUMA
+    hinting fault, or a page of a file or of a pool that is not mapped yet), or -EFAULT (anonymous and never touched, or
+    no mapping)."""
     ptes, pfns = _lookup(m, mm, addresses)
     where = np.full(len(addresses), -errno.EFAULT, np.int64)
+    where[(ptes == 0) & _faulting(mm, addresses)] = -errno.ENOENT
     away = (ptes > 0) & ((ptes & (PTE_SWAP | PTE_MIGRATION | PTE_PROTNONE)) != 0)
     where[away] = -errno.ENOENT
     here = pfns >= 0
@@ -208,20 +220,24 @@ def _move_run(
     tried (move_pages_and_store_status()), or a negative errno."""
     position = start
     while position < end:
-        part = addresses[position:end]
-        queued, code, pfns = _queueable(m, mm, part, target, move_all)
-        length = len(part) if queued.all() else int(np.argmin(queued))
+        queued, code, pfns = _queueable(m, mm, addresses[position:end], target, move_all)
+        length = len(queued) if queued.all() else int(np.argmin(queued))
+        # The entry that ends the queue was decided before the queue moves, the next one after that.
+        stops = position + length < end
+        others = length + 1
+        if not length:
+            others = int(np.argmax(queued)) if queued.any() else len(queued)
+        if stops:
+            words = code[length:others].astype(np.int32)
+            status[position + length : position + others] = array("i", words.tobytes())
         if length:
             taken = isolate(m, pfns[:length], None, move_all=True)
             yield from m.step("isolate", m.costs.isolate * length)
             failed: int = yield from migrate_isolated(m, taken, target, allowed)
             if failed:
-                return failed if failed < 0 else failed + end - position - length
+                return failed if failed < 0 else failed + end - position - length - stops
             status[position : position + length] = array("i", [target]) * length
-        else:
-            length = int(np.argmax(queued)) if queued.any() else len(part)
-            status[position : position + length] = array("i", code[:length].astype(np.int32).tobytes())
-        position += length
+        position += others if stops else length
     return 0
 
 

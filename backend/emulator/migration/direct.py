@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from backend.emulator.frames.batches import divide, parts, span
+from backend.emulator.frames.batches import divide, parts, pick, span
 from backend.emulator.frames.page import PG, Pfns
 from backend.emulator.frames.page_lock import Events
 from backend.emulator.machine import Machine
@@ -28,11 +28,11 @@ _NONE: Pfns = np.empty(0, np.int32)
 
 @dataclass(slots=True)
 class MigrationLists:
-    """The lists of one call; the caller owns them afterwards. On entry the n-th frame of `source` goes to the n-th of
-    `target`, as far as there are targets. On return: the rest of both (a page that asked for a retry to the end keeps
-    its target), the old frames of `moved` pages, the pages that `failed` for good, and the number that asked for a
-    `retry`. `swap_out`: the older technique; there are no targets, pages go out to swap. `unit`: all frames are one
-    huge page. It moves whole or not at all, and counts as one."""
+    """The lists of one call; the caller owns them afterwards. On entry `source`, and as many targets as there are: each
+    page that moves consumes the next one. On return: the rest of both, the old frames of `moved` pages, the pages that
+    `failed` for good, and the number that asked for a `retry` in the last pass. `swap_out`: the older technique; there
+    are no targets, pages go out to swap. `paired`: the n-th target is for the n-th page, as Linux 6 chooses it.
+    `unit`: all frames are one huge page. It moves whole or not at all, and counts as one."""
 
     source: Pfns
     target: Pfns
@@ -40,6 +40,7 @@ class MigrationLists:
     failed: list[Pfns] = field(default_factory=list[Pfns])
     retry: int = 0
     swap_out: bool = False
+    paired: bool = False
     unit: bool = False
 
     @property
@@ -48,30 +49,46 @@ class MigrationLists:
         count = sum(map(len, self.failed)) + self.retry
         return min(count, 1) if self.unit else count
 
+    @property
+    def fixed(self) -> bool:
+        """Pages and targets belong together from the start."""
+        return self.paired or self.unit or self.swap_out
+
 
 Pairs = tuple[Pfns, Pfns]
-"""Old frames and the new ones meant for them."""
-_NO_PAIRS: Pairs = (_NONE, _NONE)
+"""Old frames, and the new ones meant for them."""
 
 
 def migrate_pages(m: Machine, lists: MigrationLists) -> Events:
     """Move the frames of `lists.source` to those of `lists.target`. Where targets run out, the rest stays in
     `source`."""
-    paired = min(len(lists.source), len(lists.target))
-    beyond = lists.source[paired:]
-    spare = [lists.target[paired:]]
-    pairs: Pairs = (lists.source[:paired], lists.target[:paired])
+    pages, targets = lists.source, lists.target
+    spare: list[Pfns] = []
+    beyond = _NONE
+    if lists.fixed:
+        paired = min(len(pages), len(targets))
+        beyond, spare = pages[paired:], [targets[paired:]]
+        pages, targets = pages[:paired], targets[:paired]
     for number in range(PASSES):
         one_pass = _Pass(m, lists, number, spare)
-        yield from one_pass.run(pairs)
-        pairs = one_pass.asking_again
-        if not len(pairs[0]):
+        untried, targets = yield from one_pass.run(pages, targets)
+        again, own = one_pass.asking_again
+        lists.retry = len(again)
+        if lists.fixed:
+            pages, targets = again, own
+        else:
+            pages = _in_order(lists.source, np.concatenate([again, untried]))
+        if not lists.retry:
             break
         m.count("migrate_passes", 1)
-    lists.retry = len(pairs[0])
-    lists.source = np.concatenate([pairs[0], beyond])
-    lists.target = _NONE if lists.swap_out else np.concatenate([pairs[1], *spare])
+    lists.source = np.concatenate([pages, beyond])
+    lists.target = _NONE if lists.swap_out else np.concatenate([targets, *spare])
     return lists.nr_failed
+
+
+def _in_order(source: Pfns, pages: Pfns) -> Pfns:
+    """Some pages in the order of the list that they come from."""
+    return source[np.isin(source, pages)] if len(pages) else pages
 
 
 def put_all_back(m: Machine, lists: MigrationLists) -> None:
@@ -85,7 +102,8 @@ def put_all_back(m: Machine, lists: MigrationLists) -> None:
 
 
 class _Pass:
-    """One pass over the pairs, batch by batch. `spare`: targets that no page needs any more, of all passes."""
+    """One pass over the pages, batch by batch, with the result of one page after the other. `spare`: targets whose page
+    needs them no more, of all passes."""
 
     def __init__(self, m: Machine, lists: MigrationLists, number: int, spare: list[Pfns]) -> None:
         self.m = m
@@ -93,30 +111,60 @@ class _Pass:
         self.number = number
         self.spare = spare
         self._retry: list[Pairs] = []
+        self._used = 0
 
     @property
     def asking_again(self) -> Pairs:
-        """The pairs that ask for another pass."""
+        """The pages that ask for another pass, and the targets that are theirs."""
         old = np.concatenate([_NONE, *(pair[0] for pair in self._retry)])
         new = np.concatenate([_NONE, *(pair[1] for pair in self._retry)])
         return old, new
 
-    def run(self, pairs: Pairs) -> Events:
-        """All batches. Pages whose lock has to be waited for come again one by one: nobody sleeps for one page's lock
-        while holding another's."""
+    def run(self, pages: Pfns, targets: Pfns) -> Events:
+        """All pages, as far as there are targets. Returns (the pages that are left, the targets that are)."""
         lists = self.lists
-        whole = lists.unit and len(pairs[0]) > 0
-        batches = [pairs] if whole else parts(self.m.stride, *pairs)
-        while batches:
-            old, new = yield from self._unmap_and_move(batches.pop(0))
-            one = max(1, len(old)) if lists.unit else 1
-            batches[:0] = [(old[at : at + one], new[at : at + one]) for at in range(0, len(old), one)]
+        while len(pages):
+            count = min(len(pages), len(targets))
+            if not count:
+                return self._skip_freed(pages), targets
+            whole = [(pages[:count], targets[:count])]
+            done = reach = 0
+            for old, new in whole if lists.unit else parts(self.m.stride, *whole[0]):
+                reach = len(old) if lists.unit else self._reach(old)
+                yield from self._unmap_and_move((old[:reach], new[:reach]))
+                done += reach
+                if reach < len(old) or (not lists.fixed and self._used < reach):
+                    break
+            left = targets[done:]
+            if not lists.fixed:
+                left = np.concatenate([targets[done - reach + self._used : done], left])
+            pages, targets = pages[done:], left
+        return pages, targets
+
+    def _skip_freed(self, pages: Pfns) -> Pfns:
+        """Targets have run out: the list ends at the first page that would need one."""
+        freed = self.m.frames.refcount[span(pages)] == 1
+        count = len(pages) if freed.all() else int(np.argmin(freed))
+        self.lists.moved.append(pages[:count])
+        return pages[count:]
+
+    def _reach(self, old: Pfns) -> int:
+        """How many of the pages can go through all steps together without changing what becomes of any: as many as can
+        be named at once, up to the first whose lock has to be waited for, or that one alone."""
+        reach = self.m.mechanism.at_once(self.m, old)
+        if self.number >= LOCK_FROM_PASS:
+            locked = (self.m.frames.flags[span(old)] & PG.LOCKED) != 0
+            if locked.any():
+                reach = min(reach, max(1, int(np.argmax(locked))))
+        return reach
 
     def _unmap_and_move(self, pairs: Pairs) -> Events:
-        """One batch through all steps (unmap_and_move()). Returns the pairs whose locks have to be waited for."""
+        """One batch through all steps (unmap_and_move())."""
         m, lists = self.m, self.lists
+        self._used = 0
+        targets = pairs[1]
         pairs = self._drop_freed(pairs)
-        pairs, contended = yield from self._lock(pairs)
+        pairs = yield from self._lock(pairs)
         pairs = yield from self._wait_on_writeback(pairs)
         pairs = yield from self._prepare(pairs)
         if lists.swap_out:
@@ -124,11 +172,12 @@ class _Pass:
             gone = yield from swap_page(m, old)
             self._retry.append((old[~gone], new[~gone]))
             lists.moved.append(old[gone])
-            return contended
+            return
         pairs = self._drop_truncated(pairs)
         pairs = yield from self._without_method(pairs)
+        if not lists.fixed:
+            pairs = pairs[0], targets[: len(pairs[0])]
         yield from self._move(pairs)
-        return contended
 
     def _drop_freed(self, pairs: Pairs) -> Pairs:
         """Pages that only the isolation still holds count as moved: their owners are gone."""
@@ -138,30 +187,30 @@ class _Pass:
             freed = np.full(len(freed), freed.all())
         (gone, unused), rest = divide(freed, old, new)
         self.lists.moved.append(gone)
-        self.spare.append(unused)
+        self._give_up(unused)
         return rest
 
+    def _give_up(self, targets: Pfns) -> None:
+        """Targets of pages that need none: spare where they were for these, else the next pages' anyway."""
+        if self.lists.fixed:
+            self.spare.append(targets)
+
     def _lock(self, pairs: Pairs) -> Events:
-        """Lock the pages. Returns the locked pairs, and the contended ones that are to come again one by one. Early
-        passes only try; later ones wait for a lock where the batch is one page."""
+        """Lock the pages. Early passes only try, and pass over those that others hold; later ones wait for them."""
         m, unit = self.m, self.lists.unit
         old, new = pairs
         got = m.locks.trylock(old)
         if unit and not got.all():
             m.locks.unlock(old[got])
             got[:] = False
-        contended: Pairs = divide(got, old, new)[1]
-        if self.number < LOCK_FROM_PASS:
-            self._retry.append(contended)
-            contended = _NO_PAIRS
-        elif (len(old) == 1 or unit) and len(contended[0]):
-            for pfn in old.tolist():
+        if self.number >= LOCK_FROM_PASS:
+            for pfn in old[~got].tolist():
                 yield from m.locks.lock(pfn)
             got[:] = True
-            contended = _NO_PAIRS
-        locked, _ = divide(got, old, new)
+        locked, contended = divide(got, old, new)
+        self._retry.append(contended)
         yield from m.step("lock", m.costs.lock * len(locked[0]))
-        return locked, contended
+        return locked
 
     def _wait_on_writeback(self, pairs: Pairs) -> Events:
         """The first pass passes over pages under writeback, the others wait for its end."""
@@ -183,7 +232,7 @@ class _Pass:
         old, new = pairs
         rest, (failing, unused) = divide(m.mechanism.prepare(m, old), old, new)
         self.lists.failed.append(failing)
-        self.spare.append(unused)
+        self._give_up(unused)
         m.locks.unlock(failing)
         yield from m.step("add_to_swap", m.costs.add_to_swap * len(rest[0]))
         return rest
@@ -221,7 +270,7 @@ class _Pass:
         if self.number > SWAP_AFTER_PASS and not m.profile.migration_entries:
             gone = yield from swap_page(m, stuck)
             lists.moved.append(stuck[gone])
-            self.spare.append(targets[gone])
+            self._give_up(targets[gone])
             self._retry.append((stuck[~gone], targets[~gone]))
         else:
             m.mechanism.restore(m, stuck)
@@ -234,14 +283,19 @@ class _Pass:
         m, lists = self.m, self.lists
         old, new = pairs
         m.locks.trylock(new)
-        result = yield from migrate_page(m, old, new, lists.unit)
+        result = yield from migrate_page(m, old, new, lists.unit, lists.fixed)
         m.locks.unlock(old)
         m.locks.unlock(new)
         moved, again, failed = (result == one for one in (MoveResult.MOVED, MoveResult.RETRY, MoveResult.FAILED))
         self._retry.append((old[again], new[again]))
         lists.failed.append(old[failed])
-        self.spare.append(new[failed])
-        (sources, targets), _ = divide(moved, old, new)
+        if lists.fixed:
+            self.spare.append(new[failed])
+            (sources, targets), _ = divide(moved, old, new)
+        else:
+            sources = pick(old, moved)
+            targets = new[: len(sources)]
+            self._used = len(sources)
         m.frames.add_lru(targets)
         m.frames.put(targets)
         lists.moved.append(sources)

@@ -29,9 +29,20 @@ class SwapEntries:
     (patch 3) makes them present again and frees the slot. PTEs of file pages are cleared and fault back from the page
     cache."""
 
+    def at_once(self, m: Machine, old: Pfns) -> int:
+        """How many pages from the first on there are slots for, but at least one: each gives its slot back before the
+        next one needs it."""
+        needed = np.cumsum(self._outside(m, old))
+        return max(1, int(np.searchsorted(needed, m.swap.free, side="right")))
+
+    @staticmethod
+    def _outside(m: Machine, old: Pfns) -> Mask:
+        at = span(old)
+        return ((m.frames.flags[at] & PG.SWAPCACHE) == 0) & (m.frames.mapping[at] > 0)
+
     def prepare(self, m: Machine, old: Pfns) -> Mask:
-        frames, at = m.frames, span(old)
-        outside = ((frames.flags[at] & PG.SWAPCACHE) == 0) & (frames.mapping[at] > 0)
+        frames = m.frames
+        outside = self._outside(m, old)
         pages = pick(old, outside)
         got = m.swap.add_to_swap(frames, pages)
         m.rmap.set_dirty(frames, pages[:got])
@@ -87,6 +98,9 @@ class SwapEntries:
 
 class MigrationEntries:
     """Linux 6. PTEs become migration entries that hold the old pfn and the PTE flags. No swap space is needed."""
+
+    def at_once(self, m: Machine, old: Pfns) -> int:
+        return len(old)
 
     def prepare(self, m: Machine, old: Pfns) -> Mask:
         return np.ones(len(old), np.bool_)

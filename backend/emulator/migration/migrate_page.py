@@ -39,15 +39,16 @@ def buffer_references(m: Machine, pages: Pfns) -> Mask:
     return (m.frames.flags[span(pages)] & PG.PRIVATE) != 0
 
 
-def migrate_page(m: Machine, old: Pfns, new: Pfns, unit: bool = False) -> Events:
-    """Move locked old frames to locked new ones; with `unit` all or none. Returns a `MoveResult` for each.
+def migrate_page(m: Machine, old: Pfns, new: Pfns, unit: bool = False, paired: bool = True) -> Events:
+    """Move locked old frames to locked new ones; with `unit` all or none. Returns a `MoveResult` for each. `paired`:
+    the n-th page goes to the n-th new frame; else each that moves takes the next.
 
     A page moves only if its references are the mappings, the isolation, the page or swap cache, and the buffers. Waits
     for locked buffers. Buffers are locked while they are handed over."""
     frames, mechanism = m.frames, m.mechanism
     outcome = np.full(len(old), MoveResult.RETRY, np.int8)
     going = mechanism.countable(m, old)
-    (pages, targets), _ = divide(going, old, new)
+    pages, targets = pick(old, going), _targets(new, going, paired)
     kept = mechanism.unmap(m, pages)
     yield from m.step("unmap", m.costs.unmap * len(pages) + m.costs.tlb_flush)
 
@@ -55,7 +56,8 @@ def migrate_page(m: Machine, old: Pfns, new: Pfns, unit: bool = False) -> Events
     if unit:
         alone[:] = alone.all()
     outcome[going] = np.where(alone, MoveResult.MOVED, np.where(kept, MoveResult.FAILED, MoveResult.RETRY))
-    (pages, targets), (others, _) = divide(alone, pages, targets)
+    targets = _targets(targets, alone, paired)
+    (pages, _), (others, _) = divide(alone, pages, pages)
     if len(others):
         mechanism.restore(m, others)
     _switch(m, pages, targets)
@@ -80,6 +82,10 @@ def migrate_page(m: Machine, old: Pfns, new: Pfns, unit: bool = False) -> Events
     mechanism.remap(m, pages, targets)
     yield from m.step("remap", m.costs.remap * len(pages))
     return outcome
+
+
+def _targets(new: Pfns, chosen: Mask, paired: bool) -> Pfns:
+    return pick(new, chosen) if paired else new[: np.count_nonzero(chosen)]
 
 
 def _unshared(m: Machine, pages: Pfns) -> Mask:

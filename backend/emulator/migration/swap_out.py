@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from backend.emulator.frames.page import Pfns
 from backend.emulator.frames.page_lock import Events
 from backend.emulator.machine import Machine
 from backend.emulator.migration.direct import MigrationLists, migrate_pages, put_all_back
@@ -23,9 +24,15 @@ def swap_out_nodes(m: Machine, mm: Mm, sources: NodeSet, move_all: bool) -> Even
         for source in sources & m.memory_nodes:
             pages = isolate_range(m, mm, source, move_all)
             yield from m.step("isolate", m.costs.isolate * len(pages))
-            lists = MigrationLists(pages, np.full(len(pages), -1, np.int32), swap_out=True)
-            busy += yield from migrate_pages(m, lists)
-            put_all_back(m, lists)
+            busy += yield from swap_out(m, pages)
     finally:
         mm.lock.up_read()
     return busy
+
+
+def swap_out(m: Machine, pages: Pfns) -> Events:
+    """Swap out isolated pages. All are put back afterwards. Returns the number of pages that stayed."""
+    lists = MigrationLists(pages, np.full(len(pages), -1, np.int32), swap_out=True)
+    stayed = yield from migrate_pages(m, lists)
+    put_all_back(m, lists)
+    return stayed

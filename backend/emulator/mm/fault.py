@@ -7,8 +7,8 @@ import numpy as np
 from backend.emulator.frames.page import PG, Pfns
 from backend.emulator.frames.page_lock import Events
 from backend.emulator.machine import Machine
-from backend.emulator.mm.file_fault import do_no_page, map_cached, write_shared
-from backend.emulator.mm.huge_fault import copy_hugetlb, fault_huge, wants_huge
+from backend.emulator.mm.file_fault import around, do_no_page, map_cached, write_shared
+from backend.emulator.mm.huge_fault import copy_hugetlb, fault_huge, read_zero, wants_huge
 from backend.emulator.mm.mempolicy import Mempolicy
 from backend.emulator.mm.mm import (
     PTE_DIRTY,
@@ -74,10 +74,10 @@ def _handle_fault(m: Machine, task: Task, thread: Thread, address: int, write: b
     pte = int(vma.pte[index])
     if not pte and vma.file is not None:
         yield from do_no_page(m, task, thread, vma, index, write)
-    elif not pte & ~PTE_ZERO and wants_huge(vma, write) and fault_huge(m, task, thread, vma, _one(index)):
+    elif not pte and wants_huge(vma, write) and fault_huge(m, task, thread, vma, _one(index)):
         pass
     elif not pte and not write:
-        vma.pte[index] = PTE_ZERO
+        read_zero(m, vma, _one(index))
     elif not pte or pte & PTE_ZERO:
         yield from room_for(m, task, _policy(task, vma, index), 1)
         # room_for() can sleep: the pte_none() test of do_anonymous_page().
@@ -148,14 +148,15 @@ def touch(
 def _touch_empty(m: Machine, task: Task, thread: Thread, vma: Vma, index: Indices, write: bool, store: bool) -> Events:
     """Fill empty PTEs in batches. Returns (number filled, pages that have to be accessed one by one)."""
     if vma.file is not None:
-        mapped = map_cached(m, vma, index[vma.pte[index] == 0], write)
+        empty = index[vma.pte[index] == 0]
+        mapped = map_cached(m, vma, empty if write else around(m, vma, empty), write)
         task.min_flt += len(mapped)
         if write and store:
             store_values(m, vma, mapped)
         return len(mapped), index[~np.isin(index, mapped)]
     huge = 0
     if wants_huge(vma, write):
-        empty = index[(vma.pte[index] & ~np.int64(PTE_ZERO)) == 0]
+        empty = index[vma.pte[index] == 0]
         huge = fault_huge(m, task, thread, vma, empty)
         there = empty[(vma.pte[empty] & PTE_PRESENT) != 0]
         if write and store:
@@ -163,7 +164,7 @@ def _touch_empty(m: Machine, task: Task, thread: Thread, vma: Vma, index: Indice
         index = index[~np.isin(index, there)]
     pte = vma.pte[index]
     if not write:
-        vma.pte[index[pte == 0]] = PTE_ZERO
+        read_zero(m, vma, index[pte == 0])
         task.min_flt += int(np.count_nonzero(pte == 0))
         return int(np.count_nonzero(pte == 0)), index[pte != 0]
     empty = (pte & ~np.int64(PTE_ZERO)) == 0

@@ -35,6 +35,9 @@ def do_no_page(m: Machine, task: Task, thread: Thread, vma: Vma, index: int, wri
     """
     space = vma.file
     assert space is not None
+    if not write and index in map_cached(m, vma, around(m, vma, np.array([index], np.int64)), write=False):
+        m.count("pgfault", 1)
+        return
     offset = vma.pgoff + index
     try:
         pfn: int = yield from lock_page(m, space, offset, lambda: _frame(m, task, thread, vma, index), cpu=thread.cpu)
@@ -70,6 +73,18 @@ def map_cached(m: Machine, vma: Vma, index: Indices, write: bool) -> Indices:
     return index
 
 
+def around(m: Machine, vma: Vma, index: Indices) -> Indices:
+    """The pages that a read fault on some may map with them, as far as they are cached: aligned groups, cut to the VMA
+    (do_fault_around())."""
+    size = m.profile.fault_around
+    if size == 1:
+        return index
+    offset = vma.start // m.page_size
+    firsts = np.unique((index + offset) // size) * size - offset
+    pages = (firsts[:, None] + np.arange(size)).reshape(-1)
+    return pages[(pages >= 0) & (pages < vma.pages) & (vma.pte[np.clip(pages, 0, vma.pages - 1)] == 0)]
+
+
 def map_pages(m: Machine, vma: Vma, index: Indices, pfns: Pfns, write: bool) -> None:
     """Map pages of the file. The caller hands over a reference to each.
 
@@ -80,7 +95,7 @@ def map_pages(m: Machine, vma: Vma, index: Indices, pfns: Pfns, write: bool) -> 
         mark_mlocked(m, pfns[(m.frames.flags[pfns] & PG.MLOCKED) == 0], lock=True)
     notify = m.profile.write_notify and not vma.file.swap_backed
     writable = vma.shared and bool(vma.flags & VM.WRITE) and (write or not notify)
-    if write and notify:
+    if write and m.profile.write_notify:  # fault_dirty_shared_page()
         make_dirty(m, vma.file, pfns)
     bits = PTE_YOUNG | (PTE_WRITE if writable else 0) | (PTE_DIRTY if write else 0)
     vma.map(m.frames, index, pfns, bits)
@@ -109,12 +124,14 @@ def write_shared(m: Machine, vma: Vma, index: int, pte: int) -> Events:
 
 
 def _frame(m: Machine, task: Task, thread: Thread, vma: Vma, index: int) -> Events:
-    """One frame for the page cache, by the policy of the shared mapping or else the task's. Empty if none is free."""
-    own = vma.policy_at(index) if vma.shared else None
+    """One frame for the page cache, by the policy of the shared memory or else the task's: that of another file's VMA
+    is for its anonymous pages only. Empty if none is free."""
+    shmem = vma.file is not None and vma.file.swap_backed
+    own = vma.policy_at(index) if shmem else None
     yield from room_for(m, task, own or task.policy, 1)
     here = m.node_of_cpu.get(thread.cpu, m.first_node)
     offset = np.array([vma.pgoff + index], np.int64)
-    got = alloc_by_policy(m, task, thread, own or task.policy, offset, here, own=own is not None)
+    got = alloc_by_policy(m, task, thread, own or task.policy, offset, here, by_offset=shmem)
     if task.mm is not None:
         m.frames.cgroup[got] = task.mm.cgroup
     m.reclaim.after_alloc()

@@ -50,10 +50,11 @@ def fork(m: Machine, parent: Task, name: str | bytes = b"") -> Events:
 
 
 def _copy_vma(m: Machine, vma: Vma, mm: Mm) -> None:
-    """Copy a private VMA. Present pages get one more mapping and become read-only in both tasks. Swap entries get one
-    more user. Migration entries are copied; the migration finds them through the reverse map."""
+    """Copy a VMA. One without anonymous pages is copied without PTEs. Else present pages get one more mapping and
+    become read-only in both tasks. Swap entries get one more user. Migration entries are copied; the migration finds
+    them through the reverse map."""
     frames = m.frames
-    if vma.shared:
+    if not vma.own_anon:
         _share(m, vma, mm)
         return
     writable = (vma.pte & (PTE_PRESENT | PTE_MIGRATION)) != 0
@@ -66,6 +67,8 @@ def _copy_vma(m: Machine, vma: Vma, mm: Mm) -> None:
         pte=vma.pte.copy(),
         nr_node=vma.nr_node.copy(),
         expected=None if vma.expected is None else vma.expected.copy(),
+        own_anon=m.rmap.new() if vma.own_anon else 0,
+        inherited=bool(vma.own_anon),
     )
     present = vma.pte[(vma.pte & PTE_PRESENT) != 0] >> PTE_SHIFT
     if frames.repeats:
@@ -83,7 +86,7 @@ def _copy_vma(m: Machine, vma: Vma, mm: Mm) -> None:
 
 
 def _share(m: Machine, vma: Vma, mm: Mm) -> None:
-    """Copy a shared VMA without PTEs: the child faults its pages in from the page cache (vma_needs_copy())."""
+    """Copy a VMA without PTEs: the child faults its pages in from the page cache (vma_needs_copy())."""
     copy = replace(
         vma,
         mm=mm,

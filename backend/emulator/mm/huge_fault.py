@@ -8,8 +8,9 @@ import numpy as np
 from backend.emulator.machine import Machine
 from backend.emulator.mm.file_fault import BusError
 from backend.emulator.mm.huge_pages import alloc_hugetlb, alloc_transparent, huge_ranges, whole_ranges
-from backend.emulator.mm.mm import VM, Indices, Vma
+from backend.emulator.mm.mm import PTE_ZERO, VM, Indices, Vma
 from backend.emulator.mm.placing import map_new
+from backend.emulator.mm.vma_merge import anon_vma_prepare
 from backend.emulator.tasks.task import Task, Thread
 
 
@@ -37,6 +38,15 @@ def fault_huge(m: Machine, task: Task, thread: Thread, vma: Vma, index: Indices)
         count += 1
     task.min_flt += count
     return count
+
+
+def read_zero(m: Machine, vma: Vma, index: Indices) -> None:
+    """Reads of empty PTEs map the zero page. Where a transparent huge page would fit, the huge one: a write then copies
+    a single page of it (do_huge_zero_wp_pmd's fallback)."""
+    for pages in huge_ranges(m, vma, index):
+        anon_vma_prepare(m, vma)
+        vma.pte[pages] = PTE_ZERO
+    vma.pte[index[vma.pte[index] == 0]] = PTE_ZERO
 
 
 def copy_hugetlb(m: Machine, task: Task, thread: Thread, vma: Vma, index: int) -> None:

@@ -13,7 +13,7 @@ from backend.emulator.frames.frames import dissolve, frames_of, make_compound, s
 from backend.emulator.frames.page import PG, Pfns, State
 from backend.emulator.frames.zone import Zone
 from backend.emulator.machine import Machine
-from backend.emulator.mm.mm import PTE_ZERO, VM, Indices, Vma
+from backend.emulator.mm.mm import VM, Indices, Vma
 from backend.emulator.mm.placing import preferred_node
 from backend.emulator.tasks.task import Task, Thread
 
@@ -92,7 +92,7 @@ def huge_ranges(m: Machine, vma: Vma, index: Indices) -> list[Indices]:
         if first < 0 or first + size > vma.pages:
             continue
         pages = np.arange(first, first + size, dtype=np.int64)
-        if not (vma.pte[pages] & ~np.int64(PTE_ZERO)).any():
+        if not vma.pte[pages].any():
             out.append(pages)
     return out
 

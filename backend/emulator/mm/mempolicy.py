@@ -72,7 +72,8 @@ def create(mode: int, nodes: NodeSet, allowed: NodeSet) -> Mempolicy | None:
     if kind == Mode.PREFERRED and not nodes and not flags:
         kind = Mode.LOCAL
     if kind in (Mode.DEFAULT, Mode.LOCAL):
-        if nodes or flags:
+        # MPOL_DEFAULT takes either flag, and forgets it.
+        if nodes or (flags and kind == Mode.LOCAL):
             raise ValueError("nodes")
         return None if kind == Mode.DEFAULT else Mempolicy(kind)
     usable = relative(nodes, allowed) if flags & ModeFlag.RELATIVE_NODES else nodes & allowed

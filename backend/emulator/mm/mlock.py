@@ -11,7 +11,8 @@ from backend.emulator.machine import Machine
 from backend.emulator.mm.fault import touch
 from backend.emulator.mm.mm import PTE_PRESENT, VM, Vma
 from backend.emulator.mm.placing import locked_elsewhere, mark_mlocked
-from backend.emulator.mm.vma_split import isolate_range, merge_neighbours
+from backend.emulator.mm.vma_merge import change_range
+from backend.emulator.mm.vma_split import mapped
 from backend.emulator.tasks.task import Task
 from backend.errors import os_error
 
@@ -39,17 +40,19 @@ def _set(m: Machine, task: Task, start: int, pages: int, lock: bool) -> Events:
         raise os_error(errno.ESRCH)
     yield from mm.lock.down_write(m.env)
     try:
-        vmas = isolate_range(m, mm, start, start + pages * m.page_size)
-        if vmas is None:
+        end = start + pages * m.page_size
+        if not mapped(mm, start, end):
             raise os_error(errno.ENOMEM)
-        for vma in vmas:
-            vma.flags = vma.flags | VM.LOCKED if lock else vma.flags & ~VM.LOCKED
+        for vma in change_range(m, mm, start, end, lambda vma: (_flags(vma, lock), vma.policy)):
             if m.profile.mlocked_flag:
                 _mark_pages(m, vma, lock)
         yield from m.step("mlock", m.costs.syscall)
     finally:
-        merge_neighbours(m, mm)
         mm.lock.up_write()
+
+
+def _flags(vma: Vma, lock: bool) -> VM:
+    return vma.flags | VM.LOCKED if lock else vma.flags & ~VM.LOCKED
 
 
 def _mark_pages(m: Machine, vma: Vma, lock: bool) -> None:

@@ -70,6 +70,11 @@ class Vma:
     nr_swap: int = 0
     unmapped: bool = False
     expected: NDArray[np.uint64] | None = None
+    own_anon: int = 0
+    """What the kernel's vma->anon_vma is to merging: 0 until the first anonymous page, another one in a child.
+    `anon_vma` is the root of the tree, which finds the pages of parents and children alike."""
+    inherited: bool = False
+    """Copied by a fork, with pages of the parent's (anon_vma_chain is not singular)."""
     known_mapmax: tuple[int, int] = field(default=(-1, 1), init=False)
     """Cache of `ReverseMap.mapmax`: (number of changes when it was computed, value)."""
 
@@ -86,9 +91,9 @@ class Vma:
         return bool(int(self.flags) & _SHARED)
 
     def policy_at(self, index: int) -> Mempolicy | None:
-        """The policy of the VMA or the shared object at a page, None if there is none (get_vma_policy()). The policies
-        of shared memory belong to the object (shmem_get_policy()). Other shared file mappings have none."""
-        if self.file is not None and self.shared:
+        """The policy at a page, None if there is none (get_vma_policy()). Those of shared memory and tmpfs belong to
+        the object, for private mappings of it, too (shmem_get_policy())."""
+        if self.file is not None and self.file.swap_backed:
             return self.file.policy(self.pgoff + index)
         return self.policy
 

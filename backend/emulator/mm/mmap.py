@@ -32,18 +32,14 @@ def mmap(
     flags: VM = VM.WRITE,
     file: AddressSpace | None = None,
     offset: int = 0,
+    at: int | None = None,
 ) -> Vma:
-    """Create a mapping without PTEs: anonymous, or of a `file` from page `offset`. Raises ValueError for a kernel
-    thread and for `pages` <= 0."""
+    """Create a mapping without PTEs: anonymous, or of a `file` from page `offset`. `at`: its address (MAP_FIXED), where
+    nothing is mapped. Raises ValueError for a kernel thread and for `pages` <= 0."""
     mm = task.mm
     if mm is None or pages <= 0:
         raise ValueError(f"{task.pid} cannot map {pages} pages")
-    heap = kind == "heap"
-    below = next((vma for vma in reversed(mm.vmas) if (vma.kind == "heap") == heap), None)
-    start = below.end + _GUARD * m.page_size if below else HEAP_BASE if heap else MMAP_BASE
-    if flags & (VM.HUGEPAGE | VM.HUGETLB):
-        huge = m.frames.huge * m.page_size
-        start = -(-start // huge) * huge
+    start = _unmapped_area(m, mm, kind == "heap", flags) if at is None else at
     vma = Vma(
         mm=mm, start=start, pages=pages, name=name or f"{kind}{len(mm.vmas)}", kind=kind,
         anon_vma=0 if flags & VM.SHARED else m.rmap.new(), file=file,
@@ -54,6 +50,16 @@ def mmap(
     mm.insert(vma)
     m.rmap.link(vma)
     return vma
+
+
+def _unmapped_area(m: Machine, mm: Mm, heap: bool, flags: VM) -> int:
+    """Above all other mappings, or above the heap's; where huge pages fit, if there may be some."""
+    below = next((vma for vma in reversed(mm.vmas) if (vma.kind == "heap") == heap), None)
+    start = below.end + _GUARD * m.page_size if below else HEAP_BASE if heap else MMAP_BASE
+    if flags & (VM.HUGEPAGE | VM.HUGETLB):
+        huge = m.frames.huge * m.page_size
+        start = -(-start // huge) * huge
+    return start
 
 
 def munmap(m: Machine, vma: Vma, cpu: int | None = None) -> None:

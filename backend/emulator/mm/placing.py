@@ -11,6 +11,7 @@ from backend.emulator.frames.page_lock import Events
 from backend.emulator.machine import Machine
 from backend.emulator.mm.mempolicy import Mempolicy
 from backend.emulator.mm.mm import PTE_DIRTY, PTE_PRESENT, PTE_WRITE, PTE_YOUNG, VM, Indices, Vma
+from backend.emulator.mm.vma_merge import anon_vma_prepare
 from backend.emulator.tasks.task import Task, Thread
 from backend.kernel import Mode
 
@@ -43,7 +44,7 @@ def alloc_for(m: Machine, task: Task, thread: Thread, vma: Vma, index: Indices) 
     get the policy of the first. Returns fewer frames than pages if memory runs out."""
     own = vma.policy_at(int(index[0])) if len(index) else None
     here = m.node_of_cpu.get(thread.cpu, m.first_node)
-    return alloc_by_policy(m, task, thread, own or task.policy, vma.pgoff + index, here, own=own is not None)
+    return alloc_by_policy(m, task, thread, own or task.policy, vma.pgoff + index, here, by_offset=True)
 
 
 def alloc_by_policy(
@@ -53,16 +54,16 @@ def alloc_by_policy(
     policy: Mempolicy,
     offsets: NDArray[np.int64],
     here: int,
-    own: bool,
+    by_offset: bool,
 ) -> Pfns:
-    """Allocate frames for page offsets, in their order. `own`: the policy belongs to the VMA or the shared object and
-    interleaves by offset (interleave_nid()). A task's policy interleaves by allocation (interleave_nodes(),
-    il_next)."""
+    """Allocate frames for page offsets, in their order. `by_offset`: the pages are of a VMA or of shared memory, where
+    interleaving counts offsets, also by a task's policy (interleave_nid()). Else it counts allocations
+    (interleave_nodes(), il_next)."""
     near = m.nearest_memory(here)
     nodemask = m.cpusets.nodemask(task, policy)
     if policy.mode != Mode.INTERLEAVE:
         return m.frames.alloc(len(offsets), _first(m, policy, near), nodemask=nodemask, here=here)
-    if own:
+    if by_offset:
         wanted = policy.interleave_nodes(offsets)
     else:
         wanted = policy.interleave_nodes(thread.il_next + np.arange(len(offsets), dtype=np.int64))
@@ -83,11 +84,8 @@ def preferred_node(m: Machine, task: Task, thread: Thread, vma: Vma, index: int)
     policy = own or task.policy
     near = m.nearest_memory(m.node_of_cpu.get(thread.cpu, m.first_node))
     node = _first(m, policy, near)
-    if policy.mode == Mode.INTERLEAVE and own is not None:
+    if policy.mode == Mode.INTERLEAVE:
         node = int(policy.interleave_nodes(np.array([(vma.pgoff + index) // m.frames.huge]))[0])
-    elif policy.mode == Mode.INTERLEAVE:
-        node = policy.nodes.nth(thread.il_next % len(policy.nodes))
-        thread.il_next = (thread.il_next + 1) % len(policy.nodes)
     return node, m.cpusets.nodemask(task, policy)
 
 
@@ -111,6 +109,8 @@ def enter_anonymous(m: Machine, vma: Vma, index: Indices, pfns: Pfns, cpu: int |
     """Set the mapping of new anonymous pages (page_add_new_anon_rmap()) and add them to the LRU through the pagevec of
     `cpu`. `cpu` None: add to the LRU at once, as for huge pages."""
     frames = m.frames
+    if not vma.own_anon:
+        anon_vma_prepare(m, vma)
     frames.mapping[pfns] = vma.anon_vma
     frames.index[pfns] = vma.pgoff + index
     frames.cgroup[pfns] = vma.mm.cgroup

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from backend.emulator.abi import policy_calls, syscalls
+from backend.emulator.abi.mbind import mbind
 from backend.emulator.frames.page_lock import Events
 from backend.emulator.mm import fork, ksm, mlock
 from backend.emulator.mm.fault import touch
@@ -218,7 +219,7 @@ class Mbind(Action):
         address, count = _range(at, self.pages)
         flags = MOVES[self.move] | (MoveFlag.STRICT if self.strict else 0)
         return (
-            yield from policy_calls.mbind(
+            yield from mbind(
                 at.machine, caller(at, self.as_, own=True), address, count * at.machine.page_size,
                 policy.mode | policy.flags, nodes.maxnode(), nodes.mask(), flags,
             )

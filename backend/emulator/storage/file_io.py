@@ -109,7 +109,7 @@ def _locked(m: Machine, task: Task, thread: Thread, space: AddressSpace, page: i
         own = space.policy(page)
         yield from room_for(m, task, own or task.policy, 1)
         here = m.node_of_cpu.get(thread.cpu, m.first_node)
-        got = alloc_by_policy(m, task, thread, own or task.policy, np.array([page]), here, own=own is not None)
+        got = alloc_by_policy(m, task, thread, own or task.policy, np.array([page]), here, by_offset=space.swap_backed)
         if task.mm is not None:
             m.frames.cgroup[got] = task.mm.cgroup
         m.reclaim.after_alloc()

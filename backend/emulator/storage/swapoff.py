@@ -122,7 +122,7 @@ def _frame(m: Machine, task: Task | None, policy: Mempolicy | None, offset: int)
         return m.frames.alloc(1, node, here=node)
     here = m.node_of_cpu[owner.leader.cpu]
     offsets = np.array([offset], np.int64)
-    new = alloc_by_policy(m, owner, owner.leader, policy or owner.policy, offsets, here, own=policy is not None)
+    new = alloc_by_policy(m, owner, owner.leader, policy or owner.policy, offsets, here, by_offset=True)
     if owner.mm is not None:
         m.frames.cgroup[new] = owner.mm.cgroup
     return new

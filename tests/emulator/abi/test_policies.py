@@ -77,7 +77,8 @@ def test_a_mapping_waits_while_migrate_pages_runs_but_faults_do_not() -> None:
     """The stall that one call over a large process causes: whoever changes the address space stands still."""
     me = Me(pages=600)
     vma = region(me.m, me.task, {0: 400})
-    from backend.emulator.abi import policy_calls, syscalls
+    from backend.emulator.abi import syscalls
+    from backend.emulator.abi.mbind import mbind
 
     m = me.m
     moving = m.env.process(
@@ -90,7 +91,7 @@ def test_a_mapping_waits_while_migrate_pages_runs_but_faults_do_not() -> None:
     faulting = m.env.process(touch(m, me.task, me.task.leader, other.start, np.arange(2, dtype=np.int64), write=True))
     m.env.run(until=faulting)
     assert moving.is_alive
-    changing = m.env.process(policy_calls.mbind(m, caller, vma.start, PAGE, Mode.BIND, 65, NodeSet([1]).mask(), 0))
+    changing = m.env.process(mbind(m, caller, vma.start, PAGE, Mode.BIND, 65, NodeSet([1]).mask(), 0))
     m.env.run(until=changing)
     assert not moving.is_alive
     assert m.now - began > 100e-6

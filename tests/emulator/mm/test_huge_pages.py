@@ -8,8 +8,9 @@ from array import array
 import numpy as np
 import pytest
 
-from backend.emulator.abi import policy_calls, syscalls
+from backend.emulator.abi import syscalls
 from backend.emulator.abi.kernel import EmulatedKernel
+from backend.emulator.abi.mbind import mbind
 from backend.emulator.frames.page import PG, State
 from backend.emulator.machine import Machine
 from backend.emulator.migration.hotplug import bad_page, offline, online
@@ -118,7 +119,7 @@ def test_what_takes_a_part_of_it_makes_ordinary_pages_of_the_rest(cut: str) -> N
         zap(m, vma, np.arange(3, dtype=np.int64))
     elif cut == "mbind":
         mask = NodeSet([2]).mask()
-        m.run(policy_calls.mbind(m, Caller(0, True, task.pid), vma.start, 3 * PAGE, Mode.BIND, 65, mask, 2))
+        m.run(mbind(m, Caller(0, True, task.pid), vma.start, 3 * PAGE, Mode.BIND, 65, mask, 2))
     else:
         m.run(fork(m, task))
         zap(m, vma, np.arange(3, dtype=np.int64))
@@ -133,7 +134,7 @@ def test_one_that_two_mappings_have_a_part_of_moves_whole() -> None:
     def bind(first: int, count: int, node: int, flags: int) -> int:
         mask = NodeSet([node]).mask()
         at = vma.start + first * PAGE
-        return m.run(policy_calls.mbind(m, call, at, count * PAGE, Mode.BIND, 65, mask, flags))
+        return m.run(mbind(m, call, at, count * PAGE, Mode.BIND, 65, mask, flags))
 
     assert bind(0, 3, 0, 0) == 0
     assert [len(one.pte) for one in vma.mm.vmas] == [3, HUGE - 3]
@@ -142,7 +143,7 @@ def test_one_that_two_mappings_have_a_part_of_moves_whole() -> None:
     assert m.frames.compounds == before
     check_at_rest(m)
     for first, count, node in ((0, 3, 3), (3, HUGE - 3, 1)):
-        assert bind(first, count, node, 2 | 1) == 0
+        assert bind(first, count, node, 2) == 0
         assert [set(nodes_of(m, one)) for one in vma.mm.vmas] == [{node}, {node}]
     assert migrate(m, task, [1], [0]) == 0
     munmap(m, vma)
@@ -155,7 +156,7 @@ def test_mbind_moves_a_huge_page_to_the_node_of_the_policy_from_wherever_the_tas
     m, task, vma = mapped(VM.HUGEPAGE, 1)
     mask = NodeSet([node]).mask()
     call = Caller(0, True, task.pid)
-    m.run(policy_calls.mbind(m, call, vma.start, HUGE * PAGE, Mode.BIND, 65, mask, 2))
+    m.run(mbind(m, call, vma.start, HUGE * PAGE, Mode.BIND, 65, mask, 2))
     assert nodes_of(m, vma) == [node] * HUGE
     assert whole(m, vma) == 1
 
@@ -163,7 +164,7 @@ def test_mbind_moves_a_huge_page_to_the_node_of_the_policy_from_wherever_the_tas
 def test_mbind_interleaves_huge_pages_whole() -> None:
     m, task, vma = mapped(VM.HUGEPAGE, 4)
     mask = NodeSet([1, 3]).mask()
-    m.run(policy_calls.mbind(m, Caller(0, True, task.pid), vma.start, 4 * HUGE * PAGE, Mode.INTERLEAVE, 65, mask, 2))
+    m.run(mbind(m, Caller(0, True, task.pid), vma.start, 4 * HUGE * PAGE, Mode.INTERLEAVE, 65, mask, 2))
     placed = nodes_of(m, vma)
     assert [len(set(placed[at : at + HUGE])) for at in range(0, 32, HUGE)] == [1] * 4
     assert sorted(placed) == [1] * 16 + [3] * 16
@@ -221,7 +222,7 @@ def test_an_empty_pool_is_a_bus_error_and_a_cut_within_a_huge_page_is_refused() 
         m.run(touch(m, other, other.leader, more.start, np.arange(more.pages, dtype=np.int64), write=True))
     mask = NodeSet([1]).mask()
     with pytest.raises(OSError, match="Invalid"):
-        m.run(policy_calls.mbind(m, Caller(0, True, task.pid), vma.start, 3 * PAGE, Mode.BIND, 65, mask, 0))
+        m.run(mbind(m, Caller(0, True, task.pid), vma.start, 3 * PAGE, Mode.BIND, 65, mask, 0))
     zap(m, vma, np.arange(3, dtype=np.int64))
     assert nodes_of(m, vma)[:HUGE] == [-1] * HUGE
     check_at_rest(m)

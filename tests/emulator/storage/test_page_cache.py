@@ -180,7 +180,7 @@ def test_shared_memory_is_seen_by_all_and_goes_out_to_swap_and_back(profile: str
 
 
 def test_shared_memory_has_its_policy_with_the_object_for_all_who_map_it() -> None:
-    from backend.emulator.abi import policy_calls
+    from backend.emulator.abi.mbind import mbind
     from backend.emulator.tasks.credentials import Caller
 
     m = machine("linux-6")
@@ -188,7 +188,7 @@ def test_shared_memory_has_its_policy_with_the_object_for_all_who_map_it() -> No
     one, two = spawn(m, "one", cpu=0), spawn(m, "two", cpu=0)
     first, second = mapped(m, one, space), mapped(m, two, space)
     mask = NodeSet([1, 3]).mask()
-    m.run(policy_calls.mbind(m, Caller(0, True, one.pid), first.start, 8 * PAGE, Mode.INTERLEAVE, 65, mask, 0))
+    m.run(mbind(m, Caller(0, True, one.pid), first.start, 8 * PAGE, Mode.INTERLEAVE, 65, mask, 0))
     m.run(touch(m, two, two.leader, second.start, span(0, 16), write=True))
     assert nodes_of(m, second) == [1, 3] * 4 + [0] * 8
     assert second.policy_at(0) == Mempolicy(Mode.INTERLEAVE, NodeSet([1, 3]))

@@ -17,7 +17,8 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from backend.emulator.abi import policy_calls, syscalls
+from backend.emulator.abi import syscalls
+from backend.emulator.abi.mbind import mbind
 from backend.emulator.frames.page_lock import Events
 from backend.emulator.machine import Machine
 from backend.emulator.migration.hotplug import bad_page, offline, online
@@ -194,7 +195,7 @@ class Happenings(CpusetRules, RuleBasedStateMachine):
             task, vma = found
             caller = Caller(0, True, task.pid)
             mask = b"" if mode in (0, 4) else nodes.mask()
-            path = policy_calls.mbind(self.m, caller, vma.start + first * 4096, count * 4096, mode, 65, mask, flags)
+            path = mbind(self.m, caller, vma.start + first * 4096, count * 4096, mode, 65, mask, flags)
             self._start(path)
 
     @precondition(lambda self: self.tasks)
