@@ -14,6 +14,7 @@ import numpy as np
 from backend.emulator.frames.page import PG, State
 from backend.emulator.frames.page_lock import Events
 from backend.emulator.machine import Machine
+from backend.emulator.tasks import partition
 from backend.emulator.tasks.cgroup import Cpuset
 from backend.emulator.tasks.cpuset import Cpusets
 from backend.emulator.tasks.credentials import Caller
@@ -71,6 +72,10 @@ def write(m: Machine, caller: Caller, path: str, data: bytes) -> Events:
         yield from Cpusets.of(m).set_mems(cs, _ids(NodeSet, text, _MAX_NUMNODES))
     elif name == "cpuset.cpus":
         yield from Cpusets.of(m).set_cpus(cs, _ids(CpuSet, text, _nr_cpus(m)))
+    elif name == "cpuset.cpus.partition":
+        if text not in partition.STATES:
+            raise os_error(errno.EINVAL, path)
+        yield from Cpusets.of(m).set_partition(cs, text)
     elif name == "cpuset.memory_migrate":
         if not re.fullmatch(r"[+]?(0|[1-9]\d{0,18})", text):  # kstrtoull() allows one plus sign.
             raise os_error(errno.EINVAL, path)
@@ -162,6 +167,7 @@ _V2_ROOT: dict[str, Read] = {
 _V2: dict[str, Read] = {
     **_V2_ROOT,
     "cpuset.cpus": lambda m, cs: f"{cs.cpus}\n",
+    "cpuset.cpus.partition": lambda m, cs: partition.show(cs),
     "cpuset.mems": lambda m, cs: f"{cs.mems}\n",
     "memory.current": _current,
 }

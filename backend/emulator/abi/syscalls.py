@@ -245,8 +245,8 @@ def _queueable(
     m: Machine, mm: Mm, addresses: NDArray[np.uint64], target: int, move_all: bool
 ) -> tuple[NDArray[np.bool_], NDArray[np.int64], NDArray[np.int32]]:
     """add_page_for_migration() for a batch: (queued, status, frame) of each page. Status of a page not queued: its node
-    if that is the target, -EACCES (other processes map it too), -EBUSY (not on the LRU, or named before; a huge page
-    is named by each of its pages), or the error from `_where`."""
+    if that is the target, -EACCES (other processes map it too, or a tail page of hugetlb), -EBUSY (not on the LRU, or
+    named before; a huge page is named by each of its pages), or the error from `_where`."""
     frames = m.frames
     code = _where(m, mm, addresses)
     _, pfns = _lookup(m, mm, addresses)
@@ -255,9 +255,11 @@ def _queueable(
     units = mine
     if frames.compounds:
         units = np.where(frames.flags[mine] & PG.COMPOUND, head_of(frames, mine), mine)
-    first = np.zeros(len(mine), np.bool_)
-    first[np.unique(units, return_index=True)[1]] = True
     shared = ~permitted(m, mine, move_all)
+    if frames.compounds:  # Of a hugetlb page only its head can be queued.
+        shared |= ((frames.flags[mine] & PG.HUGETLB) != 0) & (units != mine)
+    first = np.zeros(len(mine), np.bool_)
+    first[np.nonzero(~shared)[0][np.unique(units[~shared], return_index=True)[1]]] = True
     busy = ~shared & ~(first & takeable(m, mine, move_all=True))
     code[at[shared]] = -errno.EACCES
     code[at[busy]] = -errno.EBUSY

@@ -92,6 +92,7 @@ def _share(m: Machine, vma: Vma, mm: Mm) -> None:
         mm=mm,
         flags=vma.flags & ~VM.LOCKED,
         pte=np.zeros_like(vma.pte),
+        expected=None if vma.expected is None else np.zeros_like(vma.expected),
         nr_node=np.zeros_like(vma.nr_node),
         nr_anon=0,
         nr_dirty=0,

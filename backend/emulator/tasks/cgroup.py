@@ -9,13 +9,14 @@ from typing import Literal
 from backend.nodeset import CpuSet, NodeSet
 
 Version = Literal["v1", "v2"]
+Partition = Literal["member", "root", "isolated"]
 
 
 @dataclass(eq=False, slots=True)
 class Cpuset:
     """One cpuset. `mems`, `cpus`: as configured; in v2 empty means the parent's. `effective_…`: the nodes and CPUs in
-    force. `old_mems`: the nodes from which a change of mems migrates pages (cpuset.old_mems_allowed). `id`: marks the
-    frames charged to this cgroup."""
+    force. `partition`, `invalid`: what cpuset.cpus.partition is to be, and why it is not. `old_mems`: the nodes from
+    which a change of mems migrates pages (cpuset.old_mems_allowed). `id`: marks the frames charged to this cgroup."""
 
     id: int
     name: str
@@ -27,6 +28,8 @@ class Cpuset:
     old_mems: NodeSet
     memory_migrate: bool = False
     mems_generation: int = 0
+    partition: Partition = "member"
+    invalid: str = ""
     children: dict[str, Cpuset] = field(default_factory=dict[str, "Cpuset"])
 
     @property

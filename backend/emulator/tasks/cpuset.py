@@ -11,7 +11,8 @@ from backend.emulator.mm.mempolicy import Mempolicy, rebind
 from backend.emulator.mm.mm import Mm
 from backend.emulator.mm.mmap import mmput
 from backend.emulator.mm.mmap_lock import MmapLock
-from backend.emulator.tasks.cgroup import Cpuset, Version
+from backend.emulator.tasks import partition
+from backend.emulator.tasks.cgroup import Cpuset, Partition, Version
 from backend.emulator.tasks.scheduler import confine
 from backend.emulator.tasks.task import Task
 from backend.errors import os_error
@@ -125,7 +126,21 @@ class Cpusets:
         try:
             self._validate(cs, cs.mems, cpus)
             cs.cpus = cpus
+            if self.version == "v2":
+                partition.cpus_changed(self.m, cs)
+                assert cs.parent is not None
+                yield from self._update_family(cs.parent)
+                return
             yield from self._update_family(cs)
+        finally:
+            self.mutex.up_write()
+
+    def set_partition(self, cs: Cpuset, state: Partition) -> Events:
+        """update_prstate(): the CPUs of a partition are taken from its parent and all others below that."""
+        yield from self.mutex.down_write(self.m.env)
+        try:
+            partition.set_state(self.m, cs, state)
+            yield from self._update_family(cs.parent or cs)
         finally:
             self.mutex.up_write()
 
@@ -205,8 +220,10 @@ class Cpusets:
         """Effective mems and cpus: the configured ones within the parent's. In v2 an empty result means the parent's
         (update_nodemasks_hier())."""
         if cs.parent is None:
-            return cs.mems, cs.cpus
+            return cs.mems, cs.cpus - partition.given_away(cs)
         mems, cpus = cs.mems & cs.parent.effective_mems, cs.cpus & cs.parent.effective_cpus
+        if partition.valid(cs):
+            cpus = partition.total(cs) - partition.given_away(cs)
         if self.version == "v2":
             mems, cpus = mems or cs.parent.effective_mems, cpus or cs.parent.effective_cpus
         return mems, cpus

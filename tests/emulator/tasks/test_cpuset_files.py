@@ -12,7 +12,7 @@ from backend.emulator.tasks.cpuset import Cpusets
 from backend.emulator.tasks.credentials import Caller
 from backend.emulator.tasks.life import do_exit, spawn
 from backend.nodeset import CpuSet
-from tests.emulator.machines import nodes_of, region
+from tests.emulator.machines import machine, nodes_of, region
 from tests.emulator.tasks.cpuset_machine import Admin, answer
 
 
@@ -161,3 +161,22 @@ def test_pages_touched_after_an_attach_are_charged_to_the_new_cgroup() -> None:
     assert admin.read("", "memory.numa_stat").startswith(f"anon N0={5 * 4096} ")
     do_exit(admin.m, task)
     assert [admin.read(name, "memory.current") for name in "AB"] == ["0", "0"]
+
+
+def test_a_partition_below_an_invalid_one_is_invalid() -> None:
+    m = machine("linux-6")
+    kernel = EmulatedKernel(m)
+    Cpusets.of(m).create("s", Cpusets.of(m).create("p"))
+    for path, text in (
+        ("p/cpuset.cpus.partition", "root"),
+        ("p/s/cpuset.cpus", "1"),
+        ("p/s/cpuset.cpus.partition", "root"),
+    ):
+        kernel.write(f"/sys/fs/cgroup/{path}", text.encode())
+    assert (
+        kernel.read("/sys/fs/cgroup/p/s/cpuset.cpus.partition")
+        == b"root invalid (Parent is an invalid partition root)\n"
+    )
+    kernel.write("/sys/fs/cgroup/p/cpuset.cpus", b"0-1")
+    assert kernel.read("/sys/fs/cgroup/p/cpuset.cpus.partition") == b"root\n"
+    assert kernel.read("/sys/fs/cgroup/cpuset.cpus.effective") == b"2-7\n"

@@ -157,3 +157,46 @@ def test_confining_moves_gently_and_ends_with_the_cpuset_at_the_targets(box: Box
         "static": ("bind=static:2-3", {2: 2, 3: 4}),
     }
     one.verify()
+
+
+NOT_EXCLUSIVE = "invalid (Cpu list in cpuset.cpus not exclusive)"
+PARTITIONS: list[tuple[str, str, str, str, str, str]] = [
+    # a write to p or q; then the root's CPUs, p's CPUs and partition, and q's partition
+    ("p partition", "root", "0-3", "0-3", "root invalid (cpuset.cpus is empty)", "member"),
+    ("p partition", "member", "0-3", "0-3", "member", "member"),
+    ("p cpus", "1", "0-3", "1", "member", "member"),
+    ("p partition", "root", "0,2-3", "1", "root", "member"),
+    ("q cpus", "1-2", "0-3", "1", f"root {NOT_EXCLUSIVE}", "member"),
+    ("q partition", "isolated", "0-3", "1", f"root {NOT_EXCLUSIVE}", f"isolated {NOT_EXCLUSIVE}"),
+    ("q partition", "member", "0-3", "1", f"root {NOT_EXCLUSIVE}", "member"),
+    ("q cpus", "2", "0-3", "1", f"root {NOT_EXCLUSIVE}", "member"),
+    ("p partition", "root", "0-3", "1", f"root {NOT_EXCLUSIVE}", "member"),
+    ("q partition", "isolated", "0-1,3", "1", f"root {NOT_EXCLUSIVE}", "isolated"),
+    ("p cpus", "1-3", "0-3", "1-3", f"root {NOT_EXCLUSIVE}", f"isolated {NOT_EXCLUSIVE}"),
+    ("p cpus", "0-3", "0-3", "0-3", "root invalid (Parent unable to distribute cpu downstream)",
+     f"isolated {NOT_EXCLUSIVE}"),
+    ("p partition", " member ", "0-3", "0-3", "member", f"isolated {NOT_EXCLUSIVE}"),
+]  # fmt: skip
+
+
+def test_partitions_take_cpus_and_say_why_they_cannot(box: Box) -> None:
+    folders = {name: box.cpuset(name, "0-3") for name in ("p", "q")}
+    root = folders["p"].removesuffix("/p")
+
+    def read(path: str) -> str:
+        return box.kernel.read(path).decode().strip()
+
+    for step in PARTITIONS:
+        name, _, file = step[0].partition(" ")
+        box.kernel.write(f"{folders[name]}/cpuset.cpus{'.partition' if file == 'partition' else ''}", step[1].encode())
+        assert step[2:] == (
+            read(f"{root}/cpuset.cpus.effective"),
+            read(f"{folders['p']}/cpuset.cpus.effective"),
+            read(f"{folders['p']}/cpuset.cpus.partition"),
+            read(f"{folders['q']}/cpuset.cpus.partition"),
+        ), step
+    for word in ("nonsense", "1"):
+        with pytest.raises(OSError) as caught:
+            box.kernel.write(f"{folders['p']}/cpuset.cpus.partition", word.encode())
+        assert caught.value.errno == errno.EINVAL
+    box.kernel.write(f"{folders['p']}/cpuset.cpus.partition", b"")

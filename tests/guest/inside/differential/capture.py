@@ -1,4 +1,6 @@
-"""Plays sequences on this Linux and writes what it answered: `capture.py FIRST COUNT`, one JSON line for each seed."""
+"""Plays sequences on this Linux and writes what it answered: `capture.py FIRST COUNT`, one JSON line for each.
+
+Through `xz` it becomes tests/data/sequences-6.1.jsonl.xz."""
 
 from __future__ import annotations
 
@@ -11,7 +13,8 @@ from tests.guest.inside.differential.sequence import sequence
 
 def main(first: int, count: int) -> None:
     for seed in range(first, first + count):
-        print(json.dumps({"seed": seed, "answers": on_linux(sequence(seed))}, separators=(",", ":")), flush=True)
+        steps = sequence(seed)
+        print(json.dumps({"steps": steps, "answers": on_linux(steps)}, separators=(",", ":")), flush=True)
 
 
 if __name__ == "__main__":

@@ -75,9 +75,9 @@ class Process:
     def get_mempolicy(self, region: int | None, page: int, flags: int) -> Answer:
         where = 0 if region is None else address_of(region, page)
         got = answer(lambda: self.kernel.get_mempolicy(65, where, flags))
-        if flags == PolicyFlag.NODE | PolicyFlag.ADDR and self.move_pages(0, [[region, page]], None, 0)[1] == [
-            "-EFAULT"
-        ]:
+        # Where the zero page is, no other machine knows: it is part of the kernel.
+        at = None if region is None or flags != PolicyFlag.NODE | PolicyFlag.ADDR else [[region, page]]
+        if at is not None and self.move_pages(0, at, None, 0)[1] == ["-EFAULT"]:
             return "the zero page"
         return got if isinstance(got, str) else [got[0], list(NodeSet.from_mask(got[1]))]
 
