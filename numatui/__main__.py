@@ -10,7 +10,11 @@ from io import TextIOWrapper
 def main() -> int:
     """Run the command line. Returns the exit code (docs/commands.md#exit-codes)."""
     try:
+        closed: bool = getattr(sys, "stdout", None) is None
         open_what_is_closed()
+        if closed:
+            sys.stderr.write("numatui: standard output is closed; send it to a file or to /dev/null\n")
+            return 1
         for one in (sys.stdout, sys.stderr):
             if isinstance(one, TextIOWrapper):
                 one.reconfigure(errors="backslashreplace")  # an arrow in a locale of ASCII

@@ -3,11 +3,12 @@ that somebody else made."""
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import suppress
 from pathlib import Path
 
-from backend.errors import NotFound, UsageError
+from backend.errors import NotFound, NotPermitted, NumatuiError, UsageError
 from backend.files.walk import check_closed, open_folder, opened_parent
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -15,28 +16,39 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 def open_new(path: Path) -> int:
     """A descriptor for writing, of a file with mode 0600. Raises UsageError for something that is there already,
-    NotFound where its folder is not there, Untrusted, OSError."""
+    NotFound where its folder is not there, NotPermitted, Untrusted, OSError."""
     try:
         with opened_parent(path) as (parent, name):
             return os.open(name, _NEW, 0o600, dir_fd=parent)
     except FileExistsError:
         raise UsageError(f"{path} is there already", "name another file, or remove that one first") from None
-    except FileNotFoundError:
-        raise NotFound(f"there is no folder {path.parent}", "make it first, or name another") from None
+    except OSError as exc:
+        raise _refused(path, exc) from None
+
+
+def _refused(path: Path, exc: OSError) -> NumatuiError | OSError:
+    """Why nothing of that name can be made."""
+    if exc.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return NotPermitted(f"{path} cannot be written ({exc.strerror})", "name a folder of your own")
+    if exc.errno != errno.ENOENT:
+        return exc
+    if path.parent.is_dir():  # as /proc is: it has what the kernel puts there
+        return UsageError(f"no files can be made in {path.parent}", "name a folder on a disk")
+    return NotFound(f"there is no folder {path.parent}", "make it first, or name another")
 
 
 class NewFolder:
     """A folder of the user's own, new or empty, in which nobody else can put anything. A new one has mode 0700; what
-    is there keeps its mode. Raises UsageError, NotFound, Untrusted, OSError."""
+    is there keeps its mode. Raises UsageError, NotFound, NotPermitted, Untrusted, OSError."""
 
     def __init__(self, path: Path) -> None:
         try:
             with opened_parent(path) as (parent, name):
                 self._fd = open_folder(name, parent, make=True)
-        except FileNotFoundError:
-            raise NotFound(f"there is no folder {path.parent}", "make it first, or name another") from None
         except NotADirectoryError:
             raise UsageError(f"{path} is there already", "name another folder, or remove that one first") from None
+        except OSError as exc:
+            raise _refused(path, exc) from None
         try:
             facts = os.fstat(self._fd)
             if facts.st_uid != os.geteuid():

@@ -159,8 +159,12 @@ def uncollected() -> Generator[None, None, None]:
             gc.enable()
 
 
+class EmptyFile(ParseError):
+    """Nothing but comments and white space."""
+
+
 def parse_yaml(text: str, file: str) -> Value:
-    """The document's root. Raises ParseError: not YAML, too large, anchors or aliases, nested too deeply, empty."""
+    """The document's root. Raises ParseError: not YAML, too large, anchors or aliases, nested too deeply; EmptyFile."""
     if len(text) > MAX_BYTES:
         raise ParseError(f"{file}: larger than {MAX_BYTES >> 20} MiB", "no such file is that large")
     try:
@@ -178,7 +182,7 @@ def parse_yaml(text: str, file: str) -> Value:
     except RecursionError:
         raise ParseError(f"{file}: nested too deeply") from None
     if root is None:
-        raise ParseError(f"{file}: the file is empty")
+        raise EmptyFile(f"{file}: the file is empty")
     return Value(file, "", root)
 
 

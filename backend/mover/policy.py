@@ -12,7 +12,7 @@ from pathlib import Path
 from backend.advice.advice import CONFIDENCES, Confidence
 from backend.errors import ParseError
 from backend.files.given_file import read_trusted, unreadable
-from backend.files.yaml_reader import Keys, Value, parse_yaml
+from backend.files.yaml_reader import EmptyFile, Keys, Value, parse_yaml
 from backend.kernel import Kernel
 from backend.mover.rule import Rule, read_rule
 from backend.process.process import Process
@@ -96,8 +96,11 @@ def load_policy(path: Path) -> Policy:
 
 
 def parse_policy(text: str, file: str = "policy") -> Policy:
-    """Raises ParseError, which names file, line and key."""
-    found = parse_yaml(text, file).mapping(KEYS)
+    """An empty file is the defaults. Raises ParseError, which names file, line and key."""
+    try:
+        found = parse_yaml(text, file).mapping(KEYS)
+    except EmptyFile:
+        return Policy()
     usual = Policy()
 
     def get(name: str) -> Value | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from contextlib import suppress
 from functools import cache
@@ -136,9 +137,9 @@ def run(arguments: list[str]) -> int:
         return _fail("interrupted", 130, "--json" in arguments)
     except typer.TyperException as exc:
         context = getattr(exc, "ctx", None)
-        message = str(getattr(exc, "message", "")) or exc.format_message()
+        message = _in_words(exc)
         fix = f"see {context.command_path if context else 'numatui'} --help"
-        return _fail(f"{message.rstrip('.')}; {fix}", 2, "--json" in arguments, message.rstrip("."), fix)
+        return _fail(f"{message}; {fix}", 2, "--json" in arguments, message, fix)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -148,10 +149,31 @@ def run(arguments: list[str]) -> int:
         return _fail(f"{exc.strerror or exc}{where}", 1)
 
 
+_NOT_A_NUMBER = re.compile(r"('.*') is not a valid (int|integer|float)( range)?", re.DOTALL)
+_OUTSIDE = re.compile(r"(.*) is not in the range (?:(\d+)<=)?x(?:>=(\d+)|<=(\d+))", re.DOTALL)
+
+
+def _in_words(exc: typer.TyperException) -> str:
+    """What typer says, with the option that is meant and an example instead of types and inequalities."""
+    message = str(getattr(exc, "message", "")) or exc.format_message()
+    parameter = getattr(exc, "param", None)
+    name = next(iter(sorted(getattr(parameter, "opts", ()), key=len, reverse=True)), "")
+    before = f"{name}: " if name.startswith("-") else ""
+    if number := _NOT_A_NUMBER.match(message):
+        return f"{before}{number[1]} is not a number; write it like {getattr(parameter, 'default', None) or 3}"
+    if outside := _OUTSIDE.match(message):
+        low, high = outside[2] or outside[3], outside[4]
+        limits = " and ".join(filter(None, (low and f"at least {low}", high and f"at most {high}")))
+        return f"{before}{outside[1]} is not possible; give {limits}"
+    return message.rstrip(".")
+
+
 def _fail(message: str, code: int, json: bool = False, what: str = "", fix: str = "") -> int:
     """One line on stderr. With `json` also a document on stdout."""
     from backend.files.text import printable
 
+    with suppress(OSError, ValueError):
+        sys.stdout.flush()
     sys.stderr.write(f"numatui: {printable(message, 2000)}\n")
     if json:
         from numatui.cli.printing.output import print_error

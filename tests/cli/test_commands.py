@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -354,12 +355,51 @@ def test_the_terminal_ui_without_a_terminal_is_one_line() -> None:
 
 
 @pytest.mark.parametrize("closed", [">&-", ">&- 2>&-", "<&- >&- 2>&-"])
-@pytest.mark.parametrize("arguments", ["--demo ps", "--demo nodes --json", "--demo ps --watch 1 --count 2 --csv"])
-def test_closed_streams_are_no_trouble(closed: str, arguments: str) -> None:
+@pytest.mark.parametrize("arguments", ["--demo ps", "--demo ps --watch 1 --count 2 --csv"])
+def test_output_that_nobody_can_get_is_an_error(closed: str, arguments: str) -> None:
     done = subprocess.run(
         ["sh", "-c", f"{sys.executable} -m numatui {arguments} {closed}"], capture_output=True, text=True
     )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert ("standard output is closed" in done.stderr) == ("2>&-" not in closed)
+
+
+@pytest.mark.parametrize("closed", ["2>&-", "<&- 2>&-"])
+def test_other_closed_streams_are_no_trouble(closed: str) -> None:
+    done = subprocess.run(
+        ["sh", "-c", f"{sys.executable} -m numatui --demo nodes {closed}"], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "NODE" in done.stdout
+
+
+def test_both_streams_in_one_file_keep_their_order() -> None:
+    command = f"{sys.executable} -m numatui --demo migrate --cgroup / --from 0 --to 1 --dry-run 2>&1"
+    lines = subprocess.run(["sh", "-c", command], capture_output=True, text=True).stdout.splitlines()
+    assert "a process waits up to" in lines[lines.index(next(one for one in lines if one.startswith("farther:"))) - 1]
+
+
+def test_what_is_said_of_many_processes_is_one_line(cli: Cli) -> None:
+    code, _, err = cli("--demo", "migrate", "--cgroup", "/", "--from", "0", "--to", "1", "--dry-run")
+    assert code == 0
+    lines = [line for line in err.splitlines() if line.startswith("farther:")]
+    assert any(re.match(r"farther: \d+, \d+, \d+: it runs on node 0", line) for line in lines)
+    assert len(lines) == len({line.partition(": it")[2] for line in lines})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("ps", "--limit", "abc"), "--limit: 'abc' is not a number; write it like 3"),
+        (("watch", "--policy", "x", "--rounds", "-1"), "--rounds: -1 is not possible; give at least 0"),
+        (("cgroups", "--depth", "-2"), "--depth: -2 is not possible; give at least 0"),
+    ],
+)
+def test_a_wrong_number_names_its_option(cli: Cli, arguments: tuple[str, ...], says: str) -> None:
+    code, out, err = cli("--demo", *arguments)
+    assert (code, out) == (2, "")
+    assert one_line(err)
+    assert err.startswith(f"numatui: {says}")
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from backend.errors import NotFound, NotSupported, UsageError
 from backend.kernel import Kernel
 from backend.nodeset import NodeSet
 from numatui.cli.printing import output
+from numatui.cli.shell import completing
 from numatui.cli.source import kernel_of
 from numatui.format import parse_size
 from numatui.process_tree import as_tree
@@ -40,7 +41,11 @@ def cgroups(
         list[str] | None, typer.Argument(help="Parts of paths, names or container ids (any of them).")
     ] = None,
     sort: Annotated[
-        str, typer.Option(help="memory, name, outside, or N and a node's number; in a tree among siblings.")
+        str,
+        typer.Option(
+            help="memory, name, outside, or N and a node's number; in a tree among siblings.",
+            autocompletion=completing.one_of(*SORTS),
+        ),
     ] = "memory",
     minimum: Annotated[
         str, typer.Option("--min", help="Only cgroups with at least this much memory (100M, 2G).")

@@ -58,9 +58,7 @@ def watch(
 
     loaded = load_policy(policy)
     if check:
-        for name, value in _told(loaded):
-            print(f"{name:15} {value}")
-        _warn_of_idle_rules(kernel_of(context), loaded)
+        _print_check(kernel_of(context), policy, loaded, json)
         return
     kernel = kernel_of(context)
     if not kernel.traits.writable:
@@ -220,7 +218,23 @@ def _shown(name: str, value: Any) -> str:
     return f"{value:.0%}" if name == "stop_pressure" else str(value)
 
 
-def _warn_of_idle_rules(kernel: Kernel, policy: Policy) -> None:
+def _print_check(kernel: Kernel, path: Path, policy: Policy, json: bool) -> None:
+    idle = list(_idle_rules(kernel, policy))
+    if json:
+        document = {
+            "policy": output.exact(str(path)),
+            "settings": {name: output.exact(value) for name, value in _told(policy)},
+            "unmatched": [{"list": name, "rule": output.exact(rule)} for name, rule in idle],
+        }
+        output.print_json("watch-check", document)
+        return
+    for name, value in _told(policy):
+        print(f"{name:15} {value}")
+    for name, rule in idle:
+        output.note(f"{name}: no process matches {rule} now")
+
+
+def _idle_rules(kernel: Kernel, policy: Policy) -> Iterator[tuple[str, str]]:
     """A rule with a slip of the pen allows or denies nobody, and is not noticed otherwise."""
     from backend.selection.selection import Selection, select
 
@@ -228,7 +242,7 @@ def _warn_of_idle_rules(kernel: Kernel, policy: Policy) -> None:
     for name, rules in (("allow", policy.allow), ("deny", policy.deny)):
         for rule in rules:
             if not any(rule.fits(kernel, process) for process in everybody):
-                output.note(f"{name}: no process matches {rule.text} now")
+                yield name, rule.text
 
 
 @contextmanager

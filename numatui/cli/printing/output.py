@@ -189,11 +189,13 @@ def short(text: str, width: int) -> str:
 def note(text: str) -> None:
     """A line for people beside the output, on stderr; none with --quiet."""
     if not current().quiet:
+        sys.stdout.flush()  # what came before stands before it, where both go to one file
         sys.stderr.write(printable(text, 2000) + "\n")
 
 
 def failure(text: object) -> None:
     """What went wrong although the command went on: a line on stderr, always."""
+    sys.stdout.flush()
     sys.stderr.write(f"numatui: {printable(str(text), 2000)}\n")
 
 

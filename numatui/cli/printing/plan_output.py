@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from backend.kernel import Kernel
@@ -51,9 +52,22 @@ def print_plan(plan: Plan) -> None:
     print_warnings(plan)
 
 
+_ABOUT = re.compile(r"(\d+): (.*)", re.DOTALL)
+"""A warning about one process."""
+_NAMED = 8
+"""Processes named in such a line."""
+
+
 def print_warnings(plan: Plan) -> None:
+    """A line each; one for all processes of which the same is said."""
+    alike: dict[tuple[str, str, str], list[str]] = {}
     for warning in plan.warnings:
-        output.note(f"{warning.code}: {warning.text}{f'; {warning.fix}' if warning.fix else ''}")
+        about = _ABOUT.fullmatch(warning.text)
+        pids = alike.setdefault((warning.code, about[2] if about else warning.text, warning.fix), [])
+        pids += [about[1]] if about else []
+    for (code, text, fix), pids in alike.items():
+        named = ", ".join(pids[:_NAMED]) + (f" and {len(pids) - _NAMED} more" if len(pids) > _NAMED else "")
+        output.note(": ".join(filter(None, (code, named, text))) + (f"; {fix}" if fix else ""))
 
 
 def _moves(plan: Plan) -> list[tuple[ProcessPlan, PlannedMove]]:

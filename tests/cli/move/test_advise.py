@@ -7,6 +7,10 @@ import io
 
 import pytest
 
+from backend.emulator.abi.kernel import EmulatedKernel
+from backend.emulator.scenario.open import open_scenario
+from backend.emulator.tasks.credentials import Caller
+from numatui.cli.source import KernelChoice
 from tests.cli.running import Cli, one_line
 from tests.trees import two_nodes
 
@@ -34,6 +38,17 @@ def test_all_says_why_not(cli: Cli) -> None:
     assert len(declined) == document["not_advised"] > 0
     assert all(one["reasons"] and one["reasons"][0]["text"] for one in declined)
     assert "interleave" in {one["reasons"][0]["code"] for one in declined}
+
+
+def test_memory_that_cannot_be_read_is_null(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The document breaks its own schema otherwise; `cli.json` checks it."""
+    opened = open_scenario("default")
+    nobody = EmulatedKernel(opened.machine, Caller(4711, False))
+    monkeypatch.setattr(KernelChoice, "open", lambda _: nobody)
+    document = cli.json("advise", "--observe", "8s", "--all")
+    unreadable = [one for one in document["processes"] if one["nodes"] is None]
+    assert unreadable
+    assert {one["reasons"][0]["code"] for one in unreadable} == {"permission"}
 
 
 def test_applying_moves_it_and_it_is_not_advised_again(cli: Cli) -> None:

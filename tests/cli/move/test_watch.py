@@ -46,6 +46,27 @@ def lines(out: str) -> list[dict]:
     return [check({"schema": "numatui/watch/1", **json.loads(line)}) for line in out.splitlines()]
 
 
+def test_an_empty_policy_is_the_defaults_and_moves_the_demo(cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "empty.yaml"
+    path.write_text("# nothing\n")
+    path.chmod(0o600)
+    assert parse_policy("") == parse_policy("# nothing\n") == Policy()
+    code, out, _ = cli("--demo", "watch", "--policy", str(path), "--rounds", "8", "--apply", "--json")
+    assert code == 0
+    assert "moved" in {one["event"] for one in lines(out)}
+
+
+def test_a_check_is_one_document(cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "policy.yaml"
+    path.write_text("interval: 5s\nallow: [{user: nosuchuser}, {user: postgres}]\n")
+    path.chmod(0o600)
+    document = cli.json("--demo", "watch", "--policy", str(path), "--check")
+    assert document["schema"] == "numatui/watch-check/1"
+    assert set(KEYS) - {"stop"} <= set(document["settings"])
+    assert document["settings"]["interval"] == "5.0 s"
+    assert document["unmatched"] == [{"list": "allow", "rule": "--user nosuchuser"}]
+
+
 def test_dry_by_default_and_moves_when_told(cli: Cli, policy: str) -> None:
     code, out, err = cli("--demo", "watch", "--policy", policy, "--rounds", "10", "--json")
     assert (code, err) == (0, "")
@@ -182,7 +203,7 @@ def test_a_policy_is_checked(cli: Cli, policy: str, tmp_path: Path) -> None:
     assert code == 0
     assert re.search(r"allow +--user oracle --min 5242880; --unit 'a b'\n", out)
     assert re.search(r"deny +--match 'x\*'\n", out)
-    for text, says in (("x: 1", "unknown key"), ("", "empty")):
+    for text, says in (("x: 1", "unknown key"), ("interval: 1\nx", "not YAML")):
         Path(policy).write_text(text)
         code, out, err = cli("--demo", "watch", "--policy", policy)
         assert code != 0
