@@ -58,7 +58,8 @@ def mbind(
     try:
         if flags & (MoveFlag.MOVE | MoveFlag.MOVE_ALL):
             yield from m.pagevecs.lru_add_drain_all()
-        queue = queue_pages_range(m, mm, start, end, get_nodes(maxnode, mask) if mask else NodeSet(), flags)
+        nodes = get_nodes(maxnode, mask) if mask else NodeSet()
+        queue = queue_pages_range(m, mm, start, end, nodes, flags, holes=policy is None)
         _mbind_range(m, mm, start, end, policy, queue)
         yield from m.step("isolate", m.costs.isolate * len(queue.pages))
         failed = yield from _migrate(m, task, mm, start, queue)

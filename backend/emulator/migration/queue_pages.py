@@ -36,25 +36,29 @@ class Queue:
         return self.addresses[pfn]
 
 
-def queue_pages_range(m: Machine, mm: Mm, start: int, end: int, nodes: NodeSet, flags: int) -> Queue:
+def queue_pages_range(
+    m: Machine, mm: Mm, start: int, end: int, nodes: NodeSet, flags: int, holes: bool = False
+) -> Queue:
     """Isolate the pages of a range that are not on `nodes`, which are as the caller wrote them. Without MOVE and
     MOVE_ALL only holes are looked for, and with STRICT alone such pages.
 
-    Raises OSError EFAULT where part of the range is not mapped, EIO for STRICT alone."""
+    Raises OSError EFAULT where part of the range is not mapped, with `holes` only where none is; EIO for STRICT
+    alone."""
     queue = Queue()
     try:
         position = start
         for vma, following in pairwise([*overlapping(mm, start, end), None]):
             assert vma is not None
             stop = min(end, vma.end)
-            if vma.start > position or (vma.end < end and (following is None or following.start > vma.end)):
+            behind = vma.end < end and (following is None or following.start > vma.end)
+            if not holes and (vma.start > position or behind):
                 raise os_error(errno.EFAULT)
             if vma.migratable(m.profile.migration_entries) or flags & MoveFlag.STRICT:
                 _walk(m, vma, max(start, vma.start), stop, nodes, flags, queue)
             position = stop
             if queue.unmovable:
                 return queue
-        if position < end:
+        if position == start:
             raise os_error(errno.EFAULT)
     except OSError:
         putback(m, queue.pages)
@@ -100,7 +104,7 @@ def _queue(m: Machine, vma: Vma, at: Indices, pfns: Pfns, flags: int, queue: Que
     first = _first_of_each(units)
     got = first & takeable(m, units, move_all=True)
     if strict:
-        queue.unmovable = not (got | (~first & _mapped_whole(m, at, units))).all()
+        queue.unmovable = not (got | (~first & _mapped_whole(m, vma, at, pfns, units))).all()
     taken = isolate(m, pfns[got], None, move_all=True)
     queue.pages = np.concatenate([queue.pages, taken])
     for index, pfn, unit in zip(at[got].tolist(), pfns[got].tolist(), units[got].tolist(), strict=True):
@@ -117,11 +121,8 @@ def _first_of_each(units: Pfns) -> NDArray[np.bool_]:
     return first
 
 
-def _mapped_whole(m: Machine, at: Indices, units: Pfns) -> NDArray[np.bool_]:
-    """True for pages of a huge page that one PMD maps here: it is isolated once. Those that PTEs map are tried one by
-    one, and only the first succeeds."""
-    if not m.frames.compounds:
-        return np.zeros(len(units), np.bool_)
-    heads, inverse, counts = np.unique(units, return_inverse=True, return_counts=True)
-    del heads
-    return counts[inverse] == m.frames.huge
+def _mapped_whole(m: Machine, vma: Vma, at: Indices, pfns: Pfns, units: Pfns) -> NDArray[np.bool_]:
+    """True for pages of a huge page that one PMD maps here: it is isolated once. Those that PTEs map, because a VMA
+    ends within, are tried one by one, and only the first succeeds."""
+    first = at - (pfns - units)
+    return (units != pfns) & (first >= 0) & (first + m.frames.huge <= vma.pages)

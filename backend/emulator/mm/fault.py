@@ -8,7 +8,7 @@ from backend.emulator.frames.page import PG, Pfns
 from backend.emulator.frames.page_lock import Events
 from backend.emulator.machine import Machine
 from backend.emulator.mm.file_fault import around, do_no_page, map_cached, write_shared
-from backend.emulator.mm.huge_fault import copy_hugetlb, fault_huge, read_zero, wants_huge
+from backend.emulator.mm.huge_fault import copy_hugetlb, fault_huge, read_zero, shared_block, wants_huge
 from backend.emulator.mm.mempolicy import Mempolicy
 from backend.emulator.mm.mm import (
     PTE_DIRTY,
@@ -297,6 +297,7 @@ def _do_wp_page(m: Machine, task: Task, thread: Thread, vma: Vma, index: int, pt
             frames.mapping[pfn] > 0
             and not frames.flags[pfn] & PG.KSM
             and frames.mapcount[pfn] == 1
+            and not (frames.flags[pfn] & PG.COMPOUND and shared_block(m, vma, index, pfn))
             and not (cached and m.swap.swap_map[frames.private[pfn]] > 1)
         )
         if same and alone:

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from backend.emulator.frames.frames import head_of
 from backend.emulator.machine import Machine
 from backend.emulator.mm.file_fault import BusError
 from backend.emulator.mm.huge_pages import alloc_hugetlb, alloc_transparent, huge_ranges, whole_ranges
-from backend.emulator.mm.mm import PTE_ZERO, VM, Indices, Vma
+from backend.emulator.mm.mm import PTE_SHIFT, PTE_ZERO, VM, Indices, Vma
 from backend.emulator.mm.placing import map_new
 from backend.emulator.mm.vma_merge import anon_vma_prepare
 from backend.emulator.tasks.task import Task, Thread
@@ -47,6 +48,17 @@ def read_zero(m: Machine, vma: Vma, index: Indices) -> None:
         anon_vma_prepare(m, vma)
         vma.pte[pages] = PTE_ZERO
     vma.pte[index[vma.pte[index] == 0]] = PTE_ZERO
+
+
+def shared_block(m: Machine, vma: Vma, index: int, pfn: int) -> bool:
+    """Whether a write to a page of a huge page must copy it: the huge page has one reference only where one PMD maps
+    all of it, and nothing else any part (do_huge_pmd_wp_page(), do_wp_page())."""
+    head = int(head_of(m.frames, np.array([pfn], np.int32))[0])
+    first, size = index - (pfn - head), m.frames.huge
+    if first < 0 or first + size > vma.pages:
+        return True
+    mine = vma.pte[first : first + size] >> PTE_SHIFT
+    return bool((mine != np.arange(head, head + size)).any() or (m.frames.mapcount[head : head + size] != 1).any())
 
 
 def copy_hugetlb(m: Machine, task: Task, thread: Thread, vma: Vma, index: int) -> None:

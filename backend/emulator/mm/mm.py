@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.emulator.frames.batches import every, pick, span
-from backend.emulator.frames.frames import MemMap
+from backend.emulator.frames.frames import MemMap, head_of
 from backend.emulator.frames.page import PG, Pfns
 from backend.emulator.mm.mempolicy import Mempolicy
 from backend.emulator.mm.mmap_lock import MmapLock
@@ -212,6 +212,15 @@ class Mm:
                 yield vma, local
 
 
+def _counted(frames: MemMap, pfns: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The frames whose map counts numa_maps looks at: of a huge page that is mapped whole, the head."""
+    if not frames.compounds:
+        return pfns
+    heads = np.where(frames.flags[pfns] & PG.COMPOUND, head_of(frames, pfns.astype(np.int32)), pfns)
+    _, inverse, counts = np.unique(heads, return_inverse=True, return_counts=True)
+    return pfns[(counts[inverse] < frames.huge) | (heads == pfns)]
+
+
 class ReverseMap:
     """The reverse map: finds every VMA that may map a frame (mm/rmap.c; i_mmap of files). `spaces`: files by mapping
     id. `ksm`: for the mapping id of a merged page, the (mm, address) pairs that may map it."""
@@ -262,7 +271,7 @@ class ReverseMap:
             most = 1
             if frames.repeats or self.sharers(vma) > 1:
                 pfns = vma.pte[(vma.pte & PTE_PRESENT) != 0] >> PTE_SHIFT
-                most = int(frames.mapcount[pfns].max()) if len(pfns) else 0
+                most = int(frames.mapcount[_counted(frames, pfns)].max()) if len(pfns) else 0
             vma.known_mapmax = (changes, most)
         return most
 

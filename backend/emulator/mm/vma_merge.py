@@ -19,7 +19,7 @@ Attributes = tuple[VM, Mempolicy | None]
 def change_range(
     m: Machine, mm: Mm, start: int, end: int, wanted: Callable[[Vma], Attributes], merge: bool = True
 ) -> list[Vma]:
-    """Give every VMA in a mapped range the attributes that `wanted` says of it. Returns the VMAs that changed, which
+    """Give every VMA in a range the attributes that `wanted` says of it. Returns the VMAs that changed, which
     reach beyond the range where a neighbour had the same. The loop of mbind_range() and of apply_vma_lock_flags().
 
     Raises OSError EINVAL when a hugetlb page would be cut; what came before stays changed."""
@@ -27,7 +27,9 @@ def change_range(
     position = start
     while position < end:
         vma = mm.find(position)
-        assert vma is not None
+        if vma is None:
+            position = next((one.start for one in mm.vmas if one.start > position), end)
+            continue
         stop = min(end, vma.end)
         attributes = wanted(vma)
         if (vma.flags, vma.policy) != attributes:

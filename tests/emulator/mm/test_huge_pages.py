@@ -3,6 +3,7 @@ theirs."""
 
 from __future__ import annotations
 
+import errno
 from array import array
 
 import numpy as np
@@ -322,3 +323,21 @@ def test_a_write_that_brings_in_a_huge_page_stores_nothing_through_a_pte_it_may_
     check_at_rest(m)
     ours, theirs = (one.vmas[-1].pfns(np.array([HUGE - 1]))[0] for one in (vma.mm, child.mm))
     assert ours != theirs
+
+
+def test_strict_takes_a_page_that_one_pmd_maps_for_moved_and_one_of_ptes_not() -> None:
+    """A range that has a part of a huge page: queue_pages_pmd() queues it once; once the VMA is cut, each PTE is
+    asked, and only the first can be isolated."""
+    m, task, vma = mapped(VM.HUGEPAGE, 1)
+    call = Caller(0, True, task.pid)
+
+    def bind(node: int) -> int:
+        mask = NodeSet([node]).mask()
+        return m.run(mbind(m, call, vma.start, 5 * PAGE, Mode.BIND, 65, mask, 2 | 1))
+
+    assert bind(3) == 0
+    with pytest.raises(OSError) as caught:
+        bind(1)
+    assert caught.value.errno == errno.EIO
+    assert {node for one in vma.mm.vmas for node in nodes_of(m, one)} == {1}, "it has moved nevertheless"
+    check_at_rest(m)

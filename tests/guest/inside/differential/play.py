@@ -79,7 +79,10 @@ class Process:
         at = None if region is None or flags != PolicyFlag.NODE | PolicyFlag.ADDR else [[region, page]]
         if at is not None and self.move_pages(0, at, None, 0)[1] == ["-EFAULT"]:
             return "the zero page"
-        return got if isinstance(got, str) else [got[0], list(NodeSet.from_mask(got[1]))]
+        if isinstance(got, str):
+            return got
+        # Which node is next, the interpreter's own allocations change.
+        return ["a node" if flags == PolicyFlag.NODE else got[0], list(NodeSet.from_mask(got[1]))]
 
     def move_pages(self, pid: int, pages: list[list[int]], nodes: list[int] | None, flags: int) -> Answer:
         status = array("i", [UNTOUCHED]) * len(pages)
