@@ -40,10 +40,14 @@ class Value:
     key: str
     node: yaml.Node
 
+    @property
+    def place(self) -> str:
+        """`FILE:LINE: KEY`."""
+        return f"{self.file}:{self.node.start_mark.line + 1}: {self.key or 'file'}"
+
     def fail(self, what: str, fix: str = "") -> NoReturn:
         """ParseError naming file, line and key."""
-        line = self.node.start_mark.line + 1
-        raise ParseError(f"{self.file}:{line}: {self.key or 'file'}: {what}", fix)
+        raise ParseError(f"{self.place}: {what}", fix)
 
     def mapping(self, allowed: tuple[str, ...], required: tuple[str, ...] = ()) -> Keys:
         """Its values by key. Unknown, repeated and missing keys are errors."""

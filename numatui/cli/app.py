@@ -48,7 +48,8 @@ def numatui(
         str,
         typer.Option(
             metavar="PLACE",
-            help="Where in the recording: the number of a sample, a time (90s), or last. Default: its beginning.",
+            help="Where in the recording: the number of a sample, a time (90s), or last. Default: its beginning. "
+            "With --demo: how much of its time has passed.",
         ),
     ] = "",
     ascii: Annotated[

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class KernelChoice:
     """`which`: None without an option; commands then use the live machine, and the terminal UI the demo if this machine
-    has one node. `at`: where a recording begins."""
+    has one node. `at`: where a recording begins; how much time of a demo has passed."""
 
     which: Literal["live", "demo", "replay"] | None
     argument: str = ""
@@ -29,13 +29,11 @@ class KernelChoice:
         if live + (demo is not None) + (replay is not None) > 1:
             raise UsageError("--live, --demo and --replay exclude each other", "give one of them")
         if demo is not None:
-            if at:
-                raise UsageError("--at is a place in a recording", "a demo begins at its beginning")
-            return cls("demo", demo)
+            return cls("demo", demo, at)
         if replay is not None:
             return cls("replay", replay, at)
         if at:
-            raise UsageError("--at is a place in a recording", "give --replay PATH too")
+            raise UsageError("--at is a place in a recording, or a time of a demo", "give --replay PATH or --demo too")
         return cls("live" if live else None)
 
     def open(self) -> Kernel:
@@ -43,7 +41,10 @@ class KernelChoice:
         if self.which == "demo":
             from backend.emulator.scenario.open import open_scenario
 
-            return open_scenario(self.argument)
+            demo = open_scenario(self.argument)
+            if self.at:
+                demo.pause(time_in(self.at))
+            return demo
         if self.which == "replay":
             from backend.recording.kernel import RecordedKernel
 
@@ -55,6 +56,20 @@ class KernelChoice:
         from backend.live.kernel import LiveKernel
 
         return LiveKernel()
+
+
+_LONGEST = 86_400
+"""Simulated seconds that a demo may be old when it is opened."""
+
+
+def time_in(text: str) -> int:
+    """Nanoseconds of a demo. Raises UsageError."""
+    from numatui.format import parse_duration
+
+    time = parse_duration(text)
+    if time > _LONGEST * 10**9:
+        raise UsageError(f"--at {text[:40]} is too late for a demo", "at most 24h")
+    return time
 
 
 def place_in(recording: RecordedKernel, text: str) -> int:

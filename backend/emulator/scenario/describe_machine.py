@@ -49,7 +49,10 @@ class MachineReader:
         if "cgroups" in keys:
             version = keys["cgroups"].text()
             if version not in ("v1", "v2") or (version == "v2" and self.profile.cgroups == "v1"):
-                keys["cgroups"].fail(f"{profile} has no cgroups '{version}'", "v1, and with linux-6 v2")
+                keys["cgroups"].fail(
+                    f"{profile} has no cgroups '{version}'",
+                    "leave the key out: each kernel has its own then, v2 for linux-6 and v1 for the others",
+                )
             self.cgroups = "v1" if version == "v1" else "v2"
         self.page_size = keys.read("page_size", Value.size, 4096)
         if self.page_size not in (4096, 8192, 16384, 65536, 1 << 21):
@@ -62,6 +65,7 @@ class MachineReader:
         self.node_of_cpu = {cpu: node.id for node in self.nodes for cpu in node.cpus}
         if not self.node_of_cpu:
             keys["nodes"].fail("no node has CPUs", "give at least one node cpus: 0-3")
+        self.notes: list[str] = []
         self.distances = self._distances(keys.get("distances"))
         self.swap_pages = keys["swap"].size() // self.page_size if "swap" in keys else 0
         if self.swap_pages > MAX_FRAMES:
@@ -123,6 +127,14 @@ class MachineReader:
             value.fail("no node has memory")
         return tuple(out[node] for node in sorted(out))
 
+    def whole_pages(self, value: Value) -> int:
+        """A size in pages, rounded up, which is said."""
+        size = value.size()
+        pages = -(-size // self.page_size)
+        if size % self.page_size:
+            self.notes.append(f"{value.place}: {size} bytes are {pages} pages of {self.page_size >> 10}KiB")
+        return pages
+
     def _distances(self, value: Value | None) -> dict[tuple[int, int], int]:
         ids = list(self.ids)
         if value is None:
@@ -136,7 +148,9 @@ class MachineReader:
             if len(cells) != len(ids):
                 row.fail(f"has {len(cells)} numbers for {len(ids)} nodes")
             for b, cell in zip(ids, cells, strict=True):
-                out[a, b] = cell.integer(0, 255)
+                out[a, b] = cell.integer(10, 255)
+                if a == b and out[a, b] != 10:
+                    cell.fail(f"node {a} is 10 from itself", "10 is local, 255 unreachable (ACPI's SLIT)")
         return out
 
     def _costs(self, value: Value | None) -> Costs:

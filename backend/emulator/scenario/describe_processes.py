@@ -136,7 +136,7 @@ def _region(value: Value, machine: MachineReader) -> RegionSpec:
         keys["kind"].fail(f"there is no kind '{kind}'", f"choose one of {', '.join(KINDS)}")
     file, offset = _file(keys, value, kind, machine)
     if "size" in keys:
-        pages = -(-keys["size"].size() // machine.page_size)
+        pages = machine.whole_pages(keys["size"])
     elif file is not None:
         pages = file.pages - offset
     else:

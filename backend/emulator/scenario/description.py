@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from backend.emulator.machine import MachineSpec
@@ -12,6 +13,7 @@ from backend.emulator.scenario.describe_processes import ProcessSpec, check_room
 from backend.emulator.scenario.memory_steps import Fork
 from backend.emulator.scenario.step import Known, Step
 from backend.emulator.scenario.steps import STEPS, parse_step
+from backend.errors import ParseError
 from backend.files.yaml_reader import Value, number_key, parse_yaml, uncollected
 
 MAX_STEPS = 200_000
@@ -34,6 +36,8 @@ class Description:
     writeback: float = 0.0
     numa_balancing: bool = False
     about: str = ""
+    notes: tuple[str, ...] = ()
+    """What was made of something that cannot be as it was written."""
 
     @property
     def name(self) -> str:
@@ -41,8 +45,16 @@ class Description:
 
 
 @uncollected()
-def parse_description(text: str, file: str = "scenario", name: str = "", profile: str = "") -> Description:
-    """Raises ParseError with file, line and key. `profile`: replaces the kernel of the description, and its patches."""
+def parse_description(
+    text: str,
+    file: str = "scenario",
+    name: str = "",
+    profile: str = "",
+    tries: Sequence[str] = (),
+    at: float | None = None,
+) -> Description:
+    """Raises ParseError with file, line and key. `profile`: replaces the kernel of the description, and its patches.
+    `tries`: further steps, a second apart, the first at `at` or after all others."""
     root = parse_yaml(text, file)
     top = root.mapping(
         ("name", "about", "machine", "users", "filesystems", "processes", "cpusets", "steps", "run"),
@@ -76,7 +88,10 @@ def parse_description(text: str, file: str = "scenario", name: str = "", profile
     check_room(machine, processes, top.get("processes"))
     cpusets = Describer(machine.cgroups, machine.ids, machine.node_of_cpu)
     processes = cpusets.read(top.get("cpusets"), processes, top.get("processes"))
-    steps = top.read("steps", lambda value: _steps(value, machine, processes, cpusets), ())
+    run = top.read("run", Value.seconds, 0.0)
+    entries = list(_entries(top["steps"])) if "steps" in top else []
+    entries += _tried(tries, max([run, *(one[0] for one in entries)]) + 1.0 if at is None else at)
+    steps = _steps(entries, machine, processes, cpusets)
     name = top.read("name", lambda value: value.text(200), name or file)
     return Description(
         replace(machine.spec(), name=name, users=users),
@@ -85,22 +100,23 @@ def parse_description(text: str, file: str = "scenario", name: str = "", profile
         filesystems=filesystems,
         hugepages=machine.hugepages,
         steps=steps,
-        run=top.read("run", Value.seconds, 0.0),
+        run=run,
         balance=machine.balance,
         writeback=machine.writeback,
         numa_balancing=machine.numa_balancing,
         about=top.read("about", Value.text, ""),
+        notes=tuple(machine.notes),
     )
 
 
-def _steps(
-    value: Value, machine: MachineReader, processes: tuple[ProcessSpec, ...], cpusets: Describer
-) -> tuple[Step, ...]:
+_Entry = tuple[float, str, Value]
+"""When, which call, its arguments."""
+
+
+def _entries(value: Value) -> Iterator[_Entry]:
     items = value.items()
     if len(items) > MAX_STEPS:
         value.fail(f"has more than {MAX_STEPS} steps")
-    by_name = {process.name: process for process in processes}
-    out: list[Step] = []
     latest = 0.0
     for item in items:
         keys = dict(item.pairs())
@@ -112,7 +128,23 @@ def _steps(
         latest = at
         if len(keys) != 1:
             item.fail("a step is 'at' and one call", f"calls: {', '.join(STEPS)}")
-        call, body = next(iter(keys.items()))
+        yield at, *next(iter(keys.items()))
+
+
+def _tried(tries: Sequence[str], at: float) -> Iterator[_Entry]:
+    for number, text in enumerate(tries):
+        calls = list(parse_yaml(text, f"--try {number + 1}").pairs())
+        if len(calls) != 1:
+            raise ParseError(f"--try {number + 1} is not one call", "write 'migrate_pages: {task: db, from: 0, to: 1}'")
+        yield at + number, *calls[0]
+
+
+def _steps(
+    entries: list[_Entry], machine: MachineReader, processes: tuple[ProcessSpec, ...], cpusets: Describer
+) -> tuple[Step, ...]:
+    by_name = {process.name: process for process in processes}
+    out: list[Step] = []
+    for at, call, body in sorted(entries, key=lambda entry: entry[0]):
         step = parse_step(at, call, body, Known(machine.ids, machine.node_of_cpu, by_name, machine.files))
         cpusets.check_step(step, body, by_name)
         if isinstance(step.action, Fork):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from backend.emulator import scenarios
@@ -18,13 +19,14 @@ def names() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
-def load(name: str, profile: str = "") -> Description:
-    """Load a shipped scenario by name, or a YAML file. `profile`: overrides the scenario's kernel profile. Raises
-    NotFound, ParseError."""
+def load(name: str, profile: str = "", tries: Sequence[str] = (), at: float | None = None) -> Description:
+    """Load a shipped scenario by name, or a YAML file. `profile`: overrides the scenario's kernel profile. `tries`,
+    `at`: further steps (`parse_description`). Raises NotFound, ParseError."""
     shipped = FOLDER / f"{name}.yaml"
     path = shipped if name in names() else Path(name)
     try:
         raw = read_given(path, _MOST_BYTES)
     except OSError as exc:
         raise unreadable(f"the scenario {name}", exc, f"name a YAML file or one of {', '.join(names())}") from None
-    return parse_description(raw.decode("utf-8", "replace"), path.name if path is shipped else str(path), name, profile)
+    file = path.name if path is shipped else str(path)
+    return parse_description(raw.decode("utf-8", "replace"), file, name, profile, tries, at)

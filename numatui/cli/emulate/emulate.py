@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,6 +12,10 @@ from numatui.cli.printing import output
 from numatui.cli.printing.emulate_tables import print_comparison, print_steps, print_trace
 from numatui.cli.shell import completing
 from numatui.cli.source import KernelChoice
+from numatui.format import parse_duration
+
+if TYPE_CHECKING:
+    from backend.emulator.scenario.description import Description
 
 
 def emulate(
@@ -31,7 +36,10 @@ def emulate(
     at: Annotated[
         str,
         typer.Option(
-            "--at", metavar="PLACE", help="Where in the recording of --from: a sample's number, a time, last."
+            "--at",
+            metavar="PLACE",
+            help="Where in the recording of --from: a sample's number, a time, last. With a scenario: when --try "
+            "begins.",
         ),
     ] = "",
     try_: Annotated[
@@ -39,8 +47,8 @@ def emulate(
         typer.Option(
             "--try",
             metavar="STEP",
-            help="On the copy: a step as in scenarios, 'migrate_pages: {task: PID, from: 0, to: 1}' or "
-            "'offline: {node: 1}'; may be repeated, in order.",
+            help="On the copy, or after the scenario's steps: a step as in scenarios, "
+            "'migrate_pages: {task: PID, from: 0, to: 1}' or 'offline: {node: 1}'; may be repeated, in order.",
         ),
     ] = None,
     write: Annotated[
@@ -84,17 +92,23 @@ def emulate(
 
         what_if(kernel_to_copy(from_live, from_, at), try_ or [], write, seed, json, csv)
         return
-    if try_ or write or at:
-        raise UsageError("--try, --write and --at are for copies", "write steps into the scenario instead")
+    if write:
+        raise UsageError("--write is for copies", "a scenario is a file already")
+    if at and not try_:
+        raise UsageError("--at says when --try begins", "give --try STEP too")
+    begin = parse_duration(at) / 1e9 if at else None
     from backend.emulator.scenario.run import run_scenario
     from backend.emulator.scenario.shipped import load
 
     if compare:
         if trace or seed is not None:
             raise UsageError("--compare runs the scenario as it is", "leave --trace and --seed out")
-        _compare(file, compare, json, csv)
+        _compare(lambda profile: load(file, profile, try_ or (), begin), compare, json, csv)
         return
-    report = run_scenario(load(file), seed=seed, trace=trace)
+    description = load(file, tries=try_ or (), at=begin)
+    for note in description.notes:
+        output.note(note)
+    report = run_scenario(description, seed=seed, trace=trace)
     if json:
         output.print_json("emulate", report)
         return
@@ -107,9 +121,8 @@ def emulate(
     _print(report)
 
 
-def _compare(file: str, names: str, json: bool, csv: bool) -> None:
+def _compare(describe: Callable[[str], Description], names: str, json: bool, csv: bool) -> None:
     from backend.emulator.profile import PROFILES
-    from backend.emulator.scenario.shipped import load
     from backend.emulator.study.compare import compare
 
     profiles = [name.strip() for name in names.split(",") if name.strip()]
@@ -118,7 +131,7 @@ def _compare(file: str, names: str, json: bool, csv: bool) -> None:
             raise UsageError(f"there is no profile '{name}'", f"choose from {', '.join(PROFILES)}")
     if not profiles:
         raise UsageError("--compare names no profile", f"choose from {', '.join(PROFILES)}")
-    report = compare(lambda profile: load(file, profile), list(dict.fromkeys(profiles)))
+    report = compare(describe, list(dict.fromkeys(profiles)))
     if json:
         output.print_json("compare", report)
         return

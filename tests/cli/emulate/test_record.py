@@ -45,7 +45,8 @@ def test_a_recording_is_read_as_the_machine_was(cli: Cli, tmp_path: Path) -> Non
     ("arguments", "says"),
     [
         (("--at", "1", "ps"), "give --replay"),
-        (("--demo", "--at", "1", "ps"), "demo begins"),
+        (("--demo", "--at", "last", "ps"), "'last' is not a time"),
+        (("--demo", "--at", "25h", "ps"), "too late for a demo"),
         (("--demo", "record", "x.zip"), "cannot be written as .zip"),
         (("--demo", "record", "--for", "soon"), "not a time"),
         (("--demo", "record", "--max-size", "1k"), "too small"),

@@ -68,7 +68,11 @@ def test_another_sample_pids_as_tasks_and_steps_that_are_kept(cli: Cli, tmp_path
         [],
         ["default", "--from-live"],
         ["--from-live", "--from", "x"],
-        ["default", "--try", "offline: {node: 1}"],
+        ["default", "--try", "offline: {node: 99}"],
+        ["default", "--try", "offline: {node: 1}\ntouch: {}"],
+        ["default", "--try", "[1"],
+        ["default", "--at", "5s"],
+        ["default", "--write", "x"],
         ["--from", "nowhere.tar"],
         ["--from-live", "--compare", "linux-6"],
         ["--from-live", "--try", "nonsense"],
@@ -94,3 +98,74 @@ def test_a_copy_for_a_folder_that_is_not_there(cli: Cli, tmp_path: Path) -> None
     assert code == 4
     assert one_line(err)
     assert "make it first" in err
+
+
+BACK = "migrate_pages: {task: solver, from: 2-3, to: 0-1}"
+
+
+def test_a_scenario_goes_on_with_what_is_tried(cli: Cli) -> None:
+    usual = cli.json("emulate", "direct-vs-swap")
+    tried = cli.json("emulate", "direct-vs-swap", "--try", BACK, "--try", "touch: {task: solver, region: matrix}")
+    assert [step["call"] for step in tried["steps"]] == [
+        *(step["call"] for step in usual["steps"]),
+        "migrate_pages",
+        "touch",
+    ]
+    back, touched = tried["steps"][-2:]
+    assert touched["at"] == back["at"] + 1 > usual["steps"][-1]["at"] + 1
+    assert {vma["nodes"].get("0", 0) for vma in tried["tasks"]["solver"]["vmas"]} == {2048, 0}
+
+
+def test_what_is_tried_can_come_first(cli: Cli) -> None:
+    steps = cli.json("emulate", "direct-vs-swap", "--try", BACK, "--at", "500ms")["steps"]
+    assert (steps[0]["at"], steps[0]["call"]) == (0.5, "migrate_pages")
+
+
+def test_kernels_can_be_compared_on_what_is_tried(cli: Cli) -> None:
+    arguments = ("emulate", "direct-vs-swap", "--compare", "direct-v8,swap-2.6.15")
+    usual, tried = (cli.json(*arguments, *more)["profiles"] for more in ((), ("--try", BACK)))
+    assert tried["direct-v8"]["seconds"] > usual["direct-v8"]["seconds"]
+    assert tried["direct-v8"]["pages_arrived"] == usual["direct-v8"]["pages_arrived"] == 3072
+
+
+def test_a_demo_can_be_looked_at_later(cli: Cli) -> None:
+    def node_of(*at: str) -> int:
+        rows = cli.json("--demo", *at, "ps")["processes"]
+        return next(row["node"] for row in rows if row["command"].startswith("ora_dbw0"))
+
+    assert node_of() == 0
+    assert node_of("--at", "10s") == 3, "after three seconds the scheduler moves it"
+
+
+def test_a_size_that_is_no_whole_pages_is_said(cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "small.yaml"
+    path.write_text(
+        "machine:\n  nodes: [{id: 0, memory: 1M, cpus: 0}]\n"
+        "processes: [{name: a, node: 0, memory: [{name: m, size: 5000}]}]\n"
+    )
+    code, _, err = cli("emulate", str(path))
+    assert code == 0
+    assert err == f"{path}:3: processes[0].memory[0].size: 5000 bytes are 2 pages of 4KiB\n"
+
+
+@pytest.mark.parametrize(
+    ("distances", "says"),
+    [("[[10, 5], [5, 10]]", "a number from 10 to 255"), ("[[11, 20], [20, 10]]", "node 0 is 10 from itself")],
+)
+def test_distances_that_no_machine_has_are_refused(cli: Cli, tmp_path: Path, distances: str, says: str) -> None:
+    path = tmp_path / "near.yaml"
+    nodes = "[{id: 0, memory: 1M, cpus: 0}, {id: 1, memory: 1M, cpus: 1}]"
+    path.write_text(f"machine:\n  nodes: {nodes}\n  distances: {distances}\n")
+    code, _, err = cli("emulate", str(path))
+    assert code == 2
+    assert one_line(err)
+    assert f"{path}:3: machine.distances" in err
+    assert says in err
+
+
+def test_kernels_with_other_cgroups_say_what_to_change(cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "v2.yaml"
+    path.write_text("machine:\n  cgroups: v2\n  nodes: [{id: 0, memory: 1M, cpus: 0}]\n")
+    code, _, err = cli("emulate", str(path), "--compare", "linux-6,direct-v8")
+    assert code == 2
+    assert "leave the key out" in err
