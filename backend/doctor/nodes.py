@@ -32,9 +32,11 @@ def node_checks(kernel: Kernel, topology: Topology) -> Iterator[Check]:
         yield Check("firmware", "note", warning)
     if (more := len(topology.warnings) - _MOST_WARNINGS) > 0:
         yield Check("firmware", "note", f"and {more} more such warnings")
-    cpuless = [node.id for node in topology.nodes if not node.cpus]
-    if cpuless:
-        yield Check("cpuless", "note", f"nodes without CPUs: {', '.join(map(str, cpuless))} (far or slow memory)")
+    cpuless = NodeSet(node.id for node in topology.nodes if not node.cpus)
+    if cpuless & topology.memory_ids:
+        yield Check("cpuless", "note", f"nodes without CPUs: {cpuless & topology.memory_ids} (far or slow memory)")
+    if cpuless - topology.memory_ids:
+        yield Check("empty", "note", f"nodes with neither CPUs nor memory: {cpuless - topology.memory_ids}")
     tiers = read_tiers(kernel)
     if len(set(tiers.values())) > 1:
         by_tier = {

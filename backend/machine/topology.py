@@ -15,9 +15,9 @@ from backend.nodeset import CpuSet, NodeSet
 
 NODE_DIR = "/sys/devices/system/node"
 _NODE_NAME = re.compile(r"node([0-9]{1,5})\Z")
-_MEMINFO_LINE = re.compile(rb"^(?:Node\s+\d+\s+)?([A-Za-z][\w()]*):\s+(\d{1,19})( kB)?", re.MULTILINE)
+_MEMINFO_LINE = re.compile(rb"^(?:Node[ \t]+\d+[ \t]+)?([A-Za-z][\w()]*):[ \t]+(\d{1,19})( kB)?", re.MULTILINE)
 _MARKS = (b"min", b"low", b"high")
-_COUNTER_LINE = re.compile(rb"^([A-Za-z_]\w*)\s+(\d{1,20})\s*$", re.MULTILINE)
+_COUNTER_LINE = re.compile(rb"^([A-Za-z_]\w*)[ \t]+(\d{1,20})[ \t\r]*$", re.MULTILINE)
 
 Access = Literal["read_latency", "write_latency", "read_bandwidth", "write_bandwidth"]
 ACCESSES: tuple[Access, ...] = ("read_latency", "write_latency", "read_bandwidth", "write_bandwidth")
@@ -124,7 +124,10 @@ def read_topology(kernel: Kernel) -> Topology:
         raise NotSupported(
             "there is no NUMA node in /sys/devices/system/node", "numatui --demo shows an emulated machine"
         )
-    nodes = tuple(_read_node(kernel, node_id, ids, warnings) for node_id in ids)
+    online_cpus = _read_list(kernel, "/sys/devices/system/cpu/online", CpuSet, warnings)
+    possible = _read_list(kernel, f"{NODE_DIR}/possible", NodeSet, warnings)
+    present = NodeSet(int(match.group(1)) for name in names if (match := _NODE_NAME.match(name)))
+    nodes = tuple(_read_node(kernel, node_id, (ids, possible, present), online_cpus, warnings) for node_id in ids)
     _check_distances(nodes, warnings)
     node_of_cpu: dict[int, int] = {}
     claimed_twice = CpuSet()
@@ -133,7 +136,6 @@ def read_topology(kernel: Kernel) -> Topology:
     if claimed_twice:
         warnings.append(f"several nodes claim the CPUs {claimed_twice}: where processes run cannot be told")
     present_cpus = _read_list(kernel, "/sys/devices/system/cpu/present", CpuSet, warnings)
-    online_cpus = _read_list(kernel, "/sys/devices/system/cpu/online", CpuSet, warnings)
     offline = (present_cpus or CpuSet()) - online_cpus if online_cpus else CpuSet()
     marks = parse_watermarks(read_or_nothing(kernel, "/proc/zoneinfo"))
     low = {node: one.low for node, one in marks.items() if one.low}
@@ -198,7 +200,20 @@ def _online(kernel: Kernel, names: list[str], warnings: list[str]) -> NodeSet:
     return (present & online) if online else present
 
 
-def _read_node(kernel: Kernel, node_id: int, ids: NodeSet, warnings: list[str]) -> Node:
+def _columns(count: int, sets: tuple[NodeSet, ...]) -> NodeSet:
+    """The nodes that a row of so many distances is about, among online, possible and present ones: kernels differ in
+    what they do with nodes that are offline. Without such a set, nodes 0 to the last."""
+    for ids in (*sets, NodeSet(range(min(count, 1024)))):
+        if len(ids) == count and sets[0].issubset(ids):
+            return ids
+    return sets[0]
+
+
+def _read_node(
+    kernel: Kernel, node_id: int, sets: tuple[NodeSet, ...], online_cpus: CpuSet, warnings: list[str]
+) -> Node:
+    """`sets`: the online, the possible and the present nodes."""
+    ids = sets[0]
     base = f"{NODE_DIR}/node{node_id}"
     cpulist = read_or_nothing(kernel, f"{base}/cpulist")
     try:
@@ -208,13 +223,16 @@ def _read_node(kernel: Kernel, node_id: int, ids: NodeSet, warnings: list[str]) 
     except ParseError as exc:
         warnings.append(f"node {node_id}: {exc.what}")
         cpus = CpuSet()
+    if online_cpus:  # old kernels also list a node's CPUs that are offline
+        cpus &= online_cpus
     try:
         row = parse_distances(read_or_nothing(kernel, f"{base}/distance"))
     except ParseError as exc:
         warnings.append(f"node {node_id}: {exc.what}")
         row = []
-    if row and len(row) != len(ids):
-        warnings.append(f"node {node_id} tells {len(row)} distances for {len(ids)} nodes")
+    columns = _columns(len(row), sets) if row else ids
+    if row and len(row) != len(columns):
+        warnings.append(f"node {node_id} tells {len(row)} distances for {len(columns)} nodes")
     access: dict[Access, int] = {}
     for key in ACCESSES:
         raw = read_or_nothing(kernel, f"{base}/access0/initiators/{key}").strip()
@@ -224,7 +242,7 @@ def _read_node(kernel: Kernel, node_id: int, ids: NodeSet, warnings: list[str]) 
         id=node_id,
         cpus=cpus,
         memory=parse_meminfo(read_or_nothing(kernel, f"{base}/meminfo")),
-        distances=dict(zip(ids, row, strict=False)),
+        distances={other: value for other, value in zip(columns, row, strict=False) if other in ids},
         numastat=parse_counters(read_or_nothing(kernel, f"{base}/numastat")),
         vmstat=parse_counters(read_or_nothing(kernel, f"{base}/vmstat")),
         huge_pools=_read_huge_pools(kernel, base),

@@ -8,7 +8,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from backend.errors import NotSupported, ParseError
@@ -67,6 +67,40 @@ def test_offline_cpus_and_old_kernels_with_masks_only(tmp_path: Path) -> None:
     topology = read_topology(RecordedKernel(write(tmp_path, files)))
     assert list(topology.node(0).cpus) == [0, 2]
     assert list(topology.offline_cpus) == [1, 3]
+
+
+@pytest.mark.parametrize(
+    ("online", "possible", "folders", "row", "own"),
+    [
+        ("1", "0-1", (1,), "21 10", 10),  # a row with the offline node's column, as hwloc's offline-cpu0-node0 has
+        ("1", "", (0, 1), "21 10", 10),
+        ("1", "", (1,), "21 10", 10),
+        ("1", "0-1", (1,), "10", 10),
+        ("1,3", "0-3", (1, 3), "20 10 20 30", 10),
+    ],
+)
+def test_distances_are_of_the_right_column_with_nodes_offline(
+    tmp_path: Path, online: str, possible: str, folders: tuple[int, ...], row: str, own: int
+) -> None:
+    files: dict[str, str | bytes] = {"sys/devices/system/node/online": online + "\n"}
+    if possible:
+        files["sys/devices/system/node/possible"] = possible + "\n"
+    for node in folders:
+        files |= node_files(node, row, str(node))
+    topology = read_topology(RecordedKernel(write(tmp_path, files)))
+    assert topology.distance(1, 1) == own
+    if 3 in topology.ids:
+        assert topology.distance(1, 3) == 30
+    assert not [warning for warning in topology.warnings if "distances for" in warning]
+
+
+def test_cpus_that_are_offline_are_no_nodes_cpus(tmp_path: Path) -> None:
+    files = {**node_files(0, "10 20", "0-3"), **node_files(1, "20 10", "4-7")}
+    files |= {"sys/devices/system/cpu/present": "0-7\n", "sys/devices/system/cpu/online": "1-3,5\n"}
+    topology = read_topology(RecordedKernel(write(tmp_path, files)))
+    assert [str(node.cpus) for node in topology.nodes] == ["1-3", "5"]
+    assert str(topology.offline_cpus) == "0,4,6-7"
+    assert 0 not in topology.node_of_cpu
 
 
 def test_hmat_figures(tmp_path: Path) -> None:
@@ -162,6 +196,7 @@ def test_meminfo_is_read_whatever_lines_are_between(lines: list[tuple[str, int, 
 
 
 @given(st.lists(st.tuples(names, amounts) | foreign, max_size=8))
+@example([b"numa_hit", b"0"])
 def test_counters_are_read_whatever_lines_are_between(lines: list[tuple[str, int] | bytes]) -> None:
     raw = b"".join((line if isinstance(line, bytes) else f"{line[0]} {line[1]}".encode()) + b"\n" for line in lines)
     assert parse_counters(raw) == dict(line for line in lines if not isinstance(line, bytes))

@@ -74,7 +74,6 @@ stop: {errors: 5, pressure: 20%}
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("", "empty"),
         ("[]", "must be a mapping"),
         ("interval: 0s", "policy:1: interval: must be at least"),
         ("intervall: 1s", "unknown key"),

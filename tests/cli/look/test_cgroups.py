@@ -151,7 +151,7 @@ class TestCgroups:
         [(["--sort", "size"], 2, "cannot sort by"), (["--sort", "N9"], 4, "no node 9"), (["--min", "much"], 2, "not "
                                                                                                                "a "
                                                                                                                "size"),
-         (["nothing-like-it"], 4, "no cgroup matches"), (["--depth", "-1"], 2, "not in the range")],
+         (["nothing-like-it"], 4, "no cgroup matches"), (["--depth", "-1"], 2, "--depth: -1 is not possible")],
     )  # fmt: skip
     def test_errors_are_one_line(self, cli: Cli, arguments: list[str], code: int, words: str) -> None:
         got, out, err = cli(*DEMO, "cgroups", *arguments)
@@ -252,7 +252,7 @@ class TestCpuset:
             (["set-mems", "absent", "1"], 4, "no cgroup /absent"),
             (["set-mems", "../left", "1"], 2, "may not contain . or .."),
             (["attach", "left", "999"], 4, "no process 999"),
-            (["attach", "left", "x"], 2, "not a valid"),
+            (["attach", "left", "x"], 2, "'x' is not a number"),
             (["list", "nothing-like-it"], 4, "no cpuset matches"),
             ([], 2, "numatui cpuset --help"),
             (["set-mems", "left", "1", "--no-memory-migrate"], 2, "always moves"),
