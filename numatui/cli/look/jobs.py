@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from backend.errors import UsageError
+from backend.errors import Interrupted, UsageError
 from backend.kernel import Kernel
 from numatui.cli.printing import output
 from numatui.cli.printing.progress import cancelled_by_signals
 from numatui.cli.printing.watching import ticks
+from numatui.cli.shell import completing
 from numatui.cli.source import live_kernel_of
 
 # Nanoseconds between two looks at the journals (--follow).
@@ -31,12 +32,20 @@ def jobs(
             help="Print running jobs, then a line whenever a job begins, continues or ends; Ctrl-C ends it.",
         ),
     ] = False,
+    wait: Annotated[
+        str | None,
+        typer.Option(
+            metavar="JOB",
+            help="Wait until a job has ended, print it, and end as it did: 0 done, 6 in part, 130 cancelled, 1 failed.",
+            autocompletion=completing.jobs,
+        ),
+    ] = None,
     json: output.Json = False,
     csv: output.Csv = False,
 ) -> None:
     """List migrations, the newest first: the process, what moved, and how it ended.
 
-    Example: numatui jobs
+    Example: numatui jobs --wait 3
     """
     from backend.files.jobs_dir import jobs_dir
     from backend.journal.past_jobs import own_jobs
@@ -45,7 +54,14 @@ def jobs(
     if follow:
         if csv:
             raise UsageError("--follow and --csv exclude each other", "--follow --json prints a document a line")
+        if wait is not None:
+            raise UsageError("--follow and --wait exclude each other", "give one of them")
         _follow(kernel, jobs_dir(), json)
+        return
+    if wait is not None:
+        if csv:
+            raise UsageError("--wait and --csv exclude each other", "--json prints the job as a document")
+        _wait(kernel, jobs_dir(), wait, json)
         return
     every, problems = own_jobs()
     found = output.cut(every)
@@ -86,6 +102,31 @@ def jobs(
         print("no jobs yet")
     for one in problems:
         output.note(one)
+
+
+_EXIT_CODES = {"done": 0, "partly": 6, "cancelled": 130}
+"""By how a job ended; 1 for all other ways."""
+
+
+def _wait(kernel: Kernel, folder: Path, name: str, json: bool) -> None:
+    """Raises NotFound, ParseError, Untrusted; Exit with what the job's end means."""
+    from backend.journal.past_jobs import find_job
+
+    with cancelled_by_signals() as cancel:
+        job = find_job(folder, name)
+        for _ in ticks(kernel, _POLL, 0, cancel):
+            job = find_job(folder, name)
+            if job.state != "running":
+                break
+    if job.state == "running":
+        raise Interrupted(f"job {job.job} is still running")
+    if json:
+        output.print_json("job", _document(job))
+    else:
+        print(
+            f"{job.job}  {output.printable(job.title, 60)}  {_arrows(job)}  {output.size(job.moved)}  {state_of(job)}"
+        )
+    raise typer.Exit(_EXIT_CODES.get(job.state, 1))
 
 
 def _follow(kernel: Kernel, folder: Path, json: bool) -> None:

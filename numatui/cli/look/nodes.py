@@ -57,7 +57,14 @@ def nodes(
         for node in output.cut(topology.nodes)
     ]
     if csv:
-        output.print_csv(columns, values)
+        others = list(topology.ids)
+        output.print_csv(
+            [*columns, *[f"distance{other}" for other in others]],
+            [
+                [*row, *[topology.distance(node.id, other) for other in others]]
+                for row, node in zip(values, output.cut(topology.nodes), strict=True)
+            ],
+        )
         return
     _print(topology, columns, values)
 

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
+import typer
+from platformdirs import user_data_path
+
+from backend.errors import NotPermitted
 from numatui import __version__
 from numatui.cli.app import command_line
 
@@ -36,12 +42,43 @@ _ENVIRONMENT = {
 }
 
 
-def man() -> None:
+def man(
+    install: Annotated[
+        bool,
+        typer.Option("--install", help="Put it where man(1) finds it: your own share/man, or for root the machine's."),
+    ] = False,
+) -> None:
     """Print the manual page.
 
     Example: numatui man | man -l -
     """
-    print(page(command_line()), end="")
+    text = page(command_line())
+    if not install:
+        print(text, end="")
+        return
+    path = _folder() / "numatui.1"
+    _write(path, text.encode())
+    print(path)
+
+
+def _folder() -> Path:
+    """man(1) looks in the share/man beside each bin of PATH: ~/.local/bin has that of a user's programs."""
+    share = Path("/usr/local/share") if os.geteuid() == 0 else user_data_path().absolute()
+    return share / "man" / "man1"
+
+
+def _write(path: Path, text: bytes) -> None:
+    """Raises NotPermitted."""
+    new = path.with_suffix(".1.new")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new.unlink(missing_ok=True)
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644), "wb") as file:
+            os.fchmod(file.fileno(), 0o644)  # whatever the umask
+            file.write(text)
+        os.replace(new, path)
+    except OSError as exc:
+        raise NotPermitted(f"{path} cannot be written ({exc.strerror})", "numatui man > FILE prints it") from None
 
 
 def page(command: Any) -> str:

@@ -227,3 +227,19 @@ def test_the_manual_is_sound_roff(cli: Cli) -> None:
 def test_the_documents_and_the_manual_have_the_same_exit_codes() -> None:
     table = (ROOT / "docs/commands.md").read_text().partition("\n## Exit codes\n")[2].partition("\n## ")[0]
     assert {int(code) for code in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)} == set(manual.EXIT_CODES)
+
+
+def test_the_manual_is_put_where_man_looks(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    where = tmp_path / "man" / "man1" / "numatui.1"
+    for _ in range(2):
+        assert cli("man", "--install") == (0, f"{where}\n", "")
+        assert where.read_text() == cli("man")[1]
+        assert where.stat().st_mode & 0o777 == 0o644
+        assert [file.name for file in where.parent.iterdir()] == ["numatui.1"]
+    where.unlink()
+    where.mkdir()
+    code, out, err = cli("man", "--install")
+    assert (code, out) == (3, "")
+    assert "numatui man > FILE" in err
