@@ -23,6 +23,7 @@ from numatui.cli.move.move_options import (
     parse_rate,
 )
 from numatui.cli.move.plan import From, To, Vma, check_method
+from numatui.cli.move.wait_for import Timeout, WaitFor, wait_for, waited_for
 from numatui.cli.printing import output
 from numatui.cli.printing.unstoppable import unstoppable
 from numatui.cli.printing.waiting import beside
@@ -44,6 +45,8 @@ def migrate(
     max_rate: MaxRate = "0",
     move_all: All = False,
     cpuset: Confine = False,
+    wait: WaitFor = None,
+    timeout: Timeout = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
     yes: Yes = False,
     json: output.Json = False,
@@ -53,12 +56,14 @@ def migrate(
 
     Example: numatui migrate 4242 --from 0-1 --to 2-3
     """
-    selection = selecting.of(pids)
+    selection, limit = waited_for(selecting.of(pids), wait, timeout)
     if selection.is_everybody:
         raise UsageError("no process is named", "give pids, or select them: --match, --user, --cgroup …")
     kernel = kernel_of(context)
     if not kernel.traits.writable:
         raise NotSupported("a recording cannot be changed", "numatui plan says what would move")
+    if wait is not None:
+        wait_for(kernel, selection, limit)
     with ExitStack() as stack:
         stack.enter_context(unstoppable())
         options = options_of(kernel, stack, budget, workers)
