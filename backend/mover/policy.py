@@ -19,6 +19,8 @@ from backend.process.process import Process
 
 # Size of a policy file.
 _MOST_BYTES = 1 << 20
+# Characters of an argument of after_move.
+_MOST_ARGUMENT = 4096
 # Seconds.
 _LONGEST_STALL = 1.0
 _HOURS = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)\Z")
@@ -47,7 +49,8 @@ class Policy:
     `max_per_round`: processes. `max_per_hour`: bytes. `max_rate`: bytes per second, 0 for no limit. `max_stall`:
     longest call. `workers`: threads. `quiet`: hours without moves. `allow`, `deny`: the processes it may move. An empty
     `allow` allows all; `deny` takes precedence. `stop_errors`: consecutive failures that end all moves until the policy
-    is loaded again. `stop_pressure`: nothing moves if tasks wait for memory for at least this share of time."""
+    is loaded again. `stop_pressure`: nothing moves if tasks wait for memory for at least this share of time.
+    `after_move`: program and arguments that are run after each move (`mover.after_move`)."""
 
     interval: float = 10.0
     settle: float = 30.0
@@ -66,6 +69,7 @@ class Policy:
     deny: tuple[Rule, ...] = ()
     stop_errors: int = 3
     stop_pressure: float = 0.1
+    after_move: tuple[str, ...] = ()
 
     def may_move(self, kernel: Kernel, process: Process) -> bool:
         """What the kernel does not tell of a process is taken against it."""
@@ -138,6 +142,7 @@ def parse_policy(text: str, file: str = "policy") -> Policy:
         quiet=tuple(_hours(one) for one in _list(get("quiet"))),
         allow=_allowed(get("allow")),
         deny=tuple(read_rule(one) for one in _list(get("deny"))),
+        after_move=_program(get("after_move")),
         stop_errors=stop.read("errors", lambda value: value.integer(1, 1000), usual.stop_errors),
         stop_pressure=stop.read("pressure", Value.share, usual.stop_pressure),
     )
@@ -157,6 +162,13 @@ def _allowed(value: Value | None) -> tuple[Rule, ...]:
     """Rejects an empty list: it looks like nobody, and would allow everybody."""
     rules = tuple(read_rule(one) for one in _list(value))
     return rules if rules or value is None else value.fail("is empty", "leave it out to allow all; deny goes before it")
+
+
+def _program(value: Value | None) -> tuple[str, ...]:
+    argv = tuple(one.text(_MOST_ARGUMENT) for one in _list(value))
+    if value is not None and not (argv and argv[0].startswith("/")):
+        value.fail("is no program with its arguments", 'write it like ["/usr/local/bin/tell", "--room", "db"]')
+    return argv
 
 
 def _confidence(value: Value | None) -> Confidence:

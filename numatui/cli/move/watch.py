@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from backend.errors import NotSupported, NumatuiError
+from backend.files.shell_word import shell_word
 from backend.kernel import Kernel
 from backend.machine.topology import read_topology
 from numatui.cli.move.service_manager import tell
@@ -128,6 +129,7 @@ def _run(
                 continue
             trouble = 0
             said.decisions(decisions)
+            _run_after(mover, decisions, said)
             if mover.stopped and mover.stopped != stopped:
                 said.event(event("stopped", text=mover.stopped))
             stopped = mover.stopped
@@ -139,6 +141,18 @@ def _run(
             said.event(event("loaded", policy=str(path)))
         except NumatuiError as exc:
             said.event(event("trouble", text=f"the policy stays as it was: {exc}"))
+
+
+def _run_after(mover: Mover, decisions: list[Decision], said: _Said) -> None:
+    """Run what the policy has run after each move."""
+    from backend.mover.after_move import run_after
+    from backend.mover.audit import event, record_of
+
+    for one in decisions if mover.policy.after_move else ():
+        if one.action == "moved":
+            problem = run_after(mover.policy.after_move, record_of(one, time.time()), mover.alive)
+            if problem:
+                said.event(event("trouble", text=problem))
 
 
 class _Said:
@@ -213,6 +227,8 @@ def _shown(name: str, value: Any) -> str:
     if name == "quiet":
         spans = [f"{one.since // 60:02}:{one.since % 60:02}-{one.to // 60:02}:{one.to % 60:02}" for one in value]
         return " ".join(spans) or "never"
+    if name == "after_move":
+        return " ".join(map(shell_word, value)) or "nothing"
     if name in ("allow", "deny"):
         return "; ".join(rule.text for rule in value) or ("everybody" if name == "allow" else "nobody")
     return f"{value:.0%}" if name == "stop_pressure" else str(value)
