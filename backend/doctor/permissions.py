@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from backend.doctor.check import Check, State
 from backend.doctor.container import in_user_namespace
+from backend.errors import NotSupported
 from backend.kernel import Call, Kernel
 from backend.process.hidepid import proc_hides
 from backend.process.process import pids
@@ -132,11 +133,11 @@ def _forbidden(kernel: Kernel) -> bool:
 def _processes(kernel: Kernel, privileged: bool) -> Check:
     try:
         seen = pids(kernel)
-    except OSError as exc:
+    except NotSupported as exc:
         return Check(
             "processes",
             "problem",
-            f"/proc cannot be listed ({exc.strerror})",
+            exc.what,
             "mount it: mount -t proc proc /proc",
         )
     if not kernel.traits.is_host:

@@ -142,7 +142,7 @@ class Surveyor:
 
     def read(self, wanted: Callable[[Process], bool] = lambda _: True) -> list[ProcessRow]:
         """A row for each process that is `wanted` and still there, ascending by pid. `wanted` is called by one thread
-        at a time. Raises OSError, ParseError only where /proc itself cannot be listed."""
+        at a time. Raises NotSupported, ParseError only where /proc itself cannot be listed."""
         now = self.kernel.clock()
         self._refreshes += 1
         self._threads_left = ALL_THREADS

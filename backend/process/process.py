@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeVar
 
-from backend.errors import NotFound, NotPermitted, ParseError
+from backend.errors import NotFound, NotPermitted, NotSupported, ParseError
 from backend.files.text import decode, printable
 from backend.kernel import Kernel
 from backend.nodeset import CpuSet, NodeSet
@@ -184,12 +184,19 @@ def bare_process(stat: Stat, page_size: int) -> Process:
 
 
 def pids(kernel: Kernel) -> list[int]:
-    """All pids that /proc shows, ascending. Raises OSError."""
-    return sorted(int(name) for name in kernel.listdir("/proc") if name.isascii() and name.isdigit())
+    """All pids that /proc shows, ascending. Raises NotSupported without /proc."""
+    try:
+        names = kernel.listdir("/proc")
+    except OSError as exc:
+        raise NotSupported(
+            f"processes cannot be listed: /proc is not there ({exc.strerror})",
+            "a recording needs its proc/ as well; on Linux, mount it",
+        ) from None
+    return sorted(int(name) for name in names if name.isascii() and name.isdigit())
 
 
 def with_descendants(kernel: Kernel, roots: list[int]) -> list[int]:
-    """These processes and all their descendants, parents before children. Raises OSError if /proc cannot be listed."""
+    """These processes and all their descendants, parents before children. Raises NotSupported without /proc."""
     children: dict[int, list[int]] = {}
     for pid in pids(kernel):
         try:

@@ -19,7 +19,7 @@ from backend.errors import NotSupported, NumatuiError
 from backend.files.text import printable
 from backend.kernel import Kernel
 from backend.machine.topology import Topology, read_topology
-from backend.nodeset import NodeSet
+from backend.nodeset import CpuSet, NodeSet
 from backend.placement.placement import VmaPlacement
 from backend.placement.reader import PlacementReader
 from backend.placement.survey import ProcessRow, Surveyor
@@ -36,12 +36,13 @@ _SAMPLES = 64
 @dataclass(frozen=True, slots=True)
 class Copy:
     """`document`: the scenario. `scale`: the factor by which it is smaller. `left_out`: processes not in it (smaller
-    than one scaled page, not readable, or too many)."""
+    than one scaled page, not readable, or too many). `notes`: where it differs from what was told."""
 
     document: dict[str, Any]
     scale: int
     processes: int
     left_out: int
+    notes: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
@@ -82,13 +83,14 @@ def copy_of(kernel: Kernel, most_frames: int = MOST_FRAMES) -> Copy:
         "cpusets": copier.cpusets(),
         "processes": processes,
     }
-    return Copy(document, scale, len(processes), len(rows) - len(processes))
+    return Copy(document, scale, len(processes), len(rows) - len(processes), tuple(copier.notes))
 
 
 class _Copier:
     def __init__(self, kernel: Kernel, topology: Topology, page: int, scale: int) -> None:
         self.kernel, self.topology, self.page, self.scale = kernel, topology, page, scale
         self.users: dict[int, str] = {}
+        self.notes: list[str] = []
         self._placements = PlacementReader(kernel)
         self._taken: dict[int, int] = {}
         self._shared: dict[str, tuple[str, int]] = {}
@@ -97,11 +99,15 @@ class _Copier:
     def machine(self) -> dict[str, Any]:
         """Call it after `process`: the size of a node is its free memory plus what the processes have there."""
         nodes: list[dict[str, Any]] = []
+        taken = CpuSet()
         for node in self.topology.nodes:
             free = node.free // self.scale // self.page
             one: dict[str, Any] = {"id": node.id, "memory": (free + self._taken.get(node.id, 0)) * self.page}
-            if node.cpus:
-                one["cpus"] = str(node.cpus)
+            if node.cpus - taken:
+                one["cpus"] = str(node.cpus - taken)
+            if node.cpus & taken:
+                self.notes.append(f"node {node.id} claims CPU {node.cpus & taken} of another node: not so in the copy")
+            taken |= node.cpus
             nodes.append(one)
         ids = [node.id for node in self.topology.nodes]
         distances = [[self._distance(a, b) for b in ids] for a in ids]

@@ -123,6 +123,7 @@ def report(copy: Copy, tries: list[str], seed: int | None = None) -> dict[str, A
         tried = parse_description(with_steps(copy, tries).text, "copy")
     except ParseError as exc:
         told = re.sub(r"^copy:\d+: steps\[(\d+)\]", lambda found: f"--try {int(found[1]) + 1}", exc.what)
+        told = re.sub(r"^copy:\d+: ", "the copy cannot be emulated: ", told)  # nobody sees that file
         raise UsageError(told, exc.fix) from None
     still = parse_description(replace(copy, document={**copy.document, "run": _length(tries)}).text, "copy")
     after, before = run_scenario(tried, seed=seed), run_scenario(still, seed=seed)
@@ -165,6 +166,8 @@ def _tell(copy: Copy, kernel: Kernel) -> None:
     smaller = f", {copy.scale} times smaller" if copy.scale > 1 else ""
     without = f"; {copy.left_out} too small or not readable are left out" if copy.left_out else ""
     output.note(f"a copy of {output.printable(kernel.name, 60)} with {copy.processes} processes{smaller}{without}")
+    for note in copy.notes:
+        output.note(note)
 
 
 def _print(document: dict[str, Any]) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from tests.cli.running import Cli, one_line
+from tests.trees import two_nodes
 
 
 def test_the_command(cli: Cli, tmp_path: Path) -> None:
@@ -169,3 +171,36 @@ def test_kernels_with_other_cgroups_say_what_to_change(cli: Cli, tmp_path: Path)
     code, _, err = cli("emulate", str(path), "--compare", "linux-6,direct-v8")
     assert code == 2
     assert "leave the key out" in err
+
+
+def test_a_recording_without_processes_says_what_is_missing(cli: Cli, tmp_path: Path) -> None:
+    root = two_nodes(tmp_path)
+    shutil.rmtree(root / "proc")
+    for command in (("--replay", str(root), "ps"), ("emulate", "--from", str(root))):
+        code, out, err = cli(*command)
+        assert (code, out) == (5, "")
+        assert one_line(err)
+        assert "a recording needs its proc/" in err
+    assert cli("--replay", str(root), "nodes")[0] == 0
+
+
+def test_cpus_that_two_nodes_claim_are_the_firsts_in_a_copy(cli: Cli, tmp_path: Path) -> None:
+    root = two_nodes(tmp_path)
+    (root / "sys/devices/system/node/node1/cpulist").write_text("2-7\n")
+    code, _, err = cli("emulate", "--from", str(root))
+    assert code == 0
+    assert "node 1 claims CPU 2-3 of another node: not so in the copy" in err
+    copy = tmp_path / "copy.yaml"
+    assert cli("emulate", "--from", str(root), "--write", str(copy))[0] == 0
+    nodes = cli.json("--demo", str(copy), "nodes")["nodes"]
+    assert [node["cpus"] for node in nodes] == [[0, 1, 2, 3], [4, 5, 6, 7]]
+
+
+def test_errors_of_a_copy_name_no_file_that_nobody_sees(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backend.recording.as_scenario._Copier._distance", lambda *_: 5)
+    code, _, err = cli("emulate", "--from", str(two_nodes(tmp_path)))
+    assert code == 2
+    assert one_line(err)
+    assert err.startswith("numatui: the copy cannot be emulated: machine.distances[0][0]")
