@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from concurrent import futures
 from concurrent.futures import Future
 from typing import TypeVar
 
@@ -40,4 +41,7 @@ def beside(work: Callable[[], T]) -> T:
             done.set_exception(exc)
 
     threading.Thread(target=do, daemon=True).start()
+    while not done.done():
+        # A signal that comes right before the main thread falls asleep is handled when it wakes, not before.
+        futures.wait([done], timeout=_SLICE / 1e9)
     return done.result()

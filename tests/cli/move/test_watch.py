@@ -309,7 +309,7 @@ def test_the_documentation_has_the_usual_policy() -> None:
     assert policy.quiet
     assert policy.allow
     assert policy.deny
-    usual = Policy(quiet=policy.quiet, allow=policy.allow, deny=policy.deny)
+    usual = Policy(quiet=policy.quiet, allow=policy.allow, deny=policy.deny, after_move=policy.after_move)
     assert policy == usual
     assert all(re.search(rf"^{key}:", example, re.MULTILINE) for key in KEYS)
 
