@@ -29,3 +29,18 @@ def test_a_signal_is_heard_while_the_work_hangs() -> None:
     with pytest.raises(KeyboardInterrupt):
         beside(hang)
     free.set()
+
+
+def test_a_signal_that_does_not_wake_the_main_thread_is_heard() -> None:
+    """As one that comes right before it falls asleep: here another thread gets it, which can run no handler."""
+    heard = threading.Event()
+    before = signal.signal(signal.SIGUSR1, lambda *_: heard.set())
+
+    def work() -> bool:
+        signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
+        return heard.wait(5)
+
+    try:
+        assert beside(work)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
