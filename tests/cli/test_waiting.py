@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
+from pathlib import Path
 
 import pytest
 
@@ -37,6 +39,7 @@ def test_a_signal_that_does_not_wake_the_main_thread_is_heard() -> None:
     before = signal.signal(signal.SIGUSR1, lambda *_: heard.set())
 
     def work() -> bool:
+        _until_asleep(os.getpid())
         signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
         return heard.wait(5)
 
@@ -44,3 +47,13 @@ def test_a_signal_that_does_not_wake_the_main_thread_is_heard() -> None:
         assert beside(work)
     finally:
         signal.signal(signal.SIGUSR1, before)
+
+
+def _until_asleep(tid: int) -> None:
+    """Until a thread of this process has not run for a while."""
+    known, same = b"", 0
+    while same < 10:
+        time.sleep(0.005)
+        status = Path(f"/proc/self/task/{tid}/status").read_bytes()
+        switches = status.partition(b"voluntary_ctxt_switches:")[2]
+        same, known = same + 1 if switches == known else 0, switches
