@@ -158,7 +158,7 @@ def _in_words(exc: typer.TyperException) -> str:
     """What typer says, with the option that is meant and an example instead of types and inequalities."""
     message = str(getattr(exc, "message", "")) or exc.format_message()
     parameter = getattr(exc, "param", None)
-    name = next(iter(sorted(getattr(parameter, "opts", ()), key=len, reverse=True)), "")
+    name = max(getattr(parameter, "opts", ()), key=len, default="")
     before = f"{name}: " if name.startswith("-") else ""
     if number := _NOT_A_NUMBER.match(message):
         return f"{before}{number[1]} is not a number; write it like {getattr(parameter, 'default', None) or 3}"

@@ -36,7 +36,7 @@ def change_range(
             vma = (_merge(m, vma, position, stop, attributes) if merge else None) or _cut(m, vma, position, stop)
             vma.flags, vma.policy = attributes
             changed.append(vma)
-        position = max(stop, vma.end) if vma.end > stop else stop
+        position = vma.end
     return changed
 
 

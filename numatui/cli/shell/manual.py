@@ -12,6 +12,7 @@ import typer
 from platformdirs import user_data_path
 
 from backend.errors import NotPermitted
+from backend.files.private_file import replace_private
 from numatui import __version__
 from numatui.cli.app import command_line
 
@@ -57,7 +58,7 @@ def man(
         print(text, end="")
         return
     path = _folder() / "numatui.1"
-    _write(path, text.encode())
+    _write(path, text)
     print(path)
 
 
@@ -67,16 +68,12 @@ def _folder() -> Path:
     return share / "man" / "man1"
 
 
-def _write(path: Path, text: bytes) -> None:
+def _write(path: Path, text: str) -> None:
     """Raises NotPermitted."""
-    new = path.with_suffix(".1.new")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        new.unlink(missing_ok=True)
-        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644), "wb") as file:
-            os.fchmod(file.fileno(), 0o644)  # whatever the umask
-            file.write(text)
-        os.replace(new, path)
+        replace_private(path, text)
+        path.chmod(0o644)
     except OSError as exc:
         raise NotPermitted(f"{path} cannot be written ({exc.strerror})", "numatui man > FILE prints it") from None
 

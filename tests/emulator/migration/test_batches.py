@@ -9,13 +9,15 @@ import pytest
 
 from backend.emulator.abi.kernel import EmulatedKernel
 from backend.emulator.abi.mbind import mbind
-from backend.emulator.machine import Patches
+from backend.emulator.machine import Machine, Patches
 from backend.emulator.migration.direct import MigrationLists, migrate_pages, put_all_back
 from backend.emulator.migration.isolate import isolate
 from backend.emulator.mm.fault import access
+from backend.emulator.mm.mm import Vma
 from backend.emulator.mm.zap import zap
 from backend.emulator.tasks.credentials import Caller
 from backend.emulator.tasks.life import spawn
+from backend.emulator.tasks.task import Task
 from backend.kernel import Mode, MoveFlag
 from backend.nodeset import NodeSet
 from tests.emulator.invariants import check_at_rest
@@ -49,16 +51,22 @@ def test_without_the_patch_that_frees_slots_as_many_pages_move_as_there_are(batc
     assert nodes_of(m, vma) == [3] * 5 + [0] * 3
 
 
-@pytest.mark.parametrize("batch", BATCHES)
-def test_a_page_that_was_freed_meanwhile_consumes_no_target(batch: int) -> None:
+def isolated(batch: int, count: int) -> tuple[Machine, Task, Vma, MigrationLists]:
+    """So many isolated pages of node 0, and one target each on nodes 1, 2 and 3."""
     m = machine("direct-v8", batch=batch)
     task = spawn(m, "t", cpu=0)
-    vma = region(m, task, {0: 6})
+    vma = region(m, task, {0: count})
     m.run(m.pagevecs.lru_add_drain_all())
-    pages = isolate(m, vma.pfns(np.arange(6)), None, move_all=False)
+    pages = isolate(m, vma.pfns(np.arange(count)), None, move_all=False)
     targets = np.concatenate([m.frames.alloc(1, node, here=node) for node in (1, 2, 3)])
+    return m, task, vma, MigrationLists(pages, targets)
+
+
+@pytest.mark.parametrize("batch", BATCHES)
+def test_a_page_that_was_freed_meanwhile_consumes_no_target(batch: int) -> None:
+    m, _, vma, lists = isolated(batch, 6)
+    pages = lists.source.copy()
     zap(m, vma, np.array([0, 2], np.int64))
-    lists = MigrationLists(pages, targets)
     assert m.run(migrate_pages(m, lists)) == 0
     assert nodes_of(m, vma) == [-1, 1, -1, 2, 3, 0]
     assert list(lists.source) == [pages[5]], "no target was left for it"
@@ -70,14 +78,9 @@ def test_a_page_that_was_freed_meanwhile_consumes_no_target(batch: int) -> None:
 
 @pytest.mark.parametrize("batch", BATCHES)
 def test_a_page_that_somebody_holds_leaves_its_target_to_the_next(batch: int) -> None:
-    m = machine("direct-v8", batch=batch)
-    task = spawn(m, "t", cpu=0)
-    vma = region(m, task, {0: 4})
-    m.run(m.pagevecs.lru_add_drain_all())
-    pages = isolate(m, vma.pfns(np.arange(4)), None, move_all=False)
-    targets = np.concatenate([m.frames.alloc(1, node, here=node) for node in (1, 2, 3)])
+    m, task, vma, lists = isolated(batch, 4)
+    pages = lists.source.copy()
     m.locks.get_page(int(pages[1]))
-    lists = MigrationLists(pages, targets)
     assert m.run(migrate_pages(m, lists)) == 0
     assert [int(m.frames.nid[pfn]) for one in lists.moved for pfn in one] == [0, 0, 0]
     for index in range(4):

@@ -106,7 +106,7 @@ class Remote(Process):
         self.asks = here[1]
         os.close(here[0])
         os.close(there[1])
-        self.ask("run_on", min(os.sched_getaffinity(0)))
+        self.call("run_on", min(os.sched_getaffinity(0)))
 
     @staticmethod
     def _serve(local: LinuxProcess, asked: IO[str], said: int) -> NoReturn:
@@ -114,44 +114,14 @@ class Remote(Process):
         try:
             for line in asked:
                 method, *arguments = json.loads(line)
-                os.write(said, json.dumps(getattr(local, method)(*arguments)).encode() + b"\n")
+                os.write(said, json.dumps(local.call(method, *arguments)).encode() + b"\n")
             code = 0
         finally:
             os._exit(code)
 
-    def ask(self, *call: Any) -> Answer:
-        os.write(self.asks, json.dumps(call).encode() + b"\n")
+    def call(self, method: str, *arguments: Any) -> Answer:
+        os.write(self.asks, json.dumps([method, *arguments]).encode() + b"\n")
         return json.loads(self.said.readline())
-
-    def map(self, *arguments: Any) -> Answer:
-        return self.ask("map", *arguments)
-
-    def touch(self, *arguments: Any) -> Answer:
-        return self.ask("touch", *arguments)
-
-    def forget(self, *arguments: Any) -> Answer:
-        return self.ask("forget", *arguments)
-
-    def unmap(self, *arguments: Any) -> Answer:
-        return self.ask("unmap", *arguments)
-
-    def run_on(self, *arguments: Any) -> Answer:
-        return self.ask("run_on", *arguments)
-
-    def mbind(self, *arguments: Any) -> Answer:
-        return self.ask("mbind", *arguments)
-
-    def set_mempolicy(self, *arguments: Any) -> Answer:
-        return self.ask("set_mempolicy", *arguments)
-
-    def get_mempolicy(self, *arguments: Any) -> Answer:
-        return self.ask("get_mempolicy", *arguments)
-
-    def move_pages(self, *arguments: Any) -> Answer:
-        return self.ask("move_pages", *arguments)
-
-    def migrate_pages(self, *arguments: Any) -> Answer:
-        return self.ask("migrate_pages", *arguments)
 
 
 class LinuxMachine:

@@ -49,6 +49,10 @@ class Process:
     kernel: Kernel
     pid: int
 
+    def call(self, method: str, *arguments: Any) -> Answer:
+        """Do a step of a sequence."""
+        return getattr(self, method)(*arguments)
+
     def map(self, region: int, kind: str, pages: int) -> Answer:
         raise NotImplementedError
 
@@ -141,7 +145,7 @@ def _do(machine: Machine, who: str, method: str, arguments: list[Any]) -> Answer
         return getattr(machine, method)()
     if method in ("move_pages", "migrate_pages"):
         arguments = [machine.processes[arguments[0]].pid, *arguments[1:]]
-    return getattr(machine.processes[who], method)(*arguments)
+    return machine.processes[who].call(method, *arguments)
 
 
 def _look(kernel: Kernel, pid: int, sizes: dict[int, int]) -> dict[str, Any]:
