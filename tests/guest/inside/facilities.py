@@ -68,3 +68,8 @@ def make_cpuset(name: str, mems: str) -> Path:
     folder.mkdir()
     (folder / "cpuset.mems").write_text(mems)
     return folder
+
+
+def kernel_log() -> str:
+    """What the guest's kernel has said."""
+    return subprocess.run(["dmesg"], check=True, capture_output=True, text=True).stdout

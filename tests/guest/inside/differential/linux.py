@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import faulthandler
 import json
 import mmap
 import os
-import signal
+import traceback
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
@@ -22,7 +23,8 @@ MAP_FIXED_NOREPLACE = 0x100000
 EVEN = 12
 """The kernel adds a shared object's inode number to the page offset when it interleaves. A multiple of 1, 2, 3 and 4
 makes no difference."""
-_PATIENCE = 60
+_PATIENCE = 90
+"""Seconds."""
 
 
 class LinuxProcess(Process):
@@ -110,18 +112,21 @@ class Remote(Process):
 
     @staticmethod
     def _serve(local: LinuxProcess, asked: IO[str], said: int) -> NoReturn:
-        code = 1
         try:
             for line in asked:
                 method, *arguments = json.loads(line)
                 os.write(said, json.dumps(local.call(method, *arguments)).encode() + b"\n")
-            code = 0
+        except Exception:
+            os.write(said, traceback.format_exc().encode())
         finally:
-            os._exit(code)
+            os._exit(0)
 
     def call(self, method: str, *arguments: Any) -> Answer:
         os.write(self.asks, json.dumps([method, *arguments]).encode() + b"\n")
-        return json.loads(self.said.readline())
+        line = self.said.readline()
+        if not line or line.startswith("Traceback"):
+            raise AssertionError(f"the child is gone, in {method}:\n{line}{self.said.read()}")
+        return json.loads(line)
 
 
 class LinuxMachine:
@@ -153,25 +158,30 @@ def on_linux(steps: list[Step]) -> list[Answer]:
     if pid == 0:
         _first(str(folder), steps, writer)
     os.close(writer)
-    try:
-        with os.fdopen(reader) as said:
-            return json.loads(said.read() or "null")
-    finally:
-        os.waitpid(pid, 0)
-        wait_until(lambda: not (folder / "cgroup.procs").read_text(), "the cgroup is empty")
-        folder.rmdir()
+    with os.fdopen(reader) as out:
+        said = out.read()
+    ended = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    wait_until(lambda: not (folder / "cgroup.procs").read_text(), "the cgroup is empty")
+    folder.rmdir()
+    assert ended == 0, (
+        f"the process ended with {ended} and said:\n{said}\nthe kernel:\n{facilities.kernel_log()[-2000:]}"
+    )
+    return json.loads(said)
 
 
 def _first(cpuset: str, steps: list[Step], writer: int) -> NoReturn:
-    try:
-        signal.alarm(_PATIENCE)
-        (Path(cpuset) / "cgroup.procs").write_text("0")
-        os.sched_setaffinity(0, [0])
-        machine = LinuxMachine(cpuset)
-        answers = play(machine, steps)
-        if "B" in machine.processes:
-            machine.end()
-        with os.fdopen(writer, "w") as out:
+    code = 1
+    with os.fdopen(writer, "w") as out:
+        faulthandler.dump_traceback_later(_PATIENCE, exit=True, file=out)
+        try:
+            (Path(cpuset) / "cgroup.procs").write_text("0")
+            os.sched_setaffinity(0, [0])
+            machine = LinuxMachine(cpuset)
+            answers = play(machine, steps)
+            if "B" in machine.processes:
+                machine.end()
             json.dump(answers, out)
-    finally:
-        os._exit(0)
+            code = 0
+        except Exception:
+            traceback.print_exc(file=out)
+    os._exit(code)
