@@ -11,8 +11,10 @@ from backend.files import units
 T = TypeVar("T")
 
 
-def size(amount: float) -> str:
-    """Bytes for people, in powers of 1024: 812K, 7.1G; `.` for less than one byte."""
+def size(amount: float | None) -> str:
+    """Bytes for people, in powers of 1024: 812K, 7.1G; `.` for less than one byte, `?` if unknown."""
+    if amount is None:
+        return "?"
     if amount < 1:
         return "."
     for unit in "BKMGTP":

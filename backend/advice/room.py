@@ -22,12 +22,12 @@ class HasPlacement(Protocol):
 
 
 def room_of(topology: Topology, page_size: int) -> dict[tuple[int, int], int]:
-    """Room on every node with memory, 0 if there is none."""
+    """Room on every node with memory, 0 if there is none. All of a node's memory, where it is unknown what is free."""
     out: dict[tuple[int, int], int] = {}
     for node in topology.nodes:
         if node.has_memory:
             reserve = topology.low_watermarks.get(node.id, 0) * page_size + node.total // RESERVED
-            out[node.id, 0] = max(0, node.free - reserve)
+            out[node.id, 0] = max(0, (node.total if node.free is None else node.free) - reserve)
             out.update({(node.id, pool.size): pool.free for pool in node.huge_pools})
     return out
 

@@ -297,7 +297,7 @@ def _change(
     notes += [
         f"node {node.id} has less room than needed: what does not fit stays"
         for node in topology.nodes
-        if incoming.get(node.id, 0) > node.free
+        if node.free is not None and incoming.get(node.id, 0) > node.free
     ]
     return replace(change, notes=tuple(notes))
 

@@ -97,7 +97,7 @@ def bench(
             f"the nodes are {topology.memory_ids}",
         )
     for node in NodeSet(node for pair in chosen for node in pair):
-        room = topology.node(node).free - topology.low_watermarks.get(node, 0) * kernel.page_size - _SPARE
+        room = (topology.node(node).free or 0) - topology.low_watermarks.get(node, 0) * kernel.page_size - _SPARE
         if size > room:
             raise NumatuiError(
                 f"node {node} has {max(0, room) // MIB} MiB to spare, and {size // MIB} MiB are to be moved there",

@@ -14,6 +14,8 @@ from backend.machine.kernel_info import read_or_nothing
 from backend.nodeset import CpuSet, NodeSet
 
 NODE_DIR = "/sys/devices/system/node"
+_CPU_DIR = "/sys/devices/system/cpu"
+_CPU_NAME = re.compile(r"cpu([0-9]{1,5})\Z")
 _NODE_NAME = re.compile(r"node([0-9]{1,5})\Z")
 _MEMINFO_LINE = re.compile(rb"^(?:Node[ \t]+\d+[ \t]+)?([A-Za-z][\w()]*):[ \t]+(\d{1,19})( kB)?", re.MULTILINE)
 _MARKS = (b"min", b"low", b"high")
@@ -36,7 +38,8 @@ class HugePool:
 @dataclass(frozen=True, slots=True)
 class Node:
     """One node. `memory`: bytes by the kernel's names (MemTotal, MemFree, FilePages …; counts for HugePages_*).
-    `distances`: node id → SLIT distance. `access`: HMAT figures from the nearest initiator (ns, MiB/s), if the firmware
+    `distances`: node id → SLIT distance. `initiators`: the nodes from which the firmware says (HMAT) that access to it
+    is best; read for nodes without CPUs. `access`: HMAT figures from the nearest initiator (ns, MiB/s), if the firmware
     has them. `numastat`: allocation counters since boot, in pages. `vmstat`: the node's counters, in pages.
     """
 
@@ -48,14 +51,16 @@ class Node:
     vmstat: dict[str, int] = field(default_factory=dict[str, int])
     huge_pools: tuple[HugePool, ...] = ()
     access: dict[Access, int] = field(default_factory=dict[Access, int])
+    initiators: NodeSet = field(default_factory=NodeSet)
 
     @property
     def total(self) -> int:
         return self.memory.get("MemTotal", 0)
 
     @property
-    def free(self) -> int:
-        return self.memory.get("MemFree", 0)
+    def free(self) -> int | None:
+        """None if the kernel, or a recording, does not tell it."""
+        return self.memory.get("MemFree")
 
     @property
     def has_memory(self) -> bool:
@@ -108,6 +113,23 @@ class Topology:
                 return node.distances[b]
         return 10 if a == b else 20
 
+    def nearest_with_cpus(self, node_id: int) -> NodeSet:
+        """The nodes whose CPUs are nearest to a node's memory: itself if it has any, else what the firmware says
+        (HMAT), else the nearest by distance. Empty if all are equally near, or as near as the memory is to itself
+        (compare hwloc's fixup_cpuless_node_locality_from_distances() in topology-linux.c)."""
+        node = self.node(node_id)
+        if node.cpus:
+            return NodeSet([node_id])
+        others = NodeSet(other.id for other in self.nodes if other.cpus)
+        if told := node.initiators & others:
+            return told
+        away = {other: self.distance(node_id, other) for other in others}
+        least = min(away.values(), default=0)
+        nearest = NodeSet(other for other, distance in away.items() if distance == least)
+        if least <= self.distance(node_id, node_id) or len(nearest) == len(others) > 1:
+            return NodeSet()
+        return nearest
+
 
 def read_topology(kernel: Kernel) -> Topology:
     """Read the topology. Missing or malformed files become warnings. Raises NotSupported without any node."""
@@ -124,18 +146,20 @@ def read_topology(kernel: Kernel) -> Topology:
         raise NotSupported(
             "there is no NUMA node in /sys/devices/system/node", "numatui --demo shows an emulated machine"
         )
-    online_cpus = _read_list(kernel, "/sys/devices/system/cpu/online", CpuSet, warnings)
+    online_cpus = _read_list(kernel, f"{_CPU_DIR}/online", CpuSet, warnings) or _online_one_by_one(kernel)
     possible = _read_list(kernel, f"{NODE_DIR}/possible", NodeSet, warnings)
     present = NodeSet(int(match.group(1)) for name in names if (match := _NODE_NAME.match(name)))
     nodes = tuple(_read_node(kernel, node_id, (ids, possible, present), online_cpus, warnings) for node_id in ids)
     _check_distances(nodes, warnings)
+    if silent := NodeSet(node.id for node in nodes if node.has_memory and node.free is None):
+        warnings.append(f"how much memory of node {silent} is free is not told")
     node_of_cpu: dict[int, int] = {}
     claimed_twice = CpuSet()
     for node in nodes:
         claimed_twice |= CpuSet(cpu for cpu in node.cpus if node_of_cpu.setdefault(cpu, node.id) != node.id)
     if claimed_twice:
         warnings.append(f"several nodes claim the CPUs {claimed_twice}: where processes run cannot be told")
-    present_cpus = _read_list(kernel, "/sys/devices/system/cpu/present", CpuSet, warnings)
+    present_cpus = _read_list(kernel, f"{_CPU_DIR}/present", CpuSet, warnings)
     offline = (present_cpus or CpuSet()) - online_cpus if online_cpus else CpuSet()
     marks = parse_watermarks(read_or_nothing(kernel, "/proc/zoneinfo"))
     low = {node: one.low for node, one in marks.items() if one.low}
@@ -200,6 +224,17 @@ def _online(kernel: Kernel, names: list[str], warnings: list[str]) -> NodeSet:
     return (present & online) if online else present
 
 
+def _online_one_by_one(kernel: Kernel) -> CpuSet:
+    """As kernels before 2.6.26 tell it, and those who record a machine without cpu/online. A CPU that cannot go offline
+    has no such file."""
+    try:
+        names = kernel.listdir(_CPU_DIR)
+    except OSError:
+        return CpuSet()
+    there = [int(match.group(1)) for name in names if (match := _CPU_NAME.match(name))]
+    return CpuSet(cpu for cpu in there if read_or_nothing(kernel, f"{_CPU_DIR}/cpu{cpu}/online").strip() != b"0")
+
+
 def _columns(count: int, sets: tuple[NodeSet, ...]) -> NodeSet:
     """The nodes that a row of so many distances is about, among online, possible and present ones: kernels differ in
     what they do with nodes that are offline. Without such a set, nodes 0 to the last."""
@@ -247,7 +282,21 @@ def _read_node(
         vmstat=parse_counters(read_or_nothing(kernel, f"{base}/vmstat")),
         huge_pools=_read_huge_pools(kernel, base),
         access=access,
+        initiators=NodeSet() if cpus else _initiators(kernel, base),
     )
+
+
+def _initiators(kernel: Kernel, base: str) -> NodeSet:
+    """Documentation/admin-guide/mm/numaperf.rst: links to the nearest nodes with CPUs (class 1), else to the nearest of
+    any kind (class 0)."""
+    for access in ("access1", "access0"):
+        try:
+            names = kernel.listdir(f"{base}/{access}/initiators")
+        except OSError:
+            continue
+        if found := NodeSet(int(match.group(1)) for name in names if (match := _NODE_NAME.match(name))):
+            return found
+    return NodeSet()
 
 
 def _read_huge_pools(kernel: Kernel, base: str) -> tuple[HugePool, ...]:

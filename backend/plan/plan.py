@@ -103,23 +103,28 @@ class ProcessPlan:
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """A target node, in bytes. `reserve`: what the kernel keeps free (low watermarks). `huge_pages`: pages needed of
-    its hugetlb pools in addition, page size → pages."""
+    """A target node, in bytes. `free`: None if unknown. `reserve`: what the kernel keeps free (low watermarks).
+    `huge_pages`: pages needed of its hugetlb pools in addition, page size → pages."""
 
     node: int
-    free: int
+    free: int | None
     reserve: int
     incoming: int
     outgoing: int
     huge_pages: dict[int, int] = field(default_factory=dict[int, int])
 
     @property
-    def after(self) -> int:
-        return self.free - self.incoming + self.outgoing
+    def after(self) -> int | None:
+        return None if self.free is None else self.free - self.incoming + self.outgoing
+
+    @property
+    def missing(self) -> int:
+        """Bytes for which there is no room; 0 where it is unknown, as the kernel refuses what does not fit."""
+        return max(0, self.reserve - self.after) if self.after is not None else 0
 
     @property
     def enough(self) -> bool:
-        return self.after >= self.reserve
+        return not self.missing
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ def room_warnings(plan: Plan, topology: Topology) -> Iterator[Warning]:
     """Targets, and pools of huge pages there, that are too small for all that comes."""
     for room in plan.room:
         if room.incoming and not room.enough:
-            short = max(1, (room.reserve - room.after) >> 20)
+            short = max(1, room.missing >> 20)
             yield Warning(
                 "room",
                 f"node {room.node} is about {short} MiB short: the move will stop part-way",

@@ -224,7 +224,7 @@ def _stays(plan: Plan, conditions: Conditions, topology: Topology) -> dict[Reaso
 
 def _no_room(plan: Plan, topology: Topology) -> int:
     """Bytes for which there is no room on their targets, or in the pools there."""
-    short = sum(max(0, room.reserve - room.after) for room in plan.room if room.incoming and not room.enough)
+    short = sum(room.missing for room in plan.room if room.incoming)
     for room in plan.room:
         pools = {pool.size: pool.free for pool in topology.node(room.node).huge_pools}
         short += sum(size * max(0, count - pools.get(size, 0)) for size, count in room.huge_pages.items())

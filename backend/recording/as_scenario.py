@@ -68,7 +68,9 @@ def copy_of(kernel: Kernel, most_frames: int = MOST_FRAMES) -> Copy:
     rows = [row for row in Surveyor(kernel, topology).read() if row.by_node and not row.process.is_kernel_thread]
     rows.sort(key=lambda row: -row.resident)
     used = {node: sum((row.by_node or {}).get(node, 0) for row in rows) for node in topology.memory_ids}
-    frames = sum((node.free + used.get(node.id, 0)) // page for node in topology.nodes)
+    frames = sum(
+        (node.total if node.free is None else node.free + used.get(node.id, 0)) // page for node in topology.nodes
+    )
     scale = 1
     while frames // scale > most_frames:
         scale *= 2
@@ -101,8 +103,13 @@ class _Copier:
         nodes: list[dict[str, Any]] = []
         taken = CpuSet()
         for node in self.topology.nodes:
-            free = node.free // self.scale // self.page
-            one: dict[str, Any] = {"id": node.id, "memory": (free + self._taken.get(node.id, 0)) * self.page}
+            here = self._taken.get(node.id, 0)
+            if node.free is not None:
+                here += node.free // self.scale // self.page
+            elif node.has_memory:
+                self.notes.append(f"node {node.id} does not tell what is free: all that no process uses, in the copy")
+                here = max(here, node.total // self.scale // self.page)
+            one: dict[str, Any] = {"id": node.id, "memory": here * self.page}
             if node.cpus - taken:
                 one["cpus"] = str(node.cpus - taken)
             if node.cpus & taken:

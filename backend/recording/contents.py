@@ -27,6 +27,7 @@ ALWAYS = (
     "/sys/devices/system/node/node[0-9]*/*",
     "/sys/devices/system/node/node[0-9]*/hugepages/*/*",
     "/sys/devices/system/node/node[0-9]*/access[0-9]/*/*",
+    "/sys/devices/system/node/node[0-9]*/access[0-9]/initiators/node[0-9]*/cpulist",
     "/sys/devices/system/node/node[0-9]*/memory_side_cache/index*/*",
     "/sys/devices/system/cpu/*",
     "/sys/devices/system/cpu/cpu[0-9]*/online",

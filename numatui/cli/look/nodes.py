@@ -141,6 +141,7 @@ def _document(node: Node, topology: Topology) -> dict[str, Any]:
     return {
         "id": node.id,
         "cpus": list(node.cpus),
+        "nearest_with_cpus": list(topology.nearest_with_cpus(node.id)),
         "total": node.total,
         "free": node.free,
         "low_watermark_pages": topology.low_watermarks.get(node.id),
@@ -165,7 +166,9 @@ def _print(topology: Topology, columns: list[str], values: list[list[Any]]) -> N
         heads += [">LATENCY", ">BANDWIDTH"]
     rows: list[list[str]] = []
     for node, row in zip(output.cut(topology.nodes), values, strict=True):
-        cells = [str(row[0]), row[1] or "none", *[output.size(amount) for amount in row[2:]]]
+        near = topology.nearest_with_cpus(node.id)
+        bare = f"none (nearest: node {near})" if near else "none"
+        cells = [str(row[0]), row[1] or bare, *[output.size(amount) for amount in row[2:]]]
         cells += [str(node.distances.get(other.id, "?")) for other in topology.nodes]
         if has_access:
             latency, bandwidth = node.access.get("read_latency"), node.access.get("read_bandwidth")

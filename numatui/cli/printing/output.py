@@ -176,9 +176,9 @@ def cut(rows: Iterable[T]) -> list[T]:
     return current().cut(rows)
 
 
-def size(amount: float) -> str:
+def size(amount: float | None) -> str:
     """Bytes for people; all digits with --bytes."""
-    return f"{amount:.0f}" if current().in_bytes else format.size(amount)
+    return f"{amount:.0f}" if current().in_bytes and amount is not None else format.size(amount)
 
 
 def short(text: str, width: int) -> str:

@@ -39,6 +39,7 @@ def print_plan(plan: Plan) -> None:
     for room in plan.room:
         if room.incoming:
             state = "enough room" if room.enough else "NOT enough room"
+            state = "whether it fits is not known" if room.free is None else state
             print(f"node {room.node}: {output.size(room.free)} free, {output.size(room.incoming)} incoming: {state}")
         for size, count in room.huge_pages.items():
             print(f"node {room.node}: {count} pages of its pool of {output.size(size)} pages incoming")

@@ -81,7 +81,8 @@ def nodesets(kernel: Kernel) -> Iterator[Offer]:
 
     topology = read_topology(kernel)
     for node in topology.nodes:
-        yield str(node.id), f"{node.free >> 20} MiB free of {node.total >> 20}"
+        free = "free memory unknown, " if node.free is None else f"{node.free >> 20} MiB free of "
+        yield str(node.id), f"{free}{node.total >> 20}"
     yield "all", f"nodes {topology.ids}"
     yield "same", "for --to: the same as --from"
 

@@ -32,7 +32,8 @@ class NodeHistory:
         for node in topology.nodes:
             series = self._values.get(node.id) or {name: deque[float](maxlen=MOST) for name in SERIES}
             rates = activity.rates.get(node.id, {})
-            series["free"].append(float(node.free))
+            if node.free is not None:
+                series["free"].append(float(node.free))
             if node.id in activity.busy:
                 series["cpu"].append(activity.busy[node.id])
             if rates:

@@ -70,7 +70,7 @@ def _pull_together(subjects: Sequence[Subject], topology: Topology, amounts: Map
     candidates = list(running or has & topology.memory_ids)
     if not candidates or not has:
         return Preset(title, why_not="there is nothing to move")
-    target = max(candidates, key=lambda one: (amounts.get(one, 0), topology.node(one).free, -one))
+    target = max(candidates, key=lambda one: (amounts.get(one, 0), topology.node(one).free or 0, -one))
     one = NodeSet([target])
     return Preset(title, has - one, one) if has - one else Preset(title, why_not=f"all of it is on {target}")
 
@@ -97,4 +97,4 @@ def _off_one(topology: Topology, has: NodeSet, node: int) -> Preset:
 
 def _room_of(topology: Topology) -> Callable[[int], tuple[int, int]]:
     """Sort key: most room first, then the lower node."""
-    return lambda one: (-topology.node(one).free, one)
+    return lambda one: (-(topology.node(one).free or 0), one)

@@ -17,7 +17,8 @@ _ABOUT = {name: about for name, about, _ in KINDS} | {"other": "in other use", "
 def node_detail(row: NodeRow, history: Mapping[str, Sequence[float]], width: int, glyphs: Glyphs) -> list[Piece]:
     """About fifteen lines."""
     node = row.node
-    cpus = f"CPUs {node.cpus}" if node.cpus else "no CPUs"
+    nearest = f", nearest are those of node {row.nearest}" if row.nearest else ""
+    cpus = f"CPUs {node.cpus}" if node.cpus else f"no CPUs{nearest}"
     pieces: list[Piece] = [(f" Node {node.id}", f"ink:{node.id}"), (f"  {cpus}"[: width - 10] + "\n", "dim")]
     for name, amount in kinds_of(node).items():
         share = amount / node.total if node.total else 0.0
@@ -44,7 +45,7 @@ def node_detail(row: NodeRow, history: Mapping[str, Sequence[float]], width: int
 def _marks(row: NodeRow, width: int, glyphs: Glyphs) -> list[Piece]:
     """Free memory compared with the watermarks of the zones."""
     marks, free = row.marks, row.node.free
-    if not marks.low or not row.node.has_memory:
+    if not marks.low or not row.node.has_memory or free is None:
         return []
     state, role = ("above the watermarks", "good")
     if free < marks.min:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from backend.machine.topology import Node, Topology, Watermarks
+from backend.nodeset import NodeSet
 from numatui.format import count, percent, size
 from numatui.tui.paint.column import Column
 from numatui.tui.paint.glyphs import Glyphs
@@ -27,22 +28,25 @@ NEAR = 1.5
 @dataclass(frozen=True, slots=True)
 class NodeRow:
     """`busy`: share of its CPUs' time. `rates`: pages a second, by counter. `marks`: bytes. `tier`: None if the kernel
-    has no memory tiers."""
+    has no memory tiers. `nearest`: the nodes with the nearest CPUs."""
 
     node: Node
     busy: float | None
     rates: dict[str, float]
     marks: Watermarks
     tier: int | None = None
+    nearest: NodeSet = field(default_factory=NodeSet)
 
     @property
     def short(self) -> bool:
         """Whether the kernel reclaims on this node, or soon will."""
-        return self.node.has_memory and bool(self.marks.low) and self.node.free < self.marks.low * NEAR
+        free = self.node.free
+        return self.node.has_memory and bool(self.marks.low) and free is not None and free < self.marks.low * NEAR
 
 
 def kinds_of(node: Node) -> dict[str, int]:
-    """Bytes by use. `other`: used memory of no known kind. With `free`, they sum to the node's memory."""
+    """Bytes by use. `other`: used memory of no known kind. With `free`, they sum to the node's memory; where that is
+    unknown, they do not."""
     out: dict[str, int] = {}
     for name, _, keys in KINDS:
         amount = sum(-node.memory.get(key[1:], 0) if key.startswith("-") else node.memory.get(key, 0) for key in keys)
@@ -50,18 +54,19 @@ def kinds_of(node: Node) -> dict[str, int]:
             amount = sum(pool.size * pool.total for pool in node.huge_pools)
         if amount > 0:
             out[name] = amount
-    free = node.free
-    rest = node.total - free - sum(out.values())
-    if rest > 0:
-        out["other"] = rest
-    out["free"] = free
+    if node.free is not None:
+        rest = node.total - node.free - sum(out.values())
+        if rest > 0:
+            out["other"] = rest
+        out["free"] = node.free
     return out
 
 
 def kinds_bar(node: Node, width: int, glyphs: Glyphs) -> list[Piece]:
-    """A stacked bar. Each part begins with the first letter of its kind; free memory is empty."""
+    """A stacked bar. Each part begins with the first letter of its kind; free memory is empty, `?` is what nobody
+    tells."""
     parts = kinds_of(node)
-    total = sum(parts.values())
+    total = max(sum(parts.values()), node.total)
     if not total or width < 1:
         return [(" " * width, "")]
     out: list[Piece] = []
@@ -76,6 +81,8 @@ def kinds_bar(node: Node, width: int, glyphs: Glyphs) -> list[Piece]:
             out.append((glyphs.empty * cells, "dim"))
         else:
             out.append(((name[0] + " " * cells)[:cells], f"kind:{_ORDER[name]}"))
+    if done < width:
+        out.append(("?".ljust(width - done), "dim"))
     return out
 
 
@@ -94,7 +101,8 @@ def node_rows(
     for node in topology.nodes:
         marks = topology.watermarks.get(node.id, Watermarks())
         scaled = Watermarks(marks.min * page_size, marks.low * page_size, marks.high * page_size)
-        out.append(NodeRow(node, busy.get(node.id), rates.get(node.id, {}), scaled, tiers.get(node.id)))
+        nearest = topology.nearest_with_cpus(node.id)
+        out.append(NodeRow(node, busy.get(node.id), rates.get(node.id, {}), scaled, tiers.get(node.id), nearest))
     return out
 
 

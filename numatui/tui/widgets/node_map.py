@@ -151,7 +151,7 @@ class NodeMap(ScrollView, can_focus=True):
         after = room.after if room is not None and room.incoming else node.free
         enough = room is None or room.enough
         rest = width - bars.length(pieces) - 20
-        if rest >= 8:
+        if rest >= 8 and after is not None:
             pieces.append((" ", ""))
             pieces += bars.gauge(
                 node.total - after,
@@ -161,7 +161,7 @@ class NodeMap(ScrollView, can_focus=True):
                 f"fill:{node.id}" if enough else "far",
             )
         pieces.append((f" {size(node.free):>5} free", ""))
-        if room is not None and room.incoming:
+        if room is not None and room.incoming and after is not None:
             pieces.append(
                 (f" {self._glyphs.arrow} {size(after) if after > 0 else 'full'}", "good" if enough else "far")
             )

@@ -78,10 +78,11 @@ def node_line(node: Node, topology: Topology, width: int, glyphs: Glyphs) -> lis
     room = max(8, min(48, width - 45 - cpus_width - 4 * len(topology.nodes)))
     pieces: list[Piece] = [(f" {'node ' if width >= 70 else ''}{node.id:>{digits}} ", f"ink:{node.id}")]
     if node.has_memory:
-        used = node.total - node.free
-        pieces += bars.gauge(used, node.total, room, glyphs, f"fill:{node.id}")
+        free, used = node.free, None if node.free is None else node.total - node.free
+        pieces += bars.gauge(used or 0, node.total, room, glyphs, f"fill:{node.id}")
         pieces.append((f" {size(used):>5}/{size(node.total):<5}", ""))
-        pieces.append((f" {size(node.free):>5} free", "warn" if node.free < node.total // 20 else "dim"))
+        scarce = free is not None and free < node.total // 20
+        pieces.append((f" {size(free):>5} free", "warn" if scarce else "dim"))
     else:
         pieces.append(("no memory".ljust(room + 23), "dim"))
     cpus = _cpus(node)

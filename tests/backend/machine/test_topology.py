@@ -19,6 +19,7 @@ from backend.machine.topology import (
     parse_watermarks,
     read_topology,
 )
+from backend.nodeset import NodeSet
 from backend.recording.kernel import RecordedKernel
 from tests.conftest import SHARED
 from tests.trees import node_files, two_nodes, write
@@ -101,6 +102,57 @@ def test_cpus_that_are_offline_are_no_nodes_cpus(tmp_path: Path) -> None:
     assert [str(node.cpus) for node in topology.nodes] == ["1-3", "5"]
     assert str(topology.offline_cpus) == "0,4,6-7"
     assert 0 not in topology.node_of_cpu
+
+
+def test_kernels_without_a_list_of_online_cpus_tell_them_one_by_one(tmp_path: Path) -> None:
+    files = node_files(0, "10", "0-3")
+    files |= {f"sys/devices/system/cpu/cpu{cpu}/topology/core_id": f"{cpu}\n" for cpu in range(4)}
+    files |= {"sys/devices/system/cpu/cpu1/online": "0\n", "sys/devices/system/cpu/cpu2/online": "1\n"}
+    topology = read_topology(RecordedKernel(write(tmp_path, files)))
+    assert str(topology.node(0).cpus) == "0,2-3"
+
+
+@pytest.mark.parametrize(
+    ("rows", "cpus", "nearest"),
+    [
+        (["10 20 17", "20 10 28", "17 28 10"], "0-1", "0"),
+        (["10 20 28", "20 10 28", "28 28 10"], "0-1", ""),
+        (["10 20 20 20", "20 10 28 20", "20 28 10 20", "20 20 20 10"], "0-2", ""),
+        (["10 20 20 20", "20 10 28 30", "20 28 10 20", "20 30 20 10"], "0-2", "0,2"),
+        (["10 10 10", "10 10 10", "10 10 10"], "0-1", ""),
+        (["10 20", "20 10"], "0", "0"),
+        (["", "", ""], "0-1", ""),
+    ],
+)
+def test_a_node_without_cpus_has_nearest_cpus_by_distance(
+    tmp_path: Path, rows: list[str], cpus: str, nearest: str
+) -> None:
+    files: dict[str, str | bytes] = {}
+    with_cpus = NodeSet.parse_list(cpus)
+    for node, row in enumerate(rows):
+        files |= node_files(node, row, str(node) if node in with_cpus else "")
+    topology = read_topology(RecordedKernel(write(tmp_path, files)))
+    assert str(topology.nearest_with_cpus(len(rows) - 1)) == nearest
+    assert str(topology.nearest_with_cpus(0)) == "0"
+
+
+@pytest.mark.parametrize("others", [[], ["node2"]])
+def test_the_firmware_knows_better_which_cpus_are_nearest(tmp_path: Path, others: list[str]) -> None:
+    """HMAT: access1 has the nearest CPUs, access0 the nearest of any kind, as here a device with memory."""
+    files = {**node_files(0, "10 20 17", "0"), **node_files(1, "20 10 28", "1"), **node_files(2, "17 28 10", "")}
+    base = "sys/devices/system/node/node2"
+    files |= {f"{base}/access0/initiators/{other}/cpulist": "\n" for other in others}
+    files[f"{base}/access1/initiators/node1/cpulist"] = "1\n"
+    topology = read_topology(RecordedKernel(write(tmp_path, files)))
+    assert str(topology.nearest_with_cpus(2)) == "1"
+
+
+def test_free_memory_that_is_not_told_is_unknown(tmp_path: Path) -> None:
+    files = {**node_files(0, "10 20", "0"), **node_files(1, "20 10", "1")}
+    files["sys/devices/system/node/node1/meminfo"] = "Node 1 MemTotal: 1048576 kB\n"
+    topology = read_topology(RecordedKernel(write(tmp_path, files)))
+    assert topology.node(1).free is None
+    assert "how much memory of node 1 is free is not told" in topology.warnings
 
 
 def test_hmat_figures(tmp_path: Path) -> None:

@@ -46,6 +46,8 @@ def test_the_copy_of_the_demo_is_the_demo() -> None:
         (node.id, node.cpus, node.distances) for node in here.nodes
     ]
     for one, other in zip(there.nodes, here.nodes, strict=True):
+        assert one.free is not None
+        assert other.free is not None
         assert abs(one.free - other.free) <= 0.002 * other.total
     anonymous = {
         pid: {

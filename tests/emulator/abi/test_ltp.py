@@ -4,6 +4,8 @@ LTP passes raw pointers; the seam passes masks and arrays as bytes, so what LTP 
 counterpart.
 """
 
+# pyright: reportOptionalMemberAccess=false
+
 from __future__ import annotations
 
 import contextlib

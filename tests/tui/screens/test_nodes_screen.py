@@ -41,6 +41,9 @@ def test_the_kinds_of_memory_are_all_of_it_and_the_bar_is_as_wide_as_asked(node:
     assert sum(parts.values()) == node.total
     assert all(amount >= 0 for amount in parts.values())
     assert length(kinds_bar(node, width, UNICODE)) == width
+    del node.memory["MemFree"]
+    assert "free" not in kinds_of(node)
+    assert length(kinds_bar(node, width, UNICODE)) == width
 
 
 @pytest.mark.parametrize(("free", "words"), [(5, "below min"), (15, "below low"), (25, "near low"), (90, "above")])
