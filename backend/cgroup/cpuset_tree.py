@@ -99,7 +99,7 @@ class CpusetTree:
         if path in self.cpusets:
             return self.cpusets[path]
         name = path[1:]
-        named = [] if "/" in name else [one for one in self.cpusets.values() if _is_called(one, name)]
+        named = [one for one in self.cpusets.values() if is_called(one.directory, name)]
         if len(named) > 1:
             there = ", ".join(printable(one.path, 80) for one in named[:3])
             more = f" and {len(named) - 3} more" if len(named) > 3 else ""
@@ -192,10 +192,11 @@ def with_ancestors(paths: Iterable[str]) -> set[str]:
     return out
 
 
-def _is_called(one: CpusetInfo, name: str) -> bool:
-    own = one.directory.name
+def is_called(one: Directory, name: str) -> bool:
+    """Whether it is the name of a unit (also without .service), or the start of a container's id."""
+    own = one.name
     plain = unescape_unit(own)
-    return (
+    return "/" not in name and (
         name in (own, plain, *(plain.removesuffix(suffix) for suffix in UNIT_SUFFIXES))
         or (len(name) >= _LEAST_ID and label(one.path).id.startswith(name))
     )  # fmt: skip

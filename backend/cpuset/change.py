@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from backend.cgroup.cgroups import cgroup_of
 from backend.cgroup.cpuset_tree import UNIT_SUFFIXES, CpusetInfo, CpusetTree, file_name, pids_in, read_cpusets
+from backend.cgroup.named_cpuset import find_cpuset
 from backend.cpuset.rules import check_mems, check_own, check_room_for_tasks, write_file
 from backend.errors import (
     NotFound,
@@ -109,10 +110,10 @@ class ChangeResult:
 
 
 def predict_mems(kernel: Kernel, name: str, mems: NodeSet, memory_migrate: bool | None = None) -> Change:
-    """Predict the effect of new mems. `name`: as for `CpusetTree.find`. Raises UsageError, NotFound (no such cgroup or
+    """Predict the effect of new mems. `name`: as for `find_cpuset`. Raises UsageError, NotFound (no such cgroup or
     node), NotSupported (not a cpuset), NotPermitted for a change that the kernel would refuse, or accept and ignore."""
     tree, topology = read_cpusets(kernel), read_topology(kernel)
-    cpuset = tree.find(name)
+    cpuset, note = find_cpuset(kernel, tree, name)
     check_own(tree, cpuset)
     check_mems(tree, cpuset, mems, topology)
     migrate = _migrates(tree, cpuset, memory_migrate)
@@ -126,7 +127,7 @@ def predict_mems(kernel: Kernel, name: str, mems: NodeSet, memory_migrate: bool 
         for pid in pids_in(kernel, tree, one.path) or ():
             with suppress(NotFound, ParseError):
                 affected.append(_predict(kernel, pid, one, old, new, migrate))
-    return _change(tree, cpuset, mems, memory_migrate, effective[cpuset.path], affected, topology)
+    return _change(tree, cpuset, mems, memory_migrate, effective[cpuset.path], affected, topology, note)
 
 
 def effective_after(tree: CpusetTree, cpuset: CpusetInfo, mems: NodeSet) -> dict[str, NodeSet]:
@@ -146,7 +147,7 @@ def effective_after(tree: CpusetTree, cpuset: CpusetInfo, mems: NodeSet) -> dict
 def predict_attach(kernel: Kernel, name: str, pids: Sequence[int], memory_migrate: bool | None = None) -> Change:
     """Predict the effect of attaching processes to a cpuset. Raises as `predict_mems`."""
     tree, topology = read_cpusets(kernel), read_topology(kernel)
-    cpuset = tree.find(name)
+    cpuset, note = find_cpuset(kernel, tree, name)
     check_own(tree, cpuset)
     check_room_for_tasks(tree, cpuset)
     migrate = _migrates(tree, cpuset, memory_migrate)
@@ -161,7 +162,7 @@ def predict_attach(kernel: Kernel, name: str, pids: Sequence[int], memory_migrat
             raise NotSupported(f"{pid} is a kernel thread: it stays where the kernel put it", "choose a process")
         coming.append(_predict(kernel, pid, cpuset, old, new, migrate))
         left |= {path} - {cpuset.path}
-    change = _change(tree, cpuset, None, memory_migrate, cpuset.effective_mems, coming, topology)
+    change = _change(tree, cpuset, None, memory_migrate, cpuset.effective_mems, coming, topology, note)
     if left and tree.hierarchy.version == "v2":
         text = (
             "in v2 that also leaves the other limits of "
@@ -271,9 +272,10 @@ def _change(
     effective: NodeSet,
     processes: Iterable[Predicted],
     topology: Topology,
+    note: str,
 ) -> Change:
     change = Change(cpuset.path, tree.hierarchy.version, mems, memory_migrate, effective, tuple(processes))
-    notes: list[str] = []
+    notes = [note] if note else []
     changed = [one for one in change.processes if one.old != one.new]
     if changed and not _migrates(tree, cpuset, memory_migrate):
         notes.append("cpuset.memory_migrate is 0: pages stay where they are (--memory-migrate moves them)")

@@ -63,7 +63,7 @@ def test_sizes_in_bytes_are_those_of_csv(lines: Any, command: tuple[str, ...]) -
     heading, first, *_ = rows_of(lines(*command, "--csv"))
     sizes = [
         value for name, value in zip(heading, first, strict=True)
-        if name in ("rss", "total", "free", "memory", "bytes") and value not in ("", "0")
+        if name in ("rss_bytes", "total_bytes", "free_bytes", "memory_bytes", "bytes") and value not in ("", "0")
     ]  # fmt: skip
     assert all(value in text.split() for value in sizes), (sizes, text)
 

@@ -67,8 +67,8 @@ def _csv(document: dict[str, Any]) -> None:
         [
             "pid",
             "name",
-            *[f"before{one}" for one in ids],
-            *[f"after{one}" for one in ids],
+            *[f"before.{one}_bytes" for one in ids],
+            *[f"after.{one}_bytes" for one in ids],
             "throughput_before",
             "throughput_after",
         ],

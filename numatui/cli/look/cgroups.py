@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from backend.errors import NotFound, NotSupported, UsageError
+from backend.errors import NotFound, NotPermitted, NotSupported, UsageError
 from backend.kernel import Kernel
 from backend.nodeset import NodeSet
 from numatui.cli.printing import output
+from numatui.cli.printing.progress import cancelled_by_signals
+from numatui.cli.printing.watching import Count, Watch, begin_block, interval_of, ticks
 from numatui.cli.shell import completing
 from numatui.cli.source import kernel_of
 from numatui.format import parse_size
@@ -20,6 +23,7 @@ from numatui.process_tree import as_tree
 if TYPE_CHECKING:
     from backend.cgroup.cgroup_memory import CgroupMemory, Survey
     from backend.cgroup.cgroup_names import Label
+    from backend.cgroup.cgroups import Hierarchy
 
 SORTS = ("memory", "name", "outside")
 KINDS: dict[str, tuple[str, ...]] = {
@@ -52,7 +56,10 @@ def cgroups(
     ] = "0",
     depth: Annotated[int | None, typer.Option(min=0, help="Only this many levels below the root.")] = None,
     kinds: Annotated[bool, typer.Option("--kinds", help="Kinds of memory instead of nodes.")] = False,
+    pids: Annotated[bool, typer.Option("--pids", help="Also the processes of each, without those below it.")] = False,
     flat: Annotated[bool, typer.Option("--flat", help="Whole paths instead of a tree.")] = False,
+    watch: Watch = None,
+    count: Count = None,
     json: output.Json = False,
     csv: output.Csv = False,
 ) -> None:
@@ -63,61 +70,126 @@ def cgroups(
 
     Example: numatui cgroups --min 100M --sort outside
     """
-    from backend.cgroup.cgroup_memory import survey
-    from backend.cgroup.cgroup_names import label
-    from backend.cgroup.cpuset_tree import above, with_ancestors
-
+    interval = interval_of(watch, count)
     kernel = kernel_of(context)
-    least = parse_size(minimum)
+    shown = _Shown(pattern or [], sort, parse_size(minimum), depth, kinds, pids, flat)
+    if interval is None:
+        _show(kernel, shown, layout, json, csv)
+        return
+    with cancelled_by_signals() as cancel:
+        for at in ticks(kernel, interval, count, cancel):
+            _show(kernel, shown, layout, json, csv, at)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """Which cgroups are shown, and what of them."""
+
+    patterns: list[str]
+    sort: str
+    least: int
+    depth: int | None
+    kinds: bool
+    pids: bool
+    flat: bool
+
+
+def _show(kernel: Kernel, shown: _Shown, layout: output.Layout, json: bool, csv: bool, at: float | None = None) -> None:
+    """`at`: seconds since the first reading of --watch; None without it."""
+    from backend.cgroup.cgroup_memory import survey
+
     found = survey(kernel)
     ids = _nodes(kernel, found)
-    order = _order(sort, ids)
-    names = cache(kernel.username)
-    labels = {one.directory.path: label(one.directory.path, names) for one in found.cgroups}
-    shown = [one for one in found.cgroups if one.total >= least and (depth is None or one.directory.depth <= depth)]
-    context_of: set[str] = set()
-    if pattern:
-        matching = [one for one in shown if _matches(one, labels[one.directory.path], pattern)]
-        if not matching:
-            raise NotFound(f"no cgroup matches {' '.join(pattern)}", "numatui cgroups without a pattern lists all")
-        context_of = with_ancestors(one.directory.path for one in matching)
-        listed = matching
-    else:
-        listed = shown
-    if json or csv or flat:
-        rows = layout.ordered(sorted(listed, key=order))
-    else:
-        kept = {one.directory.path for one in listed} | context_of
-        some = layout.ordered(sorted((one for one in found.cgroups if one.directory.path in kept), key=order))
-        rows = [
-            branch.row
-            for branch in as_tree(some, lambda one: one.directory.path, lambda one: above(one.directory.path))
-        ]
-    rows = layout.first(rows)
+    labels = _labels(kernel, found)
+    rows = _rows(found, shown, labels, ids, layout, tree=not (json or csv or shown.flat), first=not at)
+    pids = {one.directory.path: _pids(kernel, found.hierarchy, one) for one in rows} if shown.pids else {}
     if json:
         output.print_json(
             "cgroups",
             {
                 "source": kernel.source, "host": output.exact(kernel.name), "version": found.hierarchy.version,
                 "mount": output.exact(found.hierarchy.mount), "nodes": list(ids),
-                "cgroups": [_document(one, labels[one.directory.path]) for one in rows],
+                "cgroups": [_document(one, labels[one.directory.path], pids) for one in rows],
+                **({} if at is None else {"at": at}),
             },
+            line=at is not None,
         )  # fmt: skip
     elif csv:
-        output.print_csv(
-            ["path", "name", "kind", "memory", "outside", "mems", "effective_mems", *[f"node{n}" for n in ids],
-             *(KINDS if kinds else ())],
-            [
-                [one.directory.path, labels[one.directory.path].text, labels[one.directory.path].kind,
-                 "" if one.kinds is None else one.total, _amount(one.outside), *_sets(one),
-                 *["" if one.kinds is None else one.by_node.get(n, 0) for n in ids],
-                 *[_amount(one.of(*KINDS[kind])) for kind in (KINDS if kinds else ())]]
-                for one in rows
-            ],
-        )  # fmt: skip
+        _print_csv(rows, ids, labels, pids, shown, at)
     else:
-        _print(rows, ids, labels, kinds, flat)
-        _notes(rows, found)
+        if at is not None:
+            begin_block(at)
+        _print(rows, ids, labels, pids, shown)
+        if at is None:
+            _notes(rows, found)
+
+
+def _labels(kernel: Kernel, found: Survey) -> dict[str, Label]:
+    from backend.cgroup.cgroup_names import label
+
+    names = cache(kernel.username)
+    return {one.directory.path: label(one.directory.path, names) for one in found.cgroups}
+
+
+def _rows(
+    found: Survey, shown: _Shown, labels: dict[str, Label], ids: NodeSet, layout: output.Layout, tree: bool, first: bool
+) -> list[CgroupMemory]:
+    """The cgroups to print, in their order. In a `tree` with those above them. Raises NotFound if no cgroup matches in
+    the `first` reading."""
+    from backend.cgroup.cpuset_tree import above, with_ancestors
+
+    order = _order(shown.sort, ids)
+    listed = [
+        one
+        for one in found.cgroups
+        if one.total >= shown.least and (shown.depth is None or one.directory.depth <= shown.depth)
+    ]
+    if shown.patterns:
+        listed = [one for one in listed if _matches(one, labels[one.directory.path], shown.patterns)]
+        if first and not listed:
+            raise NotFound(
+                f"no cgroup matches {' '.join(shown.patterns)}", "numatui cgroups without a pattern lists all"
+            )
+    if not tree:
+        return layout.first(layout.ordered(sorted(listed, key=order)))
+    kept = {one.directory.path for one in listed}
+    if shown.patterns:
+        kept |= with_ancestors(kept)
+    some = layout.ordered(sorted((one for one in found.cgroups if one.directory.path in kept), key=order))
+    branches = as_tree(some, lambda one: one.directory.path, lambda one: above(one.directory.path))
+    return layout.first([branch.row for branch in branches])
+
+
+def _pids(kernel: Kernel, hierarchy: Hierarchy, one: CgroupMemory) -> list[int]:
+    """Its processes; none if they may not be read, or it is gone."""
+    from backend.cgroup.cgroups import members
+
+    try:
+        return members(kernel, hierarchy, one.directory.path)
+    except (NotFound, NotPermitted, NotSupported):
+        return []
+
+
+def _print_csv(
+    rows: list[CgroupMemory], ids: NodeSet, labels: dict[str, Label], pids: dict[str, list[int]], shown: _Shown,
+    at: float | None,
+) -> None:  # fmt: skip
+    kinds: dict[str, tuple[str, ...]] = KINDS if shown.kinds else {}
+    output.print_csv(
+        [*([] if at is None else ["at"]), "path", "name", "kind", "memory_bytes",
+         *[f"outside.{n}_bytes" for n in ids], "mems", "effective_mems", *[f"nodes.{n}_bytes" for n in ids],
+         *[f"{kind}_bytes" for kind in kinds], *(["pids"] if shown.pids else [])],
+        [
+            [*([] if at is None else [round(at, 3)]), path, labels[path].text, labels[path].kind,
+             "" if one.kinds is None else one.total, *[one.outside.get(n, 0) for n in ids], *_sets(one),
+             *["" if one.kinds is None else one.by_node.get(n, 0) for n in ids],
+             *[_amount(one.of(*parts)) for parts in kinds.values()],
+             *([" ".join(map(str, pids[path]))] if shown.pids else [])]
+            for one in rows
+            for path in [one.directory.path]
+        ],
+        heading=not at,
+    )  # fmt: skip
 
 
 def _nodes(kernel: Kernel, found: Survey) -> NodeSet:
@@ -162,7 +234,7 @@ def _sets(one: CgroupMemory) -> tuple[str, str]:
     return ("", "") if one.cpuset is None else (str(one.cpuset.mems), str(one.cpuset.effective_mems))
 
 
-def _document(one: CgroupMemory, label: Label) -> dict[str, Any]:
+def _document(one: CgroupMemory, label: Label, pids: dict[str, list[int]]) -> dict[str, Any]:
     known = one.kinds is not None
     return {
         "path": output.exact(one.directory.path),
@@ -179,10 +251,14 @@ def _document(one: CgroupMemory, label: Label) -> dict[str, Any]:
         "effective_mems": None if one.cpuset is None else list(one.cpuset.effective_mems),
         "outside": {str(node): amount for node, amount in one.outside.items()},
         "unread": one.directory.unread or None,
+        **({"pids": pids[one.directory.path]} if pids else {}),
     }
 
 
-def _print(rows: list[CgroupMemory], ids: NodeSet, labels: dict[str, Label], kinds: bool, flat: bool) -> None:
+def _print(
+    rows: list[CgroupMemory], ids: NodeSet, labels: dict[str, Label], pids: dict[str, list[int]], shown: _Shown
+) -> None:
+    kinds, flat = shown.kinds, shown.flat
     wide = [f">{kind.upper()}" for kind in KINDS] if kinds else [*[f">N{node}" for node in ids], "MEMS"]
     cells: list[list[str]] = []
     for one in rows:
@@ -199,8 +275,10 @@ def _print(rows: list[CgroupMemory], ids: NodeSet, labels: dict[str, Label], kin
             name if flat else "  " * min(one.directory.depth, 20) + name,
             "-" if one.kinds is None else output.size(one.total),
             *amounts, *([] if kinds else [_sets(one)[1] or "-"]), output.size(_amount(outside)),
+            *([output.short(" ".join(map(str, pids[path])) or "-", 60)] if shown.pids else []),
         ])  # fmt: skip
-    output.print_table(["CGROUP", ">MEMORY", *wide, ">OUTSIDE"], cells, flexible=0)
+    heads = ["CGROUP", ">MEMORY", *wide, ">OUTSIDE", *(["PIDS"] if shown.pids else [])]
+    output.print_table(heads, cells, flexible=0)
 
 
 def _notes(rows: list[CgroupMemory], found: Survey) -> None:

@@ -69,7 +69,7 @@ def jobs(
         output.print_json("jobs", {"jobs": [_document(one) for one in found], "problems": problems})
         return
     if csv:
-        columns = ["job", "at", "pid", "command", "from_to", "moved", "state"]
+        columns = ["job", "at", "pid", "command", "moves", "moved_bytes", "state"]
         output.print_csv(
             columns,
             [

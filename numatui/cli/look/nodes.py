@@ -44,22 +44,21 @@ def nodes(
         output.print_json("nodes", _whole(kernel, topology))
         return
     columns = ["node", "cpus", "total", "free", "file", "anon", "huge"]
+    names = ["id", "cpus", "total_bytes", "free_bytes", "file_bytes", "anon_bytes", "huge_bytes"]
     values = [
         [
             node.id,
             str(node.cpus),
             node.total,
             node.free,
-            node.memory.get("FilePages", 0),
-            node.memory.get("AnonPages", 0),
-            sum(pool.size * pool.total for pool in node.huge_pools),
+            *_uses(node).values(),
         ]
         for node in output.cut(topology.nodes)
     ]
     if csv:
         others = list(topology.ids)
         output.print_csv(
-            [*columns, *[f"distance{other}" for other in others]],
+            [*names, *[f"distances.{other}" for other in others]],
             [
                 [*row, *[topology.distance(node.id, other) for other in others]]
                 for row, node in zip(values, output.cut(topology.nodes), strict=True)
@@ -115,7 +114,7 @@ def _print_activity(
         )
     if csv:
         output.print_csv(
-            ["at", "node", "busy", "free", *[f"{name}_pages_per_second" for name in _RATES]],
+            ["at", "id", "busy", "free_bytes", *[f"{name}_pages_per_second" for name in _RATES]],
             [["" if value is None else value for value in row] for row in rows],
             heading=first,
         )
@@ -137,6 +136,14 @@ def _rate(value: float | None) -> str:
     return "-" if value is None else f"{value:.0f}" if value >= 10 or not value else f"{value:.1f}"
 
 
+def _uses(node: Node) -> dict[str, int]:
+    return {
+        "file": node.memory.get("FilePages", 0),
+        "anon": node.memory.get("AnonPages", 0),
+        "huge": sum(pool.size * pool.total for pool in node.huge_pools),
+    }
+
+
 def _document(node: Node, topology: Topology) -> dict[str, Any]:
     return {
         "id": node.id,
@@ -144,6 +151,7 @@ def _document(node: Node, topology: Topology) -> dict[str, Any]:
         "nearest_with_cpus": list(topology.nearest_with_cpus(node.id)),
         "total": node.total,
         "free": node.free,
+        **_uses(node),
         "low_watermark_pages": topology.low_watermarks.get(node.id),
         "memory": node.memory,
         "distances": {str(other): value for other, value in node.distances.items()},

@@ -113,14 +113,14 @@ def _show(
                 "command",
                 "cpu",
                 "node",
-                "rss",
+                "rss_bytes",
                 "local",
                 "policy",
                 "cpuset",
                 "way",
                 "age_seconds",
-                *[f"node{n}" for n in ids],
-                *[f"error{n}" for n in ids],
+                *[f"nodes.{n}_bytes" for n in ids],
+                *[f"error.{n}_bytes" for n in ids],
             ],
             [
                 [

@@ -97,7 +97,7 @@ def _show(
         return
     if csv:
         output.print_csv(
-            ["start", "end", "kind", "policy", "page_size", "file", *[f"node{node}" for node in ids], "pid"],
+            ["start", "end", "kind", "policy", "page_size_bytes", "file", *[f"nodes.{n}_bytes" for n in ids], "pid"],
             [
                 [
                     f"{vma.start:x}",
@@ -106,7 +106,7 @@ def _show(
                     vma.policy,
                     vma.page_size,
                     vma.file,
-                    *[vma.pages.get(n, 0) for n in ids],
+                    *[vma.pages.get(n, 0) * vma.page_size for n in ids],
                     pid,
                 ]
                 for vma in vmas

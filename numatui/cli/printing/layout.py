@@ -13,7 +13,7 @@ from backend.errors import UsageError
 from backend.files.text import printable
 
 T = TypeVar("T")
-_NODE = re.compile(r"node(\d+)\Z")
+_NODE = re.compile(r"(?:node|nodes\.|n)(\d+)\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +91,12 @@ _current = [Layout()]
 
 
 def _aliases(name: str) -> Iterable[str]:
-    """A column is found by its heading, or without spaces, or by what is before an `@`; N0 also as node0 and back."""
-    lower = name.lower()
+    """A column is found by its heading, or without spaces, without its unit, or by what is before an `@`; N0 also as
+    node0, nodes.0 and back."""
+    lower = name.lower().removesuffix("_bytes")
+    yield name.lower()
     yield lower
     yield lower.replace(" ", "_")
     yield lower.partition("@")[0]
     if match := _NODE.match(lower):
-        yield f"n{match[1]}"
-    elif lower[:1] == "n" and lower[1:].isdigit():
-        yield f"node{lower[1:]}"
+        yield from (f"n{match[1]}", f"node{match[1]}", f"nodes.{match[1]}")

@@ -17,6 +17,7 @@ from numatui.cli.app import run, with_optional_values
 from numatui.cli.source import KernelChoice
 from tests.emulator.machines import region
 from tests.emulator.tasks.cpuset_machine import Admin
+from tests.schemas import check
 from tests.trees import node_files, write
 
 DEMO = ["--demo", "cpuset-keeps-interleave"]
@@ -81,9 +82,35 @@ class TestCgroups:
         code, out, _ = cli(*DEMO, "cgroups", "--csv", "--kinds")
         assert code == 0
         rows = {row["path"]: row for row in csv.DictReader(io.StringIO(out))}
-        assert rows["/left"]["node1"] == rows["/left"]["node0"] == str(24 * MiB)
-        assert rows["/left"]["anon"] == str(48 * MiB)
+        assert rows["/left"]["nodes.1_bytes"] == rows["/left"]["nodes.0_bytes"] == str(24 * MiB)
+        assert rows["/left"]["anon_bytes"] == str(48 * MiB)
         assert rows["/right"]["effective_mems"] == "2-3"
+
+    def test_the_processes_of_each(self, cli: Cli) -> None:
+        said = {one["path"]: one for one in document(cli, *DEMO, "cgroups", "--pids")["cgroups"]}
+        ps = {one["pid"]: one["cpuset"] for one in document(cli, *DEMO, "ps")["processes"]}
+        assert said["/left"]["pids"] == [pid for pid in sorted(ps) if ps[pid] == "/left"] != []
+        _, out, _ = cli(*DEMO, "cgroups", "--pids", "--csv")
+        rows = {row["path"]: row["pids"] for row in csv.DictReader(io.StringIO(out))}
+        assert {path: [int(pid) for pid in pids.split()] for path, pids in rows.items()} == {
+            path: one["pids"] for path, one in said.items()
+        }
+        heads, *lines = cli(*DEMO, "cgroups", "--pids", "--flat")[1].splitlines()
+        assert heads.split()[-1] == "PIDS"
+        assert lines[-1].split()[-1] in ("-", *map(str, ps))
+        assert "pids" not in document(cli, *DEMO, "cgroups")["cgroups"][0]
+
+    def test_watched(self, cli: Cli) -> None:
+        code, out, _ = cli(*DEMO, "cgroups", "--watch", "2", "--count", "3", "--json")
+        assert code == 0
+        assert [check(json.loads(line))["at"] for line in out.splitlines()] == [0, 2, 4]
+        code, out, _ = cli(*DEMO, "cgroups", "left", "--watch", "2", "--count", "3", "--csv")
+        rows = list(csv.DictReader(io.StringIO(out)))
+        assert [(row["at"], row["path"]) for row in rows] == [("0.0", "/left"), ("2.0", "/left"), ("4.0", "/left")]
+        out = cli(*DEMO, "cgroups", "--watch", "2", "--count", "2")[1]
+        assert [line for line in out.splitlines() if line.startswith("at")] == ["at 0.0 s", "at 2.0 s"]
+        code, _, err = cli(*DEMO, "cgroups", "--count", "2")
+        assert (code, one_line(err)) == (2, True)
 
     def test_a_tree_within_80_columns(self, cli: Cli) -> None:
         code, out, err = cli(*DEMO, "cgroups")

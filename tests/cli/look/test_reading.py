@@ -66,7 +66,7 @@ def test_estimates_are_marked_in_every_form(capsys: pytest.CaptureFixture[str]) 
     table = list(csv.DictReader(io.StringIO(output(capsys, "ps", "--csv")[0])))
     row = next(row for row in table if row["pid"] == str(large[0]["pid"]))
     assert row["way"] == "sampled"
-    assert any(int(row[f"error{node}"]) for node in (0, 1, 2, 3))
+    assert any(int(row[f"error.{node}_bytes"]) for node in (0, 1, 2, 3))
 
 
 @pytest.mark.usefixtures("sampled")

@@ -9,7 +9,9 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
@@ -73,6 +75,38 @@ def test_tables_are_rectangular(cli: Cli, name: str, tmp_path: Path, monkeypatch
     assert len(rows) > 1
     assert {len(row) for row in rows} == {len(rows[0])}
     assert len(set(rows[0])) == len(rows[0])
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "jobs"])
+def test_a_column_has_the_name_of_the_field(
+    cli: Cli, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    heading = cli(*COMMANDS[name], "--csv")[1].splitlines()[0].split(",")
+    (tmp_path / "r.tar").unlink(missing_ok=True)
+    fields = set(_fields(cli.json(*COMMANDS[name])))
+    # In documents, `left` has those reasons only that there are.
+    names = ["left" if column.startswith("left.") else column.removesuffix("_bytes") for column in heading]
+    assert not {part for name in names for part in name.split(".") if not part.isdigit()} - fields
+
+
+def _fields(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        yield from value
+    for one in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _fields(one)
+
+
+def test_show_and_ps_have_sizes_in_bytes_and_say_so(cli: Cli) -> None:
+    totals: list[list[int]] = []
+    for command in ("show", "ps"):
+        code, out, _ = cli("--demo", command, "6" if command == "show" else "ora_dbw0", "--csv")
+        assert code == 0
+        rows = list(csv.DictReader(io.StringIO(out)))
+        totals.append([sum(int(row[f"nodes.{node}_bytes"]) for row in rows) for node in range(4)])
+    assert totals[0] == totals[1] != [0] * 4
+    for name in ("n0", "node0", "nodes.0", "nodes.0_bytes"):
+        assert cli("--demo", "ps", "--csv", "--columns", name)[1].startswith("nodes.0_bytes\n")
 
 
 @pytest.mark.parametrize("name", scenarios())
