@@ -124,10 +124,9 @@ def walk_placement(kernel: Kernel, pid: int, frame_nodes: FrameNodes, keep: int 
                 for node, count in enumerate(np.bincount(part.nodes + 1).tolist(), -1):
                     if count:
                         by_node[node] = by_node.get(node, 0) + count
-            if by_node or swapped:
-                by_node.pop(-1, None)
-                counts = {"shared": shared, "swapped": swapped}
-                vmas.append(one.vma("", dict(sorted(by_node.items())), counts, kernel.page_size))
+            by_node.pop(-1, None)
+            counts = {"shared": shared, "swapped": swapped}
+            vmas.append(one.vma("", dict(sorted(by_node.items())), counts, kernel.page_size))
             if keeping is not None and keeping.full:
                 pages.find_thp_tails = False
     except OSError as exc:

@@ -62,7 +62,7 @@ class Stratum:
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
-    """One mapping that has pages. `swapped`: base pages in swap."""
+    """One mapping. `swapped`: base pages in swap."""
 
     mapping: Mapping
     stratum: Stratum
@@ -100,8 +100,7 @@ def sample(
                     addresses.append(rng.choice(part.addresses, count, replace=False, shuffle=False))
                     drawn.append((stratum, count))
                     stratum.present.append(here)
-            if stratum.present or swapped:
-                out.append(Sampled(mapping, stratum, swapped))
+            out.append(Sampled(mapping, stratum, swapped))
     except OSError as exc:
         raise process_error(kernel, pid, exc) from None
     where = ask(kernel, pid, np.concatenate(addresses), nodes, go_on) if addresses else np.zeros(0, np.int64)

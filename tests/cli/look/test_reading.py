@@ -9,11 +9,14 @@ from typing import Any
 
 import pytest
 
+from backend.emulator.mm.mmap import mmap
 from backend.emulator.scenario.open import open_scenario
 from backend.placement.survey import ProcessRow
 from backend.process.process import read_process
 from numatui.cli.app import run
 from numatui.cli.look.ps import notes
+from numatui.cli.source import KernelChoice
+from tests.emulator.rig import Me
 
 SMALL = ["--demo", "scheduler-moves"]
 
@@ -67,6 +70,31 @@ def test_estimates_are_marked_in_every_form(capsys: pytest.CaptureFixture[str]) 
     row = next(row for row in table if row["pid"] == str(large[0]["pid"]))
     assert row["way"] == "sampled"
     assert any(int(row[f"error.{node}_bytes"]) for node in (0, 1, 2, 3))
+
+
+@pytest.mark.parametrize("way", ["sampled", "pagemap"])
+def test_all_shows_mappings_without_pages_of_large_processes_too(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    monkeypatch.setattr("numatui.cli.look.show.large_from", lambda kernel: 1)
+    if way == "sampled":
+        monkeypatch.setattr("backend.placement.locate.Locator._nodes_of_frames", lambda self: None)
+    me = Me(pages=1024)
+    mmap(me.m, me.task, 8)
+    me.region({0: 300, 1: 200})
+    mmap(me.m, me.task, 600)
+    monkeypatch.setattr(KernelChoice, "open", lambda _: me.kernel)
+
+    def vmas(*more: str) -> list[tuple[str, bool]]:
+        capsys.readouterr()
+        assert run(["show", str(me.task.pid), "--json", *more]) == 0
+        said = json.loads(capsys.readouterr().out)
+        assert said["way"] == ("numa_maps" if "--exact" in more else way)
+        return [(vma["start"], bool(vma["nodes"])) for vma in said["vmas"]]
+
+    assert [there for _, there in vmas()] == [True]
+    assert [there for _, there in vmas("--all")] == [False, True, False]
+    assert vmas("--all") == vmas("--all", "--exact")
 
 
 @pytest.mark.usefixtures("sampled")

@@ -13,7 +13,9 @@ from tests.trees import two_nodes, write
 @pytest.fixture
 def tree(tmp_path: Path) -> str:
     folder = two_nodes(tmp_path)
-    meminfo = {f"sys/devices/system/node/node{node}/meminfo": f"Node {node} MemTotal: 65536 kB\n" for node in (0, 1)}
+    meminfo: dict[str, str | bytes] = {
+        f"sys/devices/system/node/node{node}/meminfo": f"Node {node} MemTotal: 65536 kB\n" for node in (0, 1)
+    }
     return str(write(folder, meminfo))
 
 
