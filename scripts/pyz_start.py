@@ -1,19 +1,32 @@
 """Gives a shiv archive a start of our own: `python scripts/pyz_start.py ARCHIVE`.
 
 shiv unpacks into ~/.shiv and runs what lies there. With the HOME of somebody else (sudo that keeps it) that would be
-their code; and where nothing can be unpacked it ends in a traceback."""
+their code. Where nothing can be unpacked it ends in a traceback, and with another Python than the one that it was built
+with, in NumPy's 84 lines."""
 
 from __future__ import annotations
 
 import os
+import platform
 import sys
 import zipfile
 from pathlib import Path
 
 START = '''"""Unpacks numatui where nobody else can put anything, and runs it."""
 import os
+import platform
 import pwd
 import sys
+
+_FOR = BUILT_WITH
+_IS = (sys.implementation.name, "%d.%d" % sys.version_info[:2], platform.system(), platform.machine())
+if _IS != _FOR:
+    sys.stderr.write(
+        "numatui: this file is for %s %s on %s %s, but %s is %s %s on %s %s; "
+        "run it as python%s %s, or install numatui with pip\\n"
+        % (_FOR + (sys.executable,) + _IS + (_FOR[1], sys.argv[0]))
+    )
+    sys.exit(1)
 
 
 def _root():
@@ -75,6 +88,8 @@ bootstrap()
 
 
 def main(archive: Path) -> None:
+    version = "{}.{}".format(*sys.version_info)
+    built_with = (sys.implementation.name, version, platform.system(), platform.machine())
     raw = archive.read_bytes()
     shebang = raw[: raw.index(b"\n") + 1]
     new = archive.with_suffix(".new")
@@ -84,7 +99,7 @@ def main(archive: Path) -> None:
             for info in old.infolist():
                 if info.filename != "__main__.py":
                     out.writestr(info, old.read(info), zipfile.ZIP_DEFLATED)
-            out.writestr("__main__.py", START)
+            out.writestr("__main__.py", START.replace("BUILT_WITH", repr(built_with)))
     new.chmod(0o755)
     os.replace(new, archive)
 

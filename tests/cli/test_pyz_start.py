@@ -54,6 +54,24 @@ def test_it_unpacks_into_a_folder_of_the_users_own(archive: Path, tmp_path: Path
     assert start(archive, HOME=str(home), SHIV_ROOT=str(tmp_path / "x"))[1] == str(tmp_path / "x")
 
 
+@pytest.mark.parametrize("other", ["'cpython', '2.99'", "'pypy', '{}.{}'"])
+def test_another_python_says_so_in_one_line(archive: Path, tmp_path: Path, other: str) -> None:
+    version = "{}.{}".format(*sys.version_info)
+    here = f"'cpython', '{version}'"
+    changed = tmp_path / "other.pyz"
+    with zipfile.ZipFile(archive) as old, zipfile.ZipFile(changed, "w") as new:
+        text = old.read("__main__.py").decode()
+        assert here in text
+        new.writestr("__main__.py", text.replace(here, other.format(*sys.version_info)))
+        new.writestr("_bootstrap.py", "raise SystemExit('it was started')")
+    code, out, err = start(changed, HOME=str(tmp_path))
+    assert (code, out) == (1, "")
+    assert err.count("\n") == 1
+    assert err.startswith("numatui: this file is for ")
+    assert f"{sys.executable} is cpython {version} on" in err
+    assert not (tmp_path / ".shiv").exists()
+
+
 @as_root
 def test_a_folder_of_another_user_is_refused(archive: Path, tmp_path: Path) -> None:
     theirs = tmp_path / "theirs"
