@@ -29,10 +29,11 @@ def parse_size(text: str) -> int:
     return _measured(text, units.parse_size)
 
 
-def parse_duration(text: str) -> int:
-    """`5ms`, `200us`, `1s`, `2m`, `1h` → nanoseconds, at least one (`backend.files.units`). Raises UsageError."""
+def parse_duration(text: str, zero: bool = False) -> int:
+    """`5ms`, `200us`, `1s`, `2m`, `1h` → nanoseconds, at least one unless `zero` (`backend.files.units`). Raises
+    UsageError."""
     nanoseconds = round(_measured(text, units.parse_seconds) * 1e9)
-    if not nanoseconds:
+    if not nanoseconds and not zero:
         raise UsageError(f"'{text}' is not more than zero", "write it like 5ms, 10s or 2m")
     return nanoseconds
 

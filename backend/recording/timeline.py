@@ -76,16 +76,18 @@ class Timeline:
         return self._tree.read(f"{SAMPLES}/{self.samples[written].folder}/files{path}")
 
     def listdir(self, path: str, number: int) -> list[str]:
-        """The names in a folder at a sample. OSError ENOENT."""
+        """The names in a folder at a sample. OSError ENOENT; ENOTDIR for a file."""
         path = os.path.normpath(path)
         if not self._written and not self._gone:
             return self._tree.listdir(path)
         gone = self._last_gone(path, number)
         names = list(self._at_first(path))
-        if not names and _last(self._written.get(path), number) == _NEVER:
-            raise os_error(errno.ENOENT, path)
         there = set(names)
         names += [name for name in self._names.get(path, ()) if name not in there]
+        if not names:
+            # Folders are recorded with the files in them only.
+            written = _last(self._written.get(path), number) != _NEVER
+            raise os_error(errno.ENOTDIR if written else errno.ENOENT, path)
         found = [name for name in names if self._is_there(f"{path.rstrip('/')}/{name}", number, gone, name in there)]
         if not found and gone > _last(self._written.get(path), number):
             raise os_error(errno.ENOENT, path)

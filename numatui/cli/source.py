@@ -66,7 +66,7 @@ def time_in(text: str) -> int:
     """Nanoseconds of a demo. Raises UsageError."""
     from numatui.format import parse_duration
 
-    time = parse_duration(text)
+    time = parse_duration(text, zero=True)
     if time > _LONGEST * 10**9:
         raise UsageError(f"--at {text[:40]} is too late for a demo", "at most 24h")
     return time
@@ -85,7 +85,7 @@ def place_in(recording: RecordedKernel, text: str) -> int:
             raise UsageError(f"the recording has no sample {text[:12]}", f"it has 1 to {count}")
         return int(text) - 1
     try:
-        time = parse_duration(text)
+        time = parse_duration(text, zero=True)
     except UsageError:
         raise UsageError(
             f"'{text[:40]}' is no place in a recording", f"a sample (1 to {count}), a time (90s), or last"

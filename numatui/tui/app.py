@@ -13,18 +13,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
-from textual.binding import Binding
-from textual.dom import DOMNode
+from textual import events
+from textual.screen import ModalScreen
 
 from backend.errors import NumatuiError
 from backend.kernel import Kernel
 from numatui import theming
-from numatui.tui.key_table import all_keys
+from numatui.tui.elsewhere import OF_HTOP, OF_HTOP_TOO, why_not
 from numatui.tui.keys import bindings, keymap
 from numatui.tui.paint.glyphs import ascii_only
+from numatui.tui.palette_app import PaletteApp
 from numatui.tui.reading.machine import simulated_time
 from numatui.tui.reading.reader import SnapshotRead
-from numatui.tui.replay_app import ReplayApp
 from numatui.tui.screens.dialogs.question import Question
 from numatui.tui.screens.help import HelpScreen
 from numatui.tui.screens.job import JobScreen
@@ -40,10 +40,11 @@ _GRACE = 3.0
 """Seconds that jobs, and then the screen, get to end after a signal. A call takes 0.1 s by default."""
 
 
-class NumatuiApp(ReplayApp):
+class NumatuiApp(PaletteApp):
     """The app with all screens. `kept`: the state saved by the last session; `interval` and `theme` override it.
-    `keys`: the user's key bindings, by name. `notice`: shown once at start; says why this machine was opened.
-    `problem`: an error in the configuration, shown at start. `own_themes`: a folder with more themes."""
+    `keys`: the user's key bindings, by name. `notice`: says why this machine was opened; shown once, not at each start.
+    `problem`: an error in the configuration, shown at start. `own_themes`: a folder with more themes. `copy`: the
+    machine is a copy, which the top line says."""
 
     TITLE = "numatui"
     CSS_PATH: ClassVar = [
@@ -67,16 +68,19 @@ class NumatuiApp(ReplayApp):
         own_themes: Path | None = None,
         problem: str = "",
         keys: Mapping[str, str] | None = None,
+        copy: bool = False,
     ) -> None:
         super().__init__(kernel, kept, interval)
+        self.is_copy = copy
         self.wanted_keys = keys or {}
-        self._clash_told = False
         self.notice = notice
         self.problem = problem
         self.warned = False
         self._add_themes(theming.shipped())
         if own_themes is not None:
             self._add_themes(own_themes, trusted=True)
+        self.config_theme = theme
+        self._said: set[str] = set()
         theme = theme or self.kept.theme
         wanted = theming.PREFIX + theme
         if wanted not in self.available_themes:
@@ -95,14 +99,14 @@ class NumatuiApp(ReplayApp):
     def on_mount(self) -> None:
         self._set_keys()
         self.set_class(ascii_only(), "-ascii")
-        for number in (signal.SIGTERM, signal.SIGHUP):
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
             # Raised on Windows and outside of the main thread (asyncio: loop.add_signal_handler).
             with suppress(NotImplementedError, RuntimeError, ValueError):
                 asyncio.get_running_loop().add_signal_handler(number, self._end_well, number)
         self.push_screen(ProcessesScreen())
-        if self.notice:
-            title = "Demo machine" if self.kernel.source == "demo" else "Recording"
-            self.tell(self.notice, title=title, timeout=8)
+        if self.notice and self.notice != self.kept.notice:
+            self.kept = replace(self.kept, notice=self.notice)
+            self.tell(self.notice, timeout=6)
         if self.problem:
             self.tell(self.problem, severity="error")
 
@@ -123,21 +127,13 @@ class NumatuiApp(ReplayApp):
         os._exit(code)
 
     def _set_keys(self) -> None:
-        """Applies the user's keys. An action of the same screen or widget loses its key to them
-        (Textual: `BindingsMap.apply_keymap`); `handle_bindings_clash` reports it."""
+        """Applies the user's keys, but for those that another has on the same screen."""
         if not self.wanted_keys:
             return
-        found, unknown = keymap(self.wanted_keys, {name for name, _, _ in all_keys()})
+        found, problems = keymap(self.wanted_keys)
         self.set_keymap(found)
-        if unknown:
-            self.problem = self.problem or f"config.yaml: keys: nothing is named {unknown[0]}"
-
-    def handle_bindings_clash(self, clashed_bindings: set[Binding], node: DOMNode) -> None:
-        # Textual may call this at every key press.
-        if not self._clash_told:
-            self._clash_told = True
-            names = " and ".join(sorted({binding.id or binding.action for binding in clashed_bindings}))
-            self.tell(f"config.yaml: keys: {names} has lost its key to another", severity="warning")
+        if problems:
+            self.problem = self.problem or f"config.yaml: keys: {'; '.join(problems)}"
 
     def left(self) -> SavedState:
         """The state to save for the next session."""
@@ -158,6 +154,20 @@ class NumatuiApp(ReplayApp):
         if action == "speed":
             return simulated_time(self.kernel) is not None
         return bool(self.jobs) if action == "jobs" else super().check_action(action, parameters)
+
+    def on_key(self, event: events.Key) -> None:
+        """A key that nobody has handled."""
+        if isinstance(self.screen, ModalScreen):
+            return
+        text = OF_HTOP.get(event.key) or why_not(event.key, lambda action: self.check_action(action, ()))
+        if text:
+            self.tell(text)
+
+    def _tell_once(self, action: str) -> None:
+        """What the key of an action means in htop."""
+        if action not in self._said:
+            self._said.add(action)
+            self.tell(OF_HTOP_TOO[action], timeout=4)
 
     def job_ended(self, job: ShownJob) -> None:
         self.refresh_bindings()
@@ -192,12 +202,14 @@ class NumatuiApp(ReplayApp):
     def action_log(self) -> None:
         from numatui.tui.screens.log import LogScreen
 
+        self._tell_once("log")
         if not any(isinstance(one, LogScreen) for one in self.screen_stack):
             self.push_screen(LogScreen())
 
     def action_advice(self) -> None:
         from numatui.tui.screens.advice import AdviceScreen
 
+        self._tell_once("advice")
         if not any(isinstance(one, AdviceScreen) for one in self.screen_stack):
             self.push_screen(AdviceScreen())
 

@@ -14,6 +14,7 @@ from numatui.tui.keys import bindings
 from numatui.tui.reading.emulated import emulated
 from numatui.tui.reading.machine import simulated_time
 from numatui.tui.reading.reader import problem_of
+from numatui.tui.screens.dialogs.question import Question
 from numatui.tui.state.state import StatefulApp
 
 if TYPE_CHECKING:
@@ -36,9 +37,7 @@ class DemoApp(StatefulApp):
     @cached_property
     def _has_frames(self) -> bool:
         """Whether the microscope can read frames."""
-        traits = self.kernel.traits
-        emulated = traits.writable and not traits.keeps_jobs
-        return emulated or (not traits.is_host and self._frames() is not None)
+        return emulated(self.kernel) is not None or (not self.kernel.traits.is_host and self._frames() is not None)
 
     def _frames(self) -> FrameSource | None:
         from numatui.tui.reading.frame_source import frame_source
@@ -111,8 +110,21 @@ class DemoApp(StatefulApp):
         if any(not job.ended for job in self.jobs):
             self.tell("A migration is running: let it end or cancel it (J) first.", severity="warning")
             return
-        self.tell("Copying the machine …")
-        self._make_copy()
+        self.push_screen(
+            Question(
+                "Try things on a copy of this machine?",
+                ["An emulated machine with the same nodes and processes takes the place of this screen.",
+                 "What you do there changes nothing here. q comes back.",
+                 "(htop's e, the environment of a process: /proc/PID/environ has it.)"],
+                "Open the copy", undoable=True,
+            ),
+            self._copy,
+        )  # fmt: skip
+
+    def _copy(self, yes: bool | None) -> None:
+        if yes:
+            self.tell("Copying the machine …")
+            self._make_copy()
 
     @work(thread=True, group="copy", exclusive=True, exit_on_error=False)
     def _make_copy(self) -> None:

@@ -25,6 +25,11 @@ def start(choice: MachineChoice) -> int:
             "the terminal UI needs a terminal",
             "numatui ps, nodes and the other commands do without; see --help",
         )
+    if os.environ.get("TERM") in ("dumb", "unknown"):
+        raise UsageError(
+            f"the terminal UI cannot draw on this terminal (TERM={os.environ['TERM']})",
+            "numatui ps, nodes and the other commands do without; or set TERM to what it is, such as xterm-256color",
+        )
     machine = open_machine(choice)
     settings, problem = config.Config(), ""
     try:
@@ -44,6 +49,7 @@ def start(choice: MachineChoice) -> int:
             config.folder() / "themes",
             problem,
             settings.keys,
+            machine.copy,
         )
         try:
             run(app)
@@ -91,6 +97,7 @@ def open_copy(copy: Copy, machine: ShownMachine) -> ShownMachine:
             f"This is a copy with {copy.processes} processes{smaller}: try what you like; q goes back to the "
             "machine itself. "
             "numatui emulate --from-live --write copy.yaml keeps one.",
+            copy=True,
         )
     except NumatuiError as exc:
         return ShownMachine(machine.kernel, str(exc))

@@ -100,7 +100,7 @@ async def test_names_of_cgroups_are_shown_harmlessly(kind: str) -> None:
         await app.until(lambda: screen.rows)
         assert len(screen.rows) == 2
         check(app, 160)
-        await app.press("end", "s")
+        await app.press("end", "S")
         await app.screen(CpusetChangeScreen)
         await app.app.workers.wait_for_complete()
         await app.pilot.pause()

@@ -3,7 +3,8 @@
 `postgres` matches pid, user and command. The selectors of commands: `user:NAME` `match:GLOB` `regex:REGEX`
 `cgroup:PATH` `unit:NAME` `pod:UID` `vm:NAME` `pid:N,N` `min:SIZE`. Others: `cpuset:PATH` `node:SET` (has memory there)
 `on:SET` (runs there) `policy:TEXT` `state:LETTERS`. `local<50` `rss>1G` `far>100M` `swap>0` `threads>8` `cpu>50`
-`cost>1.5` `n2>500M`. `!` negates a word. Quotes keep spaces in a word."""
+`cost>1.5` `n2>500M`. `!` negates a word. Quotes keep spaces in a word; a word that begins with one is text, whatever is
+in it."""
 
 from __future__ import annotations
 
@@ -23,6 +24,7 @@ from numatui.format import parse_size
 Term = Callable[[ProcessRow], bool]
 Number = Callable[[ProcessRow], float | None]
 
+_NAME = re.compile(r"[A-Za-z]{1,12}")
 _WORD = re.compile(r'(?:"[^"]*"?|[^\s"])+')
 _COMPARISON = re.compile(r"([a-z]+)(\d*)(<=|>=|<|>|=)(.*)", re.IGNORECASE | re.DOTALL)
 _COMPARE: dict[str, Callable[[float, float], bool]] = {
@@ -54,7 +56,7 @@ class Filter:
             plain = word.replace('"', "")
             negated = plain.startswith("!") and len(plain) > 1
             try:
-                term = _term(plain[negated:], topology)
+                term = _text(plain[negated:]) if '"' in word[: 1 + negated] else _term(plain[negated:], topology)
             except NumatuiError as exc:
                 problems.append(str(exc))
                 continue
@@ -78,6 +80,8 @@ def _term(word: str, topology: Topology) -> Term:
     key, colon, value = word.partition(":")
     if colon and (make := _KEYS.get(key.casefold())):
         return make(value, topology)
+    if colon and _NAME.fullmatch(key):
+        raise NumatuiError(f'there is no {printable(key, 20)}: in filters ("{printable(word, 40)}" in quotes is text)')
     match = _COMPARISON.fullmatch(word)
     if match is not None:
         name, number, sign, value = match[1].casefold(), match[2], match[3], match[4]

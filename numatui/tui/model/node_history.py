@@ -20,11 +20,13 @@ SERIES = {
 
 class NodeHistory:
     """node → series → values, oldest first. Units: `free` bytes, `cpu` a share, `miss` pages a second. `moved`: pages
-    migrated a second on the whole machine; the kernel does not count them by node."""
+    migrated a second on the whole machine; the kernel does not count them by node. `most`: the highest `miss` of each
+    node so far."""
 
     def __init__(self) -> None:
         self._values: dict[int, dict[str, deque[float]]] = {}
         self.moved = deque[float](maxlen=MOST)
+        self.most: dict[int, float] = {}
 
     def add(self, topology: Topology, activity: Activity) -> None:
         """Adds a reading. Nodes that are gone are dropped."""
@@ -37,7 +39,9 @@ class NodeHistory:
             if node.id in activity.busy:
                 series["cpu"].append(activity.busy[node.id])
             if rates:
-                series["miss"].append(rates.get("numa_miss", 0.0))
+                miss = rates.get("numa_miss", 0.0)
+                series["miss"].append(miss)
+                self.most[node.id] = max(miss, self.most.get(node.id, 0.0))
             kept[node.id] = series
         self._values = kept
         if activity.machine:

@@ -31,7 +31,7 @@ def placement(
     by_node: Mapping[int, int] | None, here: int | None, width: int, glyphs: Glyphs, plain: bool = False
 ) -> list[Piece]:
     """The stacked bar. Each segment begins with its node's number. A heavy line fills the segment of `here`, the node
-    where the process runs. `plain`: a light line fills the others, for screens without colours.
+    where the process runs. `plain`: for screens without colours; lines of a pattern for each node fill the others.
     """
     if by_node is None:
         return [("not allowed".ljust(width)[:width], "dim")]
@@ -42,7 +42,7 @@ def placement(
     for node, cells in parts:
         label = str(node)
         label = label if len(label) <= cells else label[-cells:]
-        fill = glyphs.here if node == here else glyphs.away if plain else " "
+        fill = glyphs.here if node == here else glyphs.away[node % len(glyphs.away)] if plain else " "
         out.append((label + fill * (cells - len(label)), f"{'here' if node == here else 'node'}:{node}"))
     return out
 
@@ -56,15 +56,12 @@ def gauge(part: float, whole: float, width: int, glyphs: Glyphs, role: str) -> l
     return [(glyphs.full * full, role), (glyphs.empty * (width - full), "dim")]
 
 
-def sparkline(values: Sequence[float], width: int, glyphs: Glyphs) -> str:
-    """The last `width` values, right-aligned. The scale begins at zero, or below the lowest value if values differ."""
-    shown = list(values)[-width:]
-    top, low = max(shown, default=0.0), min(shown, default=0.0)
+def sparkline(values: Sequence[float], width: int, glyphs: Glyphs, top: float) -> str:
+    """The last `width` values, right-aligned, on a scale from zero to `top`, so that a height means the same later."""
     steps = len(glyphs.levels) - 1
-    floor = max(0.0, low - (top - low) / 2) if top - low > top / 20 else 0.0
     line = "".join(
-        glyphs.levels[max(1, round((value - floor) / (top - floor) * steps))] if value > floor else glyphs.levels[0]
-        for value in shown
+        glyphs.levels[min(steps, max(1, round(value / top * steps)))] if value > 0 < top else glyphs.levels[0]
+        for value in list(values)[-width:]
     )
     return line.rjust(width)
 

@@ -189,7 +189,7 @@ def _middle(moment: FollowedStep, marks: Glyphs) -> list[list[Piece]]:
         else:
             lines.append(line)
     moving = moment.row.old is not None and moment.row.frame is not None
-    return [*lines, [], [(f"  {marks.away * 3}{marks.head}", "accent")]] if moving else lines
+    return [*lines, [], [(f"  {marks.away[0] * 3}{marks.head}", "accent")]] if moving else lines
 
 
 def _stacked(lines: Sequence[list[Piece]], width: int) -> list[Piece]:

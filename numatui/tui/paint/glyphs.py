@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Glyphs:
-    """`levels`: characters of a sparkline, from empty to full. `lines`: box-drawing characters by the sum of their
-    directions (up 1, down 2, left 4, right 8)."""
+    """`away`: patterns that tell nodes apart without colours. `levels`: characters of a sparkline, from empty to full.
+    `lines`: box-drawing characters by the sum of their directions (up 1, down 2, left 4, right 8)."""
 
     full: str
     empty: str
@@ -29,7 +30,7 @@ UNICODE = Glyphs(
     full="█",
     empty="░",
     here="━",
-    away="─",
+    away="─╌┈·",
     levels=" ▁▂▃▄▅▆▇█",
     up="▲",
     down="▼",
@@ -43,7 +44,7 @@ ASCII = Glyphs(
     full="#",
     empty=".",
     here="=",
-    away="-",
+    away="-~.:",
     levels=" .:-=+*#%",
     up="^",
     down="v",
@@ -58,9 +59,23 @@ ASCII = Glyphs(
 _STAND_INS = str.maketrans("…→×µ", ".>xu")
 
 
+_COERCED = ("C.UTF-8", "C.utf8", "UTF-8")
+"""What Python itself sets LC_CTYPE to where the locale is C (PEP 538)."""
+
+
 def ascii_only() -> bool:
-    """Whether NUMATUI_ASCII is set to anything but 0."""
-    return os.environ.get("NUMATUI_ASCII", "0") not in ("", "0")
+    """Whether NUMATUI_ASCII is set to anything but 0. Where it is not set: whether the locale is not UTF-8."""
+    wanted = os.environ.get("NUMATUI_ASCII", "")
+    return wanted != "0" if wanted else not _utf8(os.environ)
+
+
+def _utf8(environment: Mapping[str, str]) -> bool:
+    """Whether the locale's characters are UTF-8 (locale(7)). Without any locale, as in containers: yes."""
+    everything, kind, usual = (environment.get(name, "") for name in ("LC_ALL", "LC_CTYPE", "LANG"))
+    if not everything and kind in _COERCED and usual in ("C", "POSIX"):
+        return False
+    codes = (everything or kind or usual or "C.UTF-8").partition("@")[0].partition(".")[2] or kind
+    return codes.replace("-", "").upper() == "UTF8"
 
 
 def glyphs() -> Glyphs:

@@ -14,8 +14,11 @@ from numatui.tui.paint.paint import Piece
 _ABOUT = {name: about for name, about, _ in KINDS} | {"other": "in other use", "free": "free"}
 
 
-def node_detail(row: NodeRow, history: Mapping[str, Sequence[float]], width: int, glyphs: Glyphs) -> list[Piece]:
-    """About fifteen lines."""
+def node_detail(
+    row: NodeRow, history: Mapping[str, Sequence[float]], width: int, glyphs: Glyphs, most: float = 0.0
+) -> list[Piece]:
+    """About fifteen lines. `most`: the highest rate of misses so far. The scales end at all of its memory, all of
+    its CPUs, that rate."""
     node = row.node
     nearest = f", nearest are those of node {row.nearest}" if row.nearest else ""
     cpus = f"CPUs {node.cpus}" if node.cpus else f"no CPUs{nearest}"
@@ -32,11 +35,12 @@ def node_detail(row: NodeRow, history: Mapping[str, Sequence[float]], width: int
             pieces.append((f" {pool.free} of {pool.total} hugetlb pages of {size(pool.size)} free\n", ""))
     pieces += _firmware(row)
     room = max(8, width - 40)
+    tops = {"free": float(node.total), "cpu": 1.0, "miss": most}
     for name, about in SERIES.items():
         values = history.get(name, ())
         if values:
             pieces += [
-                (f" {about:<33}", "dim"), (bars.sparkline(values, room, glyphs), f"ink:{node.id}"),
+                (f" {about:<33}", "dim"), (bars.sparkline(values, room, glyphs, tops[name]), f"ink:{node.id}"),
                 (f" {_told(name, values[-1]):>5}\n", ""),
             ]  # fmt: skip
     return pieces

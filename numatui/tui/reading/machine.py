@@ -74,10 +74,11 @@ class Playback(SimulatedTime, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ShownMachine:
-    """An open kernel. `notice`: says why it was opened."""
+    """An open kernel. `notice`: says why it was opened. `copy`: it is an emulated copy of the machine before it."""
 
     kernel: Kernel
     notice: str = ""
+    copy: bool = False
 
 
 def simulated_time(kernel: Kernel) -> SimulatedTime | None:

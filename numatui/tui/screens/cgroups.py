@@ -37,6 +37,7 @@ from numatui.tui.screens.processes import ProcessesScreen
 from numatui.tui.state.state import state_of
 from numatui.tui.widgets.footer import KeyFooter
 from numatui.tui.widgets.header import Header
+from numatui.tui.widgets.short_input import ShortInput
 from numatui.tui.widgets.table import Table
 
 
@@ -86,7 +87,7 @@ class CgroupsScreen(Screen[None]):
         yield Header()
         with Horizontal(id="bar"):
             yield Static(id="status", markup=False)
-            yield Input(id="filter", compact=True, max_length=200, placeholder="part of a name or path")
+            yield ShortInput(id="filter", compact=True, max_length=200, placeholder="part of a name or path")
         yield CgroupTable(id="cgroups", empty="  reading …")
         yield KeyFooter()
 

@@ -39,6 +39,7 @@ from numatui.tui.state.state import state_of
 from numatui.tui.widgets.footer import KeyFooter
 from numatui.tui.widgets.header import Header
 from numatui.tui.widgets.node_map import NodeMap, Side
+from numatui.tui.widgets.short_input import ShortInput
 
 
 @dataclass
@@ -54,6 +55,10 @@ class SubjectsRead(Message):
     sources: NodeSet
     confinements: list[Confinement]
     targets: NodeSet
+
+
+class _Option(Button, can_focus=False):
+    """For the mouse; each has a key too. Without focus, Enter stays with what the footer says."""
 
 
 class MigrateScreen(Screen[None]):
@@ -103,12 +108,13 @@ class MigrateScreen(Screen[None]):
         yield Static(id="title", markup=False)
         with Horizontal(id="sets"):
             yield Label("From")
-            yield Input(id="from", compact=True, max_length=200, placeholder="nodes, as 0-1,3")
+            yield ShortInput(id="from", compact=True, max_length=200, placeholder="nodes, as 0-1,3")
             yield Label("To")
-            yield Input(id="to", compact=True, max_length=200, placeholder="nodes, as 2 or !0")
+            yield ShortInput(id="to", compact=True, max_length=200, placeholder="nodes, as 2 or !0")
+            yield _Option("Start", id="begin", variant="primary", compact=True)
         with Horizontal(id="how"):
             for what, text in self.how.labels.items():
-                yield Button(text, id=what, compact=True)
+                yield _Option(text, id=what, compact=True)
         yield Static(id="error", markup=False)
         yield NodeMap(id="map")
         with VerticalScroll(id="below", can_focus=False):
@@ -286,7 +292,10 @@ class MigrateScreen(Screen[None]):
         self.query_one(NodeMap).focus()
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
-        self.action_how(str(event.button.id))
+        if event.button.id == "begin":
+            self.action_start()
+        else:
+            self.action_how(str(event.button.id))
 
     def action_how(self, what: str) -> None:
         """Switch to the next choice and read again what it changes."""
@@ -352,4 +361,4 @@ class MigrateScreen(Screen[None]):
                 if yes:
                     state.show_job(state.start_job(plan, how, command))
 
-            self.app.push_screen(Question(title, warned, "Migrate", command), confirmed)
+            self.app.push_screen(Question(title, warned, "Migrate", command, undoable=True), confirmed)

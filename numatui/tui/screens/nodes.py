@@ -166,7 +166,8 @@ class NodesScreen(Screen[None]):
         about, matrix = self.query_one("#about"), self.query_one(Matrix)
         about.display, matrix.display = both or not self.matrix_only, both or self.matrix_only
         room = self.size.width - (self.size.width // 2 if both else 2)
-        pieces = node_detail(row, state.node_history.of(row.node.id), room, glyphs())
+        past = state.node_history
+        pieces = node_detail(row, past.of(row.node.id), room, glyphs(), past.most.get(row.node.id, 0.0))
         self.query_one("#detail", Static).update(Paint.of(self.app).text(pieces))
         topology = state.snapshot.topology
         ids = list(topology.ids)

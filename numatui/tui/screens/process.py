@@ -158,11 +158,12 @@ class ProcessScreen(Screen[None]):
         self._show_history(snapshot)
 
     def _show_history(self, snapshot: Snapshot) -> None:
-        """Shows threads and history on a tall screen, else the chosen one."""
-        both = self.size.height >= _TALL
+        """Shows threads and history on a tall screen, else the chosen one. Where both are shown, `i` hides the
+        history."""
+        tall = self.size.height >= _TALL
         pane = self.query_one("#history", Static)
-        pane.display = both or self.with_history
-        self.query_one(ThreadTable).display = both or not self.with_history
+        pane.display = self.with_history != tall
+        self.query_one(ThreadTable).display = tall or not self.with_history
         lines = history_lines(
             snapshot.history.get(self.process.identity, ()), snapshot.at, self.size.width, _HISTORY, glyphs()
         )

@@ -29,11 +29,12 @@ from numatui.tui.widgets.footer import KeyFooter
 from numatui.tui.widgets.header import Header
 from numatui.tui.widgets.node_panel import NodePanel
 from numatui.tui.widgets.process_table import ProcessTable
+from numatui.tui.widgets.short_input import ShortInput
 from numatui.tui.widgets.table import Table
 
 _HINTS = {
     "filter": "text, user:web, node:2, on:2, cgroup:/db, local<50, rss>1G, swap>0, !not …",
-    "search": "text or filter: the cursor goes there; F3 to the next",
+    "search": "text or filter: the cursor goes there; F3 to the next, Enter ends",
 }
 
 
@@ -72,7 +73,7 @@ class ProcessesScreen(Screen[None]):
         with Horizontal(id="bar"):
             yield Static(id="status", markup=False)
             yield Static("/", id="slash", markup=False)
-            yield Input(id="filter", compact=True, max_length=400)
+            yield ShortInput(id="filter", compact=True, max_length=400)
         yield ProcessTable(id="table")
         yield KeyFooter()
 
@@ -169,10 +170,11 @@ class ProcessesScreen(Screen[None]):
         self._edit(what)
 
     def action_search(self, step: int) -> None:
-        """Goes to the next match. Without a search text, asks for one."""
-        if not self.sought:
+        """Asks for a text, as in htop; while it is typed, goes to the next match. What was sought before is there,
+        selected: a letter replaces it."""
+        if self.editing != "search":
             self._edit("search")
-        elif not self.table.find(self.sought, step):
+        elif self.sought and not self.table.find(self.sought, step):
             state_of(self).tell(f"nothing fits {self.sought}", severity="warning")
 
     def action_user(self) -> None:
@@ -258,8 +260,10 @@ class ProcessesScreen(Screen[None]):
         if what:
             self.query_one("#slash", Static).update("/" if what == "filter" else "search")
             with field.prevent(Input.Changed):
-                field.value = self.filter_text if what == "filter" else ""
+                field.value = self.filter_text if what == "filter" else self.sought
             field.placeholder = _HINTS[what]
             field.cursor_position = len(field.value)
+            if what == "search":
+                field.action_select_all()
         if focus:
             self.set_focus(field if what else self.table)

@@ -47,4 +47,4 @@ def _ask(app: StatefulApp, plan: Plan, job: ShownJob | None) -> None:
         for one in plan.confinements
     ]
     lines += [f"! {one.code}: {printable(one.text, 200)}" for one in plan.warnings]
-    app.push_screen(Question(title, lines, "Take it back", command), confirmed)
+    app.push_screen(Question(title, lines, "Take it back", command, undoable=True), confirmed)

@@ -18,7 +18,8 @@ from numatui.tui.paint.columns import CHOICES, DEFAULT
 
 @dataclass(frozen=True, slots=True)
 class SavedState:
-    """`columns`: columns of the process table. Other fields: see `Listing`, `StatefulApp` and the node panel."""
+    """`columns`: columns of the process table. `notice`: the last one that was shown. Other fields: see `Listing`,
+    `StatefulApp` and the node panel."""
 
     columns: tuple[str, ...] = DEFAULT
     sort: str = "rss"
@@ -29,6 +30,7 @@ class SavedState:
     panel: bool = True
     interval: float = 1.0
     theme: str = DEFAULT_THEME
+    notice: str = ""
 
 
 def saved_state_path() -> Path | None:
@@ -71,4 +73,5 @@ def load(path: Path | None) -> SavedState:
         panel=found.either("panel", found.truth, usual.panel),
         interval=found.either("interval", lambda key: found.number(key, 0.1, 3600), usual.interval),
         theme=found.either("theme", found.text, usual.theme),
+        notice=found.either("notice", found.text, usual.notice),
     )

@@ -54,6 +54,7 @@ class StatefulApp(KeyOrderApp):
     def __init__(self, kernel: Kernel, kept: SavedState | None = None, interval: float | None = None) -> None:
         super().__init__()
         self.kernel = kernel
+        self.is_copy = False
         self.kept = kept or SavedState()
         interval = self.kept.interval if interval is None else interval
         self.jobs: list[ShownJob] = []

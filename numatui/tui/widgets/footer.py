@@ -18,8 +18,9 @@ class KeyFooter(Footer):
 
     def compose(self) -> ComposeResult:
         forget_closed(self)  # the keys that it showed before
-        if isinstance(self.screen.focused, Input) and self.screen.focused.id == "filter":
-            for key, display, text in (("enter", "Enter", "Done"), ("escape", "Esc", "Clear it")):
+        if isinstance(self.screen.focused, Input):
+            leave = "Clear it" if self.screen.focused.id == "filter" else "Leave the field"
+            for key, display, text in (("enter", "Enter", "Done"), ("escape", "Esc", leave)):
                 yield FooterKey(key, display, text, "").data_bind(compact=Footer.compact)
             return
         for one in super().compose():

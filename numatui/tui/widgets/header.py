@@ -41,7 +41,7 @@ class Header(Widget):
         kernel = app.kernel
         groups: list[list[Piece]] = [
             [(" numatui ", "bold")],
-            [(f" {kernel.source.upper()} ", kernel.source)],
+            [(" COPY ", "tag") if app.is_copy else (f" {kernel.source.upper()} ", kernel.source)],
             [(f" {printable(kernel.name, 24)}", "bold")],
         ]
         snapshot = app.snapshot

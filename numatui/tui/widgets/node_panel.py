@@ -11,7 +11,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from backend.machine.topology import Node, Topology
-from numatui.format import count, size
+from numatui.format import age, count, size
 from numatui.tui.paint import bars
 from numatui.tui.paint.glyphs import Glyphs, glyphs
 from numatui.tui.paint.paint import Paint, Piece
@@ -20,12 +20,14 @@ from numatui.tui.reading.reader import Snapshot
 HISTORY = 400  # throughput values kept: one per cell of a wide screen
 
 
-class NodePanel(ScrollView):
-    """Shows the app's last reading."""
+class NodePanel(ScrollView, can_focus=False):
+    """Shows the app's last reading. No key works on it: Tab does not lead here."""
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self.history: deque[float] = deque(maxlen=HISTORY)
+        self.best = (0.0, 0)
+        """The highest throughput so far, and when it was read, on the kernel's clock."""
         self.snapshot: Snapshot | None = None
         self._glyphs = glyphs()
         self._lines: list[list[Piece]] = []
@@ -42,10 +44,12 @@ class NodePanel(ScrollView):
             return
         if self.snapshot is not None and snapshot.at < self.snapshot.at:
             self.history.clear()
+            self.best = (0.0, 0)
         self.snapshot = snapshot
         work = sum((snapshot.throughput or {}).values())
-        if work or self.history:
+        if snapshot.throughput or self.history:
             self.history.append(work)
+            self.best = max(self.best, (work, snapshot.at), key=lambda one: one[0])
         self._arrange()
 
     def _arrange(self) -> None:
@@ -56,7 +60,8 @@ class NodePanel(ScrollView):
         width = self.scrollable_content_region.width
         self._lines = [node_line(node, snapshot.topology, width, self._glyphs) for node in snapshot.topology.nodes]
         if self.history:
-            self._lines.append(work_line(self.history, width, self._glyphs))
+            since = (snapshot.at - self.best[1]) / 1e9
+            self._lines.append(work_line(self.history, self.best[0], since, width, self._glyphs))
         self.virtual_size = Size(width, len(self._lines))
         self.styles.height = max(2, min(len(self._lines), self.screen.size.height // 3))
         self.refresh()
@@ -102,14 +107,16 @@ def node_line(node: Node, topology: Topology, width: int, glyphs: Glyphs) -> lis
     return pieces
 
 
-def work_line(history: Sequence[float], width: int, glyphs: Glyphs) -> list[Piece]:
-    """Throughput over time, its last value, and that value relative to the best."""
-    now, top = history[-1], max(history)
+def work_line(history: Sequence[float], best: float, since: float, width: int, glyphs: Glyphs) -> list[Piece]:
+    """Throughput over time, its last value, and that value relative to the best so far, which was `since` seconds
+    ago."""
+    now = history[-1]
     number = f" {count(now):>6} ops/s"
     if width >= 70:
-        number = (number + (f", {now / top * 100:3.0f}% of the best" if top else "")).ljust(33)
-    role = "good" if now >= top * 0.95 else "warn" if now >= top * 0.7 else "far"
-    line = bars.sparkline(history, max(4, width - len(number) - 8), glyphs)
+        when = f", {age(since)} ago" if since >= 1 else ""
+        number = (number + (f", {now / best * 100:3.0f}% of the best{when}" if best else "")).ljust(42)
+    role = "good" if now >= best * 0.95 else "warn" if now >= best * 0.7 else "far"
+    line = bars.sparkline(history, max(4, width - len(number) - 8), glyphs, best)
     return [(" work ", "bold"), (line, role), (number, role)]
 
 

@@ -111,7 +111,8 @@ class ProcessTable(Table[ProcessRow]):
         self.arrange()
 
     def action_sort(self, column: str) -> None:
-        self.sort_by(column)
+        """A letter always gives the same order, as in htop: the largest first, pids ascending. `I` turns it."""
+        self.sort_by(column, next((one.descending for one in self.columns if one.id == column), False))
 
     def action_sort_next(self, step: int) -> None:
         columns = [slot.column.id for slot in self.slots if slot.column.order is not None]

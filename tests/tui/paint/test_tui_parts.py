@@ -85,16 +85,16 @@ def test_the_node_it_runs_on_is_marked_and_others_not() -> None:
 
 
 def test_a_sparkline_shows_a_fall() -> None:
-    line = bars.sparkline([100, 100, 80, 80, 100], 8, UNICODE)
+    line = bars.sparkline([100, 100, 80, 80, 100], 8, UNICODE, 100)
     assert len(line) == 8
     assert line[3] == line[7] == "█"
-    assert UNICODE.levels.index(line[5]) < 5
+    assert line[5] == line[6] == "▆"
 
 
 @given(st.lists(st.floats(0, 1e12), max_size=60), st.integers(0, 50))
 def test_a_sparkline_takes_any_values(values: list[float], width: int) -> None:
     if width:
-        assert len(bars.sparkline(values, width, UNICODE)) == width
+        assert len(bars.sparkline(values, width, UNICODE, 50.0)) == width
 
 
 @given(st.integers(1, 300))

@@ -128,7 +128,7 @@ async def test_other_nodes_move_its_pages_after_they_were_foretold() -> None:
     async with driving(one.kernel) as app:
         screen = await opened(app)
         await go_to(app, screen, "/left")
-        await app.press("s")
+        await app.press("S")
         await app.screen(CpusetChangeScreen)
         dialog = app.app.screen
         assert isinstance(dialog, CpusetChangeScreen)
@@ -158,7 +158,7 @@ async def test_nodes_are_taken_in_and_out_by_mouse() -> None:
     async with driving(one.kernel) as app:
         screen = await opened(app)
         await go_to(app, screen, "/left")
-        await app.press("s")
+        await app.press("S")
         await app.screen(CpusetChangeScreen)
         field = app.app.screen.query_one(Input)
         await app.pilot.click("#node-3")
@@ -196,7 +196,7 @@ async def test_a_cgroup_that_is_removed_while_its_dialogue_is_open_is_one_line()
     async with driving(kernel) as app:
         screen = await opened(app)
         await go_to(app, screen, "/gone")
-        await app.press("s")
+        await app.press("S")
         await app.screen(CpusetChangeScreen)
         await app.until(lambda: "set-mems /gone" in app.text())
         kernel.gone = "gone"
@@ -213,7 +213,7 @@ async def test_without_the_right_to_it_is_one_line() -> None:
     async with driving(EmulatedKernel(one.m, Caller(1000, False))) as app:
         screen = await opened(app)
         await go_to(app, screen, "/left")
-        await app.press("s")
+        await app.press("S")
         await app.screen(CpusetChangeScreen)
         app.app.screen.query_one(Input).value = "2-3"
         await app.until(lambda: "root" in app.text() or "set-mems /left 2-3" in app.text())
@@ -238,7 +238,7 @@ async def test_hostile_names_are_harmless(name: str, size: tuple[int, int]) -> N
         screen = await opened(app)
         await go_to(app, screen, "/" + name)
         assert all("\x1b" not in line and "\udce9" not in line for line in app.lines())
-        await app.press("s")
+        await app.press("S")
         await app.screen(CpusetChangeScreen)
         dialog = app.app.screen
         assert isinstance(dialog, CpusetChangeScreen)

@@ -311,9 +311,9 @@ async def test_the_nodes_can_be_hidden() -> None:
 async def test_pause_and_speed_of_refreshing() -> None:
     async with driving() as app:
         app.app.interval = 1.0
-        await app.press("f8")
+        await app.press("right_parenthesis")
         assert app.app.interval == 0.5
-        await app.press("f7", "f7")
+        await app.press("left_parenthesis", "left_parenthesis")
         assert app.app.interval == 2.0
         await app.press("p")
         assert "refresh paused" in app.text()

@@ -229,7 +229,7 @@ async def test_direct_and_swap_migration_are_compared_on_a_scenario() -> None:
         await app.press("ctrl+o")
         await app.screen(ScenariosScreen)
         await app.until(lambda: app.app.screen.table.rows)  # type: ignore[attr-defined]
-        await app.press("c")
+        await app.press("v")
         await app.screen(CompareScreen)
         screen = app.app.screen
         assert isinstance(screen, CompareScreen)

@@ -22,7 +22,7 @@ async def test_a_process_and_its_cpuset_move_and_are_taken_back() -> None:
         await app.screen(MigrateScreen)
         await app.until(lambda: screen.plan is not None)
         assert "no cpuset" in app.text()
-        await app.press("c")
+        await app.press("S")
         await app.until(lambda: screen.plan is not None and screen.plan.confinements)
         assert screen.plan is not None
         assert {part.process.pid for part in screen.plan.processes} == {pids["left"], other.pid}
@@ -54,7 +54,7 @@ async def test_other_targets_are_read_again_before_anything_starts() -> None:
         screen = MigrateScreen([process], NodeSet([0]), NodeSet([3]))
         app.app.push_screen(screen)
         await app.screen(MigrateScreen)
-        await app.press("c")
+        await app.press("S")
         await app.until(lambda: screen.plan is not None and screen.plan.confinements)
         screen.targets = NodeSet([2])
         screen._chosen()

@@ -348,7 +348,7 @@ async def test_a_job_can_be_held_up_and_goes_on() -> None:
         job = app.app.jobs[0]
         kernel.gate.release(1)
         await app.until(lambda: job.moved)
-        await app.press("p")
+        await app.press("s")
         assert job.state == "paused"
         assert "paused" in app.text()
         kernel.gate.release(1)
@@ -359,7 +359,7 @@ async def test_a_job_can_be_held_up_and_goes_on() -> None:
         await app.read()
         assert (job.moved, kernel.calls) == (moved, calls)
         assert not job.ended
-        await app.press("p")
+        await app.press("s")
         await app.until(lambda: job.ended)
         assert job.state == "done"
         assert job.moved == job.total
@@ -369,7 +369,7 @@ async def test_a_job_that_is_held_up_can_be_cancelled() -> None:
     kernel = SlowKernel()
     async with moving(kernel) as app:
         job = app.app.jobs[0]
-        await app.press("p")
+        await app.press("s")
         kernel.gate.release(100_000)
         await app.press("x")
         await app.until(lambda: job.ended)
@@ -403,11 +403,11 @@ async def test_a_job_is_taken_back_page_by_page() -> None:
 
 async def test_presets_set_both_sides() -> None:
     async with choosing("search.jar") as (app, screen):
-        await app.press("p", "down", "enter")
+        await app.press("s", "down", "enter")
         await app.until(lambda: isinstance(app.app.screen, MigrateScreen))
         assert str(screen.targets) == "2"
         assert str(screen.sources) == "0-1,3"
-        await app.press("p", "down", "down", "enter")
+        await app.press("s", "down", "down", "enter")
         await app.until(lambda: app.notifications())
         assert "not as many nodes" in app.notifications()[0]
 
@@ -416,7 +416,7 @@ async def test_the_command_can_be_copied() -> None:
     async with choosing() as (app, _):
         await app.press("b", "w", "r", "enter")
         await app.screen(Question)
-        await app.press("c")
+        await app.press("ctrl+y")
         assert app.app.clipboard == (
             "numatui --demo default migrate 2100 --from 1 --to 3 --budget 500ms --workers 1 --max-rate 64M"
         )

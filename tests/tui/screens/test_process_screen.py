@@ -88,7 +88,7 @@ async def test_history_takes_the_place_of_threads_where_there_is_little_room() -
     async with driving(size=(80, 24)) as app:
         await opened(app, 1200)
         assert "THREAD" in app.text()
-        await app.press("h")
+        await app.press("i")
         assert "THREAD" not in app.text()
         assert "History" in app.text()
 

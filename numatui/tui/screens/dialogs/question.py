@@ -14,14 +14,16 @@ from numatui.tui.keys import bindings
 
 
 class Question(ModalScreen[bool]):
-    """Returns True or False. Enter alone answers no. `lines` may contain text from outside. `command`: shell command
-    with the same effect, which can be copied."""
+    """Returns True or False. Enter alone answers no, or yes where that can be taken back (`undoable`). `lines` may
+    contain text from outside. `command`: shell command with the same effect, which can be copied."""
 
     BINDINGS: ClassVar = bindings("question")
 
-    def __init__(self, title: str, lines: Sequence[str], yes: str, command: str = "") -> None:
+    def __init__(
+        self, title: str, lines: Sequence[str], yes: str, command: str = "", *, undoable: bool = False
+    ) -> None:
         super().__init__()
-        self.heading, self.lines, self.yes, self.command = title, lines, yes, command
+        self.heading, self.lines, self.yes, self.command, self.undoable = title, lines, yes, command, undoable
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
@@ -29,14 +31,14 @@ class Question(ModalScreen[bool]):
             with VerticalScroll(can_focus=False):
                 yield Static("\n".join(self.lines), markup=False)
                 if self.command:
-                    yield Static("the same from a shell (c copies it):", markup=False, classes="hint")
+                    yield Static("the same from a shell (^y copies it):", markup=False, classes="hint")
                     yield Static("  " + self.command, id="command", markup=False)
             with Horizontal(classes="buttons"):
                 yield Button(self.yes + " (y)", variant="primary", id="yes", compact=True)
                 yield Button("No (n)", id="no", compact=True)
 
     def on_mount(self) -> None:
-        self.query_one("#no").focus()
+        self.query_one("#yes" if self.undoable else "#no").focus()
 
     def action_copy(self) -> None:
         if self.command:

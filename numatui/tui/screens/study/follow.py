@@ -211,7 +211,7 @@ class FollowScreen(Screen[None]):
         pieces: list[Piece] = (
             [(" slow motion ", "tag"), (f" {PACES[self.pace]:g} changes a second  [ ] slower, faster", "dim")]
             if self.running
-            else [(" paused ", "tag"), (" n goes on to the next change, Space goes on slowly", "dim")]
+            else [(" paused ", "tag"), (" Enter goes on to the next change, Space goes on slowly", "dim")]
         )
         if self.over:
             pieces = [
@@ -223,7 +223,7 @@ class FollowScreen(Screen[None]):
             and not any(one.stage.note for one in self.followed)
             and len(self.followed[0].stage.rows) < 2
         ):
-            pieces = [(" paused ", "tag"), (" m moves the page to the next node, then n step by step", "dim")]
+            pieces = [(" paused ", "tag"), (" m moves the page to the next node, then Enter step by step", "dim")]
         for one in self.followed:
             if one.stage.note:
                 pieces.append((f"  {one.stage.note}", "key"))
@@ -233,8 +233,14 @@ class FollowScreen(Screen[None]):
         return self.may_migrate if action == "migrate" else True
 
     def action_on(self) -> None:
+        """To the next change. Once the call has returned, only `step` and `run` let time pass: nothing would be seen of
+        it."""
         self.running = False
-        self._go(False)
+        if self.over or all(one.stage.note for one in self.followed):
+            again = "m moves the page again, " if self.may_migrate else ""
+            state_of(self).tell(f"That was the last change. {again}. and Space let time go on, Esc goes back.")
+        else:
+            self._go(False)
 
     def action_step(self) -> None:
         self.running = False
@@ -257,7 +263,9 @@ class FollowScreen(Screen[None]):
             return
         target = nodes[(nodes.index(frame.node) + 1) % len(nodes)] if frame.node in nodes else nodes[0]
         self._migrate(target)
-        state_of(self).tell(f"migrate_pages begins: from node {frame.node} to node {target}. Go on with n or Space.")
+        state_of(self).tell(
+            f"migrate_pages begins: from node {frame.node} to node {target}. Go on with Enter or Space."
+        )
 
     @work(thread=True, group="follow", exit_on_error=False)
     def _migrate(self, target: int) -> None:
