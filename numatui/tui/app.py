@@ -19,7 +19,7 @@ from textual.screen import ModalScreen
 from backend.errors import NumatuiError
 from backend.kernel import Kernel
 from numatui import theming
-from numatui.tui.elsewhere import OF_HTOP, OF_HTOP_TOO, why_not
+from numatui.tui.elsewhere import OF_HTOP, why_not
 from numatui.tui.keys import bindings, keymap
 from numatui.tui.paint.glyphs import ascii_only
 from numatui.tui.palette_app import PaletteApp
@@ -80,7 +80,6 @@ class NumatuiApp(PaletteApp):
         if own_themes is not None:
             self._add_themes(own_themes, trusted=True)
         self.config_theme = theme
-        self._said: set[str] = set()
         theme = theme or self.kept.theme
         wanted = theming.PREFIX + theme
         if wanted not in self.available_themes:
@@ -156,18 +155,12 @@ class NumatuiApp(PaletteApp):
         return bool(self.jobs) if action == "jobs" else super().check_action(action, parameters)
 
     def on_key(self, event: events.Key) -> None:
-        """A key that nobody has handled."""
-        if isinstance(self.screen, ModalScreen):
+        """Says something of a key that does nothing here. Called before the app looks for its binding."""
+        if isinstance(self.screen, ModalScreen) or event.key in self.screen.active_bindings:
             return
         text = OF_HTOP.get(event.key) or why_not(event.key, lambda action: self.check_action(action, ()))
         if text:
             self.tell(text)
-
-    def _tell_once(self, action: str) -> None:
-        """What the key of an action means in htop."""
-        if action not in self._said:
-            self._said.add(action)
-            self.tell(OF_HTOP_TOO[action], timeout=4)
 
     def job_ended(self, job: ShownJob) -> None:
         self.refresh_bindings()
@@ -202,14 +195,12 @@ class NumatuiApp(PaletteApp):
     def action_log(self) -> None:
         from numatui.tui.screens.log import LogScreen
 
-        self._tell_once("log")
         if not any(isinstance(one, LogScreen) for one in self.screen_stack):
             self.push_screen(LogScreen())
 
     def action_advice(self) -> None:
         from numatui.tui.screens.advice import AdviceScreen
 
-        self._tell_once("advice")
         if not any(isinstance(one, AdviceScreen) for one in self.screen_stack):
             self.push_screen(AdviceScreen())
 

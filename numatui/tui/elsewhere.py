@@ -22,11 +22,11 @@ OF_HTOP = {
     "s": "strace -p PID traces a process; F6 chooses what to sort by here",
 }
 """Keys of htop that have no meaning here."""
-OF_HTOP_TOO = {
-    "advice": "a is advice here; for htop's CPU affinity: taskset -cp CPUS PID",
-    "log": "l is the log of what was done here; for htop's list of open files: lsof -p PID",
-}
-"""Actions whose keys mean something else in htop: said once."""
+HTOP_LEGEND = (
+    "a, e and l mean something else here: for the CPU affinity taskset -cp CPUS PID, for the environment "
+    "/proc/PID/environ, for open files lsof -p PID. Neither are here: s (strace -p PID), F7 and F8 (renice), F9 (kill)"
+)
+"""What stands in the help for those who come from htop."""
 
 
 def why_not(key: str, may: Callable[[str], bool | None]) -> str:

@@ -107,10 +107,12 @@ def test_migrates_in_the_demo_takes_it_back_and_quits(terminal: Terminal) -> Non
     assert "before" in terminal.text()
     assert "after" in terminal.text()
     terminal.keys("q")
+    terminal.until(lambda: "COMMAND" in terminal.text())
+    terminal.keys("q")
     terminal.restored()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
 def test_a_signal_ends_it_and_the_terminal_is_as_it_was(terminal: Terminal, number: signal.Signals) -> None:
     pid = terminal.start("--demo")
     os.kill(pid, number)

@@ -79,7 +79,7 @@ def test_no_control_byte_of_a_name_reaches_the_terminal_on_any_screen(tmp_path: 
         for key, wanted in (
             (b"\r", b"ADDRESS"), (b"\x1b", b"Space"), (b"m", b"FROM"), (b"\x1b", b"Space"), (b"n", b"MISS/s"),
             (b"\x1b", b"Space"), (b"a", b"GAIN"), (b"\x1b", b"Space"), (b"l", b"WHEN"), (b"\x1b", b"Space"),
-            (b"v", b"by user"), (b"v", b"by cgroup"), (b"v", b"COMMAND"), (b"?", b"Keys"), (b"\x1b", b"Space"),
+            (b"v", b"by user"), (b"v", b"by cgroup"), (b"v", b"COMMAND"), (b"?", b"Signs"), (b"\x1b", b"Space"),
         ):  # fmt: skip
             screen.press(key, wanted)
     finally:

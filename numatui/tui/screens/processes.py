@@ -15,6 +15,7 @@ from backend.files.text import printable
 from backend.placement.survey import ProcessRow
 from backend.process.process import Identity
 from numatui.format import size
+from numatui.tui.elsewhere import HTOP_LEGEND
 from numatui.tui.keys import bindings
 from numatui.tui.model.filtering import with_word
 from numatui.tui.model.listing import SMALL
@@ -60,6 +61,7 @@ class ProcessesScreen(Screen[None]):
         ("", "node:2 has memory there   on:0-1 runs there"),
         ("", "local<50   rss>1G   far>100M   swap>0   threads>8   cpu>50   cost>1.5   n2>500M"),
         ("digits", "go to the process with that pid"),
+        ("htop", HTOP_LEGEND),
     )
 
     def __init__(self) -> None:

@@ -98,10 +98,10 @@ class ProcessTable(Table[ProcessRow]):
         """The columns with a sort key."""
         return [column for column in self.columns if column.order is not None]
 
-    def sort_by(self, column: str, descending: bool | None = None) -> None:
-        """Sorts by a column. If the table is sorted by it already, reverses the order."""
+    def sort_by(self, column: str, descending: bool | None = None, turn: bool = True) -> None:
+        """Sorts by a column. If the table is sorted by it already, reverses the order (`turn`)."""
         listing = self.listing
-        if listing.sort == column and descending is None:
+        if listing.sort == column and descending is None and turn:
             listing.descending = not listing.descending
         else:
             listing.sort = column
@@ -112,7 +112,7 @@ class ProcessTable(Table[ProcessRow]):
 
     def action_sort(self, column: str) -> None:
         """A letter always gives the same order, as in htop: the largest first, pids ascending. `I` turns it."""
-        self.sort_by(column, next((one.descending for one in self.columns if one.id == column), False))
+        self.sort_by(column, turn=False)
 
     def action_sort_next(self, step: int) -> None:
         columns = [slot.column.id for slot in self.slots if slot.column.order is not None]

@@ -7,6 +7,7 @@ import pytest
 from backend.emulator.abi.kernel import EmulatedKernel
 from numatui.tui import start
 from numatui.tui.reading.machine import ShownMachine
+from numatui.tui.screens.dialogs.question import Question
 from numatui.tui.screens.migrate import MigrateScreen
 from tests.kernels.fake_kernel import FakeKernel
 from tests.tui.driver import driving
@@ -15,6 +16,8 @@ from tests.tui.driver import driving
 async def test_a_copy_is_made_and_the_app_ends_for_it() -> None:
     async with driving(FakeKernel()) as app:
         app.app.action_try_copy()
+        await app.screen(Question)
+        await app.press("enter")
         await app.until(lambda: app.app.next_copy is not None, "a copy")
         copy = app.app.next_copy
     assert copy is not None

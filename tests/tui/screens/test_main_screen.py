@@ -320,7 +320,7 @@ async def test_pause_and_speed_of_refreshing() -> None:
 
 
 async def test_help_tells_the_keys_of_the_screen() -> None:
-    async with driving() as app:
+    async with driving(size=(120, 70)) as app:
         await app.press("question_mark")
         await app.screen(HelpScreen)
         shown = app.text()
@@ -385,7 +385,7 @@ async def test_ascii_instead_of_special_characters(monkeypatch: pytest.MonkeyPat
 async def test_bars_can_be_read_without_colours(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     async with driving() as app:
-        assert any("1────" in line and "3" in line for line in app.lines() if "train.py" in line)
+        assert any("1╌╌╌╌" in line and "3" in line for line in app.lines() if "train.py" in line)
 
 
 async def test_while_a_filter_is_typed_the_footer_has_the_keys_that_end_it() -> None:

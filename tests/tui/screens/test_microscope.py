@@ -55,7 +55,7 @@ async def steps_until(app: Driver, screen: FollowScreen, condition: Callable[[],
     for _ in range(60):
         if condition():
             return
-        await app.press("n")
+        await app.press("enter")
         await app.until(lambda: not screen._busy, "the end of a step")
     raise AssertionError(f"{what} did not come in 60 steps:\n{app.text()}")
 
@@ -184,9 +184,9 @@ async def test_the_tour_has_a_screen_a_benefit_with_what_was_measured(size: tupl
                 assert run.name in page
             value = screen.runs[number][0].numbers[benefit.figures[-1]]
             assert not isinstance(value, int) or f"{value:,}" in page
-            await app.press("n")
+            await app.press("space")
         assert "Where to go on" in app.text()
-        await app.press("b")
+        await app.press("backspace")
         assert "Benefit 5 of 5" in app.text()
         await app.press("escape")
         await app.screen(ProcessesScreen)

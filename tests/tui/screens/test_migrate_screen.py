@@ -139,7 +139,7 @@ async def test_warns_of_too_little_room() -> None:
 
 async def test_method_and_shared_pages_are_part_of_the_command() -> None:
     async with choosing() as (app, _):
-        await app.press("o", "o", "a", "enter")
+        await app.press("o", "o", "A", "enter")
         await app.screen(Question)
         assert "numatui --demo default migrate 2100 --from 1 --to 3 --method migrate_pages --all" in app.text()
 
@@ -219,7 +219,7 @@ async def test_a_job_goes_on_when_its_screen_is_left_and_tells_its_end() -> None
 async def test_quitting_asks_while_a_job_runs() -> None:
     kernel = SlowKernel()
     async with moving(kernel) as app:
-        await app.press("q")
+        await app.press("f10")
         await app.screen(Question)
         await app.press("n")
         assert isinstance(app.app.screen, JobScreen)
@@ -289,12 +289,12 @@ async def test_the_journal_of_a_demo_goes_with_the_app() -> None:
     assert not folder.exists()
 
 
-async def test_enter_alone_does_not_confirm() -> None:
+async def test_no_is_no() -> None:
     kernel = FakeKernel()
     async with choosing(kernel=kernel) as (app, _):
         await app.press("enter")
         await app.screen(Question)
-        await app.press("enter")
+        await app.press("right", "enter")
         await app.screen(MigrateScreen)
         assert not app.app.jobs
         assert kernel.calls == 0
@@ -348,7 +348,7 @@ async def test_a_job_can_be_held_up_and_goes_on() -> None:
         job = app.app.jobs[0]
         kernel.gate.release(1)
         await app.until(lambda: job.moved)
-        await app.press("s")
+        await app.press("space")
         assert job.state == "paused"
         assert "paused" in app.text()
         kernel.gate.release(1)
@@ -359,7 +359,7 @@ async def test_a_job_can_be_held_up_and_goes_on() -> None:
         await app.read()
         assert (job.moved, kernel.calls) == (moved, calls)
         assert not job.ended
-        await app.press("s")
+        await app.press("space")
         await app.until(lambda: job.ended)
         assert job.state == "done"
         assert job.moved == job.total
@@ -369,7 +369,7 @@ async def test_a_job_that_is_held_up_can_be_cancelled() -> None:
     kernel = SlowKernel()
     async with moving(kernel) as app:
         job = app.app.jobs[0]
-        await app.press("s")
+        await app.press("space")
         kernel.gate.release(100_000)
         await app.press("x")
         await app.until(lambda: job.ended)

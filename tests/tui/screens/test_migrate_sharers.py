@@ -29,7 +29,7 @@ async def test_the_sharers_are_those_of_the_sources_that_are_chosen_now() -> Non
             texts = [warning.text for warning in screen.plan.warnings] if screen.plan is not None else []
             return [name for name in ("near", "distant") if any(name in text for text in texts)]
 
-        await app.press("a")
+        await app.press("A")
         for typed, names in (("0", ["near"]), ("1", ["distant"]), ("0-1", ["near", "distant"]), ("0", ["near"])):
             screen.query_one("#from").value = typed  # type: ignore[attr-defined]
             await app.until(lambda names=names: named() == names, f"the sharers on node {typed}")
