@@ -184,7 +184,8 @@ class Machine:
 
     def advance(self, seconds: float) -> None:
         """Run the machine for this many simulated seconds."""
-        self.env.run(until=self.env.now + seconds)
+        if seconds > 0:
+            self.env.run(until=self.env.now + seconds)
 
     def number_from(self, pid: int) -> None:
         """Make `pid` the lower bound of all pids and thread ids given out from now on."""

@@ -24,7 +24,7 @@ OF_HTOP = {
 """Keys of htop that have no meaning here."""
 HTOP_LEGEND = (
     "a, e and l mean something else here: for the CPU affinity taskset -cp CPUS PID, for the environment "
-    "/proc/PID/environ, for open files lsof -p PID. Neither are here: s (strace -p PID), F7 and F8 (renice), F9 (kill)"
+    "/proc/PID/environ, for open files lsof -p PID. Not here at all: s (strace -p PID), F7 and F8 (renice), F9 (kill)"
 )
 """What stands in the help for those who come from htop."""
 

@@ -134,7 +134,7 @@ KEYS: dict[str, tuple[Key, ...]] = {
     "processes": (
         Key("m", "migrate", "Migrate", show=True),
         Key("slash,backslash,f4", "edit('filter')", "Filter", show=True, display="/"),
-        Key("f3", "search(1)", "Search: to the next"),
+        Key("f3", "search(1)", "Search; while typing: to the next"),
         Key("shift+f3,f15", "search(-1)", "Search: to the one before"),
         Key("u", "user", "Only one user's"),
         Key("f6", "choose_sort", "Choose what to sort by"),

@@ -11,6 +11,9 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Input
 
 from backend.emulator.scenario.open import open_scenario
+from backend.errors import UsageError
+from numatui.cli.source import KernelChoice
+from numatui.tui import start
 from numatui.tui.key_table import KEYS
 from numatui.tui.keys import keymap
 from numatui.tui.paint import bars
@@ -347,3 +350,12 @@ async def test_a_notice_is_shown_once() -> None:
         kept = app.app.left()
     async with driving(notice="this is a demo", kept=kept) as app:
         assert not app.notifications()
+
+
+@pytest.mark.parametrize("term", ["dumb", "unknown"])
+def test_a_terminal_that_cannot_be_drawn_on_gets_one_line(term: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", term)
+    for name in ("stdin", "stderr"):
+        monkeypatch.setattr(f"sys.{name}.isatty", lambda: True, raising=False)
+    with pytest.raises(UsageError, match=f"cannot draw on this terminal .TERM={term}."):
+        start.start(KernelChoice("demo"))

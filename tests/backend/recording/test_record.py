@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from backend.cgroup.cgroups import find_hierarchies, walk
 from backend.emulator.abi.kernel import EmulatedKernel
 from backend.emulator.abi.proc_numatui import FRAMES, ZONES, parse_zones
 from backend.emulator.mm.mmap import mmap
@@ -185,6 +186,27 @@ def test_the_commands_see_the_same_in_a_recording(tmp_path: Path) -> None:
     zones = parse_zones(replayed.read(ZONES))
     for node, (_, pages) in zones.items():
         assert len(replayed.read(f"{FRAMES}/{node}")) == pages
+
+
+def test_a_file_that_changed_in_a_later_sample_is_no_folder(tmp_path: Path) -> None:
+    """A walk of cgroups took memory.numa_stat for a cgroup, from the second sample on."""
+    kernel = open_scenario("overlapping-sets")
+    sink = open_sink(tmp_path / "r.tar", "r")
+    recorder = Recorder(kernel, sink)
+    for _ in range(4):
+        recorder.take()
+        kernel.pause(1_000_000_000)
+    sink.close()
+    replayed = RecordedKernel(tmp_path / "r.tar")
+    (hierarchy,) = find_hierarchies(kernel)
+    paths = [one.path for one in walk(kernel, hierarchy)]
+    for number in range(4):
+        replayed.seek(number)
+        replayed.settle()
+        (hierarchy,) = find_hierarchies(replayed)
+        assert [one.path for one in walk(replayed, hierarchy)] == paths
+        with pytest.raises((NotADirectoryError, FileNotFoundError)):
+            replayed.listdir(f"{hierarchy.directory('/')}/memory.numa_stat")
 
 
 def test_time_passes_sample_by_sample_and_ends(tmp_path: Path) -> None:

@@ -33,6 +33,8 @@ def test_a_recording_is_read_as_the_machine_was(cli: Cli, tmp_path: Path) -> Non
     assert cli.json("--replay", path, "--at", "13s", "ps")["processes"] == last
     assert cli("--replay", path, "--at", "1m", "ps")[0] == 2
     assert cli.json("--replay", path, "--at", "1s", "ps")["processes"] == first
+    assert cli.json("--replay", path, "--at", "0s", "ps")["processes"] == first
+    assert cli("--demo", "--at", "0s", "ps")[0] == 0
     advice = cli.json("--replay", path, "advise", "--all")
     assert advice["readings"] > 1
     assert any(one["advice"] for one in advice["processes"])
