@@ -18,8 +18,8 @@ TIMES = int(os.environ.get("NUMATUI_TEST_OPENINGS", "5"))
 """How often each screen is opened. 200 take some minutes."""
 SCREENS = {
     "nodes": ["n"], "advice": ["a"], "cgroups": ["c"], "log": ["l"], "help": ["question_mark"],
-    "process": ["enter"], "history": ["enter", "h"], "sharers": ["enter", "w"], "migrate": ["m"],
-    "presets": ["m", "p"], "columns": ["C"], "sort": ["s"], "users": ["u"], "cpuset": ["c", "s"],
+    "process": ["enter"], "history": ["enter", "i"], "sharers": ["enter", "w"], "migrate": ["m"],
+    "presets": ["m", "s"], "columns": ["C"], "sort": ["f6"], "users": ["u"], "cpuset": ["c", "S"],
     "tour": ["ctrl+t"], "microscope": ["z"], "follow": ["z", "enter"], "scenarios": ["ctrl+o"],
     "palette": ["ctrl+p"],
 }  # fmt: skip
