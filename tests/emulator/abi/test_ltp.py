@@ -407,7 +407,6 @@ def test_huge_pages_move_while_they_are_mapped_unmapped_and_go_out_of_use() -> N
     caller = Caller(0, True, child.task.pid)
     address = 1 << 45
     moved: list[int] = []
-
     cycles = 200
 
     def move() -> Events:

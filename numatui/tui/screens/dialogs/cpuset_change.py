@@ -26,6 +26,7 @@ from numatui.tui.keys import bindings
 from numatui.tui.paint.paint import Paint, Piece
 from numatui.tui.reading.reader import problem_of
 from numatui.tui.state.state import state_of
+from numatui.tui.widgets.short_input import ShortInput
 
 _MOST_BUTTONS = 16  # on larger machines nodes are only typed: the buttons would need more than one line
 
@@ -64,7 +65,7 @@ class CpusetChangeScreen(ModalScreen[bool]):
             yield Static(f"{what} {printable(self.path, 200)}", markup=False, classes="heading")
             if not self.processes:
                 nodes = list(state_of(self).snapshot.topology.memory_ids)
-                yield Input(self._mems, id="mems", compact=True, max_length=200, placeholder="nodes, as 0-1,3")
+                yield ShortInput(self._mems, id="mems", compact=True, max_length=200, placeholder="nodes, as 0-1,3")
                 if len(nodes) <= _MOST_BUTTONS:
                     with Horizontal(classes="buttons"):
                         for node in nodes:
