@@ -12,7 +12,7 @@ from backend.errors import NumatuiError
 from backend.kernel import Kernel
 from backend.recording.anonymise import Anonymiser
 from backend.recording.contents import files, hierarchies, lasting_files
-from backend.recording.limits import MAX_BYTES, MAX_MEMBERS, MIB
+from backend.recording.limits import MAX_BYTES, MAX_HEADERS, MAX_MEMBERS, MIB
 from backend.recording.manifest import MANIFEST, SAMPLES, Manifest, Sample
 from backend.recording.sinks import Sink
 
@@ -46,7 +46,7 @@ class Recorder:
         self._users: set[int] = set()
         self._interval = interval
         self._began = kernel.clock()
-        self._bytes = self._members = 0
+        self._bytes = self._members = self._headers = 0
 
     def take(self) -> Taken:
         """Records the machine as it is now. Raises Full, NumatuiError, OSError (from the kernel if /proc cannot be
@@ -83,8 +83,10 @@ class Recorder:
     def _take_room(self, new: list[tuple[str, bytes]]) -> None:
         self._members += len(new)
         # In a tarball, a file has a header, one more for a long name, and is filled up.
-        self._bytes += sum(len(data) + (2048 if len(path) > 60 else 1024) for path, data in new)
-        if self._members > MAX_MEMBERS or self._bytes > MAX_BYTES:
+        long = sum(len(path) > 60 for path, _ in new)
+        self._headers += len(new) + long
+        self._bytes += sum(len(data) for _, data in new) + 1024 * (len(new) + long)
+        if self._members > MAX_MEMBERS or self._headers > MAX_HEADERS or self._bytes > MAX_BYTES:
             raise Full(
                 f"a recording has at most {MAX_MEMBERS} files of {MAX_BYTES // MIB} MiB, unpacked",
                 "record for a shorter time, or with a longer --interval",

@@ -63,13 +63,16 @@ class _Reader:
     def __init__(self, file: IO[bytes], what: str, keep: bool) -> None:
         self._stream, self._most = _unpacked(file)
         self._what, self._keep = what, keep
-        self._bytes = self._count = self._names = self._told = 0
+        self._bytes = self._headers = self._count = self._names = self._told = 0
 
     def __iter__(self) -> Iterator[Member]:
         told: dict[str, str] = {}
         chain = 0
         while (header := self._header()) is not None:
             name, digits, _, kind, link, magic, prefix = header
+            self._headers += 1
+            if self._headers > limits.MAX_HEADERS:
+                raise too_large(self._what, f"{limits.MAX_HEADERS} headers")
             size = _number(digits)
             if size > limits.MAX_FILE:
                 raise too_large(self._what, f"files of {limits.MAX_FILE // MIB} MiB")

@@ -63,8 +63,9 @@ ATTACKS: dict[str, tuple[bytes | Iterator[bytes], str]] = {
     "headers without end": (pax(path="proc/x") * 2000, "too large"),
     "records without end": (
         (header("pax", 4000, b"x") + b"5 a=\n" * 800 + bytes(96) + header("proc/1/stat", 0)) * 1300,
-        "600000 records",
+        "300000 records",
     ),
+    "names by headers": (((pax(path="proc/1/stat") + header("x", 0)) * 1000 for _ in range(151)), "300000 headers"),
     "a sparse file": (header("proc/1/stat", 1 << 30, b"S"), "too large"),
     "a small sparse file": (header("proc/1/stat", 512, b"S"), "sparse"),
     "a sparse file by pax": (pax(GNU_sparse_major="1") + header("proc/1/stat", 0), "sparse"),
@@ -72,8 +73,8 @@ ATTACKS: dict[str, tuple[bytes | Iterator[bytes], str]] = {
     "a size below zero": (header("proc/1/stat", -512), "too large"),
     "a header's size below zero": (header("pax", -512, b"x"), "too large"),
     "too many members": ((header("proc/1/stat", 0) * 1000 for _ in range(251)), "250000 files"),
-    "too many bytes": ((header("proc/1/stat", 60 * MIB) + bytes(60 * MIB) for _ in range(9)), "512 MiB, unpacked"),
-    "too many folders": (many_names(), "64 MiB of names"),
+    "too many bytes": ((header("proc/1/stat", 60 * MIB) + bytes(60 * MIB) for _ in range(9)), "384 MiB, unpacked"),
+    "too many folders": (many_names(), "48 MiB of names"),
 }
 
 
