@@ -6,6 +6,8 @@ With rsvg-convert and DejaVu fonts there, PNGs to look at are made beside them (
 from __future__ import annotations
 
 import asyncio
+import html
+import re
 import shutil
 import subprocess
 import sys
@@ -20,6 +22,27 @@ from numatui.tui.screens.processes import ProcessesScreen
 DOCS = Path(__file__).parents[1] / "docs"
 WIDTH, HEIGHT = 120, 34
 DATABASE = "oracle"
+
+
+_TEXT = re.compile(r'<text class="([^"]*)" x="([^"]*)" y="([^"]*)" textLength="([^"]*)"([^>]*)>([^<]*)</text>')
+_WORD = re.compile(r"[\u2801-\u28ff]|[^\xa0 \u2800-\u28ff]+")
+
+
+def cell_by_cell(svg: str) -> str:
+    """The picture with each word and each cell of a graph at its own place: renderers drop spaces before a text, and
+    take other fonts' widths for characters that theirs lacks, so that columns would not be below each other."""
+
+    def words(found: re.Match[str]) -> str:
+        role, x, y, length, more, text = found.groups()
+        text = html.unescape(text)
+        cell = float(length) / max(1, len(text))
+        return "".join(
+            f'<text class="{role}" x="{float(x) + cell * one.start():.1f}" y="{y}" '
+            f'textLength="{cell * len(one[0]):.1f}"{more}>{html.escape(one[0])}</text>'
+            for one in _WORD.finditer(text)
+        )
+
+    return _TEXT.sub(words, svg)
 
 
 async def settled(app: NumatuiApp, pilot: Pilot[int]) -> None:
@@ -39,7 +62,7 @@ async def make() -> list[Path]:
 
         def picture(name: str) -> None:
             path = DOCS / f"{name}.svg"
-            path.write_text(app.export_screenshot(title="numatui"), encoding="utf-8")
+            path.write_text(cell_by_cell(app.export_screenshot(title="numatui")), encoding="utf-8")
             made.append(path)
 
         for second in range(10):

@@ -139,7 +139,7 @@ KEYS: dict[str, tuple[Key, ...]] = {
         Key("u", "user", "Only one user's"),
         Key("f6", "choose_sort", "Choose what to sort by"),
         Key("C,f2", "choose_columns", "Choose the columns"),
-        Key("number_sign", "panel", "Show or hide the nodes on top"),
+        Key("number_sign", "panel", "The nodes on top: map, lines, hidden"),
         Key("enter", "edited", "End typing", priority=True),
         Key("escape", "clear", "Clear filter, tags, following"),
         Key("q", "app.quit", "Quit", show=True),
@@ -210,6 +210,7 @@ KEYS: dict[str, tuple[Key, ...]] = {
         Key("plus", "fold(False)", "Tree, groups: open"),
         Key("minus", "fold(True)", "Tree, groups: close"),
         Key("H", "small", "Hide or show small processes"),
+        Key("B", "bars", "Bars as long as the memory, its logarithm, all alike"),
         Key("F", "follow", "Follow a process: the cursor stays on it"),
     ),
     "table": (

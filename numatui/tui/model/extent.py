@@ -10,12 +10,14 @@ from backend.placement.survey import ProcessRow
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """`pid`, `user`: width in cells. `cpu`: the highest CPU number. `sampled`: whether any row is an estimate."""
+    """`pid`, `user`: width in cells. `cpu`: the highest CPU number. `sampled`: whether any row is an estimate.
+    `cpusets`: whether any has another cpuset than the root's."""
 
     pid: int
     user: int
     cpu: int
     sampled: bool
+    cpusets: bool
 
 
 def extent_of(rows: Sequence[ProcessRow]) -> Extent:
@@ -24,4 +26,5 @@ def extent_of(rows: Sequence[ProcessRow]) -> Extent:
         max((len(user) for user in {row.process.user for row in rows}), default=0),
         max((row.process.cpu for row in rows), default=0),
         any(row.sampled for row in rows),
+        any(row.process.cpuset not in ("/", "") for row in rows),
     )

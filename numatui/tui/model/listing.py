@@ -12,6 +12,7 @@ from numatui.process_tree import Branch, as_tree
 from numatui.tui.model.extent import Extent, extent_of
 from numatui.tui.model.filtering import Filter
 from numatui.tui.model.groups import Grouping, GroupRow, as_groups
+from numatui.tui.model.scale import Scale
 
 if TYPE_CHECKING:
     from numatui.tui.paint.glyphs import Glyphs
@@ -25,7 +26,9 @@ Order = Callable[[ProcessRow], Any]
 class Listing:
     """`tree`: children stand below their parents. `grouping`: groups with sums instead of single processes.
     `hide_small`: processes below `SMALL` are hidden. `turned`: rows whose fold is not the default (tree rows open,
-    groups closed). `followed`: the process that the cursor stays on. `moved`: last move by numatui, as text."""
+    groups closed). `followed`: the process that the cursor stays on. `moved`: last move by numatui, as text. `scale`:
+    of the bars; `largest`: the most memory of a row. `fitting`: rows that fit the filter; `small`: how
+    many of them are hidden."""
 
     rows: Sequence[ProcessRow] = ()
     extent: Extent = field(default_factory=lambda: extent_of(()))
@@ -40,8 +43,10 @@ class Listing:
     followed: Identity | None = None
     moved: Mapping[Identity, str] = field(default_factory=dict[Identity, str])
     branches: dict[Identity, Branch[ProcessRow]] = field(default_factory=dict[Identity, Branch[ProcessRow]])
+    scale: Scale = "size"
     small: int = 0
     fitting: int = 0
+    largest: int = 0
     _numbers: dict[str, int] = field(default_factory=dict[str, int])
 
     @property
@@ -69,6 +74,7 @@ class Listing:
         if self.hide_small:
             rows = [row for row in rows if row.resident >= SMALL or row.process.identity == self.followed]
         self.small = self.fitting - len(rows)
+        self.largest = max((row.resident for row in rows), default=0)
         if self.grouping:
             return self._grouped(rows, order)
         if self.tree:
@@ -114,9 +120,9 @@ class Listing:
             lines += glyphs.lines[11] if branch.more[-1] else glyphs.lines[9]
         return lines + ("+ " if branch.folded else "- " if self.grouping and branch.children else " ")
 
-    def _sorted(self, rows: list[ProcessRow], order: Order | None) -> list[ProcessRow]:
+    def _sorted(self, rows: Sequence[ProcessRow], order: Order | None) -> list[ProcessRow]:
         if order is None:
-            return rows
+            return list(rows)
         values = [order(row) for row in rows]
         having = [place for place, value in enumerate(values) if value is not None]
         having.sort(key=values.__getitem__, reverse=self.descending)
@@ -149,7 +155,9 @@ class Listing:
 
     def _grouped(self, rows: list[ProcessRow], order: Order | None) -> list[ProcessRow]:
         branches: list[Branch[ProcessRow]] = []
-        for head in self._sorted(list(as_groups(rows, self.grouping, self._numbers)), order):
+        heads = list(as_groups(rows, self.grouping, self._numbers))
+        self.largest = max((head.resident for head in heads), default=0)
+        for head in self._sorted(heads, order):
             some = members_of(head)
             close = head.process.identity not in self.turned
             branches.append(Branch(head, (), len(some), close))

@@ -30,9 +30,9 @@ def shares(amounts: Mapping[int, int], width: int) -> list[tuple[int, int]]:
 def placement(
     by_node: Mapping[int, int] | None, here: int | None, width: int, glyphs: Glyphs, plain: bool = False
 ) -> list[Piece]:
-    """The stacked bar. Each segment begins with its node's number. A heavy line fills the segment of `here`, the node
-    where the process runs. `plain`: for screens without colours; lines of a pattern for each node fill the others.
-    """
+    """The stacked bar. Each segment begins with its node's number. The segment of `here`, the node where the process
+    runs, is bright, others are dim; without `here` all are alike. `plain`: for screens without colours; a heavy line
+    fills the segment of `here`, lines of a pattern for each node the others."""
     if by_node is None:
         return [("not allowed".ljust(width)[:width], "dim")]
     parts = shares(by_node, width)
@@ -42,8 +42,9 @@ def placement(
     for node, cells in parts:
         label = str(node)
         label = label if len(label) <= cells else label[-cells:]
-        fill = glyphs.here if node == here else glyphs.away[node % len(glyphs.away)] if plain else " "
-        out.append((label + fill * (cells - len(label)), f"{'here' if node == here else 'node'}:{node}"))
+        fill = " " if not plain else glyphs.here if node == here else glyphs.away[node % len(glyphs.away)]
+        kind = "here" if node == here else "node" if here is None else "away"
+        out.append((label + fill * (cells - len(label)), f"{kind}:{node}"))
     return out
 
 

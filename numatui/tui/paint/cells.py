@@ -28,17 +28,22 @@ def where(row: ProcessRow) -> str:
     return "" if row.process.cpu < 0 else f"{row.process.cpu}@{'?' if row.node is None else row.node}"
 
 
-def local_cell(row: ProcessRow, _: int) -> Piece:
-    """The local share. `!` marks memory that is far away, `~` an estimate."""
-    share = row.local
-    if share is None:
-        return ("- ", "dim")
-    text = ("~" if row.sampled else "") + percent(share)
-    if row.age > OLD:
-        return (f"{text}{'!' if share < FAR else ' '}", "dim")
-    if share < FAR:
-        return (f"{text}!", "far")
-    return (f"{text} ", "warn" if share < MIXED else "")
+def local_cell(large: int) -> Callable[[ProcessRow, int], Piece]:
+    """The local share. `!` marks memory that is far away, `~` an estimate. Most of all stands out what has at least
+    `large` bytes far away."""
+
+    def cell(row: ProcessRow, _: int) -> Piece:
+        share = row.local
+        if share is None:
+            return ("- ", "dim")
+        text = ("~" if row.sampled else "") + percent(share) + ("!" if share < FAR else " ")
+        if row.age > OLD:
+            return (text, "dim")
+        if share < MIXED and row.resident * (1 - share) >= large:
+            return (text, "far" if share < FAR else "warn")
+        return (text, "warn" if share < FAR else "")
+
+    return cell
 
 
 def cost_cell(value: float | None) -> Piece:

@@ -20,7 +20,8 @@ CROWD = 4  # columns from this rank on come in only after the others have their 
 class Column(Generic[R]):
     """One column; widths in cells. `cell`: content for a row and a width. `width`: the least; `most`: the largest.
     `rank`: 0 is always shown. On a narrow screen the highest rank is dropped first; columns of equal rank are dropped
-    together. `good`: see `CROWD`. `order`: sort key, None for rows without a value; without it, no sorting."""
+    together. `good`: see `CROWD`. `spare`: takes what is left when all others have their `most`. `order`: sort key,
+    None for rows without a value; without it, no sorting."""
 
     id: str
     title: str
@@ -30,6 +31,7 @@ class Column(Generic[R]):
     rank: int = 0
     good: int = 0
     most: int = 0
+    spare: bool = False
     order: Callable[[R], Any] | None = None
     descending: bool = False
 
@@ -61,6 +63,10 @@ def fit(columns: Sequence[Column[R]], width: int) -> list[Slot[R]]:
         if column.most > column.width and free > 0:
             extra[column.id] = min(free, column.most - column.width)
             free -= extra[column.id]
+    for column in chosen:
+        if column.spare and free > 0:
+            extra[column.id] += free
+            free = 0
     return _placed(columns, extra)
 
 

@@ -11,7 +11,9 @@ from backend.machine.topology import Topology
 from backend.placement.survey import ProcessRow
 from numatui.format import size
 from numatui.tui.model.filtering import cost, far_bytes
+from numatui.tui.model.groups import GroupRow
 from numatui.tui.model.listing import Listing
+from numatui.tui.model.scale import cells_of
 from numatui.tui.paint import bars
 from numatui.tui.paint.cells import (
     cost_cell,
@@ -47,8 +49,12 @@ CHOICES = {
     "moved": "when numatui moved its memory, and from where to where",
 }
 """The columns that users can choose, in order, with descriptions. Mark, pid and command are always shown."""
-DEFAULT = ("user", "cpu", "rss", "local", "nodes", "placement", "policy", "cpuset")
+DEFAULT = ("user", "cpu", "load", "rss", "local", "nodes", "placement", "policy", "cpuset")
 _PINNED = ("mark", "pid", "command")
+_OF_SEVERAL = ("local", "cost", "nodes", "placement")
+"""Columns that say nothing where only one node has memory."""
+LARGE = 100
+"""What is far stands out from a `LARGE`th of the machine's memory up."""
 
 
 def process_columns(
@@ -59,7 +65,8 @@ def process_columns(
     chosen: Collection[str] = DEFAULT,
 ) -> list[Column[ProcessRow]]:
     """The chosen columns, and the column by which the table is sorted. Cells read `listing` when they are drawn.
-    `plain`: for screens without colours."""
+    `plain`: for screens without colours. Columns that say nothing are gone: with one node
+    that has memory, without cpusets."""
     costs = read_costs(topology)
 
     def mark(row: ProcessRow, _: int) -> Piece:
@@ -74,9 +81,14 @@ def process_columns(
         return [(prefix, "dim"), (name, "bold" if row.process.pid < 0 else "")]
 
     def bar(row: ProcessRow, width: int) -> list[Piece]:
-        return bars.placement(row.by_node, row.node, width, glyphs, plain)
+        if row.by_node is None:
+            return bars.placement(None, None, width, glyphs)
+        cells = cells_of(sum(row.by_node.values()), listing.largest, width, listing.scale)
+        here = -1 if row.node is None and not isinstance(row, GroupRow) else row.node
+        return [*bars.placement(row.by_node, here, cells, glyphs, plain), (" " * (width - cells), "")]
 
     extent = listing.extent
+    large = sum(node.total for node in topology.nodes) // LARGE
     pid_width, user_width, about = max(5, extent.pid), min(12, max(4, extent.user)), extent.sampled
     cpu_width = max(5, len(f"{extent.cpu}@{max(topology.ids, default=0)}"))
     columns: list[Column[ProcessRow]] = [
@@ -97,6 +109,7 @@ def process_columns(
             command,
             good=24,
             most=40 if listing.tree else 34,
+            spare=True,
             order=lambda row: row.process.command.casefold(),
         ),
         Column("state", "S", 1, lambda row, _: row.process.state[:1], rank=8, order=lambda row: row.process.state),
@@ -119,7 +132,7 @@ def process_columns(
             rank=2,
             order=lambda row: (-1 if row.node is None else row.node, row.process.cpu),
         ),
-        Column("load", "CPU%", 5, load_cell, "right", rank=8, order=lambda row: row.load, descending=True),
+        Column("load", "CPU%", 5, load_cell, "right", rank=2, order=lambda row: row.load, descending=True),
         Column("time", "TIME", 8, time_cell, "right", rank=9, order=lambda row: row.process.ticks, descending=True),
         Column(
             "rss",
@@ -141,7 +154,7 @@ def process_columns(
             order=lambda row: row.process.swap,
             descending=True,
         ),
-        Column("local", "LOCAL", 6 + about, local_cell, "right", rank=1, order=lambda row: row.local),
+        Column("local", "LOCAL", 6 + about, local_cell(large), "right", rank=1, order=lambda row: row.local),
         Column(
             "cost",
             "COST",
@@ -184,7 +197,7 @@ def process_columns(
                 "dim" if row.process.cpuset == "/" else "",
             ),
             rank=7,
-            most=60,
+            most=24,
             order=lambda row: row.process.cpuset,
         ),
         Column(
@@ -196,7 +209,7 @@ def process_columns(
                 "dim" if row.process.cgroup == "/" else "",
             ),
             rank=9,
-            most=60,
+            most=40,
             order=lambda row: row.process.cgroup,
         ),
         Column(
@@ -210,6 +223,10 @@ def process_columns(
         ),
     ]
     wanted = {*_PINNED, *chosen}
+    if len(topology.memory_ids) == 1:
+        wanted.difference_update(_OF_SEVERAL)
+    if not extent.cpusets:
+        wanted.discard("cpuset")
     return [
         column if _choice(column.id) in wanted else _beside(column)
         for column in columns

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True)
 class Glyphs:
     """`away`: patterns that tell nodes apart without colours. `levels`: characters of a sparkline, from empty to full.
-    `lines`: box-drawing characters by the sum of their directions (up 1, down 2, left 4, right 8)."""
+    `lines`: box-drawing characters by the sum of their directions (up 1, down 2, left 4, right 8). `corners`: of a box,
+    clockwise from the upper left. `flat`, `upright`: links between nodes, from near to far. `slopes`: falling, rising,
+    both. `braille`: whether the font has it."""
 
     full: str
     empty: str
@@ -24,6 +26,12 @@ class Glyphs:
     more: str
     mark: str
     lines: dict[int, str]
+    corners: str
+    flat: str
+    upright: str
+    slopes: str
+    back: str
+    braille: bool
 
 
 UNICODE = Glyphs(
@@ -39,6 +47,12 @@ UNICODE = Glyphs(
     more="◂▸",
     mark="●",
     lines={3: "│", 12: "─", 5: "┘", 6: "┐", 9: "└", 10: "┌", 7: "┤", 11: "├", 13: "┴", 14: "┬", 15: "┼"},
+    corners="╭╮╯╰",
+    flat="═─┄",
+    upright="║│┊",
+    slopes="╲╱╳",
+    back="◀",
+    braille=True,
 )
 ASCII = Glyphs(
     full="#",
@@ -53,6 +67,12 @@ ASCII = Glyphs(
     more="<>",
     mark="*",
     lines={3: "|", 12: "-", **dict.fromkeys((5, 6, 9, 10, 7, 11, 13, 14, 15), "+")},
+    corners="++++",
+    flat="=-.",
+    upright="#|:",
+    slopes="\\/X",
+    back="<",
+    braille=False,
 )
 
 

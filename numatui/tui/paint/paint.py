@@ -18,9 +18,10 @@ from numatui.tui.paint.glyphs import shown
 
 Piece = tuple[str, str]
 """(text without control characters, role). Roles: "", "dim", "bold", "head", "sorted", "accent", "good", "warn", "far",
-"tag", "key", "live", "demo", "replay". Roles of node 3: "node:3" (a block of its colour), "here:3" (the same where the
-process runs), "ink:3" (text in its colour), "fill:3" (full blocks in its colour). "kind:2": a block for one of several
-kinds. "heat:0" to "heat:9": a block, from near to far."""
+"tag", "key", "live", "demo", "replay". Roles of node 3: "node:3" (a block of its colour), "here:3" (bright, where the
+process runs), "away:3" (dim, where it does not), "ink:3" (text in its colour), "fill:3" (full blocks in its colour).
+"kind:2": a block for one of several kinds; "shade:3.2": the same, in the third shade of node 3's colour. "heat:0" to
+"heat:9": a block, from near to far."""
 
 _FALLBACK_NODES = (
     "#4aa8e0", "#e8a33d", "#3dba8b", "#d987b5", "#e6d85c", "#8f8cf0", "#e0734a", "#a9b4c2",
@@ -99,6 +100,9 @@ class Paint:
         if kind == "heat":
             near, far = self.color("panel", "#202938"), self.color("error", "#ff7b72")
             return _block(near.blend(far, int(number) / 9 * 0.85))
+        if kind == "shade":
+            node, _, step = number.partition(".")
+            return _block(self.node(int(node)).blend(background, min(0.72, 0.12 + 0.2 * int(step))))
         if number:
             return self._node_style(kind, self.node(int(number)), foreground, background)
         names = {
@@ -136,7 +140,7 @@ class Paint:
         if kind == "ink":
             shown = foreground if self.plain else self._readable(color)
             return Style(color=shown.rich_color, bold=True)
-        block = color if kind == "here" else color.blend(background, 0.12)
+        block = color.blend(background, {"here": 0.0, "away": 0.55}.get(kind, 0.12))
         return Style(color=text_on(block).rich_color, bgcolor=block.rich_color, bold=kind == "here")
 
 

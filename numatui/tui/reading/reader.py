@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from textual.app import App
@@ -20,6 +20,7 @@ from backend.machine.topology import Topology, read_topology
 from backend.placement.survey import ProcessRow, Surveyor
 from backend.process.process import Identity
 from numatui.tui.model.extent import Extent, extent_of
+from numatui.tui.model.flows import FlowMeter, Flows
 from numatui.tui.model.groups import overall_local
 from numatui.tui.model.history import Moment, PlacementHistory
 from numatui.tui.reading.machine import Playback
@@ -42,7 +43,7 @@ class Snapshot:
     """One reading. `throughput`: operations a second by pid, None if the kernel does not report them. `observations`:
     each process up to now. `history`: its placement over time. `at`: nanoseconds of the kernel's clock. `local`: share
     of all memory that is where its process runs. `activity`: load of the nodes. `extent`: column widths.
-    `load`: of this host, None for another machine."""
+    `load`: of this host, None for another machine. `flows`: pages that move between nodes."""
 
     facts: Facts
     topology: Topology
@@ -56,6 +57,11 @@ class Snapshot:
     activity: Activity = field(default_factory=Activity)
     extent: Extent | None = None
     load: Load | None = None
+    flows: Flows = field(default_factory=dict[tuple[int, int], float])
+
+    def migrated(self, page_size: int) -> float:
+        """Bytes a second that the kernel has migrated, on the whole machine."""
+        return self.activity.machine.get("pgmigrate_success", 0.0) * page_size
 
 
 @dataclass
@@ -84,6 +90,7 @@ class Reader:
         self._seen = ObservationHistory()
         self._meter = Meter()
         self._history = PlacementHistory()
+        self._flows = FlowMeter()
         self._last = 0
         self._wanted = threading.Event()
         self._ended = False
@@ -127,7 +134,8 @@ class Reader:
         rows = tuple(self._surveyor.read())
         now = kernel.clock()
         observations, history = self._seen.add(now, rows), self._history.add(now, rows)
-        return Snapshot(
+        activity = self._meter.read(kernel, topology, now)
+        snapshot = Snapshot(
             self._facts,
             topology,
             rows,
@@ -137,15 +145,17 @@ class Reader:
             history,
             now,
             overall_local(rows),
-            self._meter.read(kernel, topology, now),
+            activity,
             extent_of(rows),
             read_load(kernel),
         )
+        return replace(snapshot, flows=self._flows.add(now, rows, snapshot.migrated(kernel.page_size)))
 
     def _forget(self) -> None:
         """Drops what was seen so far, because a recording has gone back in time."""
         self._surveyor = None
         self._seen, self._meter, self._history = ObservationHistory(), Meter(), PlacementHistory()
+        self._flows = FlowMeter()
 
     def _run(self) -> None:
         while True:

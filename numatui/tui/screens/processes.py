@@ -20,6 +20,7 @@ from numatui.tui.keys import bindings
 from numatui.tui.model.filtering import with_word
 from numatui.tui.model.listing import SMALL
 from numatui.tui.paint.columns import CHOICES, DEFAULT
+from numatui.tui.paint.machine_map import FORMS
 from numatui.tui.paint.paint import Paint, Piece
 from numatui.tui.reading.reader import Snapshot
 from numatui.tui.screens.dialogs.chooser import Chooser, SeveralChooser
@@ -46,11 +47,15 @@ class ProcessesScreen(Screen[None]):
 
     READING: ClassVar = (
         ("CPU@N", "the CPU that a process last ran on, and the node of that CPU"),
-        ("LOCAL", "the share of its memory where it runs; ! marks less than half, ~ an estimate"),
+        (
+            "LOCAL",
+            "the share of its memory where it runs; ! marks less than half, red that this is over a hundredth of the "
+            "machine's memory, ~ an estimate",
+        ),
         (
             "PLACEMENT",
-            "where its memory lies: each segment begins with its node's number, a line runs through the one where "
-            "the process runs",
+            "where its memory lies, as long as it is large (B: other scales): each segment begins with its node's "
+            "number; where the process runs it is bright, elsewhere dim",
         ),
         (
             "filter",
@@ -83,9 +88,9 @@ class ProcessesScreen(Screen[None]):
         kept, table = state_of(self).kept, self.table
         table.chosen_columns = kept.columns
         listing = table.listing
-        listing.sort, listing.descending = kept.sort, kept.descending
+        listing.sort, listing.descending, listing.scale = kept.sort, kept.descending, kept.scale
         listing.tree, listing.grouping, listing.hide_small = kept.tree, kept.grouping, kept.hide_small
-        self.query_one(NodePanel).display = kept.panel
+        self.query_one(NodePanel).become(kept.panel)
         self._edit("")
         table.focus()
         self.watch(self.app, "snapshot", self._show)
@@ -112,12 +117,13 @@ class ProcessesScreen(Screen[None]):
         app.kept = replace(
             app.kept,
             columns=self.table.chosen_columns,
+            scale=listing.scale,
             sort=listing.sort,
             descending=listing.descending,
             tree=listing.tree,
             grouping=listing.grouping,
             hide_small=listing.hide_small,
-            panel=self.query_one(NodePanel).display,
+            panel=self.query_one(NodePanel).form,
         )
 
     def _show(self, snapshot: Snapshot | None) -> None:
@@ -231,8 +237,10 @@ class ProcessesScreen(Screen[None]):
             table.action_untag()
 
     def action_panel(self) -> None:
+        """Map, lines, nothing; on a screen without room for the map: lines, nothing."""
         panel = self.query_one(NodePanel)
-        panel.display = not panel.display
+        shown = panel.form if panel.grid is not None or panel.form == "off" else "lines"
+        panel.become(FORMS[(FORMS.index(shown) + 1) % len(FORMS)])
         self._keep()
 
     def on_input_changed(self, event: Input.Changed) -> None:

@@ -13,7 +13,9 @@ from backend.files.jobs_dir import jobs_dir, make_private
 from backend.files.private_file import read_private, replace_private
 from numatui.theming import DEFAULT as DEFAULT_THEME
 from numatui.tui.model.groups import GROUPINGS, Grouping
+from numatui.tui.model.scale import SCALES, Scale
 from numatui.tui.paint.columns import CHOICES, DEFAULT
+from numatui.tui.paint.machine_map import FORMS, Form
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,8 @@ class SavedState:
     tree: bool = False
     grouping: Grouping = ""
     hide_small: bool = False
-    panel: bool = True
+    panel: Form = "map"
+    scale: Scale = "size"
     interval: float = 1.0
     theme: str = DEFAULT_THEME
     notice: str = ""
@@ -63,6 +66,12 @@ def load(path: Path | None) -> SavedState:
     grouping: Grouping = usual.grouping
     with suppress(ValueError):
         grouping = found.choice("grouping", GROUPINGS)
+    panel: Form = usual.panel
+    with suppress(ValueError):
+        panel = found.choice("panel", FORMS)
+    scale: Scale = usual.scale
+    with suppress(ValueError):
+        scale = found.choice("scale", SCALES)
     return SavedState(
         columns=usual.columns if columns is None else tuple(one for one in CHOICES if one in columns),
         sort=found.either("sort", found.text, usual.sort),
@@ -70,7 +79,8 @@ def load(path: Path | None) -> SavedState:
         tree=found.either("tree", found.truth, usual.tree),
         grouping=grouping,
         hide_small=found.either("hide_small", found.truth, usual.hide_small),
-        panel=found.either("panel", found.truth, usual.panel),
+        panel=panel,
+        scale=scale,
         interval=found.either("interval", lambda key: found.number(key, 0.1, 3600), usual.interval),
         theme=found.either("theme", found.text, usual.theme),
         notice=found.either("notice", found.text, usual.notice),

@@ -22,9 +22,10 @@ from backend.process.process import Identity
 from numatui.tui.key_order import KeyOrderApp
 from numatui.tui.model.move_options import MoveOptions
 from numatui.tui.model.node_history import NodeHistory
+from numatui.tui.model.trends import Trends
 from numatui.tui.reading.machine import other_speed, simulated_time
 from numatui.tui.reading.moved import read_moved
-from numatui.tui.reading.reader import Reader, ReadFailed, SnapshotRead
+from numatui.tui.reading.reader import Reader, ReadFailed, Snapshot, SnapshotRead
 from numatui.tui.state.actions import Actions
 from numatui.tui.state.closed_watchers import forget_closed, forget_subscribers
 from numatui.tui.state.jobs import JobEnded, JobProgress, ShownJob, migration, undoing
@@ -58,7 +59,7 @@ class StatefulApp(KeyOrderApp):
         self.kept = kept or SavedState()
         interval = self.kept.interval if interval is None else interval
         self.jobs: list[ShownJob] = []
-        self.node_history = NodeHistory()
+        self.node_history, self.trends = NodeHistory(), Trends()
         self.actions = Actions()
         # An assignment would call watchers before the app runs (Textual: DOMNode.set_reactive).
         self.set_reactive(StatefulApp.interval, interval)
@@ -120,11 +121,16 @@ class StatefulApp(KeyOrderApp):
         self.error = ""
         first = self.snapshot is None
         if not first and event.snapshot.at < self.snapshot.at:
-            self.node_history = NodeHistory()
-        self.node_history.add(event.snapshot.topology, event.snapshot.activity)
+            self.node_history, self.trends = NodeHistory(), Trends()
+        self._remember(event.snapshot)
         self.snapshot = event.snapshot
         if first:
             self.call_after_refresh(_collect_seldom)
+
+    def _remember(self, snapshot: Snapshot) -> None:
+        self.node_history.add(snapshot.topology, snapshot.activity)
+        work = sum(snapshot.throughput.values()) if snapshot.throughput else None
+        self.trends.add(snapshot.at, snapshot.local, snapshot.migrated(self.kernel.page_size), work)
 
     def on_read_failed(self, event: ReadFailed) -> None:
         self._asked_at, self._read_at, self.stalled = None, time.monotonic(), 0

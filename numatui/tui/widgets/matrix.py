@@ -10,14 +10,9 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from numatui.tui.paint.paint import Paint, Piece
+from numatui.tui.paint.shade import STEPS, heat_of
 
 Numbers = Mapping[tuple[int, int], float]
-_STEPS = 9  # the roles are heat:0 to heat:9
-
-
-def heat_of(value: float, least: float, most: float) -> int:
-    """0 for `least`, 9 for `most`."""
-    return round((value - least) / (most - least) * _STEPS) if most > least else 0
 
 
 class Matrix(ScrollView, can_focus=True):
@@ -63,6 +58,6 @@ class Matrix(ScrollView, can_focus=True):
                 pieces.append(("-".rjust(self.cell), "dim"))
                 continue
             heat = heat_of(value, least, most)
-            heat = heat if self.more_is_worse else _STEPS - heat
+            heat = heat if self.more_is_worse else STEPS - heat
             pieces.append((f"{value:>{self.cell}.0f}", f"heat:{heat}"))
         return pieces

@@ -1,86 +1,129 @@
-"""The nodes, one line each: memory, CPUs, distances. A demo adds a line with its throughput."""
+"""The machine on top of the main screen: a map of its nodes with graphs beside it; where that has no room, a line for
+each node."""
 
 from __future__ import annotations
-
-from collections import deque
-from collections.abc import Sequence
 
 from rich.segment import Segment
 from textual.geometry import Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
+from textual.timer import Timer
 
 from backend.machine.topology import Node, Topology
-from numatui.format import age, count, size
-from numatui.tui.paint import bars
+from numatui.format import size
+from numatui.tui.paint import bars, machine_map
 from numatui.tui.paint.glyphs import Glyphs, glyphs
+from numatui.tui.paint.machine_map import Form
+from numatui.tui.paint.node_table import NodeRow, node_rows
 from numatui.tui.paint.paint import Paint, Piece
+from numatui.tui.paint.shade import heat_of
+from numatui.tui.paint.trend_graphs import trend_graphs, work_line
 from numatui.tui.reading.reader import Snapshot
+from numatui.tui.state.state import state_of
 
-HISTORY = 400  # throughput values kept: one per cell of a wide screen
+_FRAME = 0.15
+"""Seconds between two pictures of flowing pages."""
+_PANE = 64  # most cells of the graphs beside the map
+_APART = 2  # cells between the map and the graphs
 
 
 class NodePanel(ScrollView, can_focus=False):
-    """Shows the app's last reading. No key works on it: Tab does not lead here."""
+    """Shows the app's last reading. No key works on it: Tab does not lead here. `form`: what the user wants; the map
+    folds to lines by itself. At most a third of the screen's height."""
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
-        self.history: deque[float] = deque(maxlen=HISTORY)
-        self.best = (0.0, 0)
-        """The highest throughput so far, and when it was read, on the kernel's clock."""
+        self.form: Form = "map"
         self.snapshot: Snapshot | None = None
+        self.grid: machine_map.Grid | None = None
         self._glyphs = glyphs()
         self._lines: list[list[Piece]] = []
+        self._right: list[list[Piece]] = []
+        self._phase = 0
+        self._motion: Timer | None = None
 
     def on_mount(self) -> None:
+        self._motion = self.set_interval(_FRAME, self._flow, pause=True)
         self.watch(self.app, "snapshot", self._show)
         self.app.theme_changed_signal.subscribe(self, lambda _: self.refresh())
 
     def on_resize(self) -> None:
         self._arrange()
 
-    def _show(self, snapshot: Snapshot | None) -> None:
-        if snapshot is None:
-            return
-        if self.snapshot is not None and snapshot.at < self.snapshot.at:
-            self.history.clear()
-            self.best = (0.0, 0)
-        self.snapshot = snapshot
-        work = sum((snapshot.throughput or {}).values())
-        if snapshot.throughput or self.history:
-            self.history.append(work)
-            self.best = max(self.best, (work, snapshot.at), key=lambda one: one[0])
+    def become(self, form: Form) -> None:
+        """Takes another form."""
+        self.form = form
+        self.display = form != "off"
         self._arrange()
 
+    def _show(self, snapshot: Snapshot | None) -> None:
+        if snapshot is not None:
+            self.snapshot = snapshot
+            self._arrange()
+
     def _arrange(self) -> None:
-        """Makes the lines for the current width. The panel takes at most a third of the screen."""
+        """Makes the lines for the current size."""
         snapshot = self.snapshot
-        if snapshot is None or not self.size.width:
+        if snapshot is None or not self.size.width or self.form == "off":
             return
-        width = self.scrollable_content_region.width
-        self._lines = [node_line(node, snapshot.topology, width, self._glyphs) for node in snapshot.topology.nodes]
-        if self.history:
-            since = (snapshot.at - self.best[1]) / 1e9
-            self._lines.append(work_line(self.history, self.best[0], since, width, self._glyphs))
+        width, height = self.scrollable_content_region.width, max(2, self.screen.size.height // 3)
+        topology, trends = snapshot.topology, state_of(self).trends
+        pane = min(_PANE, width * 2 // 5)
+        self.grid = None
+        if self.form == "map":
+            self.grid = machine_map.grid_for(len(topology.nodes), width - pane - _APART, height)
+            if self.grid is None:
+                pane = 0
+                self.grid = machine_map.grid_for(len(topology.nodes), width, height - bool(trends.work))
+        flowing = self.grid is not None and bool(snapshot.flows) and self.app.animation_level != "none"
+        if self._motion is not None:
+            (self._motion.resume if flowing else self._motion.pause)()
+        self._right = []
+        if self.grid is not None:
+            self._lines = machine_map.draw(self._state(snapshot), self.grid, self._glyphs)
+            if pane:
+                room = width - self.grid.width - _APART - 1
+                self._right = trend_graphs(trends, snapshot.flows, snapshot.at, room, self.grid.height, self._glyphs)
+        else:
+            digits = len(str(max(topology.ids, default=0)))
+            self._lines = [node_line(node, topology, width, digits, self._glyphs) for node in topology.nodes]
+        if trends.work and not self._right:
+            self._lines.append(work_line(trends, snapshot.at, width, self._glyphs))
         self.virtual_size = Size(width, len(self._lines))
-        self.styles.height = max(2, min(len(self._lines), self.screen.size.height // 3))
+        self.styles.height = max(2, min(len(self._lines), height))
         self.refresh()
+
+    def _state(self, snapshot: Snapshot) -> machine_map.MapState:
+        state, activity = state_of(self), snapshot.activity
+        rates = {node: dict(some) for node, some in activity.rates.items()}
+        rows: list[NodeRow] = node_rows(snapshot.topology, dict(activity.busy), rates, {}, state.kernel.page_size)
+        cpu = {row.node.id: tuple(state.node_history.of(row.node.id).get("cpu", ())) for row in rows}
+        return machine_map.MapState(snapshot.topology, rows, cpu, snapshot.flows, self._phase)
+
+    def _flow(self) -> None:
+        """The pages move on by one cell."""
+        if self.snapshot is not None and self.grid is not None and self.app.screen is self.screen:
+            self._phase += 1
+            self._lines = machine_map.draw(self._state(self.snapshot), self.grid, self._glyphs)
+            self.refresh()
 
     def render_line(self, y: int) -> Strip:
         index = y + self.scroll_offset.y
         pieces = self._lines[index] if index < len(self._lines) else []
+        if index < len(self._right):
+            pieces = [*pieces, (" " * _APART, ""), *self._right[index]]
         base = self.rich_style
         segments = Paint.of(self.app).segments(pieces, base) or [Segment("", base)]
         return Strip(segments).adjust_cell_length(self.size.width, base)
 
 
-def node_line(node: Node, topology: Topology, width: int, glyphs: Glyphs) -> list[Piece]:
+def node_line(node: Node, topology: Topology, width: int, digits: int, glyphs: Glyphs) -> list[Piece]:
     """Memory in use, free memory, CPUs and distances. Columns align across the nodes of a machine. Columns that do not
-    fit are dropped from the right.
-    """
-    digits = max(len(str(one.id)) for one in topology.nodes)
+    fit are dropped from the right. Many nodes: the distances are shades. `digits`: of the largest node's number."""
+    count = len(topology.nodes)
     cpus_width = min(20, max(len(_cpus(one)) for one in topology.nodes))
-    room = max(8, min(48, width - 45 - cpus_width - 4 * len(topology.nodes)))
+    shades = count > machine_map.NODES[-1]
+    room = max(8, min(48, width - 45 - cpus_width - (2 if shades else 4) * count))
     pieces: list[Piece] = [(f" {'node ' if width >= 70 else ''}{node.id:>{digits}} ", f"ink:{node.id}")]
     if node.has_memory:
         free, used = node.free, None if node.free is None else node.total - node.free
@@ -92,32 +135,31 @@ def node_line(node: Node, topology: Topology, width: int, glyphs: Glyphs) -> lis
         pieces.append(("no memory".ljust(room + 23), "dim"))
     cpus = _cpus(node)
     cpus = cpus if len(cpus) <= cpus_width else cpus[: cpus_width - 1] + "…"
-    distances: list[Piece] = [("  distance", "dim")]
-    for other in topology.nodes:
-        distance = topology.distance(node.id, other.id)
-        distances.append((f"{distance:>{3 if distance < 100 else 4}}", "bold" if other.id == node.id else ""))
-    parts: tuple[list[Piece], ...] = (
+    for part in (
         [("  " + cpus.ljust(cpus_width), "" if node.cpus else "warn")],
-        distances,
-    )
-    for part in parts:
+        _shades(node, topology, width) if shades else _distances(node, topology),
+    ):
         if bars.length(pieces) + bars.length(part) > width:
             break
         pieces += part
     return pieces
 
 
-def work_line(history: Sequence[float], best: float, since: float, width: int, glyphs: Glyphs) -> list[Piece]:
-    """Throughput over time, its last value, and that value relative to the best so far, which was `since` seconds
-    ago."""
-    now = history[-1]
-    number = f" {count(now):>6} ops/s"
-    if width >= 70:
-        when = f", {age(since)} ago" if since >= 1 else ""
-        number = (number + (f", {now / best * 100:3.0f}% of the best{when}" if best else "")).ljust(42)
-    role = "good" if now >= best * 0.95 else "warn" if now >= best * 0.7 else "far"
-    line = bars.sparkline(history, max(4, width - len(number) - 8), glyphs, best)
-    return [(" work ", "bold"), (line, role), (number, role)]
+def _distances(node: Node, topology: Topology) -> list[Piece]:
+    out: list[Piece] = [("  distance", "dim")]
+    for other in topology.nodes:
+        distance = topology.distance(node.id, other.id)
+        out.append((f"{distance:>{3 if distance < 100 else 4}}", "bold" if other.id == node.id else ""))
+    return out
+
+
+def _shades(node: Node, topology: Topology, width: int) -> list[Piece]:
+    """A cell for each node, from near to far: the line of a matrix."""
+    all_of = [topology.distance(a.id, b.id) for a in topology.nodes for b in topology.nodes[:1]]
+    row = [topology.distance(node.id, other.id) for other in topology.nodes]
+    least, most = min(row), max(*all_of, *row)
+    wide = 2 if width >= 90 + 2 * len(row) else 1
+    return [("  ", ""), *((" " * wide, f"heat:{heat_of(one, least, most)}") for one in row)]
 
 
 def _cpus(node: Node) -> str:

@@ -16,6 +16,7 @@ from numatui.tui.model.extent import Extent
 from numatui.tui.model.filtering import Filter
 from numatui.tui.model.groups import GROUPINGS, GroupRow
 from numatui.tui.model.listing import Listing
+from numatui.tui.model.scale import SCALES
 from numatui.tui.paint.column import Column
 from numatui.tui.paint.columns import DEFAULT, process_columns
 from numatui.tui.widgets.table import Table
@@ -139,6 +140,10 @@ class ProcessTable(Table[ProcessRow]):
 
     def action_small(self) -> None:
         self.listing.hide_small = not self.listing.hide_small
+        self.arrange()
+
+    def action_bars(self) -> None:
+        self.listing.scale = SCALES[(SCALES.index(self.listing.scale) + 1) % len(SCALES)]
         self.arrange()
 
     def action_follow(self) -> None:

@@ -80,7 +80,9 @@ def test_a_small_share_is_still_seen() -> None:
 
 
 def test_the_node_it_runs_on_is_marked_and_others_not() -> None:
-    assert "".join(text for text, _ in bars.placement({0: 1, 3: 1}, 3, 8, UNICODE)) == "0   3━━━"
+    assert "".join(text for text, _ in bars.placement({0: 1, 3: 1}, 3, 8, UNICODE)) == "0   3   "
+    assert [role for _, role in bars.placement({0: 1, 3: 1}, 3, 8, UNICODE)] == ["away:0", "here:3"]
+    assert [role for _, role in bars.placement({0: 1, 3: 1}, None, 8, UNICODE)] == ["node:0", "node:3"]
     assert "".join(text for text, _ in bars.placement({0: 1, 3: 1}, 3, 8, ASCII, plain=True)) == "0---3==="
 
 

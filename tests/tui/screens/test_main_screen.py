@@ -58,16 +58,16 @@ async def test_begins_with_the_most_memory_first() -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "order"),
+    ("keys", "order"),
     [
-        ("N", lambda row: row.process.pid),
-        ("less_than_sign", lambda row: (row.node, row.process.cpu)),
-        ("L", lambda row: row.local),
+        (["N"], lambda row: row.process.pid),
+        (["less_than_sign"] * 2, lambda row: (row.node, row.process.cpu)),
+        (["L"], lambda row: row.local),
     ],
 )
-async def test_sorts_by_keys_like_htop_and_inverts(key: str, order) -> None:
+async def test_sorts_by_keys_like_htop_and_inverts(keys: list[str], order) -> None:
     async with driving() as app:
-        await app.press(key)
+        await app.press(*keys)
         values = [order(row) for row in app.table.rows]
         assert values == sorted(values)
         await app.press("I")
@@ -298,14 +298,42 @@ async def test_throughput_is_shown_where_the_kernel_tells_it() -> None:
         kernel.throughput = {1200: 1_000_000.0}
         await app.read()
         assert "50% of the best" in app.text()
-        assert list(app.app.screen.query_one(NodePanel).history) == [2_000_000.0, 1_000_000.0]
+        assert list(app.app.trends.work) == [2_000_000.0, 1_000_000.0]
 
 
-async def test_the_nodes_can_be_hidden() -> None:
-    async with driving() as app:
-        height = app.table.size.height
+async def test_the_nodes_are_a_map_or_lines_or_hidden() -> None:
+    async with driving(size=(160, 50)) as app:
+        heights = [app.table.size.height]
+        for _ in range(3):
+            await app.press("number_sign")
+            heights.append(app.table.size.height)
+        assert heights[0] < heights[1] < heights[2]
+        assert heights[3] == heights[0]
+
+
+async def test_without_room_for_the_map_the_nodes_are_lines_and_the_key_hides_them() -> None:
+    async with driving(size=(80, 24)) as app:
+        assert "node 0 " in app.text()
+        assert "╭" not in app.text()
         await app.press("number_sign")
-        assert app.table.size.height > height
+        assert "node 0 " not in app.text()
+
+
+async def test_bars_tell_sizes_and_another_key_makes_them_alike() -> None:
+    async with driving(size=(160, 50)) as app:
+        slot = next(slot for slot in app.table.slots if slot.column.id == "placement")
+
+        def cells() -> list[int]:
+            shown = [slot.column.cell(row, slot.width) for row in app.table.rows if row.by_node]
+            return [sum(len(text) for text, role in pieces if role) for pieces in shown if isinstance(pieces, list)]
+
+        by_size = cells()
+        assert by_size == sorted(by_size, reverse=True)
+        assert by_size[0] == slot.width > by_size[-1]
+        await app.press("B")
+        assert all(longer >= size for longer, size in zip(cells(), by_size, strict=True))
+        await app.press("B")
+        assert set(cells()) == {slot.width}
 
 
 async def test_pause_and_speed_of_refreshing() -> None:
@@ -377,8 +405,8 @@ async def test_ascii_instead_of_special_characters(monkeypatch: pytest.MonkeyPat
     async with driving() as app:
         await app.press("m")
         await app.until(lambda: getattr(app.app.screen, "plan", None))
-        await app.press("escape")
-        assert "3====" in app.text()
+        await app.press("escape", "B", "B")
+        assert "node 0" in app.text()
         assert all(ord(char) < 128 or char == "…" for char in app.text())
 
 

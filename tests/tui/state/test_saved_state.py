@@ -21,7 +21,7 @@ from tests.tui.driver import driving
 async def test_the_screen_comes_back_as_it_was_left(tmp_path: Path) -> None:
     path = tmp_path / "numatui" / "tui.json"
     async with driving() as app:
-        await app.press("T", "I", "t", "H", "number_sign", "f2", "down", "space", "enter")
+        await app.press("T", "I", "t", "H", "number_sign", "number_sign", "B", "f2", "down", "space", "enter")
         app.app.theme = "numatui-light"
         app.app.interval = 5.0
         await app.press("j")
@@ -31,11 +31,12 @@ async def test_the_screen_comes_back_as_it_was_left(tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o600
     again = kept.load(path)
     assert (again.sort, again.descending, again.tree, again.hide_small, again.panel, again.theme, again.interval) == (
-        "time", False, True, True, False, "light", 5.0,
+        "time", False, True, True, "off", "light", 5.0,
     )  # fmt: skip
     async with driving(kept=again) as app:
         assert app.app.theme == "numatui-light"
         assert app.table.listing.tree
+        assert app.table.listing.scale == "log"
         assert app.table.sorted_by == ("time", False)
         assert app.table.chosen_columns == columns
         assert "TIME" in app.text()

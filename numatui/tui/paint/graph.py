@@ -1,0 +1,53 @@
+"""Graphs of several rows: dots of braille, two values and four steps a cell. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from numatui.tui.paint.glyphs import Glyphs
+
+_DOTS = ((0x40, 0x04, 0x02, 0x01), (0x80, 0x20, 0x10, 0x08))
+"""Bits of the dots of the left and the right column, from the bottom up (Unicode, Braille Patterns)."""
+_BLANK = 0x2800
+STEPS = 4
+"""Steps of height a row."""
+
+
+def graph(values: Sequence[float], width: int, height: int, top: float, glyphs: Glyphs) -> list[str]:
+    """`height` rows of `width` cells: the last `2 * width` values as filled columns, the newest on the right, on a
+    scale from zero to `top`, so that a height means the same later. What is above zero is at least one step high.
+    Without braille: one value a cell."""
+    if width <= 0 or height <= 0:
+        return [""] * max(0, height)
+    if not glyphs.braille:
+        steps = len(glyphs.levels) - 1
+        heights = _heights(values, width, height * steps, top)
+        return [
+            "".join(glyphs.levels[min(steps, max(0, one - row * steps))] for one in heights)
+            for row in reversed(range(height))
+        ]
+    heights = _heights(values, 2 * width, height * STEPS, top)
+    return [
+        "".join(
+            _cell(left - row * STEPS, right - row * STEPS)
+            for left, right in zip(heights[::2], heights[1::2], strict=True)
+        )
+        for row in reversed(range(height))
+    ]
+
+
+def _heights(values: Sequence[float], count: int, steps: int, top: float) -> list[int]:
+    """The last `count` values in steps; zeros before, where there are fewer."""
+    last = list(values)[-count:]
+    out = [min(steps, max(1, round(value / top * steps))) if value > 0 < top else 0 for value in last]
+    return [0] * (count - len(out)) + out
+
+
+def _cell(left: int, right: int) -> str:
+    """A space where nothing is, for fonts without braille."""
+    dots = _column(0, left) + _column(1, right)
+    return chr(_BLANK + dots) if dots else " "
+
+
+def _column(side: int, steps: int) -> int:
+    return sum(_DOTS[side][: max(0, steps)])
