@@ -179,6 +179,14 @@ class Kernel(Protocol):
         """Give the descriptor back."""
         ...
 
+    def pidfd_send_signal(self, fd: int, number: int) -> None:
+        """Send a signal to that process (pidfd_send_signal(2)); 0 only checks whether that is allowed."""
+        ...
+
+    def setpriority(self, tid: int, nice: int) -> None:
+        """Set the nice value of one thread (setpriority(2) with PRIO_PROCESS)."""
+        ...
+
     def migrate_pages(self, pid: int, maxnode: int, old: bytes, new: bytes) -> int:
         """migrate_pages(2): the number of pages not moved."""
         ...

@@ -8,6 +8,7 @@ import os
 import pwd
 import re
 import select
+import signal
 import time
 from functools import lru_cache
 
@@ -111,6 +112,12 @@ class LiveKernel:
 
     def pidfd_close(self, fd: int) -> None:
         os.close(fd)
+
+    def pidfd_send_signal(self, fd: int, number: int) -> None:
+        signal.pidfd_send_signal(fd, number)
+
+    def setpriority(self, tid: int, nice: int) -> None:
+        os.setpriority(os.PRIO_PROCESS, tid, nice)
 
     def migrate_pages(self, pid: int, maxnode: int, old: bytes, new: bytes) -> int:
         return syscalls.call("migrate_pages", pid, maxnode, syscalls.buffer(old), syscalls.buffer(new))

@@ -58,6 +58,7 @@ class Stat:
     ticks: int
     program: Program = UNTOLD
     faults: int = 0
+    nice: int = 0
 
     @property
     def is_kernel_thread(self) -> bool:
@@ -91,6 +92,7 @@ class Process:
     is_kernel_thread: bool
     cgroup: str = "?"
     ticks: int = 0
+    nice: int = 0
 
     @property
     def pid(self) -> int:
@@ -116,6 +118,7 @@ def parse_stat(raw: bytes) -> Stat:
             ticks=int(fields[11]) + int(fields[12]),
             program=_program(fields),
             faults=int(fields[7]) + int(fields[9]),
+            nice=int(fields[16]),
         )
     except (ValueError, IndexError) as exc:
         raise ParseError(f"/proc/PID/stat is not as described in proc(5) ({printable(str(exc), 80)})") from None
@@ -172,6 +175,7 @@ def read_process(kernel: Kernel, pid: int, stat: Stat | None = None) -> Process:
         is_kernel_thread=stat.is_kernel_thread,
         cgroup=cgroup,
         ticks=stat.ticks,
+        nice=stat.nice,
     )
 
 
@@ -179,7 +183,7 @@ def bare_process(stat: Stat, page_size: int) -> Process:
     """A process of which only `stat` could be read."""
     return Process(
         stat.identity, stat.ppid, stat.comm, f"[{stat.comm}]", -1, "?", stat.state, stat.threads, stat.cpu,
-        stat.rss * page_size, 0, None, None, "?", stat.is_kernel_thread, "?", stat.ticks,
+        stat.rss * page_size, 0, None, None, "?", stat.is_kernel_thread, "?", stat.ticks, stat.nice,
     )  # fmt: skip
 
 

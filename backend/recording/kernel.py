@@ -151,6 +151,12 @@ class RecordedKernel:
     def pidfd_close(self, fd: int) -> None:
         return
 
+    def pidfd_send_signal(self, fd: int, number: int) -> None:
+        raise _enosys()
+
+    def setpriority(self, tid: int, nice: int) -> None:
+        raise _enosys()
+
     def migrate_pages(self, pid: int, maxnode: int, old: bytes, new: bytes) -> int:
         raise _enosys()
 

@@ -16,15 +16,12 @@ _WHY = {
     "scenarios": "this is no demo or recording (numatui --demo, --replay)",
 }
 OF_HTOP = {
-    "f7": "renice -n -1 -p PID from a shell raises a priority; ( and ) refresh less and more often here",
-    "f8": "renice -n +1 -p PID from a shell lowers a priority; ( and ) refresh less and more often here",
-    "f9": "kill PID from a shell ends a process; m moves its memory here",
     "s": "strace -p PID traces a process; F6 chooses what to sort by here",
 }
 """Keys of htop that have no meaning here."""
 HTOP_LEGEND = (
     "a, e and l mean something else here: for the CPU affinity taskset -cp CPUS PID, for the environment "
-    "/proc/PID/environ, for open files lsof -p PID. Not here at all: s (strace -p PID), F7 and F8 (renice), F9 (kill)"
+    "/proc/PID/environ, for open files lsof -p PID. k goes up: F9 sends signals. Not here at all: s (strace -p PID)"
 )
 """What stands in the help for those who come from htop."""
 

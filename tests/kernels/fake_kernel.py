@@ -254,6 +254,12 @@ class FakeKernel:
     def pidfd_close(self, fd: int) -> None:
         return
 
+    def pidfd_send_signal(self, fd: int, number: int) -> None:
+        raise OSError(errno.ENOSYS, "no")
+
+    def setpriority(self, tid: int, nice: int) -> None:
+        raise OSError(errno.ENOSYS, "no")
+
     def migrate_pages(self, pid: int, maxnode: int, old: bytes, new: bytes) -> int:
         one = self._process(pid)
         for move in remap(NodeSet.from_mask(old), NodeSet.from_mask(new)):

@@ -160,7 +160,7 @@ async def test_a_word_of_a_filter_that_nobody_knows_is_told() -> None:
     [
         ("right_square_bracket", "its time cannot be changed"), ("full_stop", "its time cannot be changed"),
         ("z", "numatui --demo has them"), ("comma", "no recording"), ("J", "nothing has been moved yet"),
-        ("f7", "renice"), ("f8", "renice"), ("f9", "kill PID"), ("s", "strace"),
+        ("s", "strace"),
     ],
 )  # fmt: skip
 async def test_a_key_that_does_nothing_here_says_so(key: str, words: str) -> None:

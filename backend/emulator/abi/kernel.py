@@ -16,6 +16,7 @@ from backend.emulator.frames.page_lock import Events
 from backend.emulator.machine import Machine
 from backend.emulator.migration import numa_balancing
 from backend.emulator.mm.placing import OutOfMemory, SegmentationFault
+from backend.emulator.tasks import signals
 from backend.emulator.tasks.credentials import Caller
 from backend.emulator.tasks.permissions import may_write
 from backend.emulator.tasks.task import Task
@@ -209,6 +210,12 @@ class EmulatedKernel:
     def pidfd_close(self, fd: int) -> None:
         with self._lock:
             del self._pidfds[fd]
+
+    def pidfd_send_signal(self, fd: int, number: int) -> None:
+        self._locked(lambda: signals.send_signal(self.machine, self.caller, self._pidfds[fd], number))
+
+    def setpriority(self, tid: int, nice: int) -> None:
+        self._locked(lambda: signals.set_priority(self.machine, self.caller, tid, nice))
 
     def migrate_pages(self, pid: int, maxnode: int, old: bytes, new: bytes) -> int:
         return self._call(lambda m, caller: syscalls.migrate_pages(m, caller, pid, maxnode, old, new))

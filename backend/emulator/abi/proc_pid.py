@@ -93,7 +93,7 @@ def _stat(m: Machine, task: Task, thread: Thread, threads: Sequence[Thread]) -> 
     mm = task.mm
     size = sum(vma.pages for vma in mm.vmas) if mm else 0
     rss = mm.rss if mm else 0
-    state = "R" if thread.rate else "S"
+    state = "T" if task.stopped else "R" if thread.rate else "S"
     flags = _PF_KTHREAD if mm is None else 0
     fields = [
         state,
@@ -111,8 +111,8 @@ def _stat(m: Machine, task: Task, thread: Thread, threads: Sequence[Thread]) -> 
         0,
         0,
         0,
-        20,
-        0,
+        20 + thread.nice,
+        thread.nice,
         len(task.threads),
         0,
         task.start_time,
@@ -131,11 +131,12 @@ def _status(m: Machine, task: Task) -> bytes:
     swap = sum(vma.nr_swap for vma in task.mm.vmas) * m.page_size // 1024 if task.mm else 0
     rss = (task.mm.rss if task.mm else 0) * m.page_size // 1024
     name = task.name.replace(b"\\", b"\\\\").replace(b"\n", b"\\n")
+    state = "T (stopped)" if task.stopped else "S (sleeping)"
     return (
         b"Name:\t"
         + name
         + (
-            f"\nState:\tS (sleeping)\nTgid:\t{task.pid}\nPid:\t{task.pid}\nPPid:\t{task.ppid}\n"
+            f"\nState:\t{state}\nTgid:\t{task.pid}\nPid:\t{task.pid}\nPPid:\t{task.ppid}\n"
             f"Uid:\t{task.uid}\t{task.uid}\t{task.suid}\t{task.uid}\nVmRSS:\t{rss:8} kB\nVmSwap:\t{swap:8} kB\n"
             f"Threads:\t{len(task.threads)}\nCpus_allowed_list:\t{task.cpus_allowed}\n"
             f"{cgroupfs.status_lines(m, task)}"

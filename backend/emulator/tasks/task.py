@@ -23,12 +23,14 @@ class Thread:
     rate: float = 0.0
     il_next: int = 0
     ticks: float = 0.0
+    nice: int = 0
 
 
 @dataclass(eq=False, slots=True)
 class Task:
     """A thread group. `mm`: None for kernel threads. `start_time`: clock ticks since boot; identifies the task together
-    with the pid. `exited`: the reason, empty while it lives."""
+    with the pid. `exited`: the reason, empty while it lives. `stopped`: by a signal; `pending`: the signal that ends it
+    when it continues, 0 for none."""
 
     pid: int
     name: bytes
@@ -45,6 +47,8 @@ class Task:
     saved_uid: int | None = None
     own_caps: frozenset[Cap] | None = None
     cpuset: Cpuset | None = None
+    stopped: bool = False
+    pending: int = 0
 
     @property
     def suid(self) -> int:

@@ -38,6 +38,10 @@ def run_thread(
     generator = np.random.default_rng(m.random.getrandbits(32))
     yield m.env.timeout(PERIOD * float(generator.random()))  # Threads start out of phase.
     while task.alive:
+        if task.stopped:
+            thread.rate = 0.0
+            yield m.env.timeout(PERIOD)
+            continue
         cost = accesses = 0.0
         yield from m.balancing.tick(task, thread)
         try:

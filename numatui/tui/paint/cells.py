@@ -71,6 +71,13 @@ def node_order(node: int) -> Callable[[ProcessRow], int | None]:
     return lambda row: None if row.by_node is None else row.by_node.get(node, 0)
 
 
+def nice_cell(row: ProcessRow, _: int) -> Piece:
+    """The nice value of the first thread; empty for a group."""
+    if isinstance(row, GroupRow):
+        return ("", "")
+    return (str(row.process.nice), "" if row.process.nice else "dim")
+
+
 def load_cell(row: ProcessRow, _: int) -> Piece:
     """Processor time since the last reading; 100 is one CPU."""
     if row.load is None:

@@ -19,6 +19,7 @@ from numatui.tui.paint.cells import (
     cost_cell,
     load_cell,
     local_cell,
+    nice_cell,
     node_cell,
     node_order,
     pid_cell,
@@ -33,6 +34,7 @@ from numatui.tui.paint.paint import Piece
 CHOICES = {
     "user": "user",
     "state": "state: running, sleeping, waiting for a device (D), zombie",
+    "nice": "nice value: from -20, the most processor time, to 19",
     "threads": "number of threads",
     "cpu": "CPU it last ran on, and that CPU's node",
     "load": "processor time since the last reading, in % of one CPU",
@@ -113,6 +115,7 @@ def process_columns(
             order=lambda row: row.process.command.casefold(),
         ),
         Column("state", "S", 1, lambda row, _: row.process.state[:1], rank=8, order=lambda row: row.process.state),
+        Column("nice", "NI", 3, nice_cell, "right", rank=8, order=lambda row: row.process.nice),
         Column(
             "threads",
             "THR",

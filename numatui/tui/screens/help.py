@@ -42,10 +42,11 @@ TASKS: dict[str, tuple[str, ...]] = {
         "migrate", "migrate_vma", "start", "toggle", "side", "digit", "presets", "edit('from')", "edit('to')", "swap",
         "how", "tag", "untag", "set_mems", "attach", "apply", "hold", "cancel", "undo", "declined",
     ),
+    "Processes": ("kill", "renice"),
     "Find": ("edit", "edited", "search", "user", "follow", "clear", "running"),
     "Order and show": (
         "choose_sort", "choose_columns", "sort_next", "sort", "invert", "order", "tree", "group", "fold", "small",
-        "panel", "kernel_threads", "empty", "history", "other_pane", "measured", "zoom", "node",
+        "panel", "bars", "kernel_threads", "empty", "history", "other_pane", "measured", "zoom", "node",
     ),
     "Other screens": (
         "open", "jobs", "advice", "nodes", "cgroups", "log", "sharers", "compare", "microscope", "tour", "scenarios",

@@ -9,7 +9,6 @@ from typing import ClassVar
 from textual import work
 from textual.app import ComposeResult
 from textual.message import Message
-from textual.screen import Screen
 from textual.widgets import Static
 
 from backend.files.text import printable
@@ -30,6 +29,7 @@ from numatui.tui.paint.paint import Paint, Piece
 from numatui.tui.reading.reader import Snapshot, problem_of
 from numatui.tui.screens.dialogs.chooser import Chooser
 from numatui.tui.screens.migrate import MigrateScreen
+from numatui.tui.screens.process_control import ProcessControl
 from numatui.tui.state.state import state_of
 from numatui.tui.widgets.footer import KeyFooter
 from numatui.tui.widgets.header import Header
@@ -65,7 +65,7 @@ class ThreadTable(Table[Stat]):
         return row.identity
 
 
-class ProcessScreen(Screen[None]):
+class ProcessScreen(ProcessControl):
     """Reads the process after every reading of the app, in a thread."""
 
     BINDINGS: ClassVar = bindings("process")
@@ -90,6 +90,9 @@ class ProcessScreen(Screen[None]):
     def on_mount(self) -> None:
         self.query_one(VmaTable).focus()
         self.watch(self.app, "snapshot", self._snapshot)
+
+    def controlled(self) -> list[Process]:
+        return [self.process]
 
     def _snapshot(self, snapshot: Snapshot | None) -> None:
         if snapshot is not None and not self._reading:

@@ -8,12 +8,11 @@ from typing import ClassVar
 from textual import events
 from textual.app import ComposeResult
 from textual.containers import Horizontal
-from textual.screen import Screen
 from textual.widgets import Input, Static
 
 from backend.files.text import printable
 from backend.placement.survey import ProcessRow
-from backend.process.process import Identity
+from backend.process.process import Identity, Process
 from numatui.format import size
 from numatui.tui.elsewhere import HTOP_LEGEND
 from numatui.tui.keys import bindings
@@ -26,6 +25,7 @@ from numatui.tui.reading.reader import Snapshot
 from numatui.tui.screens.dialogs.chooser import Chooser, SeveralChooser
 from numatui.tui.screens.migrate import MigrateScreen
 from numatui.tui.screens.process import ProcessScreen
+from numatui.tui.screens.process_control import ProcessControl
 from numatui.tui.state.state import state_of
 from numatui.tui.widgets.footer import KeyFooter
 from numatui.tui.widgets.header import Header
@@ -40,7 +40,7 @@ _HINTS = {
 }
 
 
-class ProcessesScreen(Screen[None]):
+class ProcessesScreen(ProcessControl):
     """The first screen; it opens the process and migrate screens."""
 
     BINDINGS: ClassVar = bindings("processes")
@@ -173,6 +173,9 @@ class ProcessesScreen(Screen[None]):
             state_of(self).tell("no process to migrate", severity="warning")
             return
         self.app.push_screen(MigrateScreen([row.process for row in rows]))
+
+    def controlled(self) -> list[Process]:
+        return [row.process for row in self.table.chosen()]
 
     def action_edit(self, what: str) -> None:
         self._edit(what)

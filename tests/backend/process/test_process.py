@@ -108,14 +108,14 @@ def stat_line(fields: list[bytes]) -> bytes:
 FIELDS = [b"S", *[b"%d" % (100 + number) for number in range(1, 50)]]
 """Of /proc/PID/stat after the name: each tells its place."""
 NUMBERS = {
-    1: "ppid", 6: "flags", 7: "minflt", 9: "majflt", 11: "utime", 12: "stime", 17: "num_threads",
+    1: "ppid", 6: "flags", 7: "minflt", 9: "majflt", 11: "utime", 12: "stime", 16: "nice", 17: "num_threads",
     19: "starttime", 21: "rss", 23: "startcode", 24: "endcode", 25: "startstack", 36: "processor",
     42: "start_data", 43: "end_data", 44: "start_brk",
 }  # fmt: skip
 """Places in FIELDS of the numbers that are used, by the names of proc(5)."""
 WHOLE = Stat(
     Identity(7, 119), "a b", "S", ppid=101, flags=106, threads=117, rss=121, cpu=136, ticks=111 + 112,
-    program=(123, 125, 124, 142, 143, 144), faults=107 + 109,
+    program=(123, 125, 124, 142, 143, 144), faults=107 + 109, nice=116,
 )  # fmt: skip
 
 
