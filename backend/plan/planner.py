@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from backend.errors import NotFound, NotSupported, UsageError
@@ -156,6 +156,22 @@ def merged(plans: Sequence[Plan], topology: Topology, page_size: int) -> Plan:
     )
     stays = sum_by_reason(one.stays for one in plans) | {"no-room": _no_room(whole, topology)}
     return replace(whole, warnings=tuple(told), stays={reason: amount for reason, amount in stays.items() if amount})
+
+
+def having_room(plans: Iterable[Plan], topology: Topology, page_size: int) -> tuple[list[Plan], list[Plan]]:
+    """(the plans that have room together, those that have none beside them), in the order given: the first to come has
+    the room."""
+    taken: list[Plan] = []
+    left: list[Plan] = []
+    parts: list[ProcessPlan] = []
+    for one in plans:
+        some = [*parts, *one.processes]
+        if all(room.enough for room in _room(some, topology, page_size)):
+            parts = some
+            taken.append(one)
+        else:
+            left.append(one)
+    return taken, left
 
 
 def _rest_of(moves: Sequence[Move], confinements: Sequence[Confinement], pid: int) -> list[Move]:

@@ -52,6 +52,8 @@ KEYS: dict[str, tuple[Key, ...]] = {
     ),
     "advice-table": (Key("enter,m", "open", "Do it", show=True, display="Enter"),),
     "advice": (
+        Key("space", "tag", "Tag", show=True, display="Space"),
+        Key("D", "do_all", "Do all", show=True),
         Key("A", "declined", "Those not advised too", show=True),
         Key("y", "copy", "Copy the command", show=True),
         Key("escape,a,q", "leave", "Back", show=True, display="Esc"),

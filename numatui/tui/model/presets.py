@@ -9,6 +9,7 @@ from backend.machine.topology import Topology
 from backend.nodeset import NodeSet
 from backend.placement.placement import sum_by_node
 from backend.plan.plan import Subject
+from backend.process.process import Process
 
 
 def run_nodes(subjects: Sequence[Subject], topology: Topology) -> list[int]:
@@ -51,6 +52,17 @@ def presets(subjects: Sequence[Subject], topology: Topology, node: int) -> list[
         _keeping_order(topology, has),
         _off_one(topology, has, node),
     ]
+
+
+def each_to_where_it_runs(subjects: Sequence[Subject], topology: Topology) -> list[tuple[Process, NodeSet, NodeSet]]:
+    """(process, sources, targets) for each with memory elsewhere than where it runs; what has most far away first."""
+    out: list[tuple[int, Process, NodeSet, NodeSet]] = []
+    for one in subjects:
+        sources, targets = proposal([one], topology)
+        if sources and targets:
+            far = sum(one.placement.bytes_by_node.get(node, 0) for node in sources)
+            out.append((far, one.process, sources, targets))
+    return [(process, sources, targets) for _, process, sources, targets in sorted(out, key=lambda one: -one[0])]
 
 
 def _to_where_it_runs(subjects: Sequence[Subject], topology: Topology) -> Preset:

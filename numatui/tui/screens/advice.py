@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 from textual import work
 from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 from textual.message import Message
-from textual.screen import Screen
 from textual.widgets import Static
 
 from backend.advice.advice import Advice
+from backend.advice.applying import plan_of
 from backend.advice.gathering import Adviser
 from backend.advice.reasons import summary_of
 from backend.files.text import printable
+from backend.job.together import plan_together
 from backend.kernel import Kernel
+from backend.process.process import Identity
 from numatui.format import BASIS, duration, size
 from numatui.shell import advised_command
 from numatui.tui.keys import bindings
@@ -27,6 +30,7 @@ from numatui.tui.paint.glyphs import glyphs
 from numatui.tui.paint.paint import Paint, Piece
 from numatui.tui.reading.reader import Snapshot, problem_of
 from numatui.tui.screens.migrate import MigrateScreen
+from numatui.tui.screens.together import TogetherScreen
 from numatui.tui.state.state import state_of
 from numatui.tui.widgets.footer import KeyFooter
 from numatui.tui.widgets.header import Header
@@ -37,7 +41,7 @@ _ROLES = {"high": "good", "medium": "warn", "low": "far"}
 
 @dataclass
 class Advised(Message):
-    """Advice for each process, most gain per byte first. Processes without a proposal come last."""
+    """Advice for each process."""
 
     items: list[Advice]
 
@@ -58,7 +62,7 @@ class AdviceTable(Table[Advice]):
         return row.process.identity
 
 
-class AdviceScreen(Screen[None]):
+class AdviceScreen(TogetherScreen):
     """Computes advice after every reading of the app, in a thread: it reads the mappings of the candidates."""
 
     BINDINGS: ClassVar = bindings("advice")
@@ -71,6 +75,7 @@ class AdviceScreen(Screen[None]):
     def __init__(self) -> None:
         super().__init__()
         self.items: list[Advice] = []
+        self.tagged: set[Identity] = set()
         self.with_declined = False
         self._adviser: Adviser | None = None
         self._busy = False
@@ -108,7 +113,8 @@ class AdviceScreen(Screen[None]):
 
     def on_advised(self, event: Advised) -> None:
         self._busy, self._done = False, True
-        self.items = event.items
+        self.items = sorted(event.items, key=lambda one: -worth(one))
+        self.tagged &= {one.process.identity for one in self.items if one.proposal is not None}
         self._show()
 
     def _show(self) -> None:
@@ -116,7 +122,7 @@ class AdviceScreen(Screen[None]):
         shown = self.items if self.with_declined else advised
         table = self.query_one(AdviceTable)
         table.empty = "  nothing to move (A says why not)" if self._done else "  looking …"
-        table.show(shown, advice_columns(self.app.no_color, self.with_declined))
+        table.show(shown, advice_columns(self.tagged, self.app.no_color, self.with_declined))
         table.styles.height = max(4, self.size.height // 2)
         self.query_one("#state", Static).update(Paint.of(self.app).text(self._state(len(advised))))
         self._show_one()
@@ -129,6 +135,12 @@ class AdviceScreen(Screen[None]):
             (f" {advised}", "bold"),
             (f" of {len(self.items)} processes would be faster with their memory moved", ""),
         ]
+        meant = self._meant()
+        if meant:
+            total = size(sum(one.proposal.bytes for one in meant if one.proposal))
+            pieces.append((f", {total} together", ""))
+        if self.tagged:
+            pieces.append((f"  {len(self.tagged)} tagged (D does these)", "tag"))
         if young:
             pieces.append((f"  {young} still watched", "warn"))
         return pieces
@@ -148,6 +160,34 @@ class AdviceScreen(Screen[None]):
         else:
             self.app.push_screen(MigrateScreen([one.process], one.proposal.sources, one.proposal.targets))
 
+    def _meant(self) -> list[Advice]:
+        """The tagged proposals; without tags, all."""
+        return [
+            one for one in self.items
+            if one.proposal is not None and (not self.tagged or one.process.identity in self.tagged)
+        ]  # fmt: skip
+
+    def action_tag(self) -> None:
+        table = self.query_one(AdviceTable)
+        row = table.current
+        if row is None:
+            return
+        if row.proposal is None:
+            state_of(self).tell("Nothing is advised for this one: the reasons stand below.")
+            return
+        self.tagged ^= {row.process.identity}
+        table.action_move(1)
+        self._show()
+
+    def action_do_all(self) -> None:
+        """All proposals, or the tagged ones, as one job that one undo takes back."""
+        meant, kernel = self._meant(), state_of(self).kernel
+        if not meant:
+            state_of(self).tell("There is nothing to move." if self._done else "Still looking …")
+            return
+        commands = " ; ".join(advised_command(kernel, one) for one in meant)
+        self.ask_together(lambda: plan_together(kernel, [partial(plan_of, kernel, one) for one in meant]), commands)
+
     def action_declined(self) -> None:
         self.with_declined = not self.with_declined
         self._show()
@@ -162,9 +202,17 @@ class AdviceScreen(Screen[None]):
         self.dismiss(None)
 
 
-def advice_columns(plain: bool, reasons: bool) -> Sequence[Column[Advice]]:
-    """`reasons`: processes without a proposal are shown too, with the reason."""
+def worth(one: Advice) -> float:
+    """Bytes that move, times the share of an access's cost that this saves: what matters most has most."""
+    return one.proposal.bytes * one.proposal.saved if one.proposal else -1.0
+
+
+def advice_columns(tagged: Collection[Identity], plain: bool, reasons: bool) -> Sequence[Column[Advice]]:
+    """`reasons`: processes without a proposal are shown too, with the reason. Cells read `tagged` when drawn."""
     marks = glyphs()
+
+    def mark(row: Advice, _: int) -> Piece:
+        return (marks.mark if row.process.identity in tagged else " ", "tag")
 
     def bar(row: Advice, width: int) -> list[Piece]:
         here = max(row.places, key=lambda node: row.places[node]) if row.places else None
@@ -189,6 +237,7 @@ def advice_columns(plain: bool, reasons: bool) -> Sequence[Column[Advice]]:
         return (row.proposal.confidence, _ROLES[row.proposal.confidence]) if row.proposal else ("", "")
 
     return [
+        Column("mark", "", 1, mark),
         Column("pid", "PID", 7, lambda row, _: str(row.process.pid), "right"),
         Column("user", "USER", 8, lambda row, width: printable(row.process.user, width + 1), rank=4),
         Column("command", "COMMAND", 14, lambda row, width: printable(row.process.command, width + 1), most=40),

@@ -39,8 +39,8 @@ _WIDE = 92
 """Cells from which the keys stand in two columns."""
 TASKS: dict[str, tuple[str, ...]] = {
     "Move memory": (
-        "migrate", "migrate_vma", "start", "toggle", "side", "digit", "presets", "edit('from')", "edit('to')", "swap",
-        "how", "tag", "untag", "set_mems", "attach", "apply", "hold", "cancel", "undo", "declined",
+        "migrate", "migrate_vma", "start", "do_all", "toggle", "side", "digit", "presets", "edit('from')", "edit('to')",
+        "swap", "how", "tag", "untag", "set_mems", "attach", "apply", "hold", "cancel", "undo", "declined",
     ),
     "Processes": ("kill", "renice"),
     "Find": ("edit", "edited", "search", "user", "follow", "clear", "running"),

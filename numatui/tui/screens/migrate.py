@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 from textual import work
 from textual.app import ComposeResult
 from textual.containers import Horizontal, VerticalScroll
 from textual.message import Message
-from textual.screen import Screen
 from textual.widgets import Button, Input, Label, Static
 
 from backend.cpuset.confinement import confinements
 from backend.errors import NumatuiError
 from backend.files.text import printable
 from backend.job.planning import read_sharers
+from backend.job.together import plan_one, plan_together
 from backend.machine.topology import Topology
 from backend.nodeset import NodeSet
 from backend.placement.placement import VmaPlacement, sum_by_node
@@ -25,16 +26,18 @@ from backend.plan.conditions import Conditions, read_conditions
 from backend.plan.plan import Confinement, Plan, Subject
 from backend.process.process import Process, read_process
 from numatui.format import size
+from numatui.shell import migrate_command
 from numatui.tui.keys import bindings
 from numatui.tui.model.draft import Draft, drafted, likely_conditions
 from numatui.tui.model.move_options import MoveOptions
-from numatui.tui.model.presets import presets, proposal, run_nodes
+from numatui.tui.model.presets import each_to_where_it_runs, presets, proposal, run_nodes
 from numatui.tui.paint.glyphs import glyphs
 from numatui.tui.paint.paint import Paint
 from numatui.tui.paint.summary import command_line, summary
 from numatui.tui.reading.reader import Snapshot, problem_of
 from numatui.tui.screens.dialogs.chooser import Chooser
 from numatui.tui.screens.dialogs.question import Question
+from numatui.tui.screens.together import TogetherScreen
 from numatui.tui.state.state import state_of
 from numatui.tui.widgets.footer import KeyFooter
 from numatui.tui.widgets.header import Header
@@ -57,11 +60,15 @@ class SubjectsRead(Message):
     targets: NodeSet
 
 
+_EACH = "each"
+"""The choice among the suggestions that moves each process to a node of its own."""
+
+
 class _Option(Button, can_focus=False):
     """For the mouse; each has a key too. Without focus, Enter stays with what the footer says."""
 
 
-class MigrateScreen(Screen[None]):
+class MigrateScreen(TogetherScreen):
     """For one process or several. `sources`, `targets`: preselected nodes. `vma`: only this mapping of one process."""
 
     BINDINGS: ClassVar = bindings("migrate")
@@ -311,9 +318,16 @@ class MigrateScreen(Screen[None]):
         node_map = self.query_one(NodeMap)
         node = node_map.nodes[node_map.cursor].id if node_map.nodes else 0
         found = presets(self.subjects, self.snapshot.topology, node)
+        each = each_to_where_it_runs(self.subjects, self.snapshot.topology) if len(self.subjects) > 1 else []
+        choices = [(str(number), one.text) for number, one in enumerate(found)]
+        if each and self.within is None:
+            choices.insert(0, (_EACH, f"{'each to where it runs':<42} {len(each)} processes, in one job"))
 
         def chosen(number: str | None) -> None:
             if number is None:
+                return
+            if number == _EACH:
+                self._each(each)
                 return
             preset = found[int(number)]
             if preset.why_not:
@@ -323,7 +337,14 @@ class MigrateScreen(Screen[None]):
             self._write_sets()
             self._chosen()
 
-        self.app.push_screen(Chooser("Move", [(str(number), one.text) for number, one in enumerate(found)]), chosen)
+        self.app.push_screen(Chooser("Move", choices), chosen)
+
+    def _each(self, wanted: Sequence[tuple[Process, NodeSet, NodeSet]]) -> None:
+        """Each process to its own node, as one job."""
+        kernel = state_of(self).kernel
+        plans = [partial(plan_one, kernel, *one) for one in wanted]
+        commands = [migrate_command(kernel, [one.pid], sources, targets) for one, sources, targets in wanted]
+        self.ask_together(lambda: plan_together(kernel, plans), " ; ".join(commands))
 
     def action_edit(self, side: Side) -> None:
         self.query_one(f"#{side}", Input).focus()

@@ -1,11 +1,13 @@
 """The list of advice, and doing what it says."""
 
+# pyright: reportOptionalMemberAccess=false
+
 from __future__ import annotations
 
 import pytest
 
 from backend.emulator.scenario.open import open_scenario
-from numatui.tui.screens.advice import AdviceScreen, AdviceTable
+from numatui.tui.screens.advice import AdviceScreen, AdviceTable, worth
 from numatui.tui.screens.dialogs.question import Question
 from numatui.tui.screens.migrate import MigrateScreen
 from tests.kernels.fake_kernel import FakeKernel
@@ -96,3 +98,63 @@ async def test_a_machine_that_cannot_be_read_is_one_line(monkeypatch: pytest.Mon
         await app.until(lambda: app.notifications())
         assert "the kernel cannot be read" in app.notifications()[0]
         assert isinstance(app.app.screen, AdviceScreen)
+
+
+async def test_all_that_is_advised_is_one_job_with_its_total_before_and_one_undo() -> None:
+    kernel = open_scenario()
+    async with driving(kernel, size=(160, 50)) as app:
+        screen = await advised(app)
+        before = app.app.snapshot.local or 0.0
+        proposals = [one for one in screen.items if one.proposal is not None]
+        assert len(proposals) > 2
+        await app.press("D")
+        await app.screen(Question)
+        question = app.app.screen
+        assert isinstance(question, Question)
+        first = question.lines[0]
+        assert first.startswith(f"local {before * 100:.0f}% → ")
+        assert "longest wait" in first
+        assert all(any(str(one.process.pid) in line for line in question.lines) for one in proposals)
+        promised = int(first.split("→ ")[1].split("%")[0])
+        assert promised > before * 100
+        await app.press("enter")
+        await app.until(lambda: app.app.jobs and app.app.jobs[0].ended)
+        (job,) = app.app.jobs
+        assert job.state == "done"
+        assert {one.process.pid for one in job.parts} == {one.process.pid for one in proposals}
+        await app.read()
+        assert abs((app.app.snapshot.local or 0.0) * 100 - promised) <= 1, "what it came to is what was said"
+        await app.press("u")
+        await app.screen(Question)
+        await app.press("enter")
+        await app.until(lambda: len(app.app.jobs) == 2 and app.app.jobs[1].ended)
+        await app.read()
+        assert abs((app.app.snapshot.local or 0.0) - before) < 0.01
+
+
+async def test_of_tagged_ones_only_these_are_moved() -> None:
+    async with driving(open_scenario(), size=(160, 50)) as app:
+        screen = await advised(app)
+        second = screen.query_one(AdviceTable).rows[1]
+        await app.press("down", "space")
+        assert "1 tagged" in app.text()
+        await app.press("D")
+        await app.screen(Question)
+        await app.press("enter")
+        await app.until(lambda: app.app.jobs and app.app.jobs[0].ended)
+        assert [one.process.pid for one in app.app.jobs[0].parts] == [second.process.pid]
+
+
+async def test_what_saves_most_stands_first() -> None:
+    async with driving(open_scenario()) as app:
+        screen = await advised(app)
+        values = [worth(one) for one in screen.query_one(AdviceTable).rows]
+        assert values == sorted(values, reverse=True)
+
+
+async def test_of_a_machine_where_nothing_is_advised_nothing_is_asked() -> None:
+    async with driving(open_scenario()) as app:
+        screen = await advised(app, seconds=0)
+        await app.press("D")
+        assert app.app.screen is screen
+        assert any("nothing to move" in one for one in app.notifications())

@@ -11,6 +11,7 @@ from typing import Any
 
 from textual.widgets import Input
 
+from backend.emulator.scenario.open import open_scenario
 from backend.nodeset import NodeSet
 from backend.plan.plan import METHODS
 from backend.plan.remap import remap
@@ -380,7 +381,7 @@ async def test_a_job_is_taken_back_page_by_page() -> None:
     kernel = FakeKernel()
     async with driving(kernel, size=(200, 40)) as app:
         before = kernel.processes[2100].counts().tolist()
-        await app.press("C", *["down"] * 15, "space", "enter")
+        await app.press("C", "end", "space", "enter")
         await choose(app, "train")
         await app.press("enter", "y")
         await app.screen(JobScreen)
@@ -443,3 +444,23 @@ async def test_what_was_chosen_is_written_out_whatever_it_is() -> None:
             line = next(line for line in app.lines() if " shared " in line and "call" in line)
             for label in screen.how.labels.values():
                 assert label in line
+
+
+async def test_several_processes_go_each_to_where_it_runs_in_one_job() -> None:
+    async with driving(open_scenario(), size=(160, 50)) as app:
+        for _ in range(8):
+            app.app.kernel.pause(1_000_000_000)
+            await app.read()
+        await app.press("6", "space", "1", "9", "space", "m")
+        screen = await planned(app)
+        assert len(screen.subjects or ()) == 2
+        await app.press("s")
+        assert "each to where it runs" in app.text()
+        await app.press("enter")
+        await app.screen(Question)
+        await app.press("enter")
+        await app.until(lambda: app.app.jobs and app.app.jobs[0].ended)
+        (job,) = app.app.jobs
+        assert {one.process.pid for one in job.parts} == {6, 19}
+        assert all({move.target for move in one.moves} == {one.runs_on} for one in job.parts)
+        assert job.state == "done"
