@@ -17,14 +17,16 @@ Used = Literal["move_pages", "migrate_pages", "move_pages+migrate_pages"]
 
 @dataclass(slots=True)
 class Progress:
-    """Progress of a job, in bytes and in nanoseconds of the kernel's clock. `left`: bytes by reason, so far. `workers`:
-    threads that make calls at the moment. Threads write under `lock`."""
+    """Progress of a job, in bytes and in nanoseconds of the kernel's clock. `left`: bytes by reason, so far.
+    `last_call`: of the call that ended last. `workers`: threads that make calls at the moment. Threads write under
+    `lock`."""
 
     total: int
     done: int = 0
     moved: int = 0
     elapsed: int = 0
     worst_call: int = 0
+    last_call: int = 0
     workers: int = 1
     left: dict[Reason, int] = field(default_factory=dict[Reason, int])
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)

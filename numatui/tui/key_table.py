@@ -147,6 +147,7 @@ KEYS: dict[str, tuple[Key, ...]] = {
         Key("u", "user", "Only one user's"),
         Key("f6", "choose_sort", "Choose what to sort by"),
         Key("C,f2", "choose_columns", "Choose the columns"),
+        Key("d", "detail", "Details beside the table: show or hide"),
         Key("number_sign", "panel", "The nodes on top: map, lines, hidden"),
         Key("enter", "edited", "End typing", priority=True),
         Key("escape", "clear", "Clear filter, tags, following"),

@@ -110,6 +110,7 @@ class PartRun:
         with self.job.reporting:
             elapsed = self.job.elapsed
             self.progress.worst_call = max(self.progress.worst_call, took)
+            self.progress.last_call = took
             self.progress.elapsed = elapsed - self.started
             self.job.on_event(Progressed(self.part, self.progress, elapsed))
 

@@ -39,7 +39,7 @@ def graph(values: Sequence[float], width: int, height: int, top: float, glyphs: 
 def _heights(values: Sequence[float], count: int, steps: int, top: float) -> list[int]:
     """The last `count` values in steps; zeros before, where there are fewer."""
     last = list(values)[-count:]
-    out = [min(steps, max(1, round(value / top * steps))) if value > 0 < top else 0 for value in last]
+    out = [max(1, round(min(1.0, value / top) * steps)) if value > 0 < top else 0 for value in last]
     return [0] * (count - len(out)) + out
 
 

@@ -20,7 +20,8 @@ Piece = tuple[str, str]
 """(text without control characters, role). Roles: "", "dim", "bold", "head", "sorted", "accent", "good", "warn", "far",
 "tag", "key", "live", "demo", "replay". Roles of node 3: "node:3" (a block of its colour), "here:3" (bright, where the
 process runs), "away:3" (dim, where it does not), "ink:3" (text in its colour), "fill:3" (full blocks in its colour).
-"kind:2": a block for one of several kinds; "shade:3.2": the same, in the third shade of node 3's colour. "heat:0" to
+"kind:2": a block for one of several kinds; "shade:3.2": the same, in the third shade of node 3's colour; "over:3.2":
+text in node 3's colour on node 2's. "heat:0" to
 "heat:9": a block, from near to far."""
 
 _FALLBACK_NODES = (
@@ -103,6 +104,9 @@ class Paint:
         if kind == "shade":
             node, _, step = number.partition(".")
             return _block(self.node(int(node)).blend(background, min(0.72, 0.12 + 0.2 * int(step))))
+        if kind == "over":
+            front, _, behind = number.partition(".")
+            return Style(color=self.node(int(front)).rich_color, bgcolor=self.node(int(behind)).rich_color)
         if number:
             return self._node_style(kind, self.node(int(number)), foreground, background)
         names = {

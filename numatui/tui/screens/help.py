@@ -46,7 +46,7 @@ TASKS: dict[str, tuple[str, ...]] = {
     "Find": ("edit", "edited", "search", "user", "follow", "clear", "running"),
     "Order and show": (
         "choose_sort", "choose_columns", "sort_next", "sort", "invert", "order", "tree", "group", "fold", "small",
-        "panel", "bars", "kernel_threads", "empty", "history", "other_pane", "measured", "zoom", "node",
+        "panel", "detail", "bars", "kernel_threads", "empty", "history", "other_pane", "measured", "zoom", "node",
     ),
     "Other screens": (
         "open", "jobs", "advice", "nodes", "cgroups", "log", "sharers", "compare", "microscope", "tour", "scenarios",

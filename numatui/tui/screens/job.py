@@ -15,6 +15,7 @@ from numatui.format import duration, percent, size
 from numatui.tui.keys import bindings
 from numatui.tui.paint import bars
 from numatui.tui.paint.glyphs import Glyphs, glyphs
+from numatui.tui.paint.job_graphs import job_graphs
 from numatui.tui.paint.paint import Paint, Piece
 from numatui.tui.paint.summary import before_after
 from numatui.tui.reading.reader import Snapshot
@@ -32,6 +33,12 @@ _ROLES = {
     "cancelled": "warn",
     "failed": "far",
 }
+
+
+_PLAIN = 20
+"""Lines of the screen that are there without graphs."""
+_LEAST, _GRAPH = 4, 9
+"""Lines of the graphs."""
 
 
 class JobScreen(Screen[None]):
@@ -60,7 +67,8 @@ class JobScreen(Screen[None]):
 
     def _show(self, *_: object) -> None:
         state = state_of(self)
-        pieces = report(self.job, state.snapshot, max(20, self.size.width - 2), glyphs(), self.app.no_color)
+        width, spare = max(20, self.size.width - 2), self.size.height - _PLAIN
+        pieces = report(self.job, state.snapshot, width, glyphs(), self.app.no_color, min(spare, _GRAPH))
         self.query_one("#job", Static).update(Paint.of(self.app).text(pieces))
         if self._ended != self.job.ended:
             self._ended = self.job.ended
@@ -91,8 +99,10 @@ class JobScreen(Screen[None]):
         self.dismiss(None)
 
 
-def report(job: ShownJob, snapshot: Snapshot | None, width: int, glyphs: Glyphs, plain: bool) -> list[Piece]:
-    """Progress, rates, unmoved pages, errors and placement of a job. Pure."""
+def report(
+    job: ShownJob, snapshot: Snapshot | None, width: int, glyphs: Glyphs, plain: bool, graphs: int = 0
+) -> list[Piece]:  # fmt: skip
+    """Progress, rates, unmoved pages, errors and placement of a job. `graphs`: lines for graphs over time. Pure."""
     role = _ROLES[job.state]
     share = job.done / job.total if job.total else float(job.ended)
     room = max(10, min(60, width - 30))
@@ -112,6 +122,10 @@ def report(job: ShownJob, snapshot: Snapshot | None, width: int, glyphs: Glyphs,
     for name, value in facts:
         pieces += [(f" {name} ", "dim"), (f"{value}  ", "")]
     pieces.append(("\n", ""))
+    if graphs >= _LEAST and job.course.rates:
+        for line in job_graphs(job.course, width, graphs, glyphs):
+            pieces += [("\n", ""), *line]
+        pieces.append(("\n", ""))
     if job.left:
         pieces.append(("\n Left where it was\n", "bold"))
         for reason, amount in sorted(job.left.items(), key=lambda item: -item[1]):

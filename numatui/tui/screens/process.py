@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from rich.text import Text
 from textual import work
 from textual.app import ComposeResult
+from textual.containers import Horizontal
+from textual.dom import DOMNode
 from textual.message import Message
 from textual.widgets import Static
 
 from backend.files.text import printable
+from backend.machine.access_cost import read_costs
 from backend.machine.topology import Topology
-from backend.placement.locate import Locator, Shown, large_from
-from backend.placement.numa_maps import read_placement
+from backend.placement.locate import Shown
 from backend.placement.placement import Placement, VmaPlacement, weighted_local_share
-from backend.placement.survey import REST_SHARE
-from backend.process.process import Process, Stat, read_process, read_threads
+from backend.placement.survey import ProcessRow
+from backend.process.process import Process, Stat
 from numatui.format import duration, percent, size
 from numatui.tui.keys import bindings
+from numatui.tui.model.access import access_of
 from numatui.tui.paint import bars
+from numatui.tui.paint.access_matrix import access_matrix
 from numatui.tui.paint.cells import tail
 from numatui.tui.paint.column import Column
 from numatui.tui.paint.glyphs import Glyphs, glyphs
-from numatui.tui.paint.history_lines import history_lines
+from numatui.tui.paint.history_area import history_area
 from numatui.tui.paint.paint import Paint, Piece
+from numatui.tui.reading.process_reader import ProcessLook, ProcessReader
 from numatui.tui.reading.reader import Snapshot, problem_of
 from numatui.tui.screens.dialogs.chooser import Chooser
 from numatui.tui.screens.migrate import MigrateScreen
@@ -37,18 +43,19 @@ from numatui.tui.widgets.table import Table
 
 _TALL = 34
 """Lines of the screen from which threads and history are both shown."""
-_HISTORY = 6
-"""Most lines of the history: a heading and five nodes."""
+_LEAST, _MOST = 6, 14
+"""Lines of history and matrix."""
+_MATRIX = 52
+"""Least cells of the matrix, for its heading."""
+_BESIDE = 100
+"""Cells from which history and matrix are side by side."""
 
 
 @dataclass
 class ProcessRead(Message):
-    """The data of the screen, or the error."""
+    """The process was read."""
 
-    process: Process | None
-    shown: Shown
-    threads: list[Stat]
-    problem: str = ""
+    look: ProcessLook
 
 
 class VmaTable(Table[VmaPlacement]):
@@ -75,15 +82,17 @@ class ProcessScreen(ProcessControl):
         self.process = process
         self.with_empty = False
         self.with_history = False
-        self.last: ProcessRead | None = None
+        self.last: ProcessLook | None = None
         self._reading = False
-        self._due = self._read_at = 0
+        self._reader: ProcessReader | None = None
 
     def compose(self) -> ComposeResult:
         yield Header()
         yield Static(id="who", markup=False)
         yield VmaTable(id="vmas", empty="  no VMA has a resident page")
-        yield Static(id="history", markup=False)
+        with Horizontal(id="past"):
+            yield Static(id="history", markup=False)
+            yield Static(id="matrix", markup=False)
         yield ThreadTable(id="threads")
         yield KeyFooter()
 
@@ -101,52 +110,32 @@ class ProcessScreen(ProcessControl):
 
     @work(thread=True, group="process", exit_on_error=False)
     def _read(self) -> None:
-        kernel, pid = state_of(self).kernel, self.process.pid
-        message = ProcessRead(None, Shown(Placement(()), ""), [])
-        try:
-            process = read_process(kernel, pid)
-            if process.identity != self.process.identity:
-                message.problem = f"process {pid} has ended; another has its number now"
-            else:
-                message = ProcessRead(process, self._look(process), read_threads(kernel, pid))
-        except Exception as exc:
-            message.problem = problem_of(exc)
-        self.post_message(message)
-
-    def _look(self, process: Process) -> Shown:
-        """Placement of the process. A large one is read by pagemap or samples, at most a twentieth of the time."""
         state = state_of(self)
-        kernel, snapshot = state.kernel, state.snapshot
-        if snapshot is None or process.rss // kernel.page_size <= large_from(kernel):
-            return Shown(read_placement(kernel, process.pid, with_maps=True), "numa_maps")
-        before = kernel.clock()
-        if self.last is None or before >= self._due:
-            shown = Locator(kernel, snapshot.topology).show(process)
-            self._read_at = kernel.clock()
-            self._due = self._read_at + (self._read_at - before) * REST_SHARE
-            return shown
-        return self.last.shown
+        self._reader = self._reader or ProcessReader(state.kernel, self.process)
+        snapshot: Snapshot | None = state.snapshot
+        self.post_message(ProcessRead(self._reader.look(snapshot.topology if snapshot is not None else None)))
 
     def on_process_read(self, event: ProcessRead) -> None:
         self._reading = False
-        if event.process is not None:
-            self.process = event.process
-            self.last = event
-        self._show(event.problem)
+        look = event.look
+        if look.process is not None:
+            self.process, self.last = look.process, look
+        self._show(look.problem)
 
     def _show(self, problem: str = "") -> None:
         snapshot: Snapshot | None = state_of(self).snapshot
         if snapshot is None:
             return
         marks, plain, topology = glyphs(), self.app.no_color, snapshot.topology
-        shown = self.last.shown if self.last is not None else Shown(Placement(()), "")
+        look = self.last or ProcessLook(None)
+        shown = look.shown
         placement = shown.placement
         row = next((one for one in snapshot.rows if one.process.identity == self.process.identity), None)
         here = topology.node_of_cpu.get(self.process.cpu)
         places = row.places if row is not None else {} if here is None else {here: 1.0}
         pieces = describe(self.process, placement, topology, places, self.size.width, marks, plain)
         if shown.way not in ("", "numa_maps"):
-            pieces += [("  " + how(shown, state_of(self).kernel.clock() - self._read_at), "dim")]
+            pieces += [("  " + how(shown, state_of(self).kernel.clock() - look.read_at), "dim")]
         if problem:
             pieces += [("\n ! ", "far"), (printable(problem, 300), "warn")]
         self.query_one("#who", Static).update(Paint.of(self.app).text(pieces))
@@ -155,23 +144,27 @@ class ProcessScreen(ProcessControl):
         table, threads = self.query_one(VmaTable), self.query_one(ThreadTable)
         longest = max([10, *(len(vma.file) for vma in vmas)])
         table.show(vmas, vma_columns(topology, here, marks, plain, shown.way == "sampled", min(48, longest)))
-        rows = self.last.threads if self.last is not None else []
+        rows = look.threads
         threads.show(rows, None if threads.columns else thread_columns(topology))
         threads.styles.height = max(2, min(len(rows) + 1, self.size.height // 4))
-        self._show_history(snapshot)
+        self._show_past(snapshot, row)
 
-    def _show_history(self, snapshot: Snapshot) -> None:
-        """Shows threads and history on a tall screen, else the chosen one. Where both are shown, `i` hides the
-        history."""
-        tall = self.size.height >= _TALL
-        pane = self.query_one("#history", Static)
-        pane.display = self.with_history != tall
+    def _show_past(self, snapshot: Snapshot, row: ProcessRow | None) -> None:
+        """Shows threads, history and matrix on a tall screen, else the threads or the other two. Where all are shown,
+        `i` hides history and matrix."""
+        tall, width = self.size.height >= _TALL, self.size.width
+        self.query_one("#past").display = self.with_history != tall
         self.query_one(ThreadTable).display = tall or not self.with_history
-        lines = history_lines(
-            snapshot.history.get(self.process.identity, ()), snapshot.at, self.size.width, _HISTORY, glyphs()
-        )
-        pieces = [piece for line in lines for piece in (*line, ("\n", ""))]
-        pane.update(Paint.of(self.app).text(pieces[:-1]))
+        height = max(_LEAST, min(_MOST, self.size.height // 4))
+        access = access_of([] if row is None else [row])
+        side = min(width // 2, max(_MATRIX, 12 + 6 * len(access.holding))) if width >= _BESIDE else 0
+        moments = snapshot.history.get(self.process.identity, ())
+        past = history_area(moments, snapshot.at, width - side - 1, height, glyphs(), self.app.no_color)
+        matrix = access_matrix(access, read_costs(snapshot.topology), side, height) if side else []
+        right = self.query_one("#matrix", Static)
+        right.styles.width = side
+        self.query_one("#history", Static).update(lines_of(self, past))
+        right.update(lines_of(self, matrix))
 
     def action_empty(self) -> None:
         self.with_empty = not self.with_empty
@@ -253,6 +246,14 @@ def describe(
         (f"  {size(sum(by_node.values()))}", "bold"), ("  local ", "dim"),
         (percent(share), "far" if share is not None and share < 0.5 else ""),
     ]  # fmt: skip
+
+
+def lines_of(node: DOMNode, lines: Sequence[Sequence[Piece]]) -> Text:
+    """The lines below each other, as text."""
+    text = Paint.of(node.app).text([piece for line in lines for piece in (*line, ("\n", ""))])
+    text.rstrip()
+    text.no_wrap, text.overflow = True, "crop"
+    return text
 
 
 def how(shown: Shown, age: int) -> str:

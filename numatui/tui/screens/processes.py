@@ -27,6 +27,7 @@ from numatui.tui.screens.migrate import MigrateScreen
 from numatui.tui.screens.process import ProcessScreen
 from numatui.tui.screens.process_control import ProcessControl
 from numatui.tui.state.state import state_of
+from numatui.tui.widgets.detail_pane import WIDE, DetailPane
 from numatui.tui.widgets.footer import KeyFooter
 from numatui.tui.widgets.header import Header
 from numatui.tui.widgets.node_panel import NodePanel
@@ -73,6 +74,7 @@ class ProcessesScreen(ProcessControl):
         super().__init__()
         self.editing = ""
         self.sought = ""
+        self.with_detail = True
 
     def compose(self) -> ComposeResult:
         yield Header()
@@ -81,7 +83,9 @@ class ProcessesScreen(ProcessControl):
             yield Static(id="status", markup=False)
             yield Static("/", id="slash", markup=False)
             yield ShortInput(id="filter", compact=True, max_length=400)
-        yield ProcessTable(id="table")
+        with Horizontal(id="body"):
+            yield ProcessTable(id="table")
+            yield DetailPane(id="detail")
         yield KeyFooter()
 
     def on_mount(self) -> None:
@@ -91,6 +95,7 @@ class ProcessesScreen(ProcessControl):
         listing.sort, listing.descending, listing.scale = kept.sort, kept.descending, kept.scale
         listing.tree, listing.grouping, listing.hide_small = kept.tree, kept.grouping, kept.hide_small
         self.query_one(NodePanel).become(kept.panel)
+        self.with_detail = kept.detail
         self._edit("")
         table.focus()
         self.watch(self.app, "snapshot", self._show)
@@ -124,17 +129,32 @@ class ProcessesScreen(ProcessControl):
             grouping=listing.grouping,
             hide_small=listing.hide_small,
             panel=self.query_one(NodePanel).form,
+            detail=self.with_detail,
         )
 
     def _show(self, snapshot: Snapshot | None) -> None:
         if snapshot is not None:
             self.table.update(snapshot.rows, snapshot.topology, snapshot.extent)
+            self.query_one(DetailPane).show(self.table.current, again=True)
+
+    def on_resize(self, event: events.Resize) -> None:
+        self._lay_out(event.size.width)
+
+    def _lay_out(self, width: int) -> None:
+        """The detail pane where there is room for it."""
+        pane = self.query_one(DetailPane)
+        pane.display = self.with_detail and width >= WIDE
+        pane.show(self.table.current)
+
+    def on_process_table_moved(self) -> None:
+        self.query_one(DetailPane).show(self.table.current)
 
     def _show_moved(self, moved: dict[Identity, str]) -> None:
         self.table.listing.moved = moved
         self.table.arrange()
 
     def on_process_table_changed(self) -> None:
+        self.query_one(DetailPane).show(self.table.current)
         self._keep()
         self._status()
 
@@ -244,6 +264,14 @@ class ProcessesScreen(ProcessControl):
         panel = self.query_one(NodePanel)
         shown = panel.form if panel.grid is not None or panel.form == "off" else "lines"
         panel.become(FORMS[(FORMS.index(shown) + 1) % len(FORMS)])
+        self._keep()
+
+    def action_detail(self) -> None:
+        if self.size.width < WIDE:
+            state_of(self).tell(f"details stand beside the table from {WIDE} columns on; Enter opens the process")
+            return
+        self.with_detail = not self.with_detail
+        self._lay_out(self.size.width)
         self._keep()
 
     def on_input_changed(self, event: Input.Changed) -> None:

@@ -18,6 +18,7 @@ from backend.kernel import Kernel
 from backend.plan.plan import Plan, ProcessPlan
 from backend.plan.reasons import Reason, sum_by_reason
 from numatui.format import size
+from numatui.tui.model.job_course import JobCourse
 from numatui.tui.reading.reader import problem_of
 from numatui.tui.state.actions import Action
 
@@ -48,6 +49,7 @@ class ShownJob:
 
     def __post_init__(self) -> None:
         self.cancel = PausableCancel(self.kernel.clock)
+        self.course = JobCourse()
         self._elapsed = 0
         self._told = 0.0
         self._tell: Callable[[Message], object] = lambda _: None
@@ -157,6 +159,7 @@ class ShownJob:
         if isinstance(event, Progressed):
             self._elapsed = event.elapsed
             self.progress = replace(event.progress, left=dict(event.progress.left))
+            self.course.add(event.elapsed, self.moved, event.progress.last_call, event.progress.workers)
             if time.monotonic() - self._told > _REPORT_EVERY:
                 self._told = time.monotonic()
                 self._tell(JobProgress(self))

@@ -31,6 +31,7 @@ class SavedState:
     hide_small: bool = False
     panel: Form = "map"
     scale: Scale = "size"
+    detail: bool = True
     interval: float = 1.0
     theme: str = DEFAULT_THEME
     notice: str = ""
@@ -81,6 +82,7 @@ def load(path: Path | None) -> SavedState:
         hide_small=found.either("hide_small", found.truth, usual.hide_small),
         panel=panel,
         scale=scale,
+        detail=found.either("detail", found.truth, usual.detail),
         interval=found.either("interval", lambda key: found.number(key, 0.1, 3600), usual.interval),
         theme=found.either("theme", found.text, usual.theme),
         notice=found.either("notice", found.text, usual.notice),

@@ -33,6 +33,9 @@ class ProcessTable(Table[ProcessRow]):
     class Changed(Message):
         """Rows, order or tags have changed."""
 
+    class Moved(Message):
+        """The cursor has moved."""
+
     class FollowedGone(Message):
         """The followed process has ended."""
 
@@ -183,6 +186,7 @@ class ProcessTable(Table[ProcessRow]):
             self.listing.followed = None
             self.post_message(self.Changed())
         super()._go(index)
+        self.post_message(self.Moved())
 
     def find(self, text: str, step: int = 0) -> bool:
         """Moves the cursor to the next match of a filter. `step` 0: from the cursor on, 1: after it, -1: before it."""

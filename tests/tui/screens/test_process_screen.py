@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
+from textual.widgets import Static
 
 from backend.emulator.mm.fork import fork
 from backend.emulator.scenario.open import open_scenario
@@ -14,7 +15,7 @@ from backend.placement.survey import ProcessRow
 from backend.process.process import Identity
 from numatui.tui.model.history import MOST, Moment, PlacementHistory, sampled
 from numatui.tui.paint.glyphs import UNICODE
-from numatui.tui.paint.history_lines import history_lines
+from numatui.tui.paint.history_area import history_area
 from numatui.tui.screens.dialogs.chooser import Chooser
 from numatui.tui.screens.dialogs.question import Question
 from numatui.tui.screens.migrate import MigrateScreen
@@ -74,14 +75,15 @@ async def test_history_shows_where_memory_went() -> None:
             heap.moved()
             kernel.pause(1_000_000_000)
             await app.read()
-        await app.until(lambda: "History" in app.text())
-        lines = {
-            line.split()[0]: line
-            for line in app.lines()
-            if line.strip()[:2] in ("0 ", "1 ", "2 ", "3 ") and "█" in line
-        }
-        assert set(lines) >= {"0", "1", "2"}
-        assert lines["1"].index("█") < lines["2"].index("█") < lines["0"].index("█")
+        await app.until(lambda: "Memory over time" in app.text())
+        screen = app.app.screen
+        assert isinstance(screen, ProcessScreen)
+        moments = app.app.snapshot.history[screen.process.identity]
+        assert [max(one.by_node, key=lambda node: one.by_node[node]) for one in moments] == [1, 1, 2, 0]
+        area = screen.query_one("#history", Static)
+        roles = [role for line in history_area(moments, app.app.snapshot.at, 60, 4, UNICODE)[1:] for _, role in line]
+        assert {"fill:0", "fill:1", "fill:2"} <= set(roles)
+        assert str(area.visual).count("█") > 60
 
 
 async def test_history_takes_the_place_of_threads_where_there_is_little_room() -> None:
@@ -90,7 +92,7 @@ async def test_history_takes_the_place_of_threads_where_there_is_little_room() -
         assert "THREAD" in app.text()
         await app.press("i")
         assert "THREAD" not in app.text()
-        assert "History" in app.text()
+        assert "Memory over time" in app.text()
 
 
 async def test_who_shares_a_mapping_is_told_and_can_be_gone_to() -> None:
@@ -150,10 +152,10 @@ def test_a_history_is_drawn_in_exactly_its_width(
     states = sampled(moments, 100, width)
     assert len(states) == width
     assert states[-1] == moments[-1].by_node
-    lines = history_lines(moments, 100, width + 16, height, UNICODE)
-    assert 2 <= len(lines) <= height
+    lines = history_area(moments, 100, width + 1, height, UNICODE)
+    assert len(lines) == height
     for line in lines[1:]:
-        assert sum(len(text) for text, _ in line) <= max(width, 8) + 16
+        assert sum(len(text) for text, _ in line) == max(width, 8) + 1
 
 
 def test_another_process_with_the_same_pid_has_no_history_yet() -> None:
