@@ -315,9 +315,9 @@ async def test_history_can_be_hidden_on_a_tall_screen_and_shown_on_a_low_one() -
         async with driving(size=size) as app:
             await app.press("enter")
             await app.screen(ProcessScreen)
-            before = app.app.screen.query_one("#history").display
+            before = app.app.screen.query_one("#past").display
             await app.press("i")
-            assert app.app.screen.query_one("#history").display is not before
+            assert app.app.screen.query_one("#past").display is not before
 
 
 async def test_after_the_last_change_of_a_followed_page_no_time_passes_by_itself() -> None:

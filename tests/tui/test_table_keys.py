@@ -126,11 +126,11 @@ async def test_small_processes_are_hidden_and_that_is_told() -> None:
 
 
 async def test_columns_are_chosen() -> None:
-    async with driving(size=(160, 40)) as app:
+    async with driving(size=(159, 40)) as app:
         assert "THR" not in app.text()
         await app.press("f2")
         await app.screen(SeveralChooser)
-        await app.press("down", "down", "space", "enter")
+        await app.press("down", "down", "down", "space", "enter")
         await app.until(lambda: "THR" in app.text())
         await app.press("C", "r", "enter")
         await app.until(lambda: "THR" not in app.text())

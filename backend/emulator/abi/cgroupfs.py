@@ -14,6 +14,7 @@ import numpy as np
 from backend.emulator.frames.page import PG, State
 from backend.emulator.frames.page_lock import Events
 from backend.emulator.machine import Machine
+from backend.emulator.mm.mm import Indices
 from backend.emulator.tasks import partition
 from backend.emulator.tasks.cgroup import Cpuset
 from backend.emulator.tasks.cpuset import Cpusets
@@ -116,24 +117,35 @@ def numa_stat(m: Machine, cs: Cpuset) -> dict[str, dict[int, int]]:
     """Kind of memory → node → bytes charged to a cgroup and its descendants; the root counts all frames. A page stays
     charged to the cgroup in which it was first touched, even if its task leaves the cgroup."""
     frames = m.frames
-    mine = frames.state == State.IN_USE
-    if cs.parent is not None:
-        mine &= np.isin(frames.cgroup, [one.id for one in cs.family()])
-    anon = mine & (frames.mapping != 0)
-    active = (frames.flags & PG.ACTIVE) != 0
-    locked = (frames.flags & PG.MLOCKED) != 0
-    nothing = np.zeros_like(mine)
+    mine = _charged(m, cs)
+    flags, nid = frames.flags[mine], frames.nid[mine]
+    anon = frames.mapping[mine] != 0
+    active, locked = (flags & PG.ACTIVE) != 0, (flags & PG.MLOCKED) != 0
     kinds = {
-        "anon": anon, "file": nothing, "shmem": nothing, "file_mapped": nothing, "file_dirty": nothing,
-        "file_writeback": nothing, "swapcached": mine & ((frames.flags & PG.SWAPCACHE) != 0),
-        "inactive_anon": anon & ~active & ~locked, "active_anon": anon & active & ~locked,
-        "inactive_file": nothing, "active_file": nothing, "unevictable": anon & locked,
+        "anon": anon, "file": None, "shmem": None, "file_mapped": None, "file_dirty": None, "file_writeback": None,
+        "swapcached": (flags & PG.SWAPCACHE) != 0, "inactive_anon": anon & ~active & ~locked,
+        "active_anon": anon & active & ~locked, "inactive_file": None, "active_file": None,
+        "unevictable": anon & locked,
     }  # fmt: skip
     out: dict[str, dict[int, int]] = {}
     for kind, which in kinds.items():
-        counts = np.bincount(frames.nid[which], minlength=m.node_slots)
+        counts = [0] * m.node_slots if which is None else np.bincount(nid[which], minlength=m.node_slots)
         out[kind] = {node: int(counts[node]) * m.page_size for node in m.nodes}
     return out
+
+
+def _charged(m: Machine, cs: Cpuset) -> Indices:
+    """The frames in use that are charged to a cgroup or one below it; of the root, all in use."""
+    frames = m.frames
+    if cs.parent is None:
+        return np.flatnonzero(frames.state == State.IN_USE)
+    # Compared one by one: as fast as the memory is read, unlike np.isin.
+    family = [one.id for one in cs.family()]
+    mine = frames.cgroup == family[0]
+    for one in family[1:]:
+        mine |= frames.cgroup == one
+    found = np.flatnonzero(mine)
+    return found[frames.state[found] == State.IN_USE]
 
 
 def _numa_stat(m: Machine, cs: Cpuset) -> str:

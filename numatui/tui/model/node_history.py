@@ -13,20 +13,21 @@ MOST = 120
 SERIES = {
     "free": "free memory",
     "cpu": "CPU load",
+    "hit": "allocated here, as meant",
     "miss": "allocated here, meant for others",
 }
 """The series kept for each node, with their titles."""
 
 
 class NodeHistory:
-    """node → series → values, oldest first. Units: `free` bytes, `cpu` a share, `miss` pages a second. `moved`: pages
-    migrated a second on the whole machine; the kernel does not count them by node. `most`: the highest `miss` of each
-    node so far."""
+    """node → series → values, oldest first. Units: `free` bytes, `cpu` a share, `hit` and `miss` pages a second.
+    `moved`: pages migrated a second on the whole machine; the kernel does not count them by node. `most`: the highest
+    `hit` and `miss` of each node so far."""
 
     def __init__(self) -> None:
         self._values: dict[int, dict[str, deque[float]]] = {}
         self.moved = deque[float](maxlen=MOST)
-        self.most: dict[int, float] = {}
+        self.most: dict[int, dict[str, float]] = {}
 
     def add(self, topology: Topology, activity: Activity) -> None:
         """Adds a reading. Nodes that are gone are dropped."""
@@ -39,9 +40,11 @@ class NodeHistory:
             if node.id in activity.busy:
                 series["cpu"].append(activity.busy[node.id])
             if rates:
-                miss = rates.get("numa_miss", 0.0)
-                series["miss"].append(miss)
-                self.most[node.id] = max(miss, self.most.get(node.id, 0.0))
+                most = self.most.setdefault(node.id, {})
+                for name in ("hit", "miss"):
+                    rate = rates.get(f"numa_{name}", 0.0)
+                    series[name].append(rate)
+                    most[name] = max(rate, most.get(name, 0.0))
             kept[node.id] = series
         self._values = kept
         if activity.machine:

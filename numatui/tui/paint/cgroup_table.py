@@ -13,6 +13,7 @@ from backend.files.text import printable
 from backend.nodeset import NodeSet
 from numatui.format import size
 from numatui.process_tree import Branch, as_tree
+from numatui.tui.model.scale import cells_of
 from numatui.tui.paint import bars
 from numatui.tui.paint.cells import tail
 from numatui.tui.paint.column import Column, pad
@@ -84,6 +85,7 @@ def cgroup_columns(
     branches: Mapping[str, Branch[CgroupRow]], nodes: NodeSet, glyphs: Glyphs, plain: bool
 ) -> list[Column[CgroupRow]]:
     """The columns. Cells read `branches` when they are drawn."""
+    largest = max((branch.row.total for branch in branches.values()), default=0)
 
     def name(row: CgroupRow, width: int) -> list[Piece]:
         lead = lead_of(branches.get(row.path))[:width]
@@ -98,6 +100,11 @@ def cgroup_columns(
             return (size(there) + ("!" if out else " "), "far" if out else "" if there else "dim")
 
         return cell
+
+    def bar(row: CgroupRow, width: int) -> list[Piece]:
+        """As long as its memory, where the largest takes the whole width."""
+        cells = cells_of(sum(row.by_node.values()), largest, width, "size")
+        return [*bars.placement(row.by_node, None, cells, glyphs, plain), (" " * (width - cells), "")]
 
     def mems(row: CgroupRow, width: int) -> Piece:
         if row.cpuset is None:
@@ -116,7 +123,7 @@ def cgroup_columns(
             "placement",
             "PLACEMENT",
             12,
-            lambda row, width: bars.placement(row.by_node, None, width, glyphs, plain),
+            bar,
             rank=2,
             most=30,
         ),

@@ -8,17 +8,20 @@ from numatui.format import count, percent, size
 from numatui.tui.model.node_history import SERIES
 from numatui.tui.paint import bars
 from numatui.tui.paint.glyphs import Glyphs
+from numatui.tui.paint.node_graphs import LEAST, node_graphs
 from numatui.tui.paint.node_table import KINDS, NodeRow, kinds_of
 from numatui.tui.paint.paint import Piece
 
+_TALL = 24  # most lines of graphs
 _ABOUT = {name: about for name, about, _ in KINDS} | {"other": "in other use", "free": "free"}
 
 
 def node_detail(
-    row: NodeRow, history: Mapping[str, Sequence[float]], width: int, glyphs: Glyphs, most: float = 0.0
-) -> list[Piece]:
-    """About fifteen lines. `most`: the highest rate of misses so far. The scales end at all of its memory, all of
-    its CPUs, that rate."""
+    row: NodeRow, history: Mapping[str, Sequence[float]], width: int, glyphs: Glyphs, most: Mapping[str, float],
+    height: int,
+) -> list[Piece]:  # fmt: skip
+    """`history`: by `SERIES`, drawn as graphs where `height` has room for them, else as a line each. `most`: the
+    highest rates so far. The scales end at all of its memory, all of its CPUs, these rates."""
     node = row.node
     nearest = f", nearest are those of node {row.nearest}" if row.nearest else ""
     cpus = f"CPUs {node.cpus}" if node.cpus else f"no CPUs{nearest}"
@@ -34,8 +37,13 @@ def node_detail(
         if pool.total or pool.surplus:
             pieces.append((f" {pool.free} of {pool.total} hugetlb pages of {size(pool.size)} free\n", ""))
     pieces += _firmware(row)
+    left = height - sum(text.count("\n") for text, _ in pieces) - 1
+    if left >= LEAST:
+        for line in node_graphs(row, history, most, width, min(left, _TALL), glyphs):
+            pieces += [("\n", ""), *line]
+        return pieces
     room = max(8, width - 40)
-    tops = {"free": float(node.total), "cpu": 1.0, "miss": most}
+    tops = {"free": float(node.total), "cpu": 1.0, **most}
     for name, about in SERIES.items():
         values = history.get(name, ())
         if values:

@@ -37,7 +37,7 @@ def summary(plan: Plan, width: int, glyphs: Glyphs, plain: bool) -> list[Piece]:
         ]
     pieces.append(("\n" if by_move else " every source stays where it is\n", "dim"))
     for warning in plan.warnings:
-        pieces += [("\n ! ", "far"), (f"{warning.code}  ", "warn"), (printable(warning.text, 400), "")]
+        pieces += [("\n ! ", "far"), (printable(warning.text, 400), "warn")]
         if warning.fix:
             pieces.append(("\n     " + printable(warning.fix, 400), "dim"))
     pieces.append(("\n" if plan.warnings else "", ""))

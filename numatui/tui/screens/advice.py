@@ -28,6 +28,7 @@ from numatui.tui.paint import bars
 from numatui.tui.paint.column import Column
 from numatui.tui.paint.glyphs import glyphs
 from numatui.tui.paint.paint import Paint, Piece
+from numatui.tui.paint.why_not import WHY_NOT
 from numatui.tui.reading.reader import Snapshot, problem_of
 from numatui.tui.screens.migrate import MigrateScreen
 from numatui.tui.screens.together import TogetherScreen
@@ -220,7 +221,7 @@ def advice_columns(tagged: Collection[Identity], plain: bool, reasons: bool) -> 
 
     def moves(row: Advice, _: int) -> Piece:
         if row.proposal is None:
-            return (row.reasons[0].code if row.reasons else "", "dim")
+            return (WHY_NOT[row.reasons[0].code] if row.reasons else "", "dim")
         return (f"{row.proposal.sources}{marks.arrow}{row.proposal.targets}", "bold")
 
     def gain(row: Advice, _: int) -> str:
@@ -259,9 +260,7 @@ def advice_detail(advice: Advice, kernel: Kernel, width: int) -> list[Piece]:
     ]
     one = advice.proposal
     if one is None:
-        for reason in advice.reasons:
-            pieces += [(f" {reason.code}  ", "warn"), (printable(reason.text, 400) + "\n", "")]
-        return pieces
+        return pieces + [(f" {printable(reason.text, 400)}\n", "") for reason in advice.reasons]
     pieces += [
         (f" {printable(summary_of(advice), 400)}\n", ""),
         (
@@ -271,5 +270,5 @@ def advice_detail(advice: Advice, kernel: Kernel, width: int) -> list[Piece]:
         ),
     ]
     for doubt in one.doubts:
-        pieces += [(f" {doubt.code}  ", "warn"), (printable(doubt.text, 400) + "\n", "")]
+        pieces += [(" but ", "warn"), (printable(doubt.text, 400) + "\n", "")]
     return [*pieces, ("\n " + printable(advised_command(kernel, advice), 400), "accent")]

@@ -129,7 +129,7 @@ def report(
     if job.left:
         pieces.append(("\n Left where it was\n", "bold"))
         for reason, amount in sorted(job.left.items(), key=lambda item: -item[1]):
-            pieces += [(f" {size(amount):>6} ", "warn"), (f" {reason}: {REASONS[reason]}\n", "")]
+            pieces += [(f" {size(amount):>6} ", "warn"), (f" {REASONS[reason]}\n", "")]
     for error in job.errors or [one.error for one in job.outcomes if one.error]:
         pieces += [("\n ! ", "far"), (printable(error, 400) + "\n", "")]
     outcomes = {one.process.identity: one for one in job.outcomes}

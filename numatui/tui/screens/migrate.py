@@ -375,7 +375,7 @@ class MigrateScreen(TogetherScreen):
                 f"Move {size(plan.bytes)} while "
                 f"{'the process runs' if len(plan.processes) == 1 else 'the processes run'}?"
             )
-            warned = [f"! {one.code}: {printable(one.text, 200)}" for one in plan.warnings]
+            warned = [f"! {printable(one.text, 200)}" for one in plan.warnings]
 
             def confirmed(yes: bool | None) -> None:
                 """Start the plan that the user confirmed, even if a newer one was read since."""

@@ -8,20 +8,24 @@ from typing import ClassVar
 
 from textual import work
 from textual.app import ComposeResult
-from textual.containers import Horizontal, VerticalScroll
+from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import Static
 
+from backend.machine.access_cost import read_costs
 from backend.machine.memory_tiers import read_tiers
 from backend.machine.psi import memory_pressure
 from backend.plan.rates import best_rates, machine_of, own_rates
 from numatui.tui.keys import bindings
+from numatui.tui.model.access import access_of
+from numatui.tui.paint.access_matrix import access_matrix
 from numatui.tui.paint.glyphs import glyphs
 from numatui.tui.paint.node_detail import machine_line, node_detail
 from numatui.tui.paint.node_table import NodeRow, node_columns, node_rows
 from numatui.tui.paint.paint import Paint
 from numatui.tui.reading.reader import Snapshot, problem_of
+from numatui.tui.screens.lines import lines_of
 from numatui.tui.screens.processes import ProcessesScreen
 from numatui.tui.state.state import state_of
 from numatui.tui.widgets.footer import KeyFooter
@@ -30,6 +34,7 @@ from numatui.tui.widgets.matrix import Matrix
 from numatui.tui.widgets.table import Table
 
 _WIDE = 110  # cells from which detail and distances fit side by side
+_AROUND = 6  # lines of the screen beside the table and the detail
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,11 @@ class NodesScreen(Screen[None]):
         ),
         ("OTHER/s", "allocated here by processes that run on other nodes"),
         ("distances", "rows: from the CPUs of, columns: to the memory of; shaded from near to far"),
+        (
+            "Threads × memory",
+            "rows: where threads run, columns: where their memory lies, as shares of all accesses if all memory is "
+            "used alike; the shade is the time that is lost by their distance",
+        ),
     )
 
     def __init__(self) -> None:
@@ -98,7 +108,9 @@ class NodesScreen(Screen[None]):
         with Horizontal():
             with VerticalScroll(can_focus=False, id="about"):
                 yield Static(id="detail", markup=False)
-            yield Matrix(id="matrix")
+            with Vertical(id="right"):
+                yield Matrix(id="matrix")
+                yield Static(id="access", markup=False)
         yield KeyFooter()
 
     def on_mount(self) -> None:
@@ -163,27 +175,30 @@ class NodesScreen(Screen[None]):
         if row is None or state.snapshot is None:
             return
         both = self.size.width >= _WIDE
-        about, matrix = self.query_one("#about"), self.query_one(Matrix)
-        about.display, matrix.display = both or not self.matrix_only, both or self.matrix_only
-        room = self.size.width - (self.size.width // 2 if both else 2)
-        past = state.node_history
-        pieces = node_detail(row, past.of(row.node.id), room, glyphs(), past.most.get(row.node.id, 0.0))
+        about, right = self.query_one("#about"), self.query_one("#right")
+        about.display, right.display = both or not self.matrix_only, both or self.matrix_only
+        width = self.size.width - (self.size.width // 2 if both else 2)
+        past, node = state.node_history, row.node.id
+        height = self.size.height - self.query_one(NodeTable).outer_size.height - _AROUND
+        pieces = node_detail(row, past.of(node), width, glyphs(), past.most.get(node, {}), height)
         self.query_one("#detail", Static).update(Paint.of(self.app).text(pieces))
-        topology = state.snapshot.topology
+        self._show_matrices(state.snapshot, node)
+
+    def _show_matrices(self, snapshot: Snapshot, here: int) -> None:
+        """Distances or measured rates; below, where threads run against where memory lies, on the whole machine."""
+        topology, matrix = snapshot.topology, self.query_one(Matrix)
         ids = list(topology.ids)
         if self.as_measured and self.beside.rates:
-            numbers = {pair: rate / 2**20 for pair, rate in self.beside.rates.items()}
-            matrix.show(
-                "MiB/s of migration, as measured (b: distances)",
-                ids,
-                numbers,
-                row.node.id,
-                more_is_worse=False,
-            )
+            rates = {pair: rate / 2**20 for pair, rate in self.beside.rates.items()}
+            matrix.show("MiB/s of migration, as measured (b: distances)", ids, rates, here, more_is_worse=False)
         else:
             distances = {(a, b): float(topology.distance(a, b)) for a in ids for b in ids}
             more = " (b: as measured)" if self.beside.rates else ""
-            matrix.show(f"distances, as the firmware tells{more}", ids, distances, row.node.id)
+            matrix.show(f"distances, as the firmware tells{more}", ids, distances, here)
+        matrix.styles.height = min(len(ids) + 3, max(4, self.size.height // 3))
+        access = self.query_one("#access", Static)
+        lines = access_matrix(access_of(snapshot.rows), read_costs(topology), self.size.width // 2, len(ids) + 2)
+        access.update(lines_of(self, lines))
 
     def action_other_pane(self) -> None:
         self.matrix_only = not self.matrix_only

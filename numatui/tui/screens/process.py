@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from rich.text import Text
 from textual import work
 from textual.app import ComposeResult
 from textual.containers import Horizontal
-from textual.dom import DOMNode
 from textual.message import Message
 from textual.widgets import Static
 
@@ -34,6 +32,7 @@ from numatui.tui.paint.paint import Paint, Piece
 from numatui.tui.reading.process_reader import ProcessLook, ProcessReader
 from numatui.tui.reading.reader import Snapshot, problem_of
 from numatui.tui.screens.dialogs.chooser import Chooser
+from numatui.tui.screens.lines import lines_of
 from numatui.tui.screens.migrate import MigrateScreen
 from numatui.tui.screens.process_control import ProcessControl
 from numatui.tui.state.state import state_of
@@ -246,14 +245,6 @@ def describe(
         (f"  {size(sum(by_node.values()))}", "bold"), ("  local ", "dim"),
         (percent(share), "far" if share is not None and share < 0.5 else ""),
     ]  # fmt: skip
-
-
-def lines_of(node: DOMNode, lines: Sequence[Sequence[Piece]]) -> Text:
-    """The lines below each other, as text."""
-    text = Paint.of(node.app).text([piece for line in lines for piece in (*line, ("\n", ""))])
-    text.rstrip()
-    text.no_wrap, text.overflow = True, "crop"
-    return text
 
 
 def how(shown: Shown, age: int) -> str:

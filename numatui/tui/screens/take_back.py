@@ -46,5 +46,5 @@ def _ask(app: StatefulApp, plan: Plan, job: ShownJob | None) -> None:
         f"the cpuset {printable(one.path, 80)} gets the nodes {one.final or 'of the cpuset above'} again"
         for one in plan.confinements
     ]
-    lines += [f"! {one.code}: {printable(one.text, 200)}" for one in plan.warnings]
+    lines += [f"! {printable(one.text, 200)}" for one in plan.warnings]
     app.push_screen(Question(title, lines, "Take it back", command, undoable=True), confirmed)

@@ -39,6 +39,7 @@ def test_shares_are_whole_and_the_cost_is_that_of_all_together(some: list[tuple[
     cost = access.cost(COSTS)
     assert cost == pytest.approx(2 - local)
     lost = sum(access.lost(a, b, COSTS) for a, b in shares)
+    assert cost is not None
     assert lost == pytest.approx(1 - 1 / cost)
     assert all(access.lost(node, node, COSTS) == 0 for node in access.running)
 

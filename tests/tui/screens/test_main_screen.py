@@ -384,7 +384,7 @@ async def test_narrow_screens_keep_what_matters() -> None:
 
 
 async def test_wide_screens_show_all_columns() -> None:
-    async with driving(size=(160, 50)) as app:
+    async with driving(size=(220, 60)) as app:
         head = next(line for line in app.lines() if "COMMAND" in line)
         for title in ("PID", "USER", "CPU@N", "RSS", "LOCAL", "N0", "N3", "PLACEMENT", "POLICY", "CPUSET"):
             assert title in head

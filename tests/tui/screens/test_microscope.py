@@ -217,7 +217,7 @@ async def test_a_scenario_is_chosen_and_the_app_ends_for_it() -> None:
         assert [row.file for row in screen.table.rows] == names()
         assert screen.table.current is not None
         assert screen.table.current.file == "default"
-        assert "busiest database" in app.text()
+        assert "virtual machine" in app.text()
         await app.press("down", "enter")
         await app.pilot.pause()
     assert app.app.next_scenario == names()[names().index("default") + 1]

@@ -134,7 +134,7 @@ async def test_warns_of_too_little_room() -> None:
         await app.press("right", "3", "2")
         assert screen.plan is not None
         assert [one.code for one in screen.plan.warnings][:1] == ["room"]
-        assert "room" in app.text()
+        assert "MiB short" in app.text()
         assert "choose more targets" in app.text()
 
 

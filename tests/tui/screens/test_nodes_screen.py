@@ -50,7 +50,7 @@ def test_the_kinds_of_memory_are_all_of_it_and_the_bar_is_as_wide_as_asked(node:
 def test_free_memory_is_held_against_the_watermarks(free: int, words: str) -> None:
     node = Node(0, CpuSet([0]), {"MemTotal": 100, "MemFree": free})
     row = NodeRow(node, 0.5, {}, Watermarks(10, 20, 30))
-    assert words in "".join(text for text, _ in node_detail(row, {}, 80, UNICODE))
+    assert words in "".join(text for text, _ in node_detail(row, {}, 80, UNICODE, {}, 30))
     assert row.short == (words != "above")
 
 

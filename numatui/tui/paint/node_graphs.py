@@ -1,0 +1,54 @@
+"""One node over the last readings, as graphs side by side. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import zip_longest
+
+from numatui.format import count, percent, size
+from numatui.tui.paint import bars
+from numatui.tui.paint.glyphs import Glyphs
+from numatui.tui.paint.graph import graph
+from numatui.tui.paint.node_table import NodeRow
+from numatui.tui.paint.paint import Piece
+
+LEAST = 4
+"""Lines of a graph with its heading."""
+_WIDE = 64  # cells from which two are side by side
+_GAP = 2
+
+
+def node_graphs(
+    row: NodeRow, history: Mapping[str, Sequence[float]], tops: Mapping[str, float], width: int, height: int,
+    glyphs: Glyphs,
+) -> list[list[Piece]]:  # fmt: skip
+    """CPU load, free memory, allocations that hit and missed, as many as have room. `tops`: the highest hit and miss so
+    far, pages a second; the other scales end at all of its CPUs and memory."""
+    node = row.node
+    low = f", low watermark {size(row.marks.low)}" if row.marks.low else ""
+    ink, last = f"ink:{node.id}", {name: values[-1] for name, values in history.items() if values}
+    some: list[tuple[str, str, float, str]] = []
+    if "cpu" in last:
+        some.append(("cpu", f"CPU {percent(last['cpu'])}", 1.0, ink))
+    if "free" in last:
+        about = f"free {size(last['free'])} of {size(node.total)}{low}"
+        some.append(("free", about, float(node.total), "far" if row.short else ink))
+    for name, text in (("hit", "allocated here as meant"), ("miss", "here, but meant for others")):
+        if name in last:
+            some.append((name, f"{count(last[name])}/s {text}", tops.get(name, 0.0), ink if name == "hit" else "warn"))
+    columns = 2 if width >= _WIDE else 1
+    each = height // -(-len(some) // columns) if some else 0
+    if each < LEAST:
+        columns, each = 1, LEAST
+        some = some[: height // LEAST]
+    room = width // columns - _GAP
+    blocks: list[list[list[Piece]]] = []
+    for name, about, top, role in some:
+        lines = graph(history[name], room, each - 1, top, glyphs)
+        blocks.append([bars.fitted([(about, "bold")], room), *([(line, role)] for line in lines)])
+    gap: Piece = (" " * (_GAP - 1), "")
+    return [
+        [piece for part in parts for piece in ((" ", ""), *part, gap)]
+        for at in range(0, len(blocks), columns)
+        for parts in zip_longest(*blocks[at : at + columns], fillvalue=[])
+    ]
