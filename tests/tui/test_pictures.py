@@ -10,8 +10,10 @@ from textual.pilot import Pilot
 
 from backend.emulator.tasks.life import spawn
 from numatui.tui.app import NumatuiApp
+from numatui.tui.model.groups import GroupRow
 from numatui.tui.screens.migrate import MigrateScreen
 from numatui.tui.screens.process import ProcessScreen
+from numatui.tui.widgets.detail_pane import DetailPane
 from tests.emulator.machines import region
 from tests.emulator.tasks.cpuset_machine import Admin
 from tests.kernels.fake_kernel import FakeKernel
@@ -40,10 +42,19 @@ def after(steps: Callable[[Pilot[Any]], Awaitable[None]]) -> Callable[[Pilot[Any
         app = pilot.app
         assert isinstance(app, NumatuiApp)
         await until(pilot, lambda: app.snapshot is not None, "the first reading")
+        await details(pilot)  # also what is seen behind a dialog
         await steps(pilot)
+        await details(pilot)
         await pilot.pause()
 
     return run
+
+
+async def details(pilot: Pilot[Any]) -> None:
+    """Lets the pane beside the table, if that is seen, read the process under the cursor."""
+    for pane in pilot.app.screen.query(DetailPane):
+        if pane.display and pane.row is not None and not isinstance(pane.row, GroupRow):
+            await until(pilot, lambda pane=pane: pane.look is not None, "the details")
 
 
 async def nothing(pilot: Pilot[Any]) -> None:
