@@ -71,6 +71,11 @@ class ProcessRow:
     runs_on: dict[int, float] = field(default_factory=dict[int, float])
     threads_left_out: int = 0
     load: float | None = None
+    resident: int = field(init=False, default=0, compare=False)
+    """Bytes. Kept, not added up each time: thousands of rows are sorted by it."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "resident", sum(self.by_node.values()) if self.by_node else self.process.rss)
 
     @property
     def local(self) -> float | None:
@@ -81,11 +86,6 @@ class ProcessRow:
     def places(self) -> dict[int, float]:
         """`runs_on`, or the main thread's node if `runs_on` is empty."""
         return self.runs_on or ({} if self.node is None else {self.node: 1.0})
-
-    @property
-    def resident(self) -> int:
-        """Bytes."""
-        return sum(self.by_node.values()) if self.by_node else self.process.rss
 
     @property
     def sampled(self) -> bool:

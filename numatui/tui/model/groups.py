@@ -24,9 +24,8 @@ class GroupRow(ProcessRow):
     def local(self) -> float | None:
         return overall_local(self.members)
 
-    @property
-    def resident(self) -> int:
-        return self.process.rss
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "resident", self.process.rss)
 
     @property
     def sampled(self) -> bool:

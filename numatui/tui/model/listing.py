@@ -74,7 +74,7 @@ class Listing:
         if self.hide_small:
             rows = [row for row in rows if row.resident >= SMALL or row.process.identity == self.followed]
         self.small = self.fitting - len(rows)
-        self.largest = max((row.resident for row in rows), default=0)
+        self.largest = self.extent.largest if not self.filter.terms else max((row.resident for row in rows), default=0)
         if self.grouping:
             return self._grouped(rows, order)
         if self.tree:

@@ -103,6 +103,6 @@ def glyphs() -> Glyphs:
     return ASCII if ascii_only() else UNICODE
 
 
-def shown(text: str) -> str:
-    """The text; with NUMATUI_ASCII, our own special characters are replaced."""
-    return text if text.isascii() or not ascii_only() else text.translate(_STAND_INS)
+def replaced(text: str) -> str:
+    """The text with ASCII characters instead of our own special ones."""
+    return text if text.isascii() else text.translate(_STAND_INS)

@@ -14,7 +14,7 @@ from textual.app import App
 from textual.color import Color, ColorParseError
 
 from numatui.tui.paint.contrast import LEAST, readable, text_on
-from numatui.tui.paint.glyphs import shown
+from numatui.tui.paint.glyphs import ascii_only, replaced
 
 Piece = tuple[str, str]
 """(text without control characters, role). Roles: "", "dim", "bold", "head", "sorted", "accent", "good", "warn", "far",
@@ -33,11 +33,13 @@ _LINES = {"cursor": 0.26, "blurred": 0.1}
 
 @dataclass
 class Paint:
-    """The styles of one theme, made on first use. `plain`: the screen has no colours, so bold replaces them."""
+    """The styles of one theme, made on first use. `plain`: the screen has no colours, so bold replaces them. `ascii`:
+    our own special characters are replaced."""
 
     variables: Mapping[str, str]
     dark: bool = True
     plain: bool = False
+    ascii: bool = False
     _styles: dict[str, Style] = field(default_factory=dict)
 
     @classmethod
@@ -45,7 +47,10 @@ class Paint:
         """The styles of the app's current theme."""
         known = _paints.get(app)
         if known is None or known[0] != app.theme:
-            known = _paints[app] = (app.theme, cls(app.theme_variables, app.current_theme.dark, app.no_color))
+            known = _paints[app] = (
+                app.theme,
+                cls(app.theme_variables, app.current_theme.dark, app.no_color, ascii_only()),
+            )
         return known[1]
 
     def color(self, name: str, fallback: str) -> Color:
@@ -71,13 +76,15 @@ class Paint:
     def segments(self, pieces: Iterable[Piece], base: Style | None = None) -> list[Segment]:
         """The pieces as segments. `base`: the style of their line."""
         base = base or Style()
-        return [Segment(shown(text), base + self.style(role)) for text, role in pieces]
+        if self.ascii:
+            pieces = [(replaced(text), role) for text, role in pieces]
+        return [Segment(text, base + self.style(role)) for text, role in pieces]
 
     def text(self, pieces: Iterable[Piece]) -> Text:
         """The pieces as rich text; markup in them is not interpreted."""
         out = Text(no_wrap=False, end="")
         for piece, role in pieces:
-            out.append(shown(piece), self.style(role))
+            out.append(replaced(piece) if self.ascii else piece, self.style(role))
         return out
 
     @property

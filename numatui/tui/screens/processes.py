@@ -74,6 +74,7 @@ class ProcessesScreen(ProcessControl):
         super().__init__()
         self.editing = ""
         self.sought = ""
+        self._status_shown: list[Piece] = []
         self.with_detail = True
 
     def compose(self) -> ComposeResult:
@@ -101,6 +102,11 @@ class ProcessesScreen(ProcessControl):
         self.watch(self.app, "snapshot", self._show)
         self.watch(self.app, "error", self._status)
         self.watch(self.app, "moved", self._show_moved)
+        self.app.theme_changed_signal.subscribe(self, self._repaint)
+
+    def _repaint(self, _: object) -> None:
+        self._status_shown = []
+        self._status()
 
     @property
     def table(self) -> ProcessTable:
@@ -181,8 +187,10 @@ class ProcessesScreen(ProcessControl):
         if text:
             pieces += [("  filter ", "dim"), (printable(text, 200), "accent"), ("  Esc clears", "dim")]
         pieces += [(f"  {problem}", "warn") for problem in listing.filter.problems[:1]]
-        # The line has a fixed size; a layout of the whole screen is slow (Textual: Static.update).
-        self.query_one("#status", Static).update(Paint.of(self.app).text(pieces), layout=False)
+        if pieces != self._status_shown:
+            self._status_shown = pieces
+            # The line has a fixed size; a layout of the whole screen is slow (Textual: Static.update).
+            self.query_one("#status", Static).update(Paint.of(self.app).text(pieces), layout=False)
 
     def on_table_opened(self, event: Table.Opened) -> None:
         self.app.push_screen(ProcessScreen(event.row.process))

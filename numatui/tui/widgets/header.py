@@ -17,15 +17,24 @@ from numatui.tui.state.state import state_of
 class Header(Widget):
     """Shows state of the app. On a narrow screen the least important parts are dropped first."""
 
+    _shown: object = None
+
     def on_mount(self) -> None:
         for name in ("snapshot", "job_ticks", "interval", "paused", "stalled", "speed"):
             self.watch(self.app, name, self._changed)
-        self.app.theme_changed_signal.subscribe(self, self._changed)
+        self.app.theme_changed_signal.subscribe(self, lambda _: self.refresh())
 
     def _changed(self, *_: object) -> None:
-        self.refresh()
+        """Draws only what is new: most readings leave this line as it is."""
+        pieces = self._pieces()
+        if pieces != self._shown:
+            self._shown = pieces
+            self.refresh()
 
     def render(self) -> Text:
+        return Paint.of(self.app).text(self._pieces())
+
+    def _pieces(self) -> list[Piece]:
         width = self.size.width
         left, right = self._left(), self._right()
         for side, most, at in ((left, 5, -1), (right, 1, 0), (left, 3, -1), (right, 0, 0)):
@@ -33,8 +42,7 @@ class Header(Widget):
                 side.pop(at)
         pieces = [piece for group in left for piece in group]
         pieces.append((" " * max(1, width - _length(left) - _length(right) - 1), ""))
-        pieces += [piece for group in right for piece in group]
-        return Paint.of(self.app).text(pieces)
+        return [*pieces, *(piece for group in right for piece in group)]
 
     def _left(self) -> list[list[Piece]]:
         app = state_of(self)

@@ -3,7 +3,6 @@ each node."""
 
 from __future__ import annotations
 
-from rich.segment import Segment
 from textual.geometry import Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
@@ -15,11 +14,12 @@ from numatui.tui.paint import bars, machine_map
 from numatui.tui.paint.glyphs import Glyphs, glyphs
 from numatui.tui.paint.machine_map import Form
 from numatui.tui.paint.node_table import NodeRow, node_rows
-from numatui.tui.paint.paint import Paint, Piece
+from numatui.tui.paint.paint import Piece
 from numatui.tui.paint.shade import heat_of
 from numatui.tui.paint.trend_graphs import trend_graphs, work_line
 from numatui.tui.reading.reader import Snapshot
 from numatui.tui.state.state import state_of
+from numatui.tui.widgets.painted_lines import PaintedLines
 
 _FRAME = 0.15
 """Seconds between two pictures of flowing pages."""
@@ -37,7 +37,7 @@ class NodePanel(ScrollView, can_focus=False):
         self.snapshot: Snapshot | None = None
         self.grid: machine_map.Grid | None = None
         self._glyphs = glyphs()
-        self._lines: list[list[Piece]] = []
+        self._drawn = PaintedLines(self)
         self._right: list[list[Piece]] = []
         self._phase = 0
         self._motion: Timer | None = None
@@ -45,7 +45,7 @@ class NodePanel(ScrollView, can_focus=False):
     def on_mount(self) -> None:
         self._motion = self.set_interval(_FRAME, self._flow, pause=True)
         self.watch(self.app, "snapshot", self._show)
-        self.app.theme_changed_signal.subscribe(self, lambda _: self.refresh())
+        self.app.theme_changed_signal.subscribe(self, self._drawn.repaint)
 
     def on_resize(self) -> None:
         self._arrange()
@@ -80,18 +80,24 @@ class NodePanel(ScrollView, can_focus=False):
             (self._motion.resume if flowing else self._motion.pause)()
         self._right = []
         if self.grid is not None:
-            self._lines = machine_map.draw(self._state(snapshot), self.grid, self._glyphs)
+            lines = machine_map.draw(self._state(snapshot), self.grid, self._glyphs)
             if pane:
                 room = width - self.grid.width - _APART - 1
                 self._right = trend_graphs(trends, snapshot.flows, snapshot.at, room, self.grid.height, self._glyphs)
         else:
             digits = len(str(max(topology.ids, default=0)))
-            self._lines = [node_line(node, topology, width, digits, self._glyphs) for node in topology.nodes]
+            lines = [node_line(node, topology, width, digits, self._glyphs) for node in topology.nodes]
         if trends.work and not self._right:
-            self._lines.append(work_line(trends, snapshot.at, width, self._glyphs))
-        self.virtual_size = Size(width, len(self._lines))
-        self.styles.height = max(2, min(len(self._lines), height))
-        self.refresh()
+            lines.append(work_line(trends, snapshot.at, width, self._glyphs))
+        self.virtual_size = Size(width, len(lines))
+        self.styles.height = max(2, min(len(lines), height))
+        self._draw(lines)
+
+    def _draw(self, lines: list[list[Piece]]) -> None:
+        """With the graphs, if there are some, to the right."""
+        apart: Piece = (" " * _APART, "")
+        beside = [[*line, apart, *right] for line, right in zip(lines, self._right, strict=False)]
+        self._drawn.show([*beside, *lines[len(beside) :]], self.scroll_offset.y)
 
     def _state(self, snapshot: Snapshot) -> machine_map.MapState:
         state, activity = state_of(self), snapshot.activity
@@ -104,17 +110,10 @@ class NodePanel(ScrollView, can_focus=False):
         """The pages move on by one cell."""
         if self.snapshot is not None and self.grid is not None and self.app.screen is self.screen:
             self._phase += 1
-            self._lines = machine_map.draw(self._state(self.snapshot), self.grid, self._glyphs)
-            self.refresh()
+            self._draw(machine_map.draw(self._state(self.snapshot), self.grid, self._glyphs))
 
     def render_line(self, y: int) -> Strip:
-        index = y + self.scroll_offset.y
-        pieces = self._lines[index] if index < len(self._lines) else []
-        if index < len(self._right):
-            pieces = [*pieces, (" " * _APART, ""), *self._right[index]]
-        base = self.rich_style
-        segments = Paint.of(self.app).segments(pieces, base) or [Segment("", base)]
-        return Strip(segments).adjust_cell_length(self.size.width, base)
+        return self._drawn.strip(y + self.scroll_offset.y)
 
 
 def node_line(node: Node, topology: Topology, width: int, digits: int, glyphs: Glyphs) -> list[Piece]:
