@@ -11,11 +11,13 @@ from backend.errors import ParseError
 @dataclass(frozen=True, slots=True)
 class Config:
     """`theme`: name of a shipped or own theme. `interval`: seconds between readings. None: the value of the last
-    session. `keys`: key by action, for actions whose key the user changes (names: `numatui keys`)."""
+    session. `keys`: key by action, for actions whose key the user changes (names: `numatui keys`). `animation`: pages
+    are seen flowing, lists scroll smoothly."""
 
     theme: str | None = None
     interval: float | None = None
     keys: dict[str, str] = field(default_factory=dict[str, str])
+    animation: bool = True
 
 
 def folder() -> Path:
@@ -44,7 +46,7 @@ def load(path: Path | None = None) -> Config:
         raise ParseError(f"{path} cannot be read ({why})", "the defaults are used") from None
     if all(line.lstrip()[:1] in ("", "#") for line in text.splitlines()):
         return Config()
-    keys = parse_yaml(text, str(path)).mapping(("theme", "interval", "keys"))
+    keys = parse_yaml(text, str(path)).mapping(("theme", "interval", "keys", "animation"))
 
     def interval(value: Value) -> float:
         seconds = value.seconds()
@@ -56,4 +58,5 @@ def load(path: Path | None = None) -> Config:
         theme=keys.read("theme", Value.text, None),
         interval=keys.read("interval", interval, None),
         keys=keys.read("keys", lambda value: {name: key.text() for name, key in value.pairs()}, {}),
+        animation=keys.read("animation", Value.truth, True),
     )

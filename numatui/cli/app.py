@@ -68,9 +68,9 @@ def numatui(
     if ascii:
         os.environ["NUMATUI_ASCII"] = "1"
     if context.invoked_subcommand is None:
-        from numatui.tui.start import start
+        from numatui.cli.open_ui import open_ui
 
-        raise typer.Exit(start(choice))
+        raise typer.Exit(open_ui(choice))
 
 
 class CommandLine(TyperGroup):

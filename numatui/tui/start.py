@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from backend.errors import NumatuiError, UsageError
 from numatui import config
 from numatui.tui.app import NumatuiApp
+from numatui.tui.first_frame import first_frame
 from numatui.tui.reading.machine import MachineChoice, ShownMachine, open_machine, simulated_time
 from numatui.tui.state import saved_state
 
@@ -51,6 +52,8 @@ def start(choice: MachineChoice) -> int:
             settings.keys,
             machine.copy,
         )
+        if not settings.animation:
+            app.animation_level = "none"
         try:
             run(app)
         finally:
@@ -73,6 +76,7 @@ def run(app: NumatuiApp) -> None:
     clock = simulated_time(app.kernel)
     if clock is not None:
         clock.start()
+    first_frame.taken()
     try:
         app.run(mouse=not in_screen())
     finally:

@@ -31,7 +31,7 @@ def test_a_file_may_set_some(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "part"),
     [
-        ("themes: light", "1: themes: unknown key 'themes'; known here: theme, interval, keys"),
+        ("themes: light", "1: themes: unknown key 'themes'; known here: theme, interval, keys, animation"),
         ("# mine\ninterval: fast", "2: interval: 'fast' is not a time"),
         ("interval: 0", "1: interval: is not from 0.1 to 3600 seconds"),
         ("interval: true", "1: interval: 'true' is not a time"),
@@ -47,6 +47,13 @@ def test_what_is_wrong_is_named(tmp_path: Path, text: str, part: str) -> None:
         config.load(path)
     assert part in str(caught.value)
     assert "config.yaml" in str(caught.value)
+
+
+def test_motion_can_be_turned_off(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    assert config.load(path).animation
+    path.write_text("animation: off\n")
+    assert not config.load(path).animation
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")

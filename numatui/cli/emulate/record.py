@@ -87,12 +87,12 @@ def replay(
 
     Example: numatui replay db7.tar.gz
     """
-    from numatui.tui.start import start
+    from numatui.cli.open_ui import open_ui
 
     chosen = context.find_object(KernelChoice)
     if chosen is not None and chosen.which is not None:
         raise UsageError(f"replay shows {file}, but --{chosen.which} names another machine", "leave one of them out")
-    raise typer.Exit(start(KernelChoice("replay", file)))
+    raise typer.Exit(open_ui(KernelChoice("replay", file)))
 
 
 def _take(

@@ -5,8 +5,6 @@ from __future__ import annotations
 from textual.app import App
 
 from backend.files.text import printable
-from backend.job.undo import plan_undo
-from backend.journal.past_jobs import find_job
 from backend.plan.plan import Plan
 from numatui.format import size
 from numatui.tui.reading.reader import problem_of
@@ -20,6 +18,9 @@ def take_back(app: App[object], name: str, job: ShownJob | None) -> None:
     assert isinstance(app, StatefulApp)
 
     def read() -> None:
+        from backend.job.undo import plan_undo  # their numpy would slow the start
+        from backend.journal.past_jobs import find_job
+
         try:
             plan = plan_undo(app.kernel, find_job(app.job_directory, name))
         except Exception as exc:

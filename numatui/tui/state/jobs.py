@@ -10,7 +10,6 @@ from typing import Literal
 from textual.message import Message
 
 from backend.job.events import Event, PartEnded, PartFailed, Progressed
-from backend.job.job import Job
 from backend.job.options import Options
 from backend.job.outcome import Outcome, PartOutcome, Progress
 from backend.job.parts.pausable_cancel import PausableCancel
@@ -145,6 +144,8 @@ class ShownJob:
     def run(self, tell: Callable[[Message], object]) -> None:
         """Runs the job in the calling thread. `tell` gets `JobProgress` a few times a second, then `JobEnded`."""
         self._tell = tell
+        from backend.job.job import Job  # its numpy would slow the start
+
         try:
             self.outcome = Job(self.kernel, self.plan, self.options).run(self._on_event, self.cancel)
             self.errors = list(self.outcome.errors)

@@ -3,6 +3,9 @@ each node."""
 
 from __future__ import annotations
 
+import os
+import time
+
 from textual.geometry import Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
@@ -23,6 +26,8 @@ from numatui.tui.widgets.painted_lines import PaintedLines
 
 _FRAME = 0.15
 """Seconds between two pictures of flowing pages."""
+_LATE, _PATIENCE = 3 * _FRAME, 4
+"""Over ssh, nothing moves any more after so many pictures that came so many seconds after the one before."""
 _PANE = 64  # most cells of the graphs beside the map
 _APART = 2  # cells between the map and the graphs
 
@@ -41,6 +46,8 @@ class NodePanel(ScrollView, can_focus=False):
         self._right: list[list[Piece]] = []
         self._phase = 0
         self._motion: Timer | None = None
+        self._drawn_at = 0.0
+        self._late = 0
 
     def on_mount(self) -> None:
         self._motion = self.set_interval(_FRAME, self._flow, pause=True)
@@ -108,6 +115,13 @@ class NodePanel(ScrollView, can_focus=False):
 
     def _flow(self) -> None:
         """The pages move on by one cell."""
+        now = time.monotonic()
+        late, self._drawn_at = now - self._drawn_at > _LATE, now
+        self._late = self._late + 1 if late else 0
+        if self._late >= _PATIENCE and "SSH_CONNECTION" in os.environ:
+            self.app.animation_level = "none"  # each frame is longer under way than it is shown
+            self._arrange()
+            return
         if self.snapshot is not None and self.grid is not None and self.app.screen is self.screen:
             self._phase += 1
             self._draw(machine_map.draw(self._state(self.snapshot), self.grid, self._glyphs))
