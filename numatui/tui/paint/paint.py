@@ -15,6 +15,7 @@ from textual.color import Color, ColorParseError
 
 from numatui.tui.paint.contrast import LEAST, readable, text_on
 from numatui.tui.paint.glyphs import ascii_only, replaced
+from numatui.tui.paint.sixteen import sixteen
 
 Piece = tuple[str, str]
 """(text without control characters, role). Roles: "", "dim", "bold", "head", "sorted", "accent", "good", "warn", "far",
@@ -34,12 +35,13 @@ _LINES = {"cursor": 0.26, "blurred": 0.1}
 @dataclass
 class Paint:
     """The styles of one theme, made on first use. `plain`: the screen has no colours, so bold replaces them. `ascii`:
-    our own special characters are replaced."""
+    our own special characters are replaced. `sixteen`: the terminal has no more colours than these."""
 
     variables: Mapping[str, str]
     dark: bool = True
     plain: bool = False
     ascii: bool = False
+    sixteen: bool = False
     _styles: dict[str, Style] = field(default_factory=dict)
 
     @classmethod
@@ -49,7 +51,13 @@ class Paint:
         if known is None or known[0] != app.theme:
             known = _paints[app] = (
                 app.theme,
-                cls(app.theme_variables, app.current_theme.dark, app.no_color, ascii_only()),
+                cls(
+                    app.theme_variables,
+                    app.current_theme.dark,
+                    app.no_color,
+                    ascii_only(),
+                    app.console.color_system == "standard" and not app.no_color,
+                ),
             )
         return known[1]
 
@@ -70,7 +78,7 @@ class Paint:
         """The style of a role. Only blocks, headings and the cursor line have a background."""
         style = self._styles.get(role)
         if style is None:
-            style = self._styles[role] = self._make(role)
+            style = self._styles[role] = sixteen(role, self.dark) if self.sixteen else self._make(role)
         return style
 
     def segments(self, pieces: Iterable[Piece], base: Style | None = None) -> list[Segment]:
