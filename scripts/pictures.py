@@ -106,6 +106,7 @@ async def make() -> list[Path]:
 def main() -> None:
     DOCS.mkdir(exist_ok=True)
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else DOCS
+    folder.mkdir(parents=True, exist_ok=True)
     for path in asyncio.run(make()):
         print(path)
         if shutil.which("rsvg-convert") and len(sys.argv) > 1:

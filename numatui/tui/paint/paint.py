@@ -56,7 +56,7 @@ class Paint:
                     app.current_theme.dark,
                     app.no_color,
                     ascii_only(),
-                    app.console.color_system == "standard" and not app.no_color,
+                    app.console.color_system == "standard" and not (app.no_color or app.is_headless),
                 ),
             )
         return known[1]
