@@ -47,6 +47,11 @@ class ProcessesScreen(ProcessControl):
     BINDINGS: ClassVar = bindings("processes")
 
     READING: ClassVar = (
+        (
+            "map",
+            "a box for each node: memory by use (a anonymous, f files, s shared or kernel, h hugetlb, k kernel, o "
+            "other), free memory, CPU load; on a link its distance, heavier is nearer; beads are pages that move",
+        ),
         ("CPU@N", "the CPU that a process last ran on, and the node of that CPU"),
         (
             "LOCAL",
@@ -66,6 +71,10 @@ class ProcessesScreen(ProcessControl):
         ("", "pod:UID   vm:NAME   cpuset:/db   policy:bind   state:D"),
         ("", "node:2 has memory there   on:0-1 runs there"),
         ("", "local<50   rss>1G   far>100M   swap>0   threads>8   cpu>50   cost>1.5   n2>500M"),
+        (
+            "threads × memory",
+            "rows: where threads run, columns: where memory lies, as shares of all accesses; the shade is what is lost",
+        ),
         ("digits", "go to the process with that pid"),
         ("htop", HTOP_LEGEND),
     )
