@@ -22,6 +22,7 @@ OUTSIDE_TOO = (
     "test_contract_cpusets.py",
     "test_contract_files.py",
     "test_contract_memory.py",
+    "test_contract_signals.py",
     "test_container.py",
 )
 """Tests that run on this machine as well: on the emulator, or with what every Linux has."""
