@@ -138,7 +138,7 @@ class DemoApp(StatefulApp):
         self.call_from_thread(self._open_copy, copy)
 
     def _open_copy(self, copy: Copy) -> None:
-        self.next_copy = copy
+        self.next_copy, self.comes_back = copy, True
         self.exit(0)
 
     def action_step(self) -> None:

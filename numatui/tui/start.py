@@ -38,7 +38,8 @@ def start(choice: MachineChoice) -> int:
     except NumatuiError as exc:
         problem = str(exc)
     path = saved_state.saved_state_path()
-    copied: list[ShownMachine] = []
+    copied: list[tuple[ShownMachine, NumatuiApp]] = []
+    before: NumatuiApp | None = None
     interval, theme, as_left = settings.interval, settings.theme, saved_state.load(path)
     while True:
         app = NumatuiApp(
@@ -54,6 +55,9 @@ def start(choice: MachineChoice) -> int:
         )
         if not settings.animation:
             app.animation_level = "none"
+        if before is not None:
+            app.go_on_from(before)
+            before = None
         try:
             run(app)
         finally:
@@ -61,12 +65,12 @@ def start(choice: MachineChoice) -> int:
             saved_state.save(path, as_left)
         interval, theme, problem = as_left.interval, as_left.theme, ""
         if app.next_copy is not None:
-            copied.append(replace(machine, notice=""))
+            copied.append((replace(machine, notice=""), app))
             machine = open_copy(app.next_copy, machine)
         elif app.next_scenario:
             machine = open_scenario_instead(app.next_scenario, machine)
         elif copied and not app.return_code:
-            machine = copied.pop()
+            machine, before = copied.pop()
         else:
             return app.return_code or 0
 

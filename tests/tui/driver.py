@@ -87,10 +87,13 @@ async def driving(
     kernel: Kernel | None = None,
     size: tuple[int, int] = (120, 40),
     notifications: bool = False,
+    before: NumatuiApp | None = None,
     **options: object,
 ) -> AsyncIterator[Driver]:
-    """An app that reads only when asked, after its first reading."""
+    """An app that reads only when asked, after its first reading. `before`: the app that it goes on from."""
     app = NumatuiApp(kernel or FakeKernel(), interval=0, **options)  # type: ignore[arg-type]
+    if before is not None:
+        app.go_on_from(before)
     async with app.run_test(size=size, notifications=notifications) as pilot:
         driver = Driver(app, pilot)
         await driver.until(lambda: app.snapshot is not None)

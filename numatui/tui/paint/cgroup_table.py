@@ -102,8 +102,8 @@ def cgroup_columns(
         return cell
 
     def bar(row: CgroupRow, width: int) -> list[Piece]:
-        """As long as its memory, where the largest takes the whole width."""
-        cells = cells_of(sum(row.by_node.values()), largest, width, "size")
+        """As long as the logarithm of its memory: a service among large ones still has room for its nodes."""
+        cells = cells_of(sum(row.by_node.values()), largest, width, "log")
         return [*bars.placement(row.by_node, None, cells, glyphs, plain), (" " * (width - cells), "")]
 
     def mems(row: CgroupRow, width: int) -> Piece:

@@ -28,7 +28,7 @@ class Column(Generic[R]):
     width: int
     cell: Callable[[R, int], Cell]
     align: Literal["left", "right"] = "left"
-    rank: int = 0
+    rank: float = 0
     good: int = 0
     most: int = 0
     spare: bool = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from backend.files.text import printable
@@ -230,11 +230,9 @@ def process_columns(
         wanted.difference_update(_OF_SEVERAL)
     if not extent.cpusets:
         wanted.discard("cpuset")
-    return [
-        column if _choice(column.id) in wanted else _beside(column)
-        for column in columns
-        if _choice(column.id) in wanted or column.id == listing.sort
-    ]
+    own = [one for one in chosen if one not in DEFAULT]
+    shown = [column for column in columns if _choice(column.id) in wanted or column.id == listing.sort]
+    return [_ranked(column, wanted, own) for column in shown]
 
 
 def _choice(column: str) -> str:
@@ -242,6 +240,10 @@ def _choice(column: str) -> str:
     return "nodes" if column[0] == "n" and column[1:].isdigit() else column
 
 
-def _beside(column: Column[ProcessRow]) -> Column[ProcessRow]:
-    """A column that is shown only because the table is sorted by it."""
-    return replace(column, rank=1)
+def _ranked(column: Column[ProcessRow], wanted: Collection[str], own: Sequence[str]) -> Column[ProcessRow]:
+    """What is there only because the table is sorted by it is always shown. What a user has chosen beside the usual
+    (`own`) comes before memory by node and placement: they asked for it."""
+    name = _choice(column.id)
+    if name not in wanted:
+        return replace(column, rank=1)
+    return replace(column, rank=2 + (1 + own.index(name)) / 100) if name in own else column

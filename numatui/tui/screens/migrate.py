@@ -37,7 +37,7 @@ from numatui.tui.paint.summary import command_line, summary
 from numatui.tui.reading.reader import Snapshot, problem_of
 from numatui.tui.screens.dialogs.chooser import Chooser
 from numatui.tui.screens.dialogs.question import Question
-from numatui.tui.screens.together import TogetherScreen
+from numatui.tui.screens.together import TogetherScreen, total_line
 from numatui.tui.state.state import state_of
 from numatui.tui.widgets.footer import KeyFooter
 from numatui.tui.widgets.header import Header
@@ -375,7 +375,7 @@ class MigrateScreen(TogetherScreen):
                 f"Move {size(plan.bytes)} while "
                 f"{'the process runs' if len(plan.processes) == 1 else 'the processes run'}?"
             )
-            warned = [f"! {printable(one.text, 200)}" for one in plan.warnings]
+            warned = [total_line(plan, state.snapshot), *(f"! {printable(one.text, 200)}" for one in plan.warnings)]
 
             def confirmed(yes: bool | None) -> None:
                 """Start the plan that the user confirmed, even if a newer one was read since."""

@@ -296,7 +296,9 @@ class ProcessesScreen(ProcessControl):
             self.table.filter(event.value)
         elif self.editing == "search":
             self.sought = event.value
-            self.table.find(event.value)
+            found = not event.value or self.table.find(event.value)
+            self.query_one("#slash", Static).update("search" if found else "nothing fits")
+            self.query_one("#bar").set_class(not found, "in-vain")
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         return bool(self.editing) if action == "edited" else True
@@ -314,6 +316,7 @@ class ProcessesScreen(ProcessControl):
         self.editing = what
         field = self.query_one(Input)
         self.query_one("#bar").set_class(bool(what), "editing")
+        self.query_one("#bar").remove_class("in-vain")
         field.can_focus = bool(what)
         if what:
             self.query_one("#slash", Static).update("/" if what == "filter" else "search")

@@ -11,7 +11,7 @@ from textual.screen import Screen
 from backend.files.text import printable
 from backend.job.together import Together
 from backend.plan.plan import Plan
-from numatui.format import duration, percent, size
+from numatui.format import BASIS, duration, percent, size
 from numatui.tui.model.groups import overall_local
 from numatui.tui.model.move_options import MoveOptions
 from numatui.tui.paint.column import pad
@@ -73,8 +73,9 @@ class TogetherScreen(Screen[None]):
 
 
 def total_line(plan: Plan, snapshot: Snapshot | None) -> str:
-    """`local 45% → 93% of all memory, 2.1G, about 3.0 s, longest wait 10 ms`."""
-    told = [f"{size(plan.bytes)}", f"about {duration(plan.seconds)}", f"longest wait {duration(plan.stall)}"]
+    """`local 45% → 93% of all memory, 2.1G, about 3.0 s, longest wait 10 ms (assumed)`."""
+    told = [size(plan.bytes), f"about {duration(plan.seconds)}"]
+    told.append(f"longest wait {duration(plan.stall)} ({BASIS[plan.rate_basis]})")
     if snapshot is not None:
         after = {one.process.identity: one.after for one in plan.processes}
         rows = [

@@ -67,6 +67,8 @@ class StatefulApp(KeyOrderApp):
         self._asked_at: float | None = None
         self._read_at = 0.0
         self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self.comes_back = False
+        """This machine is shown again after a copy of it: what was done here is kept."""
 
     def on_mount(self) -> None:
         self._reader.start()
@@ -78,8 +80,14 @@ class StatefulApp(KeyOrderApp):
         self._reader.end()
         for job in self.jobs:
             job.cancel.set()
-        if self._folder is not None and all(job.ended for job in self.jobs):
+        if self._folder is not None and all(job.ended for job in self.jobs) and not self.comes_back:
             self._folder.cleanup()
+
+    def go_on_from(self, before: StatefulApp) -> None:
+        """Takes over what another app did on the same machine, before a copy of it was looked at: jobs and their
+        journals, log, what was seen."""
+        self.jobs, self.actions, self._folder = before.jobs, before.actions, before._folder
+        self.node_history, self.trends = before.node_history, before.trends
 
     @work(thread=True, group="moved", exclusive=True, exit_on_error=False)
     def _read_moved(self) -> None:

@@ -27,3 +27,17 @@ class KeyFooter(Footer):
             if isinstance(one, FooterKey) and one.action.endswith("help"):
                 one.add_class("-help")
             yield one
+        self.call_after_refresh(self._fit)
+
+    def on_resize(self) -> None:
+        self._fit()
+
+    def _fit(self) -> None:
+        """Hides the keys that would be cut off, or lie below the help key."""
+        keys = list(self.query(FooterKey))
+        room = self.size.width - sum(key.outer_size.width for key in keys if key.has_class("-help"))
+        taken = 0
+        for key in keys:
+            if not key.has_class("-help"):
+                taken += key.outer_size.width
+                key.visible = taken <= room

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from backend.emulator.abi.kernel import EmulatedKernel
+from backend.emulator.scenario.open import open_scenario
+from backend.nodeset import NodeSet
 from numatui.tui import start
 from numatui.tui.reading.machine import ShownMachine
 from numatui.tui.screens.dialogs.question import Question
@@ -53,6 +55,7 @@ class Scripted:
                 "return_code": code,
                 "left": lambda _: start.saved_state.SavedState(),
                 "kernel": kernel,
+                "go_on_from": lambda self, before: setattr(self, "before", before),
             },
         )()
 
@@ -75,3 +78,27 @@ def test_leaving_a_copy_comes_back_and_a_signal_ends_all(monkeypatch: pytest.Mon
     monkeypatch.setattr(start, "NumatuiApp", Scripted(seen, [("", copy, 0), ("", None, 143)]))
     assert start.start(None) == 143  # type: ignore[arg-type]
     assert len(seen) == 2
+
+
+async def test_who_comes_back_from_a_copy_finds_jobs_and_log_and_can_undo() -> None:
+    kernel = open_scenario("scheduler-moves")
+    async with driving(kernel) as app:
+        first = app.app
+        await app.press("3", "m")
+        await app.screen(MigrateScreen)
+        screen = app.app.screen
+        assert isinstance(screen, MigrateScreen)
+        await app.until(lambda: screen.plan is not None)
+        screen.sources, screen.targets = NodeSet([0]), NodeSet([2])
+        screen._replan()
+        await app.press("enter", "y")
+        await app.until(lambda: app.app.jobs and app.app.jobs[0].ended)
+        assert app.app.jobs[0].moved
+        first.comes_back = True
+    async with driving(kernel, before=first) as app:
+        assert [one.title for one in app.app.actions.all] == [first.jobs[0].title]
+        await app.press("J", "u")
+        await app.screen(Question)
+        await app.press("enter")
+        await app.until(lambda: len(app.app.jobs) == 2 and app.app.jobs[1].ended)
+        assert app.app.jobs[1].moved == app.app.jobs[0].moved

@@ -348,7 +348,7 @@ async def test_pause_and_speed_of_refreshing() -> None:
 
 
 async def test_help_tells_the_keys_of_the_screen() -> None:
-    async with driving(size=(120, 70)) as app:
+    async with driving(size=(120, 90)) as app:
         await app.press("question_mark")
         await app.screen(HelpScreen)
         shown = app.text()
@@ -426,3 +426,26 @@ async def test_while_a_filter_is_typed_the_footer_has_the_keys_that_end_it() -> 
         await app.press("enter")
         await app.until(lambda: "Migrate" in app.lines()[-1])
         assert len(app.pids) == 2
+
+
+async def test_a_search_that_finds_nothing_says_so_while_it_is_typed() -> None:
+    async with driving(size=(120, 40)) as app:
+        await app.press("f3", *"zzz")
+        await app.until(lambda: "nothing fits" in app.text())
+        await app.press("backspace", "backspace", "backspace", *"java")
+        await app.until(lambda: "nothing fits" not in app.text())
+
+
+async def test_columns_that_were_chosen_come_before_memory_by_node() -> None:
+    async with driving(size=(120, 40)) as app:
+        app.table.chosen_columns = (*app.table.chosen_columns, "nice", "cost")
+        app.table.arrange()
+        await app.until(lambda: " NI " in app.text() and "COST" in app.text())
+
+
+@pytest.mark.parametrize("width", [60, 70, 80, 100, 120])
+async def test_no_key_of_the_footer_is_cut(width: int) -> None:
+    whole = {"Enter", "Space", "Open", "Tag", "Sort", "Migrate", "Filter", "Quit", "Advice", "Nodes", "Cgroups", "Help", "Jobs"}
+    async with driving(size=(width, 24)) as app:
+        await app.until(lambda: "Help" in app.lines()[-1])
+        await app.until(lambda: {word for word in app.lines()[-1].split() if len(word) > 2} <= whole)
