@@ -445,7 +445,8 @@ async def test_columns_that_were_chosen_come_before_memory_by_node() -> None:
 
 @pytest.mark.parametrize("width", [60, 70, 80, 100, 120])
 async def test_no_key_of_the_footer_is_cut(width: int) -> None:
-    whole = {"Enter", "Space", "Open", "Tag", "Sort", "Migrate", "Filter", "Quit", "Advice", "Nodes", "Cgroups", "Help", "Jobs"}
+    texts = "Open Tag Sort Migrate Filter Quit Advice Nodes Cgroups Help Jobs"
+    whole = {"Enter", "Space", *texts.split()}
     async with driving(size=(width, 24)) as app:
         await app.until(lambda: "Help" in app.lines()[-1])
         await app.until(lambda: {word for word in app.lines()[-1].split() if len(word) > 2} <= whole)
