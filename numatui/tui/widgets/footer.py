@@ -3,7 +3,11 @@ letters, so only the keys that end typing are shown."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from rich.cells import cell_len
 from textual.app import ComposeResult
+from textual.widget import Widget
 from textual.widgets import Footer, Input
 from textual.widgets._footer import FooterKey  # private in Textual 8.2, which exports only Footer
 
@@ -23,21 +27,26 @@ class KeyFooter(Footer):
             for key, display, text in (("enter", "Enter", "Done"), ("escape", "Esc", leave)):
                 yield FooterKey(key, display, text, "").data_bind(compact=Footer.compact)
             return
-        for one in super().compose():
+        keys = list(super().compose())
+        for one in keys:
             if isinstance(one, FooterKey) and one.action.endswith("help"):
                 one.add_class("-help")
-            yield one
-        self.call_after_refresh(self._fit)
+        self._fit(keys)
+        yield from keys
 
     def on_resize(self) -> None:
-        self._fit()
+        self._fit(self.children)
 
-    def _fit(self) -> None:
+    def _fit(self, widgets: Iterable[Widget]) -> None:
         """Hides the keys that would be cut off, or lie below the help key."""
-        keys = list(self.query(FooterKey))
-        room = self.size.width - sum(key.outer_size.width for key in keys if key.has_class("-help"))
-        taken = 0
+        keys = [one for one in widgets if isinstance(one, FooterKey)]
+        room = self.app.size.width - sum(_cells(key) for key in keys if key.has_class("-help"))
         for key in keys:
             if not key.has_class("-help"):
-                taken += key.outer_size.width
-                key.visible = taken <= room
+                room -= _cells(key)
+                key.visible = room >= 0
+
+
+def _cells(key: FooterKey) -> int:
+    """How wide the key is drawn: a blank on both sides of it, and one after its text (FooterKey.DEFAULT_CSS)."""
+    return cell_len(key.key_display) + cell_len(key.description) + 3
