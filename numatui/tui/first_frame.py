@@ -4,7 +4,10 @@ UI toolkit."""
 from __future__ import annotations
 
 import os
+import signal
 import sys
+from contextlib import suppress
+from typing import Any
 
 _ENTER = "\x1b[?1049h\x1b[?25l\x1b[2J\x1b[H"
 _LEAVE = "\x1b[?25h\x1b[?1049l"
@@ -17,21 +20,32 @@ class FirstFrame:
 
     def __init__(self) -> None:
         self.shown = False
+        self._before: Any = None
 
     def show(self, doing: str) -> None:
         """`doing`: our own words. Nothing where there is no terminal that can draw: `start` says what is wrong."""
         if sys.stderr.isatty() and sys.stdin.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown"):
-            self._write(f"{_ENTER}{_BOLD} numatui {_PLAIN} {doing}")
             self.shown = True
+            with suppress(ValueError):  # signals are the main thread's
+                self._before = signal.signal(signal.SIGTERM, self._ended)
+            self._write(f"{_ENTER}{_BOLD} numatui {_PLAIN} {doing}")
 
     def taken(self) -> None:
         """The terminal UI draws from now on, and gives the screen back itself."""
         self.shown = False
+        if self._before is not None:
+            signal.signal(signal.SIGTERM, self._before)
+            self._before = None
 
     def leave(self) -> None:
         if self.shown:
-            self.shown = False
+            self.taken()
             self._write(_LEAVE)
+
+    def _ended(self, number: int, _: object) -> None:
+        """A signal while the toolkit is imported: it would leave the terminal on its other screen."""
+        self.leave()
+        raise SystemExit(128 + number)
 
     def _write(self, text: str) -> None:
         # Textual draws on stderr too (LinuxDriver).

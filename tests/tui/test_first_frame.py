@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -44,3 +45,19 @@ def test_without_a_terminal_that_can_draw_nothing_is_written(
     frame.show("…")
     frame.leave()
     assert capsys.readouterr().err == ""
+
+
+def test_a_signal_before_the_ui_is_there_gives_the_terminal_back(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    for name in ("stdin", "stderr"):
+        monkeypatch.setattr(f"sys.{name}.isatty", lambda: True, raising=False)
+    before = signal.getsignal(signal.SIGTERM)
+    frame = FirstFrame()
+    frame.show("…")
+    with pytest.raises(SystemExit) as ended:
+        signal.raise_signal(signal.SIGTERM)
+    assert ended.value.code == 128 + signal.SIGTERM
+    assert capsys.readouterr().err.endswith(LEAVE.decode())
+    assert signal.getsignal(signal.SIGTERM) == before

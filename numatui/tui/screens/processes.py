@@ -52,6 +52,7 @@ class ProcessesScreen(ProcessControl):
             "a box for each node: memory by use (a anonymous, f files, s shared or kernel, h hugetlb, k kernel, o "
             "other), free memory, CPU load; on a link its distance, heavier is nearer; beads are pages that move",
         ),
+        ("work", "of a demo: what all its processes get done, beside the most that was seen so far"),
         ("CPU@N", "the CPU that a process last ran on, and the node of that CPU"),
         (
             "LOCAL",

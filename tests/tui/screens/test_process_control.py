@@ -126,3 +126,10 @@ async def test_a_recording_says_why_not(tmp_path: Path) -> None:
         await app.press("f8")
         await app.until(lambda: app.app.actions.all and app.app.actions.all[0].result)
         assert "a recording can be looked at but not changed" in app.app.actions.all[0].result
+
+
+async def test_the_chosen_signal_stays_in_sight_when_the_terminal_shrinks() -> None:
+    kernel, _, _ = two_tasks()
+    async with choosing(kernel) as app:
+        await app.pilot.resize_terminal(80, 18)
+        await app.until(lambda: "SIGTERM" in app.text())

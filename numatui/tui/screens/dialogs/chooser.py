@@ -39,6 +39,10 @@ class Chooser(ModalScreen[str]):
         options.highlighted = answers.index(self.current) if self.current in answers else 0
         options.focus()
 
+    def on_resize(self) -> None:
+        """What is chosen stays in sight: Enter is never for something that is not seen."""
+        self.call_after_refresh(self.query_one(OptionList).scroll_to_highlight)
+
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         self.dismiss(self.choices[event.option_index][0])
 
