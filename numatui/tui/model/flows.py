@@ -28,7 +28,7 @@ class FlowMeter:
             if row.by_node is not None:
                 here[row.process.identity] = row.by_node
         self._last = here
-        if not last or seconds <= 0 or migrated <= 0:
+        if not last or seconds <= 0 or migrated < 1:
             return {}
         moved: dict[tuple[int, int], float] = {}
         for identity, by_node in here.items():

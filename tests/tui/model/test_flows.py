@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from backend.placement.survey import ProcessRow
@@ -40,6 +40,7 @@ def test_without_migrations_nothing_moved() -> None:
     assert between({0: 100}, {1: 100}, 0.0) == {}
 
 
+@example({0: 0, 1: 2}, {0: 2}, 5e-324, 3)
 @given(AMOUNTS, AMOUNTS, st.floats(0, 1e10), st.integers(1, 10))
 def test_never_more_than_was_migrated(
     before: dict[int, int], after: dict[int, int], migrated: float, seconds: int
