@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from backend.advice.advice import Advice
-from backend.errors import NotFound, NumatuiError
-from backend.job.planning import plan
-from backend.job.request import MoveRequest
+from backend.errors import NumatuiError
+from backend.job.together import plan_one
 from backend.kernel import Kernel
 from backend.plan.plan import Method, Plan
-from backend.selection.selection import Selection
 
 
 def plan_of(kernel: Kernel, advice: Advice, method: Method = "auto", max_rate: int = 0) -> Plan:
@@ -16,16 +14,8 @@ def plan_of(kernel: Kernel, advice: Advice, method: Method = "auto", max_rate: i
     holds."""
     proposal, process = advice.proposal, advice.process
     assert proposal is not None
-    request = MoveRequest(
-        Selection((process.pid,)), str(proposal.sources), str(proposal.targets), method=method, max_rate=max_rate
-    )
-    made = plan(kernel, request)
+    made = plan_one(kernel, process, proposal.sources, proposal.targets, method, max_rate)
     now = made.processes[0]
-    if now.process.identity != process.identity:
-        raise NotFound(
-            f"process {process.pid} has ended and another has its number now",
-            "nothing was done to it: look at numatui ps",
-        )
     if now.process.threads == 1 and now.runs_on is not None and now.runs_on not in advice.places:
         raise NumatuiError(
             f"{process.pid} runs on node {now.runs_on} now: its memory was left where it is",

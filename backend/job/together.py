@@ -11,7 +11,7 @@ from backend.job.request import MoveRequest
 from backend.kernel import Kernel
 from backend.machine.topology import read_topology
 from backend.nodeset import NodeSet
-from backend.plan.plan import Plan
+from backend.plan.plan import Method, Plan
 from backend.plan.planner import having_room, merged
 from backend.process.process import Process
 from backend.selection.selection import Selection
@@ -46,9 +46,12 @@ def plan_together(kernel: Kernel, plans: Iterable[Callable[[], Plan]]) -> Togeth
     return Together(merged(taken, topology, kernel.page_size) if taken else None, tuple(left_out))
 
 
-def plan_one(kernel: Kernel, process: Process, sources: NodeSet, targets: NodeSet) -> Plan:
+def plan_one(
+    kernel: Kernel, process: Process, sources: NodeSet, targets: NodeSet, method: Method = "auto", max_rate: int = 0
+) -> Plan:
     """The plan of one process. Raises NotFound also if another has its pid; what `plan` raises."""
-    made = plan(kernel, MoveRequest(Selection((process.pid,)), str(sources), str(targets)))
+    selection = Selection((process.pid,))
+    made = plan(kernel, MoveRequest(selection, str(sources), str(targets), method=method, max_rate=max_rate))
     if made.processes[0].process.identity != process.identity:
         raise NotFound(
             f"process {process.pid} has ended and another has its number now",
