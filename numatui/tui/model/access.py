@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from backend.machine.access_cost import AccessCosts
 from backend.placement.survey import ProcessRow
@@ -12,7 +13,7 @@ Amounts = Mapping[tuple[int, int], float]
 """(node of the threads, node of the memory) → bytes."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Access:
     """`amounts`: the memory of processes, divided as their threads run. What an access costs on average follows if all
     of it is used alike, by all threads. `running`, `holding`: the nodes that have any, ascending."""
@@ -21,7 +22,7 @@ class Access:
     running: tuple[int, ...]
     holding: tuple[int, ...]
 
-    @property
+    @cached_property
     def total(self) -> float:
         return sum(self.amounts.values())
 
@@ -32,12 +33,15 @@ class Access:
     def cost(self, costs: AccessCosts) -> float | None:
         """Mean cost of an access divided by its cost if all memory were local; None without memory."""
         near = sum(amount * costs.of(here, here) for (here, _), amount in self.amounts.items())
-        far = sum(amount * costs.of(here, memory) for (here, memory), amount in self.amounts.items())
-        return far / near if near else None
+        return self.spent(costs) / near if near else None
 
-    def lost(self, here: int, memory: int, costs: AccessCosts) -> float:
-        """The share of all time spent on accesses that goes into these being farther than local ones, 0 to 1."""
-        whole = sum(amount * costs.of(a, b) for (a, b), amount in self.amounts.items())
+    def spent(self, costs: AccessCosts) -> float:
+        """All amounts, each times the cost of an access: what `lost` is a share of."""
+        return sum(amount * costs.of(here, memory) for (here, memory), amount in self.amounts.items())
+
+    def lost(self, here: int, memory: int, costs: AccessCosts, whole: float) -> float:
+        """The share of all time spent on accesses that goes into these being farther than local ones, 0 to 1.
+        `whole`: `spent`, which is the same for all pairs."""
         more = costs.of(here, memory) - costs.of(here, here)
         return max(0.0, self.amounts.get((here, memory), 0.0) * more / whole) if whole else 0.0
 

@@ -31,11 +31,12 @@ def access_matrix(access: Access, costs: AccessCosts, width: int, height: int) -
     head: list[Piece] = [(" run on".ljust(_NAME), "dim")]
     head += [(f"N{node}".rjust(_CELL - 1) + " ", f"ink:{node}") for node in columns]
     lines.append(head)
+    whole = access.spent(costs)
     for here in rows:
         line: list[Piece] = [(f" node {here}".ljust(_NAME), f"ink:{here}")]
         for memory in columns:
             share = access.share(here, memory)
-            heat = min(STEPS, round(access.lost(here, memory, costs) / _HOT * STEPS))
+            heat = min(STEPS, round(access.lost(here, memory, costs, whole) / _HOT * STEPS))
             text = percent(share) if share >= 0.005 else "." if share else ""
             line.append((text.rjust(_CELL - 1) + " ", f"heat:{heat}" if share else "dim"))
         lines.append(line)

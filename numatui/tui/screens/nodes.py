@@ -18,7 +18,7 @@ from backend.machine.memory_tiers import read_tiers
 from backend.machine.psi import memory_pressure
 from backend.plan.rates import best_rates, machine_of, own_rates
 from numatui.tui.keys import bindings
-from numatui.tui.model.access import access_of
+from numatui.tui.model.access import Access, access_of
 from numatui.tui.paint.access_matrix import access_matrix
 from numatui.tui.paint.glyphs import glyphs
 from numatui.tui.paint.node_detail import machine_line, node_detail
@@ -39,11 +39,13 @@ _AROUND = 6  # lines of the screen beside the table and the detail
 
 @dataclass(frozen=True)
 class Beside:
-    """Data that only this screen reads. `rates`: (source, target) → bytes a second, measured by `numatui bench`."""
+    """Data that only this screen reads. `rates`: (source, target) → bytes a second, measured by `numatui bench`.
+    `access`: of all processes, added up from the reading."""
 
     tiers: dict[int, int] = field(default_factory=dict[int, int])
     pressure: float | None = None
     rates: dict[tuple[int, int], int] = field(default_factory=dict[tuple[int, int], int])
+    access: Access = field(default_factory=lambda: access_of(()))
 
 
 @dataclass
@@ -131,7 +133,9 @@ class NodesScreen(Screen[None]):
         try:
             measured = kernel.traits.keeps_jobs
             rates = own_rates(machine_of(kernel, snapshot.topology)) if measured else []
-            beside = Beside(read_tiers(kernel), memory_pressure(kernel), best_rates(rates, "auto"))
+            beside = Beside(
+                read_tiers(kernel), memory_pressure(kernel), best_rates(rates, "auto"), access_of(snapshot.rows)
+            )
         except Exception as exc:
             self.app.call_from_thread(state_of(self).tell, problem_of(exc), severity="error")
             return
@@ -197,7 +201,7 @@ class NodesScreen(Screen[None]):
             matrix.show(f"distances, as the firmware tells{more}", ids, distances, here)
         matrix.styles.height = min(len(ids) + 3, max(4, self.size.height // 3))
         access = self.query_one("#access", Static)
-        lines = access_matrix(access_of(snapshot.rows), read_costs(topology), self.size.width // 2, len(ids) + 2)
+        lines = access_matrix(self.beside.access, read_costs(topology), self.size.width // 2, len(ids) + 2)
         access.update(lines_of(self, lines))
 
     def action_other_pane(self) -> None:

@@ -38,10 +38,11 @@ def test_shares_are_whole_and_the_cost_is_that_of_all_together(some: list[tuple[
     local = sum(share for (a, b), share in shares.items() if a == b)
     cost = access.cost(COSTS)
     assert cost == pytest.approx(2 - local)
-    lost = sum(access.lost(a, b, COSTS) for a, b in shares)
+    whole = access.spent(COSTS)
+    lost = sum(access.lost(a, b, COSTS, whole) for a, b in shares)
     assert cost is not None
     assert lost == pytest.approx(1 - 1 / cost)
-    assert all(access.lost(node, node, COSTS) == 0 for node in access.running)
+    assert all(access.lost(node, node, COSTS, whole) == 0 for node in access.running)
 
 
 @given(PLACES, HELD, st.integers(24, 80), st.integers(3, 8))
