@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from numatui.tui.model.scale import Scale, cells_of
 from numatui.tui.paint.glyphs import Glyphs
 from numatui.tui.paint.paint import Piece
 
@@ -46,6 +47,14 @@ def placement(
         kind = "here" if node == here else "node" if here is None else "away"
         out.append((label + fill * (cells - len(label)), f"{kind}:{node}"))
     return out
+
+
+def scaled(
+    by_node: Mapping[int, int], here: int | None, most: int, width: int, scale: Scale, glyphs: Glyphs, plain: bool
+) -> list[Piece]:  # fmt: skip
+    """The stacked bar, as long as its memory is large beside `most`, and blanks up to `width`."""
+    cells = cells_of(sum(by_node.values()), most, width, scale)
+    return [*placement(by_node, here, cells, glyphs, plain), (" " * (width - cells), "")]
 
 
 def gauge(part: float, whole: float, width: int, glyphs: Glyphs, role: str) -> list[Piece]:

@@ -13,7 +13,6 @@ from backend.files.text import printable
 from backend.nodeset import NodeSet
 from numatui.format import size
 from numatui.process_tree import Branch, as_tree
-from numatui.tui.model.scale import cells_of
 from numatui.tui.paint import bars
 from numatui.tui.paint.cells import tail
 from numatui.tui.paint.column import Column, pad
@@ -103,8 +102,7 @@ def cgroup_columns(
 
     def bar(row: CgroupRow, width: int) -> list[Piece]:
         """As long as the logarithm of its memory: a service among large ones still has room for its nodes."""
-        cells = cells_of(sum(row.by_node.values()), largest, width, "log")
-        return [*bars.placement(row.by_node, None, cells, glyphs, plain), (" " * (width - cells), "")]
+        return bars.scaled(row.by_node, None, largest, width, "log", glyphs, plain)
 
     def mems(row: CgroupRow, width: int) -> Piece:
         if row.cpuset is None:

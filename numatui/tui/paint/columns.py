@@ -13,7 +13,6 @@ from numatui.format import size
 from numatui.tui.model.filtering import cost, far_bytes
 from numatui.tui.model.groups import GroupRow
 from numatui.tui.model.listing import Listing
-from numatui.tui.model.scale import cells_of
 from numatui.tui.paint import bars
 from numatui.tui.paint.cells import (
     cost_cell,
@@ -85,9 +84,8 @@ def process_columns(
     def bar(row: ProcessRow, width: int) -> list[Piece]:
         if row.by_node is None:
             return bars.placement(None, None, width, glyphs)
-        cells = cells_of(sum(row.by_node.values()), listing.largest, width, listing.scale)
         here = -1 if row.node is None and not isinstance(row, GroupRow) else row.node
-        return [*bars.placement(row.by_node, here, cells, glyphs, plain), (" " * (width - cells), "")]
+        return bars.scaled(row.by_node, here, listing.largest, width, listing.scale, glyphs, plain)
 
     extent = listing.extent
     large = sum(node.total for node in topology.nodes) // LARGE

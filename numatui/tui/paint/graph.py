@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from numatui.tui.paint import bars
 from numatui.tui.paint.glyphs import Glyphs
+from numatui.tui.paint.paint import Piece
 
 _DOTS = ((0x40, 0x04, 0x02, 0x01), (0x80, 0x20, 0x10, 0x08))
 """Bits of the dots of the left and the right column, from the bottom up (Unicode, Braille Patterns)."""
@@ -34,6 +36,14 @@ def graph(values: Sequence[float], width: int, height: int, top: float, glyphs: 
         )
         for row in reversed(range(height))
     ]
+
+
+def titled(
+    heading: Sequence[Piece], values: Sequence[float], width: int, height: int, top: float, role: str, glyphs: Glyphs
+) -> list[list[Piece]]:  # fmt: skip
+    """`height` lines: the heading, and the graph below it."""
+    lines = graph(values, width, height - 1, top, glyphs)
+    return [bars.fitted(heading, width), *([(line, role)] for line in lines)]
 
 
 def _heights(values: Sequence[float], count: int, steps: int, top: float) -> list[int]:

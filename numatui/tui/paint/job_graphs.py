@@ -7,9 +7,8 @@ from itertools import zip_longest
 
 from numatui.format import duration, size
 from numatui.tui.model.job_course import MOST, JobCourse
-from numatui.tui.paint import bars
 from numatui.tui.paint.glyphs import Glyphs
-from numatui.tui.paint.graph import graph
+from numatui.tui.paint.graph import titled
 from numatui.tui.paint.paint import Piece
 
 _LEAST = 26  # cells of a graph
@@ -27,11 +26,12 @@ def job_graphs(course: JobCourse, width: int, height: int, glyphs: Glyphs) -> li
         some.append(("workers", f"up to {max(workers):.0f}", workers, max(workers), "good"))
     count = max(1, min(len(some), width // (_LEAST + _GAP)))
     room = min(MOST // per_cell, (width - 1) // count - _GAP)
-    blocks: list[list[list[Piece]]] = []
-    for title, told, values, top, role in some[:count]:
-        heading = bars.fitted([(title, "bold"), (f" {told}", "dim")], room)
-        shown = _stretched(values, room * per_cell)
-        blocks.append([heading, *([(line, role)] for line in graph(shown, room, height - 1, top, glyphs))])
+    blocks = [
+        titled(
+            [(title, "bold"), (f" {told}", "dim")], _stretched(values, room * per_cell), room, height, top, role, glyphs
+        )
+        for title, told, values, top, role in some[:count]
+    ]
     out: list[list[Piece]] = []
     for row in zip_longest(*blocks, fillvalue=[(" " * room, "")]):
         line: list[Piece] = [(" ", "")]

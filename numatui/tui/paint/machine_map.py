@@ -13,7 +13,7 @@ from numatui.tui.model.flows import Flows
 from numatui.tui.paint import bars
 from numatui.tui.paint.canvas import Canvas
 from numatui.tui.paint.glyphs import Glyphs
-from numatui.tui.paint.node_table import NodeRow, kinds_of
+from numatui.tui.paint.node_table import NodeRow, kinds_bar
 from numatui.tui.paint.paint import Piece
 
 Form = Literal["map", "lines", "off"]
@@ -145,28 +145,12 @@ def _box(canvas: Canvas, x: int, y: int, width: int, row: NodeRow, cpu: Sequence
         canvas.put(x, y + line, upright, edge)
         canvas.put(x + width - 1, y + line, upright, edge)
     canvas.put(x, y + BOX - 1, left_down + flat * (width - 2) + right_down, edge)
-    for line, pieces in enumerate((_kinds(node, inner, glyphs), _amounts(row, inner), _load(row, cpu, inner, glyphs))):
+    for line, pieces in enumerate((_memory(node, inner, glyphs), _amounts(row, inner), _load(row, cpu, inner, glyphs))):
         canvas.pieces(x + 2, y + 1 + line, pieces, inner)
 
 
-def _kinds(node: Node, width: int, glyphs: Glyphs) -> list[Piece]:
-    """Its memory by use, in shades of its colour; each part begins with the letter of its kind."""
-    if not node.has_memory:
-        return [("no memory", "dim")]
-    parts = kinds_of(node)
-    total = max(sum(parts.values()), node.total)
-    out: list[Piece] = []
-    done = spent = step = 0
-    for name, amount in parts.items():
-        spent += amount
-        cells = round(spent / total * width) - done
-        done += cells
-        if name == "free":
-            out.append((glyphs.empty * cells, "dim"))
-        elif cells > 0:
-            out.append((name[0].ljust(cells), f"shade:{node.id}.{step}"))
-            step += 1
-    return [*out, ("?".ljust(width - done), "dim")] if done < width else out
+def _memory(node: Node, width: int, glyphs: Glyphs) -> list[Piece]:
+    return kinds_bar(node, width, glyphs, shades=True) if node.has_memory else [("no memory", "dim")]
 
 
 def _amounts(row: NodeRow, width: int) -> list[Piece]:

@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 
 from numatui.format import count, percent, size
-from numatui.tui.paint import bars
 from numatui.tui.paint.glyphs import Glyphs
-from numatui.tui.paint.graph import graph
+from numatui.tui.paint.graph import titled
 from numatui.tui.paint.node_table import NodeRow
 from numatui.tui.paint.paint import Piece
 
@@ -42,10 +41,9 @@ def node_graphs(
         columns, each = 1, LEAST
         some = some[: height // LEAST]
     room = width // columns - _GAP
-    blocks: list[list[list[Piece]]] = []
-    for name, about, top, role in some:
-        lines = graph(history[name], room, each - 1, top, glyphs)
-        blocks.append([bars.fitted([(about, "bold")], room), *([(line, role)] for line in lines)])
+    blocks = [
+        titled([(about, "bold")], history[name], room, each, top, role, glyphs) for name, about, top, role in some
+    ]
     gap: Piece = (" " * (_GAP - 1), "")
     return [
         [piece for part in parts for piece in ((" ", ""), *part, gap)]

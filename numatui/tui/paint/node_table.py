@@ -62,15 +62,15 @@ def kinds_of(node: Node) -> dict[str, int]:
     return out
 
 
-def kinds_bar(node: Node, width: int, glyphs: Glyphs) -> list[Piece]:
+def kinds_bar(node: Node, width: int, glyphs: Glyphs, shades: bool = False) -> list[Piece]:
     """A stacked bar. Each part begins with the first letter of its kind; free memory is empty, `?` is what nobody
-    tells."""
+    tells. A kind has the same colour on all nodes; with `shades`, the parts are shades of the node's own."""
     parts = kinds_of(node)
     total = max(sum(parts.values()), node.total)
     if not total or width < 1:
         return [(" " * width, "")]
     out: list[Piece] = []
-    done = spent = 0
+    done = spent = step = 0
     for name, amount in parts.items():
         spent += amount
         cells = round(spent / total * width) - done
@@ -80,7 +80,8 @@ def kinds_bar(node: Node, width: int, glyphs: Glyphs) -> list[Piece]:
         if name == "free":
             out.append((glyphs.empty * cells, "dim"))
         else:
-            out.append(((name[0] + " " * cells)[:cells], f"kind:{_ORDER[name]}"))
+            out.append((name[0].ljust(cells), f"shade:{node.id}.{step}" if shades else f"kind:{_ORDER[name]}"))
+            step += 1
     if done < width:
         out.append(("?".ljust(width - done), "dim"))
     return out

@@ -10,7 +10,7 @@ from numatui.tui.model.trends import Trends
 from numatui.tui.paint import bars
 from numatui.tui.paint.cells import FAR, MIXED
 from numatui.tui.paint.glyphs import Glyphs
-from numatui.tui.paint.graph import graph
+from numatui.tui.paint.graph import titled
 from numatui.tui.paint.paint import Piece
 
 _ROWS = 3
@@ -29,9 +29,8 @@ def trend_graphs(
     some = some[: max(1, height // _ROWS)]
     lines: list[list[Piece]] = []
     for index, (heading, values, top, role) in enumerate(some):
-        rows = (height - len(lines)) // (len(some) - index) - 1
-        lines.append(bars.fitted(heading, width))
-        lines += [[(line, role)] for line in graph(values, width, rows, top, glyphs)]
+        rows = (height - len(lines)) // (len(some) - index)
+        lines += titled(heading, values, width, rows, top, role, glyphs)
     return lines
 
 

@@ -12,6 +12,7 @@ from textual.screen import Screen
 
 from backend.errors import NumatuiError
 from backend.files.text import printable
+from backend.process.control import SIGNALS, renice, send_signal
 from backend.process.process import Process
 from numatui.tui.reading.reader import problem_of
 from numatui.tui.screens.dialogs.chooser import Chooser
@@ -39,7 +40,7 @@ class ProcessControl(Screen[None]):
         if not some:
             state_of(self).tell("no process to send a signal to", severity="warning")
             return
-        choices = [(str(int(one)), f"{int(one):>3} {one.name:<10} {signal.strsignal(one) or ''}") for one in _signals()]
+        choices = [(str(int(one)), f"{int(one):>3} {one.name:<10} {signal.strsignal(one) or ''}") for one in SIGNALS]
         heading = f"Signal for {some[0].pid} {printable(some[0].command, 40)}" if len(some) == 1 else (
             f"Signal for {len(some)} processes"
         )  # fmt: skip
@@ -52,9 +53,10 @@ class ProcessControl(Screen[None]):
         lines = [f"{one.pid:>7} {printable(one.user, 16)}  {printable(one.command, 60)}" for one in some[:_NAMED]]
         if len(some) > _NAMED:
             lines.append(f"  and {len(some) - _NAMED} more")
-        who = f"process {some[0].pid}" if len(some) == 1 else f"{len(some)} processes"
         command = f"kill -{number.name.removeprefix('SIG')} {' '.join(str(one.pid) for one in some)}"
-        question = Question(f"Send {number.name} to {who}?", lines, f"Send {number.name}", _of_host(self, command))
+        question = Question(
+            f"Send {number.name} to {_who(some)}?", lines, f"Send {number.name}", _of_host(self, command)
+        )
 
         def answered(yes: bool | None) -> None:
             if yes:
@@ -64,8 +66,6 @@ class ProcessControl(Screen[None]):
 
     @work(thread=True, group="control", exit_on_error=False)
     def _send(self, some: Sequence[Process], number: signal.Signals, command: str) -> None:
-        from backend.process.control import send_signal
-
         state = state_of(self)
         sent, problems = _each(some, lambda one: send_signal(state.kernel, one.identity, number))
         done = f"{number.name} was sent to {_who([one for one, _ in sent])}" if sent else ""
@@ -80,8 +80,6 @@ class ProcessControl(Screen[None]):
 
     @work(thread=True, group="control", exit_on_error=False)
     def _renice(self, some: Sequence[Process], change: int) -> None:
-        from backend.process.control import renice
-
         state = state_of(self)
         changed, problems = _each(some, lambda one: renice(state.kernel, one.identity, change))
         told = [f"{one.pid}: nice {new.before} to {new.after}" for one, new in changed[:3]]
@@ -101,12 +99,6 @@ class ProcessControl(Screen[None]):
         for problem in problems[:3]:
             state.tell(problem, severity="error")
         state.read_now(anew=True)
-
-
-def _signals() -> tuple[signal.Signals, ...]:
-    from backend.process.control import SIGNALS
-
-    return SIGNALS
 
 
 def _each(some: Sequence[Process], act: Callable[[Process], T]) -> tuple[list[tuple[Process, T]], list[str]]:

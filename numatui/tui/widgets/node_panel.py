@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 
 from textual.geometry import Size
 from textual.scroll_view import ScrollView
@@ -44,6 +45,7 @@ class NodePanel(ScrollView, can_focus=False):
         self._glyphs = glyphs()
         self._drawn = PaintedLines(self)
         self._right: list[list[Piece]] = []
+        self._map: machine_map.MapState | None = None
         self._phase = 0
         self._motion: Timer | None = None
         self._drawn_at = 0.0
@@ -87,13 +89,15 @@ class NodePanel(ScrollView, can_focus=False):
             (self._motion.resume if flowing else self._motion.pause)()
         self._right = []
         if self.grid is not None:
-            lines = machine_map.draw(self._state(snapshot), self.grid, self._glyphs)
+            self._map = self._state(snapshot)
+            lines = machine_map.draw(self._map, self.grid, self._glyphs)
             if pane:
                 room = width - self.grid.width - _APART - 1
                 self._right = trend_graphs(trends, snapshot.flows, snapshot.at, room, self.grid.height, self._glyphs)
         else:
             digits = len(str(max(topology.ids, default=0)))
-            lines = [node_line(node, topology, width, digits, self._glyphs) for node in topology.nodes]
+            farthest = max((topology.distance(a, b) for a in topology.ids for b in topology.ids), default=0)
+            lines = [node_line(one, topology, width, digits, farthest, self._glyphs) for one in topology.nodes]
         if trends.work and not self._right:
             lines.append(work_line(trends, snapshot.at, width, self._glyphs))
         self.virtual_size = Size(width, len(lines))
@@ -122,17 +126,21 @@ class NodePanel(ScrollView, can_focus=False):
             self.app.animation_level = "none"  # each frame is longer under way than it is shown
             self._arrange()
             return
-        if self.snapshot is not None and self.grid is not None and self.app.screen is self.screen:
+        if self._map is not None and self.grid is not None and self.app.screen is self.screen:
             self._phase += 1
-            self._draw(machine_map.draw(self._state(self.snapshot), self.grid, self._glyphs))
+            self._map = replace(self._map, phase=self._phase)
+            self._draw(machine_map.draw(self._map, self.grid, self._glyphs))
 
     def render_line(self, y: int) -> Strip:
         return self._drawn.strip(y + self.scroll_offset.y)
 
 
-def node_line(node: Node, topology: Topology, width: int, digits: int, glyphs: Glyphs) -> list[Piece]:
+def node_line(
+    node: Node, topology: Topology, width: int, digits: int, farthest: int, glyphs: Glyphs
+) -> list[Piece]:  # fmt: skip
     """Memory in use, free memory, CPUs and distances. Columns align across the nodes of a machine. Columns that do not
-    fit are dropped from the right. Many nodes: the distances are shades. `digits`: of the largest node's number."""
+    fit are dropped from the right. Many nodes: the distances are shades. `digits`: of the largest node's number.
+    `farthest`: the largest distance of the machine."""
     count = len(topology.nodes)
     cpus_width = min(20, max(len(_cpus(one)) for one in topology.nodes))
     shades = count > machine_map.NODES[-1]
@@ -150,7 +158,7 @@ def node_line(node: Node, topology: Topology, width: int, digits: int, glyphs: G
     cpus = cpus if len(cpus) <= cpus_width else cpus[: cpus_width - 1] + "…"
     for part in (
         [("  " + cpus.ljust(cpus_width), "" if node.cpus else "warn")],
-        _shades(node, topology, width) if shades else _distances(node, topology),
+        _shades(node, topology, farthest, width) if shades else _distances(node, topology),
     ):
         if bars.length(pieces) + bars.length(part) > width:
             break
@@ -166,13 +174,11 @@ def _distances(node: Node, topology: Topology) -> list[Piece]:
     return out
 
 
-def _shades(node: Node, topology: Topology, width: int) -> list[Piece]:
+def _shades(node: Node, topology: Topology, farthest: int, width: int) -> list[Piece]:
     """A cell for each node, from near to far: the line of a matrix."""
-    all_of = [topology.distance(a.id, b.id) for a in topology.nodes for b in topology.nodes[:1]]
     row = [topology.distance(node.id, other.id) for other in topology.nodes]
-    least, most = min(row), max(*all_of, *row)
     wide = 2 if width >= 90 + 2 * len(row) else 1
-    return [("  ", ""), *((" " * wide, f"heat:{heat_of(one, least, most)}") for one in row)]
+    return [("  ", ""), *((" " * wide, f"heat:{heat_of(one, min(row), farthest)}") for one in row)]
 
 
 def _cpus(node: Node) -> str:
