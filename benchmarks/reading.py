@@ -15,7 +15,6 @@ import resource
 import shutil
 import signal
 import statistics
-import struct
 import subprocess
 import sys
 import time
@@ -129,9 +128,9 @@ def compare_time(processes: int, mib: int) -> None:
         )
 
 
-def victim(mib: int, huge: bool, shared: mmap.mmap, cpu: int) -> int:
+def victim(mib: int, huge: bool, words: memoryview[int], cpu: int) -> int:
     """A process on a CPU of its own that maps, touches and unmaps memory, and keeps the longest time that took, in
-    nanoseconds (without what it waited for its CPU), in the first 8 bytes of `shared`, then how often it did."""
+    nanoseconds (without what it waited for its CPU), in the first of `words`, then how often it did."""
 
     ready, said = os.pipe()
     pid = os.fork()
@@ -153,19 +152,19 @@ def victim(mib: int, huge: bool, shared: mmap.mmap, cpu: int) -> int:
         one.close()
         took = time.perf_counter_ns() - before
         took -= int(os.pread(queued, 64, 0).split()[1]) - waited
-        longest, turns = struct.unpack_from("QQ", shared)
-        struct.pack_into("QQ", shared, 0, max(longest, took), turns + 1)
+        words[0] = max(words[0], took)
+        words[1] += 1
     return 0
 
 
-def worst_wait(shared: mmap.mmap, work: Callable[[], object]) -> int:
+def worst_wait(words: memoryview[int], work: Callable[[], object]) -> int:
     """Nanoseconds, of what the victim did from before `work` until after it."""
-    struct.pack_into("Q", shared, 0, 0)
+    words[0] = 0
     work()
-    turns = struct.unpack_from("Q", shared, 8)[0]
-    while struct.unpack_from("Q", shared, 8)[0] < turns + 2:
+    turns = words[1]
+    while words[1] < turns + 2:
         time.sleep(0.001)
-    return struct.unpack_from("Q", shared)[0]
+    return words[0]
 
 
 def compare_stalls(mib: int) -> None:
@@ -173,8 +172,8 @@ def compare_stalls(mib: int) -> None:
     kernel = LiveKernel()
     topology = read_topology(kernel)
     for huge in (False, True):
-        shared = mmap.mmap(-1, mmap.PAGESIZE)
-        pid = victim(mib, huge, shared, cpus[0])
+        words = memoryview(mmap.mmap(-1, mmap.PAGESIZE)).cast("Q")
+        pid = victim(mib, huge, words, cpus[0])
         os.sched_setaffinity(0, cpus[1:] or cpus)
         gentle, sampling = Locator(kernel, topology), Locator(kernel, topology)
         sampling.frames_shown = False
@@ -200,7 +199,7 @@ def compare_stalls(mib: int) -> None:
         worst: dict[str, list[int]] = {name: [] for name in ways}
         for turn in range(ROUNDS + 1):
             for name, work in ways.items():
-                waited = worst_wait(shared, work)
+                waited = worst_wait(words, work)
                 if turn:
                     worst[name].append(waited)
         end([pid, other.pid])

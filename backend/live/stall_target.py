@@ -6,7 +6,8 @@ suffice for it and for the movers of its memory. It ends with its parent.
 The target runs as a program, without the rest of this package: `stall_target.py FD PARENT MBIND BYTES NODE CPU
 huge|small`. MBIND is the number of mbind(2). FD is a file that it shares with its parent, five 64-bit words: number of
 the watch, longest round of this watch (ns), number of rounds, address of the memory, and whether the memory holds the
-values written at start (1 or 0, checked at the start of each watch)."""
+values written at start (1 or 0, checked at the start of each watch). Both sides read and write whole words through a
+memoryview: `struct.pack_into` sets its bytes to 0 first, and the other side sees that."""
 
 from __future__ import annotations
 
@@ -29,50 +30,48 @@ _PAUSE = 0.0005
 """Seconds between two rounds."""
 _HUGE = 2 << 20  # bytes, alignment of the memory: a transparent huge page of x86-64
 _BIND, _DEFAULT = 2, 0  # MPOL_BIND, MPOL_DEFAULT (include/uapi/linux/mempolicy.h)
+_WATCH, _WORST, _ROUNDS, _ADDRESS, _INTACT = range(5)
+"""The words of the shared file."""
 _WAIT = 60.0
 """Seconds to wait for a round: far longer than any stall."""
 
 
 @dataclass
 class StallTarget:
-    """A running target. `shared`: the five words of the module's docstring."""
+    """A running target. `words`: the five words of the module's docstring."""
 
     pid: int
-    shared: mmap.mmap
-
-    def _word(self, index: int) -> int:
-        (value,) = struct.unpack_from("<Q", self.shared, index * 8)
-        return value
+    words: memoryview[int]
 
     def begin(self) -> None:
         """Start a new watch. Returns when the target has seen it."""
-        struct.pack_into("<Q", self.shared, 0, self._word(0) + 1)
+        self.words[_WATCH] += 1
         self._rounds()
 
     @property
     def worst(self) -> float:
         """Seconds of the longest round of this watch, including the round in progress."""
         self._rounds()
-        return self._word(1) / 1e9
+        return self.words[_WORST] / 1e9
 
     @property
     def address(self) -> int:
-        return self._word(3)
+        return self.words[_ADDRESS]
 
     @property
     def intact(self) -> bool:
         """Whether the memory held the written values at the start of the last watch."""
-        return self._word(4) == 1
+        return self.words[_INTACT] == 1
 
     def _rounds(self) -> None:
         # Two rounds: the first may have begun before the call.
-        until, end = self._word(2) + 2, time.monotonic() + _WAIT
-        while self._word(2) < until and time.monotonic() < end:
+        until, end = self.words[_ROUNDS] + 2, time.monotonic() + _WAIT
+        while self.words[_ROUNDS] < until and time.monotonic() < end:
             time.sleep(0.001)
 
     @property
     def is_up(self) -> bool:
-        return self._word(2) > 0
+        return self.words[_ROUNDS] > 0
 
 
 @contextmanager
@@ -85,10 +84,10 @@ def stall_target(size: int, node: int, cpu: int, huge: bool) -> Generator[StallT
     with tempfile.TemporaryFile() as file:
         file.truncate(mmap.PAGESIZE)
         shared = mmap.mmap(file.fileno(), mmap.PAGESIZE)
-        words = [file.fileno(), os.getpid(), mbind, size, node, cpu, "huge" if huge else "small"]
-        command = [sys.executable, "-I", "-S", __file__, *map(str, words)]
+        given = [file.fileno(), os.getpid(), mbind, size, node, cpu, "huge" if huge else "small"]
+        command = [sys.executable, "-I", "-S", __file__, *map(str, given)]
         with subprocess.Popen(command, pass_fds=(file.fileno(),), stderr=subprocess.DEVNULL) as process:
-            target = StallTarget(process.pid, shared)
+            target = StallTarget(process.pid, memoryview(shared).cast("Q"))
             try:
                 while not target.is_up:
                     if process.poll() is not None:
@@ -103,7 +102,7 @@ def live(fd: int, parent: int, mbind: int, size: int, node: int, cpu: int, huge:
     """The target itself. Returns an errno if its memory cannot be bound, or 0 when its parent has ended."""
     if cpu in os.sched_getaffinity(0):
         os.sched_setaffinity(0, [cpu])
-    shared = mmap.mmap(fd, mmap.PAGESIZE)
+    words = memoryview(mmap.mmap(fd, mmap.PAGESIZE)).cast("Q")
     memory = mmap.mmap(-1, size + _HUGE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     memory.madvise(mmap.MADV_HUGEPAGE if huge else mmap.MADV_NOHUGEPAGE)
     start = ctypes.addressof(ctypes.c_char.from_buffer(memory))
@@ -122,10 +121,11 @@ def live(fd: int, parent: int, mbind: int, size: int, node: int, cpu: int, huge:
             return ctypes.get_errno()
         for offset in range(first, first + size, mmap.PAGESIZE) if mask is not None else ():
             struct.pack_into("<Q", memory, offset, offset)
+    words[_ADDRESS] = start + first
     watch = worst = rounds = 0
     intact = 1
     while os.getppid() == parent:
-        (now,) = struct.unpack_from("<Q", shared, 0)
+        now = words[_WATCH]
         if now != watch:
             watch, worst = now, 0
             for offset in range(first, first + size, max(mmap.PAGESIZE, size >> 12)):
@@ -136,7 +136,8 @@ def live(fd: int, parent: int, mbind: int, size: int, node: int, cpu: int, huge:
                 own[offset] = 1
         worst = max(worst, time.perf_counter_ns() - began)
         rounds += 1
-        struct.pack_into("<QQQQ", shared, 8, worst, rounds, start + first, intact)
+        words[_WORST], words[_INTACT] = worst, intact
+        words[_ROUNDS] = rounds  # last: who waits for a round then finds its figures
         time.sleep(_PAUSE)
     return 0
 
