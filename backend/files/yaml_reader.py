@@ -21,6 +21,8 @@ U = TypeVar("U")
 MAX_BYTES = 8 << 20
 MAX_SECONDS = 86_400.0
 """No time is longer: a day."""
+_LONGEST_LINE = 4096
+"""Characters of an error, and of what fixes it."""
 _LOADER: type[yaml.BaseLoader] = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 
 
@@ -46,8 +48,8 @@ class Value:
         return f"{self.file}:{self.node.start_mark.line + 1}: {self.key or 'file'}"
 
     def fail(self, what: str, fix: str = "") -> NoReturn:
-        """ParseError naming file, line and key."""
-        raise ParseError(f"{self.place}: {what}", fix)
+        """ParseError naming file, line and key: one visible line, whatever names of the file are in it."""
+        raise ParseError(printable(f"{self.place}: {what}", _LONGEST_LINE), printable(fix, _LONGEST_LINE))
 
     def mapping(self, allowed: tuple[str, ...], required: tuple[str, ...] = ()) -> Keys:
         """Its values by key. Unknown, repeated and missing keys are errors."""

@@ -102,6 +102,8 @@ class NumatuiApp(PaletteApp):
             # Raised on Windows and outside of the main thread (asyncio: loop.add_signal_handler).
             with suppress(NotImplementedError, RuntimeError, ValueError):
                 asyncio.get_running_loop().add_signal_handler(number, self._end_well, number)
+        # The terminal shows an empty page after a stop (Ctrl+Z, fg), and Textual draws only what it thinks has changed.
+        self.app_resume_signal.subscribe(self, lambda _: self.screen.refresh())
         self.push_screen(ProcessesScreen())
         if self.notice and self.notice != self.kept.notice:
             self.kept = replace(self.kept, notice=self.notice)

@@ -334,6 +334,14 @@ def mutated(draw: st.DrawFn) -> str:
     return text
 
 
+def test_names_in_an_error_are_written_in_visible_characters() -> None:
+    """YAML has escapes: the name of another process went to the terminal as it is."""
+    text = MACHINE + PROCESS.replace("name: a,", 'name: "a\\x1b[2J",') + steps("migrate_pages: {task: b, from: 0, to: 1}")
+    with pytest.raises(ParseError, match="there is no process 'b'") as raised:
+        parse_description(text)
+    assert str(raised.value).isprintable(), str(raised.value)
+
+
 def test_a_shipped_scenario_that_was_changed_is_an_error_of_one_line_or_runs() -> None:
     refused, done = [], []
 
