@@ -336,7 +336,9 @@ def mutated(draw: st.DrawFn) -> str:
 
 def test_names_in_an_error_are_written_in_visible_characters() -> None:
     """YAML has escapes: the name of another process went to the terminal as it is."""
-    text = MACHINE + PROCESS.replace("name: a,", 'name: "a\\x1b[2J",') + steps("migrate_pages: {task: b, from: 0, to: 1}")
+    text = (
+        MACHINE + PROCESS.replace("name: a,", 'name: "a\\x1b[2J",') + steps("migrate_pages: {task: b, from: 0, to: 1}")
+    )
     with pytest.raises(ParseError, match="there is no process 'b'") as raised:
         parse_description(text)
     assert str(raised.value).isprintable(), str(raised.value)
