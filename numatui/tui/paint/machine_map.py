@@ -28,6 +28,8 @@ BOX = 5
 _CROSS = 3  # rows between boxes where links cross
 _WIDE_GAP, _GAP = 14, 8  # cells between boxes in a row
 _NEAR, _MIDDLE, _FAR = 0, 1, 2
+_LEAST_RATE = 0.5
+"""Pages a second below which pressure on a node is not told."""
 _WEIGHTS = ("bold", "", "dim")
 
 
@@ -164,14 +166,22 @@ def _amounts(row: NodeRow, width: int) -> list[Piece]:
 
 
 def _load(row: NodeRow, cpu: Sequence[float], width: int, glyphs: Glyphs) -> list[Piece]:
-    miss = row.rates.get("numa_miss", 0.0)
-    right = f" miss {count(miss)}/s" if miss >= 0.5 else ""
+    right = _pressure(row)
     if not row.node.cpus:
         return [(right.rjust(width), "warn")]
     text = f"cpu {percent(row.busy):>4} "
     room = max(0, width - len(text) - len(right))
     line = bars.sparkline(cpu, room, glyphs, 1.0)
     return [(text, "warn" if (row.busy or 0) > 0.9 else ""), (line, f"fill:{row.node.id}"), (right, "warn")]
+
+
+def _pressure(row: NodeRow) -> str:
+    """What shows that memory is short here or nearby, whichever is most: pages that came back after they were thrown
+    out, that were meant for here and went elsewhere (out), or that were meant for elsewhere (miss)."""
+    back = sum(rate for name, rate in row.rates.items() if name.startswith("workingset_refault"))
+    out, miss = row.rates.get("numa_foreign", 0.0), row.rates.get("numa_miss", 0.0)
+    rate, word = max((back, "refault"), (out, "out"), (miss, "miss"))
+    return f" {word} {count(rate)}/s" if rate >= _LEAST_RATE else ""
 
 
 def _moving(link: _Link, state: MapState) -> tuple[float, int, bool]:

@@ -8,7 +8,7 @@ from numatui.format import count, percent, size
 from numatui.tui.model.node_history import SERIES
 from numatui.tui.paint import bars
 from numatui.tui.paint.glyphs import Glyphs
-from numatui.tui.paint.node_graphs import LEAST, node_graphs
+from numatui.tui.paint.graphs.node_graphs import LEAST, node_graphs
 from numatui.tui.paint.node_table import KINDS, NodeRow, kinds_of
 from numatui.tui.paint.paint import Piece
 

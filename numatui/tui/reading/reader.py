@@ -16,6 +16,7 @@ from backend.kernel import Capabilities, Kernel
 from backend.machine.activity import Activity, Meter
 from backend.machine.kernel_info import balancing, release
 from backend.machine.load import Load, read_load
+from backend.machine.psi import pressures
 from backend.machine.topology import Topology, read_topology
 from backend.placement.survey import ProcessRow, Surveyor
 from backend.process.process import Identity
@@ -43,7 +44,8 @@ class Snapshot:
     """One reading. `throughput`: operations a second by pid, None if the kernel does not report them. `observations`:
     each process up to now. `history`: its placement over time. `at`: nanoseconds of the kernel's clock. `local`: share
     of all memory that is where its process runs. `activity`: load of the nodes. `extent`: column widths.
-    `load`: of this host, None for another machine. `flows`: pages that move between nodes."""
+    `load`: of this host, None for another machine. `flows`: pages that move between nodes. `pressure`: share of time in
+    which tasks waited, for memory, cpu, io; empty where the kernel does not tell."""
 
     facts: Facts
     topology: Topology
@@ -58,6 +60,7 @@ class Snapshot:
     extent: Extent | None = None
     load: Load | None = None
     flows: Flows = field(default_factory=dict[tuple[int, int], float])
+    pressure: Mapping[str, float] = field(default_factory=dict[str, float])
 
     def migrated(self, page_size: int) -> float:
         """Bytes a second that the kernel has migrated, on the whole machine."""
@@ -148,6 +151,7 @@ class Reader:
             activity,
             extent_of(rows),
             read_load(kernel),
+            pressure=pressures(kernel),
         )
         return replace(snapshot, flows=self._flows.add(now, rows, snapshot.migrated(kernel.page_size)))
 

@@ -15,7 +15,7 @@ from numatui.format import duration, percent, size
 from numatui.tui.keys import bindings
 from numatui.tui.paint import bars
 from numatui.tui.paint.glyphs import Glyphs, glyphs
-from numatui.tui.paint.job_graphs import job_graphs
+from numatui.tui.paint.graphs.job_graphs import job_graphs
 from numatui.tui.paint.paint import Paint, Piece
 from numatui.tui.paint.summary import before_after
 from numatui.tui.reading.reader import Snapshot

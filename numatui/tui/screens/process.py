@@ -27,7 +27,7 @@ from numatui.tui.paint.access_matrix import access_matrix
 from numatui.tui.paint.cells import tail
 from numatui.tui.paint.column import Column
 from numatui.tui.paint.glyphs import Glyphs, glyphs
-from numatui.tui.paint.history_area import history_area
+from numatui.tui.paint.graphs.history_area import history_area
 from numatui.tui.paint.paint import Paint, Piece
 from numatui.tui.reading.process_reader import ProcessLook, ProcessReader
 from numatui.tui.reading.reader import Snapshot, problem_of

@@ -11,9 +11,10 @@ from textual.containers import Horizontal
 from textual.widgets import Input, Static
 
 from backend.files.text import printable
+from backend.machine.psi import PRESSING
 from backend.placement.survey import ProcessRow
 from backend.process.process import Identity, Process
-from numatui.format import size
+from numatui.format import percent, size
 from numatui.tui.elsewhere import HTOP_LEGEND
 from numatui.tui.keys import bindings
 from numatui.tui.model.filtering import with_word
@@ -35,6 +36,8 @@ from numatui.tui.widgets.process_table import ProcessTable
 from numatui.tui.widgets.short_input import ShortInput
 from numatui.tui.widgets.table import Table
 
+_LEAST_PRESSURE = 0.01
+"""Share of time in which tasks waited, from which on it is told."""
 _HINTS = {
     "filter": "text, user:web, node:2, on:2, cgroup:/db, local<50, rss>1G, swap>0, !not …",
     "search": "text or filter: the cursor goes there; F3 to the next, Enter ends",
@@ -52,6 +55,11 @@ class ProcessesScreen(ProcessControl):
             "a box for each node: memory by use (a anonymous, f files, s shared or kernel, h hugetlb, k kernel, o "
             "other), free memory, CPU load; on a link its distance, heavier is nearer; beads are pages that move",
         ),
+        (
+            "refault",
+            "pages a second that came back to a node after its memory was short; out, miss: as on the nodes screen",
+        ),
+        ("waiting for", "share of the last ten seconds in which some task waited for memory, a CPU, a disk"),
         ("work", "of a demo: what all its processes get done, beside the most that was seen so far"),
         ("CPU@N", "the CPU that a process last ran on, and the node of that CPU"),
         (
@@ -152,6 +160,7 @@ class ProcessesScreen(ProcessControl):
         if snapshot is not None:
             self.table.update(snapshot.rows, snapshot.topology, snapshot.extent)
             self.query_one(DetailPane).show(self.table.current, again=True)
+            self._status()
 
     def on_resize(self, event: events.Resize) -> None:
         self._lay_out(event.size.width)
@@ -188,6 +197,7 @@ class ProcessesScreen(ProcessControl):
             pieces.append((f" by {listing.grouping}", ""))
         if listing.small:
             pieces.append((f"  {listing.small} below {size(SMALL)} hidden (H)", "warn"))
+        pieces += _waiting(state_of(self).snapshot)
         if state_of(self).error:
             pieces = [(" " + printable(state_of(self).error, 400), "far")]
         if listing.tagged:
@@ -329,3 +339,11 @@ class ProcessesScreen(ProcessControl):
                 field.action_select_all()
         if focus:
             self.set_focus(field if what else self.table)
+
+
+def _waiting(snapshot: Snapshot | None) -> list[Piece]:
+    """What tasks wait for, if some do (the kernel's pressure stall information)."""
+    some = [] if snapshot is None else [one for one in snapshot.pressure.items() if one[1] >= _LEAST_PRESSURE]
+    told = ", ".join(f"{name} {percent(share)}" for name, share in some)
+    short = any(name == "memory" and share >= PRESSING for name, share in some)
+    return [("  waiting for ", "dim"), (told, "far" if short else "")] if told else []

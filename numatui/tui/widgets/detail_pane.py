@@ -20,7 +20,7 @@ from numatui.tui.model.history import Moment, differ
 from numatui.tui.paint import bars, process_detail
 from numatui.tui.paint.access_matrix import access_matrix
 from numatui.tui.paint.glyphs import glyphs
-from numatui.tui.paint.history_area import history_area
+from numatui.tui.paint.graphs.history_area import history_area
 from numatui.tui.paint.paint import Piece
 from numatui.tui.reading.process_reader import ProcessLook, ProcessReader
 from numatui.tui.reading.reader import Snapshot

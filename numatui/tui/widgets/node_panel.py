@@ -16,11 +16,11 @@ from backend.machine.topology import Node, Topology
 from numatui.format import size
 from numatui.tui.paint import bars, machine_map
 from numatui.tui.paint.glyphs import Glyphs, glyphs
+from numatui.tui.paint.graphs.trend_graphs import trend_graphs, work_line
 from numatui.tui.paint.machine_map import Form
 from numatui.tui.paint.node_table import NodeRow, node_rows
 from numatui.tui.paint.paint import Piece
 from numatui.tui.paint.shade import heat_of
-from numatui.tui.paint.trend_graphs import trend_graphs, work_line
 from numatui.tui.reading.reader import Snapshot
 from numatui.tui.state.state import state_of
 from numatui.tui.widgets.painted_lines import PaintedLines

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numatui.tui.model.job_course import FIRST, MOST, JobCourse
 from numatui.tui.paint import bars
 from numatui.tui.paint.glyphs import ASCII, UNICODE, Glyphs
-from numatui.tui.paint.job_graphs import job_graphs
+from numatui.tui.paint.graphs.job_graphs import job_graphs
 
 CALLS = st.lists(
     st.tuples(st.integers(1, 10**11), st.integers(0, 1 << 30), st.integers(0, 10**9), st.integers(1, 8)),

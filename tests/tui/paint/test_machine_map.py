@@ -86,3 +86,18 @@ def test_pages_flow_from_the_source_to_the_target(topology: Topology, pair: tupl
 def test_ascii_has_no_other_characters(topology: Topology) -> None:
     text = "".join(picture(topology, SQUARE, {(0, 3): 1 << 20, (0, 1): 1 << 20}, glyphs=ASCII))
     assert text.isascii()
+
+
+@pytest.mark.parametrize(
+    ("rates", "told"),
+    [
+        ({"workingset_refault_anon": 200.0, "workingset_refault_file": 300.0, "numa_miss": 40.0}, "refault 500/s"),
+        ({"numa_miss": 40.0}, "miss 40/s"),
+        ({"numa_foreign": 40.0, "numa_miss": 3.0}, "out 40/s"),
+    ],
+)
+def test_a_box_tells_what_shows_that_memory_is_short(topology: Topology, rates: dict[str, float], told: str) -> None:
+    rows = node_rows(topology, {}, {0: rates}, {}, 4096)
+    assert SQUARE is not None
+    lines = machine_map.draw(MapState(topology, rows, {}, {}), SQUARE, UNICODE)
+    assert told in "\n".join("".join(text for text, _ in line) for line in lines)

@@ -450,3 +450,13 @@ async def test_no_key_of_the_footer_is_cut(width: int) -> None:
     async with driving(size=(width, 24)) as app:
         await app.until(lambda: "Help" in app.lines()[-1])
         await app.until(lambda: {word for word in app.lines()[-1].split() if len(word) > 2} <= whole)
+
+
+async def test_what_tasks_wait_for_is_told_when_they_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = {"memory": 0.004, "cpu": 0.0}
+    monkeypatch.setattr("numatui.tui.reading.reader.pressures", lambda _: dict(found))
+    async with driving() as app:
+        assert "waiting for" not in app.text()
+        found |= {"memory": 0.125, "io": 0.02}
+        await app.read()
+        await app.until(lambda: "waiting for memory 12%, io 2%" in app.text())

@@ -15,7 +15,7 @@ from backend.placement.survey import ProcessRow
 from backend.process.process import Identity
 from numatui.tui.model.history import MOST, Moment, PlacementHistory, sampled
 from numatui.tui.paint.glyphs import UNICODE
-from numatui.tui.paint.history_area import history_area
+from numatui.tui.paint.graphs.history_area import history_area
 from numatui.tui.screens.dialogs.chooser import Chooser
 from numatui.tui.screens.dialogs.question import Question
 from numatui.tui.screens.migrate import MigrateScreen

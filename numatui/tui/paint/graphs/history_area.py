@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from numatui.format import duration, size
 from numatui.tui.model.history import Moment, sampled
-from numatui.tui.paint.area import stacked
 from numatui.tui.paint.glyphs import Glyphs
+from numatui.tui.paint.graphs.area import stacked
 from numatui.tui.paint.paint import Piece
 
 

@@ -10,7 +10,7 @@ from numatui.tui.model.trends import Trends
 from numatui.tui.paint import bars
 from numatui.tui.paint.cells import FAR, MIXED
 from numatui.tui.paint.glyphs import Glyphs
-from numatui.tui.paint.graph import titled
+from numatui.tui.paint.graphs.graph import titled
 from numatui.tui.paint.paint import Piece
 
 _ROWS = 3

@@ -8,7 +8,7 @@ from itertools import zip_longest
 from numatui.format import duration, size
 from numatui.tui.model.job_course import MOST, JobCourse
 from numatui.tui.paint.glyphs import Glyphs
-from numatui.tui.paint.graph import titled
+from numatui.tui.paint.graphs.graph import titled
 from numatui.tui.paint.paint import Piece
 
 _LEAST = 26  # cells of a graph

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from numatui.tui.paint import bars
 from numatui.tui.paint.glyphs import Glyphs
@@ -39,11 +39,25 @@ def graph(values: Sequence[float], width: int, height: int, top: float, glyphs: 
 
 
 def titled(
-    heading: Sequence[Piece], values: Sequence[float], width: int, height: int, top: float, role: str, glyphs: Glyphs
+    heading: Sequence[Piece], values: Sequence[float], width: int, height: int, top: float, role: str, glyphs: Glyphs,
+    levels: Mapping[str, float] | None = None,
 ) -> list[list[Piece]]:  # fmt: skip
-    """`height` lines: the heading, and the graph below it."""
-    lines = graph(values, width, height - 1, top, glyphs)
-    return [bars.fitted(heading, width), *([(line, role)] for line in lines)]
+    """`height` lines: the heading, and the graph below it. `levels`: values by name that are marked on the right."""
+    marks = axis(levels, height - 1, top) if levels else []
+    room = width - (max(map(len, marks), default=0) + 1 if any(marks) else 0)
+    lines: list[list[Piece]] = [[(line, role)] for line in graph(values, room, height - 1, top, glyphs)]
+    if room < width:
+        lines = [[*line, (f" {mark}".ljust(width - room), "warn")] for line, mark in zip(lines, marks, strict=True)]
+    return [bars.fitted(heading, width), *lines]
+
+
+def axis(levels: Mapping[str, float], height: int, top: float) -> list[str]:
+    """For each row the names of the levels in it, the highest first. Levels above the scale are left out."""
+    out: list[list[str]] = [[] for _ in range(height)]
+    for name, level in sorted(levels.items(), key=lambda one: -one[1]):
+        if height and 0 <= level <= top > 0:
+            out[height - 1 - min(height - 1, int(level / top * height))].append(name)
+    return [" ".join(names) for names in out]
 
 
 def _heights(values: Sequence[float], count: int, steps: int, top: float) -> list[int]:

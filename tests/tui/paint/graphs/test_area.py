@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from numatui.tui.paint import bars
-from numatui.tui.paint.area import stacked
 from numatui.tui.paint.glyphs import ASCII, UNICODE, Glyphs
+from numatui.tui.paint.graphs.area import stacked
 
 STATES = st.lists(st.dictionaries(st.integers(0, 9), st.integers(0, 1 << 40), max_size=5), max_size=20)
 
