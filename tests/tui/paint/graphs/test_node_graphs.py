@@ -15,7 +15,7 @@ MiB = 1 << 20
 
 def drawn(free: int) -> str:
     (first, *_) = node_rows(read_topology(FakeKernel()), {}, {}, {}, 4096)
-    row: NodeRow = replace(first, marks=Watermarks(8 * MiB, 10 * MiB, 12 * MiB))
+    row: NodeRow = replace(first, marks=Watermarks(4 * MiB, 14 * MiB, 24 * MiB))
     lines = node_graphs(row, {"free": [float(free)] * 200}, {}, 60, 12, UNICODE)
     return "\n".join("".join(text for text, _ in line) for line in lines)
 
@@ -28,6 +28,6 @@ def test_with_much_free_the_scale_is_all_of_the_memory() -> None:
 
 def test_with_little_free_the_watermarks_are_apart() -> None:
     text = drawn(20 * MiB)
-    assert "scale to 48M" in text
+    assert "scale to 96M" in text
     assert "high low" not in text
     assert [line for line in text.splitlines() if line.rstrip().endswith("high")]
