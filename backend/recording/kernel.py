@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import errno
 import threading
 import time
@@ -62,6 +63,13 @@ class RecordedKernel:
     def at(self) -> int:
         """The number of the current sample, from 0."""
         return self._at
+
+    def beside(self, number: int) -> RecordedKernel:
+        """The same recording at another of its samples, where it stays: to look ahead while this one is shown."""
+        other = copy.copy(self)
+        other._lock, other._wanted, other._speed = threading.Lock(), None, 0.0
+        other._at = max(0, min(number, len(self.samples) - 1))
+        return other
 
     def seek(self, number: int) -> None:
         """Makes `settle` go to this sample, or to the first or last one if the number is out of range."""

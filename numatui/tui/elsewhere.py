@@ -12,6 +12,7 @@ _WHY = {
     "speed": "this machine is live: its time cannot be changed (numatui --demo, --replay)",
     "step": "this machine is live: its time cannot be changed (numatui --demo, --replay)",
     "seek": "this is no recording with several samples (numatui --replay)",
+    "mark": "this is no recording with several samples (numatui --replay)",
     "microscope": "the frames of this machine cannot be seen; numatui --demo has them",
     "scenarios": "this is no demo or recording (numatui --demo, --replay)",
 }

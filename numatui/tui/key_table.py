@@ -49,6 +49,7 @@ KEYS: dict[str, tuple[Key, ...]] = {
         Key("comma", "seek(-1)", "Recording: the sample before"),
         Key("left_curly_bracket", "seek(-10)", "Recording: ten samples back"),
         Key("right_curly_bracket", "seek(10)", "Recording: ten samples on"),
+        Key("apostrophe", "mark", "Recording: mark this sample; at another one: compare with it"),
     ),
     "advice-table": (Key("enter,m", "open", "Do it", show=True, display="Enter"),),
     "advice": (
@@ -154,6 +155,10 @@ KEYS: dict[str, tuple[Key, ...]] = {
         Key("q", "app.quit", "Quit", show=True),
     ),
     "compare": (Key("escape,q", "leave", "Back", show=True, display="Esc"),),
+    "samples-compared": (
+        Key("apostrophe", "unmark", "Forget the mark", show=True, display="'"),
+        Key("escape,q", "leave", "Back", show=True, display="Esc"),
+    ),
     "follow": (
         Key("enter", "on", "Next change", show=True, display="Enter", priority=True),
         Key("full_stop", "step", "One step", show=True, display="."),

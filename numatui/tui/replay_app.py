@@ -11,8 +11,12 @@ from textual.screen import Screen
 
 from numatui.tui.demo_app import DemoApp
 from numatui.tui.keys import bindings
+from numatui.tui.model.course import Course
 from numatui.tui.reading.machine import playback
+from numatui.tui.reading.samples import SamplesReader
 from numatui.tui.screens.dialogs.chooser import Chooser
+from numatui.tui.screens.study.samples_compared import SamplesComparedScreen
+from numatui.tui.widgets.time_line import TimeLine
 
 if TYPE_CHECKING:
     from backend.recording.manifest import Sample
@@ -23,15 +27,50 @@ class ReplayApp(DemoApp):
     """Gives the keys for a demo's time their meaning for a recording."""
 
     BINDINGS: ClassVar = bindings("replay")
+    _samples: SamplesReader | None = None
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if action in ("seek", "step", "scenarios") and playback(self.kernel) is not None:
+        if action in ("seek", "mark", "step", "scenarios") and playback(self.kernel) is not None:
             return True
-        return False if action == "seek" else super().check_action(action, parameters)
+        return False if action in ("seek", "mark") else super().check_action(action, parameters)
+
+    def on_snapshot_read(self) -> None:
+        """The other samples are looked at when this one is on the screen."""
+        recording = playback(self.kernel)
+        if recording is not None and self.course is None:
+            self.course = Course(recording.samples, recording.events)
+            self._samples = SamplesReader(recording, self)
+            self._samples.start()
+
+    def on_unmount(self) -> None:
+        if self._samples is not None:
+            self._samples.end()
+
+    def on_samples_reader_found(self, event: SamplesReader.Found) -> None:
+        if self.course is not None:
+            self.course.points[event.number] = event.point
+            self.course_ticks += 1
+
+    def on_time_line_sought(self, event: TimeLine.Sought) -> None:
+        self._go_to(event.number)
+
+    def action_mark(self) -> None:
+        """Marks this sample; compares this one with the one that is marked; forgets the mark at the marked one."""
+        recording = playback(self.kernel)
+        if recording is None:
+            return
+        if self.marked < 0:
+            self.marked = recording.at
+            self.tell(f"sample {recording.at + 1} is marked: at another one, ' compares the two")
+        elif self.marked == recording.at:
+            self.marked = -1
+        else:
+            self.push_screen(SamplesComparedScreen(recording, *sorted((self.marked, recording.at))))
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         yield from super().get_system_commands(screen)
         if playback(self.kernel) is not None:
+            yield SystemCommand("Mark a sample", "Compare two samples of the recording", self.action_mark)
             yield SystemCommand("Samples", "Go to another sample of the recording", self.action_scenarios)
 
     def action_seek(self, step: int) -> None:

@@ -63,6 +63,10 @@ class Playback(SimulatedTime, Protocol):
         """Index of the current sample."""
         ...
 
+    def beside(self, number: int) -> Kernel:
+        """The same recording at another sample, where it stays."""
+        ...
+
     def seek(self, number: int) -> None:
         """Requests a sample; the next `settle` goes to it."""
         ...

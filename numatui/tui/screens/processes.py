@@ -35,6 +35,7 @@ from numatui.tui.widgets.node_panel import NodePanel
 from numatui.tui.widgets.process_table import ProcessTable
 from numatui.tui.widgets.short_input import ShortInput
 from numatui.tui.widgets.table import Table
+from numatui.tui.widgets.time_line import TimeLine
 
 _LEAST_PRESSURE = 0.01
 """Share of time in which tasks waited, from which on it is told."""
@@ -98,6 +99,7 @@ class ProcessesScreen(ProcessControl):
     def compose(self) -> ComposeResult:
         yield Header()
         yield NodePanel(id="nodes")
+        yield TimeLine(id="time-line")
         with Horizontal(id="bar"):
             yield Static(id="status", markup=False)
             yield Static("/", id="slash", markup=False)

@@ -20,6 +20,7 @@ from backend.kernel import Kernel
 from backend.plan.plan import Plan
 from backend.process.process import Identity
 from numatui.tui.key_order import KeyOrderApp
+from numatui.tui.model.course import Course
 from numatui.tui.model.move_options import MoveOptions
 from numatui.tui.model.node_history import NodeHistory
 from numatui.tui.model.trends import Trends
@@ -41,7 +42,8 @@ class StatefulApp(KeyOrderApp):
     """Reads the kernel every `interval` seconds (0: only on request) and runs jobs. `kept`: the saved state.
     Reactives: `snapshot`: the last reading. `stalled`: seconds that a late reading has taken so far, else 0.
     `job_ticks`: grows with every progress of a job. `speed`: simulated seconds a second. `error`: why the last reading
-    failed. `moved`: last move of each process by numatui, as text."""
+    failed. `moved`: last move of each process by numatui, as text. Of a recording: `course`: all its samples, as far as
+    they are known; `course_ticks` grows with it; `marked`: the sample that others are compared with, or -1."""
 
     snapshot = var[Any](None, always_update=True)
     interval: var[float] = var(1.0)
@@ -51,6 +53,8 @@ class StatefulApp(KeyOrderApp):
     speed: var[float] = var(1.0)
     error: var[str] = var("")
     moved: var[dict[Identity, str]] = var(dict[Identity, str])
+    course_ticks: var[int] = var(0)
+    marked: var[int] = var(-1)
 
     def __init__(self, kernel: Kernel, kept: SavedState | None = None, interval: float | None = None) -> None:
         super().__init__()
@@ -61,6 +65,7 @@ class StatefulApp(KeyOrderApp):
         self.jobs: list[ShownJob] = []
         self.node_history, self.trends = NodeHistory(), Trends()
         self.actions = Actions()
+        self.course: Course | None = None
         # An assignment would call watchers before the app runs (Textual: DOMNode.set_reactive).
         self.set_reactive(StatefulApp.interval, interval)
         self._reader = Reader(kernel, self)
