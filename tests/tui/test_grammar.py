@@ -323,7 +323,7 @@ async def test_history_can_be_hidden_on_a_tall_screen_and_shown_on_a_low_one() -
 async def test_after_the_last_change_of_a_followed_page_no_time_passes_by_itself() -> None:
     kernel = open_scenario("scheduler-moves")
     async with driving(kernel) as app:
-        await app.press("z", "enter")
+        await app.press("z", "f")
         await app.screen(FollowScreen)
         screen = app.app.screen
         assert isinstance(screen, FollowScreen)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from backend.emulator.abi.proc_numatui import FRAMES, ZONES, parse_zones
 from backend.emulator.inspect.frame_map import KINDS, Cells, FrameDetail, Frames, Kind, cells, detail
+from backend.emulator.inspect.owners import OwnedCells, Owners, counts_of, names, owned_cells, owners
 from backend.kernel import Kernel
 from numatui.tui.reading.emulated import Emulated, emulated
 
@@ -18,17 +19,39 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class FramesRead:
-    """The visible cells. `cursor`: the frame under the cursor, None if not requested or not known. `now`: seconds of
-    the machine's clock."""
+class Wanted:
+    """What a map shows. `visible`: (first frame, number of them), in cells of 2**`shift` frames. `pointed`: (first
+    frame, number) of the cell that is told about. `owners`: whose frames they are is asked, too. `only`: the owner
+    whose share of each cell is asked."""
 
+    node: int
+    visible: tuple[int, int]
+    shift: int
+    pointed: tuple[int, int]
+    owners: bool = False
+    only: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FramesRead:
+    """The visible cells. `owned`: whose they are, if asked. `detail`: of the frame that is pointed at, if it is one
+    alone and more is known. `within`: frames by owner in the cell that is pointed at; `names`: of the owners. `now`:
+    seconds of the machine's clock."""
+
+    wanted: Wanted
     cells: Cells
-    cursor: FrameDetail | None
     now: float
+    owned: OwnedCells | None = None
+    detail: FrameDetail | None = None
+    within: Mapping[int, int] = field(default_factory=dict[int, int])
+    names: Mapping[int, str] = field(default_factory=dict[int, str])
 
 
 class FrameSource(Protocol):
-    """`zones`: node → (first frame, number of frames). `page_size`: bytes."""
+    """`zones`: node → (first frame, number of frames). `page_size`: bytes. `knows_owners`: whether it can tell whose
+    frames they are."""
+
+    knows_owners: bool
 
     @property
     def zones(self) -> Mapping[int, tuple[int, int]]: ...
@@ -36,9 +59,8 @@ class FrameSource(Protocol):
     @property
     def page_size(self) -> int: ...
 
-    def look(self, visible: tuple[int, int], shift: int, pfn: int) -> FramesRead:
-        """Reads the frames `visible` (first, number) in cells of 2**`shift` frames, and the frame `pfn` (-1: none).
-        Blocks: do not call it in the UI thread. Raises OSError."""
+    def look(self, wanted: Wanted) -> FramesRead:
+        """Blocks: do not call it in the UI thread. Raises OSError."""
         ...
 
     def changed(self, seen: FramesRead) -> bool:
@@ -49,17 +71,30 @@ class FrameSource(Protocol):
 class EmulatedFrames:
     """Frames of the running machine."""
 
+    knows_owners = True
+
     def __init__(self, kernel: Emulated) -> None:
         self.kernel = kernel
         self.zones = {node: (zone.start, zone.pages) for node, zone in kernel.machine.frames.zones.items()}
         self.page_size = kernel.machine.page_size
 
-    def look(self, visible: tuple[int, int], shift: int, pfn: int) -> FramesRead:
-        def reading(m: Machine) -> tuple[Frames, FrameDetail | None, float]:
-            return Frames.of(m, *visible), detail(m, pfn) if pfn >= 0 else None, m.now
+    def look(self, wanted: Wanted) -> FramesRead:
+        first, count = wanted.pointed
 
-        frames, cursor, now = self.kernel.look(reading)
-        return FramesRead(cells(frames.first, frames.kinds(), shift), cursor, now)
+        def reading(m: Machine) -> tuple[Frames, FrameDetail | None, Owners, Owners, dict[int, str], float]:
+            return (
+                Frames.of(m, *wanted.visible),
+                detail(m, first) if count == 1 else None,
+                owners(m, first, count),
+                owners(m, *wanted.visible) if wanted.owners else np.zeros(0, np.int32),
+                names(m),
+                m.now,
+            )
+
+        frames, one, within, whose, known, now = self.kernel.look(reading)
+        owned = owned_cells(frames.first, whose, wanted.shift, wanted.only) if wanted.owners else None
+        seen = cells(frames.first, frames.kinds(), wanted.shift)
+        return FramesRead(wanted, seen, now, owned, one, counts_of(within), known)
 
     def changed(self, seen: FramesRead) -> bool:
         return bool(self.kernel.speed) or seen.now != self.kernel.machine.now
@@ -68,19 +103,19 @@ class EmulatedFrames:
 class RecordedFrames:
     """Frames of the current sample. A recording has only the kind of each frame."""
 
+    knows_owners = False
+
     def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel
         self.page_size = kernel.page_size
         self.zones = parse_zones(kernel.read(ZONES))
 
-    def look(self, visible: tuple[int, int], shift: int, pfn: int) -> FramesRead:
-        first, count = visible
-        node, start = next(
-            (node, start) for node, (start, pages) in self.zones.items() if start <= first < start + pages
-        )
-        kinds = np.frombuffer(self.kernel.read(f"{FRAMES}/{node}", first - start, count), np.uint8)
+    def look(self, wanted: Wanted) -> FramesRead:
+        first, count = wanted.visible
+        start, _ = self.zones[wanted.node]
+        kinds = np.frombuffer(self.kernel.read(f"{FRAMES}/{wanted.node}", first - start, count), np.uint8)
         kinds = np.where(kinds < KINDS, kinds, np.uint8(Kind.OTHER))
-        return FramesRead(cells(first, kinds, shift), None, self.kernel.clock() / 1e9)
+        return FramesRead(wanted, cells(first, kinds, wanted.shift), self.kernel.clock() / 1e9)
 
     def changed(self, seen: FramesRead) -> bool:
         return seen.now != self.kernel.clock() / 1e9

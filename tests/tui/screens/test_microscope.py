@@ -47,7 +47,7 @@ async def microscope(app: Driver) -> MicroscopeScreen:
 
 async def single_frames(app: Driver, screen: MicroscopeScreen) -> None:
     await app.press_until("plus", lambda: not screen.map.shift, "single frames", most=64)
-    await app.until(lambda: screen.seen is not None and screen.seen.cursor is not None)
+    await app.until(lambda: screen.seen is not None and screen.seen.detail is not None)
 
 
 async def steps_until(app: Driver, screen: FollowScreen, condition: Callable[[], object], what: str) -> None:
@@ -112,13 +112,92 @@ async def test_a_migration_is_seen_while_time_goes_on() -> None:
         assert "aaaa" in app.text()
 
 
+async def test_frames_are_coloured_by_owner_and_one_alone_is_shown() -> None:
+    kernel = small()
+    async with driving(kernel, size=(100, 30)) as app:
+        screen = await microscope(app)
+        assert "AAAA" not in app.text()
+        await app.press("w")
+        await app.until(lambda: screen.seen is not None and screen.seen.owned is not None)
+        assert screen.seen is not None
+        assert screen.seen.owned is not None
+        counts = screen.seen.owned.counts
+        pid = next(task.pid for task in kernel.machine.tasks.values() if task.name == b"solver")
+        assert f"A {pid} solver {counts[pid]:,}" in app.text()
+        assert "AAAA" in app.text()
+        await app.press("enter")
+        await app.until(lambda: f"only {pid} solver (Enter: all)" in app.text())
+        await app.until(lambda: "AAAA" not in app.text())
+        assert "████" in app.text()
+        await app.press("enter")
+        await app.until(lambda: "AAAA" in app.text())
+        await app.press("w")
+        await app.until(lambda: "aaaa" in app.text())
+        await app.press("enter")
+        await app.until(lambda: "only anon" in app.text())
+
+
+async def test_the_mouse_tells_whose_frames_are_below_it() -> None:
+    kernel = small()
+    async with driving(kernel, size=(100, 30)) as app:
+        screen = await microscope(app)
+        await app.press("end")
+        first = f"pfn {screen.map.first} to"
+        assert first not in app.text()
+        await app.pilot.hover(screen.map, offset=(10, 0))
+        await app.until(lambda: first in app.text() and "solver" in app.text())
+        await app.pilot.hover("#legend")
+        await app.until(lambda: first not in app.text())
+
+
+@pytest.mark.parametrize(("size", "count"), [((80, 24), 4), ((60, 30), 2), ((160, 50), 4)])
+async def test_nodes_side_by_side_as_many_as_have_room(size: tuple[int, int], count: int) -> None:
+    kernel = small()
+    async with driving(kernel, size=size) as app:
+        screen = await microscope(app)
+        await app.press("number_sign")
+        await app.until(lambda: len(screen.maps) == count)
+        await app.until(lambda: all(one.seen is not None for one in screen.maps))
+        zones = kernel.machine.frames.zones
+        await app.until(lambda: f"free {sum(zones[one.node].free for one in screen.maps):,}" in app.text())
+        assert all(one.map.shift == one.map.widest for one in screen.maps)
+        await app.press("tab")
+        assert screen.current == 1
+        assert screen.map.has_focus
+        await app.press("3")
+        assert screen.current == 3
+        assert screen.pane in screen.maps
+        await app.press("number_sign")
+        await app.until(lambda: [one.node for one in screen.maps] == [3])
+
+
+async def test_pages_that_come_and_go_stand_out_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("numatui.tui.widgets.frame_map._FRESH", 3600.0)
+    kernel = small()
+    async with driving(kernel, size=(160, 50)) as app:
+        screen = await microscope(app)
+        await app.press("number_sign")
+        await app.until(lambda: all(one.seen is not None for one in screen.maps) and len(screen.maps) == 4)
+        assert all(one.map._fresh is None for one in screen.maps)
+        before = {one.node: one.seen.cells.kinds.copy() for one in screen.maps if one.seen is not None}
+        for _ in range(25):
+            kernel.pause(100_000_000)
+        await app.until(lambda: all(one.seen.now == kernel.machine.now for one in screen.maps if one.seen is not None))
+        came = {one.node for one in screen.maps if one.map._fresh is not None and one.map._fresh.any()}
+        after = {one.node: one.seen.cells.kinds for one in screen.maps if one.seen is not None}
+        assert came
+        assert came <= {node for node in after if (after[node] != before[node]).any()}
+        next(one for one in screen.maps if one.node in came).map._calm()
+        monkeypatch.setattr(app.app, "animation_level", "none")
+
+
 async def test_a_page_is_followed_through_a_migration_on_the_demo_machine() -> None:
     kernel = open_scenario("default")
     kernel.start(1.0)
     try:
         async with driving(kernel) as app:
             await single_frames(app, await microscope(app))
-            await app.press("enter")
+            await app.press("f")
             await app.screen(FollowScreen)
             assert kernel.speed == 0
             screen = app.app.screen
@@ -164,7 +243,7 @@ async def test_slow_motion_goes_on_by_itself_until_it_is_paused() -> None:
 async def test_nothing_to_follow_where_nothing_is_mapped() -> None:
     async with driving(small()) as app:
         await microscope(app)
-        await app.press("end", "enter")
+        await app.press("end", "f")
         await app.until(lambda: any("nobody maps" in one for one in app.notifications()))
         assert isinstance(app.app.screen, MicroscopeScreen)
 
@@ -280,7 +359,7 @@ async def test_letters_tell_the_frames_apart_without_colour_and_unicode(
         await microscope(app)
         assert app.text().replace("…", "").isascii()
         assert "dddd" in app.text()
-        await app.press("enter")
+        await app.press("f")
         await app.screen(FollowScreen)
         assert app.text().replace("…", "").isascii()
 
