@@ -98,6 +98,7 @@ KEYS: dict[str, tuple[Key, ...]] = {
         Key("u", "undo", "Take it back", show=True),
         Key("escape,q", "leave", "Back", show=True, display="Esc"),
     ),
+    "job-table": (Key("enter", "open", "Open", show=True, display="Enter"),),
     "jobs": (Key("escape,J,q", "leave", "Back", show=True, display="Esc"),),
     "log": (
         Key("y", "copy", "Copy the command", show=True),
@@ -181,8 +182,8 @@ KEYS: dict[str, tuple[Key, ...]] = {
         Key("space", "app.speed(0)", "Time", show=True, display="Space"),
         Key("escape,q", "leave", "Back", show=True, display="Esc"),
     ),
+    "scenario-table": (Key("enter", "open", "Open it in place of this machine", show=True, display="Enter"),),
     "scenarios": (
-        Key("enter", "open", "Open", show=True),
         Key("v", "compare", "Compare direct and swap", show=True),
         Key("escape,q", "leave", "Back", show=True, display="Esc"),
     ),

@@ -33,7 +33,9 @@ def digits(action: str, text: str) -> list[BindingType]:
 _TOGETHER: tuple[tuple[str, ...], ...] = (
     ("processes", "process-table", "table"), ("process", "table"), ("advice", "advice-table", "table"),
     ("cgroups", "cgroup-table", "table"), ("nodes", "node-table", "table"), ("migrate", "node-map"), ("job",),
-    ("jobs", "table"), ("log", "table"), ("follow", "table"), ("microscope", "frame-map"), ("scenarios", "table"),
+    ("jobs", "job-table", "table"), ("log", "table"), ("follow", "table"), ("microscope", "frame-map"),
+    ("scenarios", "scenario-table", "table"),
+    ("samples-compared", "table"),
     ("tour",), ("compare",), ("question",), ("chooser",), ("several-chooser",), ("cpuset-change",), ("help",),
 )  # fmt: skip
 """Places of `KEYS` whose keys work at the same time."""

@@ -66,10 +66,11 @@ def _marks(row: NodeRow, width: int, glyphs: Glyphs) -> list[Piece]:
         state, role = "below low: the kernel reclaims", "far"
     elif row.short:
         state, role = "near low", "warn"
-    return [
-        (f" {size(free)} free, {state}", role),
-        (f" (min {size(marks.min)}, low {size(marks.low)}, high {size(marks.high)})\n", "dim"),
-    ]
+    first, second = (
+        f" {size(free)} free, {state}",
+        f" (min {size(marks.min)}, low {size(marks.low)}, high {size(marks.high)})",
+    )
+    return [(first, role), ("\n" if len(first) + len(second) > width else "", ""), (second + "\n", "dim")]
 
 
 def _firmware(row: NodeRow) -> list[Piece]:

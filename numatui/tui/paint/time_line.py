@@ -9,7 +9,7 @@ from numatui.format import percent, size
 from numatui.tui.model.course import Course
 from numatui.tui.paint import bars
 from numatui.tui.paint.glyphs import Glyphs
-from numatui.tui.paint.graphs.graph import graph
+from numatui.tui.paint.graphs.graph import graph, runs
 from numatui.tui.paint.graphs.trend_graphs import local_role
 from numatui.tui.paint.paint import Piece
 
@@ -37,23 +37,18 @@ def draw(state: TimeLineState, width: int, height: int, glyphs: Glyphs, plain: b
     cells = graph([one or 0.0 for one in shares for _ in range(2 if glyphs.braille else 1)], width, rows, 1.0, glyphs)
     here, mark = course.cell_of(state.at, width), -1 if state.marked < 0 else course.cell_of(state.marked, width)
     roles = ["dim" if share is None else local_role(share) for share in shares]
-    lines = [_runs(line, roles, here, mark) for line in cells]
+    lines = [_line(line, roles, here, mark) for line in cells]
     signs, sign_roles = _marks(state, width, glyphs)
-    return [_heading(state, width, glyphs), *lines, _runs(signs, sign_roles, here, mark)][:height]
+    return [_heading(state, width, glyphs), *lines, _line(signs, sign_roles, here, mark)][:height]
 
 
-def _runs(text: str, roles: Sequence[str], here: int, mark: int) -> list[Piece]:
-    """Neighbours of one role as one piece. The cells of the shown and the marked sample stand out."""
-    out: list[Piece] = []
-    for cell, (sign, role) in enumerate(zip(text, roles, strict=True)):
-        role = "cursor" if cell == here else "tag" if cell == mark else role
-        if cell in (here, mark) and sign == " ":
-            sign = "|"
-        if out and out[-1][1] == role:
-            out[-1] = (out[-1][0] + sign, role)
-        else:
-            out.append((sign, role))
-    return out
+def _line(text: str, roles: Sequence[str], here: int, mark: int) -> list[Piece]:
+    """A line on which the cells of the shown and the marked sample stand out."""
+    signs, roles = list(text), list(roles)
+    for cell, role in ((mark, "tag"), (here, "cursor")):
+        if cell >= 0:
+            signs[cell], roles[cell] = "|" if signs[cell] == " " else signs[cell], role
+    return runs("".join(signs), roles)
 
 
 def _marks(state: TimeLineState, width: int, glyphs: Glyphs) -> tuple[str, list[str]]:

@@ -124,7 +124,7 @@ class AdviceScreen(TogetherScreen):
         table = self.query_one(AdviceTable)
         table.empty = "  nothing to move (A says why not)" if self._done else "  looking …"
         table.show(shown, advice_columns(self.tagged, self.app.no_color, self.with_declined))
-        table.styles.height = max(4, self.size.height // 2)
+        table.styles.height = max(4, min(len(shown) + 2, self.size.height // 2))
         self.query_one("#state", Static).update(Paint.of(self.app).text(self._state(len(advised))))
         self._show_one()
 
@@ -255,20 +255,20 @@ def advice_columns(tagged: Collection[Identity], plain: bool, reasons: bool) -> 
 def advice_detail(advice: Advice, kernel: Kernel, width: int) -> list[Piece]:
     """Reasons, cost, doubts and command of a proposal; without a proposal, the reasons against one."""
     pieces: list[Piece] = [
-        (f" {advice.process.pid} ", "bold"),
+        (f"{advice.process.pid} ", "bold"),
         (printable(advice.process.command, max(10, width - 12)) + "\n", ""),
     ]
     one = advice.proposal
     if one is None:
-        return pieces + [(f" {printable(reason.text, 400)}\n", "") for reason in advice.reasons]
+        return pieces + [(f"{printable(reason.text, 400)}\n", "") for reason in advice.reasons]
     pieces += [
-        (f" {printable(summary_of(advice), 400)}\n", ""),
+        (f"{printable(summary_of(advice), 400)}\n", ""),
         (
-            f" moving takes about {duration(one.seconds)} ({BASIS[one.rate_basis]}), it waits {duration(one.stall)} "
+            f"moving takes about {duration(one.seconds)} ({BASIS[one.rate_basis]}), it waits {duration(one.stall)} "
             "at a time\n",
             "dim",
         ),
     ]
     for doubt in one.doubts:
-        pieces += [(" but ", "warn"), (printable(doubt.text, 400) + "\n", "")]
-    return [*pieces, ("\n " + printable(advised_command(kernel, advice), 400), "accent")]
+        pieces += [("but ", "warn"), (printable(doubt.text, 400) + "\n", "")]
+    return [*pieces, ("\n" + printable(advised_command(kernel, advice), 400), "accent")]

@@ -113,7 +113,7 @@ def report(
     ]  # fmt: skip
     remaining = (job.total - job.done) / job.rate if job.rate and not job.ended else 0
     facts = [
-        ("rate", f"{job.rate / 2**20:,.0f} MiB/s" if job.rate else "-"),
+        ("rate", f"{size(job.rate)}/s" if job.rate else "-"),
         ("time", duration(job.elapsed)),
         *([("to go", duration(remaining))] if remaining else []),
         ("longest call", duration(job.worst_call)),

@@ -23,6 +23,8 @@ from numatui.tui.widgets.table import Table
 
 
 class _JobTable(Table[ShownJob]):
+    BINDINGS: ClassVar = bindings("job-table")
+
     def key_of(self, row: ShownJob) -> Hashable:
         return row.number
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
 
 from numatui.tui.paint import bars
 from numatui.tui.paint.glyphs import Glyphs
 from numatui.tui.paint.paint import Piece
 
+Role = str | Callable[[float], str]
+"""Of a whole graph, or of each cell by its last value."""
 _DOTS = ((0x40, 0x04, 0x02, 0x01), (0x80, 0x20, 0x10, 0x08))
 """Bits of the dots of the left and the right column, from the bottom up (Unicode, Braille Patterns)."""
 _BLANK = 0x2800
@@ -39,16 +42,27 @@ def graph(values: Sequence[float], width: int, height: int, top: float, glyphs: 
 
 
 def titled(
-    heading: Sequence[Piece], values: Sequence[float], width: int, height: int, top: float, role: str, glyphs: Glyphs,
+    heading: Sequence[Piece], values: Sequence[float], width: int, height: int, top: float, role: Role, glyphs: Glyphs,
     levels: Mapping[str, float] | None = None,
 ) -> list[list[Piece]]:  # fmt: skip
     """`height` lines: the heading, and the graph below it. `levels`: values by name that are marked on the right."""
     marks = axis(levels, height - 1, top) if levels else []
     room = width - (max(map(len, marks), default=0) + 1 if any(marks) else 0)
-    lines: list[list[Piece]] = [[(line, role)] for line in graph(values, room, height - 1, top, glyphs)]
+    drawn = graph(values, room, height - 1, top, glyphs)
+    if isinstance(role, str):
+        lines: list[list[Piece]] = [[(line, role)] for line in drawn]
+    else:
+        roles = [role(value) for value in list(values)[:: -2 if glyphs.braille else -1]][:room][::-1]
+        lines = [runs(line, [""] * (room - len(roles)) + roles) for line in drawn]
     if room < width:
         lines = [[*line, (f" {mark}".ljust(width - room), "warn")] for line, mark in zip(lines, marks, strict=True)]
     return [bars.fitted(heading, width), *lines]
+
+
+def runs(text: str, roles: Sequence[str]) -> list[Piece]:
+    """A line with a role for each cell; neighbours of one role are one piece."""
+    signed = groupby(zip(text, roles, strict=True), key=lambda one: one[1])
+    return [("".join(sign for sign, _ in some), role) for role, some in signed]
 
 
 def axis(levels: Mapping[str, float], height: int, top: float) -> list[str]:

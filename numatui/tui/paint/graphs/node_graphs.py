@@ -45,7 +45,8 @@ def node_graphs(
         columns, each = 1, LEAST
         some = some[: height // LEAST]
     room = width // columns - _GAP
-    marks = {"min": row.marks.min, "low": row.marks.low, "high": row.marks.high} if row.marks.low else {}
+    marks = {"min": row.marks.min, "low": row.marks.low, "high": row.marks.high}
+    marks = {name: mark for name, mark in marks.items() if mark}
     blocks = [
         titled([(about, "bold")], history[name], room, each, top, role, glyphs, marks if name == "free" else None)
         for name, about, top, role in some

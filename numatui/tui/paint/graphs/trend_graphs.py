@@ -10,7 +10,7 @@ from numatui.tui.model.trends import Trends
 from numatui.tui.paint import bars
 from numatui.tui.paint.cells import FAR, MIXED
 from numatui.tui.paint.glyphs import Glyphs
-from numatui.tui.paint.graphs.graph import titled
+from numatui.tui.paint.graphs.graph import Role, titled
 from numatui.tui.paint.paint import Piece
 
 _ROWS = 3
@@ -22,7 +22,7 @@ def trend_graphs(
 ) -> list[list[Piece]]:  # fmt: skip
     """`height` lines of `width` cells: as many graphs, each with a heading, as have room. `now`: nanoseconds of the
     kernel's clock."""
-    some: list[tuple[list[Piece], Sequence[float], float, str]] = [_local(trends)]
+    some: list[tuple[list[Piece], Sequence[float], float, Role]] = [_local(trends)]
     if trends.work:
         some.append(_work(trends, now))
     some.append(_moved(trends, flows, glyphs))
@@ -38,12 +38,12 @@ def local_role(share: float | None) -> str:
     return "" if share is None else "far" if share < FAR else "warn" if share < MIXED else "good"
 
 
-def _local(trends: Trends) -> tuple[list[Piece], Sequence[float], float, str]:
+def _local(trends: Trends) -> tuple[list[Piece], Sequence[float], float, Role]:
     now = trends.local[-1] if trends.local else None
     heading: list[Piece] = [("local ", "bold"), (percent(now), local_role(now)), (" of all memory", "dim")]
     if trends.local and min(trends.local) < max(trends.local):
         heading.append((f", {percent(min(trends.local))} to {percent(max(trends.local))} seen", "dim"))
-    return heading, trends.local, 1.0, local_role(now)
+    return heading, trends.local, 1.0, local_role
 
 
 def _moved(trends: Trends, flows: Flows, glyphs: Glyphs) -> tuple[list[Piece], Sequence[float], float, str]:
@@ -60,21 +60,26 @@ def _moved(trends: Trends, flows: Flows, glyphs: Glyphs) -> tuple[list[Piece], S
 def _work(trends: Trends, now: int) -> tuple[list[Piece], Sequence[float], float, str]:
     work, (best, at) = trends.work[-1], trends.best
     role = work_role(work, best)
-    since = (now - at) / 1e9
-    heading: list[Piece] = [("work ", "bold"), (f"{count(work)} ops/s", role)]
-    if best:
-        when = f", {age(since)} ago" if since >= 1 else ""
-        heading.append((f" {work / best * 100:.0f}% of the best{when}", "dim"))
+    heading: list[Piece] = [
+        ("work ", "bold"),
+        (f"{count(work)} ops/s", role),
+        (f" {_of_best(work, best, now - at)}", "dim"),
+    ]
     return heading, trends.work, best, role
+
+
+def _of_best(work: float, best: float, since: int) -> str:
+    """`94% of the best, 3 s ago`. `since`: nanoseconds."""
+    when = f", {age(since / 1e9)} ago" if since >= 1_000_000_000 else ""
+    return f"{work / best * 100:3.0f}% of the best{when}" if best else ""
 
 
 def work_line(trends: Trends, now: int, width: int, glyphs: Glyphs) -> list[Piece]:
     """The work of a demo on one line: its course, its last value, and that value relative to the best."""
     work, (best, at) = trends.work[-1], trends.best
-    number, since = f" {count(work):>6} ops/s", (now - at) / 1e9
+    number = f" {count(work):>6} ops/s"
     if width >= 70:
-        when = f", {age(since)} ago" if since >= 1 else ""
-        number = (number + (f", {work / best * 100:3.0f}% of the best{when}" if best else "")).ljust(42)
+        number = f"{number}, {_of_best(work, best, now - at)}".rstrip(", ").ljust(42)
     role = work_role(work, best)
     line = bars.sparkline(trends.work, max(4, width - len(number) - 8), glyphs, best)
     return [(" work ", "bold"), (line, role), (number, role)]

@@ -50,6 +50,8 @@ class ScenariosRead(Message):
 class ScenarioTable(Table[Scenario]):
     """Posts `Moved` when the cursor has moved to another row."""
 
+    BINDINGS: ClassVar = bindings("scenario-table")
+
     class Moved(Message):
         """The cursor has moved."""
 
@@ -102,19 +104,16 @@ class ScenariosScreen(Screen[str]):
         current = self.table.current
         if current is None:
             return
-        pieces: list[Piece] = [(f" {printable(current.title, 200)}", "bold")]
+        pieces: list[Piece] = [(printable(current.title, 200), "bold")]
         if current.file == self.current:
             pieces.append(("  is the machine you see now; Enter begins it anew", "dim"))
         else:
             pieces.append(("  Enter opens it in place of the present machine", "dim"))
-        pieces.append((f"\n {printable(current.about, 1000)}", ""))
+        pieces.append((f"\n{printable(current.about, 1000)}", ""))
         self.query_one("#about", Static).update(Paint.of(self.app).text(pieces))
 
     def on_table_opened(self, event: Table.Opened) -> None:
         self.dismiss(event.row.file)
-
-    def action_open(self) -> None:
-        self.table.action_open()
 
     def action_compare(self) -> None:
         if self.table.current is not None:
