@@ -6,7 +6,8 @@ from __future__ import annotations
 from rich.color import Color
 from rich.style import Style
 
-_DARK = ("blue", "yellow", "green", "magenta", "cyan", "red", "grey", "white")
+_DARK = ("cyan", "yellow", "green", "magenta", "red", "white", "grey", "blue")
+"""Colours of the nodes. Blue comes last: dark blue is the ground of the cursor."""
 _BLACK, _WHITE = Color.from_rgb(0, 0, 0), Color.from_rgb(255, 255, 255)
 _GREY, _LIGHT = Color.from_rgb(85, 85, 85), Color.from_rgb(170, 170, 170)
 _COLORS = {
