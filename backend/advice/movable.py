@@ -7,7 +7,7 @@ from typing import Literal
 
 from backend.nodeset import NodeSet
 from backend.placement.placement import Placement, VmaPlacement
-from backend.plan.plan_warnings import policy_agrees
+from backend.plan.plan_warnings import interleaved, policy_agrees
 
 Obstacle = Literal["room", "cpuset", "shared", "policy", "slow-memory"]
 """What can prevent a move. Advice is tried again without each, in the order of OBSTACLES."""
@@ -16,11 +16,6 @@ OBSTACLES: tuple[Obstacle, ...] = ("room", "cpuset", "shared", "policy", "slow-m
 # Largest deviation from the mean, as a share of it.
 _EVEN = 0.1
 _LEAST_NODES = 2
-
-
-def interleaved(policy: str) -> bool:
-    """`interleave` and `weighted interleave`: spread on purpose."""
-    return "interleave" in policy
 
 
 def on_purpose(vma: VmaPlacement, target: int) -> bool:

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 
 from backend.advice.advice import Advice, Doubt, Limits, Proposal, Reason, Surroundings
 from backend.advice.choosing import Advisee, far_bytes, targets_of
-from backend.advice.movable import Obstacle, interleaved, looks_interleaved, on_purpose
+from backend.advice.movable import Obstacle, looks_interleaved, on_purpose
 from backend.advice.observing import Observation
 from backend.advice.room import Room
 from backend.files.text import printable
 from backend.nodeset import NodeSet
+from backend.plan.plan_warnings import interleaved
 from backend.process.process import HERTZ
 
 

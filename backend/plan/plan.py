@@ -30,6 +30,7 @@ Code = Literal[
     "nothing-to-move",
     "room",
     "policy",
+    "spread",
     "cpuset",
     "balancing",
     "shared",

@@ -148,6 +148,13 @@ def _of_a_process(
             f"{pid}: the policy {', '.join(contrary[:3])} will put new pages elsewhere than node {plan.targets}",
             "only the process itself, or its cpuset, can change its policy",
         )
+    spread = sorted({vma.policy for vma in affected if _gathered(vma.policy, plan.targets)})
+    if spread:
+        yield Warning(
+            "spread",
+            f"{pid}: memory that is spread on purpose ({', '.join(spread[:3])}) comes together on node {plan.targets}",
+            f"leave it where it is, or name all its nodes as targets, as with --to {_nodes_of(spread[0])}",
+        )
     allowed = process_plan.process.mems_allowed
     ends = NodeSet(move.target for move in process_plan.moves)
     if allowed is not None and not ends.issubset(allowed) and not confined:
@@ -200,13 +207,28 @@ def _named(others: Sequence[tuple[int, str]]) -> str:
 
 def policy_agrees(policy: str, targets: NodeSet) -> bool:
     """Whether this policy (numa_maps text) allows new pages on `targets`. True if it names no nodes."""
-    name, colon, nodes = policy.rpartition(":")
-    if not colon:
-        return True
+    nodes = _nodes_of(policy)
+    return nodes is None or bool(nodes & targets)
+
+
+def interleaved(policy: str) -> bool:
+    """`interleave` and `weighted interleave`: spread on purpose."""
+    return "interleave" in policy
+
+
+def _gathered(policy: str, targets: NodeSet) -> bool:
+    """Whether memory of an interleaved policy comes to fewer nodes than it is meant for."""
+    nodes = _nodes_of(policy)
+    return interleaved(policy) and nodes is not None and bool(nodes & targets) and not nodes.issubset(targets)
+
+
+def _nodes_of(policy: str) -> NodeSet | None:
+    """The nodes that a policy (numa_maps text) names; None if it names none."""
+    name, _, nodes = policy.rpartition(":")
     try:
-        return not name or bool(NodeSet.parse_list(nodes) & targets)
+        return NodeSet.parse_list(nodes) if name else None
     except UsageError:
-        return True
+        return None
 
 
 def _mib(amount: int) -> int:

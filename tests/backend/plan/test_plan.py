@@ -99,6 +99,7 @@ def test_a_target_that_is_emptied_first_has_that_room_too() -> None:
         (Subject(process(), Placement(())), {}, None, "nothing-to-move"),
         (Subject(process(3), Placement((vma({0: 30_000}),))), {}, None, "room"),
         (Subject(process(3), Placement((vma({0: 3}, "bind:0"),))), {}, None, "policy"),
+        (Subject(process(3), Placement((vma({0: 3}, "interleave:0-3"),))), {}, None, "spread"),
         (Subject(process(3, mems="0-1"), Placement((vma({0: 3}),))), {}, None, "cpuset"),
         (Subject(process(3), Placement((vma({0: 3}, mapmax=2),))), {}, None, "shared"),
         (Subject(process(3), Placement((vma({0: 3}, mapmax=2),))), {"move_all": True}, None, "shared-moves"),
