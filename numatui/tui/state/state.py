@@ -12,6 +12,7 @@ from textual import work
 from textual.dom import DOMNode
 from textual.reactive import var
 from textual.screen import Screen
+from textual.timer import Timer
 
 from backend.files.jobs_dir import jobs_dir
 from backend.files.text import printable
@@ -71,6 +72,7 @@ class StatefulApp(KeyOrderApp):
         self._reader = Reader(kernel, self)
         self._asked_at: float | None = None
         self._read_at = 0.0
+        self._next: Timer | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self.comes_back = False
         """This machine is shown again after a copy of it: what was done here is kept."""
@@ -79,7 +81,7 @@ class StatefulApp(KeyOrderApp):
         self._reader.start()
         self.read_now()
         self._read_moved()
-        self.set_interval(0.125, self._tick)
+        self.set_interval(1.0, self._look_after)
 
     def on_unmount(self) -> None:
         self._reader.end()
@@ -116,21 +118,33 @@ class StatefulApp(KeyOrderApp):
             self._asked_at = time.monotonic()
             self._reader.ask(anew)
 
-    def _tick(self) -> None:
+    def _look_after(self) -> None:
         forget_closed(self)
         forget_subscribers(self)
-        now = time.monotonic()
         if self._asked_at is not None:
-            late = int(now - self._asked_at)
+            late = int(time.monotonic() - self._asked_at)
             self.stalled = late if late >= 3 else 0
-        # 0.06 s is half a tick: without it a reading would often wait for the next tick.
-        elif self.interval and not self.paused and now - self._read_at >= self.interval - 0.06:
-            self.read_now()
+
+    def watch_interval(self) -> None:
+        self._plan_next()
+
+    def watch_paused(self) -> None:
+        self._plan_next()
+
+    def _plan_next(self) -> None:
+        """The next reading: `interval` seconds after the last one has ended."""
+        if self._next is not None:
+            self._next.stop()
+            self._next = None
+        if self.is_running and self.interval and not self.paused and self._asked_at is None:
+            # A timer of 0 s never fires (Textual: a division by zero in its task).
+            self._next = self.set_timer(max(0.001, self._read_at + self.interval - time.monotonic()), self.read_now)
 
     def on_snapshot_read(self, event: SnapshotRead) -> None:
         """After the first reading, the long-lived objects (code, an emulated machine) exist. They are frozen: a full
         garbage collection over them would block the screen for 0.1 s."""
         self._asked_at, self._read_at, self.stalled = None, time.monotonic(), 0
+        self._plan_next()
         self.error = ""
         first = self.snapshot is None
         if not first and event.snapshot.at < self.snapshot.at:
@@ -147,6 +161,7 @@ class StatefulApp(KeyOrderApp):
 
     def on_read_failed(self, event: ReadFailed) -> None:
         self._asked_at, self._read_at, self.stalled = None, time.monotonic(), 0
+        self._plan_next()
         if event.error != self.error:
             self.error = event.error
             self.tell(event.error, severity="error")

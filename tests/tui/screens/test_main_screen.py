@@ -460,3 +460,19 @@ async def test_what_tasks_wait_for_is_told_when_they_do(monkeypatch: pytest.Monk
         found |= {"memory": 0.125, "io": 0.02}
         await app.read()
         await app.until(lambda: "waiting for memory 12%, io 2%" in app.text())
+
+
+async def test_it_reads_every_interval_and_not_while_paused() -> None:
+    async with driving() as app:
+        seen: list[object] = []
+        app.app.watch(app.app, "snapshot", lambda one: seen.append(one), init=False)
+        await app.pilot.pause(0.2)
+        assert seen == []
+        app.app.interval = 0.05
+        await app.until(lambda: len(seen) >= 3, "three readings")
+        await app.press("p")
+        await app.until(lambda: app.app._asked_at is None)
+        count = len(seen)
+        assert app.app._next is None
+        await app.press("p")
+        await app.until(lambda: len(seen) > count, "it goes on")
