@@ -187,9 +187,11 @@ def confining_moves(one: Confinement) -> tuple[Move, ...]:
 
 
 def _call_of(method: Method, conditions: Conditions, within: tuple[int, int] | None) -> Called:
-    """`auto` is move_pages where there is one."""
+    """`auto` is move_pages, unless migrate_pages alone is there. A recording has neither: it plans as its machine
+    would."""
     if method == "auto":
-        calls: Called = "move_pages" if "move_pages" in conditions.can or within is not None else "migrate_pages"
+        only = "migrate_pages" in conditions.can and "move_pages" not in conditions.can and within is None
+        calls: Called = "migrate_pages" if only else "move_pages"
     else:
         calls = method
     if within is not None and calls != "move_pages":

@@ -46,10 +46,10 @@ KEYS: dict[str, tuple[Key, ...]] = {
         Key("full_stop", "step", "Demo: a tenth of a second on; recording: a sample on"),
     ),
     "replay": (
-        Key("comma", "seek(-1)", "Recording: the sample before"),
+        Key("comma", "seek(-1)", "Recording: the sample before", show=True, display=", ."),
         Key("left_curly_bracket", "seek(-10)", "Recording: ten samples back"),
         Key("right_curly_bracket", "seek(10)", "Recording: ten samples on"),
-        Key("apostrophe", "mark", "Recording: mark this sample; at another one: compare with it"),
+        Key("apostrophe", "mark", "Recording: mark, compare", show=True, display="'"),
     ),
     "advice-table": (Key("enter,m", "open", "Do it", show=True, display="Enter"),),
     "advice": (
@@ -87,6 +87,8 @@ KEYS: dict[str, tuple[Key, ...]] = {
         Key("n,escape,q", "answer(False)", "No", show=True),
         Key("ctrl+y", "copy", "Copy the command"),
         Key("left,right", "app.focus_next", "Other answer"),
+        Key("up,k", "scroll(-1)", "Long text: a line up"),
+        Key("down,j", "scroll(1)", "Long text: a line down"),
     ),
     "help": (
         Key("slash", "search", "Search"),

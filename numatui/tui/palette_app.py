@@ -40,7 +40,7 @@ class PaletteApp(ReplayApp):
             if text and active.enabled and not active.binding.system and text not in named:
                 named.add(text)
                 run = partial(self.call_later, self.run_action, active.binding.action, active.node)
-                yield SystemCommand(text, f"the key {active.binding.key}", run)
+                yield SystemCommand(text, f"the key {self.get_key_display(active.binding)}", run)
 
     def action_change_theme(self) -> None:
         names = sorted(name.removeprefix(theming.PREFIX) for name in self.available_themes if _ours(name))

@@ -80,11 +80,14 @@ def run(app: NumatuiApp) -> None:
     clock = simulated_time(app.kernel)
     if clock is not None:
         clock.start()
+        if app.left_at is not None:
+            clock.speed = app.left_at
     first_frame.taken()
     try:
         app.run(mouse=not in_screen())
     finally:
         if clock is not None:
+            app.left_at = clock.speed
             clock.stop()
 
 

@@ -1,19 +1,22 @@
 #!/bin/bash
-# Boots Debian's kernel with several NUMA nodes in QEMU (TCG: no hardware help needed) and runs one command in it.
+# Boots a kernel of Debian's with several NUMA nodes in QEMU (TCG: no hardware help needed) and runs one command in it.
 #
 #   guest.sh check                       say what is missing to do so, or nothing
 #   guest.sh build                       fetch the kernel and make the initramfs, once
-#   guest.sh run TOPOLOGY OUT CMD ARG…   TOPOLOGY: four | uneven
+#   guest.sh run TOPOLOGY OUT CMD ARG…   TOPOLOGY: four | uneven | tiers
 #
 # The guest's root is this machine's /, read-only, under an overlay in memory; what is written there is gone afterwards.
 # OUT appears in it as /mnt/out, writable, and keeps stdout, stderr, rc and the console. The command's exit code is ours;
 # 97: the guest did not come up, 98: it took too long, 99: it went down without an exit code.
 #
-# NUMATUI_GUEST_DIR: where kernel and initramfs are kept. BOOT_LIMIT, LIMIT: seconds. GUEST_ENV: names of variables that
+# KERNEL: stable (what linux-image-amd64 is: 6.1 in Debian 12), newer (the newest of the same suites: 6.12), sid (the
+# newest of Debian's: 7.2).
+# NUMATUI_GUEST_DIR: where kernels and initramfs are kept. BOOT_LIMIT, LIMIT: seconds. GUEST_ENV: names of variables that
 # the command gets, beside PATH, HOME and LANG. NUMATUI_GUEST_MODULES is the kernel's module tree, for insmod.
 set -euo pipefail
 export PATH=$PATH:/usr/sbin:/sbin
-G=${NUMATUI_GUEST_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/numatui-guest}
+KERNEL=${KERNEL:-stable}
+G=${NUMATUI_GUEST_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/numatui-guest}/$KERNEL
 
 # The modules of the initramfs, in the order in which they depend on each other.
 MODULES=(drivers/virtio/virtio_ring drivers/virtio/virtio drivers/virtio/virtio_pci_legacy_dev
@@ -28,7 +31,7 @@ die() {
 check() {
   local missing=() tool
   for tool in qemu-system-x86_64:qemu-system-x86 busybox:busybox-static cpio:cpio gzip:gzip flock:util-linux \
-    mkswap:util-linux mkfs.ext4:e2fsprogs; do
+    xz:xz-utils mkswap:util-linux mkfs.ext4:e2fsprogs; do
     command -v "${tool%:*}" >/dev/null || missing+=("${tool#*:}")
   done
   if [ ! -s "$G/initrd.gz" ]; then
@@ -47,38 +50,83 @@ build() {
   [ ! -s "$G/initrd.gz" ] || return 0
   [ -d "$G/k" ] || fetch
   local modules work number=10 module
-  modules=$(echo "$G"/k/lib/modules/*/kernel)
+  modules=$(modules)/kernel
   work=$(mktemp -d "$G/ird.XXXXXX")
   mkdir -p "$work"/{bin,mod,proc,sys,dev,mnt/lower,mnt/rw,newroot}
   cp "$(command -v busybox)" "$work/bin/"
   for module in "${MODULES[@]}"; do
-    cp "$modules/$module.ko" "$work/mod/$number-${module##*/}.ko"
+    # A kernel has some of them built in, or no longer.
+    if [ -e "$modules/$module.ko.xz" ]; then
+      xz -dc "$modules/$module.ko.xz" >"$work/mod/$number-${module##*/}.ko"
+    elif [ -e "$modules/$module.ko" ]; then
+      cp "$modules/$module.ko" "$work/mod/$number-${module##*/}.ko"
+    fi
     number=$((number + 1))
   done
   init >"$work/init"
   chmod +x "$work/init"
   (cd "$work" && find . | cpio -o -H newc --quiet | gzip -1) >"$work.gz"
   rm -rf "$work"
-  cp "$G"/k/boot/vmlinuz-* "$G/vmlinuz"
+  cp "$(find "$G/k" -name 'vmlinuz*' -type f | head -n 1)" "$G/vmlinuz"
   mv "$work.gz" "$G/initrd.gz"
 }
 
-# Debian's newest stock kernel, unpacked to $G/k; not the cloud kernel, which has fewer modules.
+modules() { # the kernel's tree of modules
+  local found
+  for found in "$G"/k/lib/modules/* "$G"/k/usr/lib/modules/*; do
+    [ ! -d "$found/kernel" ] || { echo "$found" && return; }
+  done
+}
+
+# A stock kernel of Debian's, unpacked to $G/k; not the cloud kernel, which has fewer modules.
 fetch() {
-  local name work
-  name=$(apt-cache depends linux-image-amd64 2>/dev/null | awk '/Depends: linux-image-[0-9]/ {print $2; exit}')
-  if [ -z "$name" ]; then
-    apt-get -qq update >&2 || true
-    name=$(apt-cache depends linux-image-amd64 2>/dev/null | awk '/Depends: linux-image-[0-9]/ {print $2; exit}')
+  local name work options=()
+  if [ "$KERNEL" = sid ]; then
+    sources >"$G/sources.list"
+    mkdir -p "$G"/apt/lists/partial "$G"/apt/cache/archives/partial
+    options=(-o "Dir::Etc::sourcelist=$G/sources.list" -o Dir::Etc::sourceparts=/dev/null -o "Dir::State=$G/apt"
+      -o "Dir::State::lists=$G/apt/lists" -o "Dir::Cache=$G/apt/cache")
+    apt-get "${options[@]}" -qq update >&2 || die 2 "the lists of sid could not be downloaded"
   fi
-  [ -n "$name" ] || die 2 "apt knows no linux-image-amd64: no kernel to boot"
+  name=$(image "${options[@]}")
+  if [ -z "$name" ]; then
+    apt-get "${options[@]}" -qq update >&2 || true
+    name=$(image "${options[@]}")
+  fi
+  [ -n "$name" ] || die 2 "apt knows no kernel '$KERNEL': nothing to boot"
   work=$(mktemp -d "$G/deb.XXXXXX")
   chmod 755 "$work"
-  (cd "$work" && { apt-get -qq download "$name" || { apt-get -qq update && apt-get -qq download "$name"; }; }) >&2 ||
+  (cd "$work" && { download "$name" "${options[@]}" ||
+    { apt-get "${options[@]}" -qq update && download "$name" "${options[@]}"; }; }) >&2 ||
     die 2 "$name could not be downloaded"
-  dpkg -x "$work"/linux-image-*.deb "$work/k"
+  for package in "$work"/*.deb; do
+    dpkg -x "$package" "$work/k"
+  done
   mv "$work/k" "$G/k"
-  rm -rf "$work"
+  rm -rf "$work" "$G/apt"
+}
+
+sources() { # sid of the mirror that this machine uses
+  local mirror
+  mirror=$(awk '/^URIs:/ {print $2; exit} $1 == "deb" {for (i = 2; i <= NF; i++) if ($i ~ /:/) {print $i; exit}}' \
+    /etc/apt/sources.list.d/*.sources /etc/apt/sources.list 2>/dev/null)
+  echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] ${mirror:-http://deb.debian.org/debian} sid main"
+}
+
+image() { # options of apt: the package with the kernel
+  if [ "$KERNEL" = stable ]; then
+    apt-cache depends linux-image-amd64 2>/dev/null | awk '/Depends: linux-image-[0-9]/ {print $2; exit}'
+  else
+    apt-cache "$@" search '^linux-image-[0-9.]+.*-amd64$' 2>/dev/null | awk '{print $1}' |
+      grep -vE 'dbg|rt|cloud|unsigned' | sort -V | tail -n 1
+  fi
+}
+
+download() { # package, options of apt: it, and what newer kernels keep in packages of their own
+  local name=$1 version=${1#linux-image-}
+  shift
+  apt-get "$@" -qq download "$name"
+  apt-get "$@" -qq download "linux-binary-$version" "linux-modules-$version" 2>/dev/null || true
 }
 
 init() {
@@ -117,8 +165,26 @@ topology() {
     uneven) echo "-smp 3 -m 2G,slots=1,maxmem=4G $(node 0 0) -numa node,nodeid=1,cpus=1 $(node 2 2) -numa node,nodeid=3" \
       "-object memory-backend-ram,id=m3,size=1G -device pc-dimm,memdev=m3,node=3" \
       "$(distances 0:1:20 0:2:20 0:3:40 1:2:20 1:3:40 2:3:30)" ;;
-    *) die 2 "there is no topology '$1': four or uneven" ;;
+    tiers) tiers ;;
+    *) die 2 "there is no topology '$1': four, uneven or tiers" ;;
   esac
+}
+
+# Node 2 is slow memory without CPUs, as the firmware's HMAT tells.
+tiers() {
+  local i t latency bandwidth
+  echo "-machine hmat=on -smp 2 -m 3G" \
+    "-object memory-backend-ram,id=m0,size=1G -numa node,nodeid=0,memdev=m0,cpus=0,initiator=0" \
+    "-object memory-backend-ram,id=m1,size=1G -numa node,nodeid=1,memdev=m1,cpus=1,initiator=1" \
+    "-object memory-backend-ram,id=m2,size=1G -numa node,nodeid=2,memdev=m2,initiator=0" \
+    "$(distances 0:1:21 0:2:17 1:2:28)"
+  for i in 0 1; do
+    for t in 0 1 2; do
+      latency=$((t == 2 ? 300 : i == t ? 80 : 130)) bandwidth=$((t == 2 ? 20 : i == t ? 100 : 60))
+      echo "-numa hmat-lb,initiator=$i,target=$t,hierarchy=memory,data-type=access-latency,latency=$latency" \
+        "-numa hmat-lb,initiator=$i,target=$t,hierarchy=memory,data-type=access-bandwidth,bandwidth=${bandwidth}G"
+    done
+  done
 }
 
 # What the guest runs after the initramfs: mounts, the command, power off.
@@ -128,7 +194,7 @@ guest_init() {
   for name in PATH HOME ${GUEST_ENV:-}; do
     [ -z "${!name+set}" ] || printf 'export %s=%q\n' "$name" "${!name}"
   done
-  printf 'export LANG=C.UTF-8 NUMATUI_GUEST_MODULES=%q\n' "$(echo "$G"/k/lib/modules/*)"
+  printf 'export LANG=C.UTF-8 NUMATUI_GUEST_MODULES=%q\n' "$(modules)"
   cat <<'INIT'
 echo up >/mnt/out/up
 mount -t tmpfs tmpfs /run

@@ -217,7 +217,7 @@ async def test_a_theme_that_was_chosen_is_kept() -> None:
 async def test_commands_have_names() -> None:
     async with driving() as app:
         await app.press("colon", *"Filter")
-        await app.until(lambda: "the key slash" in app.text())
+        await app.until(lambda: "the key /" in app.text())
         await app.press("enter")
         await app.until(lambda: isinstance(app.app.focused, Input) and app.app.focused.id == "filter")
 
@@ -232,9 +232,9 @@ async def test_a_screenshot_says_where_it_is_or_why_it_is_not(tmp_path: Path, mo
         assert where is not None
         assert Path(where).parent == home
         assert Path(where).read_text().startswith("<svg")
-        await app.until(lambda: f"written: {where}" in app.notifications())
+        await app.until(lambda: f"written: {where}" in app.notifications(), "it says where")
         assert app.app.deliver_screenshot(Path(where).name) is None
-        await app.until(lambda: "is there already" in app.notifications()[-1])
+        await app.until(lambda: any("is there already" in one for one in app.notifications()))
 
 
 @pytest.mark.parametrize(
@@ -327,7 +327,7 @@ async def test_after_the_last_change_of_a_followed_page_no_time_passes_by_itself
         await app.screen(FollowScreen)
         screen = app.app.screen
         assert isinstance(screen, FollowScreen)
-        await app.press("m")
+        await app.press("m", "y")
         stage = screen.followed[0].stage
         await app.until(lambda: not screen._busy)
         for _ in range(200):

@@ -105,7 +105,7 @@ async def test_it_shows_the_course_with_marks(recording: Path) -> None:
         await app.until(lambda: app.app.course is not None and len(app.app.course.points) == 5, "all samples are known")
         line = app.app.screen.query_one(TimeLine)
         heading, *_, marks = app.lines()[line.region.y : line.region.bottom]
-        assert "0:00 of 0:04  sample 1/5  local" in heading
+        assert "0:00 of 0:04  sample 1/5  stands still (= plays)  local" in heading
         cells = {number: app.app.course.cell_of(number, line.size.width) for number in range(5)}
         assert marks[cells[2]] == "▶"
         assert marks[cells[3]] == "-"

@@ -20,13 +20,14 @@ LEAST_MOVED = 1 << 20
 @dataclass(frozen=True, slots=True)
 class TimeLineState:
     """`at`: the sample that is shown. `hover`: the one under the mouse, or -1. `marked`: the one that others are
-    compared with, or -1. `page_size`: bytes."""
+    compared with, or -1. `page_size`: bytes. `speed`: recorded seconds a second; 0: it stands still."""
 
     course: Course
     at: int
     hover: int
     marked: int
     page_size: int
+    speed: float = 0.0
 
 
 def draw(state: TimeLineState, width: int, height: int, glyphs: Glyphs, plain: bool = False) -> list[list[Piece]]:
@@ -45,9 +46,9 @@ def draw(state: TimeLineState, width: int, height: int, glyphs: Glyphs, plain: b
 def _line(text: str, roles: Sequence[str], here: int, mark: int) -> list[Piece]:
     """A line on which the cells of the shown and the marked sample stand out."""
     signs, roles = list(text), list(roles)
-    for cell, role in ((mark, "tag"), (here, "cursor")):
+    for cell, role, sign in ((mark, "tag", "'"), (here, "cursor", "|")):
         if cell >= 0:
-            signs[cell], roles[cell] = "|" if signs[cell] == " " else signs[cell], role
+            signs[cell], roles[cell] = sign if signs[cell] == " " else signs[cell], role
     return runs("".join(signs), roles)
 
 
@@ -75,6 +76,7 @@ def _heading(state: TimeLineState, width: int, glyphs: Glyphs) -> list[Piece]:
         (f" {clock(sample.at - course.samples[0].at)}", "bold"),
         (f" of {clock(course.span)}", "dim"),
         (f"  sample {number + 1}/{len(course.samples)}", ""),
+        (f"  {state.speed:g}x" if state.speed else "  stands still (= plays)", "dim"),
     ]
     if point is not None and point.local is not None:
         pieces += [("  local ", "dim"), (percent(point.local), local_role(point.local))]

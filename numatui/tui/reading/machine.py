@@ -13,6 +13,7 @@ from backend.live.kernel import LiveKernel, memory_nodes
 from backend.recording.manifest import CUT_OFF
 
 if TYPE_CHECKING:
+    from backend.recording.kernel import RecordedKernel
     from backend.recording.manifest import Sample
     from backend.recording.timeline import Events
 
@@ -63,7 +64,7 @@ class Playback(SimulatedTime, Protocol):
         """Index of the current sample."""
         ...
 
-    def beside(self, number: int) -> Kernel:
+    def beside(self, number: int) -> RecordedKernel:
         """The same recording at another sample, where it stays."""
         ...
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from textual.app import App
 from textual.message import Message
@@ -26,6 +27,12 @@ from numatui.tui.model.groups import overall_local
 from numatui.tui.model.history import Moment, PlacementHistory
 from numatui.tui.reading.machine import Playback
 
+if TYPE_CHECKING:
+    from backend.recording.kernel import RecordedKernel
+
+_LOOK_BACK = 0.3
+"""Seconds spent on the samples before one that a recording has jumped to."""
+_MOST_BACK = 60
 THROUGHPUT = "/proc/numatui/throughput"
 
 
@@ -69,9 +76,10 @@ class Snapshot:
 
 @dataclass
 class SnapshotRead(Message):
-    """A reading has succeeded."""
+    """A reading has succeeded. `before`: what was read of the samples before, after a recording has jumped."""
 
     snapshot: Snapshot
+    before: tuple[Snapshot, ...] = ()
 
 
 @dataclass
@@ -94,7 +102,9 @@ class Reader:
         self._meter = Meter()
         self._history = PlacementHistory()
         self._flows = FlowMeter()
-        self._last = 0
+        self._view: RecordedKernel | None = None
+        """A recording at the sample that is read: others may look at another meanwhile."""
+        self._at = -1
         self._wanted = threading.Event()
         self._ended = False
         self._anew = False
@@ -114,15 +124,44 @@ class Reader:
         self._ended = True
         self._wanted.set()
 
-    def read(self) -> Snapshot:
-        """Reads everything once. Raises NumatuiError, OSError."""
-        kernel = self.kernel
-        if isinstance(kernel, Playback):
-            kernel.settle()
-            if kernel.clock() < self._last:
-                self._forget()
-            self._anew = self._anew or kernel.clock() != self._last
-            self._last = kernel.clock()
+    def read(self) -> list[Snapshot]:
+        """Reads everything once. Of a recording that has jumped, the samples before come first: what is measured
+        between two readings is then known at once. Raises NumatuiError, OSError."""
+        if not isinstance(self.kernel, Playback):
+            return [self._read(self.kernel)]
+        self.kernel.settle()
+        at = self.kernel.at
+        if self._view is None:
+            self._view = self.kernel.beside(at)
+        if at == self._at:
+            return [self._read(self._view)]
+        out: list[Snapshot] = []
+        if at != self._at + 1:
+            self._forget()
+            out = self._before(self._view, at)
+        self._at = at
+        return [*out, self._read_at(self._view, at)]
+
+    def _before(self, view: RecordedKernel, at: int) -> list[Snapshot]:
+        """Some samples before one, as many as are read in `_LOOK_BACK` seconds."""
+        if not at:
+            return []
+        began = time.monotonic()
+        last = self._read_at(view, at - 1)
+        each = max(1e-3, time.monotonic() - began)
+        first = max(0, at - 1 - min(_MOST_BACK, int(_LOOK_BACK / each)))
+        if first == at - 1:
+            return [last]
+        self._forget()
+        return [self._read_at(view, number) for number in range(first, at)]
+
+    def _read_at(self, view: RecordedKernel, number: int) -> Snapshot:
+        view.seek(number)
+        view.settle()
+        self._anew = True
+        return self._read(view)
+
+    def _read(self, kernel: Kernel) -> Snapshot:
         if self._facts is None:
             uid, privileged = kernel.credentials()
             self._facts = Facts(release(kernel), uid, privileged, kernel.capabilities())
@@ -156,7 +195,7 @@ class Reader:
         return replace(snapshot, flows=self._flows.add(now, rows, snapshot.migrated(kernel.page_size)))
 
     def _forget(self) -> None:
-        """Drops what was seen so far, because a recording has gone back in time."""
+        """Drops what was seen so far, because a recording has jumped."""
         self._surveyor = None
         self._seen, self._meter, self._history = ObservationHistory(), Meter(), PlacementHistory()
         self._flows = FlowMeter()
@@ -168,7 +207,8 @@ class Reader:
             if self._ended:
                 return
             try:
-                message: Message = SnapshotRead(self.read())
+                *before, snapshot = self.read()
+                message: Message = SnapshotRead(snapshot, tuple(before))
             except Exception as exc:
                 message = ReadFailed(problem_of(exc))
             if not self._ended:

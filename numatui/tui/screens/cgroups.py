@@ -151,7 +151,7 @@ class CgroupsScreen(Screen[None]):
 
     def on_table_opened(self, event: Table.Opened) -> None:
         if self.main is not None:
-            self.main.filter_by(f"cgroup:{quoted(event.row.path)}")
+            self.main.filter_by(f"cgroup:{quoted(event.row.path)}", back="cgroups")
             state_of(self).back_to(self.main)
 
     def action_fold(self, close: bool) -> None:

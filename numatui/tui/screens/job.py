@@ -46,6 +46,11 @@ class JobScreen(Screen[None]):
 
     BINDINGS: ClassVar = bindings("job")
 
+    READING: ClassVar = (
+        ("longest call", "of the kernel; the process runs on meanwhile, but where it touches what is on its way"),
+        ("rate", "bytes a second, over the last calls"),
+    )
+
     def __init__(self, job: ShownJob) -> None:
         super().__init__()
         self.job = job

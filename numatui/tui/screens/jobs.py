@@ -65,7 +65,7 @@ class JobsScreen(Screen[None]):
             Column("bar", "PROGRESS", 10, progress, rank=2, most=30),
         ]
         table = self.query_one(_JobTable)
-        table.show(list(state_of(self).jobs), None if table.columns else columns)
+        table.show(state_of(self).jobs[::-1], None if table.columns else columns)
 
     def on_table_opened(self, event: Table.Opened) -> None:
         self.app.push_screen(JobScreen(event.row))

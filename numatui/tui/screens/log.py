@@ -20,7 +20,6 @@ from numatui.format import size
 from numatui.tui.keys import bindings
 from numatui.tui.paint.column import Column
 from numatui.tui.paint.paint import Paint, Piece
-from numatui.tui.screens.job import JobScreen
 from numatui.tui.screens.take_back import take_back
 from numatui.tui.state.actions import Action
 from numatui.tui.state.state import state_of
@@ -124,8 +123,8 @@ class LogScreen(Screen[None]):
     def action_undo(self) -> None:
         row, state = self.query_one(LogTable).current, state_of(self)
         own = next((job for job in state.jobs if row is not None and job.action is row.action), None)
-        if own is not None:
-            self.app.push_screen(JobScreen(own))
+        if own is not None and own.can_be_undone:
+            take_back(self.app, own.journal, own)
             return
         if row is None or row.past is None:
             state.tell("There is nothing to take back.")
@@ -156,9 +155,16 @@ def past_entry(job: PastJob) -> Entry:
     return Entry(job.at, what, f"{state}, {size(job.moved)} moved", again, job)
 
 
+def _when(at: float) -> str:
+    """The time of today, or day and time."""
+    then = time.localtime(at)
+    today = time.strftime("%Y-%m-%d", then) == time.strftime("%Y-%m-%d")
+    return time.strftime("%H:%M:%S" if today else "%m-%d %H:%M", then)
+
+
 def log_columns() -> Sequence[Column[Entry]]:
     return [
-        Column("at", "WHEN", 16, lambda row, _: time.strftime("%Y-%m-%d %H:%M", time.localtime(row.at))),
+        Column("at", "WHEN", 11, lambda row, _: _when(row.at)),
         Column("session", "", 7, lambda row, _: ("" if row.past is None else "earlier", "dim"), rank=2),
         Column("what", "WHAT", 20, lambda row, _: row.what, most=70),
         Column("result", "RESULT", 16, lambda row, _: row.result or "under way", rank=1, most=70),

@@ -27,6 +27,7 @@ from backend.plan.plan import Confinement, Plan, Subject
 from backend.process.process import Process, read_process
 from numatui.format import size
 from numatui.shell import migrate_command
+from numatui.tui.key_table import KEYS
 from numatui.tui.keys import bindings
 from numatui.tui.model.draft import Draft, drafted, likely_conditions
 from numatui.tui.model.move_options import MoveOptions
@@ -64,6 +65,10 @@ _EACH = "each"
 """The choice among the suggestions that moves each process to a node of its own."""
 
 
+_WITH_KEYS = 100
+"""Cells of the screen from which each option has its key before it."""
+
+
 class _Option(Button, can_focus=False):
     """For the mouse; each has a key too. Without focus, Enter stays with what the footer says."""
 
@@ -76,7 +81,12 @@ class MigrateScreen(TogetherScreen):
     READING: ClassVar = (
         ("arrows", "as the kernel will move: the n-th source goes to the (n modulo number of targets)-th target"),
         ("bars", "sources: what the selection has there; targets: how full the node is, and will be"),
-        ("call", "the longest that one call should take: the process waits that long at a time, a cancel too"),
+        (
+            "call",
+            "the longest that one call of the kernel should take: a cancel waits for it; the process runs on meanwhile, "
+            "but where it touches what is on its way",
+        ),
+        ("stall", "how long it then waits at a time, as bench has measured it or as other kernels were seen to"),
         ("cpuset", "their cpuset is narrowed to the targets too: new pages go there, and all who share it move"),
         ("shared", "pages that others map too stay, unless you say that they move (root)"),
     )  # fmt: skip
@@ -132,6 +142,9 @@ class MigrateScreen(TogetherScreen):
         self.query_one(NodeMap).focus()
         self._label()
         self.watch(self.app, "snapshot", self._snapshot)
+
+    def on_resize(self) -> None:
+        self._label()
 
     @property
     def snapshot(self) -> Snapshot | None:
@@ -253,7 +266,7 @@ class MigrateScreen(TogetherScreen):
     def _label(self) -> None:
         for what, text in self.how.labels.items():
             button = self.query_one(f"#{what}", Button)
-            button.label = text
+            button.label = _labelled(what, text) if self.size.width >= _WITH_KEYS else text
             button.refresh(layout=True)
 
     def _write_sets(self) -> None:
@@ -355,10 +368,14 @@ class MigrateScreen(TogetherScreen):
         self._chosen()
 
     def action_leave(self) -> None:
-        if isinstance(self.focused, Input):
-            self.query_one(NodeMap).focus()
-        else:
+        if not isinstance(self.focused, Input):
             self.dismiss(None)
+            return
+        self.query_one(NodeMap).focus()
+        if self._set_errors:
+            # What is wrong is dropped: the field has the nodes that are chosen again.
+            self._write_sets()
+            self._chosen()
 
     def action_start(self) -> None:
         state = state_of(self)
@@ -367,6 +384,8 @@ class MigrateScreen(TogetherScreen):
             state.tell("A recording can be looked at but not changed.", title="Nothing was moved", severity="warning")
         elif self.how.confine and self._confined_to != self.targets:
             state.tell("The cpuset is still being read.", severity="warning")
+        elif self._set_errors:
+            state.tell(next(iter(self._set_errors.values())), severity="warning")
         elif plan is None or not (plan.bytes or plan.confinements):
             state.tell("There is nothing to move between these nodes.", severity="warning")
         else:
@@ -383,3 +402,9 @@ class MigrateScreen(TogetherScreen):
                     state.show_job(state.start_job(plan, how, command))
 
             self.app.push_screen(Question(title, warned, "Migrate", command, undoable=True), confirmed)
+
+
+def _labelled(what: str, text: str) -> str:
+    """An option behind the key that changes it."""
+    key = next(key.keys for key in KEYS["migrate"] if key.action == f"how('{what}')")
+    return f"{key} {text}"

@@ -204,6 +204,9 @@ class NodesScreen(Screen[None]):
         lines = access_matrix(self.beside.access, read_costs(topology), self.size.width // 2, len(ids) + 2)
         access.update(lines_of(self, lines))
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        return self.size.width < _WIDE if action == "other_pane" else True
+
     def action_other_pane(self) -> None:
         self.matrix_only = not self.matrix_only
         self._show_one()
@@ -221,7 +224,7 @@ class NodesScreen(Screen[None]):
         row = self.query_one(NodeTable).current
         main = next((one for one in self.app.screen_stack if isinstance(one, ProcessesScreen)), None)
         if row is not None and main is not None:
-            main.filter_by(f"{word}:{row.node.id}")
+            main.filter_by(f"{word}:{row.node.id}", back="nodes")
             state_of(self).back_to(main)
 
     def action_leave(self) -> None:

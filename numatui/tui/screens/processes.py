@@ -95,6 +95,7 @@ class ProcessesScreen(ProcessControl):
         self.sought = ""
         self._status_shown: list[Piece] = []
         self.with_detail = True
+        self._came_from = ("", "")
 
     def compose(self) -> ComposeResult:
         yield Header()
@@ -104,6 +105,7 @@ class ProcessesScreen(ProcessControl):
             yield Static(id="status", markup=False)
             yield Static("/", id="slash", markup=False)
             yield ShortInput(id="filter", compact=True, max_length=400)
+            yield Static(id="wrong", markup=False)
         with Horizontal(id="body"):
             yield ProcessTable(id="table")
             yield DetailPane(id="detail")
@@ -136,11 +138,13 @@ class ProcessesScreen(ProcessControl):
     def filter_text(self) -> str:
         return self.table.listing.filter.text
 
-    def filter_by(self, text: str) -> None:
-        """Shows only the processes that match the filter."""
+    def filter_by(self, text: str, back: str = "") -> None:
+        """Shows only the processes that match the filter. `back`: the action that Esc then does: the way to where the
+        user came from."""
         if self.editing == "filter":
             self.query_one(Input).value = text
         self.table.filter(text)
+        self._came_from = (back, text)
 
     def _keep(self) -> None:
         """Puts the state of this screen into the saved state."""
@@ -197,6 +201,8 @@ class ProcessesScreen(ProcessControl):
         ]
         if listing.grouping:
             pieces.append((f" by {listing.grouping}", ""))
+        if self.query_one(NodePanel).form == "off":
+            pieces.append(("  nodes hidden (#)", "dim"))
         if listing.small:
             pieces.append((f"  {listing.small} below {size(SMALL)} hidden (H)", "warn"))
         pieces += _waiting(state_of(self).snapshot)
@@ -246,7 +252,7 @@ class ProcessesScreen(ProcessControl):
             choices = [
                 (
                     name,
-                    f"{printable(name, 32):<16} {len(rows):>5} processes  {size(sum(one.resident for one in rows)):>5}",
+                    f"{printable(name, 32):<16} {_processes(len(rows))}  {size(sum(one.resident for one in rows)):>5}",
                 )
                 for name, rows in sorted(users.items())
             ]
@@ -282,8 +288,12 @@ class ProcessesScreen(ProcessControl):
         if self.editing == "search":
             self._edit("")
         elif self.editing or self.filter_text:
+            back, text = self._came_from
+            there = back if text == self.filter_text and not self.editing else ""
             self._edit("")
             self.filter_by("")
+            if there:
+                self.call_later(self.run_action, f"app.{there}")
         elif table.listing.followed is not None:
             table.action_follow()
         else:
@@ -295,6 +305,7 @@ class ProcessesScreen(ProcessControl):
         shown = panel.form if panel.grid is not None or panel.form == "off" else "lines"
         panel.become(FORMS[(FORMS.index(shown) + 1) % len(FORMS)])
         self._keep()
+        self._status()
 
     def action_detail(self) -> None:
         if self.size.width < WIDE:
@@ -307,11 +318,19 @@ class ProcessesScreen(ProcessControl):
     def on_input_changed(self, event: Input.Changed) -> None:
         if self.editing == "filter":
             self.table.filter(event.value)
+            self._tell_problem()
         elif self.editing == "search":
             self.sought = event.value
             found = not event.value or self.table.find(event.value)
             self.query_one("#slash", Static).update("search" if found else "nothing fits")
             self.query_one("#bar").set_class(not found, "in-vain")
+
+    def _tell_problem(self) -> None:
+        """What is wrong with the filter, beside where it is typed."""
+        problems = self.table.listing.filter.problems if self.editing == "filter" else ()
+        label = self.query_one("#wrong", Static)
+        label.display = bool(problems)
+        label.update(problems[0] if problems else "")
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         return bool(self.editing) if action == "edited" else True
@@ -331,6 +350,7 @@ class ProcessesScreen(ProcessControl):
         self.query_one("#bar").set_class(bool(what), "editing")
         self.query_one("#bar").remove_class("in-vain")
         field.can_focus = bool(what)
+        self._tell_problem()
         if what:
             self.query_one("#slash", Static).update("/" if what == "filter" else "search")
             with field.prevent(Input.Changed):
@@ -349,3 +369,7 @@ def _waiting(snapshot: Snapshot | None) -> list[Piece]:
     told = ", ".join(f"{name} {percent(share)}" for name, share in some)
     short = any(name == "memory" and share >= PRESSING for name, share in some)
     return [("  waiting for ", "dim"), (told, "far" if short else "")] if told else []
+
+
+def _processes(count: int) -> str:
+    return f"{count:>5} process{'  ' if count == 1 else 'es'}"

@@ -35,6 +35,8 @@ from numatui.tui.state.saved_state import SavedState
 
 _COLLECT_AFTER = (20_000, 20, 100)
 """Arguments of `gc.set_threshold`. Python 3.11 has (700, 10, 10); each collection holds the screen up."""
+_TOLD = 3.0
+"""Seconds for which a notification is seen that is no warning."""
 # Seconds between readings that the keys offer.
 INTERVALS = (0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 
@@ -74,6 +76,8 @@ class StatefulApp(KeyOrderApp):
         self._read_at = 0.0
         self._next: Timer | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self.left_at: float | None = None
+        """Simulated seconds a second when the screen was left; None before."""
         self.comes_back = False
         """This machine is shown again after a copy of it: what was done here is kept."""
 
@@ -95,6 +99,9 @@ class StatefulApp(KeyOrderApp):
         journals, log, what was seen."""
         self.jobs, self.actions, self._folder = before.jobs, before.actions, before._folder
         self.node_history, self.trends = before.node_history, before.trends
+        self.course, self.left_at = before.course, before.left_at
+        self.set_reactive(StatefulApp.marked, before.marked)
+        self.set_reactive(StatefulApp.speed, before.speed)
 
     @work(thread=True, group="moved", exclusive=True, exit_on_error=False)
     def _read_moved(self) -> None:
@@ -147,9 +154,10 @@ class StatefulApp(KeyOrderApp):
         self._plan_next()
         self.error = ""
         first = self.snapshot is None
-        if not first and event.snapshot.at < self.snapshot.at:
+        if not first and (event.before or event.snapshot.at < self.snapshot.at):
             self.node_history, self.trends = NodeHistory(), Trends()
-        self._remember(event.snapshot)
+        for snapshot in (*event.before, event.snapshot):
+            self._remember(snapshot)
         self.snapshot = event.snapshot
         if first:
             self.call_after_refresh(_collect_seldom)
@@ -167,7 +175,11 @@ class StatefulApp(KeyOrderApp):
             self.tell(event.error, severity="error")
 
     def tell(self, text: str, **options: Any) -> None:
-        """Shows a notification. Markup is off, because the text may contain names from outside."""
+        """Shows a notification, in place of an older one that was no error: they lie over the screen. Markup is off,
+        because the text may contain names from outside."""
+        if all(one.severity != "error" for one in self._notifications):
+            self.clear_notifications()
+        options.setdefault("timeout", _TOLD if options.get("severity", "information") == "information" else None)
         self.notify(printable(text, 400), markup=False, **options)
 
     def start_job(self, plan: Plan, how: MoveOptions, command: str = "") -> ShownJob:
@@ -194,7 +206,7 @@ class StatefulApp(KeyOrderApp):
 
     def on_job_ended(self, event: JobEnded) -> None:
         if event.job.action is not None:
-            event.job.action.result = event.job.summary.partition(": ")[2]
+            event.job.action.result = event.job.summary.removeprefix(f"{event.job.title}: ")
         self.job_ticks += 1
         self._read_moved()
         self.read_now(anew=True)

@@ -43,7 +43,7 @@ class TimeLine(Widget, can_focus=False):
         if self.recording is None:
             return
         app = state_of(self)
-        for name in ("snapshot", "marked", "course_ticks"):
+        for name in ("snapshot", "marked", "course_ticks", "speed"):
             self.watch(app, name, self._arrange)
         app.theme_changed_signal.subscribe(self, self._drawn.repaint)
 
@@ -55,7 +55,7 @@ class TimeLine(Widget, can_focus=False):
         course, recording, app = state_of(self).course, self.recording, state_of(self)
         if course is None or recording is None or not self.size.width:
             return
-        state = TimeLineState(course, recording.at, self.hover, app.marked, app.kernel.page_size)
+        state = TimeLineState(course, recording.at, self.hover, app.marked, app.kernel.page_size, recording.speed)
         self._drawn.show(draw(state, self.size.width, self.size.height, glyphs(), app.no_color))
 
     def render_line(self, y: int) -> Strip:
@@ -81,6 +81,18 @@ class TimeLine(Widget, can_focus=False):
     def on_mouse_up(self) -> None:
         self._dragged = False
         self.release_mouse()
+
+    def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
+        event.stop()
+        self._turn(1)
+
+    def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
+        event.stop()
+        self._turn(-1)
+
+    def _turn(self, step: int) -> None:
+        if self.recording is not None:
+            self.post_message(self.Sought(self.recording.at + step))
 
     def on_leave(self) -> None:
         self.hover = -1

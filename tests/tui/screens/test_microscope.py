@@ -84,7 +84,7 @@ async def test_zooming_stays_at_the_frame_down_to_one_and_says_what_it_is() -> N
     kernel = small()
     async with driving(kernel, size=(80, 24)) as app:
         screen = await microscope(app)
-        await app.press("down", "right")
+        await app.press("right", "right")
         pfn = screen.map.cursor
         await single_frames(app, screen)
         assert screen.map.cursor == pfn
@@ -203,7 +203,7 @@ async def test_a_page_is_followed_through_a_migration_on_the_demo_machine() -> N
             screen = app.app.screen
             assert isinstance(screen, FollowScreen)
             stage = screen.followed[0].stage
-            await app.press("m")
+            await app.press("m", "y")
             await steps_until(app, screen, lambda: stage.note, "the end of the migration")
             assert "has returned 0" in stage.note
             assert stage.rows[-1].frame is not None

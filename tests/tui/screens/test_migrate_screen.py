@@ -120,6 +120,25 @@ async def test_sets_can_be_typed_in_libnumas_grammar() -> None:
         assert screen.query_one(NodeMap).has_focus
 
 
+async def test_escape_takes_back_what_is_wrong_and_enter_says_what_it_is() -> None:
+    async with choosing() as (app, screen):
+        before = str(screen.sources)
+        field = screen.query_one("#from", Input)
+        await app.press("f", "home", "x")
+        await app.until(lambda: "is not a node set" in app.text())
+        await app.press("escape")
+        await app.until(lambda: "is not a node set" not in app.text())
+        assert field.value == str(screen.sources) == before
+        await app.press("f", "home", "x", "enter", "enter")
+        await app.until(lambda: any("is not a node set" in one for one in app.notifications()))
+
+
+async def test_each_option_has_its_key_before_it_where_there_is_room() -> None:
+    async with choosing(size=(120, 40)) as (app, _):
+        assert "o method auto" in app.text()
+        assert "w workers auto" in app.text()
+
+
 async def test_an_empty_set_says_what_is_missing() -> None:
     async with choosing() as (app, screen):
         await app.press("left", "1")

@@ -90,8 +90,9 @@ async def test_a_node_leads_to_the_processes_on_it() -> None:
         wanted = {row.process.pid for row in app.app.snapshot.rows if (row.by_node or {}).get(2)}
         assert set(app.pids) == wanted < {row.process.pid for row in app.app.snapshot.rows}
         assert "node:2" in app.text()
-        await app.press("escape", "n")
+        await app.press("escape")
         await app.screen(NodesScreen)
+        assert not app.table.listing.filter.text
         await app.until(lambda: "Node 0" in app.text())
         await app.press("j", "x")
         await app.screen(ProcessesScreen)

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
+from textual import events
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Button, Static
 
 from numatui.tui.keys import bindings
+
+_AROUND = 9
+"""Lines of the dialog beside its text: border, padding, heading, buttons."""
 
 
 class Question(ModalScreen[bool]):
@@ -39,6 +43,13 @@ class Question(ModalScreen[bool]):
 
     def on_mount(self) -> None:
         self.query_one("#yes" if self.undoable else "#no").focus()
+
+    def on_resize(self, event: events.Resize) -> None:
+        """The text scrolls where it is too long: the buttons are always seen."""
+        self.query_one(VerticalScroll).styles.max_height = max(1, event.size.height * 9 // 10 - _AROUND)
+
+    def action_scroll(self, step: int) -> None:
+        self.query_one(VerticalScroll).scroll_relative(y=step, animate=False)
 
     def action_copy(self) -> None:
         if self.command:

@@ -22,6 +22,8 @@ from numatui.tui.paint.follow_view import FollowedStep, picture
 from numatui.tui.paint.glyphs import glyphs
 from numatui.tui.paint.paint import Paint, Piece
 from numatui.tui.reading.reader import problem_of
+from numatui.tui.screens.dialogs.question import Question
+from numatui.tui.state.actions import Action
 from numatui.tui.state.state import state_of
 from numatui.tui.widgets.footer import KeyFooter
 from numatui.tui.widgets.header import Header
@@ -146,6 +148,7 @@ class FollowScreen(Screen[None]):
         self.came: list[Came] = []
         self._busy = False
         self._wait = 0.0
+        self._action: Action | None = None
 
     def compose(self) -> ComposeResult:
         yield Header()
@@ -223,10 +226,12 @@ class FollowScreen(Screen[None]):
             and not any(one.stage.note for one in self.followed)
             and len(self.followed[0].stage.rows) < 2
         ):
-            pieces = [(" paused ", "tag"), (" m moves the page to the next node, then Enter step by step", "dim")]
+            pieces = [(" paused ", "tag"), (" m moves the process to the next node, then Enter step by step", "dim")]
         for one in self.followed:
             if one.stage.note:
                 pieces.append((f"  {one.stage.note}", "key"))
+                if self._action is not None:
+                    self._action.result = one.stage.note
         self.query_one("#state", Static).update(Paint.of(self.app).text(pieces))
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
@@ -237,7 +242,7 @@ class FollowScreen(Screen[None]):
         it."""
         self.running = False
         if self.over or all(one.stage.note for one in self.followed):
-            again = "m moves the page again, " if self.may_migrate else ""
+            again = "m moves it again, " if self.may_migrate else ""
             state_of(self).tell(f"That was the last change. {again}. and Space let time go on, Esc goes back.")
         else:
             self._go(False)
@@ -255,17 +260,31 @@ class FollowScreen(Screen[None]):
         self._show()
 
     def action_migrate(self) -> None:
-        """Migrates the page's process from the page's node to the next node."""
+        """Asks, then migrates the page's process from the page's node to the next node."""
         stage = self.followed[0].stage
         frame, nodes = stage.rows[-1].frame, list(stage.machine.memory_nodes)
         if frame is None or len(nodes) < 2:
             state_of(self).tell("The page is not in memory now.", severity="warning")
             return
-        target = nodes[(nodes.index(frame.node) + 1) % len(nodes)] if frame.node in nodes else nodes[0]
-        self._migrate(target)
-        state_of(self).tell(
-            f"migrate_pages begins: from node {frame.node} to node {target}. Go on with Enter or Space."
-        )
+        source = frame.node
+        target = nodes[(nodes.index(source) + 1) % len(nodes)] if source in nodes else nodes[0]
+        who = printable(self.followed[0].title, 60)
+
+        def confirmed(yes: bool | None) -> None:
+            if yes:
+                move = f"{who}: migrate_pages from node {source} to node {target}, step by step"
+                self._action = state_of(self).actions.record(move, "", "begun; it is no job, so undo does not know it")
+                self._migrate(target)
+
+        self.app.push_screen(
+            Question(
+                f"Move all memory of {who} from node {source} to node {target}?",
+                ["migrate_pages moves all of it, not this page alone; Enter and Space then go on step by step",
+                 "it is no job: undo does not take it back"],
+                "Migrate",
+            ),
+            confirmed,
+        )  # fmt: skip
 
     @work(thread=True, group="follow", exit_on_error=False)
     def _migrate(self, target: int) -> None:

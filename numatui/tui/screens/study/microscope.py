@@ -111,6 +111,10 @@ class MicroscopeScreen(Screen[None]):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         return emulated(state_of(self).kernel) is not None if action == "follow" else True
 
+    def on_key(self, event: events.Key) -> None:
+        if event.key == "f" and not self.check_action("follow", ()):
+            state_of(self).tell("a page of a recording cannot be followed: it does not move")
+
     def compose(self) -> ComposeResult:
         yield Header()
         with Container(id="maps"):
@@ -242,7 +246,7 @@ class MicroscopeScreen(Screen[None]):
         by_need: list[Piece] = [
             (f" Node {one.node}", f"ink:{one.node}"),
             (f"  a cell is {per_cell:,} frame{'s' * (per_cell > 1)}, {size(per_cell * page)}", "key"),
-            (f"  of {frames.pages:,}", ""),
+            (f"  {frames.visible[1]:,} of {frames.pages:,} in sight", ""),
         ]
         if one.seen is not None:
             by_need.append((f"  at {one.seen.now:.3f} s", "dim"))
