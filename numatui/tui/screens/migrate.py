@@ -83,8 +83,8 @@ class MigrateScreen(TogetherScreen):
         ("bars", "sources: what the selection has there; targets: how full the node is, and will be"),
         (
             "call",
-            "the longest that one call of the kernel should take: a cancel waits for it; the process runs on meanwhile, "
-            "but where it touches what is on its way",
+            "the longest that one call of the kernel should take: a cancel waits for it; the process runs on "
+            "meanwhile, but where it touches what is on its way",
         ),
         ("stall", "how long it then waits at a time, as bench has measured it or as other kernels were seen to"),
         ("cpuset", "their cpuset is narrowed to the targets too: new pages go there, and all who share it move"),
