@@ -96,6 +96,7 @@ class ProcessesScreen(ProcessControl):
         self._status_shown: list[Piece] = []
         self.with_detail = True
         self._came_from = ("", "")
+        self._wrong = ""
 
     def compose(self) -> ComposeResult:
         yield Header()
@@ -328,9 +329,13 @@ class ProcessesScreen(ProcessControl):
     def _tell_problem(self) -> None:
         """What is wrong with the filter, beside where it is typed."""
         problems = self.table.listing.filter.problems if self.editing == "filter" else ()
-        label = self.query_one("#wrong", Static)
-        label.display = bool(problems)
-        label.update(problems[0] if problems else "")
+        wrong = problems[0] if problems else ""
+        if wrong != self._wrong:
+            # A change of it lays the screen out again, which is slow.
+            self._wrong = wrong
+            label = self.query_one("#wrong", Static)
+            label.display = bool(wrong)
+            label.update(wrong)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         return bool(self.editing) if action == "edited" else True
