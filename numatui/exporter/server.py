@@ -35,7 +35,7 @@ class MetricsServer(ThreadingHTTPServer):
     ) -> None:
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self.names = {*names, socket.gethostname(), socket.getfqdn()}
-        self._longest = longest
+        self.longest = longest
         self._free = threading.Semaphore(_MOST)
         self.silent: dict[socket.socket, None] = {}
         """Those that have not asked yet, the oldest first."""
@@ -63,7 +63,7 @@ class MetricsServer(ThreadingHTTPServer):
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         # A timeout of the socket would begin again with each byte.
-        end = threading.Timer(self._longest, _cut, (request,))
+        end = threading.Timer(self.longest, _cut, (request,))
         end.daemon = True
         end.start()
         try:
