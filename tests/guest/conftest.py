@@ -16,22 +16,22 @@ if not os.environ.get("NUMATUI_IN_GUEST"):
 
 @pytest.fixture(scope="session")
 def guest(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Boot]:
-    """Boots the guest of a topology once, however many workers of pytest-xdist ask; one guest at a time."""
+    """Boots a guest once, however many workers of pytest-xdist ask; one guest at a time."""
     shared = tmp_path_factory.getbasetemp()
     if os.environ.get("PYTEST_XDIST_WORKER"):
         shared = shared.parent
     known: dict[str, Boot] = {}
 
-    def booted(topology: str) -> Boot:
-        if topology not in known:
-            out = shared / f"guest-{topology}"
+    def booted(which: str) -> Boot:
+        if which not in known:
+            out = shared / f"guest-{which}"
             with open(shared / "guest.lock", "w") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 if out.exists():
-                    known[topology] = read_boot(out)
+                    known[which] = read_boot(out)
                 else:
                     out.mkdir()
-                    known[topology] = boot(topology, out)
-        return known[topology]
+                    known[which] = boot(which, out)
+        return known[which]
 
     return booted

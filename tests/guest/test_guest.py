@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.guest.guests import TOPOLOGIES, Boot, names, unavailable
+from tests.guest.guests import GUESTS, Boot, names, unavailable
 
 pytestmark = pytest.mark.guest
 REQUIRED = bool(os.environ.get("CI") or os.environ.get("NUMATUI_REQUIRE_GUEST"))
@@ -18,16 +18,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "not guest" in (metafunc.config.getoption("markexpr") or ""):
         cases = []
     else:
-        cases = [(topology, name) for topology in TOPOLOGIES for name in names(topology)]
-    metafunc.parametrize(("topology", "name"), cases, ids=[f"{topology}-{name}" for topology, name in cases])
+        cases = [(which, name) for which in GUESTS for name in names(which)]
+    metafunc.parametrize(("which", "name"), cases, ids=[f"{which}-{name}" for which, name in cases])
 
 
-def test_in_guest(guest: Callable[[str], Boot], topology: str, name: str) -> None:
-    if why := unavailable():
+def test_in_guest(guest: Callable[[str], Boot], which: str, name: str) -> None:
+    if why := unavailable(GUESTS[which].kernel):
         if REQUIRED:
             pytest.fail(why, pytrace=False)
         pytest.skip(why)
-    booted = guest(topology)
+    booted = guest(which)
     if booted.trouble:
         pytest.fail(booted.trouble, pytrace=False)
     inner = booted.tests.get(name)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import lzma
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,23 +15,36 @@ from pathlib import Path
 
 from tests.guest.inside.rig import MiB
 
-SYS_FINIT_MODULE = 313
+SYS_INIT_MODULE = 175
 CGROUPS = Path("/sys/fs/cgroup")
 
 
-def load(*modules: str) -> None:
-    """Modules of the guest's kernel, by their files, in the order in which they need one another."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    for module in modules:
-        with open(f"{os.environ['NUMATUI_GUEST_MODULES']}/kernel/{module}.ko", "rb") as file:
-            if libc.syscall(SYS_FINIT_MODULE, file.fileno(), b"", 0) and ctypes.get_errno() != errno.EEXIST:
-                raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), module)
+def load(name: str) -> None:
+    """A module of the guest's kernel, after those that it needs. What is built in has no file."""
+    names = {name, name.replace("_", "-")}
+    file = next((one for one in _module_files() if one.name.partition(".")[0] in names), None)
+    if file is None:
+        return
+    code = file.read_bytes()
+    if file.suffix == ".xz":
+        code = lzma.decompress(code)
+    needed = re.search(rb"\0depends=([^\0]*)\0", code)
+    for one in needed[1].decode().split(",") if needed and needed[1] else ():
+        load(one)
+    failed = ctypes.CDLL(None, use_errno=True).syscall(SYS_INIT_MODULE, code, ctypes.c_ulong(len(code)), b"")
+    if failed and ctypes.get_errno() != errno.EEXIST:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), name)
+
+
+@cache
+def _module_files() -> tuple[Path, ...]:
+    return tuple(Path(os.environ["NUMATUI_GUEST_MODULES"]).rglob("*.ko*"))
 
 
 @contextmanager
 def swap_on(size: int) -> Iterator[None]:
     """Swap space for a while: compressed memory."""
-    load("mm/zsmalloc", "drivers/block/zram/zram")
+    load("zram")
     Path("/sys/block/zram0/disksize").write_text(str(size))
     subprocess.run(["mkswap", "/dev/zram0"], check=True, stdout=subprocess.DEVNULL)
     subprocess.run(["swapon", "/dev/zram0"], check=True)
@@ -43,14 +58,8 @@ def swap_on(size: int) -> Iterator[None]:
 @cache
 def ext4() -> Path:
     """The folder of an ext4 filesystem, made when it is asked for first."""
-    load(
-        "lib/crc16",
-        "crypto/crc32c_generic",
-        "fs/mbcache",
-        "fs/jbd2/jbd2",
-        "fs/ext4/ext4",
-        "drivers/block/loop",
-    )
+    for module in ("crc32c_generic", "ext4", "loop"):  # ext4 asks for crc32c by its name only
+        load(module)
     image, folder = Path("/run/ext4.img"), Path("/run/ext4")
     image.write_bytes(b"")
     os.truncate(image, 32 * MiB)
