@@ -86,12 +86,8 @@ class Boot:
 def files(guest: str) -> list[str]:
     """The test files that run in a guest, relative to the repository. By name, whatever room they are in: those that
     look at a machine nobody has worked on (cgroups, doctor) come before those that move gigabytes."""
-    one = GUESTS[guest]
-    found = [
-        file
-        for file in INSIDE.rglob("test_*.py")
-        if OWN_TOPOLOGY.get(file.name, "four") == one.topology and (ALL or one.kernel == "stable" or file.name in CORE)
-    ]
+    topology = GUESTS[guest].topology
+    found = [file for file in INSIDE.rglob("test_*.py") if OWN_TOPOLOGY.get(file.name, "four") == topology]
     return [str(file.relative_to(REPOSITORY)) for file in sorted(found, key=lambda file: file.name)]
 
 
