@@ -11,7 +11,7 @@ from textual.screen import Screen
 
 from numatui.tui.demo_app import DemoApp
 from numatui.tui.keys import bindings
-from numatui.tui.model.course import Course
+from numatui.tui.model.course import Course, happened
 from numatui.tui.reading.machine import playback
 from numatui.tui.reading.samples import SamplesReader
 from numatui.tui.screens.dialogs.chooser import Chooser
@@ -37,9 +37,9 @@ class ReplayApp(DemoApp):
     def on_snapshot_read(self) -> None:
         """The other samples are looked at when this one is on the screen."""
         recording = playback(self.kernel)
-        if recording is not None and self.course is None:
-            self.course = Course(recording.samples, recording.events)
-            self._samples = SamplesReader(recording, self)
+        if recording is not None and self._samples is None:
+            self.course = self.course or Course(recording.samples, recording.events)
+            self._samples = SamplesReader(recording, self, tuple(self.course.points))
             self._samples.start()
 
     def on_unmount(self) -> None:
@@ -119,6 +119,4 @@ def told(number: int, sample: Sample, events: Events) -> str:
     """A sample as a line: its number, time since the first sample, wall-clock time and events."""
     minutes, seconds = divmod(sample.at / 1e9, 60)
     wall = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(sample.wall))
-    counts = ((events.began, "began"), (events.ended, "ended"))
-    happened = ", ".join(f"{count} {what}" for count, what in counts if count)
-    return f"{number + 1:>5}  {minutes:>4.0f}:{seconds:04.1f}  {wall}  {happened}".rstrip()
+    return f"{number + 1:>5}  {minutes:>4.0f}:{seconds:04.1f}  {wall}  {happened(events)}".rstrip()

@@ -9,14 +9,12 @@ from pathlib import Path
 import pytest
 from textual.widgets import OptionList
 
-from backend.emulator.scenario.open import open_scenario
 from backend.kernel import Kernel
 from backend.recording.kernel import RecordedKernel
-from backend.recording.record import Recorder
-from backend.recording.sinks import open_sink
 from numatui.tui.screens.dialogs.chooser import Chooser
 from numatui.tui.screens.study.microscope import MicroscopeScreen
 from tests.tui.driver import Driver, driving
+from tests.tui.recordings import record_demo
 
 SAMPLES = 15
 
@@ -24,15 +22,7 @@ SAMPLES = 15
 @pytest.fixture(scope="module")
 def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A demo over fifteen seconds, in whose course the scheduler moves processes."""
-    path = tmp_path_factory.mktemp("recording") / "demo.tar"
-    kernel = open_scenario()
-    sink = open_sink(path, "demo")
-    recorder = Recorder(kernel, sink, 1.0)
-    for _ in range(SAMPLES):
-        recorder.take()
-        kernel.pause(1_000_000_000)
-    sink.close()
-    return path
+    return record_demo(tmp_path_factory.mktemp("recording") / "demo.tar", SAMPLES)
 
 
 async def shown(app: Driver, number: int) -> None:

@@ -11,26 +11,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.emulator.scenario.open import open_scenario
+from backend.emulator.abi.kernel import EmulatedKernel
 from backend.nodeset import NodeSet
 from backend.process.control import send_signal
 from backend.process.page_calls import call_migrate_pages
 from backend.process.process import read_process
 from backend.recording.kernel import RecordedKernel
 from backend.recording.manifest import Sample
-from backend.recording.record import Recorder
-from backend.recording.sinks import open_sink
 from backend.recording.timeline import Events
 from numatui.tui.model.course import Course, Point, order
 from numatui.tui.paint import bars
 from numatui.tui.paint.glyphs import ASCII, UNICODE, Glyphs
 from numatui.tui.paint.time_line import TimeLineState, draw
+from numatui.tui.reading.reader import Reader
 from numatui.tui.screens.study.samples_compared import SamplesComparedScreen
 from numatui.tui.widgets.time_line import TimeLine
 from tests.kernels.fake_kernel import FakeKernel
 from tests.tui.driver import driving
+from tests.tui.recordings import record_demo
 
-SECOND = 1_000_000_000
 MOVES, ENDS = 6, 24  # pid of ora_dbw0_PROD, of nginx
 TIMES = st.lists(st.integers(0, 1 << 50), min_size=2, max_size=60).map(sorted)
 
@@ -38,19 +37,14 @@ TIMES = st.lists(st.integers(0, 1 << 50), min_size=2, max_size=60).map(sorted)
 @pytest.fixture(scope="module")
 def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Five samples. Memory is moved before the third, a process ends before the fourth."""
-    path = tmp_path_factory.mktemp("recording") / "moved.tar"
-    kernel = open_scenario()
-    sink = open_sink(path, "demo")
-    recorder = Recorder(kernel, sink, 1.0)
-    for number in range(5):
+
+    def before(kernel: EmulatedKernel, number: int) -> None:
         if number == 2:
             call_migrate_pages(kernel, MOVES, NodeSet([0]), NodeSet([2]))
         if number == 3:
             send_signal(kernel, read_process(kernel, ENDS).identity, signal.SIGKILL)
-        recorder.take()
-        kernel.pause(SECOND)
-    sink.close()
-    return path
+
+    return record_demo(tmp_path_factory.mktemp("recording") / "moved.tar", 5, before)
 
 
 def course(times: list[int]) -> Course:
@@ -163,3 +157,30 @@ async def test_there_is_none_without_a_recording() -> None:
         assert not app.app.screen.query_one(TimeLine).display
         await app.press("apostrophe")
         await app.until(lambda: any("no recording with several samples" in one for one in app.notifications()))
+
+
+def test_only_a_jump_looks_at_the_samples_before(recording: Path) -> None:
+    kernel = RecordedKernel(recording)
+    reader = Reader(kernel, None)  # type: ignore[arg-type]
+    assert len(reader.read()) == 1
+    kernel.seek(3)
+    assert [one.at for one in reader.read()] == [one.at for one in kernel.samples[:4]]
+    kernel.seek(0)
+    reader.read()
+    kernel.seek(3)
+    kernel.settle()
+    kernel.speed = 1e-9
+    assert [one.at for one in reader.read()] == [kernel.samples[3].at]
+
+
+async def test_it_goes_on_where_it_was_left_for_a_copy(recording: Path) -> None:
+    kernel = RecordedKernel(recording)
+    async with driving(kernel) as before:
+        await before.until(lambda: before.app.course is not None and len(before.app.course.points) == 5)
+    course = before.app.course
+    assert course is not None
+    kept = {number: course.points.pop(number) for number in (2, 3)}
+    async with driving(kernel, before=before.app) as after:
+        assert after.app.course is course
+        await after.until(lambda: len(course.points) == 5, "the rest is looked at")
+    assert {number: course.points[number] for number in kept} == kept

@@ -9,8 +9,6 @@ from textual.widgets import Button
 
 from backend.emulator.scenario.open import open_scenario
 from backend.recording.kernel import RecordedKernel
-from backend.recording.record import Recorder
-from backend.recording.sinks import open_sink
 from numatui.tui.screens.cgroups import CgroupsScreen
 from numatui.tui.screens.dialogs.question import Question
 from numatui.tui.screens.log import LogScreen
@@ -19,6 +17,7 @@ from numatui.tui.screens.study.follow import FollowScreen
 from numatui.tui.screens.study.microscope import MicroscopeScreen
 from tests.kernels.fake_kernel import FakeKernel
 from tests.tui.driver import driving
+from tests.tui.recordings import record_demo
 
 
 @pytest.mark.parametrize("size", [(80, 24), (60, 15), (200, 60)])
@@ -101,14 +100,7 @@ async def test_one_notification_at_a_time_but_errors_stay() -> None:
 
 
 async def test_a_recording_that_jumps_knows_what_is_measured_over_time(tmp_path: Path) -> None:
-    path, kernel = tmp_path / "demo.tar", open_scenario()
-    sink = open_sink(path, "demo")
-    recorder = Recorder(kernel, sink, 1.0)
-    for _ in range(12):
-        recorder.take()
-        kernel.pause(1_000_000_000)
-    sink.close()
-    recording = RecordedKernel(path)
+    recording = RecordedKernel(record_demo(tmp_path / "demo.tar", 12))
     async with driving(recording, size=(140, 40)) as app:
         await app.press("right_curly_bracket")
         await app.until(lambda: app.app.snapshot.at == recording.samples[10].at)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -44,6 +44,12 @@ def order(samples: int, most: int = MOST) -> list[int]:
     return out
 
 
+def happened(events: Events) -> str:
+    """`2 began, 1 ended`, or nothing."""
+    counts = ((events.began, "began"), (events.ended, "ended"))
+    return ", ".join(f"{count} {what}" for count, what in counts if count)
+
+
 class Course:
     """`samples`, `events`: of the recording. `points`: by sample, as far as they are known."""
 
@@ -68,12 +74,6 @@ class Course:
         within = min(max(cell, 0), width - 1)
         end = self._times[0] + -(-(within + 1) * self.span // (width - 1)) - 1
         return max(0, min(bisect_right(self._times, end), len(self._times)) - 1)
-
-    def inside(self, cell: int, width: int) -> range:
-        """The samples in a cell."""
-        begin = -(-cell * self.span // max(1, width - 1)) + self._times[0]
-        end = -(-(cell + 1) * self.span // max(1, width - 1)) + self._times[0]
-        return range(bisect_left(self._times, begin), bisect_left(self._times, end))
 
     def local(self, width: int) -> list[float | None]:
         """The local share for each cell: of the last known sample up to it."""

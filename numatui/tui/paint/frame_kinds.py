@@ -42,19 +42,24 @@ def letter(kind: int, glyphs: Glyphs) -> str:
 def legend(counts: Sequence[int], width: int, glyphs: Glyphs) -> list[Piece]:
     """Letter, name and number of frames of each kind. Kinds without frames are shown only if they are in `always`."""
     always = (Kind.FREE, Kind.ANON, Kind.FILE, Kind.DIRTY, Kind.SWAP_CACHE, Kind.WRITEBACK, Kind.LOCKED)
+    shown = [kind for kind in Kind if counts[kind] or kind in always]
+    return legend_of([((letter(kind, glyphs), ROLES[kind]), NAMES[kind], counts[kind]) for kind in shown], width)
+
+
+def legend_of(entries: Sequence[tuple[Piece, str, int]], width: int, lines: int = 99) -> list[Piece]:
+    """Sign, name and number of frames of each entry, on at most so many lines; how many more there are."""
     pieces: list[Piece] = []
-    used = 0
-    for kind in Kind:
-        if not counts[kind] and kind not in always:
-            continue
-        count = f" {counts[kind]:,}"
-        need = 5 + len(NAMES[kind]) + len(count)
-        if used and used + need > width:
+    used, line = 0, 1
+    for index, (sign, name, frames) in enumerate(entries):
+        count, more = f" {frames:,}", f" and {len(entries) - index} more"
+        need = 5 + len(name) + len(count)
+        if used and used + need + (len(more) if line == lines else 0) > width:
+            if line == lines:
+                return [*pieces, (more, "dim")]
             pieces.append(("\n", ""))
-            used = 0
+            used, line = 0, line + 1
         pieces += [
-            (" ", ""), (letter(kind, glyphs), ROLES[kind]), (f" {NAMES[kind]}", "" if counts[kind] else "dim"),
-            (f"{count}  ", "bold" if counts[kind] else "dim"),
+            (" ", ""), sign, (f" {name}", "" if frames else "dim"), (f"{count}  ", "bold" if frames else "dim"),
         ]  # fmt: skip
         used += need
     return pieces

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from string import ascii_letters
 
+from backend.emulator.inspect.frame_map import Kind
 from backend.emulator.inspect.owners import FREE, SEVERAL, UNMAPPED
 from backend.files.text import printable
-from numatui.tui.paint.glyphs import UNICODE, Glyphs
+from numatui.tui.paint.frame_kinds import ROLES, legend_of, letter
+from numatui.tui.paint.glyphs import Glyphs
 from numatui.tui.paint.paint import Piece
 
 _COLOURS = (*(f"node:{number}" for number in range(8)), *(f"ink:{number}" for number in range(8)))
@@ -20,7 +22,7 @@ class OwnerSigns:
 
     def __init__(self, glyphs: Glyphs) -> None:
         self._signs: dict[int, Piece] = {
-            FREE: ("·" if glyphs is UNICODE else ".", "dim"),
+            FREE: (letter(Kind.FREE, glyphs), ROLES[Kind.FREE]),
             UNMAPPED: ("-", "dim"),
             SEVERAL: ("*", "accent"),
         }
@@ -51,18 +53,5 @@ def owner_legend(
     counts: Mapping[int, int], names: Mapping[int, str], signs: OwnerSigns, width: int, lines: int
 ) -> list[Piece]:  # fmt: skip
     """Sign, name and number of frames of each owner, most first, on so many lines; how many more there are."""
-    pieces: list[Piece] = []
-    used, line, left = 0, 1, len(counts)
-    for owner, count in sorted(counts.items(), key=lambda one: -one[1]):
-        name, number = name_of(owner, names), f" {count:,}"
-        need = 5 + len(name) + len(number)
-        more = f" and {left} more"
-        if used and used + need + (len(more) if line == lines else 0) > width:
-            if line == lines:
-                return [*pieces, (more, "dim")]
-            pieces.append(("\n", ""))
-            used, line = 0, line + 1
-        pieces += [(" ", ""), signs[owner], (f" {name}", ""), (f"{number}  ", "bold")]
-        used += need
-        left -= 1
-    return pieces
+    most_first = sorted(counts.items(), key=lambda one: -one[1])
+    return legend_of([(signs[owner], name_of(owner, names), count) for owner, count in most_first], width, lines)

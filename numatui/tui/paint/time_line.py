@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from numatui.format import percent, size
-from numatui.tui.model.course import Course
+from numatui.tui.model.course import Course, happened
 from numatui.tui.paint import bars
 from numatui.tui.paint.glyphs import Glyphs
 from numatui.tui.paint.graphs.graph import graph, runs
@@ -30,7 +30,7 @@ class TimeLineState:
     speed: float = 0.0
 
 
-def draw(state: TimeLineState, width: int, height: int, glyphs: Glyphs, plain: bool = False) -> list[list[Piece]]:
+def draw(state: TimeLineState, width: int, height: int, glyphs: Glyphs) -> list[list[Piece]]:
     """`height` lines, at least three: what is at the place in question, the graph, and the line with the marks."""
     rows = max(1, height - 2)
     course = state.course
@@ -39,8 +39,9 @@ def draw(state: TimeLineState, width: int, height: int, glyphs: Glyphs, plain: b
     here, mark = course.cell_of(state.at, width), -1 if state.marked < 0 else course.cell_of(state.marked, width)
     roles = ["dim" if share is None else local_role(share) for share in shares]
     lines = [_line(line, roles, here, mark) for line in cells]
-    signs, sign_roles = _marks(state, width, glyphs)
-    return [_heading(state, width, glyphs), *lines, _line(signs, sign_roles, here, mark)][:height]
+    moved = {number: amount for number, amount in course.moved(state.page_size).items() if amount >= LEAST_MOVED}
+    signs, sign_roles = _marks(course, moved, width, glyphs)
+    return [_heading(state, moved, width, glyphs), *lines, _line(signs, sign_roles, here, mark)][:height]
 
 
 def _line(text: str, roles: Sequence[str], here: int, mark: int) -> list[Piece]:
@@ -52,23 +53,23 @@ def _line(text: str, roles: Sequence[str], here: int, mark: int) -> list[Piece]:
     return runs("".join(signs), roles)
 
 
-def _marks(state: TimeLineState, width: int, glyphs: Glyphs) -> tuple[str, list[str]]:
+def _marks(course: Course, moved: Iterable[int], width: int, glyphs: Glyphs) -> tuple[str, list[str]]:
+    """`moved`: the samples before which pages moved."""
     signs, roles = [glyphs.lines[12]] * width, ["dim"] * width
-    for number, events in enumerate(state.course.events):
+    for number, events in enumerate(course.events):
         if number and (events.began or events.ended):
-            cell = state.course.cell_of(number, width)
+            cell = course.cell_of(number, width)
             sign = "±" if events.began and events.ended else "+" if events.began else "-"
             both = signs[cell] in "+-±" and signs[cell] != sign
             signs[cell], roles[cell] = "±" if both else sign, "bold"
-    for number, moved in state.course.moved(state.page_size).items():
-        if moved >= LEAST_MOVED:
-            cell = state.course.cell_of(number, width)
-            signs[cell], roles[cell] = glyphs.head, "accent"
+    for number in moved:
+        cell = course.cell_of(number, width)
+        signs[cell], roles[cell] = glyphs.head, "accent"
     text = "".join(signs)
     return (text if glyphs.braille else text.replace("±", "*")), roles
 
 
-def _heading(state: TimeLineState, width: int, glyphs: Glyphs) -> list[Piece]:
+def _heading(state: TimeLineState, moved: Mapping[int, int], width: int, glyphs: Glyphs) -> list[Piece]:
     course = state.course
     number = state.hover if state.hover >= 0 else state.at
     sample, events, point = course.samples[number], course.events[number], course.points.get(number)
@@ -80,13 +81,10 @@ def _heading(state: TimeLineState, width: int, glyphs: Glyphs) -> list[Piece]:
     ]
     if point is not None and point.local is not None:
         pieces += [("  local ", "dim"), (percent(point.local), local_role(point.local))]
-    counts = ((events.began, "+", "began"), (events.ended, "-", "ended"))
-    told = ", ".join(f"{count} {what}" for count, _, what in counts if count)
-    if number and told:
+    if number and (told := happened(events)):
         pieces.append((f"  {told}", ""))
-    moved = course.moved(state.page_size).get(number, 0)
-    if moved >= LEAST_MOVED:
-        pieces.append((f"  {size(moved)} moved", "accent"))
+    if number in moved:
+        pieces.append((f"  {size(moved[number])} moved", "accent"))
     if 0 <= state.marked < len(course.samples):
         where = "here: ' removes the mark" if state.marked == state.at else f"sample {state.marked + 1}: ' compares"
         pieces.append((f"  marked {where}", "tag"))

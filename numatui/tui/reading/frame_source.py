@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from backend.emulator.machine import Machine
 
 
+_NOBODY: Owners = np.zeros(0, np.int32)
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """What a map shows. `visible`: (first frame, number of them), in cells of 2**`shift` frames. `pointed`: (first
@@ -35,7 +38,7 @@ class Wanted:
 @dataclass(frozen=True, slots=True)
 class FramesRead:
     """The visible cells. `owned`: whose they are, if asked. `detail`: of the frame that is pointed at, if it is one
-    alone and more is known. `within`: frames by owner in the cell that is pointed at; `names`: of the owners. `now`:
+    alone and more is known; otherwise `within`: frames by owner in the cell. `names`: of the owners. `now`:
     seconds of the machine's clock."""
 
     wanted: Wanted
@@ -81,18 +84,20 @@ class EmulatedFrames:
     def look(self, wanted: Wanted) -> FramesRead:
         first, count = wanted.pointed
 
-        def reading(m: Machine) -> tuple[Frames, FrameDetail | None, Owners, Owners, dict[int, str], float]:
-            return (
-                Frames.of(m, *wanted.visible),
-                detail(m, first) if count == 1 else None,
-                owners(m, first, count),
-                owners(m, *wanted.visible) if wanted.owners else np.zeros(0, np.int32),
-                names(m),
-                m.now,
-            )
+        def reading(m: Machine) -> tuple[Frames, FrameDetail | None, Owners | None, Owners, dict[int, str], float]:
+            whose = owners(m, *wanted.visible) if wanted.owners else None
+            one = detail(m, first) if count == 1 else None
+            start = first - wanted.visible[0]
+            if one is not None:
+                within = _NOBODY
+            elif whose is not None and start >= 0 and start + count <= len(whose):
+                within = whose[start : start + count]
+            else:
+                within = owners(m, first, count)
+            return Frames.of(m, *wanted.visible), one, whose, within, names(m), m.now
 
-        frames, one, within, whose, known, now = self.kernel.look(reading)
-        owned = owned_cells(frames.first, whose, wanted.shift, wanted.only) if wanted.owners else None
+        frames, one, whose, within, known, now = self.kernel.look(reading)
+        owned = None if whose is None else owned_cells(frames.first, whose, wanted.shift, wanted.only)
         seen = cells(frames.first, frames.kinds(), wanted.shift)
         return FramesRead(wanted, seen, now, owned, one, counts_of(within), known)
 

@@ -126,7 +126,8 @@ class Reader:
 
     def read(self) -> list[Snapshot]:
         """Reads everything once. Of a recording that has jumped, the samples before come first: what is measured
-        between two readings is then known at once. Raises NumatuiError, OSError."""
+        between two readings is then known at once. One that plays goes on, though it may leave samples out. Raises
+        NumatuiError, OSError."""
         if not isinstance(self.kernel, Playback):
             return [self._read(self.kernel)]
         self.kernel.settle()
@@ -136,7 +137,7 @@ class Reader:
         if at == self._at:
             return [self._read(self._view)]
         out: list[Snapshot] = []
-        if at != self._at + 1:
+        if at != self._at + 1 and (at < self._at or not self.kernel.speed):
             self._forget()
             out = self._before(self._view, at)
         self._at = at

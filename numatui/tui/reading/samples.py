@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,8 +42,8 @@ def read_sample(kernel: Kernel) -> SampleRead:
 
 
 class SamplesReader:
-    """Looks at the samples of a recording one after the other and posts each as `Found`. Half of the time it rests: it
-    shares a processor with the screen."""
+    """Looks at the samples of a recording one after the other and posts each as `Found`, but for the `known` ones. Half
+    of the time it rests: it shares a processor with the screen."""
 
     @dataclass
     class Found(Message):
@@ -51,8 +52,8 @@ class SamplesReader:
         number: int
         point: Point
 
-    def __init__(self, recording: Playback, app: App[Any]) -> None:
-        self._recording, self._app = recording, app
+    def __init__(self, recording: Playback, app: App[Any], known: Collection[int] = ()) -> None:
+        self._recording, self._app, self._known = recording, app, known
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -66,6 +67,8 @@ class SamplesReader:
 
     def _run(self) -> None:
         for number in order(len(self._recording.samples)):
+            if number in self._known:
+                continue
             began = time.monotonic()
             point = _point(self._recording.beside(number))
             if self._ended.is_set():

@@ -15,7 +15,6 @@ from textual.widgets import Static
 
 from backend.machine.access_cost import read_costs
 from backend.machine.memory_tiers import read_tiers
-from backend.machine.psi import memory_pressure
 from backend.plan.rates import best_rates, machine_of, own_rates
 from numatui.tui.keys import bindings
 from numatui.tui.model.access import Access, access_of
@@ -43,7 +42,6 @@ class Beside:
     `access`: of all processes, added up from the reading."""
 
     tiers: dict[int, int] = field(default_factory=dict[int, int])
-    pressure: float | None = None
     rates: dict[tuple[int, int], int] = field(default_factory=dict[tuple[int, int], int])
     access: Access = field(default_factory=lambda: access_of(()))
 
@@ -133,9 +131,7 @@ class NodesScreen(Screen[None]):
         try:
             measured = kernel.traits.keeps_jobs
             rates = own_rates(machine_of(kernel, snapshot.topology)) if measured else []
-            beside = Beside(
-                read_tiers(kernel), memory_pressure(kernel), best_rates(rates, "auto"), access_of(snapshot.rows)
-            )
+            beside = Beside(read_tiers(kernel), best_rates(rates, "auto"), access_of(snapshot.rows))
         except Exception as exc:
             self.app.call_from_thread(state_of(self).tell, problem_of(exc), severity="error")
             return
@@ -169,7 +165,7 @@ class NodesScreen(Screen[None]):
         columns = node_columns(glyphs(), self.rows)
         table.show(self.rows, None if len(columns) == len(table.columns) else columns)
         table.styles.height = min(len(self.rows) + 1, max(4, self.size.height // 3))
-        line = machine_line(activity.machine, self.beside.pressure, snapshot.balancing)
+        line = machine_line(activity.machine, snapshot.pressure.get("memory"), snapshot.balancing)
         self.query_one("#machine", Static).update(Paint.of(self.app).text(line))
         self._show_one()
 

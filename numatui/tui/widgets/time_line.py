@@ -56,7 +56,7 @@ class TimeLine(Widget, can_focus=False):
         if course is None or recording is None or not self.size.width:
             return
         state = TimeLineState(course, recording.at, self.hover, app.marked, app.kernel.page_size, recording.speed)
-        self._drawn.show(draw(state, self.size.width, self.size.height, glyphs(), app.no_color))
+        self._drawn.show(draw(state, self.size.width, self.size.height, glyphs()))
 
     def render_line(self, y: int) -> Strip:
         return self._drawn.strip(y)

@@ -264,7 +264,7 @@ class MicroscopeScreen(Screen[None]):
         if not some:
             return []
         if not self.by_owner:
-            return legend(sum(read.cells.counts for read in some).tolist(), self.size.width, marks)  # type: ignore[union-attr]
+            return legend(np.sum([read.cells.counts for read in some], axis=0).tolist(), self.size.width, marks)
         counts: dict[int, int] = {}
         for read in some:
             for owner, count in (read.owned.counts if read.owned is not None else {}).items():
