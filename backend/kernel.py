@@ -53,6 +53,7 @@ class Mode(IntEnum):
     INTERLEAVE = 3
     LOCAL = 4
     PREFERRED_MANY = 5
+    WEIGHTED_INTERLEAVE = 6
 
 
 class ModeFlag(IntFlag):

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from backend.doctor.check import Check, State
 from backend.doctor.container import container_checks
+from backend.doctor.kernel_features import feature_checks
 from backend.doctor.memory import memory_checks
 from backend.doctor.nodes import node_checks
 from backend.doctor.permissions import permission_checks
@@ -33,6 +34,7 @@ def examine(kernel: Kernel) -> list[Check]:
     if kernel.traits.is_host:
         out += _guarded("container", container_checks(kernel))
     out += _guarded("memory", memory_checks(kernel, topology))
+    out += _guarded("features", feature_checks(kernel, topology))
     if kernel.traits.is_host:
         out += _guarded("tools", tool_checks(kernel, topology))
     return out

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 from backend.doctor.check import Check
 from backend.kernel import Kernel
-from backend.machine.kernel_info import read_fact
+from backend.machine.kernel_info import BALANCING, read_fact, release
+from backend.machine.kernel_versions import hides_marked_pages
 from backend.machine.psi import PRESSING, memory_pressure
 from backend.machine.topology import Topology, parse_meminfo
 from backend.nodeset import NodeSet
@@ -23,9 +24,9 @@ _THP = {
 
 def memory_checks(kernel: Kernel, topology: Topology | None) -> Iterator[Check]:
     """Raises only if the kernel breaks the seam's promises."""
-    balancing = read_fact(kernel, "/proc/sys/kernel/numa_balancing")
+    balancing = read_fact(kernel, BALANCING)
     if balancing or kernel.traits.writable:
-        yield _balancing(balancing)
+        yield _balancing(balancing, hides_marked_pages(release(kernel)))
     reclaim = read_fact(kernel, "/proc/sys/vm/zone_reclaim_mode")
     if reclaim == "0":
         yield Check("zone_reclaim", "ok", "off: a full node takes memory of other nodes before it drops its cache")
@@ -62,7 +63,7 @@ def chosen(text: str) -> str:
     return word[:20] if bracket and closing else ""
 
 
-def _balancing(mode: str) -> Check:
+def _balancing(mode: str, hides: bool) -> Check:
     """An empty `mode` means a kernel without NUMA balancing."""
     if mode in ("", "0"):
         return Check("balancing", "ok", "off: pages stay where they are put")
@@ -75,7 +76,8 @@ def _balancing(mode: str) -> Check:
     return Check(
         "balancing",
         "note",
-        "NUMA balancing is on: it hides pages from move_pages and may move pages back",
+        "NUMA balancing is on: it "
+        + ("hides pages from move_pages and may move pages back" if hides else "may move pages back"),
         fix,
     )
 

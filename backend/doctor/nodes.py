@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from backend.doctor.check import Check
 from backend.kernel import Kernel
 from backend.machine.kernel_info import read_fact
-from backend.machine.memory_tiers import read_tiers
+from backend.machine.memory_tiers import DEMOTION, read_tiers
 from backend.machine.topology import Topology
 from backend.nodeset import NodeSet
 
-_DEMOTION = "/sys/kernel/mm/numa/demotion_enabled"
 _MOST_WARNINGS = 8
 """A distance table that is wrong throughout would fill the screen."""
 
@@ -49,13 +48,13 @@ def node_checks(kernel: Kernel, topology: Topology) -> Iterator[Check]:
         )
     elif tiers:
         yield Check("tiers", "ok", "all memory is of one tier")
-    demotion = read_fact(kernel, _DEMOTION)
+    demotion = read_fact(kernel, DEMOTION)
     if demotion in ("1", "true"):
         yield Check(
             "demotion",
             "note",
             "demotion is on: the kernel moves cold pages to slower tiers by itself",
-            f"echo 0 > {_DEMOTION} while you place by hand",
+            f"echo 0 > {DEMOTION} while you place by hand",
         )
     elif demotion in ("0", "false"):
         yield Check("demotion", "ok", "off: cold pages stay in their tier")

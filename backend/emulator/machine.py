@@ -114,6 +114,8 @@ class Machine:
         self.locks = PageLocks(self.env, self.frames, self._wake_latency)
         self.node_of_cpu = {cpu: node.id for node in self.nodes.values() for cpu in node.cpus}
         self.node_slots = max(self.nodes) + 1
+        self.weights: dict[int, int] = {}
+        """Of nodes, for weighted interleave; 1 where there is none."""
         self.tasks: dict[int, Task] = {}
         self.counters: dict[str, int] = {}
         self.tracer: Tracer | None = None

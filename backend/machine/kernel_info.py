@@ -33,9 +33,20 @@ def boot_id(kernel: Kernel) -> str:
     return read_fact(kernel, "/proc/sys/kernel/random/boot_id")
 
 
+BALANCING = "/proc/sys/kernel/numa_balancing"
+_NORMAL, _TIERING = 1, 2
+"""Bits of kernel.numa_balancing: NUMA_BALANCING_NORMAL, NUMA_BALANCING_MEMORY_TIERING (include/linux/sched/sysctl.h)"""
+
+
 def balancing(kernel: Kernel) -> bool:
-    """Whether automatic NUMA balancing is on (sysctl kernel.numa_balancing)."""
-    return read_fact(kernel, "/proc/sys/kernel/numa_balancing") not in ("", "0")
+    """Whether automatic NUMA balancing is on (sysctl kernel.numa_balancing), of any kind."""
+    return read_fact(kernel, BALANCING) not in ("", "0")
+
+
+def tiering(kernel: Kernel) -> bool:
+    """Whether NUMA balancing is on for slow memory only: it moves hot pages of lower tiers up."""
+    mode = read_fact(kernel, BALANCING)
+    return mode.isdecimal() and len(mode) < 9 and int(mode) & (_NORMAL | _TIERING) == _TIERING
 
 
 _LARGEST_HUGE = 16 << 30

@@ -6,10 +6,17 @@ import re
 
 from backend.errors import ParseError
 from backend.kernel import Kernel
+from backend.machine.kernel_info import read_fact
 from backend.nodeset import NodeSet
 
 _FOLDER = "/sys/devices/virtual/memory_tiering"
+DEMOTION = "/sys/kernel/mm/numa/demotion_enabled"
 _NAME = re.compile(r"memory_tier([0-9]{1,9})\Z")
+
+
+def demotes(kernel: Kernel) -> bool:
+    """Whether reclaim moves cold pages to a lower tier instead of dropping or swapping them out."""
+    return read_fact(kernel, DEMOTION) in ("1", "true")
 
 
 def read_tiers(kernel: Kernel) -> dict[int, int]:

@@ -26,9 +26,17 @@ _DIGITS = re.compile(rb"(\d{1,9})\n")
 
 
 def parse_numa_maps(raw: bytes, page_size: int = 4096) -> tuple[VmaPlacement, ...]:
-    """All lines, in order. Unknown words are ignored. Raises ParseError for a line without address and policy, and for
-    a count that is not a number."""
-    return tuple(_parse_line(line, page_size) for line in raw.split(b"\n") if line)
+    """All lines, in order, but those of the kernel's own mappings. Unknown words are ignored. Raises ParseError for a
+    line without address and policy, and for a count that is not a number."""
+    vmas = (_parse_line(line, page_size) for line in raw.split(b"\n") if line)
+    return tuple(vma for vma in vmas if not _is_kernels(vma))
+
+
+def _is_kernels(vma: VmaPlacement) -> bool:
+    """Whether these are pages that the kernel lends to every process, which never migrate. From Linux 7 on the data
+    page behind `[vvar]` is an ordinary page, and numa_maps shows it, without a name (_install_special_mapping() in
+    mm/mmap.c). It has no file, and its pages are not anonymous: no memory of a process is like that."""
+    return vma.kind == "anon" and "anon" not in vma.counts and ("mapped" in vma.counts or "dirty" in vma.counts)
 
 
 def parse_totals(raw: bytes, page_size: int = 4096) -> dict[int, int]:

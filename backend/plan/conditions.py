@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from backend.kernel import Kernel
-from backend.machine.kernel_info import balancing, release
-from backend.machine.memory_tiers import read_tiers
+from backend.machine.kernel_info import balancing, release, tiering
+from backend.machine.kernel_versions import hides_marked_pages, holds_lock
+from backend.machine.memory_tiers import demotes, read_tiers
 from backend.machine.psi import memory_pressure
 from backend.machine.topology import Topology
 from backend.plan.plan import CALLS, Called, Method
@@ -18,8 +18,9 @@ from backend.plan.rates import best_rates, likely_rates, machine_of, own_rates, 
 @dataclass(frozen=True, slots=True)
 class Conditions:
     """`privileged`: the caller may act on other users' processes. `can`: the calls that are available. `holds_lock`: as
-    in `Plan`. `balancing`: NUMA balancing is on. `tiers`: node →
-    tier, smaller is faster. `pressure`: share of time in which tasks waited for memory, None if unknown. `rates`:
+    in `Plan`. `balancing`: NUMA balancing is on. `tiering`: for slow memory only. `hides`: what it has marked is
+    hidden from move_pages. `demotion`: the kernel moves cold pages to lower tiers. `tiers`: node → tier, smaller is
+    faster. `pressure`: share of time in which tasks waited for memory, None if unknown. `rates`:
     (source, target) → bytes per second. `measured`: those of `rates` measured between the same nodes. `stall`: longest
     measured stall by this method, seconds; 0 if not measured."""
 
@@ -27,6 +28,9 @@ class Conditions:
     can: frozenset[Called] = frozenset(CALLS)
     holds_lock: bool = True
     balancing: bool = False
+    tiering: bool = False
+    hides: bool = False
+    demotion: bool = False
     tiers: Mapping[int, int] = field(default_factory=dict[int, int])
     pressure: float | None = None
     rates: Mapping[tuple[int, int], int] = field(default_factory=dict[tuple[int, int], int])
@@ -39,21 +43,18 @@ def read_conditions(kernel: Kernel, topology: Topology, method: Method) -> Condi
     rates = own_rates(machine_of(kernel, topology)) if kernel.traits.keeps_jobs else []
     best = best_rates(rates, method)
     can = kernel.capabilities()
+    osrelease = release(kernel)
     return Conditions(
         privileged=kernel.credentials()[1],
         can=frozenset(call for call in CALLS if can[call].available),
-        holds_lock=holds_lock(release(kernel)),
+        holds_lock=holds_lock(osrelease),
         balancing=balancing(kernel),
+        tiering=tiering(kernel),
+        hides=balancing(kernel) and hides_marked_pages(osrelease),
+        demotion=demotes(kernel),
         tiers=read_tiers(kernel),
         pressure=memory_pressure(kernel),
         rates=likely_rates(best, topology),
         measured=frozenset(best),
         stall=worst_stall(rates, method) / 1e9,
     )
-
-
-def holds_lock(osrelease: str) -> bool:
-    """Whether migrate_pages(2) holds the mmap lock of its target while it moves. Since 6.7 it only holds it while it
-    collects pages (do_migrate_pages() and migrate_to_node() in mm/mempolicy.c)."""
-    match = re.match(r"(\d+)\.(\d+)", osrelease)
-    return match is None or (int(match[1]), int(match[2])) < (6, 7)

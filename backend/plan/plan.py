@@ -33,6 +33,7 @@ Code = Literal[
     "spread",
     "cpuset",
     "balancing",
+    "demotion",
     "shared",
     "shared-moves",
     "swap",

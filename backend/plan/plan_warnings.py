@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from backend.errors import UsageError
 from backend.files.text import printable
+from backend.machine.memory_tiers import DEMOTION
 from backend.machine.psi import PRESSING
 from backend.machine.topology import Topology
 from backend.nodeset import NodeSet
@@ -60,7 +61,14 @@ def _of_the_machine(
             "look at the placement with numatui show PID",
         )
     yield from room_warnings(plan, topology)
-    if conditions.balancing:
+    slower, faster = _tiers_crossed(plan, conditions)
+    if conditions.tiering and slower:
+        yield Warning(
+            "balancing",
+            f"memory tiering is on: hot pages that come to node {slower} move up again by themselves",
+            "sysctl kernel.numa_balancing=0 while you place by hand",
+        )
+    elif conditions.balancing and not conditions.tiering:
         stay = "hidden" in plan.stays
         yield Warning(
             "balancing",
@@ -81,18 +89,28 @@ def _of_the_machine(
             f"node {cpuless} has no CPUs: its memory is far for every process",
             "use it for cold memory only",
         )
-    tiers = conditions.tiers
-    slower = NodeSet(
-        move.target
-        for move in plan.moves
-        if move.source in tiers and move.target in tiers and tiers[move.target] > tiers[move.source]
-    )
+    if conditions.demotion and faster:
+        yield Warning(
+            "demotion",
+            f"demotion is on: when node {faster} fills up, cold pages go down to slower memory again by themselves",
+            f"echo 0 > {DEMOTION} while you place by hand",
+        )
     if slower - cpuless:
         yield Warning(
             "tier",
             f"node {slower} is slower memory (a lower tier) than where the pages come from",
             "use it for cold memory only",
         )
+
+
+def _tiers_crossed(plan: Plan, conditions: Conditions) -> tuple[NodeSet, NodeSet]:
+    """(targets that are slower than where pages come from, targets that are faster)."""
+    tiers = conditions.tiers
+    known = [move for move in plan.moves if move.source in tiers and move.target in tiers]
+    return (
+        NodeSet(move.target for move in known if tiers[move.target] > tiers[move.source]),
+        NodeSet(move.target for move in known if tiers[move.target] < tiers[move.source]),
+    )
 
 
 def _of_the_method(plan: Plan, conditions: Conditions) -> Iterator[Warning]:

@@ -107,6 +107,7 @@ def inner_environment(guest: str) -> dict[str, str]:
         "PYTHONPYCACHEPREFIX": str(guest_dir() / "pycache"),
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
         "OPENBLAS_NUM_THREADS": "1",
+        **({"NUMATUI_ALL_GUESTS": "1"} if ALL else {}),
     }
 
 

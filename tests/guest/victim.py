@@ -56,6 +56,7 @@ libc.mmap.argtypes = [
 ]  # fmt: skip
 for _call in (libc.munmap, libc.mlock):
     _call.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 libc.syscall.restype = ctypes.c_long
 
@@ -320,6 +321,12 @@ class Victim:
             self.regions[f"page {number}"] = address, PAGE
         set_mempolicy(MPOL_DEFAULT)
         return start
+
+    def shatter(self, region: str) -> None:
+        """Every other page becomes a mapping of its own."""
+        start, length = self.regions[region]
+        for address in range(start, start + length, 2 * PAGE):
+            check(libc.mprotect(address, PAGE, mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC))
 
     def unmap(self, region: str) -> None:
         check(libc.munmap(*self.regions.pop(region)))

@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from backend.emulator.abi import cgroupfs, policy_calls, procfs, syscalls, sysfs_hugepages, sysfs_memory
+from backend.emulator.abi import cgroupfs, pagemap_scan, policy_calls, procfs, syscalls, sysfs_hugepages, sysfs_memory
 from backend.emulator.abi.mbind import mbind
 from backend.emulator.frames.page_lock import Events
 from backend.emulator.machine import Machine
@@ -224,7 +224,7 @@ class EmulatedKernel:
         return self._call(lambda m, caller: syscalls.move_pages(m, caller, pid, pages, nodes, status, flags))
 
     def pagemap_scan(self, pid: int, start: int, end: int, count: int) -> tuple[int, bytes]:
-        raise os_error(errno.ENOTTY)  # No PAGEMAP_SCAN before Linux 6.7.
+        return self._locked(lambda: pagemap_scan.scan(self.machine, pid, start, end, count))
 
     def mbind(self, address: int, length: int, mode: int, mask: bytes, maxnode: int, flags: int) -> int:
         return self._call(lambda m, caller: mbind(m, caller, address, length, mode, maxnode, mask, flags))

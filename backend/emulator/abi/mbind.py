@@ -48,7 +48,7 @@ def mbind(
         raise os_error(errno.EPERM)
     if start % m.page_size:
         raise os_error(errno.EINVAL)
-    policy = policy_of(mode, maxnode, mask, m.cpusets.mems_allowed(task))
+    policy = policy_of(m, mode, maxnode, mask, m.cpusets.mems_allowed(task))
     if policy is None:  # do_mbind(): MPOL_DEFAULT ignores MPOL_MF_STRICT.
         flags &= ~int(MoveFlag.STRICT)
     end = start + -(-length // m.page_size) * m.page_size

@@ -14,7 +14,7 @@ from backend.emulator.mm.mm import PTE_SHIFT, PTE_ZERO, Mm
 from backend.emulator.tasks.credentials import Caller
 from backend.emulator.tasks.task import Task
 from backend.errors import os_error
-from backend.kernel import Mode, PolicyFlag
+from backend.kernel import PolicyFlag
 from backend.nodeset import NodeSet
 
 
@@ -25,10 +25,10 @@ def caller_task(m: Machine, caller: Caller) -> tuple[Task, Mm]:
     return task, task.mm
 
 
-def policy_of(mode: int, maxnode: int, mask: bytes, allowed: NodeSet) -> Mempolicy | None:
+def policy_of(m: Machine, mode: int, maxnode: int, mask: bytes, allowed: NodeSet) -> Mempolicy | None:
     nodes = get_nodes(maxnode, mask) if mask else NodeSet()
     try:
-        return mempolicy.create(mode, nodes, allowed)
+        return mempolicy.create(mode, nodes, allowed, weighted=m.profile.weighted_interleave)
     except ValueError:
         raise os_error(errno.EINVAL) from None
 
@@ -37,7 +37,7 @@ def set_mempolicy(m: Machine, caller: Caller, mode: int, maxnode: int, mask: byt
     """Set the caller's policy for future allocations. Raises OSError EINVAL, ESRCH."""
     yield from m.step("syscall", m.costs.syscall)
     task, _ = caller_task(m, caller)
-    task.policy = policy_of(mode, maxnode, mask, m.cpusets.mems_allowed(task)) or DEFAULT
+    task.policy = policy_of(m, mode, maxnode, mask, m.cpusets.mems_allowed(task)) or DEFAULT
     for thread in task.threads:
         thread.il_next = 0
     return 0
@@ -73,9 +73,10 @@ def _node(m: Machine, task: Task, policy: Mempolicy, address: int, by_address: b
     """`by_address`: the node of the page at `address`, which is faulted in (lookup_node()). Else the node of the next
     interleaved page. Raises OSError EINVAL, EFAULT."""
     if not by_address:
-        if policy.mode != Mode.INTERLEAVE:
+        if not policy.interleaves:
             raise os_error(errno.EINVAL)
-        return policy.nodes.nth(task.leader.il_next % len(policy.nodes))
+        turns = policy.turns(m.weights)
+        return int(turns[task.leader.il_next % len(turns)])
     yield from access(m, task, task.leader, address, write=False)
     vma = task.mm.find(address) if task.mm else None
     if vma is None:

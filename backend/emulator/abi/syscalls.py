@@ -137,7 +137,7 @@ def move_pages(
 
 def _lookup(m: Machine, mm: Mm, addresses: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
     """(PTE, frame) of each address. The PTE is -1 if no VMA covers the address. The frame is -1 unless the PTE is
-    present and accessible: follow_page() does not see pages that wait for a NUMA hinting fault."""
+    present and has none of the bits of `_hiding`."""
     ptes = np.full(len(addresses), -1, np.int64)
     if mm.vmas:
         starts = np.array([vma.start for vma in mm.vmas], np.uint64)
@@ -148,8 +148,14 @@ def _lookup(m: Machine, mm: Mm, addresses: NDArray[np.uint64]) -> tuple[NDArray[
                 continue
             index = (addresses[at] - np.uint64(vma.start)) // np.uint64(m.page_size)
             ptes[at] = vma.pte[index.astype(np.int64)]
-    present = (ptes > 0) & ((ptes & (PTE_PRESENT | PTE_PROTNONE)) == PTE_PRESENT)
+    present = (ptes > 0) & ((ptes & (PTE_PRESENT | _hiding(m))) == PTE_PRESENT)
     return ptes, np.where(present, ptes >> PTE_SHIFT, -1).astype(np.int32)
+
+
+def _hiding(m: Machine) -> int:
+    """The PTE bits that keep a page from move_pages: follow_page() does not see pages that wait for a NUMA hinting
+    fault, folio_walk_start() does."""
+    return 0 if m.profile.folio_walk else PTE_PROTNONE
 
 
 def _faulting(mm: Mm, addresses: NDArray[np.uint64]) -> NDArray[np.bool_]:
@@ -164,12 +170,12 @@ def _faulting(mm: Mm, addresses: NDArray[np.uint64]) -> NDArray[np.bool_]:
 
 def _where(m: Machine, mm: Mm, addresses: NDArray[np.uint64]) -> NDArray[np.int64]:
     """The status of each page, as do_pages_stat(): its node, -ENOENT (in swap, under migration, waiting for a NUMA
-    hinting fault, or a page of a file or of a pool that is not mapped yet), or -EFAULT (anonymous and never touched, or
-    no mapping)."""
+    hinting fault, or a page of a file or of a pool that is not mapped yet; since 6.12 any page that is not there), or
+    -EFAULT (the zero page, no mapping, before 6.12 anonymous and never touched)."""
     ptes, pfns = _lookup(m, mm, addresses)
     where = np.full(len(addresses), -errno.EFAULT, np.int64)
-    where[(ptes == 0) & _faulting(mm, addresses)] = -errno.ENOENT
-    away = (ptes > 0) & ((ptes & (PTE_SWAP | PTE_MIGRATION | PTE_PROTNONE)) != 0)
+    where[(ptes == 0) & (m.profile.folio_walk | _faulting(mm, addresses))] = -errno.ENOENT
+    away = (ptes > 0) & ((ptes & (PTE_SWAP | PTE_MIGRATION | _hiding(m))) != 0)
     where[away] = -errno.ENOENT
     here = pfns >= 0
     where[here] = m.frames.nid[pfns[here]]

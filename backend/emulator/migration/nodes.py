@@ -31,7 +31,8 @@ def do_migrate_pages(
     pages moved before the error stay moved.
 
     `allowed`: mems_allowed of the caller, which limits target frames. Without patch 4 a target cannot be given: new
-    frames come from `here`, the caller's node. Holds mmap_sem for reading throughout, so mmap() and munmap() wait.
+    frames come from `here`, the caller's node. Before 6.7 it holds mmap_sem for reading throughout, so mmap() and
+    munmap() wait; since then only while it collects pages.
     """
     busy = 0
     yield from m.pagevecs.lru_add_drain_all()
@@ -40,7 +41,8 @@ def do_migrate_pages(
     moves = remap(sources, targets, m.profile.rule)
     if not m.patches.node_sets:
         moves = tuple(Move(source, here) for source in sources if source != here)
-    yield from mm.lock.down_read(m.env)
+    if m.profile.holds_lock:
+        yield from mm.lock.down_read(m.env)
     try:
         for move in moves:
             result = yield from migrate_to_node(m, mm, move.source, move.target, move_all, allowed)
@@ -48,7 +50,8 @@ def do_migrate_pages(
                 return result
             busy += result
     finally:
-        mm.lock.up_read()
+        if m.profile.holds_lock:
+            mm.lock.up_read()
     return busy
 
 
@@ -59,8 +62,14 @@ def migrate_to_node(
     exist."""
     if source not in m.nodes:
         return 0
-    pages = isolate_range(m, mm, source, move_all)
-    yield from m.step("isolate", m.costs.isolate * len(pages))
+    if not m.profile.holds_lock:
+        yield from mm.lock.down_read(m.env)
+    try:
+        pages = isolate_range(m, mm, source, move_all)
+        yield from m.step("isolate", m.costs.isolate * len(pages))
+    finally:
+        if not m.profile.holds_lock:
+            mm.lock.up_read()
     return (yield from migrate_isolated(m, pages, target, allowed))
 
 

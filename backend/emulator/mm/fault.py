@@ -8,7 +8,7 @@ from backend.emulator.frames.page import PG, Pfns
 from backend.emulator.frames.page_lock import Events
 from backend.emulator.machine import Machine
 from backend.emulator.mm.file_fault import around, do_no_page, map_cached, write_shared
-from backend.emulator.mm.huge_fault import copy_hugetlb, fault_huge, read_zero, shared_block, wants_huge
+from backend.emulator.mm.huge_fault import copy_hugetlb, fault_huge, may_be_huge, read_zero, shared_block, wants_huge
 from backend.emulator.mm.mempolicy import Mempolicy
 from backend.emulator.mm.mm import (
     PTE_DIRTY,
@@ -74,7 +74,7 @@ def _handle_fault(m: Machine, task: Task, thread: Thread, address: int, write: b
     pte = int(vma.pte[index])
     if not pte and vma.file is not None:
         yield from do_no_page(m, task, thread, vma, index, write)
-    elif not pte and wants_huge(vma, write) and fault_huge(m, task, thread, vma, _one(index)):
+    elif may_be_huge(m, pte) and wants_huge(vma, write) and fault_huge(m, task, thread, vma, _one(index)):
         pass
     elif not pte and not write:
         read_zero(m, vma, _one(index))
@@ -156,7 +156,8 @@ def _touch_empty(m: Machine, task: Task, thread: Thread, vma: Vma, index: Indice
         return len(mapped), index[~np.isin(index, mapped)]
     huge = 0
     if wants_huge(vma, write):
-        empty = index[vma.pte[index] == 0]
+        pte = vma.pte[index]
+        empty = index[(pte == 0) | (m.profile.huge_over_zero & (pte == PTE_ZERO))]
         huge = fault_huge(m, task, thread, vma, empty)
         there = empty[(vma.pte[empty] & PTE_PRESENT) != 0]
         if write and store:

@@ -20,11 +20,16 @@ def wants_huge(vma: Vma, write: bool) -> bool:
     return bool(vma.flags & VM.HUGETLB or (write and vma.flags & VM.HUGEPAGE))
 
 
+def may_be_huge(m: Machine, pte: int) -> bool:
+    """Whether a huge page can come where this PTE is: it is empty, or of the huge zero page."""
+    return not pte or (m.profile.huge_over_zero and pte == PTE_ZERO)
+
+
 def fault_huge(m: Machine, task: Task, thread: Thread, vma: Vma, index: Indices) -> int:
     """Map huge pages at empty PTEs wherever the whole range fits the VMA and a huge page is free. Returns the number of
     huge pages. Raises BusError if the hugetlb pool is empty."""
     count = 0
-    for pages in huge_ranges(m, vma, index):
+    for pages in huge_ranges(m, vma, index, m.profile.huge_over_zero):
         if vma.flags & VM.HUGETLB:
             pfns = alloc_hugetlb(m, task, thread, vma, pages)
             if not len(pfns):
@@ -42,8 +47,8 @@ def fault_huge(m: Machine, task: Task, thread: Thread, vma: Vma, index: Indices)
 
 
 def read_zero(m: Machine, vma: Vma, index: Indices) -> None:
-    """Reads of empty PTEs map the zero page. Where a transparent huge page would fit, the huge one: a write then copies
-    a single page of it (do_huge_zero_wp_pmd's fallback)."""
+    """Reads of empty PTEs map the zero page. Where a transparent huge page would fit, the huge one: a write then maps
+    a huge page, or before 6.13 copies a single page of it (do_huge_zero_wp_pmd())."""
     for pages in huge_ranges(m, vma, index):
         anon_vma_prepare(m, vma)
         vma.pte[pages] = PTE_ZERO

@@ -13,7 +13,7 @@ from backend.emulator.frames.frames import dissolve, frames_of, make_compound, s
 from backend.emulator.frames.page import PG, Pfns, State
 from backend.emulator.frames.zone import Zone
 from backend.emulator.machine import Machine
-from backend.emulator.mm.mm import VM, Indices, Vma
+from backend.emulator.mm.mm import PTE_ZERO, VM, Indices, Vma
 from backend.emulator.mm.placing import preferred_node
 from backend.emulator.tasks.task import Task, Thread
 
@@ -80,9 +80,9 @@ def whole_ranges(m: Machine, index: Indices) -> Indices:
     return (firsts[:, None] + np.arange(size)).reshape(-1)
 
 
-def huge_ranges(m: Machine, vma: Vma, index: Indices) -> list[Indices]:
+def huge_ranges(m: Machine, vma: Vma, index: Indices, over_zero: bool = False) -> list[Indices]:
     """The huge-page-sized ranges around `index` that lie within the VMA and have no page yet; each range once. Empty
-    for a VMA without VM_HUGEPAGE and VM_HUGETLB."""
+    for a VMA without VM_HUGEPAGE and VM_HUGETLB. `over_zero`: ranges that the huge zero page maps, too."""
     if not len(index) or not vma.flags & (VM.HUGEPAGE | VM.HUGETLB):
         return []
     size = m.frames.huge
@@ -92,7 +92,8 @@ def huge_ranges(m: Machine, vma: Vma, index: Indices) -> list[Indices]:
         if first < 0 or first + size > vma.pages:
             continue
         pages = np.arange(first, first + size, dtype=np.int64)
-        if not vma.pte[pages].any():
+        pte = vma.pte[pages]
+        if not pte.any() or (over_zero and (pte == PTE_ZERO).all()):
             out.append(pages)
     return out
 

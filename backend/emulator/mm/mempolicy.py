@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -14,6 +15,7 @@ from backend.plan.remap import node_remap
 NAMES = {
     Mode.DEFAULT: "default", Mode.PREFERRED: "prefer", Mode.BIND: "bind", Mode.INTERLEAVE: "interleave",
     Mode.LOCAL: "local", Mode.PREFERRED_MANY: "prefer (many)",
+    Mode.WEIGHTED_INTERLEAVE: "weighted interleave",
 }  # fmt: skip
 
 
@@ -47,20 +49,33 @@ class Mempolicy:
             return self.nodes.first()
         return here
 
-    def interleave_nodes(self, offsets: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The node for each page offset: the (offset mod n)-th of the set. offset_il_node() truncates the offset to an
-        unsigned int, so it is cut to 32 bits here."""
+    @property
+    def interleaves(self) -> bool:
+        return self.mode in (Mode.INTERLEAVE, Mode.WEIGHTED_INTERLEAVE)
+
+    def turns(self, weights: Mapping[int, int]) -> NDArray[np.int64]:
+        """The nodes in the order in which an interleaving policy takes them: each once, or as often in a row as its
+        weight says (weighted_interleave_nid())."""
         ids = np.fromiter(self.nodes, np.int64, len(self.nodes))
-        return ids[(offsets & 0xFFFF_FFFF) % len(ids)]
+        if self.mode == Mode.INTERLEAVE:
+            return ids
+        return np.repeat(ids, [weights.get(node, 1) for node in self.nodes])
+
+    def interleave_nodes(self, offsets: NDArray[np.int64], weights: Mapping[int, int]) -> NDArray[np.int64]:
+        """The node for each page offset: the (offset mod n)-th turn. offset_il_node() truncates the offset to an
+        unsigned int, so it is cut to 32 bits here."""
+        turns = self.turns(weights)
+        return turns[(offsets & 0xFFFF_FFFF) % len(turns)]
 
 
 DEFAULT = Mempolicy(Mode.DEFAULT)
 
 
-def create(mode: int, nodes: NodeSet, allowed: NodeSet) -> Mempolicy | None:
+def create(mode: int, nodes: NodeSet, allowed: NodeSet, weighted: bool = False) -> Mempolicy | None:
     """mpol_new() and mpol_set_nodemask(): the policy for the arguments of a system call. None for MPOL_DEFAULT.
 
-    `mode` includes its flags. `allowed`: the nodes the caller may use. Raises ValueError where the kernel returns
+    `mode` includes its flags. `allowed`: the nodes the caller may use. `weighted`: this kernel has weighted
+    interleave. Raises ValueError where the kernel returns
     EINVAL.
     """
     flags = mode & (ModeFlag.STATIC_NODES | ModeFlag.RELATIVE_NODES)
@@ -68,6 +83,8 @@ def create(mode: int, nodes: NodeSet, allowed: NodeSet) -> Mempolicy | None:
     if number not in list(Mode) or flags == ModeFlag.STATIC_NODES | ModeFlag.RELATIVE_NODES:
         raise ValueError("mode")
     kind = Mode(number)
+    if kind == Mode.WEIGHTED_INTERLEAVE and not weighted:
+        raise ValueError("mode")
     # mpol_new(): MPOL_PREFERRED with an empty node mask means MPOL_LOCAL.
     if kind == Mode.PREFERRED and not nodes and not flags:
         kind = Mode.LOCAL
@@ -116,6 +133,7 @@ def rebind(policy: Mempolicy, old: NodeSet, new: NodeSet, preferred_too: bool = 
 _WORDS = {
     "default": Mode.DEFAULT, "local": Mode.LOCAL, "prefer": Mode.PREFERRED, "preferred": Mode.PREFERRED,
     "preferred-many": Mode.PREFERRED_MANY, "bind": Mode.BIND, "interleave": Mode.INTERLEAVE,
+    "weighted-interleave": Mode.WEIGHTED_INTERLEAVE,
 }  # fmt: skip
 _FLAGS = {"": ModeFlag(0), "static": ModeFlag.STATIC_NODES, "relative": ModeFlag.RELATIVE_NODES}
 
@@ -143,7 +161,7 @@ def parse(text: str, nodes: NodeSet) -> Mempolicy:
             f"the nodes here are {nodes}",
         )
     if flag:
-        made = create(int(mode) | int(_FLAGS[flag]), chosen, nodes)
+        made = create(int(mode) | int(_FLAGS[flag]), chosen, nodes, weighted=True)
         assert made is not None
         return made
     return Mempolicy(mode, chosen)

@@ -61,13 +61,13 @@ def alloc_by_policy(
     (interleave_nodes(), il_next)."""
     near = m.nearest_memory(here)
     nodemask = m.cpusets.nodemask(task, policy)
-    if policy.mode != Mode.INTERLEAVE:
+    if not policy.interleaves:
         return m.frames.alloc(len(offsets), _first(m, policy, near), nodemask=nodemask, here=here)
     if by_offset:
-        wanted = policy.interleave_nodes(offsets)
+        wanted = policy.interleave_nodes(offsets, m.weights)
     else:
-        wanted = policy.interleave_nodes(thread.il_next + np.arange(len(offsets), dtype=np.int64))
-        thread.il_next = (thread.il_next + len(offsets)) % len(policy.nodes)
+        wanted = policy.interleave_nodes(thread.il_next + np.arange(len(offsets), dtype=np.int64), m.weights)
+        thread.il_next = (thread.il_next + len(offsets)) % len(policy.turns(m.weights))
     return _alloc_each(m, wanted, here, nodemask)
 
 
@@ -84,8 +84,8 @@ def preferred_node(m: Machine, task: Task, thread: Thread, vma: Vma, index: int)
     policy = own or task.policy
     near = m.nearest_memory(m.node_of_cpu.get(thread.cpu, m.first_node))
     node = _first(m, policy, near)
-    if policy.mode == Mode.INTERLEAVE:
-        node = int(policy.interleave_nodes(np.array([(vma.pgoff + index) // m.frames.huge]))[0])
+    if policy.interleaves:
+        node = int(policy.interleave_nodes(np.array([(vma.pgoff + index) // m.frames.huge]), m.weights)[0])
     return node, m.cpusets.nodemask(task, policy)
 
 

@@ -48,10 +48,10 @@ class MachineReader:
         self.cgroups: Version = self.profile.cgroups
         if "cgroups" in keys:
             version = keys["cgroups"].text()
-            if version not in ("v1", "v2") or (version == "v2" and self.profile.cgroups == "v1"):
+            if version not in self.profile.cgroup_versions:
                 keys["cgroups"].fail(
                     f"{profile} has no cgroups '{version}'",
-                    "leave the key out: each kernel has its own then, v2 for linux-6 and v1 for the others",
+                    "leave the key out: each kernel has its own then, v2 for linux-6 and linux-7, v1 for the others",
                 )
             self.cgroups = "v1" if version == "v1" else "v2"
         self.page_size = keys.read("page_size", Value.size, 4096)

@@ -149,8 +149,8 @@ def _region(value: Value, machine: MachineReader) -> RegionSpec:
         keys["shared_with"].fail(f"{kind} memory cannot be shared so", "give it kind: shared")
     if kind == "hugetlb" and pages % machine.huge:
         (keys.get("size") or value).fail(f"must be a multiple of {machine.huge * machine.page_size >> 10}KiB")
-    if "huge" in keys and (kind not in ("anon", "heap") or machine.profile.name != "linux-6"):
-        keys["huge"].fail("only anonymous memory of linux-6 has transparent huge pages")
+    if "huge" in keys and (kind not in ("anon", "heap") or machine.profile.rule != "linux-6"):
+        keys["huge"].fail("only anonymous memory of linux-6 and linux-7 has transparent huge pages")
     if "dirty" in keys and file is None:
         keys["dirty"].fail("only pages of a file can be dirty in the cache")
     access = None

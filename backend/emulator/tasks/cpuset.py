@@ -213,6 +213,8 @@ class Cpusets:
                 raise os_error(errno.EBUSY)
             if not (mems.issubset(cs.parent.mems) and cpus.issubset(cs.parent.cpus)):
                 raise os_error(errno.EACCES)
+        if self.m.profile.empty_mems and self.version == "v2":
+            return
         if self.tasks(cs) and ((cs.mems and not mems) or (cs.cpus and not cpus)):
             raise os_error(errno.ENOSPC)
 

@@ -38,6 +38,9 @@ TIERS: dict[str, bytes] = {
     "sys/devices/virtual/memory_tiering/memory_tier4/nodelist": b"0\n",
     "sys/devices/virtual/memory_tiering/memory_tier8/nodelist": b"1\n",
 }
+WEIGHTED = "sys/kernel/mm/mempolicy/weighted_interleave"
+WEIGHTS: dict[str, bytes] = {f"{WEIGHTED}/node0": b"3\n", f"{WEIGHTED}/node1": b"7\n"}
+KDAMONDS = "sys/kernel/mm/damon/admin/kdamonds"
 POOL = "sys/devices/system/node/node{}/hugepages/hugepages-{}kB/{}_hugepages"
 
 
@@ -121,6 +124,12 @@ def pool(node: int, total: int, free: int, size: int = 2048) -> dict[str, bytes]
         ("balancing", {}, "ok", "off"),
         ("balancing", {"proc/sys/kernel/numa_balancing": b"0\n"}, "ok", "off"),
         ("balancing", {"proc/sys/kernel/numa_balancing": b"1\n"}, "note", "hides pages"),
+        (
+            "balancing",
+            {"proc/sys/kernel/numa_balancing": b"1\n", "proc/sys/kernel/osrelease": b"6.12.0\n"},
+            "note",
+            "is on: it may move pages back",
+        ),
         ("balancing", {"proc/sys/kernel/numa_balancing": b"2\n"}, "note", "tiering"),
         ("balancing", {"proc/sys/kernel/numa_balancing": b"3\n"}, "note", "hides pages"),
         ("balancing", {"proc/sys/kernel/numa_balancing": "\u00b2".encode()}, "note", "does not know"),
@@ -162,6 +171,19 @@ def pool(node: int, total: int, free: int, size: int = 2048) -> dict[str, bytes]
         ("tiers", {"sys/devices/virtual/memory_tiering/memory_tier4/nodelist": b"0-1\n"}, "ok", "one tier"),
         ("demotion", {"sys/kernel/mm/numa/demotion_enabled": b"true\n"}, "note", "by itself"),
         ("demotion", {"sys/kernel/mm/numa/demotion_enabled": b"false\n"}, "ok", "stay in their tier"),
+        ("stall", {"proc/sys/kernel/osrelease": b"6.1.0-57-amd64\n"}, "note", "for the whole move"),
+        ("stall", {"proc/sys/kernel/osrelease": b"7.2.2\n"}, "ok", "only while it looks"),
+        ("weights", {}, "ok", "no weighted interleave"),
+        ("weights", WEIGHTS, "ok", "node 0: 3, node 1: 7"),
+        ("weights", WEIGHTS | {f"{WEIGHTED}/auto": b"true\n"}, "ok", "node 1: 7, from the nodes' bandwidths"),
+        ("weights", WEIGHTS | {f"{WEIGHTED}/auto": b"false\n"}, "ok", "node 1: 7, set by hand"),
+        ("reclaim", {}, "ok", "no reclaim of one node"),
+        ("reclaim", {"sys/devices/system/node/node0/reclaim": b""}, "ok", "memory of one node can"),
+        ("damon", {}, "ok", "no DAMON"),
+        ("damon", {f"{KDAMONDS}/nr_kdamonds": b"0\n"}, "ok", "which pages are hot"),
+        ("damon", {f"{KDAMONDS}/nr_kdamonds": b"1\n", f"{KDAMONDS}/0/state": b"on\n"}, "ok", "1 kdamond runs already"),
+        ("idle", {}, "ok", "no idle page tracking"),
+        ("idle", {"sys/kernel/mm/page_idle/bitmap": b""}, "ok", "told one by one"),
         ("capabilities", {}, "ok", "CAP_SYS_ADMIN, CAP_SYS_NICE, CAP_SYS_PTRACE"),
         (
             "capabilities",

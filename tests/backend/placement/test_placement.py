@@ -99,6 +99,16 @@ def test_unknown_words_and_keys_are_gone_past() -> None:
     assert vma.counts == {"newkey": 7}
 
 
+@pytest.mark.parametrize("policy", ["default", "bind:1", "weighted interleave:0-1"])
+@pytest.mark.parametrize("page", ["mapped=1 mapmax=14", "dirty=1"])
+def test_pages_that_the_kernel_lends_to_all_are_no_memory_of_the_process(policy: str, page: str) -> None:
+    """Linux 7.2's [vvar], as its numa_maps had it."""
+    vvar = f"7fff6fdfc000 {policy} {page} N0=1 kernelpagesize_kB=4"
+    assert parse_numa_maps(f"{vvar}\n7f00 default anon=1 dirty=1 N0=1 kernelpagesize_kB=4\n".encode()) == (
+        one("7f00 default anon=1 dirty=1 N0=1 kernelpagesize_kB=4"),
+    )
+
+
 @pytest.mark.parametrize("line", ["", "xyz default", "7f00", "7f00 default N0=x", "-1 default", "f" * 17 + " default"])
 def test_what_is_no_line_is_a_parse_error(line: str) -> None:
     if not line:

@@ -117,6 +117,18 @@ def test_a_target_that_is_emptied_first_has_that_room_too() -> None:
         (Subject(process(3), Placement((huge(3),))), {}, None, "huge-pool"),
         (Subject(process(3), Placement((vma({0: 3}),))), {"conditions": Conditions(tiers={0: 4, 3: 8})}, None, "tier"),
         (Subject(process(3), Placement((vma({0: 3}),))), {"conditions": Conditions(pressure=0.2)}, None, "pressure"),
+        (
+            Subject(process(3), Placement((vma({0: 3}),))),
+            {"conditions": Conditions(balancing=True, tiering=True, tiers={0: 4, 3: 8})},
+            None,
+            "balancing",
+        ),
+        (
+            Subject(process(3), Placement((vma({0: 3}),))),
+            {"conditions": Conditions(demotion=True, tiers={0: 8, 3: 4})},
+            None,
+            "demotion",
+        ),
     ],
 )
 def test_warnings_have_stable_codes(subject: Subject, options: dict, where: Topology | None, code: str) -> None:
@@ -127,7 +139,14 @@ def test_warnings_have_stable_codes(subject: Subject, options: dict, where: Topo
 
 @pytest.mark.parametrize(
     "conditions",
-    [Conditions(), Conditions(tiers={0: 8, 3: 4}), Conditions(tiers={3: 4}), Conditions(pressure=0.05)],
+    [
+        Conditions(),
+        Conditions(tiers={0: 8, 3: 4}),
+        Conditions(tiers={3: 4}),
+        Conditions(pressure=0.05),
+        Conditions(balancing=True, tiering=True, tiers={0: 8, 3: 4}),
+        Conditions(demotion=True, tiers={0: 4, 3: 4}),
+    ],
 )
 def test_no_warning_without_a_reason(conditions: Conditions) -> None:
     assert not plan(Subject(process(3), Placement((vma({0: 3}),))), [0], [3], conditions=conditions).warnings

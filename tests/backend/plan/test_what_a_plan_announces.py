@@ -10,10 +10,11 @@ import pytest
 
 from backend.emulator.mm.fork import fork
 from backend.errors import NotSupported
+from backend.machine.kernel_versions import hides_marked_pages, holds_lock
 from backend.machine.topology import read_topology
 from backend.nodeset import NodeSet
 from backend.placement.numa_maps import read_placement
-from backend.plan.conditions import Conditions, holds_lock
+from backend.plan.conditions import Conditions
 from backend.plan.plan import Plan, Subject
 from backend.plan.planner import make_plan, merged
 from backend.process.process import read_process
@@ -36,6 +37,21 @@ def test_since_6_7_migrate_pages_does_not_hold_the_map_while_it_moves(release: s
     assert holds_lock(release) is held
 
 
+@pytest.mark.parametrize(
+    ("release", "hidden"),
+    [("6.1.0-13-amd64", True), ("6.11.9", True), ("6.12.0", False), ("7.2.2-amd64", False), ("", True)],
+)
+def test_since_6_12_balancing_hides_nothing_from_move_pages(release: str, hidden: bool) -> None:
+    assert hides_marked_pages(release) is hidden
+
+
+def test_what_balancing_marks_neither_stays_nor_needs_another_call_where_nothing_is_hidden(tmp_path: Path) -> None:
+    made = planned(Mover(tmp_path, [0] * 9), Conditions(balancing=True))
+    assert (made.fallback, made.stays) == ("", {})
+    texts = {warning.code: warning.text for warning in made.warnings}
+    assert texts["balancing"] == "NUMA balancing is on: it may move pages back"
+
+
 def test_the_stall_of_migrate_pages_follows_the_kernel(tmp_path: Path) -> None:
     one = Mover(tmp_path, [0] * 300)
     old = planned(one, Conditions(holds_lock=True, stall=0.001), method="migrate_pages")
@@ -56,12 +72,12 @@ def test_the_estimate_obeys_the_limit(tmp_path: Path) -> None:
     ("conditions", "how", "falls_back"),
     [
         (Conditions(), {}, ""),
-        (Conditions(balancing=True), {}, "balancing"),
-        (Conditions(balancing=True, privileged=True), {}, ""),
-        (Conditions(balancing=True, privileged=True), {"move_all": True}, "balancing"),
-        (Conditions(balancing=True), {"method": "move_pages"}, ""),
-        (Conditions(balancing=True), {"within": (0, 1 << 47)}, ""),
-        (Conditions(balancing=True, can=frozenset({"move_pages"})), {}, ""),
+        (Conditions(balancing=True, hides=True), {}, "balancing"),
+        (Conditions(balancing=True, hides=True, privileged=True), {}, ""),
+        (Conditions(balancing=True, hides=True, privileged=True), {"move_all": True}, "balancing"),
+        (Conditions(balancing=True, hides=True), {"method": "move_pages"}, ""),
+        (Conditions(balancing=True, hides=True), {"within": (0, 1 << 47)}, ""),
+        (Conditions(balancing=True, hides=True, can=frozenset({"move_pages"})), {}, ""),
     ],
 )
 def test_when_migrate_pages_moves_the_rest(

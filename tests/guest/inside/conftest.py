@@ -69,7 +69,7 @@ def machine() -> None:
                 folder.chmod(folder.stat().st_mode | 0o055)
 
 
-@pytest.fixture(params=["linux" if IN_GUEST else "emulator"])
+@pytest.fixture(params=["linux"] if IN_GUEST else ["linux-6", "linux-7"])
 def box(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Box]:
     """The machine of the contract's tests: this guest, outside the emulated one."""
     from tests.guest.inside.contract.boxes import make_box

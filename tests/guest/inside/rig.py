@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ctypes
-import errno
 import faulthandler
 import importlib
 import json
 import os
+import platform
 import re
 import select
 import signal
@@ -23,8 +23,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, NoReturn, Protocol
 
+import pytest
+
 from backend.kernel import Kernel
 from backend.live.kernel import LiveKernel
+from backend.machine.kernel_versions import hides_marked_pages
 from backend.machine.topology import read_topology
 from backend.nodeset import NodeSet
 from backend.placement.numa_maps import read_placement
@@ -53,6 +56,8 @@ PAGE = 4096
 MAX_NODES = 4
 """Of any guest."""
 MiB = 1 << 20
+HIDES = hides_marked_pages(platform.release())
+"""Whether move_pages does not see what NUMA balancing has marked."""
 PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS = 4, 38
 
 
@@ -431,9 +436,27 @@ def eager_balancing() -> Iterator[None]:
         yield
 
 
-def all_hidden(victim: LinuxVictim) -> bool:
-    """Whether move_pages sees none of the region's pages."""
-    addresses = array("Q", victim.addresses())
-    status = array("i", [0]) * len(addresses)
-    LiveKernel().move_pages(victim.pid, addresses, None, status, 0)
-    return set(status) == {-errno.ENOENT}
+@contextmanager
+def marked_by_balancing(victim: LinuxVictim) -> Iterator[None]:
+    """NUMA balancing is on for a while, and has marked all pages of the victim."""
+    pages = sum(victim.pages().values())
+    with eager_balancing():
+        before = vmstat(LiveKernel(), "numa_pte_updates")
+
+        def marked() -> bool:
+            victim.ask("spin", 0.2)
+            if HIDES:
+                return max(victim.where()["memory"]) < 0
+            return vmstat(LiveKernel(), "numa_pte_updates") >= before + pages
+
+        wait_until(marked, "balancing marks all pages")
+        yield
+
+
+@contextmanager
+def hidden_by_balancing(victim: LinuxVictim) -> Iterator[None]:
+    """The same where move_pages sees no such page. Elsewhere the test is skipped."""
+    if not HIDES:
+        pytest.skip("from Linux 6.12 on nothing is hidden")
+    with marked_by_balancing(victim):
+        yield

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import pytest
 
+from backend.emulator.profile import PROFILES
 from backend.kernel import Kernel
 from backend.live.kernel import LiveKernel
 from backend.nodeset import NodeSet
 from backend.placement.placement import VmaPlacement
 from tests.guest.inside import facilities
-from tests.guest.inside.contract.emulated import SWAP, EmulatedBox
+from tests.guest.inside.contract.emulated import SWAP, EmulatedBox, version
 from tests.guest.inside.rig import LinuxVictim, Result, nearly_full, numatui, region_vmas, vmstat
 
 FilesystemName = Literal["ext4", "tmpfs"]
@@ -84,6 +84,11 @@ class Box(Protocol):
     @property
     def kernel(self) -> Kernel: ...
 
+    @property
+    def version(self) -> tuple[int, ...]:
+        """Of the kernel: (6, 1)."""
+        ...
+
     def victim(self, on: dict[int, int], uid: int = 0, more: dict[str, dict[str, Any]] = ..., **memory: Any) -> Victim:
         """A process on node 3, which ends with the test. Its region `memory` has so many pages on each node; `memory`
         and `more` say what else it is and which regions there are besides, in the words of victim.py, where a file has
@@ -140,6 +145,7 @@ class LinuxBox:
 
     def __init__(self) -> None:
         self.kernel = LiveKernel()
+        self.version = version(self.kernel)
         self.made: list[LinuxVictim] = []
         self.cpusets: list[Path] = []
         self.files: list[Path] = []
@@ -186,9 +192,5 @@ def _folder(filesystem: FilesystemName) -> Path:
 
 
 def make_box(kind: str, monkeypatch: pytest.MonkeyPatch) -> LinuxBox | EmulatedBox:
-    """`linux` or `emulator`."""
-    makers: dict[str, Callable[[], Any]] = {
-        "linux": LinuxBox,
-        "emulator": lambda: EmulatedBox(monkeypatch),
-    }
-    return makers[kind]()
+    """`linux`, or a profile of the emulator."""
+    return LinuxBox() if kind == "linux" else EmulatedBox(monkeypatch, PROFILES[kind])

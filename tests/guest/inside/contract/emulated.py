@@ -21,7 +21,7 @@ from backend.emulator.mm.mlock import mlock
 from backend.emulator.mm.mm import PTE_PRESENT, VM, Indices, Vma
 from backend.emulator.mm.mmap import mmap
 from backend.emulator.mm.zap import zap
-from backend.emulator.profile import PROFILES
+from backend.emulator.profile import Profile
 from backend.emulator.scenario.layout import populate
 from backend.emulator.storage.file_io import create, fsync, mount, unlink
 from backend.emulator.storage.filesystem import AddressSpace
@@ -32,6 +32,8 @@ from backend.emulator.tasks.credentials import Caller
 from backend.emulator.tasks.life import do_exit, spawn
 from backend.emulator.tasks.scheduler import schedule
 from backend.emulator.tasks.task import Task
+from backend.kernel import Kernel
+from backend.machine.kernel_info import release
 from backend.nodeset import CpuSet, NodeSet
 from numatui.cli.app import run
 from numatui.cli.source import KernelChoice
@@ -167,14 +169,20 @@ class EmulatedVictim:
         do_exit(self.machine, self.task)
 
 
+def version(kernel: Kernel) -> tuple[int, ...]:
+    """(6, 1) of Linux 6.1.0."""
+    return tuple(int(part) for part in release(kernel).split(".")[:2])
+
+
 class EmulatedBox:
     """An emulated machine of four nodes with 64 MiB each."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, profile: Profile) -> None:
         nodes = [NodeSpec(node, 64 * MiB // 4096, CpuSet([node])) for node in range(4)]
         distances = {(a, b): value for a, row in enumerate(DISTANCES) for b, value in enumerate(row)}
-        self.machine = boot(MachineSpec(PROFILES["linux-6"], nodes, distances, watch=True))
+        self.machine = boot(MachineSpec(profile, nodes, distances, watch=True))
         self.kernel = EmulatedKernel(self.machine)
+        self.version = version(self.kernel)
         self.monkeypatch = monkeypatch
         spawn(self.machine, "init", cpu=0, command="/sbin/init")
         spawn(self.machine, "kthreadd", cpu=0, kernel_thread=True)

@@ -152,25 +152,32 @@ class TestMoving:
         assert one.pages() == {0: 16}
 
 
+UNTOUCHED: dict[str, dict[str, Any]] = {"untouched": {"on": {}, "untouched": 1}}
+
+
+def hole(box: Box) -> int:
+    """What move_pages says of a page that was never touched: Linux looks at page tables by itself since 6.12."""
+    return -errno.ENOENT if box.version >= (6, 12) else -errno.EFAULT
+
+
 class TestCalls:
     """The two system calls themselves."""
 
     def test_a_query_tells_nodes_and_efault(self, box: Box) -> None:
-        one = box.victim({1: 2, 3: 1})
+        one = box.victim({1: 2, 3: 1}, more=UNTOUCHED)
         addresses = one.addresses()
         assert query(box, one.pid, list(addresses)) == [1, 1, 3]
         assert query(box, one.pid, [addresses[1] + 123]) == [1]
-        assert query(box, one.pid, [addresses.stop, PAGE]) == [-errno.EFAULT, -errno.EFAULT]
+        assert query(box, one.pid, [one.addresses("untouched")[0], PAGE]) == [hole(box), -errno.EFAULT]
         assert box.kernel.move_pages(one.pid, array("Q"), None, array("i"), 0) == 0
 
     def test_a_move_writes_where_each_page_went(self, box: Box) -> None:
-        one = box.victim({0: 3})
-        pages = array("Q", [*one.addresses(), one.addresses().stop])
+        one = box.victim({0: 3}, more=UNTOUCHED)
+        pages = array("Q", [*one.addresses(), one.addresses("untouched")[0]])
         status = array("i", [99] * 4)
         assert box.kernel.move_pages(one.pid, pages, array("i", [1, 2, 0, 1]), status, 2) == 0
-        assert list(status) == [1, 2, 0, -errno.EFAULT]
+        assert list(status) == [1, 2, 0, hole(box)]
         assert one.pages() == {0: 1, 1: 1, 2: 1}
-        one.verify()
 
     def test_a_bad_node_ends_the_call_after_what_came_before_it(self, box: Box) -> None:
         one = box.victim({0: 3})

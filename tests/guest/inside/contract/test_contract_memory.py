@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 
+import pytest
+
 from backend.kernel import Mode, ModeFlag, MoveFlag
 from backend.process.process import read_process
 from tests.guest.inside.contract.boxes import Box, lines, migrate_pages, move, query
@@ -48,10 +50,13 @@ class TestHugePages:
         assert one.pages() == {2: HUGE}
         assert migrate_pages(box, one.pid, [2], [1]) == 0
         assert one.pages() == {1: HUGE}
-        one.bind(Mode.BIND, [3], MoveFlag.MOVE, part=range(HUGE // 2))
+        one.verify()
+
+    @pytest.mark.parametrize("part", [range(HUGE // 2), range(HUGE // 2, HUGE)])
+    def test_mbind_of_a_half_moves_it_whole(self, box: Box, part: range) -> None:
+        one = box.victim({0: HUGE}, kind="thp")
+        one.bind(Mode.BIND, [3], MoveFlag.MOVE, part=part)
         assert one.pages() == {3: HUGE}
-        one.bind(Mode.BIND, [0], MoveFlag.MOVE, part=range(HUGE // 2, HUGE))
-        assert one.pages() == {0: HUGE}
         one.verify()
 
 

@@ -1,6 +1,6 @@
 """Plays sequences on this Linux and writes what it answered: `capture.py FIRST COUNT`, one JSON line for each.
 
-Through `xz` it becomes tests/data/sequences-6.1.jsonl.xz."""
+Through `xz` it becomes tests/data/sequences-7.2.jsonl.xz, or that of another kernel."""
 
 from __future__ import annotations
 

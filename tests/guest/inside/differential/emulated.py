@@ -16,7 +16,7 @@ from backend.emulator.mm.mm import VM, Indices
 from backend.emulator.mm.mmap import mmap, munmap
 from backend.emulator.mm.vma_split import split_at_ends
 from backend.emulator.mm.zap import zap
-from backend.emulator.profile import PROFILES
+from backend.emulator.profile import PROFILES, ProfileName
 from backend.emulator.storage.file_io import create, mount
 from backend.emulator.tasks.cpuset import Cpusets
 from backend.emulator.tasks.credentials import Caller
@@ -80,12 +80,12 @@ class EmulatedProcess(Process):
 
 
 class EmulatedMachine:
-    """linux-6 with four nodes of 64 MiB."""
+    """Four nodes of 64 MiB."""
 
-    def __init__(self) -> None:
+    def __init__(self, profile: ProfileName) -> None:
         nodes = [NodeSpec(node, FRAMES, CpuSet([node])) for node in range(4)]
         distances = {(a, b): DISTANCES[a][b] for a in range(4) for b in range(4)}
-        self.m = boot(MachineSpec(PROFILES["linux-6"], nodes, distances))
+        self.m = boot(MachineSpec(PROFILES[profile], nodes, distances))
         self.kernel = EmulatedKernel(self.m)
         cpuset = Cpusets.of(self.m).create("sequences", mems=NodeSet(range(4)))
         self.cpuset = directory(self.m, cpuset)
@@ -102,6 +102,6 @@ class EmulatedMachine:
         do_exit(self.m, child.task)
 
 
-def on_the_emulator(steps: list[Step]) -> list[Answer]:
+def on_the_emulator(steps: list[Step], profile: ProfileName = "linux-6") -> list[Answer]:
     """Play a sequence, in the types that the other side's answers have after their way through JSON."""
-    return json.loads(json.dumps(play(EmulatedMachine(), steps)))
+    return json.loads(json.dumps(play(EmulatedMachine(profile), steps)))

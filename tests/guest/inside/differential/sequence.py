@@ -14,7 +14,7 @@ Step = list[Any]
 HUGE = 512
 """Base pages of a transparent huge page."""
 NODES = range(4)
-MODES = (0, 1, 2, 3, 4, 5)
+MODES = (0, 1, 2, 3, 4, 5, 6)
 STATIC, RELATIVE = 1 << 15, 1 << 14
 _KINDS = {"anon": 5, "shared": 3, "tmpfs": 2, "private": 2, "thp": 1}
 """Anonymous memory; shared anonymous memory; a file of tmpfs, shared and private; transparent huge pages."""

@@ -172,12 +172,8 @@ class TestHidden:
     def hidden(self, request: pytest.FixtureRequest, victim: MakeVictim):
         one = victim({0: 1024}, kind=request.param)
         assert one.pages() == {0: 1024}
-        with rig.eager_balancing():
-            expected = {-2} if request.param == "anon" else {-14}
-            rig.wait_until(
-                lambda: one.ask("spin", 0.2) is None and set(one.where()["memory"]) == expected,
-                "all are hidden",
-            )
+        with rig.hidden_by_balancing(one):
+            assert set(one.where()["memory"]) == ({-2} if request.param == "anon" else {-14})
             yield one
 
     def test_move_pages_alone_says_so(self, hidden: LinuxVictim) -> None:

@@ -103,6 +103,17 @@ def test_a_policy_that_will_draw_new_pages_back_is_warned_of_and_stays(victim: M
     assert "bind:0" in policies
 
 
+@pytest.mark.skipif(rig.HIDES, reason="before Linux 6.12 such pages are hidden")
+def test_what_balancing_has_marked_moves_as_the_plan_says(victim: MakeVictim) -> None:
+    one = victim({0: 1024})
+    with rig.marked_by_balancing(one):
+        done = numatui("migrate", one.pid, "--from", "0", "--to", "2", "--yes", "--json")
+        assert done.code == 0, done
+        assert "hidden" not in done.json["plan"]["stays"]
+        assert done.json["outcomes"][0]["moved"] == 4 * MiB
+    one.verify()
+
+
 class TestBalancing:
     """NUMA balancing marks pages so that move_pages does not see them."""
 
@@ -110,8 +121,7 @@ class TestBalancing:
     def hidden(self, victim: MakeVictim):
         """A victim whose pages are all hidden while balancing is on."""
         one = victim({0: 1024, 1: 512})
-        with rig.eager_balancing():
-            rig.wait_until(lambda: one.ask("spin", 0.2) is None and rig.all_hidden(one), "pages are hidden")
+        with rig.hidden_by_balancing(one):
             yield one
 
     def test_auto_falls_back_to_migrate_pages_where_it_may_move_what_others_map(self, hidden: rig.LinuxVictim) -> None:

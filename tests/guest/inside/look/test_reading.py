@@ -121,8 +121,7 @@ class TestBalancing:
     def hidden(self, victim: MakeVictim) -> Iterator[rig.LinuxVictim]:
         """A victim whose pages are all hidden while balancing is on."""
         one = victim({0: 1024, 1: 512})
-        with rig.eager_balancing():
-            rig.wait_until(lambda: one.ask("spin", 0.2) is None and rig.all_hidden(one), "pages are hidden")
+        with rig.hidden_by_balancing(one):
             yield one
 
     def test_frames_tell_of_hidden_pages_and_an_estimate_allows_for_them(self, hidden: rig.LinuxVictim) -> None:
