@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from backend.emulator.costs import Costs
 from backend.emulator.frames.frames import MemMap
+from backend.emulator.frames.memory_tiers import tiers_of, weights_of
 from backend.emulator.frames.page_lock import Events, PageLocks
 from backend.emulator.hooks import Balancing, CpusetHierarchy, Mechanism, Pagevecs, Reclaim, Tracer
 from backend.emulator.mm.mm import ReverseMap
@@ -34,11 +35,14 @@ _PAGE_TAKES = 2e-6
 
 @dataclass(frozen=True, slots=True)
 class NodeSpec:
-    """One node. `pages`: its memory in base pages. `cpus`: empty for a memory-only node."""
+    """One node. `pages`: its memory in base pages. `cpus`: empty for a memory-only node. `latency`, `bandwidth`: of its
+    memory from the nearest CPU as the firmware (HMAT) tells them, ns and MB/s; 0 where it does not."""
 
     id: int
     pages: int
     cpus: CpuSet
+    latency: int = 0
+    bandwidth: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +118,10 @@ class Machine:
         self.locks = PageLocks(self.env, self.frames, self._wake_latency)
         self.node_of_cpu = {cpu: node.id for node in self.nodes.values() for cpu in node.cpus}
         self.node_slots = max(self.nodes) + 1
-        self.weights: dict[int, int] = {}
-        """Of nodes, for weighted interleave; 1 where there is none."""
+        self.tiers = tiers_of([*self.nodes.values()]) if spec.profile.tiers else {}
+        self.demotion = False
+        self.weights: dict[int, int] = weights_of([*self.nodes.values()])
+        self.weights_auto = True
         self.tasks: dict[int, Task] = {}
         self.counters: dict[str, int] = {}
         self.tracer: Tracer | None = None

@@ -65,8 +65,6 @@ class Profile:
     """There is the policy (since 6.9)."""
     empty_mems: bool = False
     """A v2 cpuset with tasks may lose its mems and CPUs to an empty line (7.2; not 6.12)."""
-    exclusive_cpus: bool = False
-    """Partitions know of cpuset.cpus.exclusive (since 6.7)."""
     huge_over_zero: bool = False
     """A write to the huge zero page maps a new huge page (since 6.13)."""
     tiers: bool = False
@@ -109,7 +107,6 @@ _LINUX_7 = replace(
     weighted_interleave=True,
     cpusets_v1=False,
     empty_mems=True,
-    exclusive_cpus=True,
     huge_over_zero=True,
     tiers=True,
 )

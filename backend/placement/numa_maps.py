@@ -41,6 +41,7 @@ def _is_kernels(vma: VmaPlacement) -> bool:
 
 def parse_totals(raw: bytes, page_size: int = 4096) -> dict[int, int]:
     """Only node → bytes over all lines: fast, with one regular expression. Never raises."""
+    raw = _without_kernels(raw)
     out: dict[int, int] = {}
     scale = _one_page_size(raw, page_size)
     if scale:
@@ -62,6 +63,24 @@ def parse_totals(raw: bytes, page_size: int = 4096) -> dict[int, int]:
     for number, pages in pending:
         out[number] = out.get(number, 0) + pages * page_size
     return out
+
+
+_KERNELS = re.compile(
+    rb"^[0-9a-f]+ (?:prefer \(many\)\S*|weighted interleave\S*|\S+) (?:mapped|dirty)=.*\n?", re.MULTILINE
+)
+_TAIL = 1024
+"""Bytes at the end of numa_maps, where [vvar] is on most machines, below the stack."""
+
+
+def _without_kernels(raw: bytes) -> bytes:
+    """The same without the lines of `_is_kernels`. Looked for where they are, and everywhere with the usual policy: in
+    all of a large file the expression would take as long as all else."""
+    start = max(0, raw.rfind(b"\n", 0, max(0, len(raw) - _TAIL)) + 1)
+    if (at := raw.find(b" default mapped=", 0, start)) >= 0:
+        start = raw.rfind(b"\n", 0, at) + 1
+    tail = raw[start:]
+    without = _KERNELS.sub(b"", tail)
+    return raw if len(without) == len(tail) else raw[:start] + without
 
 
 def _one_page_size(raw: bytes, page_size: int) -> int:

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from backend.emulator.abi.sysfs_tiers import pages_of
 from backend.emulator.frames.page import PG, State
 from backend.emulator.frames.page_lock import Events
 from backend.emulator.machine import Machine
@@ -77,6 +78,11 @@ def write(m: Machine, caller: Caller, path: str, data: bytes) -> Events:
         if text not in partition.STATES:
             raise os_error(errno.EINVAL, path)
         yield from Cpusets.of(m).set_partition(cs, text)
+    elif name == "memory.reclaim":
+        wanted = pages_of(text, m.page_size)
+        family = frozenset(one.id for one in cs.family())
+        if (yield from m.reclaim.proactive(wanted, m.memory_nodes, family)) < wanted:
+            raise os_error(errno.EAGAIN, path)
     elif name == "cpuset.memory_migrate":
         if not re.fullmatch(r"[+]?(0|[1-9]\d{0,18})", text):  # kstrtoull() allows one plus sign.
             raise os_error(errno.EINVAL, path)
@@ -182,6 +188,7 @@ _V2: dict[str, Read] = {
     "cpuset.cpus.partition": lambda m, cs: partition.show(cs),
     "cpuset.mems": lambda m, cs: f"{cs.mems}\n",
     "memory.current": _current,
+    "memory.reclaim": lambda m, cs: "",
 }
 _V1: dict[str, Read] = {
     "cgroup.procs": _procs,

@@ -10,7 +10,16 @@ import zlib
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from backend.emulator.abi import cgroupfs, pagemap_scan, policy_calls, procfs, syscalls, sysfs_hugepages, sysfs_memory
+from backend.emulator.abi import (
+    cgroupfs,
+    pagemap_scan,
+    policy_calls,
+    procfs,
+    syscalls,
+    sysfs_hugepages,
+    sysfs_memory,
+    sysfs_tiers,
+)
 from backend.emulator.abi.mbind import mbind
 from backend.emulator.frames.page_lock import Events
 from backend.emulator.machine import Machine
@@ -172,7 +181,7 @@ class EmulatedKernel:
     def write(self, path: str, data: bytes) -> None:
         if path == numa_balancing.SYSCTL:
             self._locked(lambda: numa_balancing.write_sysctl(self.machine, self.caller, data))
-        elif place := next((one for one in (sysfs_memory, sysfs_hugepages) if one.owns(path)), None):
+        elif place := next((one for one in (sysfs_memory, sysfs_hugepages, sysfs_tiers) if one.owns(path)), None):
             self._call(lambda m, caller: place.write(m, caller, path, data))
         else:
             self._call(lambda m, caller: cgroupfs.write(m, caller, path, data))

@@ -16,6 +16,7 @@ from backend.emulator.abi import (
     sysfs_hugepages,
     sysfs_memory,
     sysfs_node,
+    sysfs_tiers,
 )
 from backend.emulator.abi.proc_pid import part
 from backend.emulator.abi.sysfs_node import counters
@@ -111,7 +112,7 @@ _MACHINE_FILES: dict[str, Callable[[Machine], bytes]] = {
     "/proc/uptime": lambda m: f"{m.now:.2f} 0.00\n".encode(),
     "/proc/version": lambda m: f"Linux version {m.profile.release} (numatui) #1 SMP\n".encode(),
     "/proc/sys/kernel/osrelease": lambda m: f"{m.profile.release}\n".encode(),
-    "/proc/sys/kernel/numa_balancing": lambda m: b"%d\n" % m.balancing.on,
+    "/proc/sys/kernel/numa_balancing": lambda m: b"%d\n" % m.balancing.mode,
     "/proc/sys/vm/zone_reclaim_mode": lambda m: b"0\n",
     "/sys/kernel/mm/transparent_hugepage/hpage_pmd_size": lambda m: b"%d\n" % (m.frames.huge * m.page_size),
     "/etc/passwd": _passwd,
@@ -184,6 +185,7 @@ ROUTES = (
     Route(_read_kpageflags),
     Route(_whole(sysfs_memory.read), sysfs_memory.listdir),
     Route(_whole(sysfs_hugepages.read), sysfs_hugepages.listdir),
+    Route(_whole(sysfs_tiers.read), sysfs_tiers.listdir),
     Route(_whole(proc_numatui.read), proc_numatui.listdir),
     Route(proc_pid.read, proc_pid.listdir),
     Route(_whole(sysfs_node.read), sysfs_node.listdir),

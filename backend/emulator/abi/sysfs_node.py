@@ -6,7 +6,7 @@ import errno
 import re
 from collections.abc import Callable, Mapping
 
-from backend.emulator.abi import sysfs_cpu, sysfs_memory
+from backend.emulator.abi import sysfs_cpu, sysfs_memory, sysfs_tiers
 from backend.emulator.machine import Machine
 from backend.errors import os_error
 
@@ -31,7 +31,7 @@ def listdir(m: Machine, path: str) -> list[str] | None:
         return None
     if int(match[1]) not in m.nodes or match[2] is not None:
         raise os_error(errno.ENOENT, path)
-    return [*_NODE_FILES, "hugepages", *sysfs_memory.of_node(m, int(match[1]))]
+    return [*_NODE_FILES, "hugepages", *sysfs_tiers.of_node(m, int(match[1])), *sysfs_memory.of_node(m, int(match[1]))]
 
 
 def counters(values: Mapping[str, int]) -> bytes:

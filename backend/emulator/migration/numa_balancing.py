@@ -19,6 +19,7 @@ from backend.emulator.frames.page_lock import Events
 from backend.emulator.machine import Machine
 from backend.emulator.migration.isolate import isolate
 from backend.emulator.migration.nodes import migrate_isolated
+from backend.emulator.migration.promotion import Promotion
 from backend.emulator.mm.mm import (
     PTE_PRESENT,
     PTE_PROTNONE,
@@ -34,6 +35,8 @@ from backend.emulator.tasks.task import Task, Thread
 from backend.errors import os_error
 from backend.kernel import Mode
 
+NORMAL, TIERING = 1, 2
+"""Bits of the sysctl (include/linux/sched/sysctl.h)."""
 SYSCTL = "/proc/sys/kernel/numa_balancing"
 SCAN_DELAY = 1.0
 SCAN_PERIOD_MIN, SCAN_PERIOD_MAX = 1.0, 60.0
@@ -71,7 +74,7 @@ class Scan:
 
 
 class NumaBalancing:
-    """NUMA balancing of a machine. `on` is the sysctl kernel.numa_balancing. After it is switched off, marked pages
+    """NUMA balancing of a machine. `mode` is the sysctl kernel.numa_balancing. After it is switched off, marked pages
     stay marked until their next access."""
 
     @staticmethod
@@ -82,24 +85,29 @@ class NumaBalancing:
 
     def __init__(self, m: Machine) -> None:
         self.m = m
-        self._on = False
+        self._mode = 0
         self._scans: dict[Mm, Scan] = {}
+        self.promotion = Promotion(m)
 
     @property
     def on(self) -> bool:
-        return self._on
+        return bool(self._mode)
 
-    @on.setter
-    def on(self, on: bool) -> None:
-        self._on = on
-        if on:
+    @property
+    def mode(self) -> int:
+        return self._mode
+
+    @mode.setter
+    def mode(self, mode: int) -> None:
+        self._mode = mode
+        if mode:
             self.m.frames.track_faults()
 
     def tick(self, task: Task, thread: Thread) -> Events:
         """Called for each running thread. When the scan is due, one thread marks the next window (task_tick_numa(),
         task_numa_work()). Skipped while mmap_sem is write-locked or contended (mmap_read_trylock())."""
         mm = task.mm
-        if not self._on or mm is None or not task.alive:
+        if not self._mode or mm is None or not task.alive:
             return
         scan = self.scan_of(mm)
         if self.m.now < scan.due or mm.lock.writing or mm.lock.waiting:
@@ -137,7 +145,9 @@ class NumaBalancing:
             while at < vma.end:
                 end = min(vma.end, -(-(at + left) // _ALIGN) * _ALIGN)
                 index = np.arange((at - vma.start) // page, (end - vma.start) // page, dtype=np.int64)
-                marked = change_prot_numa(self.m, vma, index, spared)
+                marked = change_prot_numa(self.m, vma, index, spared, self._where())
+                if self._mode & TIERING:
+                    self.promotion.marked(vma, index)
                 updates += marked
                 # task_numa_work(): only ranges with marked PTEs count towards SCAN_SIZE.
                 left -= end - at if marked else 0
@@ -148,6 +158,10 @@ class NumaBalancing:
                     return updates
         self._end_of_pass(mm, scan)
         return updates
+
+    def _where(self) -> frozenset[int] | None:
+        """The nodes whose pages are marked; None for all. As memory tiering alone it looks at slow memory only."""
+        return None if self._mode & NORMAL else self.promotion.slow
 
     def _end_of_pass(self, mm: Mm, scan: Scan) -> None:
         """Start a new pass with a new period (update_task_scan_period() without the private and shared counts). The
@@ -177,12 +191,23 @@ class NumaBalancing:
         else:
             scan.remote += 1
         policy = vma.policy_at(index) or task.policy
-        if policy.mode == Mode.DEFAULT and self._misplaced(thread, pfn, here, scan):
+        if policy.mode == Mode.DEFAULT and self._wanted(thread, pfn, here, scan):
+            slow = int(m.frames.nid[pfn]) in self.promotion.slow
             moved = yield from self._migrate_misplaced(pfn, here)
             scan.failed += not moved
+            if moved and slow and here not in self.promotion.slow:
+                m.count("pgpromote_success", 1)
         # The PTE may have changed during the migration (pte_same() in do_numa_page()).
         if vma.pte[index] == pte:
             vma.pte[index] = pte & ~PTE_PROTNONE | PTE_YOUNG
+
+    def _wanted(self, thread: Thread, pfn: int, here: int, scan: Scan) -> bool:
+        """Whether the page should come to the thread's node. In memory tiering, pages of slow memory are promoted when
+        they are hot, whoever uses them."""
+        slow = self.promotion.slow
+        if self._mode & TIERING and int(self.m.frames.nid[pfn]) in slow and here not in slow:
+            return self.promotion.is_hot(pfn, here)
+        return bool(self._mode & NORMAL) and self._misplaced(thread, pfn, here, scan)
 
     def _misplaced(self, thread: Thread, pfn: int, here: int, scan: Scan) -> bool:
         """should_numa_migrate_memory(): whether a page used from another node should move there. A page of a single
@@ -224,29 +249,35 @@ def _scanned(task: Task, vma: Vma) -> bool:
     return vma.migratable(mlocked_moves=True) and (vma.policy_at(0) or task.policy).mode == Mode.DEFAULT
 
 
-def change_prot_numa(m: Machine, vma: Vma, index: Indices, spared: int | None) -> int:
+def change_prot_numa(
+    m: Machine, vma: Vma, index: Indices, spared: int | None, where: frozenset[int] | None = None
+) -> int:
     """Mark present PTEs of a range, so that their next access takes a hinting fault (change_pte_range()). Returns the
     number marked.
 
     Skips pages of private VMAs with references besides the PTE (forked, pinned, in a cache, isolated), dirty pages of
-    shared VMAs, and pages on node `spared`, where a single-threaded task runs."""
+    shared VMAs, pages on node `spared`, where a single-threaded task runs, and pages of other nodes than `where`, if
+    that is given."""
     pte = vma.pte[index]
     index = index[(pte & (PTE_PRESENT | PTE_PROTNONE)) == PTE_PRESENT]
     pfns = vma.pfns(index)
     wanted = (m.frames.flags[pfns] & PG.DIRTY) == 0 if vma.shared else m.frames.refcount[pfns] == 1
     if spared is not None:
         wanted &= m.frames.nid[pfns] != spared
+    if where is not None:
+        wanted &= np.isin(m.frames.nid[pfns], [*where])
     vma.pte[index[wanted]] |= PTE_PROTNONE
     return int(np.count_nonzero(wanted))
 
 
 def write_sysctl(m: Machine, caller: Caller, data: bytes) -> None:
-    """Set kernel.numa_balancing to 0 or 1. Raises OSError ENOENT on a kernel without it, EACCES without privilege,
-    EINVAL for other values, including 2 (memory tiering)."""
+    """Set kernel.numa_balancing: bit 0 is NUMA balancing, bit 1 memory tiering where the kernel has tiers. Raises
+    OSError ENOENT on a kernel without it, EACCES without privilege, EINVAL for other values."""
     if not m.profile.numa_balancing:
         raise os_error(errno.ENOENT)
     if not caller.privileged:
         raise os_error(errno.EACCES)
-    if data.strip() not in (b"0", b"1"):
+    modes = (b"0", b"1", b"2", b"3") if m.profile.tiers else (b"0", b"1")
+    if data.strip() not in modes:
         raise os_error(errno.EINVAL)
-    m.balancing.on = data.strip() == b"1"
+    m.balancing.mode = int(data)

@@ -7,6 +7,7 @@ from dataclasses import fields
 from backend.emulator.costs import Costs
 from backend.emulator.frames.frames import usual_huge
 from backend.emulator.machine import MachineSpec, NodeSpec, Patches
+from backend.emulator.migration.numa_balancing import NORMAL, TIERING
 from backend.emulator.profile import PROFILES
 from backend.emulator.scenario.describe_files import FileSpec
 from backend.emulator.tasks.cgroup import Version
@@ -14,6 +15,8 @@ from backend.files.yaml_reader import Value
 from backend.nodeset import CpuSet, NodeSet
 
 MAX_FRAMES = 1 << 28
+_MOST_MEASURED = 1 << 30
+"""Nanoseconds, and MB/s."""
 
 
 class MachineReader:
@@ -36,6 +39,7 @@ class MachineReader:
                 "batch",
                 "balance",
                 "numa_balancing",
+                "demotion",
                 "writeback",
                 "cgroups",
             ),
@@ -75,9 +79,12 @@ class MachineReader:
         self.seed = keys.read("seed", Value.integer, 1)
         self.batch = keys.read("batch", lambda value: value.integer(1, 65536), 512)
         self.balance = keys.read("balance", Value.period, 0.0)
-        self.numa_balancing = "numa_balancing" in keys and keys["numa_balancing"].truth()
+        self.numa_balancing = keys.read("numa_balancing", self._balancing, 0)
         if self.numa_balancing and not self.profile.numa_balancing:
             keys["numa_balancing"].fail(f"the profile {profile} has no NUMA balancing", "Linux has it since 3.8")
+        self.demotion = "demotion" in keys and keys["demotion"].truth()
+        if self.demotion and not self.profile.tiers:
+            keys["demotion"].fail(f"the profile {profile} has no memory tiers", "linux-7 has them")
         self.writeback = keys.read("writeback", Value.period, 0.0)
         self.files: dict[str, FileSpec] = {}
 
@@ -106,7 +113,7 @@ class MachineReader:
         cpus_seen = CpuSet()
         total = 0
         for item in value.items():
-            keys = item.mapping(("id", "memory", "cpus", "hugepages"), ("id", "memory"))
+            keys = item.mapping(("id", "memory", "cpus", "hugepages", "latency", "bandwidth"), ("id", "memory"))
             node = keys["id"].integer(0, 1023)
             if node in out:
                 keys["id"].fail(f"node {node} is there already")
@@ -120,12 +127,23 @@ class MachineReader:
                 keys["memory"].fail(
                     "the machine is too large to emulate", "make it smaller, or choose a larger page_size"
                 )
-            out[node] = NodeSpec(node, pages, cpus)
+            latency, bandwidth = (
+                keys.read(name, lambda value: value.integer(1, _MOST_MEASURED), 0) for name in ("latency", "bandwidth")
+            )
+            out[node] = NodeSpec(node, pages, cpus, latency, bandwidth)
             if "hugepages" in keys:
                 self.hugepages[node] = keys["hugepages"].integer(0, pages // self.huge)
         if not total:
             value.fail("no node has memory")
         return tuple(out[node] for node in sorted(out))
+
+    def _balancing(self, value: Value) -> int:
+        """on, off or tiering, as the sysctl's number."""
+        if value.text() == "tiering":
+            if not self.profile.tiers:
+                value.fail(f"the profile {self.profile.name} has no memory tiers", "linux-7 has them")
+            return TIERING
+        return NORMAL if value.truth() else 0
 
     def whole_pages(self, value: Value) -> int:
         """A size in pages, rounded up, which is said."""

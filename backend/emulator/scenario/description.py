@@ -34,7 +34,8 @@ class Description:
     run: float = 0.0
     balance: float = 0.0
     writeback: float = 0.0
-    numa_balancing: bool = False
+    numa_balancing: int = 0
+    demotion: bool = False
     about: str = ""
     notes: tuple[str, ...] = ()
     """What was made of something that cannot be as it was written."""
@@ -104,6 +105,7 @@ def parse_description(
         balance=machine.balance,
         writeback=machine.writeback,
         numa_balancing=machine.numa_balancing,
+        demotion=machine.demotion,
         about=top.read("about", Value.text, ""),
         notes=tuple(machine.notes),
     )

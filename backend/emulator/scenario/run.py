@@ -70,7 +70,8 @@ def build(
 
 def _build(description: Description, with_steps: bool, observer: Observer, watch: bool) -> Built:
     m = boot(replace(description.machine, watch=watch))
-    m.balancing.on = description.numa_balancing
+    m.balancing.mode = description.numa_balancing
+    m.demotion = description.demotion
     first_cpu = next(iter(m.node_of_cpu))
     spawn(m, "init", cpu=first_cpu, command="/sbin/init")
     spawn(m, "kthreadd", cpu=first_cpu, kernel_thread=True)

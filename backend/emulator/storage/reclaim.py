@@ -21,6 +21,7 @@ from backend.emulator.migration.mechanism import SwapEntries
 from backend.emulator.migration.methods import release_buffers
 from backend.emulator.migration.migrate_page import in_cache
 from backend.emulator.mm.mm import PTE_PRESENT, PTE_YOUNG, VM
+from backend.emulator.storage.demotion import Why, demote, target_of
 from backend.emulator.storage.page_cache import move_to_swap_cache, remove_mapping
 from backend.emulator.storage.writeback import pageout
 from backend.emulator.tasks.life import do_exit
@@ -32,6 +33,8 @@ _CLUSTER = 64
 """Pages evicted per batch, unless more are wanted."""
 _CONGESTION = 1e-3
 """Seconds that direct reclaim sleeps while pages are under writeback (congestion_wait(): up to HZ/10)."""
+_RETRIES = 16
+"""Rounds of proactive reclaim without progress (MAX_RECLAIM_RETRIES)."""
 _IDLE_ROUNDS = 4
 """Rounds of the clock hand through a zone before reclaim gives up. An active, accessed page is evicted at its third
 scan."""
@@ -74,7 +77,7 @@ class Reclaimer:
             got = 0
             self.m.count("allocstall", 1)
             for node in sorted(nodes):
-                got += yield from self._shrink(self.m.frames.zones[node], short, task.leader.cpu)
+                got += yield from self._shrink(self.m.frames.zones[node], short, task.leader.cpu, "direct")
             if got:
                 continue
             if self._writing(nodes):
@@ -91,7 +94,22 @@ class Reclaimer:
         """One round of reclaim if the nodes lack frames to allocate `count`. Never kills a task."""
         if short := self.short_of(count, nodes):
             for node in sorted(nodes):
-                yield from self._shrink(self.m.frames.zones[node], short, None)
+                yield from self._shrink(self.m.frames.zones[node], short, None, "direct")
+
+    def proactive(self, count: int, nodes: Iterable[int], cgroups: frozenset[int] | None = None) -> Events:
+        """Reclaim `count` pages of these nodes, as user space asks (user_proactive_reclaim()). `cgroups`: only pages
+        charged to these. Returns the number reclaimed; fewer when there is no more to take."""
+        got = 0
+        for node in sorted(nodes):
+            for _ in range(_RETRIES):
+                more: int = 0
+                if got < count:
+                    zone = self.m.frames.zones[node]
+                    more = yield from self._shrink(zone, count - got, None, "proactive", cgroups)
+                got += more
+                if not more:
+                    break
+        return got
 
     def _writing(self, nodes: frozenset[int]) -> bool:
         """Whether pages of these nodes are under writeback; they can be freed soon."""
@@ -105,29 +123,36 @@ class Reclaimer:
         while True:
             yield self._wake[zone.nid]
             while zone.free < zone.wmark_high and not zone.isolated:
-                got = yield from self._shrink(zone, zone.wmark_high - zone.free, cpu)
+                got = yield from self._shrink(zone, zone.wmark_high - zone.free, cpu, "kswapd")
                 self.m.count("kswapd_steal", got)
                 if not got:
                     break
             self._wake[zone.nid] = self.m.env.event()
 
-    def _shrink(self, zone: Zone, wanted: int, cpu: int | None) -> Events:
+    def _shrink(
+        self, zone: Zone, wanted: int, cpu: int | None, why: Why, cgroups: frozenset[int] | None = None
+    ) -> Events:
         """Reclaim about `wanted` frames of a zone (shrink_cache()). `cpu`: the CPU of the caller, whose pagevec is
-        drained first. Returns the number freed."""
+        drained first. `cgroups`: only pages charged to these. Returns the number freed."""
         self.m.pagevecs.lru_add_drain(cpu)
         rounds = -(-zone.pages // _WINDOW) * _IDLE_ROUNDS
         got = 0
         for _ in range(rounds):
-            victims = self._scan(zone)
+            victims = self._scan(zone, cgroups)[: max(wanted, _CLUSTER)]
+            target = target_of(self.m, zone) if len(victims) else None
+            if target is not None:
+                got += yield from demote(self.m, victims, target, why)
+                victims = victims[self.m.frames.state[victims] == State.IN_USE]
             if len(victims):
-                got += yield from self._page_out(victims[: max(wanted, _CLUSTER)])
+                got += yield from self._page_out(victims)
             if got >= wanted:
                 break
         yield from self.m.step("reclaim", self.m.costs.isolate * _WINDOW)
         return got
 
-    def _scan(self, zone: Zone) -> Pfns:
-        """Age the pages in the next window of the clock hand. Returns the pages to evict."""
+    def _scan(self, zone: Zone, cgroups: frozenset[int] | None) -> Pfns:
+        """Age the pages in the next window of the clock hand, of these cgroups if any are given. Returns the pages to
+        evict."""
         m, frames = self.m, self.m.frames
         start = zone.start + self._hand[zone.nid]
         end = min(start + _WINDOW, zone.start + zone.pages)
@@ -135,6 +160,8 @@ class Reclaimer:
         flags = frames.flags[start:end]
         usable = (frames.state[start:end] == State.IN_USE) & ((flags & PG.LRU) != 0)
         usable &= (flags & (PG.LOCKED | PG.WRITEBACK | PG.MLOCKED | PG.HUGETLB | PG.KSM)) == 0
+        if cgroups is not None:
+            usable &= np.isin(frames.cgroup[start:end], [*cgroups])
         pages = (np.nonzero(usable)[0] + start).astype(np.int32)
         m.count("pgscan", len(pages))
         touched, locked = self._referenced(pages)

@@ -9,7 +9,7 @@ from backend.emulator.machine import Machine
 from backend.emulator.tasks.cgroup import Cpuset, Partition
 from backend.nodeset import CpuSet
 
-_EMPTY, _EMPTY_SINCE_6_7 = "cpuset.cpus is empty", "cpuset.cpus and cpuset.cpus.exclusive are empty"
+_EMPTY = "cpuset.cpus is empty"
 _NOT_EXCLUSIVE = "Cpu list in cpuset.cpus not exclusive"
 _INVALID_PARENT = "Parent is an invalid partition root"
 _NO_PARENT = "Parent is not a partition root"
@@ -48,7 +48,7 @@ def set_state(m: Machine, cs: Cpuset, state: Partition) -> None:
     if state == "member":
         cs.invalid = ""
     elif cs.partition == "member":
-        cs.invalid = _empty(m) if not cs.cpus else _overlap(cs) or _refused(m, cs)
+        cs.invalid = _EMPTY if not cs.cpus else _overlap(cs) or _refused(m, cs)
     cs.partition = state
     _follow(cs)
 
@@ -68,12 +68,8 @@ def cpus_changed(m: Machine, cs: Cpuset) -> None:
     elif cs.cpus:
         cs.invalid = _refused(m, cs) or _overlap(cs)
     else:
-        cs.invalid = cs.invalid or _empty(m)
+        cs.invalid = cs.invalid or _EMPTY
     _follow(cs)
-
-
-def _empty(m: Machine) -> str:
-    return _EMPTY_SINCE_6_7 if m.profile.exclusive_cpus else _EMPTY
 
 
 def _siblings(cs: Cpuset) -> list[Cpuset]:

@@ -107,6 +107,10 @@ def test_pages_that_the_kernel_lends_to_all_are_no_memory_of_the_process(policy:
     assert parse_numa_maps(f"{vvar}\n7f00 default anon=1 dirty=1 N0=1 kernelpagesize_kB=4\n".encode()) == (
         one("7f00 default anon=1 dirty=1 N0=1 kernelpagesize_kB=4"),
     )
+    own = "7f00 default anon=3 dirty=3 N0=3 kernelpagesize_kB=4\n"
+    assert parse_totals(f"{own}{vvar}\n".encode()) == {0: 3 * 4096}
+    if (policy, page[:6]) == ("default", "mapped"):
+        assert parse_totals(f"{vvar}\n{own * 1000}".encode()) == {0: 3000 * 4096}
 
 
 @pytest.mark.parametrize("line", ["", "xyz default", "7f00", "7f00 default N0=x", "-1 default", "f" * 17 + " default"])

@@ -54,7 +54,7 @@ class Balanced:
         **options: Any,
     ) -> None:
         self.m: Machine = machine("linux-6", **options)
-        self.m.balancing.on = True
+        self.m.balancing.mode = 1
         self.task: Task = spawn(self.m, "t", cpu=cpu, threads=threads)
         self.vma: Vma = region(self.m, self.task, layout or {0: 8})
         self.m.run(self.m.balancing.tick(self.task, self.task.leader))
@@ -89,7 +89,7 @@ def test_the_first_window_is_marked_a_second_after_the_first_tick_and_only_while
     one.m.run(one.m.balancing.tick(one.task, one.task.leader))
     assert one.marked() == one.counter("numa_pte_updates") == 8
     other = Balanced()
-    other.m.balancing.on = False
+    other.m.balancing.mode = 0
     assert other.scan() == 0
 
 

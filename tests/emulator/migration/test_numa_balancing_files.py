@@ -17,7 +17,7 @@ class Balanced(Me):
 
     def __init__(self) -> None:
         super().__init__(cpu=6)
-        self.m.balancing.on = True
+        self.m.balancing.mode = 1
         self.m.run(self.m.balancing.tick(self.task, self.task.leader))
 
     def scan(self, vma: Vma) -> int:

@@ -189,7 +189,7 @@ def unprivileged(row: Row) -> Row:
 @drives("numa_balancing on: query of resident pages")
 def balancing(row: Row) -> Row:
     me = me_with({0: 2048}, pages=4096)
-    me.m.balancing.on = True
+    me.m.balancing.mode = 1
     for _ in range(2):
         me.m.run(me.m.balancing.tick(me.task, me.task.leader))
         me.m.advance(2.0)

@@ -60,7 +60,7 @@ class Happenings(CpusetRules, RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.m: Machine = machine(self.profile, pages=self.pages, swap_pages=24, batch=self.batch, huge=8)
-        self.m.balancing.on = self.m.profile.numa_balancing
+        self.m.balancing.mode = int(self.m.profile.numa_balancing)
         self.tasks: list[Task] = []
         self.exited: list[Mm] = []
         self.pins: list[int] = []

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import os
+import platform
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.guest.inside import rig
+from backend.machine import kernel_versions
+from tests.guest.inside import kernel_facts, rig
 from tests.guest.inside.rig import numatui
 
 
@@ -40,7 +42,10 @@ def test_root_lacks_nothing() -> None:
         "balancing",
     ):
         assert [text.split(":")[0] for text in found[name]] == ["ok"], found[name]
-    assert "Linux 6.7" in found["pagemap_scan"][0]
+    assert ("Linux 6.7" in found["pagemap_scan"][0]) == (kernel_facts.pagemap_scan() == "no")
+    assert ("before 6.7" in found["stall"][0]) == kernel_versions.holds_lock(platform.release())
+    for name in ("weights", "reclaim", "damon", "idle"):
+        assert len(found[name]) == 1
     assert "run numatui bench" not in found["bench"][0]
     assert "namespace" not in found
     assert found["swap"] == ["ok: none: all pages are in memory, where they can be moved"]

@@ -12,6 +12,7 @@ from tests.guest.inside.kernel_facts import FACTS, release
 TABLE = json.loads((REPOSITORY / "tests/data/kernels.json").read_text())
 
 
+@pytest.mark.skipif(release() not in TABLE["hole"], reason="this kernel was not measured")
 @pytest.mark.parametrize("name", FACTS)
 def test_the_table_tells_this_kernel(name: str) -> None:
     assert FACTS[name][1]() == TABLE[name][release()]

@@ -97,23 +97,30 @@ def there_and_back(program: Program, *options: str, tree: bool = False) -> None:
     had = memory(*pids)[SERVER]
     program.run_on(FAR)
     where = ("--tree", "--from", SERVER, "--to", FAR) if tree else ("--from", SERVER, "--to", FAR)
-    moved, shared = _done(numatui("migrate", program.pid, *where, "--yes", "--json", *options, state=state))
-    assert memory(*alive(pids)).get(SERVER, 0) <= shared + had // 10
+    there = numatui("migrate", program.pid, *where, "--yes", "--json", *options, state=state)
+    moved = _moved(there)
+    assert memory(*alive(pids)).get(SERVER, 0) <= _left(there, "shared") + had // 10, there
     program.run_on(SERVER)
-    back, _ = _done(numatui("undo", "--yes", "--json", state=state))
-    assert back >= moved * 9 // 10
+    back = numatui("undo", "--yes", "--json", state=state)
+    assert _moved(back) >= moved * 9 // 10, (there, back)
 
 
-def _done(done: Result) -> tuple[int, int]:
-    """(bytes moved, bytes that stayed because others map them). What else stays is in use for I/O or was freed
-    meanwhile."""
+def _moved(done: Result) -> int:
+    """Bytes. What stayed is shared with others, in use for I/O, or was freed meanwhile."""
     assert done.code in (0, 6), done
-    outcomes = done.json.get("outcomes") or [done.json["outcome"]]
-    left = {reason for outcome in outcomes for reason, amount in outcome["left"].items() if amount}
-    assert left <= {"gone", "busy", "unmovable", "process-ended", "shared"}, done
-    moved = sum(outcome["moved"] for outcome in outcomes)
+    reasons = {reason for outcome in _outcomes(done) for reason, amount in outcome["left"].items() if amount}
+    assert reasons <= {"gone", "busy", "unmovable", "process-ended", "shared"}, done
+    moved = sum(outcome["moved"] for outcome in _outcomes(done))
     assert moved > MiB, done
-    return moved, sum(outcome["left"].get("shared", 0) for outcome in outcomes)
+    return moved
+
+
+def _left(done: Result, reason: str) -> int:
+    return sum(outcome["left"].get(reason, 0) for outcome in _outcomes(done))
+
+
+def _outcomes(done: Result) -> list[dict[str, Any]]:
+    return done.json.get("outcomes") or [done.json["outcome"]]
 
 
 def alive(pids: Sequence[int]) -> list[int]:
