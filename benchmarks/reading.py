@@ -4,11 +4,13 @@
 aside. `reading.py stall [MIB]`: the worst time that a process of 600 MiB waits for its own mmap and munmap meanwhile.
 `another`: while another process like it is read, which shows what of it the machine's own noise is. Waiting for a CPU
 is not counted, as far as the kernel tells. What a reading causes happens each time, so the calmest round has it with
-the least noise."""
+the least noise. `reading.py sparse [TIB [PAGES]]`: finding 1,000 pages in 2 TiB that are empty otherwise, with
+PAGEMAP_SCAN (Linux 6.7) and by pagemap alone."""
 
 from __future__ import annotations
 
 import ctypes
+import errno
 import mmap
 import os
 import resource
@@ -216,6 +218,47 @@ def compare_stalls(mib: int) -> None:
             )
 
 
+SPARSE = """
+import mmap, sys
+size, pages = int(sys.argv[1]), int(sys.argv[2])
+memory = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_NORESERVE)
+memory.madvise(mmap.MADV_NOHUGEPAGE)
+for number in range(pages):
+    memory[size // pages * number] = 1
+print("filled", flush=True)
+sys.stdin.read()
+"""
+
+
+class WithoutScan(LiveKernel):
+    """This Linux as before 6.7."""
+
+    def pagemap_scan(self, pid: int, start: int, end: int, count: int) -> tuple[int, bytes]:
+        raise OSError(errno.ENOTTY, "no PAGEMAP_SCAN")
+
+
+def compare_sparse(tib: int, pages: int) -> None:
+    from backend.placement.frame_nodes import read_frame_nodes
+    from backend.placement.placement_walk import walk_placement
+
+    command = [sys.executable, "-c", SPARSE, str(tib << 40), str(pages)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        took: dict[str, float] = {}
+        for name, kernel in (("PAGEMAP_SCAN", LiveKernel()), ("pagemap alone", WithoutScan())):
+            frame_nodes = read_frame_nodes(kernel)
+            assert frame_nodes is not None, "frames are hidden: run it as root"
+            began = time.perf_counter()
+            placement = walk_placement(kernel, process.pid, frame_nodes)
+            took[name] = time.perf_counter() - began
+            assert placement is not None
+            assert sum(placement.bytes_by_node.values()) >= pages * mmap.PAGESIZE
+        process.kill()
+    for name, seconds in took.items():
+        print(f"  {name:14} {seconds * 1e3:9.1f} ms  {seconds / took['pagemap alone']:.4f} × pagemap alone")
+
+
 def main() -> None:
     which, numbers = sys.argv[1] if len(sys.argv) > 1 else "", [int(word) for word in sys.argv[2:]]
     if not shutil.which("numastat"):
@@ -224,6 +267,8 @@ def main() -> None:
         compare_time(*(numbers or [300]), *([30] if len(numbers) < 2 else []))
     elif which == "stall":
         compare_stalls(*(numbers or [600]))
+    elif which == "sparse":
+        compare_sparse(*(numbers or [2]), *([1000] if len(numbers) < 2 else []))
     else:
         raise SystemExit(__doc__)
 

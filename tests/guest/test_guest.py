@@ -35,5 +35,7 @@ def test_in_guest(guest: Callable[[str], Boot], which: str, name: str) -> None:
         pytest.fail(f"{name} did not run in the guest:\n{booted.output[-3000:]}", pytrace=False)
     if inner.outcome == "failed":
         pytest.fail(inner.text, pytrace=False)
+    if REQUIRED and "is not installed" in inner.text:
+        pytest.fail(inner.text, pytrace=False)
     if inner.outcome == "skipped":
         pytest.skip(inner.text)
