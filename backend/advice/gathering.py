@@ -35,7 +35,7 @@ def surroundings(kernel: Kernel, topology: Topology) -> Surroundings:
     uid, privileged = kernel.credentials()
     # Then migrate_pages(2) is used. It moves shared pages too for callers with CAP_SYS_NICE (kernel_migrate_pages() in
     # mm/mempolicy.c).
-    by_nodes = conditions.balancing or not kernel.capabilities()["move_pages"].available
+    by_nodes = not kernel.capabilities()["move_pages"].available
     uptime = read_fact(kernel, "/proc/uptime").split()
     return Surroundings(
         topology=topology,

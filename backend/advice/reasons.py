@@ -197,7 +197,7 @@ def doubts_of(observation: Observation, one: Advisee, proposal: Proposal, world:
                 "low",
             )
         )
-    if world.conditions.balancing:
+    if world.conditions.balancing and not world.conditions.tiering:
         out.append(Doubt("balancing", "NUMA balancing is on and has not moved it: it may not be used", "low"))
     stays = sum(move.bytes for move in proposal.moves) - proposal.bytes
     if stays >= 1 << 20:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from backend.doctor.check import Check
 from backend.kernel import Kernel
 from backend.machine.kernel_info import read_fact, release
-from backend.machine.kernel_versions import holds_lock
+from backend.machine.kernel_versions import VERSION, holds_lock
 from backend.machine.topology import Topology
 
 _WEIGHTS = "/sys/kernel/mm/mempolicy/weighted_interleave"
@@ -22,8 +22,9 @@ _MOST = 16
 def feature_checks(kernel: Kernel, topology: Topology | None) -> Iterator[Check]:
     """What is absent is told of a host only. Raises only if the kernel breaks the seam's promises."""
     osrelease = release(kernel)
-    if osrelease and kernel.capabilities()["migrate_pages"].available:
-        yield _stall(osrelease)
+    can = kernel.capabilities()
+    if VERSION.match(osrelease) and can["migrate_pages"].available:
+        yield _stall(osrelease, can["move_pages"].available)
     tells_absence = kernel.traits.is_host
     yield from _weights(kernel, tells_absence)
     yield from _node_reclaim(kernel, topology, tells_absence)
@@ -31,16 +32,18 @@ def feature_checks(kernel: Kernel, topology: Topology | None) -> Iterator[Check]
     if _exists(kernel, _IDLE_BITMAP):
         yield Check("idle", "ok", "idle page tracking: idle pages can be told one by one")
     elif tells_absence:
-        yield Check("idle", "ok", "no idle page tracking: how hot pages are is told by DAMON or by referenced bits")
+        yield Check("idle", "ok", "no idle page tracking (CONFIG_IDLE_PAGE_TRACKING)")
 
 
-def _stall(osrelease: str) -> Check:
+def _stall(osrelease: str, has_move_pages: bool) -> Check:
     if holds_lock(osrelease):
         return Check(
             "stall",
             "note",
             "migrate_pages and migratepages hold a process's memory map for the whole move (Linux before 6.7)",
-            "move with move_pages, as numatui does unless told otherwise: it holds the map for milliseconds",
+            "move with move_pages, as numatui does unless told otherwise: it holds the map for milliseconds"
+            if has_move_pages
+            else "move small processes only, or when they may wait: this kernel has no move_pages",
         )
     return Check("stall", "ok", "migrate_pages holds a process's memory map only while it looks for pages")
 
@@ -52,10 +55,11 @@ def _weights(kernel: Kernel, tells_absence: bool) -> Iterator[Check]:
         if tells_absence:
             yield Check("weights", "ok", "no weighted interleave (Linux 6.9 has it): memory is interleaved evenly")
         return
-    shown = ", ".join(f"node {node}: {read_fact(kernel, f'{_WEIGHTS}/node{node}')[:10]}" for node in nodes[:_MOST])
+    weights = [read_fact(kernel, f"{_WEIGHTS}/node{node}")[:10] for node in nodes[:_MOST]]
+    shown = ", ".join(f"node {node}: {weight}" for node, weight in zip(nodes, weights, strict=False))
     auto = read_fact(kernel, f"{_WEIGHTS}/auto")
-    origin = {"true": ", from the nodes' bandwidths", "false": ", set by hand"}.get(auto, "")
-    yield Check("weights", "ok", f"weights of weighted interleave: {shown}{origin}")
+    origin = {"true": ", from the nodes' bandwidths" if len(set(weights)) > 1 else "", "false": ", set by hand"}
+    yield Check("weights", "ok", f"weights of weighted interleave: {shown}{origin.get(auto, '')}")
 
 
 def _node_reclaim(kernel: Kernel, topology: Topology | None, tells_absence: bool) -> Iterator[Check]:
@@ -70,7 +74,7 @@ def _node_reclaim(kernel: Kernel, topology: Topology | None, tells_absence: bool
 def _damon(kernel: Kernel, tells_absence: bool) -> Iterator[Check]:
     if not _exists(kernel, f"{_KDAMONDS}/nr_kdamonds"):
         if tells_absence:
-            yield Check("damon", "ok", "no DAMON: which pages are hot is told by referenced bits only")
+            yield Check("damon", "ok", "no DAMON (CONFIG_DAMON_SYSFS), which tells hot pages cheaply")
         return
     numbers = [name for name in _list(kernel, _KDAMONDS) if name.isdecimal()][:_MOST]
     running = sum(read_fact(kernel, f"{_KDAMONDS}/{number}/state") == "on" for number in numbers)

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from backend.emulator.tasks.task import Task, Thread
 
 
+NORMAL, TIERING = 1, 2
+"""Bits of kernel.numa_balancing: NUMA_BALANCING_NORMAL and _MEMORY_TIERING (include/linux/sched/sysctl.h)."""
+
+
 class Mechanism(Protocol):
     """How PTEs name a page while it moves (`migration.mechanism`). All methods take a batch of locked, isolated
     frames."""
@@ -63,6 +67,7 @@ class Reclaim(Protocol):
     """Page reclaim: kswapd, direct reclaim and the OOM killer (`storage.reclaim`)."""
 
     def after_alloc(self) -> None: ...
+    def wake(self, node: int) -> None: ...
     def short_of(self, count: int, nodes: Iterable[int]) -> int: ...
     def make_room(self, task: Task, count: int, nodes: frozenset[int]) -> Events: ...
     def oom_kill(self, task: Task) -> None: ...

@@ -55,6 +55,8 @@ class Profile:
     """mbind() merges VMAs with equal policies (since 2.6.33)."""
     fault_around: int = 1
     """Pages that a read fault on a file looks at, mapping those that are cached (since 3.15)."""
+    cuts_offsets: bool = True
+    """Interleaving counts the lower 32 bits of a page's offset (before 6.7)."""
     holds_lock: bool = True
     """migrate_pages holds mmap_sem for the whole move (before 6.7)."""
     folio_walk: bool = False
@@ -101,6 +103,7 @@ _LINUX_7 = replace(
     _LINUX_6,
     name="linux-7",
     release="7.2.0-numatui",
+    cuts_offsets=False,
     holds_lock=False,
     folio_walk=True,
     pagemap_scan=True,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+VERSION = re.compile(r"(\d{1,4})\.(\d{1,4})")
+
 
 def holds_lock(osrelease: str) -> bool:
     """Whether migrate_pages(2) holds the mmap lock of its target while it moves. Since 6.7 it only holds it while it
@@ -19,5 +21,5 @@ def hides_marked_pages(osrelease: str) -> bool:
 
 def _before(osrelease: str, *version: int) -> bool:
     """An unknown release counts as old: then too much is announced, not too little."""
-    match = re.match(r"(\d{1,4})\.(\d{1,4})", osrelease)
+    match = VERSION.match(osrelease)
     return match is None or (int(match[1]), int(match[2])) < version

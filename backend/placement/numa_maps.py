@@ -36,7 +36,7 @@ def _is_kernels(vma: VmaPlacement) -> bool:
     """Whether these are pages that the kernel lends to every process, which never migrate. From Linux 7 on the data
     page behind `[vvar]` is an ordinary page, and numa_maps shows it, without a name (_install_special_mapping() in
     mm/mmap.c). It has no file, and its pages are not anonymous: no memory of a process is like that."""
-    return vma.kind == "anon" and "anon" not in vma.counts and ("mapped" in vma.counts or "dirty" in vma.counts)
+    return vma.kind == "anon" and "anon" not in vma.counts and "mapped" in vma.counts
 
 
 def parse_totals(raw: bytes, page_size: int = 4096) -> dict[int, int]:
@@ -65,18 +65,19 @@ def parse_totals(raw: bytes, page_size: int = 4096) -> dict[int, int]:
     return out
 
 
-_KERNELS = re.compile(
-    rb"^[0-9a-f]+ (?:prefer \(many\)\S*|weighted interleave\S*|\S+) (?:mapped|dirty)=.*\n?", re.MULTILINE
-)
+_POLICY = rb"^[0-9a-f]+ (prefer \(many\)\S*|weighted interleave\S*|\S+)"
+_FIRST = re.compile(_POLICY)
+_KERNELS = re.compile(_POLICY + rb" mapped=(?!.* anon=).*\n?", re.MULTILINE)
 _TAIL = 1024
 """Bytes at the end of numa_maps, where [vvar] is on most machines, below the stack."""
 
 
 def _without_kernels(raw: bytes) -> bytes:
-    """The same without the lines of `_is_kernels`. Looked for where they are, and everywhere with the usual policy: in
-    all of a large file the expression would take as long as all else."""
+    """The same without the lines of `_is_kernels`. Looked for at the end, and everywhere with the process's own policy,
+    which [vvar] has: in all of a large file the expression would take as long as all else."""
     start = max(0, raw.rfind(b"\n", 0, max(0, len(raw) - _TAIL)) + 1)
-    if (at := raw.find(b" default mapped=", 0, start)) >= 0:
+    first = _FIRST.match(raw)
+    if first is not None and (at := raw.find(b" " + first[1] + b" mapped=", 0, start)) >= 0:
         start = raw.rfind(b"\n", 0, at) + 1
     tail = raw[start:]
     without = _KERNELS.sub(b"", tail)

@@ -26,7 +26,8 @@ _LINE = re.compile(
     re.MULTILINE,
 )
 _UNMOVABLE = (b"[vvar", b"[vdso]", b"[vsyscall]", b"[uprobes]")
-"""Mappings that pagemap shows and numa_maps does not. The bracket is open: Linux 6.13 adds `[vvar_vclock]`."""
+"""Mappings of the kernel, which never move; numa_maps.py leaves them out too. The bracket is open: Linux 6.13 adds
+`[vvar_vclock]`."""
 _SMALL = 2 << 20
 """Mappings of at most this many bytes, with at most this many bytes between them, are read together."""
 

@@ -62,20 +62,16 @@ def _of_the_machine(
         )
     yield from room_warnings(plan, topology)
     slower, faster = _tiers_crossed(plan, conditions)
-    if conditions.tiering and slower:
-        yield Warning(
-            "balancing",
-            f"memory tiering is on: hot pages that come to node {slower} move up again by themselves",
-            "sysctl kernel.numa_balancing=0 while you place by hand",
-        )
+    hidden = "those that await its next look are hidden from move_pages and stay" if "hidden" in plan.stays else ""
+    if conditions.tiering and (slower or hidden):
+        up = f"hot pages that come to node {slower} move up again by themselves" if slower else ""
+        says = f"memory tiering is on: {'; '.join(filter(None, (up, hidden and f'of the pages there, {hidden}')))}"
     elif conditions.balancing and not conditions.tiering:
-        stay = "hidden" in plan.stays
-        yield Warning(
-            "balancing",
-            "NUMA balancing is on: it may move pages back"
-            + (", and those that await its next look are hidden from move_pages and stay" if stay else ""),
-            "sysctl kernel.numa_balancing=0 while you place by hand",
-        )
+        says = "NUMA balancing is on: it may move pages back" + (f", and {hidden}" if hidden else "")
+    else:
+        says = ""
+    if says:
+        yield Warning("balancing", says, "sysctl kernel.numa_balancing=0 while you place by hand")
     if conditions.pressure is not None and conditions.pressure >= PRESSING and plan.bytes:
         yield Warning(
             "pressure",

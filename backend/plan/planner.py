@@ -217,7 +217,7 @@ def _fallback(
         return ""
     if conditions.privileged and not move_all:
         return ""
-    if conditions.hides:
+    if conditions.hides_from(step.source for one in plans for step in one.steps):
         return "balancing"
     outside = any(
         not NodeSet(step.target for step in one.steps).issubset(one.process.mems_allowed)
@@ -234,7 +234,7 @@ def _stays(plan: Plan, conditions: Conditions, topology: Topology) -> dict[Reaso
     moves_shared = plan.move_all or (plan.calls == "migrate_pages" and conditions.privileged) or plan.confinements
     if shared := sum(one.shared for one in plan.processes):
         out["shared"] = 0 if moves_shared else shared
-    if conditions.hides and plan.calls == "move_pages" and plan.fallback != "balancing":
+    if conditions.hides_from(plan.sources) and plan.calls == "move_pages" and plan.fallback != "balancing":
         out["hidden"] = plan.bytes
     out["no-room"] = _no_room(plan, topology)
     return {reason: amount for reason, amount in out.items() if amount}

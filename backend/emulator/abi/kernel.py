@@ -233,7 +233,7 @@ class EmulatedKernel:
         return self._call(lambda m, caller: syscalls.move_pages(m, caller, pid, pages, nodes, status, flags))
 
     def pagemap_scan(self, pid: int, start: int, end: int, count: int) -> tuple[int, bytes]:
-        return self._locked(lambda: pagemap_scan.scan(self.machine, pid, start, end, count))
+        return self._locked(lambda: pagemap_scan.scan(self.machine, self.caller, pid, start, end, count))
 
     def mbind(self, address: int, length: int, mode: int, mask: bytes, maxnode: int, flags: int) -> int:
         return self._call(lambda m, caller: mbind(m, caller, address, length, mode, maxnode, mask, flags))

@@ -29,11 +29,13 @@ _SIZE = re.compile(r"(\d{1,18})([kKmMgG]?)(?:\s+swappiness=\S+)?")
 
 
 def read(m: Machine, path: str) -> bytes | None:
-    """A file; None for other paths."""
+    """A file; None for other paths. Raises OSError EIO."""
     if not m.profile.tiers:
         return None
     if path == _DEMOTION:
         return b"true\n" if m.demotion else b"false\n"
+    if (match := _RECLAIM.match(path)) and int(match[1]) in m.nodes:
+        raise os_error(errno.EIO, path)  # It can only be written.
     if (match := _TIER.match(path)) and match[2]:
         nodes = NodeSet(node for node, tier in m.tiers.items() if tier == int(match[1]))
         return f"{nodes}\n".encode() if nodes else None
@@ -110,11 +112,13 @@ def pages_of(text: str, page_size: int) -> int:
 
 
 def _set_weight(m: Machine, node: int, text: str) -> None:
-    """An empty line or 0 is the default (node_store())."""
-    if not re.fullmatch(r"\d{0,3}", text) or int(text or 0) > _MOST_WEIGHT:
+    """node_store()."""
+    if node not in m.weights:
+        raise os_error(errno.ENOENT)
+    if not re.fullmatch(r"\d{1,3}", text) or not 0 < int(text) <= _MOST_WEIGHT:
         raise os_error(errno.EINVAL)
     m.weights_auto = False
-    m.weights[node] = int(text or 0) or weights_of([*m.nodes.values()]).get(node, 1)
+    m.weights[node] = int(text)
 
 
 def _truth(text: str) -> bool:

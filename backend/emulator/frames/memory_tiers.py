@@ -13,6 +13,8 @@ _DRAM = 576
 """MEMTIER_ADISTANCE_DRAM: the abstract distance of ordinary memory."""
 _CHUNK_BITS = 7
 """MEMTIER_CHUNK_BITS: as many bits of the distance are of one tier."""
+_MOST = (1 << 31) - 1
+"""The distance is an int."""
 _WEIGHTINESS = 32
 """The sum of weights before they are divided by what they have in common."""
 
@@ -42,16 +44,14 @@ def tiers_of(nodes: Sequence[Rated]) -> dict[int, int]:
         if usual is not None and not node.cpus and node.latency and node.bandwidth:
             distance = distance * node.latency // usual.latency * usual.bandwidth // node.bandwidth
         if node.pages:
-            out[node.id] = distance >> _CHUNK_BITS
+            out[node.id] = min(distance, _MOST) >> _CHUNK_BITS
     return out
 
 
 def weights_of(nodes: Sequence[Rated]) -> dict[int, int]:
-    """Node with memory → weight: 1 each, unless the firmware tells the bandwidth of all."""
+    """Node with memory → weight: by the bandwidths that the firmware tells, 1 where it does not."""
     having = [node for node in nodes if node.pages]
-    total = sum(node.bandwidth for node in having)
-    if not all(node.bandwidth for node in having):
-        return {node.id: 1 for node in having}
+    total = max(1, sum(node.bandwidth for node in having))
     weights = {node.id: max(1, _WEIGHTINESS * node.bandwidth // total) for node in having}
     common = gcd(*weights.values())
     return {node: weight // common for node, weight in weights.items()}

@@ -16,6 +16,7 @@ import numpy as np
 
 from backend.emulator.frames.page import PG
 from backend.emulator.frames.page_lock import Events
+from backend.emulator.hooks import NORMAL, TIERING
 from backend.emulator.machine import Machine
 from backend.emulator.migration.isolate import isolate
 from backend.emulator.migration.nodes import migrate_isolated
@@ -35,8 +36,6 @@ from backend.emulator.tasks.task import Task, Thread
 from backend.errors import os_error
 from backend.kernel import Mode
 
-NORMAL, TIERING = 1, 2
-"""Bits of the sysctl (include/linux/sched/sysctl.h)."""
 SYSCTL = "/proc/sys/kernel/numa_balancing"
 SCAN_DELAY = 1.0
 SCAN_PERIOD_MIN, SCAN_PERIOD_MAX = 1.0, 60.0
@@ -145,9 +144,10 @@ class NumaBalancing:
             while at < vma.end:
                 end = min(vma.end, -(-(at + left) // _ALIGN) * _ALIGN)
                 index = np.arange((at - vma.start) // page, (end - vma.start) // page, dtype=np.int64)
-                marked = change_prot_numa(self.m, vma, index, spared, self._where())
+                now = change_prot_numa(self.m, vma, index, spared, self._where())
+                marked = len(now)
                 if self._mode & TIERING:
-                    self.promotion.marked(vma, index)
+                    self.promotion.marked(vma.pfns(now))
                 updates += marked
                 # task_numa_work(): only ranges with marked PTEs count towards SCAN_SIZE.
                 left -= end - at if marked else 0
@@ -232,7 +232,11 @@ class NumaBalancing:
         zone, flags = m.frames.zones[target], int(m.frames.flags[pfn])
         busy = PG.LOCKED | PG.WRITEBACK | (PG.DIRTY if m.frames.mapping[pfn] < 0 else 0)
         # migrate_balanced_pgdat(): the target must stay above its high watermark.
-        if zone.free - 1 <= zone.wmark_high or flags & busy:
+        if zone.free - 1 <= zone.wmark_high:
+            if self._mode & TIERING:
+                m.reclaim.wake(target)
+            return False
+        if flags & busy:
             return False
         taken = isolate(m, np.array([pfn], np.int32), None, move_all=False)
         if not len(taken) or (yield from migrate_isolated(m, taken, target)):
@@ -251,9 +255,9 @@ def _scanned(task: Task, vma: Vma) -> bool:
 
 def change_prot_numa(
     m: Machine, vma: Vma, index: Indices, spared: int | None, where: frozenset[int] | None = None
-) -> int:
-    """Mark present PTEs of a range, so that their next access takes a hinting fault (change_pte_range()). Returns the
-    number marked.
+) -> Indices:
+    """Mark present PTEs of a range, so that their next access takes a hinting fault (change_pte_range()). Returns
+    those that were marked now.
 
     Skips pages of private VMAs with references besides the PTE (forked, pinned, in a cache, isolated), dirty pages of
     shared VMAs, pages on node `spared`, where a single-threaded task runs, and pages of other nodes than `where`, if
@@ -267,7 +271,7 @@ def change_prot_numa(
     if where is not None:
         wanted &= np.isin(m.frames.nid[pfns], [*where])
     vma.pte[index[wanted]] |= PTE_PROTNONE
-    return int(np.count_nonzero(wanted))
+    return index[wanted]
 
 
 def write_sysctl(m: Machine, caller: Caller, data: bytes) -> None:

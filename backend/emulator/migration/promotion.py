@@ -9,8 +9,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from backend.emulator.frames.page import Pfns
 from backend.emulator.machine import Machine
-from backend.emulator.mm.mm import PTE_PROTNONE, Indices, Vma
+from backend.plan.top_tier import slow_nodes
 
 HOT = 1.0
 """Seconds: hot_threshold_ms (debugfs sched/numa_balancing)."""
@@ -21,22 +22,20 @@ _PLENTY = 1 << 30
 
 
 class Promotion:
-    """Of a machine. `slow`: the nodes that are not of the fastest tier."""
+    """Of a machine. `slow`: the nodes below the top tier."""
 
     def __init__(self, m: Machine) -> None:
         self.m = m
-        fastest = min(m.tiers.values(), default=0)
-        self.slow = frozenset(node for node, tier in m.tiers.items() if tier > fastest)
+        self.slow = slow_nodes(m.tiers, (node.id for node in m.nodes.values() if node.cpus))
         self._marked: NDArray[np.float64] | None = None
         self._windows: dict[int, tuple[float, int]] = {}
         """Target → (begin of its second, candidates in it)."""
 
-    def marked(self, vma: Vma, index: Indices) -> None:
+    def marked(self, pfns: Pfns) -> None:
         """The time at which pages were marked is kept with them (folio_xchg_access_time())."""
         if self._marked is None:
             self._marked = np.zeros(len(self.m.frames.nid))
-        at = index[(vma.pte[index] & PTE_PROTNONE) != 0]
-        self._marked[vma.pfns(at)] = self.m.now
+        self._marked[pfns] = self.m.now
 
     def is_hot(self, pfn: int, target: int) -> bool:
         """Whether a page that was just used should be promoted to `target`."""

@@ -61,11 +61,13 @@ class Mempolicy:
             return ids
         return np.repeat(ids, [weights.get(node, 1) for node in self.nodes])
 
-    def interleave_nodes(self, offsets: NDArray[np.int64], weights: Mapping[int, int]) -> NDArray[np.int64]:
-        """The node for each page offset: the (offset mod n)-th turn. offset_il_node() truncates the offset to an
-        unsigned int, so it is cut to 32 bits here."""
+    def interleave_nodes(
+        self, offsets: NDArray[np.int64], weights: Mapping[int, int], cut: bool = True
+    ) -> NDArray[np.int64]:
+        """The node for each page offset: the (offset mod n)-th turn. `cut`: offset_il_node() makes an unsigned int of
+        the offset (before 6.7), so its lower 32 bits count."""
         turns = self.turns(weights)
-        return turns[(offsets & 0xFFFF_FFFF) % len(turns)]
+        return turns[(offsets & 0xFFFF_FFFF if cut else offsets) % len(turns)]
 
 
 DEFAULT = Mempolicy(Mode.DEFAULT)
@@ -138,7 +140,7 @@ _WORDS = {
 _FLAGS = {"": ModeFlag(0), "static": ModeFlag.STATIC_NODES, "relative": ModeFlag.RELATIVE_NODES}
 
 
-def parse(text: str, nodes: NodeSet) -> Mempolicy:
+def parse(text: str, nodes: NodeSet, weighted: bool = False) -> Mempolicy:
     """Parse a policy in numactl's notation: `default`, `local`, `prefer:1`, `preferred-many:0-1`, `bind:0-1`,
     `interleave:all`, with an optional flag as in `bind=static:0-1`. Raises UsageError."""
     from backend.errors import UsageError
@@ -148,6 +150,8 @@ def parse(text: str, nodes: NodeSet) -> Mempolicy:
     mode = _WORDS.get(name)
     if mode is None:
         raise UsageError(f"'{text}' is not a policy", f"write one of {', '.join(_WORDS)}, with nodes like bind:0-1")
+    if mode == Mode.WEIGHTED_INTERLEAVE and not weighted:
+        raise UsageError("this kernel has no weighted interleave", "Linux has it since 6.9: the profile linux-7")
     if flag not in _FLAGS or (equals and not flag):
         raise UsageError(f"'{flag}' is not a flag of a policy", "write =static or =relative")
     if mode in (Mode.DEFAULT, Mode.LOCAL):

@@ -64,7 +64,7 @@ def alloc_by_policy(
     if not policy.interleaves:
         return m.frames.alloc(len(offsets), _first(m, policy, near), nodemask=nodemask, here=here)
     if by_offset:
-        wanted = policy.interleave_nodes(offsets, m.weights)
+        wanted = policy.interleave_nodes(offsets, m.weights, m.profile.cuts_offsets)
     else:
         wanted = policy.interleave_nodes(thread.il_next + np.arange(len(offsets), dtype=np.int64), m.weights)
         thread.il_next = (thread.il_next + len(offsets)) % len(policy.turns(m.weights))
@@ -85,7 +85,8 @@ def preferred_node(m: Machine, task: Task, thread: Thread, vma: Vma, index: int)
     near = m.nearest_memory(m.node_of_cpu.get(thread.cpu, m.first_node))
     node = _first(m, policy, near)
     if policy.interleaves:
-        node = int(policy.interleave_nodes(np.array([(vma.pgoff + index) // m.frames.huge]), m.weights)[0])
+        huge = np.array([(vma.pgoff + index) // m.frames.huge])
+        node = int(policy.interleave_nodes(huge, m.weights, m.profile.cuts_offsets)[0])
     return node, m.cpusets.nodemask(task, policy)
 
 

@@ -6,8 +6,8 @@ from dataclasses import fields
 
 from backend.emulator.costs import Costs
 from backend.emulator.frames.frames import usual_huge
+from backend.emulator.hooks import NORMAL, TIERING
 from backend.emulator.machine import MachineSpec, NodeSpec, Patches
-from backend.emulator.migration.numa_balancing import NORMAL, TIERING
 from backend.emulator.profile import PROFILES
 from backend.emulator.scenario.describe_files import FileSpec
 from backend.emulator.tasks.cgroup import Version

@@ -232,7 +232,7 @@ def _on(value: Value, machine: MachineReader, pages: int) -> dict[int, int]:
 
 
 def _policy(value: Value, machine: MachineReader) -> Mempolicy:
-    return value.through(lambda text: mempolicy.parse(text, machine.ids))
+    return value.through(lambda text: mempolicy.parse(text, machine.ids, machine.profile.weighted_interleave))
 
 
 def check_room(machine: MachineReader, processes: tuple[ProcessSpec, ...], value: Value | None) -> None:

@@ -27,18 +27,31 @@ def target_of(m: Machine, zone: Zone) -> int | None:
 
 
 def demote(m: Machine, pages: Pfns, target: int, why: Why) -> Events:
-    """Move cold pages to `target`, as far as it has free frames above its low watermark. Returns the number moved."""
-    room = max(0, m.frames.zones[target].free - m.frames.zones[target].wmark_low)
-    pages = pages[:room]
-    if m.frames.compounds and len(pages):
-        # A huge page goes whole or not at all: reclaim takes it by its head.
-        flags = m.frames.flags[pages]
-        pages = pages[((flags & PG.COMPOUND) == 0) | (head_of(m.frames, pages) == pages)]
-    taken = isolate(m, pages, None, move_all=True)
-    if not len(taken):
-        return 0
-    before = np.count_nonzero(m.frames.nid[taken] != target)
-    failed: int = yield from migrate_isolated(m, taken, target)
-    moved = int(before) - max(0, failed)
+    """Move cold pages to `target`, as far as it has free frames above its low watermark. Returns the number of frames
+    that moved."""
+    moved = 0
+    base, heads = _divided(m, pages)
+    taken = isolate(m, base[: _room(m, target)], None, move_all=True)
+    if len(taken):
+        failed: int = yield from migrate_isolated(m, taken, target)
+        moved += len(taken) - failed if failed >= 0 else 0
+    for head in heads.tolist():
+        if _room(m, target) < m.frames.huge:
+            break
+        taken = isolate(m, np.array([head], np.int32), None, move_all=True)
+        if len(taken) and (yield from migrate_isolated(m, taken, target)) == 0:
+            moved += len(taken)
     m.count(f"pgdemote_{why}", moved)
     return moved
+
+
+def _room(m: Machine, node: int) -> int:
+    return max(0, m.frames.zones[node].free - m.frames.zones[node].wmark_low)
+
+
+def _divided(m: Machine, pages: Pfns) -> tuple[Pfns, Pfns]:
+    """(base pages, heads of huge pages): a huge page goes whole, by its head."""
+    if not m.frames.compounds:
+        return pages, pages[:0]
+    huge = (m.frames.flags[pages] & PG.COMPOUND) != 0
+    return pages[~huge], np.unique(head_of(m.frames, pages[huge])).astype(np.int32)

@@ -15,6 +15,7 @@ from backend.emulator.frames.frames import split_huge
 from backend.emulator.frames.page import PG, Pfns, State
 from backend.emulator.frames.page_lock import Events
 from backend.emulator.frames.zone import Zone
+from backend.emulator.hooks import TIERING
 from backend.emulator.machine import Machine
 from backend.emulator.migration.isolate import isolate, putback
 from backend.emulator.migration.mechanism import SwapEntries
@@ -64,6 +65,11 @@ class Reclaimer:
             zone = self.m.frames.zones[nid]
             if zone.free < zone.wmark_low and not zone.isolated and not wake.triggered:
                 wake.succeed()
+
+    def wake(self, node: int) -> None:
+        """Wake kswapd of a node, which makes room up to the high watermark (wakeup_kswapd())."""
+        if node in self._wake and not self._wake[node].triggered:
+            self._wake[node].succeed()
 
     def short_of(self, count: int, nodes: Iterable[int]) -> int:
         """Number of frames that the nodes lack, above their min watermarks, to allocate `count`. 0: enough are free."""
@@ -122,12 +128,18 @@ class Reclaimer:
         cpu = next((cpu for cpu, node in cpus.items() if node == zone.nid), next(iter(cpus), None))
         while True:
             yield self._wake[zone.nid]
-            while zone.free < zone.wmark_high and not zone.isolated:
-                got = yield from self._shrink(zone, zone.wmark_high - zone.free, cpu, "kswapd")
+            while (short := self._goal(zone) - zone.free) > 0 and not zone.isolated:
+                got = yield from self._shrink(zone, short, cpu, "kswapd")
                 self.m.count("kswapd_steal", got)
                 if not got:
                     break
             self._wake[zone.nid] = self.m.env.event()
+
+    def _goal(self, zone: Zone) -> int:
+        """Up to where kswapd frees memory: the high watermark, or with memory tiering as much above it as the low one
+        is below, for pages that are promoted (WMARK_PROMO, pgdat_balanced())."""
+        spare = zone.wmark_high - zone.wmark_low if self.m.balancing.mode & TIERING else 0
+        return zone.wmark_high + spare
 
     def _shrink(
         self, zone: Zone, wanted: int, cpu: int | None, why: Why, cgroups: frozenset[int] | None = None
@@ -136,14 +148,16 @@ class Reclaimer:
         drained first. `cgroups`: only pages charged to these. Returns the number freed."""
         self.m.pagevecs.lru_add_drain(cpu)
         rounds = -(-zone.pages // _WINDOW) * _IDLE_ROUNDS
+        target = target_of(self.m, zone)
         got = 0
         for _ in range(rounds):
             victims = self._scan(zone, cgroups)[: max(wanted, _CLUSTER)]
-            target = target_of(self.m, zone) if len(victims) else None
-            if target is not None:
-                got += yield from demote(self.m, victims, target, why)
-                victims = victims[self.m.frames.state[victims] == State.IN_USE]
-            if len(victims):
+            if len(victims) and target is not None:
+                moved: int = yield from demote(self.m, victims, target, why)
+                got += moved
+                # What cannot be demoted is reclaimed otherwise from here on, unless user space asked.
+                target = target if moved or why == "proactive" else None
+            elif len(victims):
                 got += yield from self._page_out(victims)
             if got >= wanted:
                 break

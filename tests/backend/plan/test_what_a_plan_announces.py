@@ -52,6 +52,14 @@ def test_what_balancing_marks_neither_stays_nor_needs_another_call_where_nothing
     assert texts["balancing"] == "NUMA balancing is on: it may move pages back"
 
 
+@pytest.mark.parametrize(("slow", "hidden"), [({0}, True), ({1}, False)])
+def test_memory_tiering_hides_pages_of_slow_nodes_only(tmp_path: Path, slow: set[int], hidden: bool) -> None:
+    conditions = Conditions(balancing=True, tiering=True, hides=True, slow=frozenset(slow))
+    made = planned(Mover(tmp_path, [0] * 9), conditions, method="move_pages")
+    assert ("hidden" in made.stays) is hidden
+    assert ("balancing" in {warning.code for warning in made.warnings}) is hidden
+
+
 def test_the_stall_of_migrate_pages_follows_the_kernel(tmp_path: Path) -> None:
     one = Mover(tmp_path, [0] * 300)
     old = planned(one, Conditions(holds_lock=True, stall=0.001), method="migrate_pages")

@@ -80,6 +80,22 @@ def test_pagemap_scan_tells_the_populated_ranges() -> None:
     assert caught.value.errno == errno.ENOTTY
 
 
+def test_pagemap_scan_of_somebody_elses_process_is_refused() -> None:
+    one = One("linux-7")
+    other = EmulatedKernel(one.m, Caller(1000, False, 99))
+    with pytest.raises(OSError) as caught:
+        other.pagemap_scan(one.task.pid, 0, 4096, 1)
+    assert caught.value.errno == errno.EACCES
+
+
+def test_a_process_has_weighted_interleave_where_the_kernel_has_it() -> None:
+    machine = "machine: {profile: %s, nodes: [{id: 0, memory: 64MiB, cpus: 0}]}"
+    text = f"{machine}\nprocesses: [{{name: a, policy: weighted-interleave:0}}]"
+    assert parse_description(text % "linux-7").processes
+    with pytest.raises(ParseError, match="no weighted interleave"):
+        parse_description(text % "linux-6")
+
+
 def test_a_sparse_mapping_is_found_by_it() -> None:
     one = One("linux-7")
     start = one.map(1 << 16, [7, 40_000])

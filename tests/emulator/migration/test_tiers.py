@@ -28,6 +28,7 @@ from backend.machine.access_cost import read_costs
 from backend.machine.memory_tiers import read_tiers
 from backend.machine.topology import read_topology
 from backend.nodeset import CpuSet, NodeSet
+from backend.plan.top_tier import slow_nodes
 from tests import DATA
 from tests.emulator.invariants import check_at_rest
 
@@ -144,6 +145,60 @@ def test_a_node_that_fills_up_demotes_what_is_cold() -> None:
     check_at_rest(one.m)
 
 
+def test_pages_that_nobody_used_for_long_are_not_promoted() -> None:
+    """They were marked long ago, however often the scan came by since."""
+    one = Tiered()
+    slow = one.memory(2)
+    one.kernel.write("/proc/sys/kernel/numa_balancing", b"2")
+    for _ in range(10):
+        one.m.advance(1.1)
+        one.m.run(one.m.balancing.tick(one.task, one.task.leader))
+    one.m.advance(0.3)
+    one.use(slow)
+    assert one.on(slow) == {"2": PAGES}
+
+
+def test_huge_pages_are_demoted_whole_and_as_far_as_there_is_room() -> None:
+    one = Tiered()
+    one.m.demotion = True
+    vma = mmap(one.m, one.task, 4 * 512, flags=VM.WRITE | VM.HUGEPAGE)
+    one.use(vma)
+    zone = one.m.frames.zones[2]
+    one.memory(2, zone.free - zone.wmark_low - 700)
+    with pytest.raises(OSError) as caught:
+        one.kernel.write("/sys/devices/system/node/node0/reclaim", b"64M")
+    assert caught.value.errno == errno.EAGAIN
+    assert one.on(vma) == {"0": 3 * 512, "2": 512}
+    assert one.m.counters["pgdemote_proactive"] == 512
+    assert zone.free >= zone.wmark_low
+
+
+def test_a_full_fast_node_makes_room_for_what_is_hot() -> None:
+    one = Tiered()
+    one.m.demotion = True
+    one.kernel.write("/proc/sys/kernel/numa_balancing", b"2")
+    zone = one.m.frames.zones[0]
+    hot = one.memory(2)
+    cold = one.memory(0, zone.free - zone.wmark_high)
+    for _ in range(40):
+        one.m.advance(0.5)
+        one.m.run(one.m.balancing.tick(one.task, one.task.leader))
+        one.use(hot)
+    assert int(hot.nr_node[0]) > PAGES // 2
+    assert int(cold.nr_node[2]) > 0
+
+
+def test_ordinary_memory_is_not_slow_beside_a_faster_node_without_cpus() -> None:
+    nodes = [
+        NodeSpec(0, 4096, CpuSet([0]), 80, 102400),
+        NodeSpec(1, 4096, CpuSet(), 40, 409600),
+        NodeSpec(2, 4096, CpuSet(), 300, 20480),
+    ]
+    m = boot(MachineSpec(PROFILES["linux-7"], nodes, {}))
+    assert m.tiers[1] < m.tiers[0] < m.tiers[2]
+    assert slow_nodes(m.tiers, [0]) == {2}
+
+
 def test_one_node_is_reclaimed_as_far_as_it_goes() -> None:
     one = Tiered()
     one.m.demotion = True
@@ -162,6 +217,7 @@ def test_one_node_is_reclaimed_as_far_as_it_goes() -> None:
     [
         ("/sys/kernel/mm/numa/demotion_enabled", b"maybe", errno.EINVAL),
         ("/sys/kernel/mm/mempolicy/weighted_interleave/node0", b"256", errno.EINVAL),
+        ("/sys/kernel/mm/mempolicy/weighted_interleave/node0", b"0", errno.EINVAL),
         ("/sys/kernel/mm/mempolicy/weighted_interleave/node9", b"1", errno.ENOENT),
         ("/sys/devices/system/node/node0/reclaim", b"much", errno.EINVAL),
         ("/proc/sys/kernel/numa_balancing", b"4", errno.EINVAL),
