@@ -221,8 +221,8 @@ def compare_stalls(mib: int) -> None:
 SPARSE = """
 import mmap, sys
 size, pages = int(sys.argv[1]), int(sys.argv[2])
-memory = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_NORESERVE)
-memory.madvise(mmap.MADV_NOHUGEPAGE)
+memory = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000)
+memory.madvise(15)
 for number in range(pages):
     memory[size // pages * number] = 1
 print("filled", flush=True)

@@ -38,7 +38,7 @@ def owns(path: str) -> bool:
 
 
 def read(m: Machine, path: str) -> bytes:
-    """Contents of a file. Raises OSError ENOENT, EISDIR."""
+    """Contents of a file. Raises OSError ENOENT, EISDIR, EINVAL (it can only be written)."""
     cs, name = _locate(m, path)
     if not name:
         raise os_error(errno.EISDIR, path)
@@ -166,6 +166,10 @@ def _current(m: Machine, cs: Cpuset) -> str:
     return f"{sum(sum(stat[kind].values()) for kind in ('anon', 'file'))}\n"
 
 
+def _write_only(m: Machine, cs: Cpuset) -> str:
+    raise os_error(errno.EINVAL)
+
+
 def _procs(m: Machine, cs: Cpuset) -> str:
     return "".join(f"{task.pid}\n" for task in Cpusets.of(m).tasks(cs))
 
@@ -188,7 +192,7 @@ _V2: dict[str, Read] = {
     "cpuset.cpus.partition": lambda m, cs: partition.show(cs),
     "cpuset.mems": lambda m, cs: f"{cs.mems}\n",
     "memory.current": _current,
-    "memory.reclaim": lambda m, cs: "",
+    "memory.reclaim": _write_only,
 }
 _V1: dict[str, Read] = {
     "cgroup.procs": _procs,
