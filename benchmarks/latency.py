@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,8 +55,8 @@ def cpus(node: int) -> str:
 
 
 @contextmanager
-def running(command: list[str], node: int, **how: object) -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen(["taskset", "-c", cpus(node), *command], stdout=subprocess.DEVNULL, **how)  # type: ignore[call-overload]
+def running(command: list[str], node: int, **how: Any) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen(["taskset", "-c", cpus(node), *command], stdout=subprocess.DEVNULL, **how)
     try:
         yield process
     finally:
@@ -124,7 +125,7 @@ class Postgresql:
             "fsync": "off",
         }
         words = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
-        how = {"user": self.user, "cwd": folder, "env": self.environment, "stderr": subprocess.DEVNULL}
+        how: dict[str, Any] = {"user": self.user, "cwd": folder, "env": self.environment, "stderr": subprocess.DEVNULL}
         command = [program("postgres"), "-D", str(folder / "data"), *words]
         self.server = stack.enter_context(running(command, SERVER, **how))
         wait_for(lambda: subprocess.run([program("pg_isready"), "-q"], env=self.environment).returncode == 0)

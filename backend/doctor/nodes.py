@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 from backend.doctor.check import Check
 from backend.kernel import Kernel
-from backend.machine.kernel_info import read_fact
-from backend.machine.memory_tiers import DEMOTION, read_tiers
+from backend.machine.memory_tiers import DEMOTION, demotes, read_tiers
 from backend.machine.topology import Topology
 from backend.nodeset import NodeSet
 
@@ -48,13 +47,13 @@ def node_checks(kernel: Kernel, topology: Topology) -> Iterator[Check]:
         )
     elif tiers:
         yield Check("tiers", "ok", "all memory is of one tier")
-    demotion = read_fact(kernel, DEMOTION)
-    if demotion in ("1", "true"):
+    demotion = demotes(kernel)
+    if demotion:
         yield Check(
             "demotion",
             "note",
             "demotion is on: the kernel moves cold pages to slower tiers by itself",
             f"echo 0 > {DEMOTION} while you place by hand",
         )
-    elif demotion in ("0", "false"):
+    elif demotion is not None:
         yield Check("demotion", "ok", "off: cold pages stay in their tier")

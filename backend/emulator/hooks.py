@@ -90,8 +90,6 @@ class Balancing(Protocol):
     """Automatic NUMA balancing (`migration.numa_balancing`)."""
 
     @property
-    def on(self) -> bool: ...
-    @property
     def mode(self) -> int:
         """kernel.numa_balancing."""
         ...

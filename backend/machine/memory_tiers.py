@@ -14,9 +14,10 @@ DEMOTION = "/sys/kernel/mm/numa/demotion_enabled"
 _NAME = re.compile(r"memory_tier([0-9]{1,9})\Z")
 
 
-def demotes(kernel: Kernel) -> bool:
-    """Whether reclaim moves cold pages to a lower tier instead of dropping or swapping them out."""
-    return read_fact(kernel, DEMOTION) in ("1", "true")
+def demotes(kernel: Kernel) -> bool | None:
+    """Whether reclaim moves cold pages to a lower tier instead of dropping or swapping them out; None if the kernel
+    does not tell."""
+    return {"1": True, "true": True, "0": False, "false": False}.get(read_fact(kernel, DEMOTION))
 
 
 def read_tiers(kernel: Kernel) -> dict[int, int]:

@@ -10,7 +10,7 @@ import re
 
 from backend.files.text import decode
 from backend.kernel import Kernel
-from backend.placement.locate import POLICY
+from backend.placement.numa_maps import POLICY
 from backend.placement.placement import LARGE
 
 _WANTED = 64

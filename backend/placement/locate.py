@@ -6,7 +6,6 @@ read by pagemap, which holds it for 2 MiB at a time, if the kernel shows frames 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -16,7 +15,7 @@ from backend.errors import NotFound, NotPermitted
 from backend.files.text import decode
 from backend.kernel import Kernel
 from backend.machine.topology import Topology
-from backend.placement.numa_maps import parse_totals, read_placement
+from backend.placement.numa_maps import POLICY, parse_totals, read_placement
 from backend.placement.placement import LARGE, Placement, VmaPlacement
 from backend.process.process import Identity, Process, process_error
 
@@ -29,8 +28,6 @@ Way = Literal["numa_maps", "pagemap", "sampled", ""]
 NEVER = 1 << 62
 BUDGET_NS = 400_000_000
 """Longest time for one large process, in nanoseconds of the kernel's clock."""
-
-POLICY = re.compile(rb"^[0-9a-f]+ (prefer \(many\)\S*|weighted interleave\S*|\S+)", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)

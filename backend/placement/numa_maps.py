@@ -65,9 +65,8 @@ def parse_totals(raw: bytes, page_size: int = 4096) -> dict[int, int]:
     return out
 
 
-_POLICY = rb"^[0-9a-f]+ (prefer \(many\)\S*|weighted interleave\S*|\S+)"
-_FIRST = re.compile(_POLICY)
-_KERNELS = re.compile(_POLICY + rb" mapped=(?!.* anon=).*\n?", re.MULTILINE)
+POLICY = re.compile(rb"^[0-9a-f]+ (prefer \(many\)\S*|weighted interleave\S*|\S+)", re.MULTILINE)
+_KERNELS = re.compile(POLICY.pattern + rb" mapped=(?!.* anon=).*\n?", re.MULTILINE)
 _TAIL = 1024
 """Bytes at the end of numa_maps, where [vvar] is on most machines, below the stack."""
 
@@ -76,7 +75,7 @@ def _without_kernels(raw: bytes) -> bytes:
     """The same without the lines of `_is_kernels`. Looked for at the end, and everywhere with the process's own policy,
     which [vvar] has: in all of a large file the expression would take as long as all else."""
     start = max(0, raw.rfind(b"\n", 0, max(0, len(raw) - _TAIL)) + 1)
-    first = _FIRST.match(raw)
+    first = POLICY.match(raw)
     if first is not None and (at := raw.find(b" " + first[1] + b" mapped=", 0, start)) >= 0:
         start = raw.rfind(b"\n", 0, at) + 1
     tail = raw[start:]

@@ -50,15 +50,15 @@ def read_conditions(kernel: Kernel, topology: Topology, method: Method) -> Condi
     rates = own_rates(machine_of(kernel, topology)) if kernel.traits.keeps_jobs else []
     best = best_rates(rates, method)
     can = kernel.capabilities()
-    osrelease, tiers = release(kernel), read_tiers(kernel)
+    osrelease, tiers, on = release(kernel), read_tiers(kernel), balancing(kernel)
     return Conditions(
         privileged=kernel.credentials()[1],
         can=frozenset(call for call in CALLS if can[call].available),
         holds_lock=holds_lock(osrelease),
-        balancing=balancing(kernel),
+        balancing=on,
         tiering=tiering(kernel),
-        hides=balancing(kernel) and hides_marked_pages(osrelease),
-        demotion=demotes(kernel),
+        hides=on and hides_marked_pages(osrelease),
+        demotion=bool(demotes(kernel)),
         tiers=tiers,
         slow=slow_nodes(tiers, (node.id for node in topology.nodes if node.cpus)),
         pressure=memory_pressure(kernel),

@@ -89,10 +89,6 @@ class NumaBalancing:
         self.promotion = Promotion(m)
 
     @property
-    def on(self) -> bool:
-        return bool(self._mode)
-
-    @property
     def mode(self) -> int:
         return self._mode
 

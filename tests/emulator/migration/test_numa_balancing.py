@@ -285,7 +285,7 @@ def test_writing_the_sysctl_switches_it() -> None:
     assert kernel.read(SYSCTL) == b"1\n"
     assert [check.state for check in examine(kernel) if check.name == "balancing"] == ["note"]
     kernel.write(SYSCTL, b"0")
-    assert not m.balancing.on
+    assert not m.balancing.mode
     for caller, data, number in ((Caller(1000, False), b"1", errno.EACCES), (Caller(), b"on", errno.EINVAL)):
         with pytest.raises(OSError) as caught:
             EmulatedKernel(m, caller).write(SYSCTL, data)

@@ -119,7 +119,7 @@ class Happenings(CpusetRules, RuleBasedStateMachine):
             index = np.arange(first, min(vma.pages, first + count), dtype=np.int64)
             self._start(touch(self.m, task, task.threads[thread], vma.start, index, write))
 
-    @precondition(lambda self: self.tasks and self.m.balancing.on)
+    @precondition(lambda self: self.tasks and self.m.balancing.mode)
     @rule(
         pick=picks,
         first=st.integers(0, 13),

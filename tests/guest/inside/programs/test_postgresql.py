@@ -45,7 +45,7 @@ class Database:
         """The output of one of its programs; AssertionError with what it said when it failed."""
         done = subprocess.run(
             [need(program, *PROGRAMS), *map(str, arguments)],
-            capture_output=True, text=True, timeout=PATIENCE, user=self.user, env=self._environment(), cwd=self.folder,
+            capture_output=True, text=True, timeout=PATIENCE, user=self.user, env=self.environment, cwd=self.folder,
         )  # fmt: skip
         assert done.returncode == 0, f"{program}: {done.stdout}{done.stderr}"
         return done.stdout + done.stderr
@@ -62,16 +62,13 @@ class Database:
     def load(self) -> list[str]:
         return [need("pgbench", *PROGRAMS), "-n", "-c", "2", "-T", "100000", "postgres"]
 
-    def _environment(self) -> dict[str, str]:
+    @property
+    def environment(self) -> dict[str, str]:
         return {**os.environ, "PGHOST": str(self.folder), "PGUSER": "postgres", "HOME": str(self.folder)}
 
     def answers(self) -> bool:
         command = [need("pg_isready", *PROGRAMS)]
-        return subprocess.run(command, env=self._environment(), stdout=subprocess.DEVNULL).returncode == 0
-
-    @property
-    def environment(self) -> dict[str, str]:
-        return self._environment()
+        return subprocess.run(command, env=self.environment, stdout=subprocess.DEVNULL).returncode == 0
 
 
 @pytest.fixture(params=["small-pages", "huge-pages"])
