@@ -10,14 +10,17 @@ Refusals are OSError with errno, as the system calls document them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, runtime_checkable
+
+from backend.state_files import StateFiles
 
 if TYPE_CHECKING:
     from array import array
 
-Source = Literal["live", "demo", "replay"]
+Source = Literal["live", "demo", "replay", "remote"]
 Call = Literal[
     "read",
     "migrate_pages",
@@ -89,13 +92,15 @@ class Traits:
     `parallel_calls`: calls run side by side when several threads make them. `reading_stalls`: reading where a process's
     memory lies holds that process up. `writable`: pages can be moved and files written, where the caller may; a
     recording is only read. `keeps_jobs`: jobs and measurements outlive this program, in the user's state directory.
-    `is_host`: it is the machine that numatui itself runs on, with its container, its tools, its own status."""
+    `is_host`: it is the machine that numatui itself runs on, with its container, its tools, its own status. `far`: each
+    call takes its time on the way, so many are made side by side."""
 
     parallel_calls: bool = False
     reading_stalls: bool = False
     writable: bool = False
     keeps_jobs: bool = False
     is_host: bool = False
+    far: bool = False
 
 
 class Kernel(Protocol):
@@ -108,7 +113,7 @@ class Kernel(Protocol):
 
     @property
     def source(self) -> Source:
-        """What the header says: live, demo or replay. For showing only: code asks `traits`."""
+        """What the header says: live, demo, replay or remote. For showing only: code asks `traits`."""
         ...
 
     @property
@@ -124,6 +129,11 @@ class Kernel(Protocol):
     @property
     def reference(self) -> str:
         """What has to be named to open this kernel again: a scenario, a recording; empty for the live one."""
+        ...
+
+    @property
+    def files(self) -> StateFiles:
+        """The state directory of the machine: where its jobs and their locks are kept."""
         ...
 
     @property
@@ -214,3 +224,18 @@ class Kernel(Protocol):
     def get_mempolicy(self, maxnode: int, address: int, flags: int) -> tuple[int, bytes]:
         """get_mempolicy(2) on the calling task: (mode or node, mask)."""
         ...
+
+
+@runtime_checkable
+class FarKernel(Protocol):
+    """What a kernel has in addition to which each call is a long way."""
+
+    def read_ahead(self, name: str, patterns: Sequence[str]) -> Kernel: ...
+
+
+def read_ahead(kernel: Kernel, name: str, patterns: Sequence[str]) -> Kernel:
+    """The kernel for one reading, in which the files of these patterns will be read: a far one reads them in one go,
+    for others there is nothing to do. `*`, `?` and `[…]` stand for characters of one part of a path. `name`: the same
+    for a reading that is repeated, so that only what has changed is sent. Nothing that is changed may rest on what was
+    read so. Raises OSError, NumatuiError."""
+    return kernel.read_ahead(name, patterns) if isinstance(kernel, FarKernel) else kernel

@@ -8,15 +8,19 @@ such a thread can still end.
 from __future__ import annotations
 
 import errno
+import queue
 import threading
 import time
 from collections.abc import Callable
-from queue import SimpleQueue
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from backend.errors import os_error
 
+if TYPE_CHECKING:
+    from queue import SimpleQueue
+
 T = TypeVar("T")
+_Inbox: Any = getattr(queue, "SimpleQueue", queue.Queue)  # Python 3.6, in the agent
 _MOST = 256
 """Threads that hang at a time, at most."""
 _TRUST = 1.0
@@ -78,7 +82,7 @@ class Patience:
         return call.result
 
     def _started(self) -> SimpleQueue[_Call]:
-        inbox: SimpleQueue[_Call] = SimpleQueue()
+        inbox: SimpleQueue[_Call] = _Inbox()
         DisposableThread(lambda: self._serve(inbox)).start()
         return inbox
 

@@ -5,14 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from backend.advice.advice import Advice
-from backend.files.shell_word import path_word
+from backend.files.program import program
 from backend.kernel import Kernel
 from backend.nodeset import NodeSet
-
-
-def program(kernel: Kernel) -> str:
-    """`numatui`, with the option that chooses the same machine."""
-    return f"numatui --{kernel.source} {path_word(kernel.reference)}" if kernel.source != "live" else "numatui"
 
 
 def migrate_command(kernel: Kernel, pids: Iterable[int], sources: NodeSet, targets: NodeSet, flags: str = "") -> str:

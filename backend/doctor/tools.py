@@ -13,11 +13,11 @@ from pathlib import Path
 from backend.doctor.check import Check
 from backend.errors import NotFound, NumatuiError, describe_oserror
 from backend.files.free_space import LITTLE, free_space
-from backend.files.jobs_dir import jobs_dir
 from backend.files.shell_word import path_word
 from backend.kernel import Kernel
 from backend.machine.topology import Topology
 from backend.plan.rates import machine_of, own_rates
+from backend.state.jobs_dir import jobs_dir
 
 # Bits of a pagemap entry. The PFN is 0 without CAP_SYS_ADMIN (pagemap.rst).
 _PRESENT = 1 << 63
@@ -34,7 +34,7 @@ def tool_checks(kernel: Kernel, topology: Topology | None) -> Iterator[Check]:
     except NotFound as exc:
         yield Check("journal", "problem", f"{exc.what}: nothing can be moved", exc.fix)
     if topology is not None and len(topology.memory_ids) > 1:
-        if own_rates(machine_of(kernel, topology)):
+        if own_rates(machine_of(kernel, topology), kernel.files):
             yield Check("bench", "ok", "estimates use measurements of this machine")
         else:
             yield Check(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from backend.errors import NumatuiError, describe_oserror
@@ -14,13 +15,12 @@ LEAST = 4096
 
 def free_space(path: Path) -> int:
     """Bytes that an ordinary user may still write where `path` is or will be. Raises NumatuiError."""
-    import psutil
-
     place = path.absolute()
     while not place.is_dir() and place != place.parent:
         place = place.parent
     try:
-        return psutil.disk_usage(str(place)).free
+        facts = os.statvfs(str(place))
+        return facts.f_bavail * facts.f_frsize
     except (OSError, ValueError) as exc:
         why = describe_oserror(exc) if isinstance(exc, OSError) else str(exc)
         raise NumatuiError(f"the disk of {path} cannot be accessed ({why})", "choose another folder") from None

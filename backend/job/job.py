@@ -9,17 +9,17 @@ from __future__ import annotations
 import threading
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from backend.cgroup.cpuset_tree import read_cpusets
 from backend.cpuset.change import write_mems
 from backend.cpuset.confinement import members_below
 from backend.errors import Interrupted, NotFound, NotPermitted, NumatuiError
-from backend.files.jobs_dir import jobs_dir, make_private
+from backend.files.program import program
 from backend.files.text import printable
 from backend.job.call import check_call
 from backend.job.events import CpusetChanged, Event, OnEvent, PartEnded, PartFailed
-from backend.job.machine_lock import ProcessLocks, lock_folder
 from backend.job.options import Options
 from backend.job.outcome import CpusetOutcome, Failure, Outcome, PartOutcome
 from backend.job.parts.part_run import JobContext, Leftover, PartRun
@@ -36,6 +36,11 @@ from backend.plan.plan import Confinement, Plan, ProcessPlan
 from backend.process.process import Identity, Program, still_the_same
 
 
+def lock_folder(kernel: Kernel, jobs: Path) -> Path:
+    """Where jobs on this kernel lock; `jobs`: the folder of their journals, which is private to a demo."""
+    return (kernel.files.lock_folder() if kernel.traits.keeps_jobs else None) or jobs
+
+
 def _ignore(_: Event) -> None:
     return
 
@@ -46,7 +51,8 @@ class Job:
     def __init__(self, kernel: Kernel, plan: Plan, options: Options | None = None) -> None:
         self.kernel, self.plan = kernel, plan
         self.options = options or Options()
-        self.directory = self.options.journal_dir or jobs_dir()
+        self.files = kernel.files
+        self.directory = self.options.journal_dir or self.files.jobs_dir()
         self._failures: list[Failure] = []
         self._parts: list[PartOutcome] = []
         self._error = ""
@@ -56,19 +62,21 @@ class Job:
         """Returns what happened, even if only part of it could be done. Raises NotFound, NotPermitted, NotSupported,
         Refused, Busy, NumatuiError (journal) before anything has happened."""
         check_call(self.kernel, self.plan)
-        make_private(self.directory)
+        self.files.make_private(self.directory)
         self._past: PastJob | None = None
         self._index: Index = {}
         self._numbers: dict[Identity, int] = {}
-        locks = ProcessLocks(lock_folder(self.kernel, self.directory), (one.process.pid for one in self.plan.processes))
+        locks = self.files.lock_processes(
+            lock_folder(self.kernel, self.directory), [one.process.pid for one in self.plan.processes]
+        )
         try:
             if self.plan.undoes:
-                self._past = find_job(self.directory, self.plan.undoes)
+                self._past = find_job(self.directory, self.plan.undoes, self.files)
                 check_undo(self.kernel, self._past)
                 self._index = index_of(self._past)
                 self._numbers = {one.identity: number for number, one in enumerate(self._past.parts)}
             parts = self._startable()
-            journal = Journal(self.directory, self._head(parts))
+            journal = Journal(self.directory, self._head(parts), self.files)
             self._context = JobContext(
                 self.kernel, self.plan, self.options, journal, on_event, cancel or threading.Event(),
                 self.options.limit or RateLimit(self.kernel, self.plan.max_rate), self.kernel.clock(),
@@ -204,7 +212,7 @@ class Job:
         names = ", ".join(printable(one.path, 80) for one in self.plan.confinements)
         return (
             f"cpuset {names} may use the old nodes and the new ones now, as {why}: "
-            f"numatui undo {self._context.journal.job} restores it"
+            f"{program(self.kernel)} undo {self._context.journal.job} restores it"
         )
 
     def _narrow(self, one: Confinement, kept: list[PartRun]) -> None:
@@ -259,5 +267,5 @@ class Job:
         if self._past is not None and self._all_back and not (outcome.cancelled or outcome.errors):
             with suppress(OSError, ValueError):
                 mark_undone(self._past, outcome.job)
-        prune(self.directory, boot_id(self.kernel))
+        prune(self.directory, boot_id(self.kernel), files=self.files)
         return outcome

@@ -5,9 +5,6 @@ locked while its job runs. A journal that is not locked and has no end belongs t
 
 from __future__ import annotations
 
-import errno
-import fcntl
-import os
 import struct
 import threading
 import time
@@ -18,14 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.errors import os_error
-from backend.files.free_space import LEAST, free_space
-from backend.files.jobs_dir import cannot_write, make_private, sync_directory
-from backend.journal.journal_file import MAGIC, append, fact, frame
-from backend.journal.journal_folder import SUFFIX, Turn
+from backend.journal.journal_file import MAGIC, SUFFIX, fact, frame
 from backend.journal.page_runs import encode_marks, encode_pages
 from backend.placement.pagemap import Addresses
 from backend.plan.remap import Move
+from backend.state.jobs_dir import cannot_write
+from backend.state.local import LOCAL
+from backend.state_files import StateFiles
 
 CHUNK = struct.Struct("<IHHQB")
 """Number of the part, source, target, bytes of a page, 1 where shared pages move as well; then the pages."""
@@ -37,34 +33,15 @@ class Journal:
     """The file of one job, which gets the next number. Opening it writes and syncs the head; if that fails, nothing has
     moved yet. Thread-safe."""
 
-    def __init__(self, directory: Path, head: dict[str, Any]) -> None:
+    def __init__(self, directory: Path, head: dict[str, Any], files: StateFiles = LOCAL) -> None:
         """Raises NumatuiError: directory not private, disk full, not writable."""
-        make_private(directory)
+        self._files = files
         self._lock = threading.Lock()
         self._sizes: list[tuple[int, int]] = []
         """Pages of each chunk, and bytes of a page."""
         self._counted = False
-        with Turn(directory) as number:
-            self.job = str(number)
-            self.path = directory / f"{self.job}{SUFFIX}"
-            try:
-                if free_space(directory) < LEAST:
-                    raise os_error(errno.ENOSPC)
-                flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-                self._fd = os.open(self.path, flags, 0o600)
-            except OSError as exc:
-                raise cannot_write(directory, exc) from None
-            try:
-                fcntl.flock(self._fd, fcntl.LOCK_EX)
-                append(self._fd, MAGIC + fact({"at": time.time(), **head}))
-                sync_directory(directory)
-            except BaseException as exc:
-                os.close(self._fd)
-                with suppress(OSError):
-                    self.path.unlink(missing_ok=True)
-                if isinstance(exc, OSError):
-                    raise cannot_write(directory, exc) from None
-                raise
+        self.job, self._fd = files.begin(directory, SUFFIX, MAGIC + fact({"at": time.time(), **head}))
+        self.path = directory / f"{self.job}{SUFFIX}"
 
     def before(self, part: int, move: Move, page_size: int, pages: Addresses, shared: bool = False) -> int:
         """Records the pages that are about to move, ascending; `shared`: also those that other processes map. It is on
@@ -100,7 +77,7 @@ class Journal:
             self._close()
 
     def _close(self) -> None:
-        os.close(self._fd)
+        self._files.close(self._fd)
         self._fd = -1
 
     discarded = False
@@ -111,10 +88,10 @@ class Journal:
         self.discarded = True
         self._close()
         with suppress(OSError):
-            self.path.unlink(missing_ok=True)
+            self._files.unlink(self.path)
 
     def _append(self, data: bytes, sync: bool = True) -> None:
         try:
-            append(self._fd, data, sync)
+            self._files.append(self._fd, data, sync)
         except OSError as exc:
             raise cannot_write(self.path.parent, exc) from None

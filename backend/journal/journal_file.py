@@ -10,17 +10,18 @@ be read without the pages, as the length stands at the end too. Little-endian.
 from __future__ import annotations
 
 import json
-import os
 import struct
 import zlib
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from backend.files.fields import Fields
+from backend.state_files import StateFiles
 
 MAGIC = b"numatui-journal 3\n"
+SUFFIX = ".job"
+"""Of the file of a job, whose name is its number."""
 Kind = Literal[b"J", b"C", b"R"]
 _KINDS = (b"J", b"C", b"R")
 _FRONT = struct.Struct("<cI")
@@ -52,25 +53,27 @@ def fact(record: dict[str, Any]) -> bytes:
     return frame(b"J", json.dumps(record, separators=(",", ":")).encode())
 
 
-def append(fd: int, data: bytes, sync: bool = True) -> None:
-    """Write frames at the end; they are on disk when this returns if `sync`. What could not be written whole is taken
-    away again, so that what follows can be read. Raises OSError."""
-    end = os.fstat(fd).st_size
-    rest = memoryview(data)
-    try:
-        while rest:
-            rest = rest[os.write(fd, rest) :]
-        if sync:
-            os.fdatasync(fd)
-    except OSError:
-        with suppress(OSError):
-            os.ftruncate(fd, end)
-        raise
+class OpenFile:
+    """A journal that is open for reading, in the state directory of some machine. Of a far
+    machine larger pieces are read: each is a round trip. `size`: bytes, when it was opened; `running`: it is locked."""
+
+    def __init__(self, files: StateFiles, fd: int, size: int, running: bool = False) -> None:
+        self._files, self._fd = files, fd
+        self.size, self.running = size, running
+        self._piece, self._at = b"", 0
+
+    def pread(self, count: int, at: int) -> bytes:
+        """Raises OSError."""
+        if not self._at <= at <= at + count <= self._at + len(self._piece):
+            begin = max(0, at - self._files.piece // 16)  # the end is read backwards
+            self._piece = self._files.pread(self._fd, max(count + at - begin, self._files.piece), begin)
+            self._at = begin
+        return self._piece[at - self._at : at - self._at + count]
 
 
-def contents(fd: int, one: Frame) -> bytes:
+def contents(file: OpenFile, one: Frame) -> bytes:
     """Raises ValueError if they are not what was written."""
-    data = os.pread(fd, one.length + _AROUND, one.at)
+    data = file.pread(one.length + _AROUND, one.at)
     if len(data) != one.length + _AROUND:
         raise ValueError("it is cut off")
     inside = data[_FRONT.size : -_BACK.size]
@@ -79,73 +82,74 @@ def contents(fd: int, one: Frame) -> bytes:
     return inside
 
 
-def beginning(fd: int, one: Frame, count: int) -> bytes:
+def beginning(file: OpenFile, one: Frame, count: int) -> bytes:
     """The first bytes of its contents, unchecked: filled up with zeros if it is shorter."""
-    return os.pread(fd, min(count, one.length), one.at + _FRONT.size).ljust(count, b"\0")
+    return file.pread(min(count, one.length), one.at + _FRONT.size).ljust(count, b"\0")
 
 
-def read_fact(fd: int, one: Frame) -> Fields:
+def read_fact(file: OpenFile, one: Frame) -> Fields:
     """Raises ValueError."""
     try:
-        return Fields(json.loads(contents(fd, one)), f"record at byte {one.at}")
+        return Fields(json.loads(contents(file, one)), f"record at byte {one.at}")
     except RecursionError:
         raise ValueError(f"the record at byte {one.at} is nested too deeply") from None
 
 
-def frames(fd: int, size: int, at: int = len(MAGIC)) -> Iterator[Frame]:
+def frames(file: OpenFile, at: int = len(MAGIC)) -> Iterator[Frame]:
     """All whole frames from `at` on; their contents are not read. A last one that is cut off was being written when
     the job was interrupted. Raises ValueError."""
+    size = file.size
     while at + _AROUND <= size:
-        kind, length = _FRONT.unpack(os.pread(fd, _FRONT.size, at).ljust(_FRONT.size, b"\0"))
+        kind, length = _FRONT.unpack(file.pread(_FRONT.size, at).ljust(_FRONT.size, b"\0"))
         if kind not in _KINDS or length > _LARGEST:
             raise ValueError(f"what stands at byte {at} is no record")
         one = Frame(kind, at, length)
         if one.end > size:
-            if last_frame(fd, size, at) is not None:
+            if last_frame(file, size, at) is not None:
                 raise ValueError(f"the record at byte {at} is damaged")
             return
         yield one
         at = one.end
 
 
-def head_of(fd: int, size: int) -> tuple[Frame, Fields]:
+def head_of(file: OpenFile) -> tuple[Frame, Fields]:
     """Raises ValueError if the file does not begin with a whole head."""
-    if os.pread(fd, len(MAGIC), 0) != MAGIC:
+    if file.pread(len(MAGIC), 0) != MAGIC:
         raise ValueError("it does not begin as a journal of this version does")
-    first = next(frames(fd, size), None)
+    first = next(frames(file), None)
     if first is None or first.kind != b"J":
         raise ValueError("it has no head")
-    return first, read_fact(fd, first)
+    return first, read_fact(file, first)
 
 
-def last_frame(fd: int, size: int, after: int) -> Frame | None:
+def last_frame(file: OpenFile, size: int, after: int) -> Frame | None:
     """The frame that ends at `size` and begins at `after` or later; None if none does."""
     if size - _AROUND < after:
         return None
-    tail = os.pread(fd, 4, size - 4)
+    tail = file.pread(4, size - 4)
     length = int.from_bytes(tail, "little")
     at = size - _AROUND - length
-    front = os.pread(fd, _FRONT.size, at) if after <= at and length <= _LARGEST else b""
+    front = file.pread(_FRONT.size, at) if after <= at and length <= _LARGEST else b""
     if len(tail) < 4 or len(front) < _FRONT.size:
         return None
     kind, again = _FRONT.unpack(front)
     return Frame(kind, at, length) if kind in _KINDS and again == length else None
 
 
-def last_facts(fd: int, size: int, after: int) -> list[Fields]:
+def last_facts(file: OpenFile, after: int) -> list[Fields]:
     """The facts at the end of the file, in order, up to the last page record; none of those before `after`. Empty if
     the file does not end with a whole frame. Raises ValueError for a damaged one."""
     out: list[Fields] = []
-    while (one := last_frame(fd, size, after)) is not None and one.kind == b"J":
-        out.append(read_fact(fd, one))
+    size = file.size
+    while (one := last_frame(file, size, after)) is not None and one.kind == b"J":
+        out.append(read_fact(file, one))
         size = one.at
     return out[::-1]
 
 
-def whole_size(fd: int) -> int:
+def whole_size(file: OpenFile) -> int:
     """The size of the file without a last frame that is cut off. Raises ValueError, OSError."""
-    size = os.fstat(fd).st_size
     end = len(MAGIC)
-    for one in frames(fd, size):
+    for one in frames(file):
         end = one.end
-    return min(size, end)
+    return min(file.size, end)

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from backend.errors import ParseError
 from backend.files.fields import Fields, integer, items
 from backend.files.text import printable
-from backend.journal.journal_file import Frame, beginning, contents, frames, head_of, last_facts, read_fact
-from backend.journal.journal_folder import is_locked
+from backend.journal.journal_file import Frame, OpenFile, beginning, contents, frames, head_of, last_facts, read_fact
 from backend.nodeset import MAX_ID, NodeSet
 from backend.plan.remap import Move
 from backend.process.process import LAYOUT, Identity, Program
+from backend.state.local import LOCAL
+from backend.state_files import StateFiles
 
 if TYPE_CHECKING:
     import numpy as np
@@ -65,7 +64,7 @@ class JournaledCpuset:
 class PastJob:
     """One journal, without its pages. `at`: seconds since 1970. `moved`: bytes, a lower bound. `undoes`, `undone_by`:
     names of jobs. `counted`: pages were moved of which only the number is known. `worst_call`: seconds of the longest
-    call, 0 if unknown."""
+    call, 0 if unknown. `files`: where its journal lies."""
 
     job: str
     path: Path
@@ -81,6 +80,7 @@ class PastJob:
     undone_by: str = ""
     counted: bool = False
     worst_call: float = 0.0
+    files: StateFiles = field(default=LOCAL, repr=False, compare=False)
 
     @property
     def moves(self) -> tuple[Move, ...]:
@@ -116,11 +116,11 @@ class JournaledChunk:
     shared: bool
 
 
-def read_job(path: Path) -> PastJob:
+def read_job(path: Path, files: StateFiles = LOCAL) -> PastJob:
     """Reads the head and the end of one journal, and of one without an end what moved so far. Raises ParseError,
     OSError."""
-    with _opened(path) as fd:
-        return _job(path, fd)
+    with _opened(path, files) as file:
+        return _job(path, files, file)
 
 
 Index = dict[int, list[tuple[Frame, Frame | None]]]
@@ -131,17 +131,17 @@ def index_of(job: PastJob) -> Index:
     """Where the chunks of each part are. Reads none of their pages. Raises ParseError, OSError."""
     from backend.journal.journal import CHUNK, RESULT
 
-    with _opened(job.path) as fd:
+    with _opened(job.path, job.files) as file:
         chunks: list[tuple[int, Frame]] = []
         results: dict[int, Frame] = {}
-        for one in frames(fd, os.fstat(fd).st_size):
+        for one in frames(file):
             if one.kind == b"C":
-                part = int.from_bytes(beginning(fd, one, 4), "little")
+                part = int.from_bytes(beginning(file, one, 4), "little")
                 if part >= len(job.parts) or one.length < CHUNK.size:
                     raise ValueError(f"chunk {len(chunks)} is of no process")
                 chunks.append((part, one))
             elif one.kind == b"R":
-                number, _ = RESULT.unpack(beginning(fd, one, RESULT.size))
+                number, _ = RESULT.unpack(beginning(file, one, RESULT.size))
                 if number >= len(chunks) or one.length < RESULT.size:
                     raise ValueError(f"there is no chunk {number}")
                 results[number] = one
@@ -156,45 +156,41 @@ def read_chunks(job: PastJob, index: Index, part: int) -> Iterator[JournaledChun
     from backend.journal.journal import CHUNK, RESULT
     from backend.journal.page_runs import decode_marks, decode_pages
 
-    with _opened(job.path) as fd:
+    with _opened(job.path, job.files) as file:
         for chunk, result in reversed(index.get(part, [])):
-            raw = contents(fd, chunk)
+            raw = contents(file, chunk)
             _, source, target, page_size, shared = CHUNK.unpack(raw[: CHUNK.size])
             if not _SMALLEST_PAGE <= page_size <= _LARGEST_PAGE or page_size & (page_size - 1):
                 raise ValueError(f"the chunk at byte {chunk.at} is of no pages")
             addresses = decode_pages(raw[CHUNK.size :], page_size, _MOST_PAGES)
             left = None
             if result is not None:
-                left = decode_marks(contents(fd, result)[RESULT.size :] or NONE_LEFT, len(addresses))
+                left = decode_marks(contents(file, result)[RESULT.size :] or NONE_LEFT, len(addresses))
             yield JournaledChunk(part, _move(source, target), page_size, addresses, left, bool(shared))
 
 
 @contextmanager
-def _opened(path: Path) -> Generator[int]:
-    """The journal as a descriptor. Turns ValueError into ParseError."""
-    # O_NONBLOCK: never blocks, for example on a FIFO.
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+def _opened(path: Path, files: StateFiles) -> Generator[OpenFile]:
+    """The journal, open for reading. Turns ValueError into ParseError."""
+    fd, size, own, running = files.open(path)
     try:
-        facts = os.fstat(fd)
-        if not stat.S_ISREG(facts.st_mode) or facts.st_uid != os.geteuid():
+        if not own:
             raise ParseError(f"{shown(path)} is not a file of yours", "remove it")
-        if facts.st_size > _LARGEST:
+        if size > _LARGEST:
             raise ParseError(f"{shown(path)} is too large for a journal", "remove it")
-        yield fd
+        yield OpenFile(files, fd, size, running)
     except ValueError as exc:
         why = printable(str(exc), 100)
         raise ParseError(f"{shown(path)} is not a journal of this numatui ({why})", "remove it") from None
     finally:
-        os.close(fd)
+        files.close(fd)
 
 
-def _job(path: Path, fd: int) -> PastJob:
-    running = is_locked(fd)
-    size = os.fstat(fd).st_size  # now: what was running before may have ended
-    first, head = head_of(fd, size)
-    facts = last_facts(fd, size, first.end)
+def _job(path: Path, files: StateFiles, file: OpenFile) -> PastJob:
+    first, head = head_of(file)
+    facts = last_facts(file, first.end)
     if not any("end" in one for one in facts):
-        facts = [read_fact(fd, one) for one in frames(fd, size, first.end) if one.kind == b"J"]
+        facts = [read_fact(file, one) for one in frames(file, first.end) if one.kind == b"J"]
     ended = next((one for one in facts if "end" in one), None)
     state: JobState = "interrupted" if ended is None else ended.choice("end", _ENDS)
     job = PastJob(
@@ -204,7 +200,7 @@ def _job(path: Path, fd: int) -> PastJob:
         boot=head.text("boot"),
         method=head.text("method"),
         parts=tuple(_part(one) for one in head.objects("parts")),
-        state="running" if running else state,
+        state="running" if file.running else state,
         moved=0 if ended is None else ended.integer("moved"),
         cpusets=tuple(_cpuset(one) for one in head.objects("cpusets")) if "cpusets" in head else (),
         error="" if ended is None else ended.get("error", ended.text, ""),
@@ -212,15 +208,16 @@ def _job(path: Path, fd: int) -> PastJob:
         undone_by=next((one.text("undone_by") for one in reversed(facts) if "undone_by" in one), ""),
         counted=any("counted" in one for one in facts),
         worst_call=0.0 if ended is None else ended.get("worst_call", ended.integer, 0) / 1e9,
+        files=files,
     )
-    return replace(job, moved=_moved_so_far(fd, size, first.end)) if ended is None else job
+    return replace(job, moved=_moved_so_far(file, first.end)) if ended is None else job
 
 
-def _moved_so_far(fd: int, size: int, at: int) -> int:
+def _moved_so_far(file: OpenFile, at: int) -> int:
     """Bytes that a job without an end has moved for sure."""
     from backend.journal.journal import RESULT
 
-    results = (beginning(fd, one, RESULT.size) for one in frames(fd, size, at) if one.kind == b"R")
+    results = (beginning(file, one, RESULT.size) for one in frames(file, at) if one.kind == b"R")
     return sum(RESULT.unpack(one)[1] for one in results)
 
 

@@ -3,36 +3,35 @@
 from __future__ import annotations
 
 import errno
-import os
-import stat
 from contextlib import suppress
 from pathlib import Path
 
 from backend.errors import NotFound, NumatuiError, ParseError
-from backend.files.jobs_dir import check_private, jobs_dir
 from backend.files.text import printable
 from backend.files.walk import Untrusted
-from backend.journal.journal_file import append, fact, whole_size
-from backend.journal.journal_folder import SUFFIX, numbered
+from backend.journal.journal_file import SUFFIX, OpenFile, fact, whole_size
 from backend.journal.past_job import JobState, PastJob, read_job, shown
+from backend.state.local import LOCAL
+from backend.state.numbering import numbers
+from backend.state_files import StateFiles
 
 KEEP = 500
 """Journals of ended jobs that are kept: the newest."""
 
 
-def list_jobs(directory: Path) -> tuple[list[PastJob], list[str]]:
+def list_jobs(directory: Path, files: StateFiles = LOCAL) -> tuple[list[PastJob], list[str]]:
     """All jobs, the newest first, and what is wrong with files that are no journals. Never raises."""
     jobs: list[PastJob] = []
     problems: list[str] = []
     try:
-        check_private(directory)
+        files.check_private(directory)
     except Untrusted as exc:
         return [], [str(exc)]
-    for _, path in numbered(directory):
+    for path in _numbered(directory, files):
         try:
-            facts = path.lstat()
-            if facts.st_size or not stat.S_ISREG(facts.st_mode):  # else a job is just beginning
-                jobs.append(read_job(path))
+            size, regular = files.stat(path)
+            if size or not regular:  # else a job is just beginning
+                jobs.append(read_job(path, files))
         except NumatuiError as exc:
             problems.append(str(exc))
         except FileNotFoundError:
@@ -42,10 +41,10 @@ def list_jobs(directory: Path) -> tuple[list[PastJob], list[str]]:
     return jobs, problems
 
 
-def own_jobs() -> tuple[list[PastJob], list[str]]:
+def own_jobs(files: StateFiles = LOCAL) -> tuple[list[PastJob], list[str]]:
     """As `list_jobs`, those of the user. Never raises."""
     try:
-        return list_jobs(jobs_dir())
+        return list_jobs(files.jobs_dir(), files)
     except NumatuiError as exc:
         return [], [str(exc)]
 
@@ -54,17 +53,17 @@ Known = dict[Path, tuple[int, JobState]]
 """Journal → its size and the state of its job, when last read."""
 
 
-def changed_jobs(directory: Path, known: Known) -> list[PastJob]:
+def changed_jobs(directory: Path, known: Known, files: StateFiles = LOCAL) -> list[PastJob]:
     """The jobs that changed since the last call, the oldest first. `known`: state kept from call to call, empty at
     first. Unreadable journals are left out. Never raises."""
     out: list[PastJob] = []
-    for _, path in reversed(numbered(directory)):
+    for path in reversed(_numbered(directory, files)):
         before = known.get(path)
         try:
-            size = path.stat().st_size
+            size, _ = files.stat(path)
             if before is not None and before[0] == size and before[1] != "running":
                 continue
-            job = read_job(path)
+            job = read_job(path, files)
         except (NumatuiError, OSError):
             continue
         known[path] = (size, job.state)
@@ -73,21 +72,21 @@ def changed_jobs(directory: Path, known: Known) -> list[PastJob]:
     return out
 
 
-def find_job(directory: Path, name: str | None) -> PastJob:
+def find_job(directory: Path, name: str | None, files: StateFiles = LOCAL) -> PastJob:
     """The job of this name, or the newest that moved something and was not undone. Raises NotFound, ParseError,
     Untrusted."""
-    check_private(directory)
+    files.check_private(directory)
     if name is not None:
         nothing = NotFound(f"there is no job '{printable(name)}'", "numatui jobs lists all")
         if not (name.isascii() and name.isdecimal()):
             raise nothing
         try:
-            return read_job(directory / f"{name}{SUFFIX}")
+            return read_job(directory / f"{name}{SUFFIX}", files)
         except OSError as exc:
             if exc.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
                 raise nothing from None
             raise ParseError(f"job '{printable(name)}' cannot be read ({exc.strerror})") from None
-    for job in list_jobs(directory)[0]:
+    for job in list_jobs(directory, files)[0]:
         if not job.undone_by and not job.undoes and (job.moved or job.cpusets or job.state == "interrupted"):
             return job
     raise NotFound("there is no job to undo", "numatui jobs lists all")
@@ -95,19 +94,24 @@ def find_job(directory: Path, name: str | None) -> PastJob:
 
 def mark_undone(job: PastJob, by: str) -> None:
     """Records in the journal that another job has undone this one. Raises OSError, ValueError."""
-    fd = os.open(job.path, os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
+    fd, size, *_ = job.files.open(job.path, append=True)
     try:
-        os.ftruncate(fd, whole_size(fd))
-        append(fd, fact({"undone_by": by}))
+        job.files.truncate(fd, whole_size(OpenFile(job.files, fd, size)))
+        job.files.append(fd, fact({"undone_by": by}))
     finally:
-        os.close(fd)
+        job.files.close(fd)
 
 
-def prune(directory: Path, boot: str, keep: int = KEEP) -> None:
+def prune(directory: Path, boot: str, keep: int = KEEP, files: StateFiles = LOCAL) -> None:
     """Removes the oldest journals beyond `keep`, except those of running jobs, and of interrupted ones of this boot of
     the machine: they can still be undone. Never raises."""
-    for _, path in numbered(directory)[keep:]:
+    for path in _numbered(directory, files)[keep:]:
         with suppress(OSError, NumatuiError):
-            job = read_job(path)
+            job = read_job(path, files)
             if job.state != "running" and (job.state != "interrupted" or job.boot != boot):
-                path.unlink()
+                files.unlink(path)
+
+
+def _numbered(directory: Path, files: StateFiles) -> list[Path]:
+    """The journals of a folder, the newest first."""
+    return [directory / f"{number}{SUFFIX}" for number in numbers(files.names(directory), SUFFIX)]

@@ -2,92 +2,32 @@
 
 from __future__ import annotations
 
-import ctypes
-import errno
-import os
-import pwd
-import re
-import select
-import signal
 import time
-from functools import lru_cache
+from typing import get_args
 
-from backend.errors import NotSupported
-from backend.kernel import Call, Capabilities, Capability, MoveFlag, Numbers, Source, Traits
-from backend.live import pagemap_scan, pid_namespace, syscalls
-from backend.live.file_id import file_id
+from backend.kernel import Call, Capabilities, Capability, Source, Traits
+from backend.live.host import Host
 from backend.nodeset import NodeSet
-from backend.patience import Patience
-
-_CHUNK = 1 << 16  # bytes of one read(2): most files of /proc and /sys need one
-_CAP_SYS_ADMIN, _CAP_SYS_NICE, _CAP_SYS_PTRACE = 21, 23, 19  # include/uapi/linux/capability.h
-_MOVE_ALL = int(MoveFlag.MOVE_ALL)
-_OF_MEMORY = re.compile(r"/proc/(\d+)/(?:task/\d+/)?(?:maps|numa_maps|smaps|smaps_rollup|pagemap|cmdline|environ)$")
-_PATIENCE = 10.0
-"""Seconds. A read of numa_maps takes 5 for the largest mapping of a machine with a terabyte."""
+from backend.state.local import LOCAL
 
 
-class LiveKernel:
-    """The running Linux. Thread-safe: reads and system calls take no lock but the kernel's."""
+class LiveKernel(Host):
+    """The running Linux. Thread-safe."""
 
     source: Source = "live"
     traits = Traits(parallel_calls=True, reading_stalls=True, writable=True, keeps_jobs=True, is_host=True)
     reference = ""
+    files = LOCAL
 
     def __init__(self) -> None:
         """Raises NotSupported on a system other than Linux."""
-        if os.uname().sysname != "Linux":
-            raise NotSupported(
-                f"this is {os.uname().sysname}, not Linux: it has no page migration",
-                "numatui --demo works everywhere",
-            )
-        self.name = os.uname().nodename
-        self.page_size = os.sysconf("SC_PAGE_SIZE")
+        super().__init__()
         self._capabilities: Capabilities | None = None
-        self.patience = Patience(_PATIENCE)
-        """For files that are read with the memory map of a process locked."""
 
     def capabilities(self) -> Capabilities:
         if self._capabilities is None:
-            self._capabilities = _probed()
+            self._capabilities = capabilities_of(self.probe())
         return self._capabilities
-
-    def read(self, path: str, offset: int = 0, size: int = -1) -> bytes:
-        # With the memory map of the process locked: somebody may hold that lock.
-        if of_memory := _OF_MEMORY.match(path):
-            return self.patience.call(of_memory[1], lambda: self._read(path, offset, size))
-        return self._read(path, offset, size)
-
-    def _read(self, path: str, offset: int, size: int) -> bytes:
-        # O_NONBLOCK: never blocks, for example on a FIFO.
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-        try:
-            if size >= 0:
-                return os.pread(fd, size, offset)
-            parts: list[bytes] = []
-            if offset:
-                os.lseek(fd, offset, os.SEEK_SET)
-            while part := os.read(fd, _CHUNK):
-                parts.append(part)
-            return parts[0] if len(parts) == 1 else b"".join(parts)
-        finally:
-            os.close(fd)
-
-    def listdir(self, path: str) -> list[str]:
-        return os.listdir(path)
-
-    def file_id(self, path: str) -> tuple[int, int]:
-        return file_id(path)
-
-    def write(self, path: str, data: bytes) -> None:
-        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        try:
-            os.write(fd, data)
-        finally:
-            os.close(fd)
-
-    def username(self, uid: int) -> str:
-        return _username(uid)
 
     def clock(self) -> int:
         return time.monotonic_ns()
@@ -95,131 +35,11 @@ class LiveKernel:
     def pause(self, nanoseconds: int) -> None:
         time.sleep(nanoseconds / 1e9)
 
-    def credentials(self) -> tuple[int, bool]:
-        return os.geteuid(), bool(_effective_capabilities() >> _CAP_SYS_PTRACE & 1)
 
-    def pidfd_open(self, pid: int) -> int:
-        fd = os.pidfd_open(pid)
-        if pid_namespace.pid_of(fd) not in (pid, -1, None):
-            os.close(fd)
-            raise NotSupported(*pid_namespace.OTHER)
-        return fd
-
-    def pidfd_alive(self, fd: int) -> bool:
-        poll = select.poll()
-        poll.register(fd, select.POLLIN)
-        return not poll.poll(0)
-
-    def pidfd_close(self, fd: int) -> None:
-        os.close(fd)
-
-    def pidfd_send_signal(self, fd: int, number: int) -> None:
-        signal.pidfd_send_signal(fd, number)
-
-    def setpriority(self, tid: int, nice: int) -> None:
-        os.setpriority(os.PRIO_PROCESS, tid, nice)
-
-    def migrate_pages(self, pid: int, maxnode: int, old: bytes, new: bytes) -> int:
-        return syscalls.call("migrate_pages", pid, maxnode, syscalls.buffer(old), syscalls.buffer(new))
-
-    def move_pages(self, pid: int, pages: Numbers, nodes: Numbers | None, status: Numbers, flags: int) -> int:
-        return syscalls.call(
-            "move_pages",
-            pid,
-            len(pages),
-            syscalls.pointer(pages),
-            syscalls.pointer(nodes),
-            syscalls.pointer(status),
-            flags,
-        )
-
-    def pagemap_scan(self, pid: int, start: int, end: int, count: int) -> tuple[int, bytes]:
-        return self.patience.call(str(pid), lambda: pagemap_scan.scan(f"/proc/{pid}/pagemap", start, end, count))
-
-    def mbind(self, address: int, length: int, mode: int, mask: bytes, maxnode: int, flags: int) -> int:
-        return syscalls.call("mbind", address, length, mode, syscalls.buffer(mask), maxnode, flags)
-
-    def set_mempolicy(self, mode: int, mask: bytes, maxnode: int) -> int:
-        return syscalls.call("set_mempolicy", mode, syscalls.buffer(mask), maxnode)
-
-    def get_mempolicy(self, maxnode: int, address: int, flags: int) -> tuple[int, bytes]:
-        mode = ctypes.c_int(-1)
-        mask = ctypes.create_string_buffer(max(8, -(-maxnode // 64) * 8))
-        syscalls.call(
-            "get_mempolicy",
-            ctypes.cast(ctypes.byref(mode), ctypes.c_void_p),
-            mask if maxnode else None,
-            maxnode,
-            address,
-            flags,
-        )
-        return mode.value, mask.raw
-
-
-@lru_cache(maxsize=4096)
-def _username(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except (KeyError, OverflowError):
-        return str(uid)
-
-
-def _effective_capabilities() -> int:
-    try:
-        with open("/proc/self/status", "rb") as status:
-            for line in status:
-                if line.startswith(b"CapEff:"):
-                    return int(line.split()[1], 16)
-    except (OSError, ValueError, IndexError):
-        pass
-    return 0
-
-
-def _probed() -> Capabilities:
-    caps = _effective_capabilities()
-    out: Capabilities = {"read": Capability(True), "write": Capability(True), "time": Capability(True)}
-    probes: tuple[tuple[Call, tuple[int | None, ...]], ...] = (
-        ("migrate_pages", (0, 2, None, None)),
-        ("move_pages", (0, 0, None, None, None, 0)),
-        ("mbind", (0, 0, 0, None, 0, 0)),
-        ("get_mempolicy", (None, None, 0, None, 0)),
-    )
-    ours = pid_namespace.is_ours()
-    for name, arguments in probes:
-        out[name] = _probe(name, arguments) if ours else Capability(False, "; ".join(pid_namespace.OTHER))
-    out["set_mempolicy"] = out["get_mempolicy"]
-    if not out["move_pages"].available:
-        out["move_all"] = out["move_pages"]
-    elif caps >> _CAP_SYS_NICE & 1 and _probe("move_pages", (0, 0, None, None, None, _MOVE_ALL)).available:
-        out["move_all"] = Capability(True)
-    else:
-        out["move_all"] = Capability(False, "pages that other processes map too need CAP_SYS_NICE: run as root")
-    try:
-        os.close(os.pidfd_open(os.getpid()))
-        out["pidfd"] = Capability(True)
-    except (OSError, AttributeError):
-        out["pidfd"] = Capability(
-            False, "no pidfd_open here (Linux 5.3 has it): the start time alone tells a recycled pid"
-        )
-    return out
-
-
-def _probe(name: Call, arguments: tuple[int | None, ...]) -> Capability:
-    """Try a system call with arguments that change nothing. ENOSYS and EPERM mean that it is not available; any other
-    error comes from the arguments."""
-    if name not in ("migrate_pages", "move_pages", "mbind", "get_mempolicy"):
-        raise ValueError(name)
-    try:
-        syscalls.call(name, *arguments)
-    except OSError as exc:
-        if exc.errno == errno.ENOSYS:
-            return Capability(False, f"this kernel has no {name} (CONFIG_NUMA and CONFIG_MIGRATION are needed)")
-        if exc.errno == errno.EPERM:
-            return Capability(
-                False,
-                f"{name} is refused here: a container's seccomp profile (allow it, or add CAP_SYS_NICE)",
-            )
-    return Capability(True)
+def capabilities_of(probed: dict[str, tuple[bool, str]]) -> Capabilities:
+    """What a probe found, by call."""
+    calls: tuple[Call, ...] = get_args(Call)
+    return {call: Capability(*probed[call]) for call in calls if call in probed}
 
 
 def memory_nodes(kernel: LiveKernel) -> NodeSet:

@@ -1,16 +1,19 @@
-"""The five NUMA system calls by number (syscall(2)): glibc has no wrappers, and libnuma may not be installed."""
+"""The five NUMA system calls by number (syscall(2)): glibc has no wrappers, and libnuma may not be installed. Those of
+pidfds as well: Python has them from 3.9 on, and the agent runs on 3.6."""
 
 from __future__ import annotations
 
 import ctypes
 import errno
 import platform
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from backend.errors import os_error
-from backend.kernel import Numbers
 
-Name = Literal["migrate_pages", "move_pages", "mbind", "set_mempolicy", "get_mempolicy"]
+if TYPE_CHECKING:
+    from backend.kernel import Numbers
+
+    Name = Literal["migrate_pages", "move_pages", "mbind", "set_mempolicy", "get_mempolicy"]
 
 _GENERIC: dict[Name, int] = {
     "mbind": 235, "get_mempolicy": 236, "set_mempolicy": 237, "migrate_pages": 238, "move_pages": 239,
@@ -41,6 +44,9 @@ NUMBERS: dict[str, dict[Name, int]] = {
 }
 """`platform.machine()` → numbers, from the kernel's arch/**/syscall*.tbl and include/uapi/asm-generic/unistd.h."""
 
+_PIDFD_SEND_SIGNAL, _PIDFD_OPEN = 424, 434
+"""The same on every architecture (arch/**/syscall*.tbl)."""
+
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
 
@@ -55,7 +61,20 @@ def call(name: Name, *arguments: int | ctypes.Array[ctypes.c_char] | ctypes.c_vo
     `available` is False."""
     if not available():
         raise os_error(errno.ENOSYS)
-    number = NUMBERS[platform.machine()][name]
+    return _numbered(NUMBERS[platform.machine()][name], *arguments)
+
+
+def pidfd_open(pid: int) -> int:
+    """pidfd_open(2). Raises OSError, ENOSYS before Linux 5.3."""
+    return _numbered(_PIDFD_OPEN, pid, 0)
+
+
+def pidfd_send_signal(fd: int, number: int) -> None:
+    """pidfd_send_signal(2). Raises OSError."""
+    _numbered(_PIDFD_SEND_SIGNAL, fd, number, None, 0)
+
+
+def _numbered(number: int, *arguments: int | ctypes.Array[ctypes.c_char] | ctypes.c_void_p | None) -> int:
     passed = [ctypes.c_long(one) if isinstance(one, int) else one for one in arguments]
     result: int = _libc.syscall(ctypes.c_long(number), *passed)
     if result < 0:

@@ -2,46 +2,41 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import time
 from pathlib import Path
 from typing import Any
 
 from backend.advice.advice import Proposal
 from backend.errors import Busy, NumatuiError
-from backend.files.jobs_dir import make_private
 from backend.files.text import printable
-from backend.job.machine_lock import open_lock
-from backend.journal.journal_file import append
 from backend.mover.mover import Decision
 from backend.process.process import Process
+from backend.state.local import LOCAL
+from backend.state_files import Held, StateFiles
 
 SCHEMA = "numatui/watch/1"
 MAX_BYTES = 16 << 20
 """Beyond this size the log is renamed to `watch.jsonl.1`, which replaces the previous one."""
-_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class AuditLog:
     """`locks`: the folder in which movers of this machine lock. Raises Busy if another mover runs, NumatuiError if it
     cannot be written."""
 
-    def __init__(self, folder: Path, locks: Path) -> None:
-        self.path = folder / "watch.jsonl"
-        make_private(folder)
-        self._lock = open_lock(locks, "watch.lock")
+    def __init__(self, folder: Path, locks: Path, files: StateFiles = LOCAL) -> None:
+        self.path, self._files = folder / "watch.jsonl", files
+        files.make_private(folder)
+        self._lock = self._held(locks)
         try:
-            self._hold()
             self._fd = self._open(self.path)
         except BaseException:
-            os.close(self._lock)
+            self._lock.close()
             raise
 
-    def _hold(self) -> None:
+    def _held(self, locks: Path) -> Held:
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return self._files.lock_name(locks, "watch.lock")
         except OSError:
             raise Busy(
                 "another numatui watch is running on this machine", "two would undo each other's work: stop one of them"
@@ -49,19 +44,19 @@ class AuditLog:
 
     def _open(self, path: Path) -> int:
         try:
-            return os.open(path, _FLAGS, 0o600)
+            return self._files.open_log(path)
         except OSError as exc:
             raise self._cannot_write(exc) from None
 
     def write(self, record: dict[str, Any]) -> None:
         """Raises NumatuiError if it cannot be written; nothing may be moved after that."""
         try:
-            if os.fstat(self._fd).st_size > MAX_BYTES:
-                os.replace(self.path, self.path.with_suffix(".jsonl.1"))
+            if self._files.size(self._fd) > MAX_BYTES:
+                self._files.rename(self.path, self.path.with_suffix(".jsonl.1"))
                 old, self._fd = self._fd, self._open(self.path)
-                os.close(old)
+                self._files.close(old)
             line = (json.dumps(record, separators=(",", ":")) + "\n").encode()
-            append(self._fd, line, sync=record.get("event") in ("moving", "moved"))
+            self._files.append(self._fd, line, sync=record.get("event") in ("moving", "moved"))
         except OSError as exc:
             raise self._cannot_write(exc) from None
 
@@ -71,8 +66,8 @@ class AuditLog:
         )
 
     def close(self) -> None:
-        os.close(self._fd)
-        os.close(self._lock)
+        self._files.close(self._fd)
+        self._lock.close()
 
 
 def event(name: str, **more: Any) -> dict[str, Any]:

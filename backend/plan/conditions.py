@@ -47,7 +47,7 @@ class Conditions:
 
 def read_conditions(kernel: Kernel, topology: Topology, method: Method) -> Conditions:
     """The present conditions, with the rates of this method if they were measured. Never raises."""
-    rates = own_rates(machine_of(kernel, topology)) if kernel.traits.keeps_jobs else []
+    rates = own_rates(machine_of(kernel, topology), kernel.files) if kernel.traits.keeps_jobs else []
     best = best_rates(rates, method)
     can = kernel.capabilities()
     osrelease, tiers, on = release(kernel), read_tiers(kernel), balancing(kernel)

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from backend.errors import NumatuiError
 from backend.files.fields import Fields
-from backend.files.jobs_dir import jobs_dir, make_private
-from backend.files.private_file import read_private, replace_private
 from backend.kernel import Kernel
 from backend.machine.kernel_info import release
 from backend.machine.topology import Topology
 from backend.nodeset import NodeSet
 from backend.plan.plan import CALLS, Called, Method
+from backend.state.local import LOCAL
+from backend.state_files import StateFiles
 
 VERSION = 1
 _FASTEST = 1 << 62
@@ -37,9 +37,9 @@ class Rate:
     stall: int
 
 
-def rates_path() -> Path:
+def rates_path(files: StateFiles = LOCAL) -> Path:
     """`$XDG_STATE_HOME/numatui/rates.json`."""
-    return jobs_dir().parent / "rates.json"
+    return files.jobs_dir().parent / "rates.json"
 
 
 def machine_of(kernel: Kernel, topology: Topology) -> str:
@@ -48,12 +48,12 @@ def machine_of(kernel: Kernel, topology: Topology) -> str:
     return f"{release(kernel)} {topology.ids} {distances}"
 
 
-def save_rates(path: Path, machine: str, rates: Sequence[Rate]) -> None:
+def save_rates(path: Path, machine: str, rates: Sequence[Rate], files: StateFiles = LOCAL) -> None:
     """Replaces the file atomically, readable by its owner only. Raises NumatuiError."""
     try:
-        make_private(path.parent / "jobs")
+        files.make_private(path.parent / "jobs")
         document = {"numatui-rates": VERSION, "machine": machine, "rates": [asdict(one) for one in rates]}
-        replace_private(path, json.dumps(document))
+        files.replace(path, json.dumps(document))
     except OSError as exc:
         raise NumatuiError(
             f"the measurements cannot be kept in {path} ({exc.strerror})",
@@ -61,18 +61,18 @@ def save_rates(path: Path, machine: str, rates: Sequence[Rate]) -> None:
         ) from None
 
 
-def own_rates(machine: str) -> list[Rate]:
+def own_rates(machine: str, files: StateFiles = LOCAL) -> list[Rate]:
     """The user's measurements of this machine. Never raises."""
     try:
-        return load_rates(rates_path(), machine)
+        return load_rates(rates_path(files), machine, files)
     except NumatuiError:
         return []
 
 
-def load_rates(path: Path, machine: str) -> list[Rate]:
+def load_rates(path: Path, machine: str, files: StateFiles = LOCAL) -> list[Rate]:
     """The measurements of this machine; empty if there are none, or if the file is invalid. Never raises."""
     try:
-        document = Fields(json.loads(read_private(path)))
+        document = Fields(json.loads(files.read(path)))
         if document.integer("numatui-rates") != VERSION or document.text("machine") != machine:
             return []
         return [_rate(one) for one in document.objects("rates")]

@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import TypeVar
 
 from backend.errors import NotFound, NotPermitted, NotSupported, ParseError
+from backend.files.program import program
 from backend.files.text import decode, printable
 from backend.kernel import Kernel
 from backend.nodeset import CpuSet, NodeSet
@@ -261,7 +262,7 @@ def process_error(kernel: Kernel, pid: int, exc: OSError) -> NotFound | NotPermi
             )
         return NotFound(
             f"there is no process {pid}",
-            f"it may have ended: numatui{_flag(kernel)} ps lists all",
+            f"it may have ended: {program(kernel)} ps lists all",
         )
     if exc.errno in (errno.EACCES, errno.EPERM):
         privileged = kernel.credentials()[1]
@@ -287,10 +288,6 @@ def _hides_others(kernel: Kernel) -> bool:
         return "1" not in kernel.listdir("/proc")
     except OSError:
         return True
-
-
-def _flag(kernel: Kernel) -> str:
-    return {"live": "", "demo": " --demo", "replay": " --replay …"}[kernel.source]
 
 
 def _read_optional(kernel: Kernel, path: str, size: int = -1) -> bytes:

@@ -14,6 +14,7 @@ from backend.kernel import Call, Capabilities, Capability, Numbers, Source, Trai
 from backend.recording.manifest import MANIFEST, Manifest, Sample, parse_manifest
 from backend.recording.timeline import Events, Timeline
 from backend.recording.trees import open_tree
+from backend.state.local import LOCAL
 
 _READ_ONLY = Capability(False, "a recording can be looked at but not changed")
 _ONE_SAMPLE = Capability(False, "the recording has one sample")
@@ -47,6 +48,7 @@ class RecordedKernel:
         self.cut_off = tree.cut_off
         self.name = self.manifest.name or path.name
         self.reference = str(path)
+        self.files = LOCAL
         self.page_size = self.manifest.page_size
 
     @property

@@ -52,6 +52,17 @@ def numatui(
             "With --demo: how much of its time has passed.",
         ),
     ] = "",
+    host: Annotated[
+        str | None,
+        typer.Option(
+            "--host",
+            metavar="[USER@]HOST",
+            help="Another machine, over ssh: nothing is installed there. It needs python3 (3.6 or later).",
+        ),
+    ] = None,
+    sudo: Annotated[
+        bool, typer.Option("--sudo", help="With --host: as root there, by sudo without a password.")
+    ] = False,
     ascii: Annotated[
         bool, typer.Option("--ascii", help="The terminal UI with ASCII characters only (or NUMATUI_ASCII=1).")
     ] = False,
@@ -63,7 +74,7 @@ def numatui(
 
     Example: numatui --demo ps
     """
-    choice = KernelChoice.of(live, demo, replay, at)
+    choice = KernelChoice.of(live, demo, replay, at, host, sudo)
     context.obj = choice
     if ascii:
         os.environ["NUMATUI_ASCII"] = "1"
@@ -111,7 +122,7 @@ def with_optional_values(arguments: list[str]) -> list[str]:
             if not word.startswith("-") or word in ("--help", "-h"):
                 return [*out, word, *rest]
             out.append(word)
-            if word in ("--replay", "--at") and rest:
+            if word in ("--replay", "--at", "--host") and rest:
                 out.append(rest.pop(0))
     return out
 

@@ -5,7 +5,12 @@ from __future__ import annotations
 from numatui.cli.source import KernelChoice
 from numatui.tui.first_frame import first_frame
 
-_DOING = {"demo": "opening the demo …", "replay": "reading the recording …", "live": "looking at this machine …"}
+_DOING = {
+    "demo": "opening the demo …",
+    "replay": "reading the recording …",
+    "live": "looking at this machine …",
+    "remote": "connecting …",
+}
 
 
 def open_ui(choice: KernelChoice) -> int:

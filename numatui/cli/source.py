@@ -1,4 +1,5 @@
-"""The kernel that a command uses, chosen by an option before it: --live, --demo [SCENARIO], --replay PATH."""
+"""The kernel that a command uses, chosen by an option before it: --live, --demo [SCENARIO], --replay PATH, --host
+HOST."""
 
 from __future__ import annotations
 
@@ -17,17 +18,30 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class KernelChoice:
     """`which`: None without an option; commands then use the live machine, and the terminal UI the demo if this machine
-    has one node. `at`: where a recording begins; how much time of a demo has passed."""
+    has one node. `at`: where a recording begins; how much time of a demo has passed. `sudo`: as root on a far host."""
 
-    which: Literal["live", "demo", "replay"] | None
+    which: Literal["live", "demo", "replay", "remote"] | None
     argument: str = ""
     at: str = ""
+    sudo: bool = False
 
     @classmethod
-    def of(cls, live: bool, demo: str | None, replay: str | None, at: str = "") -> Self:
+    def of(
+        cls,
+        live: bool,
+        demo: str | None,
+        replay: str | None,
+        at: str = "",
+        host: str | None = None,
+        sudo: bool = False,
+    ) -> Self:
         """Raises UsageError when more than one is given."""
-        if live + (demo is not None) + (replay is not None) > 1:
-            raise UsageError("--live, --demo and --replay exclude each other", "give one of them")
+        if live + sum(one is not None for one in (demo, replay, host)) > 1:
+            raise UsageError("--live, --demo, --replay and --host exclude each other", "give one of them")
+        if sudo and host is None:
+            raise UsageError("--sudo is for another host", "give --host HOST too; here, run sudo numatui")
+        if host is not None and not at:
+            return cls("remote", host, sudo=sudo)
         if demo is not None:
             return cls("demo", demo, at)
         if replay is not None:
@@ -53,6 +67,10 @@ class KernelChoice:
                 recording.seek(place_in(recording, self.at))
                 recording.settle()
             return recording
+        if self.which == "remote":
+            from backend.remote.open import open_host
+
+            return open_host(self.argument, self.sudo)
         from backend.live.kernel import LiveKernel
 
         return LiveKernel()

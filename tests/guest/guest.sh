@@ -236,7 +236,7 @@ run() {
   # shellcheck disable=SC2086
   qemu-system-x86_64 -accel tcg,thread=multi -cpu max -machine q35 $nodes -nodefaults -nographic -no-reboot \
     -serial "file:$out/console" -kernel "$G/vmlinuz" -initrd "$G/initrd.gz" \
-    -append "console=ttyS0 quiet panic=-1 mitigations=off" \
+    -append "console=ttyS0 quiet panic=-1 mitigations=off memhp_default_state=offline" \
     -fsdev local,id=root,path=/,security_model=none,readonly=on,multidevs=remap \
     -device virtio-9p-pci,fsdev=root,mount_tag=root \
     -fsdev "local,id=out,path=$out,security_model=none" -device virtio-9p-pci,fsdev=out,mount_tag=out \

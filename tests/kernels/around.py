@@ -11,7 +11,7 @@ from backend.kernel import Call, Capabilities, Kernel, Numbers
 
 class Around:
     """`refused`: errno by the name of a call, a path, or the last part of a path. `answers`: what a file's bytes
-    become, by path or last part. `files`: every path that was read. Other keywords replace attributes, like `traits`.
+    become, by path or last part. `seen`: every path that was read. Other keywords replace attributes, like `traits`.
 
     A test that needs more overrides a call in a class of its own.
     """
@@ -20,7 +20,7 @@ class Around:
         self.inner: Any = kernel
         self.refused = {} if refused is None else refused
         self.answers: dict[str, Callable[[bytes], bytes]] = {}
-        self.files: list[str] = []
+        self.seen: list[str] = []
         self.__dict__.update(instead)
 
     def __getattr__(self, name: str) -> Any:
@@ -28,13 +28,13 @@ class Around:
 
     def count(self, pid: int, name: str) -> int:
         """How often a file of that process was read."""
-        return self.files.count(f"/proc/{pid}/{name}")
+        return self.seen.count(f"/proc/{pid}/{name}")
 
     def capabilities(self) -> Capabilities:
         return self.inner.capabilities()
 
     def read(self, path: str, offset: int = 0, size: int = -1) -> bytes:
-        self.files.append(path)
+        self.seen.append(path)
         last = path.rpartition("/")[2]
         self._refuse("read", path, last)
         answer = self.answers.get(path) or self.answers.get(last)

@@ -16,6 +16,7 @@ from backend.live.kernel import LiveKernel
 from backend.nodeset import NodeSet
 from backend.plan.remap import remap
 from backend.recording.kernel import RecordedKernel
+from backend.state.local import LOCAL
 
 MIB = 1 << 20
 PAGE = 4096
@@ -170,6 +171,7 @@ class FakeKernel:
     """Reads are rendered from the page arrays; both migration calls change them."""
 
     page_size = PAGE
+    files = LOCAL
 
     def __init__(
         self,

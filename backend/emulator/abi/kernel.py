@@ -33,6 +33,7 @@ from backend.errors import os_error
 from backend.files.text import decode
 from backend.kernel import Capabilities, Capability, Numbers, Source, Traits
 from backend.nodeset import NodeSet
+from backend.state.local import LOCAL
 
 T = TypeVar("T")
 _SLICE = 0.05  # Real seconds between two advances of simulated time.
@@ -55,6 +56,7 @@ class EmulatedKernel:
     def __init__(self, machine: Machine, caller: Caller | None = None, reference: str = "") -> None:
         self.machine = machine
         self.reference = reference
+        self.files = LOCAL
         self.caller = caller or Caller()
         self.name = machine.name
         self.page_size = machine.page_size

@@ -47,7 +47,6 @@ def jobs(
 
     Example: numatui jobs --wait 3
     """
-    from backend.files.jobs_dir import jobs_dir
     from backend.journal.past_jobs import own_jobs
 
     kernel = live_kernel_of(context, "jobs")
@@ -56,14 +55,14 @@ def jobs(
             raise UsageError("--follow and --csv exclude each other", "--follow --json prints a document a line")
         if wait is not None:
             raise UsageError("--follow and --wait exclude each other", "give one of them")
-        _follow(kernel, jobs_dir(), json)
+        _follow(kernel, kernel.files.jobs_dir(), json)
         return
     if wait is not None:
         if csv:
             raise UsageError("--wait and --csv exclude each other", "--json prints the job as a document")
-        _wait(kernel, jobs_dir(), wait, json)
+        _wait(kernel, kernel.files.jobs_dir(), wait, json)
         return
-    every, problems = own_jobs()
+    every, problems = own_jobs(kernel.files)
     found = output.cut(every)
     if json:
         output.print_json("jobs", {"jobs": [_document(one) for one in found], "problems": problems})
@@ -113,9 +112,9 @@ def _wait(kernel: Kernel, folder: Path, name: str, json: bool) -> None:
     from backend.journal.past_jobs import find_job
 
     with cancelled_by_signals() as cancel:
-        job = find_job(folder, name)
+        job = find_job(folder, name, kernel.files)
         for _ in ticks(kernel, _POLL, 0, cancel):
-            job = find_job(folder, name)
+            job = find_job(folder, name, kernel.files)
             if job.state != "running":
                 break
     if job.state == "running":
@@ -137,7 +136,7 @@ def _follow(kernel: Kernel, folder: Path, json: bool) -> None:
     first = True
     with cancelled_by_signals() as cancel:
         for _ in ticks(kernel, _POLL, 0, cancel):
-            for job in changed_jobs(folder, known):
+            for job in changed_jobs(folder, known, kernel.files):
                 if first and job.state != "running":
                     continue
                 if json:

@@ -56,7 +56,7 @@ def bench(
             )
         )
     if not cancel.is_set():
-        save_rates(rates_path(), machine_of(kernel, topology), rates)
+        save_rates(rates_path(kernel.files), machine_of(kernel, topology), rates, kernel.files)
     if json:
         output.print_json(
             "bench", {"rates": [_document(one) for one in output.cut(rates)], "complete": not cancel.is_set()}

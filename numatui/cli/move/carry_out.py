@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from backend.errors import UsageError
+from backend.files.program import program
 from backend.job.call import check_call
 from backend.kernel import Kernel
 from backend.plan.plan import Plan
@@ -74,7 +75,7 @@ def tell(kernel: Kernel, outcome: Outcome, csv: bool) -> None:
 
         print_outcomes_csv(outcome, read_topology(kernel).ids)
     else:
-        print_outcome(outcome, kernel.traits.keeps_jobs)
+        print_outcome(outcome, f"{program(kernel)} undo {outcome.job}" if kernel.traits.keeps_jobs else "")
 
 
 def end(plan: Plan, outcome: Outcome) -> None:

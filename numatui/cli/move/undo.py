@@ -46,7 +46,6 @@ def undo(
 
     Example: numatui undo
     """
-    from backend.files.jobs_dir import jobs_dir
     from backend.job.undo import plan_undo
     from backend.journal.past_jobs import find_job
     from numatui.cli.printing.outcomes import outcome_documents
@@ -54,7 +53,7 @@ def undo(
     with ExitStack() as stack:
         stack.enter_context(unstoppable())
         kernel = live_kernel_of(context, "undo")
-        past = find_job(jobs_dir(), job)
+        past = find_job(kernel.files.jobs_dir(), job, kernel.files)
         plan = beside(lambda: plan_undo(kernel, past, parse_rate(max_rate)))
         told = {"undoes": past.job, "bytes": plan.bytes, "plan": document(kernel, plan)}
         people = not (json or csv or quiet.quiet)

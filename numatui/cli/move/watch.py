@@ -71,18 +71,17 @@ def watch(
         if apply:
             raise NotSupported(nowhere, "run it on a NUMA machine")
         output.note(nowhere)
-    from backend.files.jobs_dir import jobs_dir
-    from backend.job.machine_lock import lock_folder
+    from backend.job.job import lock_folder
     from backend.mover.audit import AuditLog, announcement, event
     from backend.mover.mover import Mover
 
     with ExitStack() as stack:
         cancel = stack.enter_context(cancelled_by_signals())
         again = stack.enter_context(_loaded_again())
-        folder = jobs_dir().parent
+        folder = kernel.files.jobs_dir().parent
         if not kernel.traits.keeps_jobs:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="numatui-demo-")))
-        log = AuditLog(folder, lock_folder(kernel, folder / "jobs"))
+        log = AuditLog(folder, lock_folder(kernel, folder / "jobs"), kernel.files)
         stack.callback(log.close)
         said = _Said(log, json, verbose)
         mover = Mover(

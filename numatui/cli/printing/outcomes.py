@@ -54,14 +54,15 @@ def print_outcomes_csv(outcome: Outcome, nodes: Iterable[int]) -> None:
     output.print_csv_of(rows, nodes, heading)
 
 
-def print_outcome(outcome: Outcome, kept: bool) -> None:
-    """For people: process by process, the cpusets, and how to take it back if the job is `kept`."""
+def print_outcome(outcome: Outcome, undo: str) -> None:
+    """For people: process by process, the cpusets, and `undo`: the command that takes it back, if there is
+    one."""
     for part in outcome.parts:
         _print_part(part)
     for one in outcome.cpusets:
         print(f"cpuset {output.printable(one.path, 80)} has the nodes {one.now or 'none'} now, before: {one.before}")
-    if kept and (outcome.moved or outcome.cpusets):
-        print(f"job {outcome.job}: numatui undo {outcome.job} takes it back")
+    if undo and (outcome.moved or outcome.cpusets):
+        print(f"job {outcome.job}: {undo} takes it back")
 
 
 def _print_part(outcome: PartOutcome) -> None:

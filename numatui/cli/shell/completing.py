@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from backend.errors import NotSupported
 from backend.kernel import Kernel
 from numatui.cli.commands import COMMANDS
 from numatui.cli.source import KernelChoice
@@ -47,6 +48,8 @@ def _completer(offers: Callable[[Kernel], Iterable[Offer]]) -> Completer:
 
 def _kernel(context: typer.Context) -> Kernel:
     told = context.find_root().params
+    if told.get("host"):
+        raise NotSupported("Tab does not connect to another host")
     kernel = KernelChoice.of(bool(told.get("live")), told.get("demo"), told.get("replay"), told.get("at") or "").open()
     if patience := getattr(kernel, "patience", None):
         patience.seconds = _PATIENCE

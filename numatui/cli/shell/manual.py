@@ -12,7 +12,7 @@ import typer
 from platformdirs import user_data_path
 
 from backend.errors import NotPermitted
-from backend.files.private_file import replace_private
+from backend.state.private_file import replace_private
 from numatui import __version__
 from numatui.cli.app import command_line
 

@@ -19,8 +19,9 @@ from numatui.tui.paint.sixteen import sixteen
 
 Piece = tuple[str, str]
 """(text without control characters, role). Roles: "", "dim", "bold", "head", "sorted", "accent", "good", "warn", "far",
-"tag", "key", "live", "demo", "replay". Roles of node 3: "node:3" (a block of its colour), "here:3" (bright, where the
-process runs), "away:3" (dim, where it does not), "ink:3" (text in its colour), "fill:3" (full blocks in its colour).
+"tag", "key", "live", "demo", "replay", "remote". Roles of node 3: "node:3" (a block of its colour), "here:3" (bright,
+where the process runs), "away:3" (dim, where it does not), "ink:3" (text in its colour), "fill:3" (full blocks in its
+colour).
 "kind:2": a block for one of several kinds; "shade:3.2": the same, in the third shade of node 3's colour; "over:3.2":
 text in node 3's colour on node 2's. "heat:0" to
 "heat:9": a block, from near to far."""
@@ -30,6 +31,9 @@ _FALLBACK_NODES = (
 )  # fmt: skip
 _LINES = {"cursor": 0.26, "blurred": 0.1}
 """Share of the primary colour in the background of the cursor line, with focus and without."""
+
+
+_BADGES = {"live": "success", "demo": "primary", "replay": "warning", "remote": "error"}
 
 
 @dataclass
@@ -137,8 +141,8 @@ class Paint:
         if kind in names:
             color = self._readable(self.color(*names[kind]))
             return Style(color=color.rich_color, bold=kind in ("far", "tag", "key", "accent"))
-        if kind in ("live", "demo", "replay"):
-            shade = self.color({"live": "success", "demo": "primary", "replay": "warning"}[kind], "#6cb6ff")
+        if kind in _BADGES:
+            shade = self.color(_BADGES[kind], "#6cb6ff")
             return Style(color=text_on(shade).rich_color, bgcolor=shade.rich_color, bold=True)
         if kind == "dim":
             return Style(color=self._readable(foreground.blend(background, 0.38)).rich_color)

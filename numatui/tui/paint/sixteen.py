@@ -23,7 +23,7 @@ _COLORS = {
 """Each dark and bright, as terminals have them (rich: STANDARD_PALETTE). Written as RGB: Textual turns the sixteen by
 name into its theme's own."""
 _TEXT = {"good": "green", "warn": "yellow", "far": "red", "key": "cyan", "accent": "yellow", "tag": "yellow"}
-_BADGES = {"live": "green", "demo": "cyan", "replay": "yellow"}
+_BADGES = {"live": "green", "demo": "cyan", "replay": "yellow", "remote": "red"}
 
 
 def sixteen(role: str, dark: bool) -> Style:

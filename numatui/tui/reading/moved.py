@@ -16,7 +16,7 @@ from backend.process.process import Identity
 
 def read_moved(kernel: Kernel, directory: Path) -> dict[Identity, str]:
     """Process → its last move since boot, as `14:03 0→2 1→3`. Never raises."""
-    return moved(list_jobs(directory)[0], boot_id(kernel))
+    return moved(list_jobs(directory, kernel.files)[0], boot_id(kernel))
 
 
 def moved(jobs: Iterable[PastJob], boot: str) -> dict[Identity, str]:

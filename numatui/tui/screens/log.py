@@ -13,6 +13,7 @@ from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import Static
 
+from backend.files.program import program
 from backend.files.text import printable
 from backend.journal.past_job import PastJob
 from backend.journal.past_jobs import own_jobs
@@ -84,7 +85,7 @@ class LogScreen(Screen[None]):
 
     @work(thread=True, group="log", exclusive=True, exit_on_error=False)
     def _read(self) -> None:
-        self.post_message(PastRead(own_jobs()[0]))
+        self.post_message(PastRead(own_jobs(state_of(self).kernel.files)[0]))
 
     def on_past_read(self, event: PastRead) -> None:
         self.past = event.jobs
@@ -94,7 +95,11 @@ class LogScreen(Screen[None]):
         state = state_of(self)
         own = {job.journal for job in state.jobs}
         entries = [entry_of(action) for action in state.actions.all]
-        entries += [past_entry(job) for job in self.past if job.job not in own and job.state != "running"]
+        entries += [
+            past_entry(job, program(state_of(self).kernel))
+            for job in self.past
+            if job.job not in own and job.state != "running"
+        ]
         entries.sort(key=lambda one: -one.at)
         table = self.query_one(LogTable)
         table.show(entries, None if table.columns else log_columns())
@@ -146,12 +151,12 @@ def entry_of(action: Action) -> Entry:
     )
 
 
-def past_entry(job: PastJob) -> Entry:
-    """Entry for a job of an earlier session."""
+def past_entry(job: PastJob, machine: str = "numatui") -> Entry:
+    """Entry for a job of an earlier session. `machine`: how its machine is named on the command line."""
     moves = " ".join(f"{move.source}→{move.target}" for move in job.moves)
     state = "undone" if job.undone_by else job.state
     what = f"{'taken back: ' if job.undoes else ''}{printable(job.title, 80)} {moves}"
-    again = f"numatui undo {job.job}" if not job.undone_by and not job.undoes else ""
+    again = f"{machine} undo {job.job}" if not job.undone_by and not job.undoes else ""
     return Entry(job.at, what, f"{state}, {size(job.moved)} moved", again, job)
 
 

@@ -130,7 +130,7 @@ class NodesScreen(Screen[None]):
         kernel = state_of(self).kernel
         try:
             measured = kernel.traits.keeps_jobs
-            rates = own_rates(machine_of(kernel, snapshot.topology)) if measured else []
+            rates = own_rates(machine_of(kernel, snapshot.topology), kernel.files) if measured else []
             beside = Beside(read_tiers(kernel), best_rates(rates, "auto"), access_of(snapshot.rows))
         except Exception as exc:
             self.app.call_from_thread(state_of(self).tell, problem_of(exc), severity="error")

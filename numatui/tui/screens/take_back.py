@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from textual.app import App
 
+from backend.files.program import program
 from backend.files.text import printable
 from backend.plan.plan import Plan
 from numatui.format import size
@@ -22,7 +23,7 @@ def take_back(app: App[object], name: str, job: ShownJob | None) -> None:
         from backend.journal.past_jobs import find_job
 
         try:
-            plan = plan_undo(app.kernel, find_job(app.job_directory, name))
+            plan = plan_undo(app.kernel, find_job(app.job_directory, name, app.kernel.files))
         except Exception as exc:
             app.call_from_thread(app.tell, problem_of(exc), severity="error")
             return
@@ -35,7 +36,7 @@ def _ask(app: StatefulApp, plan: Plan, job: ShownJob | None) -> None:
     if not plan.bytes and not plan.confinements:
         app.tell("No page is where the job had put it: nothing goes back.")
         return
-    command = f"numatui undo {plan.undoes}" if app.kernel.traits.keeps_jobs else ""
+    command = f"{program(app.kernel)} undo {plan.undoes}" if app.kernel.traits.keeps_jobs else ""
 
     def confirmed(yes: bool | None) -> None:
         if yes and (job is None or job.can_be_undone):

@@ -9,6 +9,7 @@ from typing import Literal
 
 from textual.message import Message
 
+from backend.files.program import program
 from backend.job.events import Event, PartEnded, PartFailed, Progressed
 from backend.job.options import Options
 from backend.job.outcome import Outcome, PartOutcome, Progress
@@ -180,7 +181,7 @@ def migration(kernel: Kernel, plan: Plan, options: Options, number: int, command
 def undoing(kernel: Kernel, plan: Plan, options: Options, number: int, job: ShownJob | None) -> ShownJob:
     """The job that takes another one back. `job`: that other one, if it is of this session."""
     which = f"job {job.number}" if job is not None else f"job {plan.undoes} of an earlier session"
-    command = f"numatui undo {plan.undoes}" if kernel.traits.keeps_jobs else ""
+    command = f"{program(kernel)} undo {plan.undoes}" if kernel.traits.keeps_jobs else ""
     undo = ShownJob(kernel, plan, options, f"{_pids(plan)}, taking back {which}", number, command, undoes=job)
     if job is not None:
         job.undone_by = undo
@@ -189,7 +190,7 @@ def undoing(kernel: Kernel, plan: Plan, options: Options, number: int, job: Show
 
 def undo_command(job: ShownJob) -> str:
     """The shell command that undoes a job."""
-    return f"numatui undo {job.journal}"
+    return f"{program(job.kernel)} undo {job.journal}"
 
 
 def _pids(plan: Plan) -> str:

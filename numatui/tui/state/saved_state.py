@@ -9,8 +9,8 @@ from pathlib import Path
 
 from backend.errors import NumatuiError
 from backend.files.fields import Fields
-from backend.files.jobs_dir import jobs_dir, make_private
-from backend.files.private_file import read_private, replace_private
+from backend.state.jobs_dir import jobs_dir, make_private
+from backend.state.private_file import read_private, replace_private
 from numatui.theming import DEFAULT as DEFAULT_THEME
 from numatui.tui.model.groups import GROUPINGS, Grouping
 from numatui.tui.model.scale import SCALES, Scale

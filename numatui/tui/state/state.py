@@ -14,7 +14,6 @@ from textual.reactive import var
 from textual.screen import Screen
 from textual.timer import Timer
 
-from backend.files.jobs_dir import jobs_dir
 from backend.files.text import printable
 from backend.job.options import Options
 from backend.kernel import Kernel
@@ -114,7 +113,7 @@ class StatefulApp(KeyOrderApp):
     def job_directory(self) -> Path:
         """The folder of the journals; that of a demo is deleted when the app ends."""
         if self.kernel.traits.keeps_jobs:
-            return jobs_dir()
+            return self.kernel.files.jobs_dir()
         self._folder = self._folder or tempfile.TemporaryDirectory(prefix="numatui-demo-")
         return Path(self._folder.name) / "jobs"
 

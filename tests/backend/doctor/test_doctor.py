@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 import stat
 from pathlib import Path
@@ -408,7 +409,7 @@ def test_a_folder_that_may_not_be_entered_is_a_problem(tmp_path: Path, monkeypat
 
 @pytest.mark.parametrize(("free", "state"), [(100, "problem"), (1 << 20, "ok")])
 def test_a_journal_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, state: str) -> None:
-    monkeypatch.setattr("psutil.disk_usage", lambda _: SimpleNamespace(free=free * 4096))
+    monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_bavail=free, f_frsize=4096))
     assert journal_check(tmp_path / "jobs").state == state
 
 

@@ -26,13 +26,13 @@ def test_a_disk_that_cannot_be_asked_is_one_line(tmp_path: Path, monkeypatch: py
     def refused(_: str) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("psutil.disk_usage", refused)
+    monkeypatch.setattr(os, "statvfs", refused)
     with pytest.raises(NumatuiError, match="EACCES"):
         free_space(tmp_path)
 
 
 def test_a_full_disk_is_told_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("psutil.disk_usage", lambda _: SimpleNamespace(free=100))
+    monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_bavail=100, f_frsize=1))
     with pytest.raises(NumatuiError, match="the disk is full"):
         Journal(tmp_path / "jobs", {"pid": 1, "start_time": 1})
     assert not [*(tmp_path / "jobs").glob("*.jsonl")]

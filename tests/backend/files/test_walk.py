@@ -12,14 +12,14 @@ import pytest
 
 from backend.errors import NotPermitted, NumatuiError, UsageError
 from backend.files.given_file import read_trusted
-from backend.files.jobs_dir import check_private, make_private
 from backend.files.new_file import NewFolder, open_new
-from backend.files.private_file import read_private, replace_private
 from backend.files.walk import Untrusted, opened_parent
-from backend.job.machine_lock import open_lock
 from backend.journal.past_jobs import find_job, list_jobs
 from backend.mover.policy import load_policy
 from backend.recording.sinks import open_sink
+from backend.state.jobs_dir import check_private, make_private
+from backend.state.machine_lock import open_lock
+from backend.state.private_file import read_private, replace_private
 
 SOMEBODY = 4242
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="files of other users need root")

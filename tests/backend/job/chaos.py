@@ -25,9 +25,9 @@ from backend.emulator.migration import hotplug
 from backend.emulator.tasks.life import do_exit, spawn
 from backend.emulator.tasks.task import Task
 from backend.errors import NumatuiError, os_error
-from backend.journal import journal
 from backend.journal.past_job import index_of
 from backend.journal.past_jobs import list_jobs
+from backend.state import private_file
 from tests.backend.job.moving import Mover
 from tests.backend.job.test_undo_interrupted import Killed, small_batches
 from tests.emulator.invariants import check_at_rest
@@ -96,7 +96,7 @@ class Chaos:
             patch.setattr(kernel, name, self._counted(getattr(kernel, name)), raising=False)
         patch.setattr(kernel, "clock", lambda real=kernel.clock: real() + self.shift, raising=False)
         if self.kind == "state directory full":
-            real = journal.append
+            real = private_file.append
 
             def append(fd: int, data: bytes, sync: bool = True) -> None:
                 self.calls += 1
@@ -105,7 +105,7 @@ class Chaos:
                     raise os_error(errno.ENOSPC)
                 real(fd, data, sync)
 
-            patch.setattr(journal, "append", append)
+            patch.setattr(private_file, "append", append)
 
     def _counted(self, call: Callable[..., int]) -> Callable[..., int]:
         def counted(*arguments: Any) -> int:

@@ -24,6 +24,7 @@ from backend.journal.past_jobs import find_job, list_jobs
 from backend.plan.plan import Plan
 from backend.plan.remap import Move
 from backend.selection.selection import Selection
+from backend.state import private_file
 from tests.backend.job.test_undo_interrupted import Death, Killed, small_batches
 from tests.emulator.invariants import check_at_rest
 from tests.emulator.machines import nodes_of, region
@@ -231,7 +232,7 @@ def _killed(scene: Scene, death: Death) -> bool:
 
     made = scene.plan()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(journal, "append", death.append)
+        patch.setattr(private_file, "append", death.append)
         patch.setattr(scene.kernel, "move_pages", death.calls(scene.kernel), raising=False)
         patch.setattr(scene.kernel, "write", dying, raising=False)
         try:

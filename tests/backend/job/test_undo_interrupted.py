@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from backend.errors import NumatuiError
 from backend.job.parts import page_mover
-from backend.journal import journal
 from backend.journal.past_jobs import find_job
 from backend.kernel import Numbers
+from backend.state import private_file
 from tests.backend.job.moving import PAGE, Mover
 
 MOVES = [([0], [1]), ([0, 1], [2, 3]), ([0, 1], [1, 2]), ([1, 2], [0, 1]), ([0, 1, 2], [3])]
@@ -77,7 +77,7 @@ def small_batches() -> Iterator[None]:
 def killed(one: Mover, death: Death, sources: list[int], targets: list[int], **options: Any) -> bool:
     """Move until death. Whether it came; it does not, when the job has fewer steps."""
     with pytest.MonkeyPatch.context() as patch, small_batches():
-        patch.setattr(journal, "append", death.append)
+        patch.setattr(private_file, "append", death.append)
         patch.setattr(one.kernel, "move_pages", death.calls(one.kernel), raising=False)
         try:
             one.move(sources, targets, **options)
@@ -154,7 +154,7 @@ def test_an_undo_that_is_killed_is_gone_on_with(tmp_path: Path) -> None:
         moved = one.move([0, 1], [1, 2])
         death = Death(fatal, 0.5)
         with pytest.MonkeyPatch.context() as patch, small_batches():
-            patch.setattr(journal, "append", death.append)
+            patch.setattr(private_file, "append", death.append)
             patch.setattr(one.kernel, "move_pages", death.calls(one.kernel), raising=False)
             with pytest.raises(Killed):
                 one.undo(moved.job)

@@ -16,10 +16,10 @@ from backend.emulator.scenario.layout import populate
 from backend.emulator.tasks.credentials import Caller
 from backend.emulator.tasks.life import do_exit, spawn
 from backend.errors import Busy, NotFound, NotPermitted, NotSupported, NumatuiError
-from backend.job.machine_lock import ProcessLocks
 from backend.job.outcome import Progress
 from backend.job.undo import plan_undo
 from backend.process import process
+from backend.state.machine_lock import ProcessLocks
 from tests import ROOT
 from tests.backend.job.moving import Mover
 
@@ -187,7 +187,7 @@ class TestOneJobAtATime:
     def test_another_program_is_respected_until_it_ends(self, tmp_path: Path, how: str) -> None:
         one = Mover(tmp_path, [0] * 20)
         code = (
-            "import sys; from pathlib import Path; from backend.job.machine_lock import ProcessLocks\n"
+            "import sys; from pathlib import Path; from backend.state.machine_lock import ProcessLocks\n"
             f"locks = ProcessLocks(Path({str(one.folder)!r}), [{one.pid}])\n"
             "print('running', flush=True); sys.stdin.read(); locks.close()\n"
         )

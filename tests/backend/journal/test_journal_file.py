@@ -19,7 +19,7 @@ from backend.journal.journal_file import (
     MAGIC,
     Frame,
     Kind,
-    append,
+    OpenFile,
     contents,
     fact,
     frame,
@@ -31,6 +31,7 @@ from backend.journal.journal_file import (
 )
 from backend.journal.past_job import index_of, read_job
 from backend.plan.remap import Move
+from backend.state.local import LOCAL
 from tests.backend.journal.journals import begin, everything, left, move_some, nearly_full, pages
 
 EXAMPLES = settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -59,10 +60,14 @@ def two_chunks(folder: Path) -> Journal:
     return journal
 
 
+def of(fd: int, size: int | None = None) -> OpenFile:
+    return OpenFile(LOCAL, fd, os.fstat(fd).st_size if size is None else size)
+
+
 def frames_of(path: Path) -> list[Frame]:
     raw = path.read_bytes()
     with file_of(raw) as (fd, size):
-        return [*frames(fd, size)]
+        return [*frames(of(fd, size))]
 
 
 records = st.dictionaries(st.text(max_size=5), st.none() | st.integers() | st.text(max_size=20), max_size=4)
@@ -74,13 +79,15 @@ written = st.lists(records | st.tuples(st.sampled_from(OTHERS), st.binary(max_si
 def test_the_front_and_the_end_say_the_same(head: dict[str, Any], rest: list[Any]) -> None:
     whole = [head, *rest]
     with file_of(MAGIC + b"".join(fact(one) if isinstance(one, dict) else frame(*one) for one in whole)) as (fd, size):
-        found = [*frames(fd, size)]
-        assert [read_fact(fd, one).raw if one.kind == b"J" else (one.kind, contents(fd, one)) for one in found] == whole
-        assert whole_size(fd) == found[-1].end == size
-        first, read = head_of(fd, size)
+        found = [*frames(of(fd, size))]
+        assert [
+            read_fact(of(fd), one).raw if one.kind == b"J" else (one.kind, contents(of(fd), one)) for one in found
+        ] == whole
+        assert whole_size(of(fd)) == found[-1].end == size
+        first, read = head_of(of(fd, size))
         assert (first, read.raw) == (found[0], head)
         last = [*takewhile(lambda one: isinstance(one, dict), reversed(rest))]
-        assert [one.raw for one in last_facts(fd, size, first.end)] == last[::-1]
+        assert [one.raw for one in last_facts(of(fd, size), first.end)] == last[::-1]
 
 
 class TestCutOff:
@@ -96,9 +103,9 @@ class TestCutOff:
                 continue
             kept = [one for one in whole_frames if one.end <= cut]
             with file_of(whole[:cut]) as (fd, size):
-                assert [*frames(fd, size)] == kept
-                assert whole_size(fd) == kept[-1].end
-                assert cut == kept[-1].end or last_facts(fd, size, kept[0].end) == []
+                assert [*frames(of(fd, size))] == kept
+                assert whole_size(of(fd)) == kept[-1].end
+                assert cut == kept[-1].end or last_facts(of(fd, size), kept[0].end) == []
             job, chunks = everything(path)
             began, known = (sum(one.kind == kind for one in kept) for kind in OTHERS)
             assert [one.left is not None for one in chunks] == [True] * known + [False] * (began - known)
@@ -109,19 +116,19 @@ class TestCutOff:
         whole, head = journal.path.read_bytes(), frames_of(journal.path)[0].end
         for cut in range(head, len(whole) + 1):
             with file_of(whole[:cut]) as (fd, size):
-                before = [*frames(fd, size)]
-                os.ftruncate(fd, whole_size(fd))
+                before = [*frames(of(fd, size))]
+                os.ftruncate(fd, whole_size(of(fd)))
                 os.lseek(fd, 0, os.SEEK_END)
-                append(fd, fact({"more": 1}))
+                LOCAL.append(fd, fact({"more": 1}))
                 now = os.fstat(fd).st_size
-                assert [*frames(fd, now)][:-1] == before
-                assert last_facts(fd, now, head)[-1].raw == {"more": 1}
+                assert [*frames(of(fd, now))][:-1] == before
+                assert last_facts(of(fd, now), head)[-1].raw == {"more": 1}
 
     def test_a_frame_that_does_not_fit_is_taken_away_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
         with file_of(MAGIC) as (fd, size):
             monkeypatch.setattr(os, "write", nearly_full(20))
             with pytest.raises(OSError, match="No space"):
-                append(fd, fact({"key": "a" * 50}))
+                LOCAL.append(fd, fact({"key": "a" * 50}))
             monkeypatch.undo()
             assert os.fstat(fd).st_size == size
 
@@ -129,10 +136,10 @@ class TestCutOff:
         real = os.write
         with file_of(MAGIC) as (fd, _):
             monkeypatch.setattr(os, "write", lambda fd, data: real(fd, data[:7]))
-            append(fd, fact({"key": "a" * 50}))
+            LOCAL.append(fd, fact({"key": "a" * 50}))
             monkeypatch.undo()
-            (one,) = frames(fd, os.fstat(fd).st_size)
-            assert read_fact(fd, one).raw == {"key": "a" * 50}
+            (one,) = frames(of(fd))
+            assert read_fact(of(fd), one).raw == {"key": "a" * 50}
 
     def test_a_file_that_has_become_shorter_meanwhile_is_no_crash(self) -> None:
         raw = MAGIC + fact({}) + fact({"more": 1})
@@ -152,12 +159,12 @@ class TestDamaged:
                     raw = bytearray(whole)
                     raw[at] ^= bit
                     with file_of(raw) as (fd, _), pytest.raises(ValueError, match="damaged"):
-                        contents(fd, one)
+                        contents(of(fd), one)
 
     def test_a_frame_of_another_kind_is_found(self) -> None:
         raw = MAGIC + frame(b"C", b"abc")
         with file_of(raw.replace(b"C", b"R", 1)) as (fd, size), pytest.raises(ValueError, match="damaged"):
-            contents(fd, *frames(fd, size))
+            contents(of(fd), *frames(of(fd, size)))
 
     def test_no_result_of_a_job_rests_on_a_damaged_chunk(self, tmp_path: Path) -> None:
         """What is read of the pages of a job with one flipped byte is what was written, or the job is refused."""
@@ -199,11 +206,11 @@ def summary(path: Path) -> list[Any]:
 def quietly(fd: int, size: int) -> None:
     """Read everything in every way. ValueError is all that it may raise."""
     for read in (
-        lambda: [contents(fd, one) for one in frames(fd, size)],
-        lambda: [read_fact(fd, one) for one in frames(fd, size) if one.kind == b"J"],
-        lambda: head_of(fd, size),
-        lambda: last_facts(fd, size, len(MAGIC)),
-        lambda: whole_size(fd),
+        lambda: [contents(of(fd), one) for one in frames(of(fd, size))],
+        lambda: [read_fact(of(fd), one) for one in frames(of(fd, size)) if one.kind == b"J"],
+        lambda: head_of(of(fd, size)),
+        lambda: last_facts(of(fd, size), len(MAGIC)),
+        lambda: whole_size(of(fd)),
     ):
         try:
             read()
@@ -240,11 +247,11 @@ class TestHostile:
     def test_deep_nesting_and_endless_numbers_are_refused(self) -> None:
         for raw in (b"[" * 100_000, b'{"a": ' + b"9" * 5000 + b"}", b'{"a":' * 50_000, b"\xff", b"[]", b"", b"1"):
             with file_of(MAGIC + frame(b"J", raw)) as (fd, size), pytest.raises(ValueError):
-                head_of(fd, size)
+                head_of(of(fd, size))
 
     def test_a_length_that_no_frame_has_is_refused(self) -> None:
         with (
             file_of(MAGIC + b"J" + b"\xff" * 4 + bytes(50)) as (fd, size),
             pytest.raises(ValueError, match="no record"),
         ):
-            list(frames(fd, size))
+            list(frames(of(fd, size)))

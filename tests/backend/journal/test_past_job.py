@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 
 from backend.errors import NumatuiError, ParseError
-from backend.journal import past_job, past_jobs
-from backend.journal.journal_folder import is_locked
+from backend.journal import past_jobs
 from backend.journal.past_job import JournaledPart, index_of, read_chunks, read_job
 from backend.journal.past_jobs import changed_jobs, find_job, list_jobs, mark_undone, prune
 from backend.nodeset import NodeSet
 from backend.plan.remap import Move
+from backend.state import local
+from backend.state.numbering import is_locked
 from tests.backend.journal.journals import (
     CPUSET,
     HUGE,
@@ -171,7 +172,7 @@ def test_a_job_that_ends_while_it_is_read_was_not_interrupted(folder: Path, monk
         journal.end("done", moved=0)
         return is_locked(fd)
 
-    monkeypatch.setattr(past_job, "is_locked", ends_meanwhile)
+    monkeypatch.setattr(local, "is_locked", ends_meanwhile)
     assert read_job(journal.path).state in ("running", "done")
 
 

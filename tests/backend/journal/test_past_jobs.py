@@ -11,9 +11,10 @@ import pytest
 from backend.errors import NotFound, ParseError
 from backend.journal import past_job
 from backend.journal.journal import CHUNK
-from backend.journal.journal_file import MAGIC, append, frame
+from backend.journal.journal_file import MAGIC, frame
 from backend.journal.past_job import PastJob, read_job
 from backend.journal.past_jobs import find_job, list_jobs, mark_undone, prune
+from backend.state.local import LOCAL
 from tests.backend.journal.journals import (
     CPUSET,
     begin,
@@ -65,7 +66,7 @@ class TestListing:
     ) -> None:
         journal = begin(folder)
         for _ in range(25):
-            append(journal._fd, frame(b"C", CHUNK.pack(0, 0, 2, 4096, 0) + bytes(2 << 20)), sync=False)
+            LOCAL.append(journal._fd, frame(b"C", CHUNK.pack(0, 0, 2, 4096, 0) + bytes(2 << 20)), sync=False)
         if not is_running:
             journal.end("done", moved=5)
         assert journal.path.stat().st_size > 50 << 20

@@ -43,7 +43,7 @@ class Counting(Around):
 
     def read(self, path: str, offset: int = 0, size: int = -1) -> bytes:
         if self.stuck is not None and path == self.stuck_at:
-            self.files.append(path)
+            self.seen.append(path)
             self.stuck.wait()
         return super().read(path, offset, size)
 
@@ -169,7 +169,7 @@ def test_a_reading_that_hangs_loses_only_that_process_which_keeps_its_last_value
     kernel.stuck_at = f"/proc/{pid_of(m, name)}/{'numa_maps' if name == 'small' else 'maps'}"
     survey.expire()
     kernel.time = 7_000_000_000
-    kernel.files.clear()
+    kernel.seen.clear()
     waiting = threading.Event()
     readers.clock = lambda: 100.0 if waiting.is_set() else 0.0
     others = {"large", "small"} - {name}
@@ -177,7 +177,7 @@ def test_a_reading_that_hangs_loses_only_that_process_which_keeps_its_last_value
     def watch() -> None:
         """Time goes on when the only thing left to wait for is what hangs."""
         (other,) = others
-        while kernel.stuck_at not in kernel.files or not kernel.count(pid_of(m, other), "stat"):
+        while kernel.stuck_at not in kernel.seen or not kernel.count(pid_of(m, other), "stat"):
             threading.Event().wait(0.001)
         waiting.set()
 
@@ -272,7 +272,7 @@ def test_the_threads_of_all_processes_together_have_a_bound(monkeypatch: pytest.
     kernel = Counting(EmulatedKernel(m))
     rows = surveyor(kernel).read()
     assert [row.threads_left_out for row in rows] == [0, 2, 3]
-    assert sum("/task/" in path for path in kernel.files) == 6
+    assert sum("/task/" in path for path in kernel.seen) == 6
     assert rows[2].runs_on == {0: 1.0}
 
 

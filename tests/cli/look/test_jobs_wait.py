@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from backend.files.jobs_dir import jobs_dir
 from backend.journal.journal import Journal
+from backend.state.jobs_dir import jobs_dir
 from tests.backend.journal.journals import begin, ended, interrupted, move_some
 from tests.cli.running import Cli, one_line
 

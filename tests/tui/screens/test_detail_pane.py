@@ -52,19 +52,19 @@ async def test_a_group_is_summed_up_and_its_mappings_are_not_read() -> None:
     async with driving(kernel, size=WIDE) as app:
         await app.until(lambda: app.app.screen.query_one(DetailPane).look is not None)
         await app.press("v")
-        before = len(kernel.files)
+        before = len(kernel.seen)
         await app.until(lambda: "(4)" in app.text())
         assert "Threads × memory" in app.text()
         assert "Mappings" not in app.text()
-        assert not any("maps" in name for name in kernel.files[before:])
+        assert not any("maps" in name for name in kernel.seen[before:])
 
 
 async def test_passing_over_many_rows_reads_none_of_them() -> None:
     kernel: Any = Around(FakeKernel())
     async with driving(kernel, size=WIDE) as app:
         await app.until(lambda: app.app.screen.query_one(DetailPane).look is not None)
-        kernel.files.clear()
+        kernel.seen.clear()
         await app.press(*["down"] * 10)
         passed = {f"/proc/{row.process.pid}/numa_maps" for row in app.table.rows[1 : app.table.cursor]}
         await app.until(lambda: app.app.screen.query_one(DetailPane).look is not None)
-        assert len(passed & set(kernel.files)) <= 1
+        assert len(passed & set(kernel.seen)) <= 1

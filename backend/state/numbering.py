@@ -1,17 +1,19 @@
-"""The folder of journals: their numbers, and which job is running."""
+"""The numbers of jobs in their folder, and which job is running. Runs on Python 3.6 too, in the agent."""
 
 from __future__ import annotations
 
 import errno
 import fcntl
 import os
+import re
+from collections.abc import Iterable
 from pathlib import Path
 
-from backend.files.jobs_dir import cannot_write
+from backend.state.jobs_dir import cannot_write
 
-SUFFIX = ".job"
 _DIGITS = 9
 """Of the number of a job, at most."""
+_NUMBER = re.compile(r"[0-9]{1,15}\Z")
 
 
 def is_locked(fd: int) -> bool:
@@ -25,40 +27,30 @@ def is_locked(fd: int) -> bool:
     return False
 
 
-def numbered(directory: Path) -> list[tuple[int, Path]]:
-    """The journals of a folder with their numbers, the newest first. The number tells the order, whatever the clock
-    did. Empty if the folder cannot be read."""
-    try:
-        names = os.listdir(directory)
-    except OSError:
-        return []
-    found = [(name.removesuffix(SUFFIX), name) for name in names if name.endswith(SUFFIX)]
-    return sorted(
-        (
-            (int(stem), directory / name)
-            for stem, name in found
-            if stem.isascii() and stem.isdecimal() and len(stem) < 16
-        ),
-        reverse=True,
-    )
+def numbers(names: Iterable[str], suffix: str) -> list[int]:
+    """The numbers among the names of files with a suffix, the highest first. The number tells the order, whatever the
+    clock did."""
+    stems = [name[: -len(suffix)] for name in names if name.endswith(suffix)]
+    return sorted((int(one) for one in stems if _NUMBER.match(one)), reverse=True)
 
 
 class Turn:
     """Lock held while a job begins; gives it its number, which was nobody's before: the last one is kept in the file of
     the lock."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, suffix: str) -> None:
         self.directory = directory
+        self._suffix = suffix
 
     def __enter__(self) -> int:
         try:
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-            self._fd = os.open(self.directory / ".lock", flags, 0o600)
+            self._fd = os.open(str(self.directory / ".lock"), flags, 0o600)
             try:
                 fcntl.flock(self._fd, fcntl.LOCK_EX)
                 kept = os.pread(self._fd, 20, 0)
                 last = int(kept) if kept.isdigit() and len(kept) <= _DIGITS else 0
-                number = max([last, *(number for number, _ in numbered(self.directory)[:1])]) + 1
+                number = max([last, *numbers(os.listdir(str(self.directory)), self._suffix)[:1]]) + 1
                 os.ftruncate(self._fd, 0)
                 os.pwrite(self._fd, b"%d" % number, 0)
             except BaseException:

@@ -15,25 +15,22 @@ from pathlib import Path
 
 from backend.errors import Busy, NumatuiError, describe_oserror
 from backend.files.walk import open_folder, opened_parent
-from backend.kernel import Kernel
 
 _FLOCK = struct.Struct("hhqqi4x")
 """struct flock of 64-bit Linux: l_type, l_whence, l_start, l_len, l_pid (fcntl(2))."""
 
 
-def lock_folder(kernel: Kernel, jobs: Path) -> Path:
-    """Where jobs on this kernel lock; `jobs`: the folder of their journals, which is private to a demo."""
-    if not kernel.traits.is_host:
-        return jobs
+def own_lock_folder() -> Path | None:
+    """Where the jobs of this user lock; None: there is no such folder, they lock where their journals are."""
     run = Path("/run") if os.geteuid() == 0 else Path(f"/run/user/{os.geteuid()}")
     # A service may have a folder of its own in a /run that is read-only for it.
-    return run / "numatui" if _is_own(run / "numatui") or _is_own(run) else jobs
+    return run / "numatui" if _is_own(run / "numatui") or _is_own(run) else None
 
 
 def _is_own(folder: Path) -> bool:
     try:
         # Root of a user namespace sees the /run of another root, whose number it does not have.
-        return folder.stat().st_uid == os.geteuid() and os.access(folder, os.W_OK)
+        return folder.stat().st_uid == os.geteuid() and os.access(str(folder), os.W_OK)
     except OSError:
         return False
 
@@ -75,6 +72,23 @@ class ProcessLocks:
         """Ends the locks."""
         while self._fds:
             os.close(self._fds.popitem()[1])
+
+
+class NameLock:
+    """A lock with a name, of one program at a time."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        """Raises BlockingIOError if another program holds it, NumatuiError."""
+        self._fd = open_lock(folder, name)
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BaseException:
+            os.close(self._fd)
+            raise
+
+    def close(self) -> None:
+        """Ends the lock."""
+        os.close(self._fd)
 
 
 def open_lock(folder: Path, name: str) -> int:

@@ -1,4 +1,4 @@
-"""The state directory: where jobs, measurements and what the screen keeps lie, private to the user."""
+"""Where the state directory is, and that it is private. Runs on Python 3.6 too, in the agent."""
 
 from __future__ import annotations
 
@@ -13,15 +13,11 @@ STATE = "set XDG_STATE_HOME, or HOME, to a folder of yours"
 
 
 def jobs_dir() -> Path:
-    """Where jobs are kept: `$XDG_STATE_HOME/numatui/jobs`, as platformdirs has it. Raises NotFound for a user without a
-    home."""
-    from platformdirs import user_state_path
-
-    try:
-        found = user_state_path("numatui", appauthor=False) / "jobs"
-    except RuntimeError:
-        found = Path()
-    # Path.expanduser leaves ~ as it is where there is no home.
+    """Where jobs are kept: `$XDG_STATE_HOME/numatui/jobs`, as the XDG base directory specification has it. Raises
+    NotFound for a user without a home."""
+    named = os.environ.get("XDG_STATE_HOME", "").strip()
+    found = Path(named or os.path.expanduser("~/.local/state"), "numatui", "jobs")
+    # expanduser leaves ~ as it is where there is no home.
     if not found.is_absolute():
         raise NotFound(
             "you have no home folder in which jobs could be kept", "set XDG_STATE_HOME, or HOME, to a folder"

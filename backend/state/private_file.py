@@ -1,4 +1,4 @@
-"""Files of the user's own, replaced whole or not at all."""
+"""Files of the user's own, replaced whole or not at all; what is appended, whole or not at all."""
 
 from __future__ import annotations
 
@@ -37,3 +37,19 @@ def read_private(path: Path, most: int = 1 << 20) -> bytes:
         raise OSError(errno.EPERM, str(exc)) from None
     with os.fdopen(fd, "rb") as file:
         return file.read(most)
+
+
+def append(fd: int, data: bytes, sync: bool = True) -> None:
+    """Write at the end; it is on disk when this returns if `sync`. What could not be written whole is taken away again,
+    so that what follows can be read. Raises OSError."""
+    end = os.fstat(fd).st_size
+    rest = memoryview(data)
+    try:
+        while rest:
+            rest = rest[os.write(fd, rest) :]
+        if sync:
+            os.fdatasync(fd)
+    except OSError:
+        with suppress(OSError):
+            os.ftruncate(fd, end)
+        raise

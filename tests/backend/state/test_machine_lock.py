@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 
 from backend.errors import Busy, NumatuiError
-from backend.job.machine_lock import ProcessLocks, lock_folder, open_lock
+from backend.job.job import lock_folder
+from backend.state.local import LOCAL
+from backend.state.machine_lock import ProcessLocks, open_lock
 from tests import ROOT
 
 
@@ -39,7 +41,7 @@ def folder(tmp_path: Path) -> Path:
 def another_program(folder: Path, pid: int) -> Iterator[subprocess.Popen[str]]:
     """One that holds the lock until its input ends."""
     code = (
-        "import sys; from pathlib import Path; from backend.job.machine_lock import ProcessLocks\n"
+        "import sys; from pathlib import Path; from backend.state.machine_lock import ProcessLocks\n"
         f"locks = ProcessLocks(Path({str(folder)!r}), [{pid}])\n"
         "print('locked', flush=True); sys.stdin.read()\n"
     )
@@ -185,7 +187,7 @@ class TestFolder:
 
 
 @pytest.mark.parametrize(
-    ("is_host", "uid", "has_own", "wanted"),
+    ("keeps_jobs", "uid", "has_own", "wanted"),
     [
         (False, 0, True, "/jobs"),
         (True, 0, True, "/run/numatui"),
@@ -195,9 +197,9 @@ class TestFolder:
     ],
 )
 def test_root_and_users_lock_where_all_their_jobs_do(
-    is_host: bool, uid: int, has_own: bool, wanted: str, monkeypatch: pytest.MonkeyPatch
+    keeps_jobs: bool, uid: int, has_own: bool, wanted: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kernel: Any = SimpleNamespace(traits=SimpleNamespace(is_host=is_host))
+    kernel: Any = SimpleNamespace(traits=SimpleNamespace(keeps_jobs=keeps_jobs), files=LOCAL)
     with monkeypatch.context() as patch:
         patch.setattr(os, "geteuid", lambda: uid)
         patch.setattr(os, "access", lambda *_: True)

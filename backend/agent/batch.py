@@ -1,0 +1,190 @@
+"""Many files in one answer, and only what has changed since the last one.
+
+The agent keeps what it sent last; the other side keeps what it got. A batch is a list of patterns (`*` and `?` and
+`[…]` in any part of a path). Its answer has the paths that are new or gone, a byte of news for each path, and the new
+contents: whole, or the middle that differs from what was there before."""
+
+from __future__ import annotations
+
+import errno
+import struct
+import time
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SAME, WHOLE, PART, FAILED = 0, 1, 2, 3
+"""News of a path. Contents of FAILED are its errno."""
+_LENGTH = struct.Struct("<I")
+_ENDS = struct.Struct("<II")
+MOST_PATHS = 200_000
+_MOST = 48 << 20
+"""Bytes of files that one batch brings, and that are kept of it, at most: what is beyond is read one by one."""
+_LARGEST = 4 << 20
+"""Bytes of one file in a batch, at most."""
+_SECONDS = 5.0
+"""What a batch may take. What is not read by then is read one by one: somebody may hold a file up."""
+_MOST_KEPT = 16
+"""Batches that are kept, by their key."""
+
+
+def expand(pattern: str, listdir: Callable[[str], list[str]], lists: dict[str, list[str]]) -> list[str]:
+    """The paths that a pattern stands for now. `lists`: folders that were listed for other patterns already."""
+    paths = [""]
+    for part in pattern.strip("/").split("/"):
+        if not set(part) & set("*?["):
+            paths = [path + "/" + part for path in paths]
+            continue
+        out: list[str] = []
+        for path in paths:
+            if path not in lists:
+                try:
+                    lists[path] = sorted(listdir(path or "/"))
+                except OSError:
+                    lists[path] = []
+            out += [path + "/" + name for name in lists[path] if fnmatchcase(name, part) and name not in (".", "..")]
+        paths = out
+    return paths
+
+
+class Batches:
+    """The agent's side: what it sent last, by the key of a batch."""
+
+    def __init__(
+        self, read: Callable[[str, int, int], bytes], listdir: Callable[[str], list[str]], clock: Callable[[], float]
+    ) -> None:
+        self._read, self._listdir, self._clock = read, listdir, clock
+        self._kept: dict[str, tuple[list[str], dict[str, bytes]]] = {}
+
+    def answer(self, key: str, patterns: list[str], anew: bool) -> tuple[dict[str, Any], bytes]:
+        """`anew`: the other side has nothing of this batch. Returns the header's part and the payload."""
+        end = self._clock() + _SECONDS
+        lists: dict[str, list[str]] = {}
+        now: dict[str, None] = {}
+        for pattern in patterns:
+            for path in expand(pattern, self._listdir, lists):
+                now[path] = None
+                if len(now) >= MOST_PATHS:
+                    break
+        nothing: tuple[list[str], dict[str, bytes]] = ([], {})
+        before, known = nothing if anew else self._kept.get(key, nothing)
+        if len(self._kept) >= _MOST_KEPT:
+            self._kept.clear()
+        was = set(before)
+        gone = [number for number, path in enumerate(before) if path not in now]
+        new = [path for path in now if path not in was]
+        order = [path for path in before if path in now] + new
+        news, amount = bytearray(), 0
+        parts: list[bytes] = []
+        kept: dict[str, bytes] = {}
+        for path in order:
+            data = self._contents(path) if amount < _MOST and self._clock() < end else _failed(errno.EAGAIN)
+            amount += len(data[1])
+            old = known.get(path)
+            kind, body = _difference(data, old)
+            news.append(kind)
+            if body is not None:
+                parts.append(_LENGTH.pack(len(body)) + body)
+            if data[0] == WHOLE:
+                kept[path] = data[1]
+        self._kept[key] = (order, kept)
+        paths = "\0".join(new).encode("utf-8", "surrogateescape")
+        head = struct.pack("<III", len(gone), len(paths), len(news)) + struct.pack(f"<{len(gone)}I", *gone)
+        return {"count": len(order), "had": len(before)}, head + paths + bytes(news) + b"".join(parts)
+
+    def _contents(self, path: str) -> tuple[int, bytes]:
+        try:
+            data = self._read(path, 0, -1)
+        except OSError as exc:
+            return _failed(exc.errno or errno.EIO)
+        return (WHOLE, data) if len(data) <= _LARGEST else _failed(errno.EAGAIN)
+
+
+def _failed(number: int) -> tuple[int, bytes]:
+    return FAILED, _LENGTH.pack(number)
+
+
+def _difference(data: tuple[int, bytes], old: bytes | None) -> tuple[int, bytes | None]:
+    kind, new = data
+    if kind == FAILED:
+        return FAILED, new
+    if old is None:
+        return WHOLE, new
+    if old == new:
+        return SAME, None
+    front = _alike(old, new, min(len(old), len(new)))
+    most = min(len(old), len(new)) - front
+    back = _alike(old[len(old) - most :][::-1], new[len(new) - most :][::-1], most)
+    return PART, _ENDS.pack(front, back) + new[front : len(new) - back]
+
+
+def _alike(a: bytes, b: bytes, most: int) -> int:
+    """How many of their first bytes are the same, `most` at most."""
+    low = 0
+    while low < most:
+        middle = (low + most + 1) // 2
+        if a[low:middle] == b[low:middle]:
+            low = middle
+        else:
+            most = middle - 1
+    return low
+
+
+class Received:
+    """The other side: the contents of a batch, kept up to date."""
+
+    def __init__(self) -> None:
+        self.order: list[str] = []
+        self.files: dict[str, bytes | int] = {}
+        """Path → contents, or the errno of reading it."""
+
+    def update(self, header: dict[str, Any], payload: bytes) -> None:
+        """Raises ValueError for what is no answer; then nothing is known any longer."""
+        order, before = self.order, self.files
+        self.order, self.files = [], {}
+        if header.get("had") != len(order):
+            raise ValueError("a batch refers to another one")
+        try:
+            gone_count, path_bytes, count = struct.unpack_from("<III", payload)
+            at = 12
+            gone = set(struct.unpack_from(f"<{min(gone_count, len(order))}I", payload, at))
+            at += 4 * gone_count
+            raw = payload[at : at + path_bytes].decode("utf-8", "surrogateescape")
+            at += path_bytes
+            news = payload[at : at + count]
+            at += count
+        except struct.error:
+            raise ValueError("a batch is cut off") from None
+        order = [path for number, path in enumerate(order) if number not in gone] + (raw.split("\0") if raw else [])
+        if len(order) != count or len(news) != count or count > MOST_PATHS:
+            raise ValueError("a batch does not fit together")
+        files: dict[str, bytes | int] = {}
+        for path, kind in zip(order, news):  # noqa: B905
+            if kind == SAME:
+                files[path] = before[path]
+                continue
+            if at + 4 > len(payload):
+                raise ValueError("a batch is cut off")
+            (length,) = _LENGTH.unpack_from(payload, at)
+            body = payload[at + 4 : at + 4 + length]
+            at += 4 + length
+            files[path] = _applied(kind, body, before.get(path))
+        self.order, self.files = order, files
+
+
+def _applied(kind: int, body: bytes, old: bytes | int | None) -> bytes | int:
+    if kind == WHOLE:
+        return body
+    if kind == FAILED and len(body) == 4:
+        return _LENGTH.unpack(body)[0]
+    if kind == PART and len(body) >= 8 and isinstance(old, bytes):
+        front, back = _ENDS.unpack_from(body)
+        if front + back <= len(old):
+            return old[:front] + body[8:] + old[len(old) - back :]
+    raise ValueError("a batch has a part of nothing")
+
+
+def monotonic() -> float:
+    return time.monotonic()

@@ -1,0 +1,242 @@
+"""What an agent does when it is asked: one operation, one method, for the kernel and for the state directory.
+
+A request names an operation and has a list of arguments and a payload; so has its answer. Descriptors are those that
+this agent has given out, and no others. Of the state directory there is the folder of jobs and the one above it: a
+name in them, not a path, is asked for."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import struct
+import sys
+import threading
+from array import array
+from itertools import accumulate
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from backend.agent.batch import Batches, monotonic
+from backend.errors import NumatuiError, UsageError, os_error
+from backend.state.local import LocalState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from backend.live.host import Host
+    from backend.state_files import Held
+
+    Answer = tuple[Any, bytes | None]
+
+_NAME = re.compile(r"\.?[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
+_MOST_READ = 48 << 20
+"""Bytes of one read, at most."""
+_MASK = (1 << 64) - 1
+
+
+class Operations:
+    """Thread-safe."""
+
+    def __init__(self, host: Host, files: LocalState) -> None:
+        self.host, self.files = host, files
+        self._batches = Batches(host.read, host.listdir, monotonic)
+        self._batching = threading.Lock()
+        self._lock = threading.Lock()
+        self._descriptors: set[int] = set()
+        self._held: dict[int, Held] = {}
+        self._next = 0
+
+    def hello(self) -> dict[str, Any]:
+        """What does not change while this agent runs."""
+        uid, privileged = self.host.credentials()
+        jobs, problem = "", ""
+        try:
+            jobs = str(self.files.jobs_dir())
+        except NumatuiError as exc:
+            problem = str(exc)
+        return {
+            "name": self.host.name, "page_size": self.host.page_size, "uid": uid, "privileged": privileged,
+            "can": self.host.probe(), "jobs": jobs, "problem": problem, "pid": os.getpid(),
+            "python": f"{sys.version_info[0]}.{sys.version_info[1]}", "big_endian": sys.byteorder == "big",
+        }  # fmt: skip
+
+    def find(self, name: str) -> Callable[[list[Any], bytes], Answer] | None:
+        """The method of an operation."""
+        return getattr(self, "do_" + name, None) if re.match(r"[a-z_]+\Z", name) else None
+
+    # The kernel
+
+    def do_read(self, args: list[Any], _: bytes) -> Answer:
+        path, offset, size = args
+        data = self.host.read(path, offset, min(size, _MOST_READ))
+        if len(data) > _MOST_READ:
+            raise os_error(errno.EFBIG, path)
+        return None, data
+
+    def do_listdir(self, args: list[Any], _: bytes) -> Answer:
+        return None, "\0".join(self.host.listdir(args[0])).encode("utf-8", "surrogateescape")
+
+    def do_batch(self, args: list[Any], payload: bytes) -> Answer:
+        key, anew = args
+        with self._batching:
+            return self._batches.answer(key, payload.decode("utf-8", "surrogateescape").split("\0"), anew)
+
+    def do_file_id(self, args: list[Any], _: bytes) -> Answer:
+        return list(self.host.file_id(args[0])), None
+
+    def do_write(self, args: list[Any], payload: bytes) -> Answer:
+        self.host.write(args[0], payload)
+        return None, None
+
+    def do_username(self, args: list[Any], _: bytes) -> Answer:
+        return [self.host.username(uid) for uid in args], None
+
+    def do_pidfd_open(self, args: list[Any], _: bytes) -> Answer:
+        return self._given(self.host.pidfd_open(args[0])), None
+
+    def do_pidfd_alive(self, args: list[Any], _: bytes) -> Answer:
+        return self.host.pidfd_alive(self._own(args[0])), None
+
+    def do_pidfd_send_signal(self, args: list[Any], _: bytes) -> Answer:
+        self.host.pidfd_send_signal(self._own(args[0]), args[1])
+        return None, None
+
+    def do_close(self, args: list[Any], _: bytes) -> Answer:
+        fd = self._own(args[0])
+        with self._lock:
+            self._descriptors.discard(fd)
+        os.close(fd)
+        return None, None
+
+    def do_setpriority(self, args: list[Any], _: bytes) -> Answer:
+        self.host.setpriority(args[0], args[1])
+        return None, None
+
+    def do_migrate_pages(self, args: list[Any], payload: bytes) -> Answer:
+        pid, maxnode, length = args
+        return self.host.migrate_pages(pid, maxnode, payload[:length], payload[length:]), None
+
+    def do_move_pages(self, args: list[Any], payload: bytes) -> Answer:
+        """Payload: for each page the difference from the one before (64 bits), its node (32 bits, if asked to move),
+        its status (32 bits). Answers [result, errno] and the status."""
+        pid, count, moving, flags = args
+        ends = (8 * count, 12 * count if moving else 8 * count)
+        if len(payload) != ends[1] + 4 * count:
+            raise os_error(errno.EINVAL)
+        pages = array("Q", (one & _MASK for one in accumulate(struct.unpack(f"<{count}Q", payload[: ends[0]]))))
+        nodes = array("i", struct.unpack(f"<{count}i", payload[ends[0] : ends[1]])) if moving else None
+        status = array("i", struct.unpack(f"<{count}i", payload[ends[1] :]))
+        try:
+            result = [self.host.move_pages(pid, pages, nodes, status, flags), 0]
+        except OSError as exc:
+            result = [0, exc.errno]
+        return result, struct.pack(f"<{count}i", *status)
+
+    def do_pagemap_scan(self, args: list[Any], _: bytes) -> Answer:
+        return self.host.pagemap_scan(*args)
+
+    # The state directory
+
+    def do_state_make(self, args: list[Any], _: bytes) -> Answer:
+        self.files.make_private(self._folder(args[0]))
+        return None, None
+
+    def do_state_check(self, args: list[Any], _: bytes) -> Answer:
+        self.files.check_private(self._folder(args[0]))
+        return None, None
+
+    def do_state_free(self, args: list[Any], _: bytes) -> Answer:
+        return self.files.free_space(self._folder(args[0])), None
+
+    def do_state_names(self, args: list[Any], _: bytes) -> Answer:
+        return None, "\0".join(self.files.names(self._folder(args[0]))).encode("utf-8", "surrogateescape")
+
+    def do_state_stat(self, args: list[Any], _: bytes) -> Answer:
+        return list(self.files.stat(self._file(args[0]))), None
+
+    def do_state_begin(self, args: list[Any], payload: bytes) -> Answer:
+        if not re.match(r"\.[a-z]{1,10}\Z", args[1]):
+            raise UsageError("that is no suffix")
+        number, fd = self.files.begin(self._folder(args[0]), args[1], payload)
+        return [number, self._given(fd)], None
+
+    def do_state_open(self, args: list[Any], _: bytes) -> Answer:
+        fd, size, own, running = self.files.open(self._file(args[0]), args[1])
+        return [self._given(fd), size, own, running], None
+
+    def do_state_open_log(self, args: list[Any], _: bytes) -> Answer:
+        return self._given(self.files.open_log(self._file(args[0]))), None
+
+    def do_state_size(self, args: list[Any], _: bytes) -> Answer:
+        return self.files.size(self._own(args[0])), None
+
+    def do_state_pread(self, args: list[Any], _: bytes) -> Answer:
+        return None, self.files.pread(self._own(args[0]), min(args[1], _MOST_READ), args[2])
+
+    def do_state_append(self, args: list[Any], payload: bytes) -> Answer:
+        self.files.append(self._own(args[0]), payload, args[1])
+        return None, None
+
+    def do_state_truncate(self, args: list[Any], _: bytes) -> Answer:
+        self.files.truncate(self._own(args[0]), args[1])
+        return None, None
+
+    def do_state_unlink(self, args: list[Any], _: bytes) -> Answer:
+        self.files.unlink(self._file(args[0]))
+        return None, None
+
+    def do_state_replace(self, args: list[Any], payload: bytes) -> Answer:
+        self.files.replace(self._file(args[0]), payload.decode())
+        return None, None
+
+    def do_state_read(self, args: list[Any], _: bytes) -> Answer:
+        return None, self.files.read(self._file(args[0]), min(args[1], _MOST_READ))
+
+    def do_state_rename(self, args: list[Any], _: bytes) -> Answer:
+        self.files.rename(self._file(args[0]), self._file(args[1]))
+        return None, None
+
+    def do_state_lock(self, args: list[Any], _: bytes) -> Answer:
+        """Locks of pids (a list), or of a name."""
+        folder = self.files.lock_folder() or self._folder("jobs")
+        what: list[int] | str = args[0]
+        held: Held
+        if isinstance(what, list):
+            held = self.files.lock_processes(folder, what)
+        elif _NAME.match(what):
+            held = self.files.lock_name(folder, what)
+        else:
+            raise UsageError("that is no name of a lock")
+        with self._lock:
+            self._next += 1
+            self._held[self._next] = held
+            return self._next, None
+
+    def do_state_unlock(self, args: list[Any], _: bytes) -> Answer:
+        with self._lock:
+            held = self._held.pop(args[0], None)
+        if held is not None:
+            held.close()
+        return None, None
+
+    def _folder(self, which: str) -> Path:
+        jobs = self.files.jobs_dir()
+        return jobs if which == "jobs" else jobs.parent
+
+    def _file(self, name: list[str]) -> Path:
+        """[folder, name]: `jobs` or `state`, and a file in it."""
+        if not _NAME.match(name[1]):
+            raise UsageError("that is no name in the state directory")
+        return self._folder(name[0]) / name[1]
+
+    def _given(self, fd: int) -> int:
+        with self._lock:
+            self._descriptors.add(fd)
+        return fd
+
+    def _own(self, fd: int) -> int:
+        with self._lock:
+            if type(fd) is not int or fd not in self._descriptors:
+                raise os_error(errno.EBADF)
+        return fd

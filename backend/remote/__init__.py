@@ -1,0 +1,1 @@
+"""A far machine's kernel, through an agent that is sent there."""

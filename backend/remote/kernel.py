@@ -1,0 +1,177 @@
+"""A far machine's Linux as a `Kernel`: every call is a request to the agent there.
+
+Calls of several threads are under way side by side. What the far side answers is checked for its form and size; what
+it means is as hostile as every file of a machine."""
+
+from __future__ import annotations
+
+import errno
+import struct
+import sys
+import time
+from array import array
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, cast
+
+from backend.agent.batch import Received
+from backend.errors import NotSupported, ParseError, os_error
+from backend.files.text import printable
+from backend.kernel import Capabilities, Kernel, Numbers, Source, Traits
+from backend.live.kernel import capabilities_of
+from backend.remote.ahead import Ahead
+from backend.remote.connection import Connection
+from backend.remote.state import RemoteState
+
+
+class RemoteKernel:
+    """Thread-safe. `reference`: what has to be named to come there again."""
+
+    source: Source = "remote"
+
+    def __init__(self, connection: Connection, reference: str) -> None:
+        """Raises ConnectionLost, NotSupported, ParseError."""
+        self.connection, self.reference = connection, reference
+        hello = connection.hello()
+        try:
+            self.name = printable(_text(hello["name"], 255), 255)
+            self.page_size = _number(hello["page_size"])
+            self._credentials = _number(hello["uid"]), bool(hello["privileged"])
+            can = hello["can"]
+            self._capabilities = capabilities_of(
+                {str(call): (can[call][0] is True, printable(str(can[call][1]), 300)) for call in can}
+            )
+            self.files = RemoteState(connection, _text(hello["jobs"], 4096), printable(str(hello["problem"]), 300))
+            other_order = bool(hello["big_endian"]) != (sys.byteorder == "big")
+        except (KeyError, TypeError, IndexError, ValueError, OSError):
+            raise ParseError(f"the agent on {connection.host} does not say who it is", "it is no numatui") from None
+        if self.page_size & (self.page_size - 1) or not 512 <= self.page_size <= 1 << 24:
+            raise ParseError(f"the agent on {connection.host} has pages of {self.page_size} bytes", "it is no numatui")
+        if other_order:
+            raise NotSupported(f"{connection.host} has the other byte order", "run numatui on a machine like it")
+        self.traits = Traits(
+            parallel_calls=True, reading_stalls=True, writable=True, keeps_jobs=True, far=True,
+        )  # fmt: skip
+        self._users: dict[int, str] = {}
+        self._received: dict[str, Received] = {}
+
+    def capabilities(self) -> Capabilities:
+        return self._capabilities
+
+    def read(self, path: str, offset: int = 0, size: int = -1) -> bytes:
+        data = self.connection.call("read", path, offset, size)[1]
+        return data if size < 0 else data[:size]
+
+    def read_ahead(self, name: str, patterns: Sequence[str]) -> Kernel:
+        """One round trip. What the agent does not answer in time is read when it is asked for."""
+        kept = self._received.setdefault(name, Received())
+        payload = "\0".join(patterns).encode("utf-8", "surrogateescape")
+        try:
+            header, data = self.connection.call_with_object("batch", name, not kept.order, payload=payload)
+            kept.update(header, data)
+        except (ValueError, KeyError) as exc:
+            self.connection.lose(f"it sent what no agent sends ({printable(str(exc), 100)})")
+            raise os_error(errno.EPROTO) from None
+        return cast(Kernel, Ahead(self, kept.files, patterns))
+
+    def listdir(self, path: str) -> list[str]:
+        data = self.connection.call("listdir", path)[1]
+        return data.decode("utf-8", "surrogateescape").split("\0") if data else []
+
+    def file_id(self, path: str) -> tuple[int, int]:
+        return _pair(self.connection.call("file_id", path)[0])
+
+    def write(self, path: str, data: bytes) -> None:
+        self.connection.call("write", path, payload=data)
+
+    def username(self, uid: int) -> str:
+        """Asked once: names of users seldom change."""
+        if uid not in self._users:
+            try:
+                (name,) = self.connection.call("username", uid)[0]
+                self._users[uid] = _text(name, 255)
+            except (ValueError, TypeError, OSError):
+                self._users[uid] = str(uid)
+        return self._users[uid]
+
+    def clock(self) -> int:
+        """That of this machine: durations are what is measured, and rates include the way there."""
+        return time.monotonic_ns()
+
+    def pause(self, nanoseconds: int) -> None:
+        time.sleep(nanoseconds / 1e9)
+
+    def credentials(self) -> tuple[int, bool]:
+        return self._credentials
+
+    def pidfd_open(self, pid: int) -> int:
+        return _number(self.connection.call("pidfd_open", pid)[0])
+
+    def pidfd_alive(self, fd: int) -> bool:
+        return self.connection.call("pidfd_alive", fd)[0] is True
+
+    def pidfd_close(self, fd: int) -> None:
+        if not self.connection.lost:
+            self.connection.call("close", fd)
+
+    def pidfd_send_signal(self, fd: int, number: int) -> None:
+        self.connection.call("pidfd_send_signal", fd, number)
+
+    def setpriority(self, tid: int, nice: int) -> None:
+        self.connection.call("setpriority", tid, nice)
+
+    def migrate_pages(self, pid: int, maxnode: int, old: bytes, new: bytes) -> int:
+        return _number(self.connection.call("migrate_pages", pid, maxnode, len(old), payload=old + new)[0])
+
+    def move_pages(self, pid: int, pages: Numbers, nodes: Numbers | None, status: Numbers, flags: int) -> int:
+        count = len(pages)
+        addresses = array("Q", bytes(pages))
+        steps = [addresses[0], *((b - a) & _MASK for a, b in pairwise(addresses))] if count else []
+        parts = [struct.pack(f"<{count}Q", *steps), bytes(nodes) if nodes is not None else b"", bytes(status)]
+        result, data = self.connection.call("move_pages", pid, count, nodes is not None, flags, payload=b"".join(parts))
+        left, number = _pair(result)
+        if len(data) != 4 * count:
+            raise os_error(errno.EPROTO)
+        memoryview(status).cast("B")[:] = data
+        if number:
+            raise os_error(number)
+        return left
+
+    def pagemap_scan(self, pid: int, start: int, end: int, count: int) -> tuple[int, bytes]:
+        result, data = self.connection.call("pagemap_scan", pid, start, end, count)
+        came = _number(result)
+        if not start <= came <= end or len(data) > 24 * count or len(data) % 24:
+            raise os_error(errno.EPROTO)
+        return came, data
+
+    def mbind(self, address: int, length: int, mode: int, mask: bytes, maxnode: int, flags: int) -> int:
+        """Of the calling task: that would be the agent."""
+        raise os_error(errno.ENOSYS)
+
+    def set_mempolicy(self, mode: int, mask: bytes, maxnode: int) -> int:
+        raise os_error(errno.ENOSYS)
+
+    def get_mempolicy(self, maxnode: int, address: int, flags: int) -> tuple[int, bytes]:
+        raise os_error(errno.ENOSYS)
+
+
+_MASK = (1 << 64) - 1
+
+
+def _number(value: Any) -> int:
+    """Raises OSError (EPROTO) for what is none."""
+    if type(value) is not int or not 0 <= value < 1 << 64:
+        raise os_error(errno.EPROTO)
+    return value
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    if not isinstance(value, list) or len(value) != 2:  # pyright: ignore[reportUnknownArgumentType]
+        raise os_error(errno.EPROTO)
+    return _number(value[0]), _number(value[1])
+
+
+def _text(value: Any, most: int) -> str:
+    if not isinstance(value, str) or len(value) > most:
+        raise os_error(errno.EPROTO)
+    return value
