@@ -53,11 +53,11 @@ def encode(header: dict[str, Any], payload: bytes | None = None) -> bytes:
 
 
 def read_line(stream: Lines) -> bytes:
-    """One line without its end; empty at the end of the stream, too. Raises BadFrame."""
+    """One line without its end. Raises BadFrame, also at the end of the stream."""
     line = stream.readline(LINE + 1)
     if len(line) > LINE:
         raise BadFrame("a line is too long")
-    if line and not line.endswith(b"\n"):
+    if not line.endswith(b"\n"):
         raise BadFrame("a line is cut off")
     return line.rstrip(b"\r\n")
 

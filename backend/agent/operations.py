@@ -13,6 +13,7 @@ import struct
 import sys
 import threading
 from array import array
+from contextlib import suppress
 from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,7 @@ _NAME = re.compile(r"\.?[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
 _MOST_READ = 48 << 20
 """Bytes of one read, at most."""
 _MASK = (1 << 64) - 1
+_MOST_USERS = 200
 
 
 class Operations:
@@ -58,8 +60,18 @@ class Operations:
         return {
             "name": self.host.name, "page_size": self.host.page_size, "uid": uid, "privileged": privileged,
             "can": self.host.probe(), "jobs": jobs, "problem": problem, "pid": os.getpid(),
-            "python": f"{sys.version_info[0]}.{sys.version_info[1]}", "big_endian": sys.byteorder == "big",
+            "users": self._users(), "python": f"{sys.version_info[0]}.{sys.version_info[1]}",
+            "big_endian": sys.byteorder == "big",
         }  # fmt: skip
+
+    def _users(self) -> dict[str, str]:
+        """The names of the users who have processes: each would be a question of its own."""
+        uids: set[int] = set()
+        for name in self.host.listdir("/proc"):
+            if name.isdigit() and len(uids) < _MOST_USERS:
+                with suppress(OSError):
+                    uids.add(os.stat("/proc/" + name).st_uid)
+        return {str(uid): self.host.username(uid)[:64] for uid in uids}
 
     def find(self, name: str) -> Callable[[list[Any], bytes], Answer] | None:
         """The method of an operation."""

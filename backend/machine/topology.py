@@ -9,7 +9,7 @@ from typing import Literal, TypeVar
 
 from backend.errors import NotSupported, ParseError
 from backend.files.text import decode, printable
-from backend.kernel import Kernel
+from backend.kernel import Kernel, read_ahead
 from backend.machine.kernel_info import read_or_nothing
 from backend.nodeset import CpuSet, NodeSet
 
@@ -131,8 +131,20 @@ class Topology:
         return nearest
 
 
+FILES = (
+    f"{NODE_DIR}/", f"{NODE_DIR}/online", f"{NODE_DIR}/possible", f"{_CPU_DIR}/online", f"{_CPU_DIR}/present",
+    "/proc/zoneinfo",
+    *(f"{NODE_DIR}/node[0-9]*/{name}" for name in (
+        "cpulist", "cpumap", "distance", "meminfo", "numastat", "vmstat", "hugepages/", "hugepages/*/*_hugepages",
+        "access[01]/initiators/", "access0/initiators/*",
+    )),
+)  # fmt: skip
+"""What is read of the topology."""
+
+
 def read_topology(kernel: Kernel) -> Topology:
     """Read the topology. Missing or malformed files become warnings. Raises NotSupported without any node."""
+    kernel = read_ahead(kernel, "topology", FILES)
     try:
         names = kernel.listdir(NODE_DIR)
     except OSError:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 from backend.errors import NotFound, NotPermitted, ParseError
-from backend.kernel import Kernel
+from backend.kernel import Kernel, read_ahead
 from backend.machine.topology import Topology
 from backend.placement.first_policy import first_policy
 from backend.placement.locate import BUDGET_NS, Located, Locator, Way, by_numa_maps, large_from
@@ -43,6 +43,8 @@ STILL_NS = 9_000_000_000
 refreshes. Another process may have moved its pages."""
 SLOW = 8
 """Refreshes between two readings of what changes seldom: user, command line, swap, cpuset, cgroup."""
+STATS = ("/proc/", "/proc/[0-9]*/stat")
+"""What is read of all processes at each reading."""
 ALL_THREADS = 4096
 """Threads that are read in one refresh, of all processes together."""
 
@@ -134,20 +136,32 @@ class Surveyor:
         self._threads_left = 0
         self._lock = threading.Lock()
         self._page_size = kernel.page_size
+        self._near = kernel
+        """The kernel, with what this reading has read ahead."""
 
     def expire(self) -> None:
         """The next reading reads everything of all processes again."""
         self._all_anew = True
         self._known = {key: replace(one, due=0) for key, one in self._known.items()}
 
-    def read(self, wanted: Callable[[Process], bool] = lambda _: True) -> list[ProcessRow]:
+    def read(
+        self, wanted: Callable[[Process], bool] = lambda _: True, kernel: Kernel | None = None
+    ) -> list[ProcessRow]:
         """A row for each process that is `wanted` and still there, ascending by pid. `wanted` is called by one thread
-        at a time. Raises NotSupported, ParseError only where /proc itself cannot be listed."""
+        at a time. `kernel`: the same one, with what was read ahead. Raises NotSupported, ParseError only where /proc
+        itself cannot be listed."""
+        self._near = read_ahead(kernel or self.kernel, "processes", STATS)
+        try:
+            return self._read(wanted)
+        finally:
+            self._near = self.kernel
+
+    def _read(self, wanted: Callable[[Process], bool]) -> list[ProcessRow]:
         now = self.kernel.clock()
         self._refreshes += 1
         self._threads_left = ALL_THREADS
         self.locator.renew(self.topology)
-        listed = pids(self.kernel)
+        listed = pids(self._near)
         answered = self._answers(listed, now, wanted)
         found = {pid: one for pid, one in answered.items() if one is not None}
         self._walk_large(found, now)
@@ -162,8 +176,28 @@ class Surveyor:
         others by the readers. None for those that are not shown; those whose reading hangs are missing."""
         answered = self._still(listed, now, wanted) if self._known and self.readers.count else {}
         rest = [pid for pid in listed if pid not in answered]
+        if self.kernel.traits.far:
+            self._near = read_ahead(self._near, "looked at", self._files(rest))
         answered.update(self.readers.run(rest, lambda pid: self._look(pid, now, wanted)))
         return answered
+
+    def _files(self, rest: Iterable[int]) -> list[str]:
+        """What `_look` will read of these processes: of kernel threads nothing but `stat`, of large ones all but where
+        their memory lies."""
+        out: list[str] = []
+        for pid in rest:
+            try:
+                stat = read_stat(self._near, pid)
+            except (NotFound, NotPermitted, ParseError):
+                continue
+            if stat.is_kernel_thread and not self.kernel_threads:
+                continue
+            out += [f"/proc/{pid}/{name}" for name in ("status", "cmdline", "cpuset", "cgroup")]
+            if 1 < stat.threads <= MOST_THREADS:
+                out += [f"/proc/{pid}/task/", f"/proc/{pid}/task/[0-9]*/stat"]
+            if stat.rss <= self.large:
+                out.append(f"/proc/{pid}/numa_maps")
+        return out
 
     def _walk_large(self, found: dict[int, tuple[_Known, bool]], now: int) -> None:
         """Look gently at the large processes whose turn it is, those that wait longest first. Those that ended
@@ -194,7 +228,7 @@ class Surveyor:
         out: dict[int, tuple[_Known, bool] | None] = {}
         for pid in listed:
             try:
-                stat = read_stat(self.kernel, pid)
+                stat = read_stat(self._near, pid)
             except (NotFound, NotPermitted, ParseError):
                 out[pid] = None
                 continue
@@ -212,7 +246,7 @@ class Surveyor:
         """Read a process. Returns what is known of it and whether it is wanted; the memory of a large one is read
         later. None if it is not shown."""
         try:
-            stat = read_stat(self.kernel, pid)
+            stat = read_stat(self._near, pid)
             if stat.is_kernel_thread and not self.kernel_threads:
                 return None
             known = self._known.get(stat.identity)
@@ -227,7 +261,7 @@ class Surveyor:
             if stat.rss > self.large:
                 last = known or _Known(process, running)
                 return replace(last, process=process, running=running, large=True), True
-            located = by_numa_maps(self.kernel, pid)
+            located = by_numa_maps(self._near, pid)
             return _Known(process, running, located, now, looked_like=stat), True
         except (NotFound, NotPermitted, ParseError):
             return None
@@ -268,7 +302,7 @@ class Surveyor:
         out: dict[int, tuple[_Known, bool]] = {}
         for pid in hanging:
             try:
-                stat = read_stat(self.kernel, pid)
+                stat = read_stat(self._near, pid)
             except (NotFound, NotPermitted, ParseError):
                 continue
             known = self._known.get(stat.identity)
@@ -280,7 +314,7 @@ class Surveyor:
     def _process(self, stat: Stat, known: Process | None) -> Process:
         due = self._all_anew or (stat.identity.pid + self._refreshes) % SLOW == 0
         if known is None or known.comm != stat.comm or known.uid < 0 or due:
-            return read_process(self.kernel, stat.identity.pid, stat)
+            return read_process(self._near, stat.identity.pid, stat)
         return self._updated(known, stat)
 
     def _updated(self, known: Process, stat: Stat) -> Process:
@@ -305,7 +339,7 @@ class Surveyor:
             with self._lock:
                 most = min(MOST_THREADS, stat.threads, self._threads_left)
                 self._threads_left -= most
-        return read_running(self.kernel, stat, self.topology.node_of_cpu, last, most)
+        return read_running(self._near, stat, self.topology.node_of_cpu, last, most)
 
     def _row(self, one: _Known, now: int) -> ProcessRow:
         node = self.topology.node_of_cpu.get(one.process.cpu)

@@ -6,6 +6,7 @@ waits is told so."""
 
 from __future__ import annotations
 
+import errno
 import json
 import threading
 import time
@@ -38,7 +39,7 @@ class Connection:
 
     def __init__(self, host: str, stdout: IO[bytes], write: Callable[[bytes], None], why: Callable[[], str]) -> None:
         """Waits for the agent's first line. Raises ConnectionLost, NotSupported."""
-        self.host, self._stdout, self._write, self._why = host, stdout, write, why
+        self.host, self._stdout, self._write, self._why = printable(host, 80), stdout, write, why
         self._lock = threading.Lock()
         self._writing = threading.Lock()
         self._waiting: dict[int, _Request] = {}
@@ -93,7 +94,7 @@ class Connection:
         try:
             data = frames.encode(header, payload)
         except ValueError:
-            raise os_error(36) from None  # ENAMETOOLONG
+            raise os_error(errno.ENAMETOOLONG) from None
         try:
             with self._writing:
                 self._write(data)
@@ -131,13 +132,14 @@ class Connection:
     def _first(self) -> None:
         """The agent's first line, after what a login script may print."""
         for _ in range(_MOST_NOISE):
-            line = frames.read_line(self)
-            if not line and self._ended:
-                raise ConnectionLost(self._words(self._why() or "no agent started there"), _LOOK)
+            try:
+                line = frames.read_line(self)
+            except frames.BadFrame:
+                raise self._ended_by(self._why() or "no agent started there") from None
             if line.startswith(b'{"' + MAGIC.encode()):
                 break
         else:
-            raise ConnectionLost(self._words("it prints without end where the agent should answer"), _LOOK)
+            raise self._ended_by("it prints without end where an agent should answer")
         told = json.loads(line)
         if told[MAGIC] != VERSION:
             raise NotSupported(f"the agent on {self.host} speaks another version", "use the same numatui on both sides")
@@ -147,19 +149,18 @@ class Connection:
         self._hello.result = hello
         self._hello.done.set()
 
-    _ended = False
-
     def readline(self, limit: int, /) -> bytes:
         """For `frames`: one line; what comes is counted."""
         line = self._stdout.readline(limit)
         self._heard = time.monotonic()
         self.received += len(line)
-        self._ended = not line
         return line
 
     def _take(self, header: dict[str, Any], payload: bytes | None) -> None:
+        """An answer. What makes no sense is no answer: its request waits, and is told when the connection ends."""
+        number = frames.whole(header["id"], 1 << 62)
         with self._lock:
-            request = self._waiting.pop(frames.whole(header["id"], 1 << 62), None)
+            request = self._waiting.get(number)
         if request is None:
             return  # a ping's
         if "errno" in header:
@@ -169,25 +170,28 @@ class Connection:
             request.error = _ERRORS.get(kind, NumatuiError)(printable(what, 1000), printable(fix, 1000))
         else:
             request.result, request.payload = header.get("ok"), payload or b""
+        with self._lock:
+            self._waiting.pop(number, None)
         request.done.set()
 
     def lose(self, why: str | NumatuiError) -> None:
         """It is of no use any longer. Only the first reason counts."""
         with self._lock:
             if self._lost is None:
-                self._lost = why if isinstance(why, ConnectionLost) else ConnectionLost(self._words(str(why)), _LATER)
+                self._lost = why if isinstance(why, ConnectionLost) else self._ended_by(str(why))
             waiting, self._waiting = [*self._waiting.values()], {}
         for request in (*waiting, self._hello):
             if not request.done.is_set():
                 request.error = why if isinstance(why, NumatuiError) else self._lost
                 request.done.set()
 
-    def _words(self, why: str) -> str:
-        return f"the connection to {printable(self.host, 80)} is lost: {why}"
-
-
-_LOOK = "try: ssh HOST python3 --version"
-_LATER = "what was done there is in its journals: numatui --host HOST jobs"
+    def _ended_by(self, why: str) -> ConnectionLost:
+        if self._hello.result is None:
+            return ConnectionLost(f"{self.host} cannot be reached: {why}", f"try: ssh {self.host} python3 --version")
+        return ConnectionLost(
+            f"the connection to {self.host} is lost: {why}",
+            f"what was done there is in its journals: numatui --host {self.host} jobs",
+        )
 
 
 class _Request:

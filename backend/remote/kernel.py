@@ -52,8 +52,9 @@ class RemoteKernel:
         self.traits = Traits(
             parallel_calls=True, reading_stalls=True, writable=True, keeps_jobs=True, far=True,
         )  # fmt: skip
-        self._users: dict[int, str] = {}
+        self._users = _users(hello.get("users"))
         self._received: dict[str, Received] = {}
+        self._learned: dict[str, set[str]] = {}
 
     def capabilities(self) -> Capabilities:
         return self._capabilities
@@ -63,16 +64,23 @@ class RemoteKernel:
         return data if size < 0 else data[:size]
 
     def read_ahead(self, name: str, patterns: Sequence[str]) -> Kernel:
-        """One round trip. What the agent does not answer in time is read when it is asked for."""
+        return self.read_ahead_of(self, name, patterns)
+
+    def read_ahead_of(self, behind: Any, name: str, patterns: Sequence[str]) -> Kernel:
+        """One round trip. What the agent does not answer in time is read when it is asked for, from `behind`. What was
+        asked for without being among the patterns is read ahead the next time."""
         kept = self._received.setdefault(name, Received())
-        payload = "\0".join(patterns).encode("utf-8", "surrogateescape")
+        learned = self._learned.setdefault(name, set())
+        again = sorted(learned)
+        learned.clear()
+        payload = "\0".join((*patterns, *again)).encode("utf-8", "surrogateescape")
         try:
             header, data = self.connection.call_with_object("batch", name, not kept.order, payload=payload)
             kept.update(header, data)
         except (ValueError, KeyError) as exc:
             self.connection.lose(f"it sent what no agent sends ({printable(str(exc), 100)})")
             raise os_error(errno.EPROTO) from None
-        return cast(Kernel, Ahead(self, kept.files, patterns))
+        return cast(Kernel, Ahead(behind, kept.files, patterns, again, learned))
 
     def listdir(self, path: str) -> list[str]:
         data = self.connection.call("listdir", path)[1]
@@ -163,6 +171,14 @@ def _number(value: Any) -> int:
     if type(value) is not int or not 0 <= value < 1 << 64:
         raise os_error(errno.EPROTO)
     return value
+
+
+def _users(told: Any) -> dict[int, str]:
+    """Those that the agent told by itself."""
+    try:
+        return {int(uid): _text(name, 64) for uid, name in dict(told or {}).items()}
+    except (ValueError, TypeError, OSError):
+        return {}
 
 
 def _pair(value: Any) -> tuple[int, int]:

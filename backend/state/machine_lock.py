@@ -16,6 +16,8 @@ from pathlib import Path
 from backend.errors import Busy, NumatuiError, describe_oserror
 from backend.files.walk import open_folder, opened_parent
 
+_F_OFD_SETLK = 37
+"""Of every architecture (include/uapi/asm-generic/fcntl.h); Python has it from 3.9 on."""
 _FLOCK = struct.Struct("hhqqi4x")
 """struct flock of 64-bit Linux: l_type, l_whence, l_start, l_len, l_pid (fcntl(2))."""
 
@@ -59,7 +61,7 @@ class ProcessLocks:
         # An open file description lock: other threads of this program are refused as other programs are.
         wanted = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, pid, 1, 0)
         try:
-            fcntl.fcntl(self._fds[which], fcntl.F_OFD_SETLK, wanted)
+            fcntl.fcntl(self._fds[which], _F_OFD_SETLK, wanted)
         except OSError as exc:
             if exc.errno in (errno.EAGAIN, errno.EACCES):
                 raise Busy(

@@ -47,6 +47,7 @@ GROUPS: dict[str, dict[str, Entry]] = {
         "exporter": Entry("numatui.cli.shell.exporter:exporter", "Serve metrics for Prometheus."),
         "schema": Entry("numatui.cli.shell.schema:schema", "Print the JSON Schema of a command's documents."),
         "completion": Entry("numatui.cli.shell.completion:completion", "Print the completion script of a shell."),
+        "agent": Entry("numatui.cli.shell.agent:agent", "Print the program that --host sends to another machine."),
         "man": Entry("numatui.cli.shell.manual:man", "Print the manual page."),
         "keys": Entry("numatui.cli.shell.keys:keys", "List the keys of the terminal UI."),
     },

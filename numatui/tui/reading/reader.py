@@ -13,13 +13,13 @@ from textual.message import Message
 
 from backend.advice.observing import Observation, ObservationHistory
 from backend.errors import NumatuiError, describe_oserror
-from backend.kernel import Capabilities, Kernel
+from backend.kernel import Capabilities, Kernel, read_ahead
 from backend.machine.activity import Activity, Meter
 from backend.machine.kernel_info import balancing, release
 from backend.machine.load import Load, read_load
 from backend.machine.psi import pressures
-from backend.machine.topology import Topology, read_topology
-from backend.placement.survey import ProcessRow, Surveyor
+from backend.machine.topology import FILES, Topology, read_topology
+from backend.placement.survey import STATS, ProcessRow, Surveyor
 from backend.process.process import Identity
 from numatui.tui.model.extent import Extent, extent_of
 from numatui.tui.model.flows import FlowMeter, Flows
@@ -34,6 +34,7 @@ _LOOK_BACK = 0.3
 """Seconds spent on the samples before one that a recording has jumped to."""
 _MOST_BACK = 60
 THROUGHPUT = "/proc/numatui/throughput"
+_EVERY_TIME = (*FILES, *STATS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +167,8 @@ class Reader:
         if self._facts is None:
             uid, privileged = kernel.credentials()
             self._facts = Facts(release(kernel), uid, privileged, kernel.capabilities())
-        topology = read_topology(kernel)
+        near = read_ahead(kernel, "refresh", _EVERY_TIME)
+        topology = read_topology(near)
         if self._surveyor is None:
             self._surveyor = Surveyor(kernel, topology)
         self._surveyor.topology = topology
@@ -174,16 +176,16 @@ class Reader:
         if self._anew:
             self._anew = False
             self._surveyor.expire()
-        rows = tuple(self._surveyor.read())
+        rows = tuple(self._surveyor.read(kernel=near))
         now = kernel.clock()
         observations, history = self._seen.add(now, rows), self._history.add(now, rows)
-        activity = self._meter.read(kernel, topology, now)
+        activity = self._meter.read(near, topology, now)
         snapshot = Snapshot(
             self._facts,
             topology,
             rows,
-            read_throughput(kernel),
-            balancing(kernel),
+            read_throughput(near),
+            balancing(near),
             observations,
             history,
             now,
@@ -191,7 +193,7 @@ class Reader:
             activity,
             extent_of(rows),
             read_load(kernel),
-            pressure=pressures(kernel),
+            pressure=pressures(near),
         )
         return replace(snapshot, flows=self._flows.add(now, rows, snapshot.migrated(kernel.page_size)))
 
