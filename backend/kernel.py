@@ -93,7 +93,8 @@ class Traits:
     memory lies holds that process up. `writable`: pages can be moved and files written, where the caller may; a
     recording is only read. `keeps_jobs`: jobs and measurements outlive this program, in the user's state directory.
     `is_host`: it is the machine that numatui itself runs on, with its container, its tools, its own status. `far`: each
-    call takes its time on the way, so many are made side by side."""
+    call takes its time on the way, so many are made side by side. `has_self`: `/proc/self` is of whoever asks: of
+    numatui, or of its agent."""
 
     parallel_calls: bool = False
     reading_stalls: bool = False
@@ -101,6 +102,7 @@ class Traits:
     keeps_jobs: bool = False
     is_host: bool = False
     far: bool = False
+    has_self: bool = False
 
 
 class Kernel(Protocol):

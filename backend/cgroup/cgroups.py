@@ -78,7 +78,7 @@ def find_hierarchies(kernel: Kernel) -> list[Hierarchy]:
         raise NotSupported(
             f"no cgroups are mounted on {printable(kernel.name, 60) or 'this machine'}",
             "mount -t cgroup2 none /sys/fs/cgroup mounts them"
-            if kernel.traits.is_host
+            if kernel.traits.has_self
             else "look at it with numatui ps",
         )
     return sorted(found, key=lambda one: not (one.mount + "/").startswith(ROOT + "/"))
@@ -95,7 +95,7 @@ def hierarchy_of(kernel: Kernel, controller: str) -> Hierarchy:
         f"the {controller} controller is in none of the mounted cgroup hierarchies ({versions})",
         f"this kernel may lack it or have it off: look at /proc/cgroups and for cgroup_disable={controller} in "
         "/proc/cmdline"
-        if kernel.traits.is_host
+        if kernel.traits.has_self
         else "the emulated machine has it in cgroup v2 only"
         if kernel.traits.writable
         else "the recording has no such files",
@@ -213,7 +213,7 @@ def cgroup_error(kernel: Kernel, path: str, exc: OSError) -> NotFound | NotPermi
     if exc.errno == errno.EROFS:
         return NotSupported(
             f"the cgroup {name} cannot be changed: its filesystem is read-only here",
-            "run numatui outside of the container" if kernel.traits.is_host else "use --live or --demo",
+            "run numatui outside of the container" if kernel.traits.has_self else "use --live or --demo",
         )
     return NotFound(f"the cgroup {name} cannot be read ({exc.strerror or exc})")
 

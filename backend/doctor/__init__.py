@@ -31,11 +31,11 @@ def examine(kernel: Kernel) -> list[Check]:
     else:
         out += _guarded("nodes", node_checks(kernel, topology))
     out += _guarded("permission", permission_checks(kernel))
-    if kernel.traits.is_host:
+    if kernel.traits.has_self:
         out += _guarded("container", container_checks(kernel))
     out += _guarded("memory", memory_checks(kernel, topology))
     out += _guarded("features", feature_checks(kernel, topology))
-    if kernel.traits.is_host:
+    if kernel.traits.has_self:
         out += _guarded("tools", tool_checks(kernel, topology))
     return out
 

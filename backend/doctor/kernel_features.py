@@ -25,7 +25,7 @@ def feature_checks(kernel: Kernel, topology: Topology | None) -> Iterator[Check]
     can = kernel.capabilities()
     if VERSION.match(osrelease) and can["migrate_pages"].available:
         yield _stall(osrelease, can["move_pages"].available)
-    tells_absence = kernel.traits.is_host
+    tells_absence = kernel.traits.has_self
     yield from _weights(kernel, tells_absence)
     yield from _node_reclaim(kernel, topology, tells_absence)
     yield from _damon(kernel, tells_absence)

@@ -52,9 +52,9 @@ def permission_checks(kernel: Kernel) -> Iterator[Check]:
     calls: tuple[Call, ...] = ("move_pages", "migrate_pages", "move_all", "pidfd")
     for call in calls:
         capability = can[call]
-        serious: State = "problem" if call in ("move_pages", "migrate_pages") and kernel.traits.is_host else "note"
+        serious: State = "problem" if call in ("move_pages", "migrate_pages") and kernel.traits.has_self else "note"
         yield Check(call, "ok" if capability.available else serious, capability.why or "available")
-    if kernel.traits.is_host:
+    if kernel.traits.has_self:
         yield from _own_status(kernel, uid)
     yield _processes(kernel, privileged)
 
@@ -140,7 +140,7 @@ def _processes(kernel: Kernel, privileged: bool) -> Check:
             exc.what,
             "mount it: mount -t proc proc /proc",
         )
-    if not kernel.traits.is_host:
+    if not kernel.traits.has_self:
         return Check("processes", "ok", f"{len(seen)} can be seen")
     hidepid = proc_hides(kernel)
     if not privileged and (1 not in seen or _closed(kernel)):

@@ -17,7 +17,6 @@ from backend.files.shell_word import path_word
 from backend.kernel import Kernel
 from backend.machine.topology import Topology
 from backend.plan.rates import machine_of, own_rates
-from backend.state.jobs_dir import jobs_dir
 
 # Bits of a pagemap entry. The PFN is 0 without CAP_SYS_ADMIN (pagemap.rst).
 _PRESENT = 1 << 63
@@ -26,11 +25,14 @@ _FRAME = (1 << 55) - 1
 
 def tool_checks(kernel: Kernel, topology: Topology | None) -> Iterator[Check]:
     """Creates no files. Raises only if the kernel breaks the seam's promises."""
-    yield _frames(kernel)
+    if kernel.traits.is_host:
+        yield _frames(kernel)
     yield _flags(kernel)
-    yield _scan(kernel)
+    if kernel.traits.is_host:
+        yield _scan(kernel)
     try:
-        yield journal_check(jobs_dir())
+        folder = kernel.files.jobs_dir()
+        yield journal_check(folder) if kernel.traits.is_host else _far_journal(kernel, folder)
     except NotFound as exc:
         yield Check("journal", "problem", f"{exc.what}: nothing can be moved", exc.fix)
     if topology is not None and len(topology.memory_ids) > 1:
@@ -107,6 +109,17 @@ def _scan(kernel: Kernel) -> Check:
             "run numatui outside of a container",
         )
     return Check("pagemap_scan", "ok", "empty parts of mappings are skipped")
+
+
+def _far_journal(kernel: Kernel, folder: Path) -> Check:
+    """What can be told of it from here."""
+    try:
+        room = kernel.files.free_space(folder)
+    except (OSError, NumatuiError) as exc:
+        return Check("journal", "problem", f"{folder} cannot be accessed ({exc}): nothing can be moved")
+    if room < LITTLE:
+        return Check("journal", "problem", f"the disk of {folder} is full there: nothing can be moved", "make room")
+    return Check("journal", "ok", f"in {folder} there")
 
 
 def journal_check(folder: Path) -> Check:

@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from backend.errors import NotSupported, NumatuiError, UsageError
+from backend.files.text import printable
 from backend.job.parts.worker_pool import allowed_cpus
 from backend.kernel import Kernel, MoveFlag
 from backend.machine.topology import Topology
@@ -80,6 +81,11 @@ def bench(
 ) -> Iterator[Rate]:  # fmt: skip
     """Measures one way after the other, `size` bytes at a time. Raises NotSupported (not live, fewer than two nodes, no
     system call), UsageError for sets without a pair, NumatuiError if a node has no room or the memory was corrupted."""
+    if kernel.traits.far:
+        raise NotSupported(
+            "bench measures with a process of its own, and that would be here",
+            f"run numatui bench on {printable(kernel.name, 80)} itself: what it measures is used from here too",
+        )
     if not kernel.traits.is_host:
         raise NotSupported(
             "bench measures the live machine: an emulated one takes its times from its description",

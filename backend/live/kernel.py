@@ -15,7 +15,9 @@ class LiveKernel(Host):
     """The running Linux. Thread-safe."""
 
     source: Source = "live"
-    traits = Traits(parallel_calls=True, reading_stalls=True, writable=True, keeps_jobs=True, is_host=True)
+    traits = Traits(
+        parallel_calls=True, reading_stalls=True, writable=True, keeps_jobs=True, is_host=True, has_self=True
+    )
     reference = ""
     files = LOCAL
 

@@ -282,7 +282,7 @@ def process_error(kernel: Kernel, pid: int, exc: OSError) -> NotFound | NotPermi
 
 def _hides_others(kernel: Kernel) -> bool:
     """Whether /proc is mounted with hidepid=2: an unprivileged caller does not see init (proc(5))."""
-    if not kernel.traits.is_host or kernel.credentials()[1]:
+    if not kernel.traits.has_self or kernel.credentials()[1]:
         return False
     try:
         return "1" not in kernel.listdir("/proc")

@@ -50,7 +50,7 @@ class RemoteKernel:
         if other_order:
             raise NotSupported(f"{connection.host} has the other byte order", "run numatui on a machine like it")
         self.traits = Traits(
-            parallel_calls=True, reading_stalls=True, writable=True, keeps_jobs=True, far=True,
+            parallel_calls=True, reading_stalls=True, writable=True, keeps_jobs=True, far=True, has_self=True,
         )  # fmt: skip
         self._users = _users(hello.get("users"))
         self._received: dict[str, Received] = {}

@@ -19,7 +19,7 @@ from backend.remote.bundle import BOOTSTRAP, stream
 from backend.remote.connection import Connection
 
 _PYTHONS = "python3 /usr/libexec/platform-python python3.13 python3.12 python3.11 python3.9 python3.6"
-_DESTINATION = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9_.$-]*@)?[A-Za-z0-9_\[][A-Za-z0-9_.:%\[\]-]*\Z")
+_DESTINATION = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9_.$-]*@)?[A-Za-z0-9_:\[][A-Za-z0-9_.:%\[\]-]*\Z")
 _MOST_SAID = 4096
 """Bytes of stderr that are kept."""
 

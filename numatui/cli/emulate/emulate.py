@@ -28,7 +28,7 @@ def emulate(
     ] = None,
     from_live: Annotated[
         bool,
-        typer.Option("--from-live", help="A copy of this machine instead: its nodes, processes, placement."),
+        typer.Option("--from-live", help="A copy of this machine, or of --host: its nodes, processes, placement."),
     ] = False,
     from_: Annotated[
         str | None, typer.Option("--from", metavar="PATH", help="A copy of a recorded machine instead.")
@@ -81,7 +81,8 @@ def emulate(
         raise UsageError("emulate needs exactly one machine", "give a scenario, or --from-live, or --from PATH")
     if file is None:
         choice = context.find_object(KernelChoice)
-        if choice is not None and choice.which is not None:
+        far = choice is not None and choice.which == "remote" and from_live
+        if choice is not None and choice.which is not None and not far:
             raise UsageError(
                 f"emulate makes its own machine, but --{choice.which} names another",
                 "leave it out; --from PATH --at PLACE copies a recorded one",
@@ -90,7 +91,8 @@ def emulate(
             raise UsageError("--compare and --trace are for scenarios", "write the copy to a file first: --write")
         from numatui.cli.emulate.what_if import kernel_to_copy, what_if
 
-        what_if(kernel_to_copy(from_live, from_, at), try_ or [], write, seed, json, csv)
+        kernel = choice.open() if far and choice is not None else kernel_to_copy(from_live, from_, at)
+        what_if(kernel, try_ or [], write, seed, json, csv)
         return
     if write:
         raise UsageError("--write is for copies", "a scenario is a file already")
