@@ -129,8 +129,8 @@ def _is_list(value: Any) -> bool:
     return isinstance(value, list)
 
 
-def main() -> None:
-    """Serve on stdin and stdout. What anything else prints goes to stderr."""
+def main(host: Any = None) -> None:
+    """Serve this Linux, or another host, on stdin and stdout. What anything else prints goes to stderr."""
     out = os.dup(1)
     os.dup2(2, 1)
 
@@ -140,7 +140,7 @@ def main() -> None:
             rest = rest[os.write(out, rest) :]
 
     try:
-        server = Server(Operations(Host(), LocalState()), sys.stdin.buffer, write)
+        server = Server(Operations(Host() if host is None else host, LocalState()), sys.stdin.buffer, write)
         server.run()
     finally:
         os._exit(0)  # a thread that hangs would hold the end up

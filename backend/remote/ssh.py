@@ -87,10 +87,10 @@ class Link:
         with suppress(OSError, ValueError):
             if self.process.stdin is not None:
                 self.process.stdin.close()
-        with suppress(subprocess.TimeoutExpired):
+        try:
             self.process.wait(1.0)
-            return
-        self.process.terminate()
+        except subprocess.TimeoutExpired:
+            self.process.terminate()
 
     def _listen(self) -> None:
         assert self.process.stderr is not None

@@ -6,11 +6,13 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from backend.remote.open import close_all
 from tests.cli.running import Cli, one_line
 
 SSH = """#!/bin/sh
@@ -21,12 +23,13 @@ exec sh -c "$last"
 
 
 @pytest.fixture(autouse=True)
-def ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     path = tmp_path / "ssh"
     path.write_text(SSH)
     path.chmod(0o755)
     monkeypatch.setenv("NUMATUI_SSH", f"{path} -F 'a file'")
-    return path
+    yield path
+    close_all()
 
 
 def far(cli: Cli, *arguments: str, **how: Any) -> dict[str, Any]:

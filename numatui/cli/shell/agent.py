@@ -1,13 +1,42 @@
-"""`numatui agent`: what `--host` sends to another machine, to be read before it is trusted."""
+"""`numatui agent`: what `--host` sends to another machine, to be read before it is trusted; or an agent for a demo or
+a recording, for tests and for trying out a fleet without machines."""
 
 from __future__ import annotations
 
+import os
+import sys
+import tempfile
+from typing import Annotated
 
-def agent() -> None:
+import typer
+
+from numatui.cli.source import kernel_of
+
+
+def agent(
+    context: typer.Context,
+    serve: Annotated[
+        bool,
+        typer.Option("--serve", help="Be the agent, on stdin and stdout: with --demo or --replay in front, of those."),
+    ] = False,
+) -> None:
     """Print the program that --host sends to the Python of another machine: it answers there for numatui here.
 
     Example: numatui agent | less
     """
-    from backend.remote.bundle import agent as text
+    if not serve:
+        from backend.remote.bundle import agent as text
 
-    print(text(), end="")
+        print(text(), end="")
+        return
+    from backend.agent.serve import main
+    from backend.remote.served import ServedKernel
+
+    kernel = kernel_of(context)
+    if start := getattr(kernel, "start", None):
+        start()
+    if not kernel.traits.is_host:
+        os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="numatui-agent-")
+    # What numatui sends to a Python that is to become an agent.
+    sys.stdin.buffer.read(int(sys.stdin.buffer.readline(20)))
+    main(ServedKernel(kernel))

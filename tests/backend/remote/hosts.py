@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,12 +90,21 @@ def _host(folder: Path, number: int, name: str, state: Path) -> Iterator[str]:
         )
         stack.callback(daemon.wait)
         stack.callback(daemon.kill)
+        stack.callback(_end_all, space)
         _answers(address)
         yield address
 
 
 def _ip(*arguments: str) -> None:
     subprocess.run(["ip", *arguments], check=True, capture_output=True)
+
+
+def _end_all(space: str) -> None:
+    """All that runs in a namespace: sessions of sshd outlive it."""
+    found = subprocess.run(["ip", "netns", "pids", space], capture_output=True, text=True)
+    for pid in found.stdout.split():
+        with suppress(ProcessLookupError):
+            os.kill(int(pid), signal.SIGKILL)
 
 
 def _answers(address: str) -> None:

@@ -15,6 +15,7 @@ from backend.machine.topology import read_topology
 from backend.placement.survey import Surveyor
 from backend.remote.connection import ConnectionLost
 from backend.remote.kernel import RemoteKernel
+from backend.remote.open import close_all
 from backend.remote.ssh import Destination, Link
 from tests.backend.remote.hosts import Hosts, hosts
 from tests.cli.running import Cli
@@ -27,8 +28,10 @@ def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
 
 
 @pytest.fixture(autouse=True)
-def ssh(three: Hosts, monkeypatch: pytest.MonkeyPatch) -> None:
+def ssh(three: Hosts, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("NUMATUI_SSH", three.ssh())
+    yield
+    close_all()
 
 
 @pytest.fixture
