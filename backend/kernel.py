@@ -234,6 +234,11 @@ class FarKernel(Protocol):
 
     def read_ahead(self, name: str, patterns: Sequence[str]) -> Kernel: ...
 
+    def read_resting(self, path: str, offset: int, size: int, rest: int) -> bytes:
+        """As `read`, in pieces: after each, as many nanoseconds in which whoever waits for the process's memory map
+        gets it."""
+        ...
+
 
 def read_ahead(kernel: Kernel, name: str, patterns: Sequence[str]) -> Kernel:
     """The kernel for one reading, in which the files of these patterns will be read: a far one reads them in one go,

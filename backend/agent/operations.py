@@ -12,6 +12,7 @@ import re
 import struct
 import sys
 import threading
+import time
 from array import array
 from contextlib import suppress
 from itertools import accumulate
@@ -35,6 +36,10 @@ _MOST_READ = 48 << 20
 """Bytes of one read, at most."""
 _MASK = (1 << 64) - 1
 _MOST_USERS = 200
+_PIECE = 1 << 14
+"""Bytes of pagemap that are read between two rests: 8 MiB of a process with small pages."""
+_LONGEST_REST = 50_000_000
+"""Nanoseconds."""
 
 
 class Operations:
@@ -85,6 +90,19 @@ class Operations:
         if len(data) > _MOST_READ:
             raise os_error(errno.EFBIG, path)
         return None, data
+
+    def do_read_resting(self, args: list[Any], _: bytes) -> Answer:
+        path, offset, size, rest = args
+        parts: list[bytes] = []
+        end = offset + min(size, _MOST_READ)
+        while offset < end:
+            wanted = min(_PIECE, end - offset)
+            parts.append(self.host.read(path, offset, wanted))
+            if len(parts[-1]) < wanted:
+                break
+            offset += wanted
+            time.sleep(min(rest, _LONGEST_REST) / 1e9)
+        return None, b"".join(parts)
 
     def do_listdir(self, args: list[Any], _: bytes) -> Answer:
         return None, "\0".join(self.host.listdir(args[0])).encode("utf-8", "surrogateescape")

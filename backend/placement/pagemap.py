@@ -14,7 +14,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.kernel import Kernel
+from backend.kernel import FarKernel, Kernel
 from backend.machine.kernel_info import huge_page_size
 from backend.placement.frame_nodes import FrameNodes
 from backend.placement.placement import HOLD_NS
@@ -67,7 +67,8 @@ class PageMap:
     ) -> None:
         self.rest = rest
         self._rested_at = 0
-        self._at_once = _FIRST_AT_ONCE if rest else ENTRIES
+        self._far = kernel if isinstance(kernel, FarKernel) else None
+        self._at_once = _FIRST_AT_ONCE if rest and self._far is None else ENTRIES
         self.kernel, self.pid, self.frame_nodes, self.find_thp_tails = kernel, pid, frame_nodes, find_thp_tails
         self._scan = True
         self._zero: set[int] = set()
@@ -178,7 +179,9 @@ class PageMap:
     def _raw(self, entry: int, count: int) -> NDArray[np.uint64]:
         """`count` entries. The kernel returns less at the end of the address space: zeros fill the rest."""
         path = f"/proc/{self.pid}/pagemap"
-        if self.rest:
+        if self.rest and self._far is not None:  # the agent rests: the way there holds nobody up
+            raw = self._far.read_resting(path, entry * 8, count * 8, self.rest)
+        elif self.rest:
             raw = b"".join(self._pieces(path, entry * 8, count * 8))
         else:
             raw = self.kernel.read(path, entry * 8, count * 8)

@@ -82,6 +82,9 @@ class RemoteKernel:
             raise os_error(errno.EPROTO) from None
         return cast(Kernel, Ahead(behind, kept.files, patterns, again, learned))
 
+    def read_resting(self, path: str, offset: int, size: int, rest: int) -> bytes:
+        return self.connection.call("read_resting", path, offset, size, rest)[1][:size]
+
     def listdir(self, path: str) -> list[str]:
         data = self.connection.call("listdir", path)[1]
         return data.decode("utf-8", "surrogateescape").split("\0") if data else []

@@ -268,17 +268,17 @@ class TestBudget:
         mine = {one.pid for one in children}
         wire, trips = far.connection, Counted(far, mine, monkeypatch)
         surveyor = Surveyor(far, read_topology(far))
-        rows = surveyor.read()
-        assert {row.process.pid for row in rows} >= mine
-        assert all(row.by_node for row in rows if row.process.pid in mine)
+        rows = surveyor.read(lambda one: one.pid in mine)
+        assert {row.process.pid for row in rows} == mine
+        assert all(row.by_node for row in rows)
         assert trips.since() == 3
         assert wire.received < 600_000
         assert wire.sent < 40_000
-        surveyor.read()
+        surveyor.read(lambda one: one.pid in mine)
         trips.since()
         for _ in range(3):
             there, back = wire.sent, wire.received
-            surveyor.read()
+            surveyor.read(lambda one: one.pid in mine)
             assert trips.since() == 2
             assert wire.received - back < 200_000
             assert wire.sent - there < 20_000
@@ -290,7 +290,7 @@ class TestBudget:
             trips.since()
             near = read_ahead(far, "refresh", (*FILES, *STATS))
             surveyor.topology = read_topology(near)
-            surveyor.read(kernel=near)
+            surveyor.read(lambda _: False, near)
         assert trips.since() == 2
 
 
