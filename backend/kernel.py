@@ -234,6 +234,10 @@ class FarKernel(Protocol):
 
     def read_ahead(self, name: str, patterns: Sequence[str]) -> Kernel: ...
 
+    def read_entries(self, path: str, numbers: Sequence[int]) -> Numbers:
+        """The 64-bit entries with these numbers, from a file of such: 0 for what cannot be read."""
+        ...
+
     def read_resting(self, path: str, offset: int, size: int, rest: int) -> bytes:
         """As `read`, in pieces: after each, as many nanoseconds in which whoever waits for the process's memory map
         gets it."""

@@ -51,6 +51,7 @@ class Operations:
         self._batching = threading.Lock()
         self._lock = threading.Lock()
         self._descriptors: set[int] = set()
+        self._pidfds: set[int] = set()
         self._held: dict[int, Held] = {}
         self._next = 0
 
@@ -104,6 +105,17 @@ class Operations:
             time.sleep(min(rest, _LONGEST_REST) / 1e9)
         return None, b"".join(parts)
 
+    def do_read_entries(self, args: list[Any], payload: bytes) -> Answer:
+        """Payload: the numbers of 64-bit entries. Answers these entries, 0 for what cannot be read."""
+        out = bytearray()
+        for (number,) in struct.iter_unpack("=Q", payload):
+            try:
+                entry = self.host.read(args[0], number * 8, 8)
+            except (OSError, OverflowError):
+                entry = b""
+            out += entry if len(entry) == 8 else bytes(8)
+        return None, bytes(out)
+
     def do_listdir(self, args: list[Any], _: bytes) -> Answer:
         return None, "\0".join(self.host.listdir(args[0])).encode("utf-8", "surrogateescape")
 
@@ -123,20 +135,23 @@ class Operations:
         return [self.host.username(uid) for uid in args], None
 
     def do_pidfd_open(self, args: list[Any], _: bytes) -> Answer:
-        return self._given(self.host.pidfd_open(args[0])), None
+        fd = self.host.pidfd_open(args[0])
+        with self._lock:
+            self._pidfds.add(fd)
+        return fd, None
 
     def do_pidfd_alive(self, args: list[Any], _: bytes) -> Answer:
-        return self.host.pidfd_alive(self._own(args[0])), None
+        return self.host.pidfd_alive(self._own(args[0], self._pidfds)), None
 
     def do_pidfd_send_signal(self, args: list[Any], _: bytes) -> Answer:
-        self.host.pidfd_send_signal(self._own(args[0]), args[1])
+        self.host.pidfd_send_signal(self._own(args[0], self._pidfds), args[1])
         return None, None
 
-    def do_close(self, args: list[Any], _: bytes) -> Answer:
-        fd = self._own(args[0])
+    def do_pidfd_close(self, args: list[Any], _: bytes) -> Answer:
+        fd = self._own(args[0], self._pidfds)
         with self._lock:
-            self._descriptors.discard(fd)
-        os.close(fd)
+            self._pidfds.discard(fd)
+        self.host.pidfd_close(fd)
         return None, None
 
     def do_setpriority(self, args: list[Any], _: bytes) -> Answer:
@@ -197,6 +212,13 @@ class Operations:
 
     def do_state_open_log(self, args: list[Any], _: bytes) -> Answer:
         return self._given(self.files.open_log(self._file(args[0]))), None
+
+    def do_state_close(self, args: list[Any], _: bytes) -> Answer:
+        fd = self._own(args[0])
+        with self._lock:
+            self._descriptors.discard(fd)
+        self.files.close(fd)
+        return None, None
 
     def do_state_size(self, args: list[Any], _: bytes) -> Answer:
         return self.files.size(self._own(args[0])), None
@@ -265,8 +287,8 @@ class Operations:
             self._descriptors.add(fd)
         return fd
 
-    def _own(self, fd: int) -> int:
+    def _own(self, fd: int, among: set[int] | None = None) -> int:
         with self._lock:
-            if type(fd) is not int or fd not in self._descriptors:
+            if type(fd) is not int or fd not in (self._descriptors if among is None else among):
                 raise os_error(errno.EBADF)
         return fd

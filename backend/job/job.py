@@ -210,9 +210,10 @@ class Job:
 
     def _left_wide(self, why: str) -> str:
         names = ", ".join(printable(one.path, 80) for one in self.plan.confinements)
+        numatui = program(self.kernel) if self.kernel.traits.keeps_jobs else "numatui"
         return (
             f"cpuset {names} may use the old nodes and the new ones now, as {why}: "
-            f"{program(self.kernel)} undo {self._context.journal.job} restores it"
+            f"{numatui} undo {self._context.journal.job} restores it"
         )
 
     def _narrow(self, one: Confinement, kept: list[PartRun]) -> None:

@@ -247,9 +247,9 @@ class PageMap:
         heads = values[(values % self.huge == 0) & np.isin(values + np.uint64(self.huge - 1), values)]
         suspects = values if len(values) <= _FEW and not self._zero else values[counts > 1]
         # Python's sets: np.union1d imports numpy.ma, which takes as long as a small command.
-        for frame in sorted({*suspects.tolist(), *heads.tolist()}):
-            if frame not in self._zero and frame not in self._not_zero:
-                (self._zero if self._has(frame, _KPF_ZERO_PAGE) else self._not_zero).add(frame)
+        unknown = sorted({*suspects.tolist(), *heads.tolist()} - self._zero - self._not_zero)
+        for frame, is_zero in zip(unknown, self._have(unknown, _KPF_ZERO_PAGE), strict=True):
+            (self._zero if is_zero else self._not_zero).add(frame)
         for frame in self._zero:
             size = self.huge if frame in heads.tolist() else 1
             zero[candidates[(some >= frame) & (some < frame + size)]] = True
@@ -266,14 +266,22 @@ class PageMap:
         if len(heads):
             breaks = np.zeros(len(numbers), np.int64)
             breaks[1:] = np.cumsum((np.diff(numbers) != 1) | (np.diff(frames) != 1))
-            for head in heads[breaks[heads] == breaks[heads + size - 1]].tolist():
-                thp_tail[head + 1 : head + size] = self._has(int(frames[head]), _KPF_HUGE | _KPF_THP)
+            runs: list[int] = heads[breaks[heads] == breaks[heads + size - 1]].tolist()
+            for head, is_huge in zip(runs, self._have(frames[runs].tolist(), _KPF_HUGE | _KPF_THP), strict=True):
+                thp_tail[head + 1 : head + size] = is_huge
         return thp_tail
 
-    def _has(self, frame: int, flags: np.uint64) -> bool:
-        """Whether /proc/kpageflags shows one of these flags; False if it cannot be read."""
+    def _have(self, frames: list[int], flags: np.uint64) -> list[bool]:
+        """Whether /proc/kpageflags shows one of these flags of each frame; False where it cannot be read."""
+        path = "/proc/kpageflags"
+        if self._far is not None and frames:
+            return [bool(one & flags) for one in self._far.read_entries(path, frames)]
+        return [self._has(self.kernel, path, frame, flags) for frame in frames]
+
+    @staticmethod
+    def _has(kernel: Kernel, path: str, frame: int, flags: np.uint64) -> bool:
         try:
-            raw = self.kernel.read("/proc/kpageflags", frame * 8, 8)
+            raw = kernel.read(path, frame * 8, 8)
         except OSError:
             return False
         return len(raw) == 8 and bool(np.frombuffer(raw, np.uint64)[0] & flags)

@@ -82,6 +82,13 @@ class RemoteKernel:
             raise os_error(errno.EPROTO) from None
         return cast(Kernel, Ahead(behind, kept.files, patterns, again, learned))
 
+    def read_entries(self, path: str, numbers: Sequence[int]) -> Numbers:
+        asked = struct.pack(f"={len(numbers)}Q", *numbers)
+        data = self.connection.call("read_entries", path, payload=asked)[1]
+        if len(data) != len(asked):
+            raise os_error(errno.EPROTO)
+        return array("Q", data)
+
     def read_resting(self, path: str, offset: int, size: int, rest: int) -> bytes:
         return self.connection.call("read_resting", path, offset, size, rest)[1][:size]
 
@@ -123,7 +130,7 @@ class RemoteKernel:
 
     def pidfd_close(self, fd: int) -> None:
         if not self.connection.lost:
-            self.connection.call("close", fd)
+            self.connection.call("pidfd_close", fd)
 
     def pidfd_send_signal(self, fd: int, number: int) -> None:
         self.connection.call("pidfd_send_signal", fd, number)

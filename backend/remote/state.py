@@ -70,7 +70,7 @@ class RemoteState:
 
     def close(self, fd: int) -> None:
         with suppress(NumatuiError):  # with the connection all are closed
-            self._call("close", fd)
+            self._call("state_close", fd)
 
     def unlink(self, path: Path) -> None:
         self._call("state_unlink", self._name(path))

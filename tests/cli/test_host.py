@@ -130,3 +130,12 @@ def test_the_agent_is_printed(cli: Cli, tmp_path: Path) -> None:
     command = [sys.executable, "-IS", str(tmp_path / "agent.py")]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True)
     assert json.loads(done.stdout.splitlines()[0])["numatui-agent"] == 1
+
+
+def test_a_demo_as_another_machine(cli: Cli, ssh: Path) -> None:
+    """The emulated machine answers through an agent: a whole migration, far from the code that plans and checks it."""
+    ssh.write_text(f"#!/bin/sh\nexec {sys.executable} -m numatui --demo agent --serve\n")
+    moved = cli.json("--host", "demo", "migrate", "19", "--from", "1", "--to", "3", "--yes")
+    (outcome,) = moved["outcomes"]
+    assert outcome["moved"] == moved["plan"]["bytes"] > 0
+    assert outcome["left"] == {}

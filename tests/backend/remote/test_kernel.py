@@ -302,3 +302,12 @@ def test_a_connection_that_ends_is_told_to_all_who_wait() -> None:
             with pytest.raises(ConnectionLost, match="the connection to db7 is lost"):
                 kernel.read("/proc/version")
         kernel.files.close(3)
+
+
+def test_entries_of_a_file_in_one_go(far: RemoteKernel, tmp_path: Path) -> None:
+    path = tmp_path / "entries"
+    path.write_bytes(array("Q", range(100, 200)).tobytes())
+    asked = far.connection.requests
+    assert [*far.read_entries(str(path), [3, 99, 0, 100, 1 << 62])] == [103, 199, 100, 0, 0]
+    assert far.connection.requests - asked == 1
+    assert far.read_resting(str(path), 8, 16, 1000) == array("Q", [101, 102]).tobytes()

@@ -95,11 +95,10 @@ def test_a_host_that_is_not_the_one_it_was(
     assert "Host key verification failed" in err
 
 
-def test_a_survey_over_ssh_takes_as_few_round_trips(three: Hosts) -> None:
+def test_a_survey_over_ssh(three: Hosts) -> None:
     link = Link(Destination(three.names[2]))
     kernel = RemoteKernel(link.connection, "x")
     surveyor = Surveyor(kernel, read_topology(kernel))
     assert surveyor.read()
     assert surveyor.read()
-    assert link.connection.received < 2_000_000
     link.close()
