@@ -129,8 +129,9 @@ def _is_list(value: Any) -> bool:
     return isinstance(value, list)
 
 
-def main(host: Any = None) -> None:
-    """Serve this Linux, or another host, on stdin and stdout. What anything else prints goes to stderr."""
+def main(host: Any = None, at_end: Callable[[], object] = lambda: None) -> None:
+    """Serve this Linux, or another host, on stdin and stdout. What anything else prints goes to stderr. The program
+    ends with it."""
     out = os.dup(1)
     os.dup2(2, 1)
 
@@ -143,4 +144,5 @@ def main(host: Any = None) -> None:
         server = Server(Operations(Host() if host is None else host, LocalState()), sys.stdin.buffer, write)
         server.run()
     finally:
+        at_end()
         os._exit(0)  # a thread that hangs would hold the end up

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from shutil import rmtree
 from typing import Annotated
 
 import typer
@@ -35,8 +36,9 @@ def agent(
     kernel = kernel_of(context)
     if start := getattr(kernel, "start", None):
         start()
+    folder = tempfile.mkdtemp(prefix="numatui-agent-")
     if not kernel.traits.is_host:
-        os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="numatui-agent-")
+        os.environ["XDG_STATE_HOME"] = folder
     # What numatui sends to a Python that is to become an agent.
     sys.stdin.buffer.read(int(sys.stdin.buffer.readline(20)))
-    main(ServedKernel(kernel))
+    main(ServedKernel(kernel), lambda: rmtree(folder, ignore_errors=True))
