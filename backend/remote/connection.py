@@ -21,6 +21,8 @@ from backend.files.walk import Untrusted
 
 SILENCE = 20.0
 """Seconds without a sign of life after which a connection is lost."""
+FIRST = 120.0
+"""The same before its first word: somebody may be asked for a password."""
 PING = 5.0
 """Seconds between two signs of life that are asked for."""
 _MOST_NOISE = 200
@@ -35,10 +37,18 @@ class ConnectionLost(NumatuiError):
 
 
 class Connection:
-    """`write`: sends bytes, or raises OSError. `why`: what the carrier has to say of an end, in a few words."""
+    """`write`: sends bytes, or raises OSError. `why`: what the carrier has to say of an end, in a few words. `abandon`:
+    ends the carrier, so that nobody waits for it any longer."""
 
-    def __init__(self, host: str, stdout: IO[bytes], write: Callable[[bytes], None], why: Callable[[], str]) -> None:
-        """Waits for the agent's first line. Raises ConnectionLost, NotSupported."""
+    def __init__(
+        self,
+        host: str,
+        stdout: IO[bytes],
+        write: Callable[[bytes], None],
+        why: Callable[[], str],
+        abandon: Callable[[], None],
+    ) -> None:
+        self._abandon = abandon
         self.host, self._stdout, self._write, self._why = printable(host, 80), stdout, write, why
         self._lock = threading.Lock()
         self._writing = threading.Lock()
@@ -50,7 +60,8 @@ class Connection:
         """Counted: round trips, bytes there, bytes back."""
         self._hello = _Request()
         threading.Thread(target=self._read, name="numatui-remote", daemon=True).start()
-        threading.Thread(target=self._keep_alive, name="numatui-remote-ping", daemon=True).start()
+        threading.Thread(target=self._ping, name="numatui-remote-ping", daemon=True).start()
+        threading.Thread(target=self._watch, name="numatui-remote-watch", daemon=True).start()
 
     def hello(self) -> dict[str, Any]:
         """What the agent says of itself. Raises ConnectionLost, NotSupported."""
@@ -108,13 +119,20 @@ class Connection:
             raise request.error
         return request.result, request.payload
 
-    def _keep_alive(self) -> None:
+    def _ping(self) -> None:
+        """Asks for signs of life. Writing may hang, where nobody reads."""
         while self._lost is None:
             time.sleep(PING)
-            if time.monotonic() - self._heard > SILENCE:
-                self.lose(f"it has not answered for {SILENCE:.0f} seconds")
-            elif self._hello.done.is_set():
+            if self._hello.done.is_set():
                 self._send({"op": "ping", "id": 0})
+
+    def _watch(self) -> None:
+        """Gives the connection up when nothing has come for too long."""
+        while self._lost is None:
+            time.sleep(PING / 2)
+            most = SILENCE if self._hello.done.is_set() else FIRST
+            if time.monotonic() - self._heard > most:
+                self.lose(f"it has not answered for {most:.0f} seconds")
 
     def _read(self) -> None:
         try:
@@ -180,6 +198,7 @@ class Connection:
             if self._lost is None:
                 self._lost = why if isinstance(why, ConnectionLost) else self._ended_by(str(why))
             waiting, self._waiting = [*self._waiting.values()], {}
+        self._abandon()
         for request in (*waiting, self._hello):
             if not request.done.is_set():
                 request.error = why if isinstance(why, NumatuiError) else self._lost

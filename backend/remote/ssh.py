@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import threading
 from contextlib import suppress
@@ -20,6 +21,9 @@ from backend.remote.connection import Connection
 
 _PYTHONS = "python3 /usr/libexec/platform-python python3.13 python3.12 python3.11 python3.9 python3.6"
 _DESTINATION = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9_.$-]*@)?[A-Za-z0-9_:\[][A-Za-z0-9_.:%\[\]-]*\Z")
+_UNINTERRUPTED = ("sh", "-c", 'trap "" INT; exec "$@"', "sh")
+"""Ctrl-C is for numatui, which ends a job in order; ssh leaves an ignored SIGINT ignored (clientloop.c). It stays in
+the foreground, as it may ask for a password."""
 _MOST_SAID = 4096
 """Bytes of stderr that are kept."""
 
@@ -60,12 +64,11 @@ class Link:
     def __init__(self, destination: Destination, command: list[str] | None = None) -> None:
         """`command`: what starts the agent, other than by ssh. Raises NotSupported, ConnectionLost."""
         words = destination.command if command is None else command
-        try:
-            self.process = subprocess.Popen(
-                words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=False
-            )
-        except OSError as exc:
-            raise NotSupported(f"{words[0]} cannot be started ({exc.strerror})", "install OpenSSH's client") from None
+        if shutil.which(words[0]) is None:
+            raise NotSupported(f"there is no {printable(words[0], 80)}", "install OpenSSH's client")
+        self.process = subprocess.Popen(
+            [*_UNINTERRUPTED, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self._said = b""
@@ -77,20 +80,18 @@ class Link:
             stdin.write(data)
             stdin.flush()
 
-        self.connection = Connection(destination.host, self.process.stdout, write, self._why)
+        self.connection = Connection(destination.host, self.process.stdout, write, self._why, self.process.terminate)
         with suppress(OSError):  # its end is noticed by who reads
             write(stream())
 
     def close(self) -> None:
         """Ends the connection; the agent finishes the calls that it is in."""
-        self.connection.close()
         with suppress(OSError, ValueError):
             if self.process.stdin is not None:
                 self.process.stdin.close()
-        try:
+        with suppress(subprocess.TimeoutExpired):
             self.process.wait(1.0)
-        except subprocess.TimeoutExpired:
-            self.process.terminate()
+        self.connection.close()
 
     def _listen(self) -> None:
         assert self.process.stderr is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import base64
 import os
+import pwd
 import shutil
 import subprocess
 import sys
@@ -24,7 +25,7 @@ def pythons() -> dict[str, str]:
     """Those that this machine has: on the path, or of pyenv."""
     out: dict[str, str] = {}
     for version in VERSIONS:
-        kept = sorted(Path("~/.pyenv/versions").expanduser().glob(f"{version}.*/bin/python3"))
+        kept = sorted(Path(pwd.getpwuid(os.geteuid()).pw_dir, ".pyenv/versions").glob(f"{version}.*/bin/python3"))
         found = str(kept[0]) if kept else shutil.which(f"python{version}")
         if found:
             out[version] = found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -165,7 +166,7 @@ class TestSilence:
 
     def test_one_that_never_begins_too(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(wire, "PING", 0.05)
-        monkeypatch.setattr(wire, "SILENCE", 0.3)
+        monkeypatch.setattr(wire, "FIRST", 0.3)
         with linked(lying("time.sleep(600)")) as link, pytest.raises(ConnectionLost, match="cannot be reached: it has"):
             RemoteKernel(link.connection, "db7")
 
@@ -181,6 +182,14 @@ say({{"id": r["id"], "ok": None}}, b"late")
 ask()"""
         with linked(lying(body)) as link:
             assert RemoteKernel(link.connection, "db7").read("/proc/version") == b"late"
+
+    def test_one_that_does_not_even_read_is_given_up(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(wire, "PING", 0.05)
+        monkeypatch.setattr(wire, "SILENCE", 0.5)
+        with linked(lying(HANGING)) as link:
+            kernel = RemoteKernel(link.connection, "db7")
+            with pytest.raises(ConnectionLost):  # more than a pipe holds
+                kernel.write("/proc/x", os.urandom(1 << 20))
 
     def test_all_who_wait_are_told(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(wire, "PING", 0.05)
@@ -211,5 +220,12 @@ ask()"""
 
 
 def test_a_program_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(NotSupported, match="cannot be started"), linked(["/nowhere/ssh"]):
+    with pytest.raises(NotSupported, match="there is no /nowhere/ssh"), linked(["/nowhere/ssh"]):
         pass
+
+
+def test_ctrl_c_is_for_numatui_alone() -> None:
+    """ssh would die of it, and a job with it that was to end in order."""
+    body = f'{GREETING}os.kill(os.getpid(), 2)\nr = ask()\nsay({{"id": r["id"], "ok": None}}, b"alive")\nask()'
+    with linked(lying(body)) as link:
+        assert RemoteKernel(link.connection, "db7").read("/proc/version") == b"alive"

@@ -9,11 +9,15 @@ import platform
 import struct
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from backend.live.syscalls import NUMBERS, Name
+from backend.live.syscalls import NUMBERS
 from tests.guest.inside.rig import PR_SET_NO_NEW_PRIVS, numatui
+
+if TYPE_CHECKING:
+    from backend.live.syscalls import Name
 
 pytestmark = pytest.mark.skipif(
     platform.system() != "Linux"
