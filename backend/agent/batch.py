@@ -96,11 +96,12 @@ class Batches:
         end = self._clock() + _SECONDS
         lists: dict[str, list[str]] = {}
         now: dict[str, None] = {}
+        cut = False
         for pattern in patterns:
             for path in expand(pattern, self._listdir, lists):
-                now[path] = None
-                if len(now) >= MOST_PATHS:
-                    break
+                cut = cut or (len(now) >= MOST_PATHS and path not in now)
+                if not cut:
+                    now[path] = None
         if len(self._kept) >= _MOST_KEPT and key not in self._kept:
             self._kept.clear()
         before, known = self._kept.get(key, ([], Kept()))
@@ -126,7 +127,7 @@ class Batches:
         self._kept[key] = (order, known)
         paths = "\0".join(new).encode("utf-8", "surrogateescape")
         head = struct.pack("<III", len(gone), len(paths), len(news)) + struct.pack(f"<{len(gone)}I", *gone)
-        return {"count": len(order), "had": len(before)}, head + paths + bytes(news) + b"".join(parts)
+        return {"count": len(order), "had": len(before), "cut": cut}, head + paths + bytes(news) + b"".join(parts)
 
     def _contents(self, path: str) -> tuple[int, bytes]:
         try:
@@ -176,12 +177,15 @@ class Received:
         self.order: list[str] = []
         self.files: dict[str, bytes | int] = {}
         """Path → contents, or the errno of reading it."""
+        self.cut = False
+        """There was more than a batch holds: what is missing may be there."""
         self._kept = Kept()
 
     def update(self, header: dict[str, Any], payload: bytes) -> None:
         """Raises ValueError for what is no answer; then nothing is known any longer."""
         order, kept = self.order, self._kept
         self.order, self.files, self._kept = [], {}, Kept()
+        self.cut = header.get("cut") is not False
         if header.get("had") != len(order):
             raise ValueError("a batch refers to another one")
         try:

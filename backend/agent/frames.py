@@ -80,11 +80,15 @@ def decode(stream: Lines) -> tuple[dict[str, Any], bytes | None] | None:
     count = whole(header["lines"], 2 * MOST // _PIECE)
     whole_size = whole(header["z"], MOST) if "z" in header else None
     parts: list[bytes] = []
+    amount = 0
     for _ in range(count):
         try:
             parts.append(base64.b64decode(read_line(stream), validate=True))
         except binascii.Error:
             raise BadFrame("a payload is not base64") from None
+        amount += len(parts[-1])
+        if amount > MOST:
+            raise BadFrame("a payload is too long")
     return header, _inflated(b"".join(parts), whole_size)
 
 

@@ -85,8 +85,8 @@ class Server:
     def _dispatch(self, request: tuple[dict[str, Any], bytes | None]) -> None:
         with self._counting:
             if self._requests.qsize() >= self._idle and len(self._threads) < _THREADS:
-                # Disposable: what it does may hang, so that it needs no other thread for that.
-                thread = DisposableThread(self._work)
+                # An ordinary thread: reading what hangs is given up after a while (`Patience`).
+                thread = threading.Thread(target=self._work, daemon=True)
                 self._threads.append(thread)
                 thread.start()
         self._requests.put(request)

@@ -19,7 +19,8 @@ _HELD_UP = re.compile(r"/(?:maps|numa_maps|smaps|smaps_rollup|pagemap|cmdline|en
 class Ahead:
     """`files`: contents by path, or an errno; of a folder, under its path and a slash, its names. `patterns`: what was
     asked for; of these, nothing else is there. `again`: what was read ahead because it was asked for the last time.
-    `learned`: gets what is to be read ahead the next time. For one reading: what it answers grows old. Thread-safe."""
+    `learned`: gets what is to be read ahead the next time. `complete`: nothing was left out. For one reading: what it
+    answers grows old. Thread-safe."""
 
     def __init__(
         self,
@@ -28,9 +29,11 @@ class Ahead:
         patterns: Sequence[str],
         again: Sequence[str] = (),
         learned: set[str] | None = None,
+        complete: bool = True,
     ) -> None:
         self._behind, self._files = behind, files
         self._learned: set[str] = set() if learned is None else learned
+        self._complete = complete
         self._patterns, self._again = frozenset(patterns), frozenset(again)
 
     def __getattr__(self, name: str) -> Any:
@@ -39,6 +42,15 @@ class Ahead:
     def read_ahead(self, name: str, patterns: Sequence[str]) -> Any:
         """Itself, if all of it was read already."""
         return self if self._patterns.issuperset(patterns) else self._behind.read_ahead_of(self, name, patterns)
+
+    def read_ahead_of(self, behind: Any, name: str, patterns: Sequence[str]) -> Any:
+        return self._behind.read_ahead_of(behind, name, patterns)
+
+    def read_entries(self, path: str, numbers: Sequence[int]) -> Any:
+        return self._behind.read_entries(path, numbers)
+
+    def read_resting(self, path: str, offset: int, size: int, rest: int) -> bytes:
+        return self._behind.read_resting(path, offset, size, rest)
 
     def read(self, path: str, offset: int = 0, size: int = -1) -> bytes:
         known = self._known(path)
@@ -61,7 +73,7 @@ class Ahead:
             raise os_error(known, path)
         if known is not None:
             return known if isinstance(known, bytes) else None
-        if self._matched(path):
+        if self._complete and self._matched(path):
             raise os_error(errno.ENOENT, path)
         if not _HELD_UP.search(path) and len(self._learned) < _MOST_LEARNED:
             self._learned.add(path)

@@ -85,7 +85,7 @@ class Connection:
         request = _Request()
         with self._lock:
             if self._lost is not None:
-                raise self._lost
+                raise self._lost.with_traceback(None)
             self._next += 1
             number = self._next
             self._waiting[number] = request
@@ -116,7 +116,7 @@ class Connection:
     def _answer(self, request: _Request) -> tuple[Any, bytes]:
         request.done.wait()
         if request.error is not None:
-            raise request.error
+            raise request.error.with_traceback(None)
         return request.result, request.payload
 
     def _ping(self) -> None:
@@ -146,6 +146,8 @@ class Connection:
             self.lose(f"it sent what no agent sends ({printable(str(exc), 100)})")
         except OSError as exc:
             self.lose(exc.strerror or str(exc))
+        except Exception as exc:  # whatever it is: nobody would read any longer
+            self.lose(f"it sent what no agent sends ({type(exc).__name__})")
 
     def _first(self) -> None:
         """The agent's first line, after what a login script may print."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import struct
 import sys
+import threading
 import time
 from array import array
 from collections.abc import Sequence
@@ -55,6 +56,8 @@ class RemoteKernel:
         self._users = _users(hello.get("users"))
         self._received: dict[str, Received] = {}
         self._learned: dict[str, set[str]] = {}
+        self._names = threading.Lock()
+        self._turns: dict[str, threading.Lock] = {}
 
     def capabilities(self) -> Capabilities:
         return self._capabilities
@@ -69,18 +72,28 @@ class RemoteKernel:
     def read_ahead_of(self, behind: Any, name: str, patterns: Sequence[str]) -> Kernel:
         """One round trip. What the agent does not answer in time is read when it is asked for, from `behind`. What was
         asked for without being among the patterns is read ahead the next time."""
-        kept = self._received.setdefault(name, Received())
+        with self._names:
+            turn = self._turns.setdefault(name, threading.Lock())
+        with turn:
+            return self._read_ahead(behind, name, patterns)
+
+    def _read_ahead(self, behind: Any, name: str, patterns: Sequence[str]) -> Kernel:
+        # Unknown until this answer has arrived and was taken whole: what the agent has sent meanwhile may be lost.
+        kept = self._received.pop(name, None)
+        anew = kept is None
+        kept = kept or Received()
         learned = self._learned.setdefault(name, set())
         again = sorted(learned)
-        learned.clear()
+        learned = self._learned[name] = set[str]()
         payload = "\0".join((*patterns, *again)).encode("utf-8", "surrogateescape")
         try:
-            header, data = self.connection.call_with_object("batch", name, not kept.order, payload=payload)
+            header, data = self.connection.call_with_object("batch", name, anew, payload=payload)
             kept.update(header, data)
         except (ValueError, KeyError) as exc:
             self.connection.lose(f"it sent what no agent sends ({printable(str(exc), 100)})")
             raise os_error(errno.EPROTO) from None
-        return cast(Kernel, Ahead(behind, kept.files, patterns, again, learned))
+        self._received[name] = kept
+        return cast(Kernel, Ahead(behind, kept.files, patterns, again, learned, complete=not kept.cut))
 
     def read_entries(self, path: str, numbers: Sequence[int]) -> Numbers:
         asked = struct.pack(f"={len(numbers)}Q", *numbers)
@@ -200,4 +213,8 @@ def _pair(value: Any) -> tuple[int, int]:
 def _text(value: Any, most: int) -> str:
     if not isinstance(value, str) or len(value) > most:
         raise os_error(errno.EPROTO)
+    try:
+        value.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise os_error(errno.EPROTO) from None
     return value

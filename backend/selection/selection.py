@@ -49,17 +49,18 @@ class Selection:
 
 def matcher(kernel: Kernel, selection: Selection) -> Term:
     """As `term_of`; a cgroup may also be named by its path in the filesystem. Raises UsageError."""
-    return term_of(replace(selection, cgroup=tuple(_inside(kernel, one) for one in selection.cgroup)))
+    inside = replace(selection, cgroup=tuple(_inside(kernel, one) for one in selection.cgroup))
+    return term_of(inside, kernel.traits.is_host)
 
 
-def term_of(selection: Selection) -> Term:
-    """Whether a process is selected, apart from `tree`. numatui itself is selected only by its pid. Raises
-    UsageError."""
+def term_of(selection: Selection, here: bool = True) -> Term:
+    """Whether a process is selected, apart from `tree`. numatui itself is selected only by its pid; `here`: it is one
+    of the processes. Raises UsageError."""
     terms = [
         any_of(tuple(term(name, one) for one in values)) for name in SELECTORS if (values := getattr(selection, name))
     ]
     named, parts = frozenset(selection.pids), tuple(one.casefold() for one in selection.patterns)
-    everybody, minimum, own = selection.is_everybody, selection.minimum, os.getpid()
+    everybody, minimum, own = selection.is_everybody, selection.minimum, os.getpid() if here else -1
 
     def fits(process: Process) -> bool:
         if process.pid not in named and not everybody:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import errno
+from types import SimpleNamespace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backend.agent import batch
 from backend.agent.batch import Batches, Received, expand
 from backend.errors import os_error
+from backend.remote.ahead import Ahead
 
 NAMES = ("/proc/1/stat", "/proc/2/stat", "/proc/22/stat", "/proc/2/numa_maps", "/proc/meminfo", "/sys/a b")
 contents = st.binary(max_size=60) | st.sampled_from((b"", b"a" * 500, b"a" * 250 + b"b" + b"a" * 249, b"ab" * 100))
@@ -146,3 +149,14 @@ def test_a_hostile_answer_is_refused_or_means_something(data: st.DataObject) -> 
         assert got.files == {}
     assert all(isinstance(one, (bytes, int)) for one in got.files.values())
     assert len(got.files) < batch.MOST_PATHS
+
+
+def test_more_paths_than_a_batch_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is left out is not said to be absent: it is asked for."""
+    monkeypatch.setattr(batch, "MOST_PATHS", 3)
+    files, got = Files(), Received()
+    files.state = {f"/proc/{number}/{name}": b"x" for number in range(4) for name in ("stat", "status")}
+    got.update(*files.agent().answer("k", ["/proc/*/stat", "/proc/*/status"], True))
+    assert (len(got.files), got.cut) == (3, True)
+    far = SimpleNamespace(read=lambda *_: b"asked")
+    assert Ahead(far, got.files, ["/proc/*/status"], complete=not got.cut).read("/proc/3/status") == b"asked"

@@ -110,3 +110,9 @@ def test_a_bomb_is_not_unpacked_beyond_what_it_says(monkeypatch: pytest.MonkeyPa
     with pytest.raises(BadFrame):
         decode(io.BytesIO(line(lines=1, z=1000) + BOMB))
     assert unpacked == [1001]
+
+
+def test_a_payload_is_counted_while_it_comes() -> None:
+    piece = base64.b64encode(bytes(48_000)) + b"\n"
+    with pytest.raises(BadFrame, match="too long"):
+        everything(line(lines=1500) + piece * 1500)

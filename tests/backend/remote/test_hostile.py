@@ -86,6 +86,11 @@ class TestBeforeItSaysWhoItIs:
         said = opened(f"{change}\n{GREETING}ask()")
         assert "no numatui" in said or "what no agent sends" in said
 
+    def test_what_it_says_is_nested_without_end(self) -> None:
+        assert "what no agent sends" in opened(
+            "print('{\"numatui-agent\":1,\"hello\":' + '[' * 60000, flush=True)\nask()"
+        )
+
     def test_the_other_byte_order(self) -> None:
         assert "other byte order" in opened('hello["big_endian"] = not hello["big_endian"]\n' + GREETING + "ask()")
 
@@ -229,3 +234,32 @@ def test_ctrl_c_is_for_numatui_alone() -> None:
     body = f'{GREETING}os.kill(os.getpid(), 2)\nr = ask()\nsay({{"id": r["id"], "ok": None}}, b"alive")\nask()'
     with linked(lying(body)) as link:
         assert RemoteKernel(link.connection, "db7").read("/proc/version") == b"alive"
+
+
+def test_a_process_that_holds_its_reader_up_holds_nobody_else_up() -> None:
+    """The agent gives such a read up, as it is here; the others are answered meanwhile."""
+    code = """
+import time, threading
+from backend.agent import serve
+from backend.live.host import Host
+class Hung(Host):
+    def __init__(self):
+        super().__init__()
+        self.patience.seconds = 0.2
+    def _read(self, path, offset, size):
+        if path == "/proc/1/numa_maps":
+            threading.Event().wait()
+        return super()._read(path, offset, size)
+import sys
+sys.stdin.buffer.read(int(sys.stdin.buffer.readline()))
+serve.main(Hung())
+"""
+    with linked([sys.executable, "-c", code]) as link:
+        kernel = RemoteKernel(link.connection, "db7")
+        for _ in range(20):
+            with pytest.raises(TimeoutError):
+                kernel.read("/proc/1/numa_maps")
+        near = read_ahead(kernel, "x", ["/proc/1/numa_maps", "/proc/version"])
+        assert near.read("/proc/version")
+        with pytest.raises(TimeoutError):
+            near.read("/proc/1/numa_maps")

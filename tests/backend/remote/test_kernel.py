@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import subprocess
+import threading
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
@@ -226,6 +227,58 @@ class TestAhead:
         near = Ahead(HERE, {}, ())
         assert near.name == HERE.name
         assert near.read("/proc/version") == HERE.read("/proc/version")
+
+
+class TestTogether:
+    """Several threads read ahead under one name; an answer may be lost."""
+
+    def test_nobody_gets_what_is_not_there(self, far: RemoteKernel, tmp_path: Path) -> None:
+        path, stop, wrong = tmp_path / "x", threading.Event(), list[bytes]()
+        path.write_bytes(b"0" * 400)
+
+        def read() -> None:
+            for _ in range(100):
+                data = read_ahead(far, "x", [str(path)]).read(str(path))
+                if len(data) != 400 or len(set(data)) != 1:
+                    wrong.append(data)
+
+        def write() -> None:
+            other, number = tmp_path / "y", 0
+            while not stop.is_set():
+                number += 1
+                other.write_bytes(b"%d" % (number % 10) * 400)
+                other.rename(path)
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        readers = [threading.Thread(target=read) for _ in range(4)]
+        for one in readers:
+            one.start()
+        for one in readers:
+            one.join()
+        stop.set()
+        writer.join()
+        assert wrong == []
+        assert not far.connection.lost
+
+    def test_an_answer_that_was_not_taken_is_asked_for_again(
+        self, far: RemoteKernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = tmp_path / "x"
+        path.write_bytes(b"one")
+        assert read_ahead(far, "x", [str(path)]).read(str(path)) == b"one"
+        path.write_bytes(b"two")
+        real = far.connection.call
+
+        def interrupted(operation: str, *arguments: Any, payload: bytes | None = None) -> tuple[Any, bytes]:
+            real(operation, *arguments, payload=payload)
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(far.connection, "call", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                read_ahead(far, "x", [str(path)])
+        assert read_ahead(far, "x", [str(path)]).read(str(path)) == b"two"
 
 
 @pytest.fixture
