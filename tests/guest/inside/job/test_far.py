@@ -123,12 +123,14 @@ def test_the_agent_is_killed(victim: MakeVictim, state: Path) -> None:
 def test_two_at_once_are_one_too_many(victim: MakeVictim, state: Path) -> None:
     one = victim({0: 8000})
     job = begun(one, state)
+    os.kill(job.pid, signal.SIGSTOP)  # it goes on for as long as this takes
     for second in (
         there("migrate", one.pid, "--from", "0", "--to", "1", "--yes", state=state),
         numatui("migrate", one.pid, "--from", "0", "--to", "1", "--yes", state=state),
     ):
         assert second.code == 8, second
         assert "is being moved already" in second.err
+    os.kill(job.pid, signal.SIGCONT)
     os.kill(job.pid, signal.SIGINT)
     assert job.wait().code == 130
     assert agents() == []
@@ -138,8 +140,10 @@ def test_a_job_here_is_seen_there(victim: MakeVictim, state: Path) -> None:
     one = victim({0: 8000})
     job = slowly(one.pid, state=state)
     wait_until(lambda: one.pages().get(2, 0) > 0, "something has moved")
+    os.kill(job.pid, signal.SIGSTOP)  # it goes on for as long as this takes
     assert there("migrate", one.pid, "--from", "0", "--to", "1", "--yes", state=state).code == 8
     assert there("jobs", "--json", state=state).json["jobs"][0]["state"] == "running"
+    os.kill(job.pid, signal.SIGCONT)
     os.kill(job.pid, signal.SIGINT)
     job.wait()
 
