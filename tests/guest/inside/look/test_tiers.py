@@ -33,9 +33,10 @@ def test_what_the_emulator_was_made_after_is_what_this_kernel_does() -> None:
     assert tier_facts.described() == MEASURED["described"]
     assert tier_facts.demoted(False)["pages"] == {0: tier_facts.PAGES}
     promoted = tier_facts.promoted(2)
-    assert promoted["counters"]["pgpromote_success"] == promoted["pages"][0] > tier_facts.PAGES // 2
+    # Counters are of the whole machine: others may move a huge page meanwhile.
+    assert promoted["counters"]["pgpromote_success"] >= promoted["pages"][0] > tier_facts.PAGES // 2
     demoted = tier_facts.demoted(True)
-    assert demoted["counters"]["pgdemote_proactive"] == demoted["pages"][SLOW] > tier_facts.PAGES // 2
+    assert demoted["counters"]["pgdemote_proactive"] >= demoted["pages"][SLOW] > tier_facts.PAGES // 2
 
 
 def test_a_move_down_and_up_is_announced_with_what_the_kernel_does_against_it(victim: MakeVictim) -> None:
