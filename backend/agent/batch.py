@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import errno
 import struct
-import time
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
+
+from backend.files.patterns import expand
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,25 +31,6 @@ _MOST_KEPT = 16
 """Batches that are kept, by their key."""
 _ROUNDS = 16
 """Batches for which contents are kept that none of them asked for. Both sides drop them at the same time."""
-
-
-def expand(pattern: str, listdir: Callable[[str], list[str]], lists: dict[str, list[str]]) -> list[str]:
-    """The paths that a pattern stands for now. `lists`: folders that were listed for other patterns already."""
-    paths = [""]
-    for part in pattern.strip("/").split("/"):
-        if not set(part) & set("*?["):
-            paths = [path + "/" + part for path in paths]
-            continue
-        out: list[str] = []
-        for path in paths:
-            if path not in lists:
-                try:
-                    lists[path] = sorted(listdir(path or "/"))
-                except OSError:
-                    lists[path] = []
-            out += [path + "/" + name for name in lists[path] if fnmatchcase(name, part) and name not in (".", "..")]
-        paths = out
-    return [path + "/" for path in paths] if pattern.endswith("/") else paths
 
 
 class Kept:
@@ -237,7 +218,3 @@ def _applied(kind: int, body: bytes, old: bytes | None) -> bytes | int:
         if front + back <= len(old):
             return old[:front] + body[8:] + old[len(old) - back :]
     raise ValueError("a batch has a part of nothing")
-
-
-def monotonic() -> float:
-    return time.monotonic()

@@ -19,7 +19,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from backend.agent.batch import Batches, monotonic
+from backend.agent.batch import Batches
 from backend.errors import NumatuiError, UsageError, os_error
 from backend.state.local import LocalState
 
@@ -47,7 +47,7 @@ class Operations:
 
     def __init__(self, host: Host, files: LocalState) -> None:
         self.host, self.files = host, files
-        self._batches = Batches(host.read, host.listdir, monotonic)
+        self._batches = Batches(host.read, host.listdir, time.monotonic)
         self._batching = threading.Lock()
         self._lock = threading.Lock()
         self._descriptors: set[int] = set()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from fnmatch import fnmatchcase
 
 from backend.cgroup.cgroups import Hierarchy, find_hierarchies, read_file, walk
 from backend.errors import NumatuiError
+from backend.files.patterns import expand, harmless
 from backend.kernel import Kernel
 from backend.recording.limits import MAX_FILE, fits
 
@@ -52,7 +52,7 @@ _NOT_CGROUP = (
 def lasting_files(kernel: Kernel) -> Iterator[tuple[str, bytes]]:
     """Path and contents of the files that do not change."""
     for pattern in ONCE:
-        for path in _matching(kernel, pattern):
+        for path in expand(pattern, kernel.listdir, {}):
             yield from _read(kernel, path)
 
 
@@ -60,7 +60,7 @@ def files(kernel: Kernel) -> Iterator[tuple[str, bytes]]:
     """Path and contents of all other files, as they are now. Files that vanish or cannot be read are left out. Some may
     appear twice. Raises OSError if /proc cannot be listed."""
     for pattern in ALWAYS:
-        for path in _matching(kernel, pattern):
+        for path in expand(pattern, kernel.listdir, {}):
             yield from _read(kernel, path)
     yield from _processes(kernel)
     yield from _cgroups(kernel)
@@ -72,26 +72,6 @@ def hierarchies(kernel: Kernel) -> list[Hierarchy]:
         return find_hierarchies(kernel)
     except NumatuiError:
         return []
-
-
-def harmless(name: str) -> bool:
-    """Whether a file of this name would stay in its folder."""
-    return name not in ("", ".", "..") and not {"/", "\0"} & set(name)
-
-
-def _matching(kernel: Kernel, pattern: str) -> Iterator[str]:
-    paths = [""]
-    for part in pattern.strip("/").split("/"):
-        if not set(part) & set("*["):
-            paths = [f"{path}/{part}" for path in paths]
-            continue
-        paths = [
-            f"{path}/{name}"
-            for path in paths
-            for name in sorted(_list(kernel, path))
-            if harmless(name) and fnmatchcase(name, part)
-        ]
-    yield from paths
 
 
 def _list(kernel: Kernel, path: str) -> list[str]:

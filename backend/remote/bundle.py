@@ -16,6 +16,7 @@ MODULES = (
     "backend.patience",
     "backend.files.walk",
     "backend.files.free_space",
+    "backend.files.patterns",
     "backend.state.jobs_dir",
     "backend.state.private_file",
     "backend.state.numbering",

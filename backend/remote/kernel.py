@@ -23,6 +23,7 @@ from backend.live.kernel import capabilities_of
 from backend.remote.ahead import Ahead
 from backend.remote.connection import Connection
 from backend.remote.state import RemoteState
+from backend.remote.told import items, number, text
 
 
 class RemoteKernel:
@@ -35,14 +36,14 @@ class RemoteKernel:
         self.connection, self.reference = connection, reference
         hello = connection.hello()
         try:
-            self.name = printable(_text(hello["name"], 255), 255)
-            self.page_size = _number(hello["page_size"])
-            self._credentials = _number(hello["uid"]), bool(hello["privileged"])
+            self.name = printable(text(hello["name"], 255), 255)
+            self.page_size = number(hello["page_size"])
+            self._credentials = number(hello["uid"]), bool(hello["privileged"])
             can = hello["can"]
             self._capabilities = capabilities_of(
                 {str(call): (can[call][0] is True, printable(str(can[call][1]), 300)) for call in can}
             )
-            self.files = RemoteState(connection, _text(hello["jobs"], 4096), printable(str(hello["problem"]), 300))
+            self.files = RemoteState(connection, text(hello["jobs"], 4096), printable(str(hello["problem"]), 300))
             other_order = bool(hello["big_endian"]) != (sys.byteorder == "big")
         except (KeyError, TypeError, IndexError, ValueError, OSError):
             raise ParseError(f"the agent on {connection.host} does not say who it is", "it is no numatui") from None
@@ -82,8 +83,7 @@ class RemoteKernel:
         kept = self._received.pop(name, None)
         anew = kept is None
         kept = kept or Received()
-        learned = self._learned.setdefault(name, set())
-        again = sorted(learned)
+        again = sorted(self._learned.get(name, ()))
         learned = self._learned[name] = set[str]()
         payload = "\0".join((*patterns, *again)).encode("utf-8", "surrogateescape")
         try:
@@ -120,7 +120,7 @@ class RemoteKernel:
         if uid not in self._users:
             try:
                 (name,) = self.connection.call("username", uid)[0]
-                self._users[uid] = _text(name, 255)
+                self._users[uid] = text(name, 255)
             except (ValueError, TypeError, OSError):
                 self._users[uid] = str(uid)
         return self._users[uid]
@@ -136,7 +136,7 @@ class RemoteKernel:
         return self._credentials
 
     def pidfd_open(self, pid: int) -> int:
-        return _number(self.connection.call("pidfd_open", pid)[0])
+        return number(self.connection.call("pidfd_open", pid)[0])
 
     def pidfd_alive(self, fd: int) -> bool:
         return self.connection.call("pidfd_alive", fd)[0] is True
@@ -152,7 +152,7 @@ class RemoteKernel:
         self.connection.call("setpriority", tid, nice)
 
     def migrate_pages(self, pid: int, maxnode: int, old: bytes, new: bytes) -> int:
-        return _number(self.connection.call("migrate_pages", pid, maxnode, len(old), payload=old + new)[0])
+        return number(self.connection.call("migrate_pages", pid, maxnode, len(old), payload=old + new)[0])
 
     def move_pages(self, pid: int, pages: Numbers, nodes: Numbers | None, status: Numbers, flags: int) -> int:
         count = len(pages)
@@ -160,17 +160,17 @@ class RemoteKernel:
         steps = [addresses[0], *((b - a) & _MASK for a, b in pairwise(addresses))] if count else []
         parts = [struct.pack(f"<{count}Q", *steps), bytes(nodes) if nodes is not None else b"", bytes(status)]
         result, data = self.connection.call("move_pages", pid, count, nodes is not None, flags, payload=b"".join(parts))
-        left, number = _pair(result)
+        left, refused = _pair(result)
         if len(data) != 4 * count:
             raise os_error(errno.EPROTO)
         memoryview(status).cast("B")[:] = data
-        if number:
-            raise os_error(number)
+        if refused:
+            raise os_error(refused)
         return left
 
     def pagemap_scan(self, pid: int, start: int, end: int, count: int) -> tuple[int, bytes]:
         result, data = self.connection.call("pagemap_scan", pid, start, end, count)
-        came = _number(result)
+        came = number(result)
         if not start <= came <= end or len(data) > 24 * count or len(data) % 24:
             raise os_error(errno.EPROTO)
         return came, data
@@ -189,32 +189,14 @@ class RemoteKernel:
 _MASK = (1 << 64) - 1
 
 
-def _number(value: Any) -> int:
-    """Raises OSError (EPROTO) for what is none."""
-    if type(value) is not int or not 0 <= value < 1 << 64:
-        raise os_error(errno.EPROTO)
-    return value
-
-
 def _users(told: Any) -> dict[int, str]:
     """Those that the agent told by itself."""
     try:
-        return {int(uid): _text(name, 64) for uid, name in dict(told or {}).items()}
+        return {int(uid): text(name, 64) for uid, name in dict(told or {}).items()}
     except (ValueError, TypeError, OSError):
         return {}
 
 
 def _pair(value: Any) -> tuple[int, int]:
-    if not isinstance(value, list) or len(value) != 2:  # pyright: ignore[reportUnknownArgumentType]
-        raise os_error(errno.EPROTO)
-    return _number(value[0]), _number(value[1])
-
-
-def _text(value: Any, most: int) -> str:
-    if not isinstance(value, str) or len(value) > most:
-        raise os_error(errno.EPROTO)
-    try:
-        value.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:
-        raise os_error(errno.EPROTO) from None
-    return value
+    first, second = items(value, 2)
+    return number(first), number(second)

@@ -9,6 +9,7 @@ from typing import Any
 
 from backend.errors import NotFound, NumatuiError, os_error
 from backend.remote.connection import Connection
+from backend.remote.told import items, number
 
 
 class RemoteState:
@@ -42,18 +43,18 @@ class RemoteState:
         return payload.decode("utf-8", "surrogateescape").split("\0") if payload else []
 
     def stat(self, path: Path) -> tuple[int, bool]:
-        size, regular = _items(self._call("state_stat", self._name(path)), 2)
+        size, regular = items(self._call("state_stat", self._name(path)), 2)
         return _number(size), bool(regular)
 
     def begin(self, directory: Path, suffix: str, first: bytes) -> tuple[str, int]:
         result, _ = self._connection.call("state_begin", self._which(directory), suffix, payload=first)
-        number, fd = _items(result, 2)
-        if not (isinstance(number, str) and number.isascii() and number.isdigit() and len(number) < 16):
+        job, fd = items(result, 2)
+        if not (isinstance(job, str) and job.isascii() and job.isdigit() and len(job) < 16):
             raise os_error(errno.EPROTO)
-        return number, _number(fd)
+        return job, _number(fd)
 
     def open(self, path: Path, append: bool = False) -> tuple[int, int, bool, bool]:
-        fd, size, own, running = _items(self._call("state_open", self._name(path), append), 4)
+        fd, size, own, running = items(self._call("state_open", self._name(path), append), 4)
         return _number(fd), _number(size), bool(own), bool(running)
 
     def size(self, fd: int) -> int:
@@ -123,13 +124,4 @@ class _RemoteLock:
 
 
 def _number(value: Any) -> int:
-    """Raises OSError (EPROTO) for what is none."""
-    if type(value) is not int or not 0 <= value < 1 << 62:
-        raise os_error(errno.EPROTO)
-    return value
-
-
-def _items(value: Any, count: int) -> list[Any]:
-    if not isinstance(value, list) or len(value) != count:  # pyright: ignore[reportUnknownArgumentType]
-        raise os_error(errno.EPROTO)
-    return value  # pyright: ignore[reportUnknownVariableType]
+    return number(value, 1 << 62)

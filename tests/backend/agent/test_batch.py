@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backend.agent import batch
-from backend.agent.batch import Batches, Received, expand
+from backend.agent.batch import Batches, Received
 from backend.errors import os_error
+from backend.files.patterns import expand
 from backend.remote.ahead import Ahead
 
 NAMES = ("/proc/1/stat", "/proc/2/stat", "/proc/22/stat", "/proc/2/numa_maps", "/proc/meminfo", "/sys/a b")
