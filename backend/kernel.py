@@ -93,8 +93,8 @@ class Traits:
     memory lies holds that process up. `writable`: pages can be moved and files written, where the caller may; a
     recording is only read. `keeps_jobs`: jobs and measurements outlive this program, in the user's state directory.
     `is_host`: it is the machine that numatui itself runs on, with its container, its tools, its own status. `far`: each
-    call takes its time on the way, so many are made side by side. `has_self`: `/proc/self` is of whoever asks: of
-    numatui, or of its agent."""
+    call takes its time on the way, so many are made side by side. `own_pid`: the pid there of whoever asks, of numatui
+    or of its agent; 0 where neither is one of its processes."""
 
     parallel_calls: bool = False
     reading_stalls: bool = False
@@ -102,7 +102,12 @@ class Traits:
     keeps_jobs: bool = False
     is_host: bool = False
     far: bool = False
-    has_self: bool = False
+    own_pid: int = 0
+
+    @property
+    def has_self(self) -> bool:
+        """Whether `/proc/self` is of whoever asks."""
+        return self.own_pid > 0
 
 
 class Kernel(Protocol):

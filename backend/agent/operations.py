@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     Answer = tuple[Any, bytes | None]
 
 _NAME = re.compile(r"\.?[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
-_MOST_READ = 48 << 20
+MOST_READ = 48 << 20
 """Bytes of one read, at most."""
 _MASK = (1 << 64) - 1
 _MOST_USERS = 200
@@ -65,7 +65,7 @@ class Operations:
             problem = str(exc)
         return {
             "name": self.host.name, "page_size": self.host.page_size, "uid": uid, "privileged": privileged,
-            "can": self.host.probe(), "jobs": jobs, "problem": problem, "pid": os.getpid(),
+            "can": self.host.probe(), "jobs": jobs, "problem": problem, "pid": self.host.own_pid,
             "users": self._users(), "python": f"{sys.version_info[0]}.{sys.version_info[1]}",
             "big_endian": sys.byteorder == "big",
         }  # fmt: skip
@@ -87,15 +87,12 @@ class Operations:
 
     def do_read(self, args: list[Any], _: bytes) -> Answer:
         path, offset, size = args
-        data = self.host.read(path, offset, min(size, _MOST_READ))
-        if len(data) > _MOST_READ:
-            raise os_error(errno.EFBIG, path)
-        return None, data
+        return None, self.host.read(path, offset, min(size, MOST_READ))
 
     def do_read_resting(self, args: list[Any], _: bytes) -> Answer:
         path, offset, size, rest = args
         parts: list[bytes] = []
-        end = offset + min(size, _MOST_READ)
+        end = offset + min(size, MOST_READ)
         while offset < end:
             wanted = min(_PIECE, end - offset)
             parts.append(self.host.read(path, offset, wanted))
@@ -224,7 +221,7 @@ class Operations:
         return self.files.size(self._own(args[0])), None
 
     def do_state_pread(self, args: list[Any], _: bytes) -> Answer:
-        return None, self.files.pread(self._own(args[0]), min(args[1], _MOST_READ), args[2])
+        return None, self.files.pread(self._own(args[0]), min(args[1], MOST_READ), args[2])
 
     def do_state_append(self, args: list[Any], payload: bytes) -> Answer:
         self.files.append(self._own(args[0]), payload, args[1])
@@ -243,7 +240,7 @@ class Operations:
         return None, None
 
     def do_state_read(self, args: list[Any], _: bytes) -> Answer:
-        return None, self.files.read(self._file(args[0]), min(args[1], _MOST_READ))
+        return None, self.files.read(self._file(args[0]), min(args[1], MOST_READ))
 
     def do_state_rename(self, args: list[Any], _: bytes) -> Answer:
         self.files.rename(self._file(args[0]), self._file(args[1]))

@@ -15,7 +15,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from backend.agent import frames
-from backend.agent.operations import Operations
+from backend.agent.operations import MOST_READ, Operations
 from backend.errors import NumatuiError
 from backend.live.host import Host
 from backend.patience import DisposableThread
@@ -141,7 +141,7 @@ def main(host: Any = None, at_end: Callable[[], object] = lambda: None) -> None:
             rest = rest[os.write(out, rest) :]
 
     try:
-        server = Server(Operations(Host() if host is None else host, LocalState()), sys.stdin.buffer, write)
+        server = Server(Operations(Host(MOST_READ) if host is None else host, LocalState()), sys.stdin.buffer, write)
         server.run()
     finally:
         at_end()

@@ -14,7 +14,7 @@ import select
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from backend.errors import NotSupported
+from backend.errors import NotSupported, os_error
 from backend.live import pagemap_scan, pid_namespace, syscalls
 from backend.live.file_id import file_id
 from backend.patience import Patience
@@ -33,15 +33,18 @@ _PATIENCE = 10.0
 class Host:
     """The running Linux. Thread-safe: reads and system calls take no lock but the kernel's. See `Kernel`."""
 
-    def __init__(self) -> None:
-        """Raises NotSupported on a system other than Linux."""
+    def __init__(self, most: float = float("inf")) -> None:
+        """`most`: bytes of a file that is read whole; more are EFBIG. Raises NotSupported elsewhere than
+        on Linux."""
         if os.uname().sysname != "Linux":
             raise NotSupported(
                 f"this is {os.uname().sysname}, not Linux: it has no page migration",
                 "numatui --demo works everywhere",
             )
         self.name = os.uname().nodename
+        self.own_pid = os.getpid()
         self.page_size = os.sysconf("SC_PAGE_SIZE")
+        self.most = most
         self.patience = Patience(_PATIENCE)
         """For files that are read with the memory map of a process locked."""
 
@@ -61,9 +64,12 @@ class Host:
             parts: list[bytes] = []
             if offset:
                 os.lseek(fd, offset, os.SEEK_SET)
-            part = os.read(fd, _CHUNK)
+            part, amount = os.read(fd, _CHUNK), 0
             while part:
                 parts.append(part)
+                amount += len(part)
+                if amount > self.most:
+                    raise os_error(errno.EFBIG, path)
                 part = os.read(fd, _CHUNK)
             return parts[0] if len(parts) == 1 else b"".join(parts)
         finally:

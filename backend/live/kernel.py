@@ -15,15 +15,16 @@ class LiveKernel(Host):
     """The running Linux. Thread-safe."""
 
     source: Source = "live"
-    traits = Traits(
-        parallel_calls=True, reading_stalls=True, writable=True, keeps_jobs=True, is_host=True, has_self=True
-    )
     reference = ""
     files = LOCAL
 
     def __init__(self) -> None:
         """Raises NotSupported on a system other than Linux."""
         super().__init__()
+        self.traits = Traits(
+            parallel_calls=True, reading_stalls=True, writable=True, keeps_jobs=True, is_host=True,
+            own_pid=self.own_pid,
+        )  # fmt: skip
         self._capabilities: Capabilities | None = None
 
     def capabilities(self) -> Capabilities:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -121,8 +120,7 @@ class Mover:
 
     def _may_move(self, process: Process) -> bool:
         """Itself never: its pages are those that the calls are made with."""
-        itself = self.kernel.traits.is_host and process.pid == os.getpid()
-        return not itself and self.policy.may_move(self.kernel, process)
+        return process.pid != self.kernel.traits.own_pid and self.policy.may_move(self.kernel, process)
 
     def _why_none(self) -> tuple[HoldCode, str] | None:
         """Why no process at all may be moved now, as long as this round takes already."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -188,6 +189,9 @@ def bare_process(stat: Stat, page_size: int) -> Process:
     )  # fmt: skip
 
 
+_NUMBER = re.compile(r"[0-9]{1,10}\Z")
+
+
 def pids(kernel: Kernel) -> list[int]:
     """All pids that /proc shows, ascending. Raises NotSupported without /proc."""
     try:
@@ -197,7 +201,7 @@ def pids(kernel: Kernel) -> list[int]:
             f"processes cannot be listed: /proc is not there ({exc.strerror})",
             "a recording needs its proc/ as well; on Linux, mount it",
         ) from None
-    return sorted(int(name) for name in names if name.isascii() and name.isdigit())
+    return sorted(int(name) for name in names if _NUMBER.match(name))
 
 
 def with_descendants(kernel: Kernel, roots: list[int]) -> list[int]:
@@ -224,7 +228,7 @@ def thread_ids(kernel: Kernel, pid: int) -> list[int]:
         names = kernel.listdir(f"/proc/{pid}/task")
     except OSError:
         return []
-    return sorted(int(name) for name in names if name.isascii() and name.isdigit())
+    return sorted(int(name) for name in names if _NUMBER.match(name))
 
 
 def read_threads(kernel: Kernel, pid: int, tids: Iterable[int] | None = None) -> list[Stat]:

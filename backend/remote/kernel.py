@@ -44,6 +44,7 @@ class RemoteKernel:
                 {str(call): (can[call][0] is True, printable(str(can[call][1]), 300)) for call in can}
             )
             self.files = RemoteState(connection, text(hello["jobs"], 4096), printable(str(hello["problem"]), 300))
+            own_pid = number(hello["pid"])
             other_order = bool(hello["big_endian"]) != (sys.byteorder == "big")
         except (KeyError, TypeError, IndexError, ValueError, OSError):
             raise ParseError(f"the agent on {connection.host} does not say who it is", "it is no numatui") from None
@@ -52,7 +53,7 @@ class RemoteKernel:
         if other_order:
             raise NotSupported(f"{connection.host} has the other byte order", "run numatui on a machine like it")
         self.traits = Traits(
-            parallel_calls=True, reading_stalls=True, writable=True, keeps_jobs=True, far=True, has_self=True,
+            parallel_calls=True, reading_stalls=True, writable=True, keeps_jobs=True, far=True, own_pid=own_pid,
         )  # fmt: skip
         self._users = _users(hello.get("users"))
         self._received: dict[str, Received] = {}

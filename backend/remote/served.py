@@ -12,6 +12,7 @@ class ServedKernel:
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
+        self.own_pid = kernel.traits.own_pid
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._kernel, name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 
@@ -50,22 +49,24 @@ class Selection:
 def matcher(kernel: Kernel, selection: Selection) -> Term:
     """As `term_of`; a cgroup may also be named by its path in the filesystem. Raises UsageError."""
     inside = replace(selection, cgroup=tuple(_inside(kernel, one) for one in selection.cgroup))
-    return term_of(inside, kernel.traits.is_host)
+    return term_of(inside, kernel.traits.own_pid)
 
 
-def term_of(selection: Selection, here: bool = True) -> Term:
-    """Whether a process is selected, apart from `tree`. numatui itself is selected only by its pid; `here`: it is one
-    of the processes. Raises UsageError."""
+def term_of(selection: Selection, own_pid: int = 0) -> Term:
+    """Whether a process is selected, apart from `tree`. numatui itself, or its agent, is selected only by its
+    pid. Raises UsageError."""
     terms = [
         any_of(tuple(term(name, one) for one in values)) for name in SELECTORS if (values := getattr(selection, name))
     ]
     named, parts = frozenset(selection.pids), tuple(one.casefold() for one in selection.patterns)
-    everybody, minimum, own = selection.is_everybody, selection.minimum, os.getpid() if here else -1
+    everybody, minimum = selection.is_everybody, selection.minimum
 
     def fits(process: Process) -> bool:
         if process.pid not in named and not everybody:
             texts = (process.comm.casefold(), process.command.casefold())
-            if process.pid == own or ((named or parts) and not any(part in text for part in parts for text in texts)):
+            if process.pid == own_pid or (
+                (named or parts) and not any(part in text for part in parts for text in texts)
+            ):
                 return False
         return process.rss >= minimum and all(one(process) for one in terms)
 

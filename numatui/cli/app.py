@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 from backend.errors import NumatuiError
 from numatui import __version__
 from numatui.cli.commands import COMMANDS, GROUPS, SETTINGS, LazyCommands
+from numatui.cli.printing import hints
 from numatui.cli.shell import completing
 from numatui.cli.source import KernelChoice
 
@@ -76,6 +77,7 @@ def numatui(
     """
     choice = KernelChoice.of(live, demo, replay, at, host, sudo)
     context.obj = choice
+    hints.choose(choice)
     if ascii:
         os.environ["NUMATUI_ASCII"] = "1"
     if context.invoked_subcommand is None:
@@ -140,7 +142,8 @@ def run(arguments: list[str]) -> int:
         sys.stdout.flush()
         return 0
     except NumatuiError as exc:
-        return _fail(str(exc), exc.exit_code, "--json" in arguments, exc.what, exc.fix)
+        fix = hints.there(exc.fix)
+        return _fail(f"{exc.what}; {fix}" if fix else exc.what, exc.exit_code, "--json" in arguments, exc.what, fix)
     except typer.Exit as exc:
         return exc.exit_code
     except SystemExit as exc:  # typer ends completion with sys.exit()

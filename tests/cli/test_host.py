@@ -139,3 +139,38 @@ def test_a_demo_as_another_machine(cli: Cli, ssh: Path) -> None:
     (outcome,) = moved["outcomes"]
     assert outcome["moved"] == moved["plan"]["bytes"] > 0
     assert outcome["left"] == {}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (("undo", "77"), "numatui --host db7 jobs lists all"),
+        (("migrate", "--match", "no-such-program*", "--from", "0", "--to", "0"), "numatui --host db7 ps lists all"),
+        (("cpuset", "set-mems", "nowhere", "0"), "numatui --host db7 cpuset list"),
+    ],
+)
+def test_hints_are_for_that_machine(cli: Cli, arguments: tuple[str, ...], hint: str) -> None:
+    said = cli("--host", "db7", *arguments)[2]
+    assert one_line(said)
+    assert hint in said
+    document = json.loads(cli("--host", "db7", *arguments, "--json")[1])
+    assert hint in document["fix"]
+
+
+def test_a_recording_of_a_machine_that_is_not_there_leaves_nothing(cli: Cli, ssh: Path, tmp_path: Path) -> None:
+    ssh.write_text("#!/bin/sh\nexit 255\n")
+    for name in ("folder", "file.tar.gz"):
+        cli("--host", "db7", "record", str(tmp_path / name), "--for", "once")
+        assert not (tmp_path / name).exists()
+
+
+def test_the_agent_is_selected_by_its_pid_only(cli: Cli) -> None:
+    from backend.process.process import read_process
+    from backend.remote.open import open_host
+    from backend.selection.selection import Selection, matcher
+
+    kernel = open_host("db7")
+    agent = read_process(kernel, kernel.traits.own_pid)
+    assert "python" in agent.command
+    assert not matcher(kernel, Selection(match=("python*",)))(agent)
+    assert matcher(kernel, Selection(pids=(agent.pid,)))(agent)

@@ -161,7 +161,7 @@ def many(count: int) -> list[FakeProcess]:
 
 
 TRAITS: dict[Source, Traits] = {
-    "live": LiveKernel.traits,
+    "live": LiveKernel().traits,
     "demo": EmulatedKernel.traits,
     "replay": RecordedKernel.traits,
 }

@@ -66,7 +66,9 @@ def record(
         raise UsageError(f"'{max_size}' is too small for a recording", "give at least 1M")
     name = _name(kernel, anonymise)
     path = Path(file) if file else Path(f"{name}.tar.gz")
+    new = not path.exists()
     sink = open_sink(path, name)
+    recorder = None
     with cancelled_by_signals() as cancel:
         try:
             recorder = Recorder(kernel, sink, every / 1e9 if duration else 0.0, anonymise)
@@ -74,6 +76,9 @@ def record(
         except BaseException:
             with suppress(OSError, ValueError):
                 sink.close()
+            if new and not (recorder and recorder.number):
+                with suppress(OSError):
+                    path.rmdir() if path.is_dir() else path.unlink()
             raise
         sink.close()
     _report(path, kernel, taken, why, sink.written, json, csv)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from numatui.cli.printing import output
+from numatui.cli.printing import hints, output
 from numatui.cli.source import kernel_of
 
 if TYPE_CHECKING:
@@ -27,7 +27,8 @@ def doctor(context: typer.Context, layout: output.Layout, json: output.Json = Fa
     every = examine(kernel)
     checks = output.cut(every)
     documents = [
-        {"name": c.name, "state": c.state, "text": output.exact(c.text), "fix": output.exact(c.fix)} for c in checks
+        {"name": c.name, "state": c.state, "text": output.exact(c.text), "fix": output.exact(hints.there(c.fix))}
+        for c in checks
     ]
     if json:
         output.print_json("doctor", {"source": kernel.source, "host": output.exact(kernel.name), "checks": documents})
@@ -38,7 +39,10 @@ def doctor(context: typer.Context, layout: output.Layout, json: output.Json = Fa
     else:
         output.print_table(
             ["", "CHECK", "MEANING"],
-            [[check.state, check.name, check.text + (f"; {check.fix}" if check.fix else "")] for check in checks],
+            [
+                [check.state, check.name, check.text + (f"; {hints.there(check.fix)}" if check.fix else "")]
+                for check in checks
+            ],
         )
     if any(check.state == "problem" for check in every):
         raise typer.Exit(5)
@@ -51,7 +55,7 @@ def _print_wrapped(checks: list[Check], width: int) -> None:
     for check in checks:
         start = f"{check.state:{states}}  {check.name:{names}}  "
         indent = " " * len(start)
-        for first, text in ((start, check.text), (f"{indent}→ ", check.fix)):
+        for first, text in ((start, check.text), (f"{indent}→ ", hints.there(check.fix))):
             lines = textwrap.wrap(output.printable(text, 4096), max(20, width - len(first)), break_on_hyphens=False)
             for line in lines:
                 sys.stdout.write(first + line + "\n")

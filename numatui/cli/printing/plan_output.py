@@ -11,7 +11,7 @@ from backend.machine.topology import read_topology
 from backend.nodeset import NodeSet
 from backend.plan.plan import Plan, PlannedMove, ProcessPlan
 from backend.plan.remap import landings
-from numatui.cli.printing import output
+from numatui.cli.printing import hints, output
 from numatui.format import BASIS
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def print_warnings(plan: Plan) -> None:
         pids += [about[1]] if about else []
     for (code, text, fix), pids in alike.items():
         named = ", ".join(pids[:_NAMED]) + (f" and {len(pids) - _NAMED} more" if len(pids) > _NAMED else "")
-        output.note(": ".join(filter(None, (code, named, text))) + (f"; {fix}" if fix else ""))
+        output.note(": ".join(filter(None, (code, named, text))) + (f"; {hints.there(fix)}" if fix else ""))
 
 
 def _moves(plan: Plan) -> list[tuple[ProcessPlan, PlannedMove]]:

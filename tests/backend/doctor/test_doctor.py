@@ -49,7 +49,7 @@ class _Live(RecordedKernel):
     """A folder that says it is this Linux: files below /proc/self are its own."""
 
     source: Any = "live"
-    traits = LiveKernel.traits
+    traits = LiveKernel().traits
     privileged = True
     uid = 0
     scan: int | None = errno.ENOTTY

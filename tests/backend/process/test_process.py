@@ -16,9 +16,20 @@ from backend.files.text import printable
 from backend.kernel import Traits
 from backend.machine.topology import read_topology
 from backend.placement.survey import Surveyor
-from backend.process.process import UNTOLD, Identity, Stat, parse_stat, parse_status, read_process, read_stat
+from backend.process.process import (
+    UNTOLD,
+    Identity,
+    Stat,
+    parse_stat,
+    parse_status,
+    pids,
+    read_process,
+    read_stat,
+    thread_ids,
+)
 from backend.recording.kernel import RecordedKernel
 from tests.kernels.around import Around
+from tests.kernels.fake_kernel import FakeKernel
 from tests.trees import process_files, two_nodes, write
 
 HOSTILE = [
@@ -32,6 +43,11 @@ HOSTILE = [
     b"\xe2\x80\xaetxt",
     b"",
 ]
+
+
+def test_a_pid_has_few_digits() -> None:
+    kernel: Any = Around(FakeKernel(), listdir=lambda _: ["1", "7" * 5000, "x", "12"])
+    assert pids(kernel) == thread_ids(kernel, 1) == [1, 12]
 
 
 @pytest.mark.parametrize("name", HOSTILE)

@@ -13,7 +13,7 @@ from backend.remote.ssh import Destination, Link
 
 HELLO = {
     "name": "db7", "page_size": 4096, "uid": 0, "privileged": True, "can": {"read": [True, ""]},
-    "jobs": "/var/lib/admin/numatui/jobs", "problem": "", "users": {}, "big_endian": sys.byteorder == "big",
+    "jobs": "/var/lib/admin/numatui/jobs", "problem": "", "users": {}, "pid": 999, "big_endian": sys.byteorder == "big",
 }  # fmt: skip
 AGENT = [sys.executable, "-IS", "-c", BOOTSTRAP]
 

@@ -17,6 +17,7 @@ import pytest
 
 from backend.errors import Busy, NotFound, NumatuiError
 from backend.kernel import read_ahead
+from backend.live.host import Host
 from backend.live.kernel import LiveKernel
 from backend.machine.topology import FILES, read_topology
 from backend.placement.survey import STATS, Surveyor
@@ -50,6 +51,14 @@ class TestAnswers:
         assert sorted(far.listdir("/sys/devices/system/node")) == sorted(HERE.listdir("/sys/devices/system/node"))
         assert far.file_id("/bin/sh") == HERE.file_id("/bin/sh")
         assert read_topology(far).ids == read_topology(HERE).ids
+
+    def test_a_file_without_an_end_is_not_kept(self, tmp_path: Path) -> None:
+        (tmp_path / "large").write_bytes(bytes(300_000))
+        host = Host(most=200_000)
+        with pytest.raises(OSError) as caught:
+            host.read(str(tmp_path / "large"))
+        assert caught.value.errno == errno.EFBIG
+        assert len(host.read(str(tmp_path / "large"), 0, 250_000)) == 250_000
 
     @pytest.mark.parametrize(
         ("path", "number"),

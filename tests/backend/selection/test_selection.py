@@ -81,11 +81,11 @@ def test_of_one_selector_any_and_of_several_all() -> None:
 
 def test_numatui_itself_is_selected_by_its_pid_alone() -> None:
     me = process(identity=Identity(os.getpid(), 1))
-    assert not term_of(Selection(match=("*",)))(me)
-    assert not term_of(Selection(patterns=("ora",)))(me)
-    assert term_of(Selection(pids=(os.getpid(),)))(me)
-    assert term_of(Selection())(me)
-    assert term_of(Selection(tree=True))(me)
+    assert not term_of(Selection(match=("*",)), os.getpid())(me)
+    assert not term_of(Selection(patterns=("ora",)), os.getpid())(me)
+    assert term_of(Selection(pids=(os.getpid(),)), os.getpid())(me)
+    assert term_of(Selection(), os.getpid())(me)
+    assert term_of(Selection(tree=True), os.getpid())(me)
 
 
 @pytest.mark.parametrize("selector", SELECTORS)
