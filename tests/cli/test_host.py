@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from backend.remote.connection import ConnectionLost
 from backend.remote.open import close_all
 from tests.cli.running import Cli, one_line
 
@@ -157,10 +158,15 @@ def test_hints_are_for_that_machine(cli: Cli, arguments: tuple[str, ...], hint: 
     assert hint in document["fix"]
 
 
-def test_a_recording_of_a_machine_that_is_not_there_leaves_nothing(cli: Cli, ssh: Path, tmp_path: Path) -> None:
-    ssh.write_text("#!/bin/sh\nexit 255\n")
+def test_a_recording_that_fails_at_once_leaves_nothing(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(_: object) -> None:
+        raise ConnectionLost("the connection to db7 is lost")
+
+    monkeypatch.setattr("backend.recording.record.Recorder.take", lost)
     for name in ("folder", "file.tar.gz"):
-        cli("--host", "db7", "record", str(tmp_path / name), "--for", "once")
+        assert cli("--host", "db7", "record", str(tmp_path / name), "--for", "once")[0] == 1
         assert not (tmp_path / name).exists()
 
 
