@@ -21,6 +21,9 @@ if TYPE_CHECKING:
         def readline(self, limit: int, /) -> bytes: ...
 
 
+VERSION = 1
+MAGIC = "numatui-agent"
+"""In the first line of an agent: {MAGIC: VERSION, "hello": …}."""
 LINE = 1 << 16
 """Bytes of a line, at most, its end included."""
 _PIECE = 48_000
@@ -62,8 +65,8 @@ def read_line(stream: Lines) -> bytes:
     return line.rstrip(b"\r\n")
 
 
-def decode(stream: Lines) -> tuple[dict[str, Any], bytes | None] | None:
-    """The next frame: header, payload. None at the end of the stream. Raises BadFrame, OSError."""
+def decode(stream: Lines, most: int = MOST) -> tuple[dict[str, Any], bytes | None] | None:
+    """The next frame: header, payload (`most` bytes). None at the end of the stream. Raises BadFrame, OSError."""
     line = stream.readline(LINE + 1)
     if not line:
         return None
@@ -77,8 +80,8 @@ def decode(stream: Lines) -> tuple[dict[str, Any], bytes | None] | None:
         raise BadFrame("a header is no object")
     if "lines" not in header:
         return header, None
-    count = whole(header["lines"], 2 * MOST // _PIECE)
-    whole_size = whole(header["z"], MOST) if "z" in header else None
+    count = whole(header["lines"], 2 * most // _PIECE)
+    whole_size = whole(header["z"], most) if "z" in header else None
     parts: list[bytes] = []
     amount = 0
     for _ in range(count):
@@ -87,7 +90,7 @@ def decode(stream: Lines) -> tuple[dict[str, Any], bytes | None] | None:
         except binascii.Error:
             raise BadFrame("a payload is not base64") from None
         amount += len(parts[-1])
-        if amount > MOST:
+        if amount > most:
             raise BadFrame("a payload is too long")
     return header, _inflated(b"".join(parts), whole_size)
 

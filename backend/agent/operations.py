@@ -13,13 +13,12 @@ import struct
 import sys
 import threading
 import time
-from array import array
 from contextlib import suppress
-from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from backend.agent.batch import Batches
+from backend.agent.pages import answer_move_pages
 from backend.errors import NumatuiError, UsageError, os_error
 from backend.state.local import LocalState
 
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
 _NAME = re.compile(r"\.?[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
 MOST_READ = 48 << 20
 """Bytes of one read, at most."""
-_MASK = (1 << 64) - 1
 _MOST_USERS = 200
 _PIECE = 1 << 14
 """Bytes of pagemap that are read between two rests: 8 MiB of a process with small pages."""
@@ -160,20 +158,7 @@ class Operations:
         return self.host.migrate_pages(pid, maxnode, payload[:length], payload[length:]), None
 
     def do_move_pages(self, args: list[Any], payload: bytes) -> Answer:
-        """Payload: for each page the difference from the one before (64 bits), its node (32 bits, if asked to move),
-        its status (32 bits). Answers [result, errno] and the status."""
-        pid, count, moving, flags = args
-        ends = (8 * count, 12 * count if moving else 8 * count)
-        if len(payload) != ends[1] + 4 * count:
-            raise os_error(errno.EINVAL)
-        pages = array("Q", (one & _MASK for one in accumulate(struct.unpack(f"<{count}Q", payload[: ends[0]]))))
-        nodes = array("i", struct.unpack(f"<{count}i", payload[ends[0] : ends[1]])) if moving else None
-        status = array("i", struct.unpack(f"<{count}i", payload[ends[1] :]))
-        try:
-            result = [self.host.move_pages(pid, pages, nodes, status, flags), 0]
-        except OSError as exc:
-            result = [0, exc.errno]
-        return result, struct.pack(f"<{count}i", *status)
+        return answer_move_pages(self.host.move_pages, args, payload)
 
     def do_pagemap_scan(self, args: list[Any], _: bytes) -> Answer:
         return self.host.pagemap_scan(*args)

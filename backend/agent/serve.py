@@ -17,15 +17,13 @@ from typing import TYPE_CHECKING, Any
 from backend.agent import frames
 from backend.agent.operations import MOST_READ, Operations
 from backend.errors import NumatuiError
-from backend.live.host import Host
+from backend.live.helped import HelpedHost, HelpedState
 from backend.patience import DisposableThread
 from backend.state.local import LocalState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-VERSION = 1
-MAGIC = "numatui-agent"
 _THREADS = 12
 _SILENCE = 60.0
 """Seconds."""
@@ -34,9 +32,12 @@ _END = 10.0
 
 
 class Server:
-    """One connection. `silence`: seconds."""
+    """One connection. `silence`: seconds. `most`: bytes of a payload. `most_waiting`: bytes of requests that wait for
+    their turn, at most."""
 
     silence = _SILENCE
+    most = frames.MOST
+    most_waiting = 4 * frames.MOST
 
     def __init__(self, operations: Operations, stdin: frames.Lines, write: Callable[[bytes], None]) -> None:
         self.operations, self.stdin, self._write = operations, stdin, write
@@ -44,17 +45,18 @@ class Server:
         self._requests: queue.Queue[tuple[dict[str, Any], bytes | None] | None] = queue.Queue()
         self._threads: list[threading.Thread] = []
         self._idle = 0
+        self._waiting = 0
         self._ending = False
         self._heard = time.monotonic()
         self._counting = threading.Lock()
 
     def run(self) -> None:
         """Until the connection ends."""
-        self._send({MAGIC: VERSION, "hello": self.operations.hello()})
+        self._send({frames.MAGIC: frames.VERSION, "hello": self.operations.hello()})
         DisposableThread(self._watch).start()
         try:
             while True:
-                request = frames.decode(self.stdin)
+                request = frames.decode(self.stdin, self.most)
                 self._heard = time.monotonic()
                 if request is None:
                     break
@@ -84,6 +86,9 @@ class Server:
 
     def _dispatch(self, request: tuple[dict[str, Any], bytes | None]) -> None:
         with self._counting:
+            self._waiting += _size(request)
+            if self._waiting > self.most_waiting:
+                raise frames.BadFrame("too much is asked at a time")
             if self._requests.qsize() >= self._idle and len(self._threads) < _THREADS:
                 # An ordinary thread: reading what hangs is given up after a while (`Patience`).
                 thread = threading.Thread(target=self._work, daemon=True)
@@ -101,6 +106,8 @@ class Server:
             if request is None or self._ending:
                 return
             self._serve(request[0], request[1])
+            with self._counting:
+                self._waiting -= _size(request)
 
     def _serve(self, header: dict[str, Any], payload: bytes | None) -> None:
         number = header.get("id")
@@ -125,8 +132,20 @@ class Server:
             self._write(data)
 
 
+def _size(request: tuple[dict[str, Any], bytes | None]) -> int:
+    """Bytes of memory that it takes, about: a header is a line."""
+    return frames.LINE + len(request[1] or b"")
+
+
 def _is_list(value: Any) -> bool:
     return isinstance(value, list)
+
+
+def _operations(host: Any) -> Operations:
+    if host is not None:
+        return Operations(host, LocalState())
+    here = HelpedHost(MOST_READ)
+    return Operations(here, HelpedState(here.helper))
 
 
 def main(host: Any = None, at_end: Callable[[], object] = lambda: None) -> None:
@@ -141,8 +160,7 @@ def main(host: Any = None, at_end: Callable[[], object] = lambda: None) -> None:
             rest = rest[os.write(out, rest) :]
 
     try:
-        server = Server(Operations(Host(MOST_READ) if host is None else host, LocalState()), sys.stdin.buffer, write)
-        server.run()
+        Server(_operations(host), sys.stdin.buffer, write).run()
     finally:
         at_end()
         os._exit(0)  # a thread that hangs would hold the end up

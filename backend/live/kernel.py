@@ -6,21 +6,20 @@ import time
 from typing import get_args
 
 from backend.kernel import Call, Capabilities, Capability, Source, Traits
-from backend.live.host import Host
+from backend.live.helped import HelpedHost, HelpedState
 from backend.nodeset import NodeSet
-from backend.state.local import LOCAL
 
 
-class LiveKernel(Host):
+class LiveKernel(HelpedHost):
     """The running Linux. Thread-safe."""
 
     source: Source = "live"
     reference = ""
-    files = LOCAL
 
     def __init__(self) -> None:
         """Raises NotSupported on a system other than Linux."""
         super().__init__()
+        self.files = HelpedState(self.helper)
         self.traits = Traits(
             parallel_calls=True, reading_stalls=True, writable=True, keeps_jobs=True, is_host=True,
             own_pid=self.own_pid,

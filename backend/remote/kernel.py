@@ -12,18 +12,18 @@ import threading
 import time
 from array import array
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any, cast
 
 from backend.agent.batch import Received
+from backend.agent.connection import Connection
+from backend.agent.pages import ask_move_pages
+from backend.agent.told import items, number, text
 from backend.errors import NotSupported, ParseError, os_error
 from backend.files.text import printable
 from backend.kernel import Capabilities, Kernel, Numbers, Source, Traits
 from backend.live.kernel import capabilities_of
 from backend.remote.ahead import Ahead
-from backend.remote.connection import Connection
 from backend.remote.state import RemoteState
-from backend.remote.told import items, number, text
 
 
 class RemoteKernel:
@@ -156,18 +156,7 @@ class RemoteKernel:
         return number(self.connection.call("migrate_pages", pid, maxnode, len(old), payload=old + new)[0])
 
     def move_pages(self, pid: int, pages: Numbers, nodes: Numbers | None, status: Numbers, flags: int) -> int:
-        count = len(pages)
-        addresses = array("Q", bytes(pages))
-        steps = [addresses[0], *((b - a) & _MASK for a, b in pairwise(addresses))] if count else []
-        parts = [struct.pack(f"<{count}Q", *steps), bytes(nodes) if nodes is not None else b"", bytes(status)]
-        result, data = self.connection.call("move_pages", pid, count, nodes is not None, flags, payload=b"".join(parts))
-        left, refused = _pair(result)
-        if len(data) != 4 * count:
-            raise os_error(errno.EPROTO)
-        memoryview(status).cast("B")[:] = data
-        if refused:
-            raise os_error(refused)
-        return left
+        return ask_move_pages(self.connection.call, pid, pages, nodes, status, flags)
 
     def pagemap_scan(self, pid: int, start: int, end: int, count: int) -> tuple[int, bytes]:
         result, data = self.connection.call("pagemap_scan", pid, start, end, count)
@@ -185,9 +174,6 @@ class RemoteKernel:
 
     def get_mempolicy(self, maxnode: int, address: int, flags: int) -> tuple[int, bytes]:
         raise os_error(errno.ENOSYS)
-
-
-_MASK = (1 << 64) - 1
 
 
 def _users(told: Any) -> dict[int, str]:

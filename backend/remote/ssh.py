@@ -14,10 +14,10 @@ import threading
 from contextlib import suppress
 from dataclasses import dataclass
 
+from backend.agent.connection import Connection
 from backend.errors import NotSupported, UsageError
 from backend.files.text import decode, printable
 from backend.remote.bundle import BOOTSTRAP, stream
-from backend.remote.connection import Connection
 
 _PYTHONS = "python3 /usr/libexec/platform-python python3.13 python3.12 python3.11 python3.9 python3.6"
 _DESTINATION = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9_.$-]*@)?[A-Za-z0-9_:\[][A-Za-z0-9_.:%\[\]-]*\Z")
@@ -80,7 +80,13 @@ class Link:
             stdin.write(data)
             stdin.flush()
 
-        self.connection = Connection(destination.host, self.process.stdout, write, self._why, self.process.terminate)
+        hints = (
+            f"try: ssh {destination.host} python3 --version",
+            f"what was done there is in its journals: numatui --host {destination.host} jobs",
+        )
+        self.connection = Connection(
+            destination.host, self.process.stdout, write, self._why, self.process.terminate, hints
+        )
         with suppress(OSError):  # its end is noticed by who reads
             write(stream())
 

@@ -7,9 +7,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from backend.agent.connection import Connection
+from backend.agent.told import items, number
 from backend.errors import NotFound, NumatuiError, os_error
-from backend.remote.connection import Connection
-from backend.remote.told import items, number
 
 
 class RemoteState:

@@ -8,6 +8,7 @@ import os
 import stat
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from backend.errors import os_error
 from backend.files.free_space import LEAST, free_space
@@ -15,6 +16,9 @@ from backend.state import jobs_dir as where
 from backend.state import private_file
 from backend.state.machine_lock import NameLock, ProcessLocks, own_lock_folder
 from backend.state.numbering import Turn, is_locked
+
+if TYPE_CHECKING:
+    from backend.state_files import Held
 
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
 _APPEND = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -117,10 +121,10 @@ class LocalState:
     def rename(self, path: Path, other: Path) -> None:
         os.replace(str(path), str(other))
 
-    def lock_processes(self, folder: Path, pids: list[int]) -> ProcessLocks:
+    def lock_processes(self, folder: Path, pids: list[int]) -> Held:
         return ProcessLocks(folder, pids)
 
-    def lock_name(self, folder: Path, name: str) -> NameLock:
+    def lock_name(self, folder: Path, name: str) -> Held:
         return NameLock(folder, name)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from backend.remote.connection import ConnectionLost
+from backend.agent.connection import ConnectionLost
 from backend.remote.open import close_all
 from tests.cli.running import Cli, one_line
 

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from backend.agent import connection as wire
+from backend.agent.connection import ConnectionLost
 from backend.agent.serve import Server
 from backend.errors import NotSupported, NumatuiError
 from backend.kernel import read_ahead
-from backend.remote import connection as wire
-from backend.remote.connection import ConnectionLost
 from backend.remote.kernel import RemoteKernel
 from tests.backend.remote.far import GREETING, linked, lying
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from backend.agent.connection import ConnectionLost
 from backend.errors import Busy, NotFound, NumatuiError
 from backend.kernel import read_ahead
 from backend.live.host import Host
@@ -23,7 +24,6 @@ from backend.machine.topology import FILES, read_topology
 from backend.placement.survey import STATS, Surveyor
 from backend.process.process import Identity, read_stat, still_the_same
 from backend.remote.ahead import Ahead
-from backend.remote.connection import ConnectionLost
 from backend.remote.kernel import RemoteKernel
 from tests.backend.remote.far import far_kernel, linked
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from backend.agent.connection import ConnectionLost
 from backend.errors import Busy
 from backend.kernel import read_ahead
 from backend.machine.topology import read_topology
 from backend.placement.survey import Surveyor
-from backend.remote.connection import ConnectionLost
 from backend.remote.kernel import RemoteKernel
 from backend.remote.open import close_all
 from backend.remote.ssh import Destination, Link

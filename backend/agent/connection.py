@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 from typing import IO, Any
 
 from backend.agent import frames
-from backend.agent.serve import MAGIC, VERSION
 from backend.errors import Busy, NotFound, NotPermitted, NotSupported, NumatuiError, UsageError, os_error
 from backend.files.text import printable
 from backend.files.walk import Untrusted
@@ -38,7 +37,8 @@ class ConnectionLost(NumatuiError):
 
 class Connection:
     """`write`: sends bytes, or raises OSError. `why`: what the carrier has to say of an end, in a few words. `abandon`:
-    ends the carrier, so that nobody waits for it any longer."""
+    ends the carrier, so that nobody waits for it any longer. `hints`: what to do if it cannot be reached, and if it is
+    lost."""
 
     def __init__(
         self,
@@ -47,8 +47,9 @@ class Connection:
         write: Callable[[bytes], None],
         why: Callable[[], str],
         abandon: Callable[[], None],
+        hints: tuple[str, str],
     ) -> None:
-        self._abandon = abandon
+        self._abandon, self._hints = abandon, hints
         self.host, self._stdout, self._write, self._why = printable(host, 80), stdout, write, why
         self._lock = threading.Lock()
         self._writing = threading.Lock()
@@ -137,8 +138,10 @@ class Connection:
     def _read(self) -> None:
         try:
             self._first()
-            while (frame := frames.decode(self)) is not None:
+            frame = frames.decode(self)
+            while frame is not None:
                 self._take(*frame)
+                frame = frames.decode(self)
             self.lose(self._why() or "the connection has ended")
         except NumatuiError as exc:
             self.lose(exc)
@@ -156,12 +159,12 @@ class Connection:
                 line = frames.read_line(self)
             except frames.BadFrame:
                 raise self._ended_by(self._why() or "no agent started there") from None
-            if line.startswith(b'{"' + MAGIC.encode()):
+            if line.startswith(b'{"' + frames.MAGIC.encode()):
                 break
         else:
             raise self._ended_by("it prints without end where an agent should answer")
         told = json.loads(line)
-        if told[MAGIC] != VERSION:
+        if told[frames.MAGIC] != frames.VERSION:
             raise NotSupported(f"the agent on {self.host} speaks another version", "use the same numatui on both sides")
         hello = told["hello"]
         if not isinstance(hello, dict):
@@ -169,7 +172,7 @@ class Connection:
         self._hello.result = hello
         self._hello.done.set()
 
-    def readline(self, limit: int, /) -> bytes:
+    def readline(self, limit: int) -> bytes:
         """For `frames`: one line; what comes is counted."""
         line = self._stdout.readline(limit)
         self._heard = time.monotonic()
@@ -208,10 +211,10 @@ class Connection:
 
     def _ended_by(self, why: str) -> ConnectionLost:
         if self._hello.result is None:
-            return ConnectionLost(f"{self.host} cannot be reached: {why}", f"try: ssh {self.host} python3 --version")
+            return ConnectionLost(f"{self.host} cannot be reached: {why}", self._hints[0])
         return ConnectionLost(
             f"the connection to {self.host} is lost: {why}",
-            f"what was done there is in its journals: numatui --host {self.host} jobs",
+            self._hints[1],
         )
 
 
