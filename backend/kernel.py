@@ -249,6 +249,19 @@ class FarKernel(Protocol):
         ...
 
 
+@runtime_checkable
+class HelpedKernel(Protocol):
+    """A kernel whose machine may have a helper: root's rights for this caller, cut to size (docs/helper.md)."""
+
+    def helped(self) -> tuple[list[str], str]: ...
+
+
+def helped(kernel: Kernel) -> tuple[list[str], str]:
+    """What a helper lets this caller do, a line a rule, and why it cannot be used. Both are empty where there is none,
+    or nothing that it could add. Never raises."""
+    return kernel.helped() if isinstance(kernel, HelpedKernel) else ([], "")
+
+
 def read_ahead(kernel: Kernel, name: str, patterns: Sequence[str]) -> Kernel:
     """The kernel for one reading, in which the files of these patterns will be read: a far one reads them in one go,
     for others there is nothing to do. `*`, `?` and `[…]` stand for characters of one part of a path. `name`: the same

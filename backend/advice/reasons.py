@@ -65,7 +65,7 @@ def of_a_process(observation: Observation, world: Surroundings, limits: Limits, 
                     f"it was idle for the {seconds(observation.settled)} that it was watched: nothing gets faster",
                 )
             )
-    if not world.conditions.privileged and row.process.uid != world.uid:
+    if not (world.conditions.privileged or world.conditions.helped) and row.process.uid != world.uid:
         out.append(
             Reason(
                 "permission",

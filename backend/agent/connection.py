@@ -158,7 +158,7 @@ class Connection:
             try:
                 line = frames.read_line(self)
             except frames.BadFrame:
-                raise self._ended_by(self._why() or "no agent started there") from None
+                raise self._ended_by(self._why() or "nothing started there") from None
             if line.startswith(b'{"' + frames.MAGIC.encode()):
                 break
         else:
@@ -166,6 +166,8 @@ class Connection:
         told = json.loads(line)
         if told[frames.MAGIC] != frames.VERSION:
             raise NotSupported(f"the agent on {self.host} speaks another version", "use the same numatui on both sides")
+        if "refused" in told:
+            raise NotPermitted(*(printable(str(one), 1000) for one in told["refused"][:2]))
         hello = told["hello"]
         if not isinstance(hello, dict):
             raise ValueError("it does not say who it is")

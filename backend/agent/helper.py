@@ -28,7 +28,7 @@ _AGAIN = 30.0
 """Seconds until a helper that could not be reached is tried again."""
 _SAYING_HELLO = 30.0
 """Seconds that it may take to begin."""
-_HINTS = ("journalctl -t numatui, as root, has its reason", "what was done is in the journals: numatui jobs")
+_HINTS = ("journalctl -t numatui-helper, as root, has its reason", "what was done is in the journals: numatui jobs")
 
 
 class Helper:

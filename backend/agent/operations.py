@@ -61,11 +61,14 @@ class Operations:
             jobs = str(self.files.jobs_dir())
         except NumatuiError as exc:
             problem = str(exc)
+        # An emulated machine has none.
+        asked: Any = getattr(self.host, "helped", None)
+        helped: Any = asked() if asked else None
         return {
             "name": self.host.name, "page_size": self.host.page_size, "uid": uid, "privileged": privileged,
             "can": self.host.probe(), "jobs": jobs, "problem": problem, "pid": self.host.own_pid,
             "users": self._users(), "python": f"{sys.version_info[0]}.{sys.version_info[1]}",
-            "big_endian": sys.byteorder == "big",
+            "big_endian": sys.byteorder == "big", "helped": helped,
         }  # fmt: skip
 
     def _users(self) -> dict[str, str]:

@@ -33,13 +33,14 @@ _END = 10.0
 
 class Server:
     """One connection. `silence`: seconds. `most`: bytes of a payload. `most_waiting`: bytes of requests that wait for
-    their turn, at most."""
+    their turn, at most. `at_end`: called when no call runs any longer."""
 
     silence = _SILENCE
     most = frames.MOST
     most_waiting = 4 * frames.MOST
 
     def __init__(self, operations: Operations, stdin: frames.Lines, write: Callable[[bytes], None]) -> None:
+        self.at_end: Callable[[], object] = lambda: None
         self.operations, self.stdin, self._write = operations, stdin, write
         self._writing = threading.Lock()
         self._requests: queue.Queue[tuple[dict[str, Any], bytes | None] | None] = queue.Queue()
@@ -76,6 +77,7 @@ class Server:
             self._requests.put(None)
         for thread in self._threads:
             thread.join(max(0.0, end - time.monotonic()))
+        self.at_end()
 
     def _watch(self) -> None:
         """End when the other side has been silent for too long: no lock is held for a dead line."""

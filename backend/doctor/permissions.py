@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from backend.doctor.check import Check, State
 from backend.doctor.container import in_user_namespace
 from backend.errors import NotSupported
-from backend.kernel import Call, Kernel
+from backend.kernel import Call, Kernel, helped
 from backend.process.hidepid import proc_hides
 from backend.process.process import pids
 
@@ -48,6 +48,7 @@ def permission_checks(kernel: Kernel) -> Iterator[Check]:
             f"uid {uid} may look at and move its own processes only",
             "run numatui as root for the others",
         )
+    yield from _helper(kernel)
     can = kernel.capabilities()
     calls: tuple[Call, ...] = ("move_pages", "migrate_pages", "move_all", "pidfd")
     for call in calls:
@@ -57,6 +58,14 @@ def permission_checks(kernel: Kernel) -> Iterator[Check]:
     if kernel.traits.has_self:
         yield from _own_status(kernel, uid)
     yield _processes(kernel, privileged)
+
+
+def _helper(kernel: Kernel) -> Iterator[Check]:
+    rights, problem = helped(kernel)
+    for line in rights:
+        yield Check("helper", "ok", f"you may {line}")
+    if problem:
+        yield Check("helper", "note", problem, "see docs/helper.md")
 
 
 def parse_capabilities(status: bytes) -> int | None:

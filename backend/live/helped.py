@@ -60,6 +60,12 @@ class HelpedHost(Host):
             out["move_all"] = (True, "")
         return out
 
+    def helped(self) -> tuple[list[str], str]:
+        """See `backend.kernel.helped`."""
+        if self.helper.is_there():
+            self.helper.connection()
+        return self.helper.rights, self.helper.problem
+
 
 class HelpedState(LocalState):
     """The user's state directory. Processes that the helper may move are locked there too: that is where root's jobs

@@ -56,24 +56,7 @@ class Host:
         return self._read(path, offset, size)
 
     def _read(self, path: str, offset: int, size: int) -> bytes:
-        # O_NONBLOCK: never blocks, for example on a FIFO.
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-        try:
-            if size >= 0:
-                return os.pread(fd, size, offset)
-            parts: list[bytes] = []
-            if offset:
-                os.lseek(fd, offset, os.SEEK_SET)
-            part, amount = os.read(fd, _CHUNK), 0
-            while part:
-                parts.append(part)
-                amount += len(part)
-                if amount > self.most:
-                    raise os_error(errno.EFBIG, path)
-                part = os.read(fd, _CHUNK)
-            return parts[0] if len(parts) == 1 else b"".join(parts)
-        finally:
-            os.close(fd)
+        return read_file(path, offset, size, self.most)
 
     def listdir(self, path: str) -> list[str]:
         return os.listdir(path)
@@ -154,6 +137,29 @@ class Host:
     def probe(self) -> dict[str, tuple[bool, str]]:
         """What this kernel can do for this caller, by the name of a call: whether, and why not."""
         return _probed()
+
+
+def read_file(path: str, offset: int, size: int, most: float, dir_fd: int | None = None) -> bytes:
+    """`size` bytes from `offset` on, in one read(2); -1: all of them, by as many as it takes. OSError (EFBIG) for more
+    than `most`. `dir_fd`: of the folder that the path begins in."""
+    # O_NONBLOCK: never blocks, for example on a FIFO.
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=dir_fd)
+    try:
+        if size >= 0:
+            return os.pread(fd, size, offset)
+        parts: list[bytes] = []
+        if offset:
+            os.lseek(fd, offset, os.SEEK_SET)
+        part, amount = os.read(fd, _CHUNK), 0
+        while part:
+            parts.append(part)
+            amount += len(part)
+            if amount > most:
+                raise os_error(errno.EFBIG, path)
+            part = os.read(fd, _CHUNK)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+    finally:
+        os.close(fd)
 
 
 @lru_cache(maxsize=4096)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from backend.kernel import Kernel
+from backend.kernel import Kernel, helped
 from backend.machine.kernel_info import balancing, release, tiering
 from backend.machine.kernel_versions import hides_marked_pages, holds_lock
 from backend.machine.memory_tiers import demotes, read_tiers
@@ -18,14 +18,15 @@ from backend.plan.top_tier import slow_nodes
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """`privileged`: the caller may act on other users' processes. `can`: the calls that are available. `holds_lock`: as
-    in `Plan`. `balancing`: NUMA balancing is on. `tiering`: for slow memory only. `hides`: what it has marked is
-    hidden from move_pages. `demotion`: the kernel moves cold pages to lower tiers. `slow`: nodes below the top tier.
-    `tiers`: node → tier, smaller is faster. `pressure`: share of time in which tasks waited for memory, None if
-    unknown. `rates`: (source, target) → bytes per second. `measured`: those of `rates` measured between the same nodes.
-    `stall`: longest measured stall by this method, seconds; 0 if not measured."""
+    """`privileged`: the caller may act on other users' processes; `helped`: on some of them, by the helper. `can`: the
+    calls that are available. `holds_lock`: as in `Plan`. `balancing`: NUMA balancing is on. `tiering`: for slow memory
+    only. `hides`: what it has marked is hidden from move_pages. `demotion`: the kernel moves cold pages to lower tiers.
+    `slow`: nodes below the top tier. `tiers`: node → tier, smaller is faster. `pressure`: share of time in which tasks
+    waited for memory, None if unknown. `rates`: (source, target) → bytes per second. `measured`: those of `rates`
+    measured between the same nodes. `stall`: longest measured stall by this method, seconds; 0 if not measured."""
 
     privileged: bool = False
+    helped: bool = False
     can: frozenset[Called] = frozenset(CALLS)
     holds_lock: bool = True
     balancing: bool = False
@@ -53,6 +54,7 @@ def read_conditions(kernel: Kernel, topology: Topology, method: Method) -> Condi
     osrelease, tiers, on = release(kernel), read_tiers(kernel), balancing(kernel)
     return Conditions(
         privileged=kernel.credentials()[1],
+        helped=bool(helped(kernel)[0]),
         can=frozenset(call for call in CALLS if can[call].available),
         holds_lock=holds_lock(osrelease),
         balancing=on,

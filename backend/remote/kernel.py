@@ -56,6 +56,7 @@ class RemoteKernel:
             parallel_calls=True, reading_stalls=True, writable=True, keeps_jobs=True, far=True, own_pid=own_pid,
         )  # fmt: skip
         self._users = _users(hello.get("users"))
+        self._helped = _helped(hello.get("helped"))
         self._received: dict[str, Received] = {}
         self._learned: dict[str, set[str]] = {}
         self._names = threading.Lock()
@@ -63,6 +64,10 @@ class RemoteKernel:
 
     def capabilities(self) -> Capabilities:
         return self._capabilities
+
+    def helped(self) -> tuple[list[str], str]:
+        """See `backend.kernel.helped`."""
+        return self._helped
 
     def read(self, path: str, offset: int = 0, size: int = -1) -> bytes:
         data = self.connection.call("read", path, offset, size)[1]
@@ -182,6 +187,14 @@ def _users(told: Any) -> dict[int, str]:
         return {int(uid): text(name, 64) for uid, name in dict(told or {}).items()}
     except (ValueError, TypeError, OSError):
         return {}
+
+
+def _helped(told: Any) -> tuple[list[str], str]:
+    try:
+        rights, problem = told
+        return [printable(str(one), 300) for one in list(rights)[:100]], printable(str(problem), 600)
+    except (ValueError, TypeError):
+        return [], ""
 
 
 def _pair(value: Any) -> tuple[int, int]:

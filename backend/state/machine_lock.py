@@ -37,7 +37,20 @@ def _is_own(folder: Path) -> bool:
         return False
 
 
-_FILES = 32
+FILES = 32
+"""Files of locks on pids, so that the kernel's list of locks of each stays short."""
+
+
+def lock_byte(fd: int, pid: int, kind: int) -> bool:
+    """F_WRLCK or F_UNLCK of a pid's byte; whether it could be done. An open file description lock: other threads of
+    this program are refused as other programs are. Raises OSError."""
+    try:
+        fcntl.fcntl(fd, _F_OFD_SETLK, _FLOCK.pack(kind, os.SEEK_SET, pid, 1, 0))
+    except OSError as exc:
+        if exc.errno in (errno.EAGAIN, errno.EACCES):
+            return False
+        raise
+    return True
 
 
 class ProcessLocks:
@@ -55,20 +68,18 @@ class ProcessLocks:
 
     def _lock(self, folder: Path, pid: int) -> None:
         # The kernel walks a list of the locks of a file for each new one (posix_lock_inode() in fs/locks.c).
-        which = pid % _FILES
+        which = pid % FILES
         if which not in self._fds:
             self._fds[which] = open_lock(folder, f"pids-{which}.lock")
-        # An open file description lock: other threads of this program are refused as other programs are.
-        wanted = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, pid, 1, 0)
         try:
-            fcntl.fcntl(self._fds[which], _F_OFD_SETLK, wanted)
+            locked = lock_byte(self._fds[which], pid, fcntl.F_WRLCK)
         except OSError as exc:
-            if exc.errno in (errno.EAGAIN, errno.EACCES):
-                raise Busy(
-                    f"process {pid} is being moved already, by another job",
-                    "wait until that has ended, or stop it: numatui jobs",
-                ) from None
             raise _cannot(folder, exc) from None
+        if not locked:
+            raise Busy(
+                f"process {pid} is being moved already, by another job",
+                "wait until that has ended, or stop it: numatui jobs",
+            )
 
     def close(self) -> None:
         """Ends the locks."""

@@ -48,6 +48,7 @@ GROUPS: dict[str, dict[str, Entry]] = {
         "schema": Entry("numatui.cli.shell.schema:schema", "Print the JSON Schema of a command's documents."),
         "completion": Entry("numatui.cli.shell.completion:completion", "Print the completion script of a shell."),
         "agent": Entry("numatui.cli.shell.agent:agent", "Print the program that --host sends to another machine."),
+        "helper": Entry("numatui.cli.shell.helper:helper", "Say what root's helper lets you do; be that helper."),
         "man": Entry("numatui.cli.shell.manual:man", "Print the manual page."),
         "keys": Entry("numatui.cli.shell.keys:keys", "List the keys of the terminal UI."),
     },

@@ -13,7 +13,7 @@ from textual.message import Message
 
 from backend.advice.observing import Observation, ObservationHistory
 from backend.errors import NumatuiError, describe_oserror
-from backend.kernel import Capabilities, Kernel, read_ahead
+from backend.kernel import Capabilities, Kernel, helped, read_ahead
 from backend.machine.activity import Activity, Meter
 from backend.machine.kernel_info import balancing, release
 from backend.machine.load import Load, read_load
@@ -39,12 +39,13 @@ _EVERY_TIME = (*FILES, *STATS)
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Facts that do not change while the screen is open."""
+    """Facts that do not change while the screen is open. `helped`: a helper lets the user do more."""
 
     release: str
     uid: int
     privileged: bool
     can: Capabilities = field(default_factory=dict)
+    helped: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +167,7 @@ class Reader:
     def _read(self, kernel: Kernel) -> Snapshot:
         if self._facts is None:
             uid, privileged = kernel.credentials()
-            self._facts = Facts(release(kernel), uid, privileged, kernel.capabilities())
+            self._facts = Facts(release(kernel), uid, privileged, kernel.capabilities(), bool(helped(kernel)[0]))
         near = read_ahead(kernel, "refresh", _EVERY_TIME)
         topology = read_topology(near)
         if self._surveyor is None:

@@ -106,7 +106,7 @@ def may(snapshot: Snapshot, source: str) -> str:
     if not any(one is not None and one.available for one in move):
         return "read-only"
     if not snapshot.facts.privileged:
-        return "own processes only"
+        return "by the helper" if snapshot.facts.helped else "own processes only"
     return "all processes" if snapshot.facts.uid else "root"
 
 

@@ -48,7 +48,7 @@ class TestBeforeItSaysWhoItIs:
         )
 
     def test_it_says_nothing_at_all(self) -> None:
-        assert "no agent started there" in opened("")
+        assert "nothing started there" in opened("")
 
     def test_login_scripts_may_print(self) -> None:
         body = 'print("Welcome!", flush=True)\n' + GREETING + 'r = ask()\nsay({"id": r["id"], "ok": None}, b"x")\n'

@@ -34,6 +34,7 @@ COMMANDS = {
     "cpuset list": ["--demo", "cpuset", "list"],
     "emulate": ["emulate", "scheduler-moves"],
     "keys": ["keys"],
+    "helper": ["helper"],
     "doctor": ["--demo", "doctor"],
     "record": ["--demo", "record", "r.tar", "--for", "once"],
 }
