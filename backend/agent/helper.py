@@ -1,4 +1,4 @@
-"""The helper as those see it whom it helps: a connection that begins when something was refused for the first time.
+"""The helper as those see it whom it helps: a connection that is kept while this program runs.
 
 `NUMATUI_HELPER` names another socket, or a command that serves one caller on its input and output (as `sudo -n numatui
 helper --serve` does), or `no`."""

@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import TypeVar
 
 from backend.agent.helped_files import OF_A_PROCESS, OF_FRAMES, PROGRAM
-from backend.errors import NumatuiError, os_error
+from backend.errors import NotPermitted, NumatuiError, os_error
 from backend.files.text import decode, printable
 from backend.helper.caller import Caller
 from backend.helper.open_files import AuditLog, Budget, PidLocks
@@ -109,7 +109,7 @@ class Guard:
         return rule
 
     def move_pages(self, pid: int, pages: Numbers, nodes: Numbers | None, status: Numbers, flags: int) -> int:
-        """Raises OSError: EPERM for what is not allowed, and for a process that this caller has not locked."""
+        """Raises NotPermitted for what is not allowed, and for a process that this caller has not locked; OSError."""
         if len(pages) > MOST_PAGES or not 1 <= pid < 1 << 31:
             raise os_error(errno.EINVAL)
         if nodes is None:
@@ -117,7 +117,7 @@ class Guard:
         with self._lock:
             held = self._held.get(pid)
         if held is None or flags not in (MOVE, MOVE_ALL):
-            raise os_error(errno.EPERM)
+            raise _not_allowed(pid, "this caller has not locked it for moving")
         wanted = frozenset(nodes)
 
         def allows(rule: Rule) -> bool:
@@ -126,13 +126,15 @@ class Guard:
 
         try:
             rule = self._rule(held.subject, allows, errno.EPERM)
+            self._announce(pid, held)
+            if rule.rate:
+                self._rest(_at_most(pages), rule.rate)
+                self._rule(held.subject, allows, errno.EPERM)  # the rest may have been long
         except PermissionError:
-            held.counts["refused"] += 1
-            raise
-        self._announce(pid, held)
-        if rule.rate:
-            self._rest(_at_most(pages), rule.rate)
-            self._rule(held.subject, allows, errno.EPERM)  # the rest may have been long
+            with self._lock:
+                held.counts["refused"] += 1
+            shared = ", with pages that others map" if flags == MOVE_ALL else ""
+            raise _not_allowed(pid, f"to nodes {', '.join(map(str, sorted(wanted)[:8]))}{shared}") from None
         result = _call(pid, pages, nodes, status, flags)
         with self._lock:
             held.counts.update(calls=1, pages=len(pages))
@@ -214,6 +216,10 @@ class Guard:
         with self._lock:
             pids = list(self._held)
         self.unlock(pids)
+
+
+def _not_allowed(pid: int, why: str) -> NotPermitted:
+    return NotPermitted(f"the helper does not move process {pid} ({why})", "numatui helper says what it does")
 
 
 def _always(_: Rule) -> bool:

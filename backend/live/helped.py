@@ -4,6 +4,7 @@ Everything else the user does with rights of his own. See docs/helper.md. Runs o
 
 from __future__ import annotations
 
+import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -23,11 +24,18 @@ if TYPE_CHECKING:
 
 
 class HelpedHost(Host):
-    """See `Host`. `helper`: is asked when the kernel has refused something for the first time."""
+    """See `Host`. `helper`: is asked for what the kernel refuses."""
 
     def __init__(self, most: float = float("inf")) -> None:
         super().__init__(most)
         self.helper = Helper()
+        if self.helper.is_there():
+            threading.Thread(target=self.helper.connection, name="numatui-helper", daemon=True).start()
+
+    def listdir(self, path: str) -> list[str]:
+        if path == "/proc" and self.helper.is_there():
+            self.helper.connection()  # who reads all processes has no time to wait for it at each of them
+        return super().listdir(path)
 
     def read(self, path: str, offset: int = 0, size: int = -1) -> bytes:
         try:

@@ -1,4 +1,4 @@
-"""The mover as a service of a real systemd, with all that its unit takes away from it."""
+"""The mover and the helper as services of a real systemd, with all that their units take away from them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,7 @@ import pytest
 
 from tests.guest.guests import REPOSITORY
 from tests.guest.inside import rig
-from tests.guest.inside.rig import MakeVictim
+from tests.guest.inside.rig import OTHER, USER, MakeVictim
 
 SYSTEMD = Path("/lib/systemd/systemd")
 UNITS = Path("/etc/systemd/system")
@@ -31,6 +32,7 @@ POLICY = (
     "{interval: 1s, settle: 2s, readings: 2, min_size: 1M, cooldown: 1h, allow: [{command: '*victim*'}], "
     "confidence: low}"
 )
+RULES = f"rules: [{{users: [{USER}], processes: ['user:{OTHER}'], move: true}}]"
 SAID = Path("/mnt/out/service")
 OF_THE_TEST = f"""[Service]
 TimeoutStartSec={LONG:.0f}s
@@ -92,18 +94,21 @@ class Systemd:
         self.out.close()
 
 
-@pytest.fixture
-def systemd(tmp_path: Path) -> Iterator[Systemd]:
+@pytest.fixture(scope="module")
+def systemd() -> Iterator[Systemd]:
     program = Path("/usr/local/bin/numatui")
     program.write_text(f'#!/bin/sh\nexec {sys.executable} -m numatui "$@"\n')
     program.chmod(0o755)
-    policy = Path("/etc/numatui/watch.yaml")
-    policy.parent.mkdir(mode=0o700)
-    policy.write_text(POLICY)
-    policy.chmod(0o600)
-    shutil.copy(REPOSITORY / "docs/numatui-watch.service", UNITS)
-    (UNITS / "numatui-watch.service.d").mkdir()
-    (UNITS / "numatui-watch.service.d/test.conf").write_text(OF_THE_TEST)
+    configured = Path("/etc/numatui")
+    configured.mkdir(mode=0o700, exist_ok=True)
+    for name, text in (("watch.yaml", POLICY), ("helper.yaml", RULES)):
+        (configured / name).write_text(text)
+        (configured / name).chmod(0o600)
+    for unit in ("numatui-watch.service", "numatui-helper.socket", "numatui-helper@.service"):
+        shutil.copy(REPOSITORY / "docs" / unit, UNITS)
+        (UNITS / f"{unit}.d").mkdir()
+        if unit.endswith(".service"):
+            (UNITS / f"{unit}.d/test.conf").write_text(OF_THE_TEST)
     one = Systemd()
     yield one
     one.end()
@@ -143,3 +148,43 @@ def test_the_service_moves_memory_is_reloaded_and_stopped(systemd: Systemd, vict
     assert back.returncode == 0, back.stderr
     assert one.pages() == LAYOUT
     one.verify()
+
+
+def test_the_socket_helps_a_user(systemd: Systemd, victim: MakeVictim) -> None:
+    """Whom a rule names moves another user's memory, takes it back, and gets nothing else."""
+    with systemd.children_in_it():
+        theirs, roots = victim(LAYOUT, uid=OTHER), victim(LAYOUT)
+    systemd.tell("start", "numatui-helper.socket")
+    state = tempfile.mkdtemp(dir="/var/tmp")
+    os.chown(state, USER, USER)
+
+    def as_user(*arguments: object) -> subprocess.CompletedProcess[str]:
+        return systemd.inside(
+            "setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", "env", f"XDG_STATE_HOME={state}",
+            f"PYTHONPATH={REPOSITORY}", "PYTHONDONTWRITEBYTECODE=1", "/usr/local/bin/numatui",
+            *[str(one) for one in arguments],
+        )  # fmt: skip
+
+    said = as_user("helper")
+    assert said.stdout == f"you may look at and move user:{OTHER}\n", said.stderr
+    done = as_user("migrate", inner(theirs), "--from", "0", "--to", "1", "--yes", "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert theirs.pages() == {1: sum(LAYOUT.values())}
+    theirs.verify()
+    assert as_user("undo", "--yes").returncode == 0
+    assert theirs.pages() == LAYOUT
+    theirs.verify()
+    refused = as_user("migrate", inner(roots), "--from", "0", "--to", "1", "--yes")
+    assert refused.returncode == 3, refused.stderr
+    assert roots.pages() == LAYOUT
+    log = [json.loads(line) for line in (STATE / "helper.jsonl").read_text().splitlines()]
+    assert [one["event"] for one in log] == ["moving", "moved"] * 2
+    assert {(one["uid"], one["pid"]) for one in log} == {(USER, inner(theirs))}
+    systemd.tell("stop", "numatui-helper.socket")
+    assert "no helper" in as_user("helper").stdout
+
+
+def inner(one: rig.LinuxVictim) -> int:
+    """Its pid in systemd's namespace."""
+    lines = Path(f"/proc/{one.pid}/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("NSpid:")).split()[-1])
