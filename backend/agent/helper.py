@@ -83,7 +83,8 @@ class Helper:
         except NumatuiError as exc:
             self.problem = str(exc)
         except (OSError, ValueError, KeyError, TypeError) as exc:
-            self.problem = f"the helper cannot be reached: {printable(str(exc), 200)}"
+            why = (exc.strerror if isinstance(exc, OSError) else "") or str(exc)
+            self.problem = f"the helper cannot be reached ({printable(why, 200)})"
         else:
             return connection
         return None

@@ -12,6 +12,7 @@ import queue
 import sys
 import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from backend.agent import frames
@@ -83,8 +84,9 @@ class Server:
         """End when the other side has been silent for too long: no lock is held for a dead line."""
         while time.monotonic() - self._heard < self.silence:
             time.sleep(self.silence / 10)
-        self._finish()
-        os._exit(1)
+        if not self._ending:
+            self._finish()
+            os._exit(1)
 
     def _dispatch(self, request: tuple[dict[str, Any], bytes | None]) -> None:
         with self._counting:
@@ -130,7 +132,7 @@ class Server:
 
     def _send(self, header: dict[str, Any], payload: bytes | None = None) -> None:
         data = frames.encode(header, payload)
-        with self._writing:
+        with self._writing, suppress(OSError):  # the other side has gone: whoever reads notices
             self._write(data)
 
 

@@ -43,6 +43,9 @@ GROUPS: dict[str, dict[str, Entry]] = {
         "record": Entry("numatui.cli.emulate.record:record", "Record this machine, or a demo, over time."),
         "replay": Entry("numatui.cli.emulate.record:replay", "Look at a recording in the terminal UI."),
     },
+    "Many machines": {
+        "fleet": Entry("numatui.cli.fleet.fleet:fleet", "Look at many machines at once, and move on them."),
+    },
     "Connect": {
         "exporter": Entry("numatui.cli.shell.exporter:exporter", "Serve metrics for Prometheus."),
         "schema": Entry("numatui.cli.shell.schema:schema", "Print the JSON Schema of a command's documents."),

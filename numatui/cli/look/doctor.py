@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 import sys
 import textwrap
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -14,6 +15,7 @@ from numatui.cli.source import kernel_of
 
 if TYPE_CHECKING:
     from backend.doctor.check import Check
+    from backend.kernel import Kernel
 
 
 def doctor(context: typer.Context, layout: output.Layout, json: output.Json = False, csv: output.Csv = False) -> None:
@@ -26,14 +28,11 @@ def doctor(context: typer.Context, layout: output.Layout, json: output.Json = Fa
     kernel = kernel_of(context)
     every = examine(kernel)
     checks = output.cut(every)
-    documents = [
-        {"name": c.name, "state": c.state, "text": output.exact(c.text), "fix": output.exact(hints.there(c.fix))}
-        for c in checks
-    ]
+    told = document(kernel, checks)
     if json:
-        output.print_json("doctor", {"source": kernel.source, "host": output.exact(kernel.name), "checks": documents})
+        output.print_json("doctor", told)
     elif csv:
-        output.print_csv_of(documents)
+        output.print_csv_of(told["checks"])
     elif sys.stdout.isatty() and layout.columns is None and not layout.wide:
         _print_wrapped(checks, shutil.get_terminal_size().columns)
     else:
@@ -46,6 +45,18 @@ def doctor(context: typer.Context, layout: output.Layout, json: output.Json = Fa
         )
     if any(check.state == "problem" for check in every):
         raise typer.Exit(5)
+
+
+def document(kernel: Kernel, checks: Sequence[Check]) -> dict[str, Any]:
+    """Schema numatui/doctor/1."""
+    return {
+        "source": kernel.source,
+        "host": output.exact(kernel.name),
+        "checks": [
+            {"name": c.name, "state": c.state, "text": output.exact(c.text), "fix": output.exact(hints.there(c.fix))}
+            for c in checks
+        ],
+    }
 
 
 def _print_wrapped(checks: list[Check], width: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -65,7 +66,7 @@ def jobs(
     every, problems = own_jobs(kernel.files)
     found = output.cut(every)
     if json:
-        output.print_json("jobs", {"jobs": [_document(one) for one in found], "problems": problems})
+        output.print_json("jobs", document(found, problems))
         return
     if csv:
         columns = ["job", "at", "pid", "command", "moves", "moved_bytes", "state"]
@@ -101,6 +102,11 @@ def jobs(
         print("no jobs yet")
     for one in problems:
         output.note(one)
+
+
+def document(jobs: Iterable[PastJob], problems: Sequence[str]) -> dict[str, Any]:
+    """Schema numatui/jobs/1."""
+    return {"jobs": [_document(one) for one in jobs], "problems": list(problems)}
 
 
 _EXIT_CODES = {"done": 0, "partly": 6, "cancelled": 130}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -97,13 +98,8 @@ def _show(
         rows = layout.first(rows)
     if json:
         output.print_json(
-            "ps",
-            {
-                "source": kernel.source, "host": output.exact(kernel.name), "page_size": kernel.page_size, "nodes": ids,
-                "processes": [_document(row) for row in rows], **({} if at is None else {"at": at}),
-            },
-            line=at is not None,
-        )  # fmt: skip
+            "ps", {**document(kernel, ids, rows), **({} if at is None else {"at": at})}, line=at is not None
+        )
     elif csv:
         output.print_csv(
             [
@@ -149,6 +145,14 @@ def _show(
         _print(rows, ids, depth)
         for text in [] if at is not None else notes(rows, kernel.credentials()[1]):
             output.note(text)
+
+
+def document(kernel: Kernel, nodes: Sequence[int], rows: Iterable[ProcessRow]) -> dict[str, Any]:
+    """Schema numatui/ps/1, without what --watch adds."""
+    return {
+        "source": kernel.source, "host": output.exact(kernel.name), "page_size": kernel.page_size,
+        "nodes": list(nodes), "processes": [_document(row) for row in rows],
+    }  # fmt: skip
 
 
 def _sorted(rows: list[ProcessRow], by: str, ids: Any) -> list[ProcessRow]:

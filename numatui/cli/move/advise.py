@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -145,20 +145,10 @@ def _select(items: list[Advice], sure: Confidence | None, everything: bool) -> _
 
 
 def _print_json(kernel: Kernel, seen: Watch, advice: _Selected, done: _Done | None) -> None:
-    from numatui.cli.printing.advice_output import document
+    from numatui.cli.printing.advice_output import whole_document
     from numatui.cli.printing.outcomes import outcome_documents
-    from numatui.cli.printing.plan_output import machine_document
 
-    told: dict[str, Any] = {
-        "source": kernel.source,
-        "host": output.exact(kernel.name),
-        "observed_seconds": seen.seconds,
-        "readings": seen.readings,
-        "machine": machine_document(kernel),
-        "nodes": list(seen.topology.memory_ids | seen.topology.ids),
-        "processes": [document(kernel, one) for one in advice.told],
-        "not_advised": len(advice.declined),
-    }
+    told = whole_document(kernel, seen, advice.told, len(advice.declined))
     if done is not None:
         told["outcomes"] = outcome_documents(done.outcome)
         told["errors"] = [*map(str, done.errors), *done.outcome.errors]

@@ -58,7 +58,7 @@ def plan_and_move(
         confirm(plan.bytes, yes, also=bool(plan.confinements))
         outcome = carry_out(kernel, plan, options, quiet=not people)
     if json:
-        output.print_json("migrate", _document(kernel, plan, outcome))
+        output.print_json("migrate", outcome_document(kernel, plan, outcome))
     elif csv or (to_do and people):
         tell(kernel, outcome, csv)
     elif people:
@@ -89,7 +89,7 @@ def end(plan: Plan, outcome: Outcome) -> None:
         raise typer.Exit(code)
 
 
-def _document(kernel: Kernel, made: Plan, outcome: Outcome) -> dict[str, Any]:
+def outcome_document(kernel: Kernel, made: Plan, outcome: Outcome) -> dict[str, Any]:
     """Schema numatui/migrate/1."""
     from numatui.cli.printing.outcomes import outcome_documents
 

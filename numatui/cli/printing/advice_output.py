@@ -5,13 +5,15 @@ from __future__ import annotations
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from backend.advice.advice import Advice, Proposal
+from backend.advice.gathering import Watch
 from backend.advice.reasons import summary_of
 from backend.kernel import Kernel
 from numatui.cli.printing import output
+from numatui.cli.printing.plan_output import machine_document
 from numatui.format import BASIS
 from numatui.shell import advised_command
 
@@ -22,6 +24,20 @@ GAIN = {
     "latency": "by the firmware's latencies (HMAT)",
 }
 """Basis of a gain, in words."""
+
+
+def whole_document(kernel: Kernel, seen: Watch, told: Iterable[Advice], declined: int) -> dict[str, Any]:
+    """Schema numatui/advise/1. `declined`: processes without advice."""
+    return {
+        "source": kernel.source,
+        "host": output.exact(kernel.name),
+        "observed_seconds": seen.seconds,
+        "readings": seen.readings,
+        "machine": machine_document(kernel),
+        "nodes": list(seen.topology.memory_ids | seen.topology.ids),
+        "processes": [document(kernel, one) for one in told],
+        "not_advised": declined,
+    }
 
 
 def document(kernel: Kernel, advice: Advice) -> dict[str, Any]:

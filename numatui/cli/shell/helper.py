@@ -59,7 +59,10 @@ def helper(
     if json:
         output.print_json("helper", {"rules": documents, "problem": output.exact(problem) if problem else None})
     elif csv:
-        output.print_csv_of(documents)
+        output.print_csv(
+            ["users", "groups", "allows"],
+            [[*(",".join(map(str, one[name])) for name in ("users", "groups")), one["allows"]] for one in documents],
+        )
     elif problem:
         raise NotPermitted(f"the helper does nothing for you: {problem}", "")
     elif check is None and not rules:

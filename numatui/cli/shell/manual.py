@@ -31,6 +31,8 @@ EXIT_CODES = {
 _FILES = {
     "$XDG_STATE_HOME/numatui/jobs/": "The journals of migrations, which numatui jobs and numatui undo read.",
     "$XDG_STATE_HOME/numatui/watch.jsonl": "The audit log of numatui watch.",
+    "/etc/numatui/helper.yaml": "What the helper lets whom do.",
+    "$XDG_STATE_HOME/numatui/fleet/": "Which host has which job of numatui fleet migrate.",
     "$XDG_STATE_HOME/numatui/rates.json": "What numatui bench has measured.",
     "$XDG_STATE_HOME/numatui/tui.json": "State of the terminal UI, restored at its next start.",
     "$XDG_CONFIG_HOME/numatui/config.yaml": "Theme, interval and keys of the terminal UI.",

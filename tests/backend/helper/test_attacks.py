@@ -26,6 +26,7 @@ from backend.agent.pages import ask_move_pages
 from backend.errors import Busy, NotPermitted, NumatuiError
 from backend.state.machine_lock import ProcessLocks
 from tests.backend.helper.served import CALLER, OTHER, STRANGER, Served
+from tests.schemas import check
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be a helper")
 MOVE, MOVE_ALL = 2, 4
@@ -283,7 +284,7 @@ class TestMoving:
             number = helper.call("state_lock", [pid])[0]
             assert move(helper, pid) == 0
             helper.call("state_unlock", number)
-        records = [json.loads(line) for line in served.audit()]
+        records = [check(json.loads(line)) for line in served.audit()]
         assert [one["event"] for one in records] == ["moving", "moved"] * 2
         assert {one["uid"] for one in records} == {CALLER}
         assert records[1]["arrived"] == {"0": 1}

@@ -102,3 +102,12 @@ def test_a_survey_over_ssh(three: Hosts) -> None:
     assert surveyor.read()
     assert surveyor.read()
     link.close()
+
+
+def test_a_fleet_of_them(three: Hosts, cli: Cli) -> None:
+    document = cli.json("fleet", "--hosts", "host[1-3]", "nodes")
+    assert [one["document"]["host"] for one in document["hosts"]] == list(three.names)
+    code, out, err = cli("fleet", "--hosts", "host[1-4]", "--timeout", "30", "doctor", "--all")
+    assert code == 6
+    assert "host[1-3]" in out
+    assert err.startswith("numatui: host4: host4 cannot be reached: ssh: ")

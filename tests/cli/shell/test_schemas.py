@@ -34,12 +34,14 @@ COMMANDS = {
     "cpuset list": ["--demo", "cpuset", "list"],
     "emulate": ["emulate", "scheduler-moves"],
     "keys": ["keys"],
-    "helper": ["helper"],
     "doctor": ["--demo", "doctor"],
     "record": ["--demo", "record", "r.tar", "--for", "once"],
 }
-ELSEWHERE = {"apply", "bench", "undo", "cpuset set-mems", "cpuset attach"}
-"""Need a saved plan (test_apply), a machine with several nodes (tests/guest), or a cpuset (test_cgroups)."""
+LOOK = {f"fleet {name}" for name in ("nodes", "ps", "doctor", "jobs", "advise")}
+ELSEWHERE = {"apply", "bench", "undo", "cpuset set-mems", "cpuset attach", "helper", *LOOK}
+"""Need a saved plan (test_apply), a machine with several nodes (tests/guest), a cpuset (test_cgroups), a helper, or
+hosts (tests/cli/fleet)."""
+DOCUMENTS_ONLY = {"watch", "fleet migrate", "fleet undo"}
 
 
 def commands_with(option: str) -> set[str]:
@@ -54,7 +56,7 @@ def commands_with(option: str) -> set[str]:
 
 
 def test_all_commands_have_documents_and_tables_and_are_tried() -> None:
-    assert commands_with("--json") == COMMANDS.keys() | ELSEWHERE | {"watch"}
+    assert commands_with("--json") == COMMANDS.keys() | ELSEWHERE | DOCUMENTS_ONLY
     assert commands_with("--csv") == COMMANDS.keys() | ELSEWHERE
 
 

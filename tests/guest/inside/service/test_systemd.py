@@ -153,7 +153,7 @@ def test_the_service_moves_memory_is_reloaded_and_stopped(systemd: Systemd, vict
 def test_the_socket_helps_a_user(systemd: Systemd, victim: MakeVictim) -> None:
     """Whom a rule names moves another user's memory, takes it back, and gets nothing else."""
     with systemd.children_in_it():
-        theirs, roots = victim(LAYOUT, uid=OTHER), victim(LAYOUT)
+        theirs, roots = victim(LAYOUT, uid=OTHER, home=2), victim(LAYOUT, home=2)
     systemd.tell("start", "numatui-helper.socket")
     state = tempfile.mkdtemp(dir="/var/tmp")
     os.chown(state, USER, USER)
@@ -167,14 +167,14 @@ def test_the_socket_helps_a_user(systemd: Systemd, victim: MakeVictim) -> None:
 
     said = as_user("helper")
     assert said.stdout == f"you may look at and move user:{OTHER}\n", said.stderr
-    done = as_user("migrate", inner(theirs), "--from", "0", "--to", "1", "--yes", "--json")
+    done = as_user("migrate", inner(theirs), "--from", "0", "--to", "2", "--yes", "--json")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert theirs.pages() == {1: sum(LAYOUT.values())}
+    assert theirs.pages() == {2: sum(LAYOUT.values())}
     theirs.verify()
     assert as_user("undo", "--yes").returncode == 0
     assert theirs.pages() == LAYOUT
     theirs.verify()
-    refused = as_user("migrate", inner(roots), "--from", "0", "--to", "1", "--yes")
+    refused = as_user("migrate", inner(roots), "--from", "0", "--to", "2", "--yes")
     assert refused.returncode == 3, refused.stderr
     assert roots.pages() == LAYOUT
     log = [json.loads(line) for line in (STATE / "helper.jsonl").read_text().splitlines()]

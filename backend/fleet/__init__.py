@@ -1,0 +1,1 @@
+"""Many machines: which ones, asking all of them, and moving on several at a time."""

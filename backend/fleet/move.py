@@ -1,0 +1,116 @@
+"""The same move on many hosts: planned on each, done a few hosts at a time, stopped at the first surprise, taken back
+as a whole."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from backend.errors import NotFound, Refused
+from backend.fleet.reach import Answer
+from backend.fleet.record import Record
+from backend.job.call import check_call
+from backend.job.job import Job
+from backend.job.options import Options
+from backend.job.outcome import Outcome, exit_code
+from backend.job.planning import plan
+from backend.job.request import MoveRequest
+from backend.job.undo import plan_undo
+from backend.journal.past_jobs import find_job
+from backend.kernel import Kernel
+from backend.plan.plan import Plan
+from backend.process.process import Identity
+
+_GROWN = 1.1
+_LEAST = 16 << 20
+"""Bytes by which a plan may grow until it is carried out; beyond that it is another one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """What was said before: bytes, and of which processes."""
+
+    bytes: int
+    processes: frozenset[Identity]
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What became of a host. `code`: 0 if it went as its plan said (`backend.job.outcome.exit_code`)."""
+
+    plan: Plan
+    outcome: Outcome
+    code: int
+
+
+def plan_there(kernel: Kernel, request: MoveRequest) -> Plan | None:
+    """None: the host has no such process, or nothing of it would move. Raises as `plan` and `check_call`."""
+    try:
+        made = plan(kernel, request)
+    except NotFound:
+        return None
+    if not (made.bytes or made.confinements):
+        return None
+    check_call(kernel, made)
+    return made
+
+
+def announced(made: Plan) -> Announced:
+    return Announced(made.bytes, frozenset(one.process.identity for one in made.processes))
+
+
+def move_there(
+    kernel: Kernel, request: MoveRequest, said: Announced, options: Options, cancel: threading.Event
+) -> Done:
+    """Plans again, and moves if that is what was announced. Raises Refused if it is not; else as `Job.run`."""
+    made = plan_there(kernel, request)
+    if made is None:
+        raise Refused("what was to move is no longer there", "look again, and plan anew")
+    new = {one.process.pid for one in made.processes if one.process.identity not in said.processes}
+    if new:
+        raise Refused(f"process {min(new)} has come meanwhile, and was not announced", "plan anew")
+    if made.bytes > max(said.bytes * _GROWN, said.bytes + _LEAST):
+        raise Refused(f"{made.bytes >> 20} MiB would move now, {said.bytes >> 20} MiB were announced", "plan anew")
+    outcome = Job(kernel, made, options).run(cancel=cancel)
+    return Done(made, outcome, exit_code(made, outcome))
+
+
+def undo_plan_there(kernel: Kernel, job: str) -> Plan | None:
+    """None: it was taken back already, or nothing of it is where the job had put it."""
+    past = find_job(kernel.files.jobs_dir(), job, kernel.files)
+    if past.undone_by:
+        return None
+    made = plan_undo(kernel, past)
+    return made if made.bytes or made.confinements else None
+
+
+def undo_there(kernel: Kernel, job: str, options: Options, cancel: threading.Event) -> Done | None:
+    made = undo_plan_there(kernel, job)
+    if made is None:
+        return None
+    outcome = Job(kernel, made, options).run(cancel=cancel)
+    return Done(made, outcome, exit_code(made, outcome))
+
+
+Ask = Callable[[Sequence[str]], list[Answer[Done]]]
+"""Moves on these hosts, all at the same time."""
+
+
+def roll(
+    hosts: Sequence[str], rolling: int, ask: Ask, record: Record, cancel: threading.Event
+) -> Iterator[Answer[Done]]:
+    """Each host's end, as far as it comes. Ends after the hosts among which one has not gone as announced, or is not
+    known to have."""
+    for at in range(0, len(hosts), rolling):
+        some = list(hosts[at : at + rolling])
+        record.begins(some)
+        answers = ask(some)
+        for one in answers:
+            if one.value is not None:
+                record.ended(one.host, one.value.outcome.job)
+            elif isinstance(one.error, Refused):
+                record.ended(one.host, "")
+            yield one
+        if cancel.is_set() or any(one.error is not None or (one.value and one.value.code) for one in answers):
+            return

@@ -1,0 +1,1 @@
+"""`numatui fleet`: many machines at once."""
