@@ -14,7 +14,7 @@ from backend.live.host import effective_capabilities
 DAC_READ_SEARCH, SYS_PTRACE, SYS_ADMIN, SYS_NICE = 2, 19, 21, 23
 """include/uapi/linux/capability.h."""
 _LAST_CAPABILITY = 63
-_PR_SET_KEEPCAPS, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT = 8, 24, 38, 47
+_PR_SET_DUMPABLE, _PR_SET_KEEPCAPS, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT = 4, 8, 24, 38, 47
 _PR_CAP_AMBIENT_CLEAR_ALL = 4
 """include/uapi/linux/prctl.h."""
 _VERSION_3 = 0x20080522
@@ -60,6 +60,8 @@ def keep_only(capabilities: Iterable[int]) -> None:
         data[half].effective = data[half].permitted = wanted >> 32 * half & 0xFFFFFFFF
     header = _Header(_VERSION_3, 0)
     done = _libc.capset(ctypes.byref(header), data) == 0 and _prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
+    # Whatever fs.suid_dumpable says: nobody of the same number looks into it.
+    done = done and _prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0) == 0
     if not done or effective_capabilities() != wanted or os.getresuid() != (uid,) * 3 or 0 in os.getresgid():
         raise NotPermitted("the helper could not give up its rights", "it was not started as root")
 

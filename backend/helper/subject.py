@@ -41,7 +41,8 @@ class Subject:
         """As they are now. Raises OSError if it has ended."""
         found = _UIDS.search(self._read("status"))
         uids = {int(one) for one in found.groups()} if found else set[int]()
-        owner = os.fstat(self._fd).st_uid
+        # Root's, if it is not dumpable. Its folder is not (task_dump_owner() in fs/proc/base.c).
+        owner = os.stat("maps", dir_fd=self._fd, follow_symlinks=False).st_uid
         start = self._read("stat").rpartition(b")")[2].split()
         if len(start) < 20:
             raise os_error(3)

@@ -24,8 +24,12 @@ import pytest
 from backend.agent.connection import Connection, ConnectionLost
 from backend.agent.pages import ask_move_pages
 from backend.errors import Busy, NotPermitted, NumatuiError
+from backend.helper.caller import Caller
+from backend.helper.guard import Guard
+from backend.helper.rules import parse_rules
+from backend.helper.subject import Facts, Subject
 from backend.state.machine_lock import ProcessLocks
-from tests.backend.helper.served import CALLER, OTHER, STRANGER, Served
+from tests.backend.helper.served import CALLER, OTHER, RULES, STRANGER, Served
 from tests.schemas import check
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be a helper")
@@ -172,6 +176,8 @@ class TestWhatItBecomes:
         assert {status[one].strip() for one in ("CapEff", "CapPrm", "CapBnd")} == {f"{1 << 19:016x}"}
         assert {status[one].strip() for one in ("CapInh", "CapAmb")} == {"0" * 16}
         assert status["NoNewPrivs"] == "1"
+        owner = os.stat(f"/proc/{served.processes[-1].pid}/maps").st_uid
+        assert owner == 0, "others of its number may not look into it"
 
     def test_more_capabilities_are_kept_where_a_rule_needs_them(self, tmp_path: Path) -> None:
         rules = f"rules: [{{users: [{CALLER}], processes: [own], move: true, shared: true, frames: true}}]"
@@ -214,6 +220,43 @@ class TestFiles:
         pid = process(CALLER)
         assert refused(served.call().call, "read", f"/proc/{pid}/pagemap", 0, 8) == "EACCES"
         assert refused(served.call().call, "read_resting", f"/proc/{pid}/pagemap", 0, 8, 0) == "EACCES"
+
+    def test_frames_of_those_processes_only(self, tmp_path: Path, process: Processes) -> None:
+        """It has the capability then, for both."""
+        rules = (
+            f"rules: [{{users: [{CALLER}], processes: [own], frames: true}}, "
+            f"{{users: [{CALLER}], processes: ['user:{OTHER}'], move: true}}]"
+        )
+        one = Served(tmp_path, rules)
+        try:
+            helper = one.call()
+            assert len(helper.call("read", f"/proc/{process(CALLER)}/pagemap", 0, 8)[1]) == 8
+            assert refused(helper.call, "read", f"/proc/{process(OTHER)}/pagemap", 0, 8) == "EACCES"
+        finally:
+            one.end()
+
+    def test_of_a_process_that_hides_its_memory(self, served: Served, process: Processes) -> None:
+        """As ssh-agent does: not even its user looks into it (PR_SET_DUMPABLE). The helper itself is one."""
+        helper = served.call()
+        pid = served.processes[-1].pid  # the helper itself hides, and is nobody's
+        wait_for(lambda: "Uid:\t65534" in Path(f"/proc/{pid}/status").read_text())
+        with Subject(pid) as subject:
+            assert subject.facts().uid == -1
+        assert helper.hello()
+
+    def test_of_a_process_that_becomes_another_users_while_it_is_read(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        uids = iter([CALLER, 0])
+
+        class Elevated(Subject):
+            def facts(self) -> Facts:
+                return Facts(next(uids), "/", 1)
+
+        monkeypatch.setattr("backend.helper.guard.Subject", Elevated)
+        unused: Any = None
+        caller = Caller(CALLER, frozenset(), "caller")
+        guard = Guard(caller, parse_rules(RULES).of(CALLER, ()), unused, unused, unused)
+        assert refused(guard.read, f"/proc/{os.getpid()}/maps") == "EACCES"
+        assert list(uids) == []
 
     def test_which_program_it_runs(self, served: Served, process: Processes) -> None:
         helper = served.call()
