@@ -11,6 +11,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import IO, Any
 
 from backend.agent import frames
@@ -48,8 +49,9 @@ class Connection:
         why: Callable[[], str],
         abandon: Callable[[], None],
         hints: tuple[str, str],
+        first: float = 0.0,
     ) -> None:
-        self._abandon, self._hints = abandon, hints
+        self._abandon, self._hints, self._first_word = abandon, hints, first
         self.host, self._stdout, self._write, self._why = printable(host, 80), stdout, write, why
         self._lock = threading.Lock()
         self._writing = threading.Lock()
@@ -102,6 +104,11 @@ class Connection:
     def lost(self) -> bool:
         return self._lost is not None
 
+    def check(self) -> None:
+        """Raises ConnectionLost if it is."""
+        if self._lost is not None:
+            raise self._lost.with_traceback(None)
+
     def _send(self, header: dict[str, Any], payload: bytes | None = None) -> None:
         try:
             data = frames.encode(header, payload)
@@ -131,7 +138,7 @@ class Connection:
         """Gives the connection up when nothing has come for too long."""
         while self._lost is None:
             time.sleep(PING / 2)
-            most = SILENCE if self._hello.done.is_set() else FIRST
+            most = SILENCE if self._hello.done.is_set() else self._first_word or FIRST
             if time.monotonic() - self._heard > most:
                 self.lose(f"it has not answered for {most:.0f} seconds")
 
@@ -205,7 +212,8 @@ class Connection:
             if self._lost is None:
                 self._lost = why if isinstance(why, ConnectionLost) else self._ended_by(str(why))
             waiting, self._waiting = [*self._waiting.values()], {}
-        self._abandon()
+        with suppress(OSError):  # whom sudo runs, its user may not end
+            self._abandon()
         for request in (*waiting, self._hello):
             if not request.done.is_set():
                 request.error = why if isinstance(why, NumatuiError) else self._lost

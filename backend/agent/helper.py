@@ -68,9 +68,9 @@ class Helper:
             return self._connection
         with self._began:
             if (self._connection is None or self._connection.lost) and time.monotonic() - self._tried >= _AGAIN:
-                self._tried = time.monotonic()
                 self._connection = self._begin() if self.is_there() else None
-            return self._connection
+                self._tried = time.monotonic()
+            return None if self._connection is None or self._connection.lost else self._connection
 
     def _begin(self) -> Connection | None:
         self.rights, self.can, self.problem = [], {}, ""
@@ -107,7 +107,7 @@ def _by_socket(path: str) -> Connection:
         with suppress(OSError):
             one.shutdown(socket.SHUT_RDWR)
 
-    return Connection("the helper", one.makefile("rb"), one.sendall, lambda: "", abandon, _HINTS)
+    return Connection("the helper", one.makefile("rb"), one.sendall, lambda: "", abandon, _HINTS, _SAYING_HELLO)
 
 
 def _by_command(words: list[str]) -> Connection:
@@ -121,4 +121,4 @@ def _by_command(words: list[str]) -> Connection:
         given.write(data)
         given.flush()
 
-    return Connection("the helper", process.stdout, write, lambda: "", process.terminate, _HINTS)
+    return Connection("the helper", process.stdout, write, lambda: "", process.terminate, _HINTS, _SAYING_HELLO)

@@ -36,7 +36,8 @@ def ask_move_pages(
     steps = [addresses[0], *((b - a) & _MASK for a, b in zip(addresses, addresses[1:]))] if count else []  # noqa: B905, RUF007
     parts = [struct.pack(f"<{count}Q", *steps), bytes(nodes) if nodes is not None else b"", bytes(status)]
     result, data = call("move_pages", pid, count, nodes is not None, flags, payload=b"".join(parts))
-    left, refused = (number(one) for one in items(result, 2))
+    first, second = items(result, 2)
+    left, refused = number(first), number(second, 4096)
     if len(data) != 4 * count:
         raise os_error(errno.EPROTO)
     memoryview(status).cast("B")[:] = data

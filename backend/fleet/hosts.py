@@ -69,7 +69,8 @@ def folded(hosts: Iterable[str]) -> str:
         user, at, name = host.rpartition("@")
         by_user.setdefault(user + at, []).append(name)
     make = _node_set()
-    return ",".join(user + str(make.fromlist(names)) for user, names in by_user.items())
+    # A USER@ holds for all that follows it in a set: one set for each user.
+    return " ".join(user + str(make.fromlist(names)) for user, names in by_user.items())
 
 
 def _node_set() -> Any:

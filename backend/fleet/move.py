@@ -93,8 +93,9 @@ def undo_there(kernel: Kernel, job: str, options: Options, cancel: threading.Eve
     return Done(made, outcome, exit_code(made, outcome))
 
 
-Ask = Callable[[Sequence[str]], list[Answer[Done]]]
-"""Moves on these hosts, all at the same time."""
+Told = Callable[[Answer[Done]], None]
+Ask = Callable[[Sequence[str], Told], list[Answer[Done]]]
+"""Moves on these hosts, all at the same time; tells of each as it ends."""
 
 
 def roll(
@@ -102,15 +103,22 @@ def roll(
 ) -> Iterator[Answer[Done]]:
     """Each host's end, as far as it comes. Ends after the hosts among which one has not gone as announced, or is not
     known to have."""
+    unwritten: list[OSError] = []
+
+    def ended(one: Answer[Done]) -> None:
+        try:
+            if one.value is not None:
+                record.ended(one.host, one.value.outcome.job)
+            elif one.error is None or isinstance(one.error, Refused):
+                record.ended(one.host, "")
+        except OSError as exc:  # the disk is full: what was done is told all the same, and no more is
+            unwritten.append(exc)
+
     for at in range(0, len(hosts), rolling):
         some = list(hosts[at : at + rolling])
         record.begins(some)
-        answers = ask(some)
-        for one in answers:
-            if one.value is not None:
-                record.ended(one.host, one.value.outcome.job)
-            elif isinstance(one.error, Refused):
-                record.ended(one.host, "")
-            yield one
-        if cancel.is_set() or any(one.error is not None or (one.value and one.value.code) for one in answers):
+        answers = ask(some, ended)
+        yield from answers
+        surprise = any(one.error is not None or (one.value and one.value.code) for one in answers)
+        if surprise or unwritten or cancel.is_set():
             return

@@ -8,6 +8,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -55,18 +56,19 @@ def ask_all(
     for _ in range(min(fanout, len(hosts))):
         threading.Thread(target=asking.work, name="numatui-fleet", daemon=True).start()
     answers: dict[str, Answer[T]] = {}
+    looked = time.monotonic()
     while len(answers) < len(hosts):
-        try:
+        with suppress(queue.Empty):
             one = asking.answers.get(timeout=_TICK)
-        except queue.Empty:
+            answers[one.host] = one
+            told(one)
+        if time.monotonic() - looked >= _TICK:
+            looked = time.monotonic()
             asking.end_late(timeout)
-            if cancel is not None and cancel.is_set():
-                asking.stop()
-                break
-            continue
-        answers[one.host] = one
-        told(one)
-    stopped = Interrupted("it was not asked: interrupted", "")
+        if cancel is not None and cancel.is_set():
+            asking.stop()
+            break
+    stopped = Interrupted("what it says was not waited for: interrupted", "")
     return [answers.get(host) or Answer(host, error=stopped) for host in hosts]
 
 
@@ -98,6 +100,7 @@ class _Asking(Generic[T]):
                 self._running[host] = link, began
             reference = f"{host} --sudo" if self._sudo else host
             value = self._ask(RemoteKernel(link.connection, reference))
+            link.connection.check()
         except NumatuiError as exc:
             error = exc
         except OSError as exc:

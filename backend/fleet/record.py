@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from backend.errors import NotFound, ParseError
+from backend.errors import Busy, NotFound, NumatuiError, ParseError
 from backend.files.fields import Fields
 from backend.remote.ssh import Destination
 from backend.state.local import LOCAL
@@ -45,8 +45,9 @@ def folder() -> Path:
 class Record:
     """A new one. Raises NumatuiError if it cannot be written."""
 
-    def __init__(self, title: str, sudo: bool) -> None:
-        first = {"at": time.time(), "sudo": sudo, "title": title}
+    def __init__(self, title: str, sudo: bool, of: str = "") -> None:
+        """`of`: the one that this takes back."""
+        first = {"at": time.time(), "sudo": sudo, "title": title, "of": of}
         self.name, self._fd = LOCAL.begin(folder(), SUFFIX, _line(first))
 
     def begins(self, hosts: list[str]) -> None:
@@ -57,9 +58,9 @@ class Record:
         """`job`: the name of the job over there; empty: nothing was done."""
         self._write({"host": host, "job": job})
 
-    def undone(self, name: str) -> None:
-        """Another one was taken back by this, all of it."""
-        self._write({"undoes": name})
+    def complete(self) -> None:
+        """All of the other one was taken back."""
+        self._write({"complete": True})
 
     def close(self) -> None:
         LOCAL.close(self._fd)
@@ -81,36 +82,52 @@ def find(name: str | None) -> Moved:
         raise NotFound(f"there is no fleet job {name[:20]}", f"there are {', '.join(names[:10]) or 'none'}")
     undone: set[str] = set()
     for one in names:
-        found, undoes = _read(where / (one + SUFFIX), one)
-        if undoes:
-            undone.add(undoes)
-        elif one == name or (name is None and one not in undone and found.hosts):
-            if one in undone:
-                raise NotFound(f"fleet job {one} was taken back already", "name another")
-            return found
+        try:
+            found, of, complete, running = _read(where / (one + SUFFIX), one)
+        except NumatuiError:
+            if one == name:
+                raise
+            continue  # another one that is damaged keeps nobody from taking this one back
+        if complete:
+            undone.add(of)
+        if of or not (one == name or (name is None and one not in undone and found.hosts)):
+            if one == name:
+                raise NotFound(f"fleet job {one} took {of} back itself", f"numatui fleet undo {of}")
+            continue
+        if one in undone:
+            raise NotFound(f"fleet job {one} was taken back already", "name another")
+        if running:
+            raise Busy(f"fleet job {one} is still moving", "wait until it has ended, or stop it")
+        return found
     raise NotFound("there is no fleet job to take back", "numatui fleet jobs lists what hosts have done")
 
 
-def _read(path: Path, name: str) -> tuple[Moved, str]:
-    """The record, and the name of that which it takes back."""
+def _read(path: Path, name: str) -> tuple[Moved, str, bool, bool]:
+    """The record; the name of that which it takes back, and whether it has done so; whether it is at work."""
     try:
-        lines = LOCAL.read(path, _MOST).decode("ascii").splitlines()
+        fd, size, own, running = LOCAL.open(path)
+        try:
+            if not own or size > _MOST:
+                raise ValueError("it is not a file of yours")
+            lines = LOCAL.pread(fd, size, 0).decode("ascii").split("\n")[:-1]  # what has no end was not written whole
+        finally:
+            LOCAL.close(fd)
         head = Fields(json.loads(lines[0]))
         found = Moved(name, head.number("at"), head.truth("sudo"), head.text("title"), [])
-        undoes = ""
+        complete = False
         for line in lines[1:]:
             record = Fields(json.loads(line))
             if "begins" in record:
                 found.hosts.extend(Destination(str(one)).host for one in record.items("begins"))
-            elif "undoes" in record:
-                undoes = record.text("undoes")
+            elif "complete" in record:
+                complete = record.truth("complete")
             elif record.text("job"):
                 found.jobs[record.text("host")] = _job(record.text("job"))
             else:
                 found.hosts.remove(record.text("host"))
+        return found, head.text("of"), complete, running
     except (OSError, ValueError, IndexError) as exc:
         raise ParseError(f"the record of fleet job {name} is damaged ({exc})", f"look at {path}") from None
-    return found, undoes
 
 
 def _job(text: str) -> str:

@@ -20,7 +20,7 @@ _MOST_GROUPS = 65536
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """`gids`: all its groups, when it connected."""
+    """`gids`: all its groups, when it connected; none for a number that is no user's."""
 
     uid: int
     gids: frozenset[int]
@@ -30,7 +30,13 @@ class Caller:
 def of_socket(one: socket.socket) -> Caller:
     """Raises OSError for another socket than one of AF_UNIX."""
     _, uid, gid = struct.unpack("3i", one.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-    return Caller(uid, frozenset((gid, *_groups(one.fileno()))), _name(uid))
+    groups = frozenset((gid, *_groups(one.fileno())))
+    # Of a user namespace one may take many numbers, and keeps one's groups.
+    return Caller(uid, groups if _is_known(uid) else frozenset(), _name(uid))
+
+
+def _is_known(uid: int) -> bool:
+    return _name(uid) != str(uid)
 
 
 def _groups(fd: int) -> list[int]:

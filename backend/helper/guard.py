@@ -32,7 +32,7 @@ MOST_READ = 16 << 20
 """Bytes of one answer."""
 MOST_PAGES = 1 << 18
 """Pages of one call."""
-MOST_LOCKS = 1000
+MOST_LOCKS = 900
 _LARGE = 2 << 20
 """Bytes that a page may have: what is not known is counted as the most."""
 _PATIENCE = 10.0
@@ -43,14 +43,25 @@ _LONGEST_REST = 300.0
 
 @dataclass(slots=True)
 class _Held:
-    """A process that this caller has locked, as it was then. `counts`: what was done with it."""
+    """A process that this caller has locked, as it was then. `counts`: what was done with it. `uses`: calls that are
+    under way; the last one ends what was `given_back` meanwhile."""
 
     subject: Subject
     facts: Facts
     command: str
     announced: bool = False
+    uses: int = 0
+    given_back: bool = False
     counts: Counter[str] = field(default_factory=Counter[str])
     arrived: Counter[int] = field(default_factory=Counter[int])
+
+    @property
+    def who(self) -> dict[str, int | str]:
+        """For the audit log. `owner`: -1 if it is not one user's alone."""
+        return {
+            "pid": self.subject.pid, "start_time": self.facts.start_time, "owner": self.facts.uid,
+            "command": self.command,
+        }  # fmt: skip
 
 
 class Guard:
@@ -116,8 +127,19 @@ class Guard:
             return self._of_process(pid, _always, lambda _: _call(pid, pages, None, status, flags & MOVE))
         with self._lock:
             held = self._held.get(pid)
-        if held is None or flags not in (MOVE, MOVE_ALL):
-            raise _not_allowed(pid, "this caller has not locked it for moving")
+            if held is None or held.given_back or flags not in (MOVE, MOVE_ALL):
+                raise _not_allowed(pid, "this caller has not locked it for moving")
+            held.uses += 1
+        try:
+            return self._move(pid, held, pages, nodes, status, flags)
+        finally:
+            with self._lock:
+                held.uses -= 1
+                last = held.given_back and not held.uses
+            if last:
+                self._give_back(pid, held)
+
+    def _move(self, pid: int, held: _Held, pages: Numbers, nodes: Numbers, status: Numbers, flags: int) -> int:
         wanted = frozenset(nodes)
 
         def allows(rule: Rule) -> bool:
@@ -135,15 +157,24 @@ class Guard:
                 held.counts["refused"] += 1
             shared = ", with pages that others map" if flags == MOVE_ALL else ""
             raise _not_allowed(pid, f"to nodes {', '.join(map(str, sorted(wanted)[:8]))}{shared}") from None
-        result = _call(pid, pages, nodes, status, flags)
-        with self._lock:
-            held.counts.update(calls=1, pages=len(pages))
-            held.arrived.update(one for one, node in zip(status, nodes, strict=True) if one == node)
-        return result
+        for at in range(len(status)):
+            status[at] = -1  # what the kernel does not write has not arrived
+        try:
+            return _call(pid, pages, nodes, status, flags)
+        finally:
+            with self._lock:
+                held.counts.update(calls=1, pages=len(pages))
+                held.arrived.update(one for one, node in zip(status, nodes, strict=True) if one == node)
+            try:
+                self._rule(held.subject, allows, errno.EPERM)
+            except OSError:
+                # It is another program's now, or has ended: where its pages are is not told.
+                for at in range(len(status)):
+                    status[at] = -errno.EACCES
 
     def _rest(self, amount: int, rate: int) -> None:
-        wait = self._budget.spend(amount, rate)
-        if wait > _LONGEST_REST:
+        wait = self._budget.spend(amount, rate, _LONGEST_REST)
+        if wait is None:
             raise os_error(errno.EBUSY)
         time.sleep(max(0.0, wait))
 
@@ -152,7 +183,7 @@ class Guard:
         with self._lock:
             if held.announced:
                 return
-            self._audit.write("moving", pid=pid, start_time=held.facts.start_time, command=held.command)
+            self._audit.write("moving", **held.who)
             held.announced = True
 
     def lock(self, pids: list[int]) -> list[int]:
@@ -172,7 +203,7 @@ class Guard:
     def _take(self, pid: int) -> bool:
         try:
             subject = Subject(pid)
-        except OSError:
+        except (ProcessLookupError, PermissionError):
             return False
         try:
             facts = subject.facts()
@@ -180,7 +211,7 @@ class Guard:
                 subject.close()
                 return False
             self._locks.take(pid)
-        except OSError:
+        except (ProcessLookupError, FileNotFoundError, PermissionError):
             subject.close()
             return False
         except BaseException:
@@ -196,20 +227,29 @@ class Guard:
         return False
 
     def unlock(self, pids: list[int]) -> None:
+        """Calls that are under way with one of them keep it until they end."""
         for pid in pids:
             with self._lock:
-                held = self._held.pop(pid, None)
-            if held is None:
-                continue
-            self._locks.release(pid)
-            held.subject.close()
-            if held.announced:
-                with suppress(NumatuiError, OSError):
-                    self._audit.write(
-                        "moved", pid=pid, start_time=held.facts.start_time, command=held.command,
-                        **{name: held.counts[name] for name in ("calls", "pages", "refused")},
-                        arrived={str(node): count for node, count in sorted(held.arrived.items())},
-                    )  # fmt: skip
+                held = self._held.get(pid)
+                if held is None or held.given_back:
+                    continue
+                held.given_back = True
+                used = held.uses > 0
+            if not used:
+                self._give_back(pid, held)
+
+    def _give_back(self, pid: int, held: _Held) -> None:
+        with self._lock:
+            self._held.pop(pid, None)
+        self._locks.release(pid)
+        held.subject.close()
+        if held.announced:
+            with suppress(NumatuiError, OSError):
+                self._audit.write(
+                    "moved", **held.who,
+                    **{name: held.counts[name] for name in ("calls", "pages", "refused")},
+                    arrived={str(node): count for node, count in sorted(held.arrived.items())},
+                )  # fmt: skip
 
     def end(self) -> None:
         """The caller is gone."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -12,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from backend.errors import Busy, NotPermitted, NumatuiError
+from backend.errors import Busy, NotPermitted, NumatuiError, os_error
 from backend.state.local import LOCAL
 from backend.state.machine_lock import FILES, NameLock, lock_byte, open_lock
 
@@ -26,6 +27,8 @@ _MOST_LOG = 16 << 20
 _MOST_WRITTEN = 4 << 20
 """Bytes of the log that one connection may write."""
 _UNTIL = struct.Struct("=d")
+_MOST_OWED = 86_400.0
+"""Seconds that one call may take of the budget."""
 
 
 def take_slot(uid: int, folder: Path = LOCKS) -> NameLock:
@@ -66,20 +69,22 @@ class Budget:
 
     def __init__(self, uid: int, folder: Path = LOCKS) -> None:
         self._fd = open_lock(folder, f"helper-{uid}.rate")
+        self._lock = threading.Lock()
 
-    def spend(self, amount: int, rate: int) -> float:
-        """Seconds to wait before so many bytes may be moved."""
-        fcntl.flock(self._fd, fcntl.LOCK_EX)
-        try:
-            now = time.monotonic()
-            kept = os.pread(self._fd, _UNTIL.size, 0)
-            until = _UNTIL.unpack(kept)[0] if len(kept) == _UNTIL.size else now
-            # The file is older than this boot, or of a clock that ran otherwise: nothing is owed for ever.
-            until = until if now <= until <= now + 3600 else now
-            os.pwrite(self._fd, _UNTIL.pack(until + amount / rate), 0)
-            return until - now
-        finally:
-            fcntl.flock(self._fd, fcntl.LOCK_UN)
+    def spend(self, amount: int, rate: int, longest: float) -> float | None:
+        """Seconds to wait before so many bytes may be moved; None, and nothing is booked, for more than `longest`."""
+        with self._lock:  # a flock is the file's, not a thread's
+            fcntl.flock(self._fd, fcntl.LOCK_EX)
+            try:
+                now = time.monotonic()
+                kept = os.pread(self._fd, _UNTIL.size, 0)
+                until = max(now, _UNTIL.unpack(kept)[0] if len(kept) == _UNTIL.size else now)
+                if not (until - now <= longest and amount / rate <= _MOST_OWED):
+                    return None
+                os.pwrite(self._fd, _UNTIL.pack(until + amount / rate), 0)
+                return until - now
+            finally:
+                fcntl.flock(self._fd, fcntl.LOCK_UN)
 
 
 class AuditLog:
@@ -92,10 +97,12 @@ class AuditLog:
         self._who, self._written, self._lock = who, 0, threading.Lock()
         try:
             self._fd = LOCAL.open_log(path)
-            if LOCAL.size(self._fd) > _MOST_LOG:
+            fcntl.flock(self._fd, fcntl.LOCK_EX)
+            if LOCAL.size(self._fd) > _MOST_LOG and os.fstat(self._fd).st_nlink:
                 LOCAL.rename(path, path.with_suffix(".jsonl.1"))
                 LOCAL.close(self._fd)
                 self._fd = LOCAL.open_log(path)
+            fcntl.flock(self._fd, fcntl.LOCK_UN)
         except OSError as exc:
             raise NumatuiError(f"the audit log {path} cannot be written ({exc.strerror})") from None
 
@@ -107,4 +114,12 @@ class AuditLog:
             self._written += len(line)
             if self._written > _MOST_WRITTEN:
                 raise NotPermitted("this connection has done too many jobs", "begin another one")
-            LOCAL.append(self._fd, line)
+            fcntl.flock(self._fd, fcntl.LOCK_EX)
+            try:
+                if not os.fstat(self._fd).st_nlink:
+                    raise NotPermitted("the audit log was begun anew", "connect again")
+                if os.write(self._fd, line) != len(line):  # never taken back: others may have written behind it
+                    raise os_error(errno.ENOSPC)
+                os.fdatasync(self._fd)
+            finally:
+                fcntl.flock(self._fd, fcntl.LOCK_UN)

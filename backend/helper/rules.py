@@ -115,7 +115,7 @@ def _rule(value: Value) -> Rule:
     for one, kind, name in kinds:
         if kind not in ("user", "cgroup") or not name:
             one.fail("says nothing about processes", "own, all, user:NAME or cgroup:/PATH")
-        if kind == "cgroup" and (not name.startswith("/") or len(name) < 2):
+        if kind == "cgroup" and (not name.startswith("/") or not name.strip("/")):
             one.fail("is no path of a cgroup", "write it from the root: cgroup:/system.slice/*.service")
     if not words:
         keys["processes"].fail("is empty", "own, all, user:NAME or cgroup:/PATH")

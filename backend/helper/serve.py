@@ -16,7 +16,7 @@ from backend import helper
 from backend.agent import frames
 from backend.agent.operations import Operations
 from backend.agent.serve import Server
-from backend.errors import NotPermitted, NumatuiError
+from backend.errors import NotFound, NotPermitted, NumatuiError, UsageError
 from backend.files.walk import check_trusted, opened_parent
 from backend.helper import open_files
 from backend.helper.caller import Caller, of_socket, of_sudo
@@ -87,6 +87,8 @@ def serve(configuration: Path = CONFIGURATION) -> None:
     out = os.dup(1)
     os.dup2(2, 1)
     try:
+        if "SUDO_UID" in os.environ:  # then whoever called sudo has chosen what is at the other end
+            raise OSError
         one = socket.socket(fileno=os.dup(0))
     except OSError:
         stdin = sys.stdin.buffer
@@ -104,6 +106,8 @@ def serve(configuration: Path = CONFIGURATION) -> None:
         guard, rules, _slot = _prepare(caller, configuration)
     except (NumatuiError, OSError) as exc:
         what, fix = (exc.what, exc.fix) if isinstance(exc, NumatuiError) else (str(exc), "")
+        if isinstance(exc, (UsageError, NotFound)):  # of the configuration, which is not for everybody
+            what, fix = "its configuration cannot be read", "journalctl -t numatui-helper, as root, has the reason"
         write(frames.encode({frames.MAGIC: frames.VERSION, "refused": [what, fix]}))
         raise
     server = Server(HelperOperations(guard, rules), stdin, write)

@@ -14,13 +14,16 @@ from backend.live.file_id import file_id
 from backend.live.host import read_file
 
 _UIDS = re.compile(rb"^Uid:\t(\d+)\t(\d+)\t(\d+)\t(\d+)$", re.MULTILINE)
+_PROCESS = re.compile(rb"^Tgid:\t(\d+)$", re.MULTILINE)
+_RIGHTS = re.compile(rb"^CapPrm:\t([0-9a-f]+)$", re.MULTILINE)
 _MOST = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """`uid`: whose it is; -1 if the kernel itself would not count it as that user's alone: with more than one uid, or
-    not dumpable (ptrace(2)). `cgroup`: of version 2, else of systemd's hierarchy; "/" where neither is."""
+    """`uid`: whose it is; -1 if the kernel itself would not count it as that user's alone: with more than one uid, with
+    capabilities, or not dumpable (ptrace(2)). `cgroup`: of version 2, else of systemd's hierarchy; "/"
+    where neither is."""
 
     uid: int
     cgroup: str
@@ -39,14 +42,20 @@ class Subject:
 
     def facts(self) -> Facts:
         """As they are now. Raises OSError if it has ended."""
-        found = _UIDS.search(self._read("status"))
+        status = self._read("status")
+        told = _PROCESS.search(status)
+        if told is None or int(told[1]) != self.pid:
+            raise os_error(3)  # a thread: its folder opens, though it is not listed
+        found = _UIDS.search(status)
         uids = {int(one) for one in found.groups()} if found else set[int]()
         # Root's, if it is not dumpable. Its folder is not (task_dump_owner() in fs/proc/base.c).
         owner = os.stat("maps", dir_fd=self._fd, follow_symlinks=False).st_uid
         start = self._read("stat").rpartition(b")")[2].split()
         if len(start) < 20:
             raise os_error(3)
-        return Facts(owner if uids == {owner} else -1, self._cgroup(), int(start[19]))
+        more = _RIGHTS.search(status)
+        alone = uids == {owner} and (owner == 0 or (more is not None and not int(more[1], 16)))
+        return Facts(owner if alone else -1, self._cgroup(), int(start[19]))
 
     def read(self, name: str, offset: int, size: int, most: float) -> bytes:
         """A file of it, opened through its folder. Raises OSError."""

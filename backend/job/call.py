@@ -18,6 +18,8 @@ def check_call(kernel: Kernel, plan: Plan) -> None:
     _, privileged = kernel.credentials()
     if plan.move_all and plan.calls == "move_pages" and not can["move_all"].available:
         raise NotPermitted(f"--all is not available here: {can['move_all'].why}", "leave it out")
+    if plan.move_all and plan.calls == "migrate_pages" and not privileged:
+        raise NotPermitted("--all is not available here: it needs CAP_SYS_NICE", "leave it out")
     shared = sum(one.shared for one in plan.asked)
     if plan.calls == "migrate_pages" and privileged and shared and not plan.move_all:
         raise Refused(

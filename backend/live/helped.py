@@ -4,15 +4,18 @@ Everything else the user does with rights of his own. See docs/helper.md. Runs o
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from backend.agent.connection import ConnectionLost
 from backend.agent.helped_files import PROGRAM
 from backend.agent.helper import Helper
 from backend.agent.pages import ask_move_pages
 from backend.agent.told import items, number
-from backend.errors import NumatuiError
+from backend.errors import NumatuiError, os_error
 from backend.live.host import Host
 from backend.state.local import LocalState
 
@@ -21,6 +24,10 @@ if TYPE_CHECKING:
 
     from backend.kernel import Numbers
     from backend.state_files import Held
+
+
+_PIECE = 200
+"""Processes that are locked by one request."""
 
 
 class HelpedHost(Host):
@@ -43,7 +50,7 @@ class HelpedHost(Host):
         except PermissionError:
             if not (self.helper.is_there() and self.helper.reads(path)):
                 raise
-        return self.helper.call("read", path, offset, size)[1]
+            return self._asked("read", path, offset, size)[1]
 
     def file_id(self, path: str) -> tuple[int, int]:
         try:
@@ -51,8 +58,15 @@ class HelpedHost(Host):
         except PermissionError:
             if not (self.helper.is_there() and PROGRAM.match(path)):
                 raise
-        device, inode = items(self.helper.call("file_id", path)[0], 2)
-        return number(device), number(inode)
+            device, inode = items(self._asked("file_id", path)[0], 2)
+            return number(device), number(inode)
+
+    def _asked(self, operation: str, *arguments: Any) -> tuple[Any, bytes]:
+        """Raises OSError, also if there is no helper any longer: then it is as if there had been none."""
+        try:
+            return self.helper.call(operation, *arguments)
+        except ConnectionLost:
+            raise os_error(errno.EACCES) from None
 
     def move_pages(self, pid: int, pages: Numbers, nodes: Numbers | None, status: Numbers, flags: int) -> int:
         try:
@@ -64,7 +78,12 @@ class HelpedHost(Host):
 
     def probe(self) -> dict[str, tuple[bool, str]]:
         out = super().probe()
-        if not out["move_all"][0] and self.helper.is_there() and self.helper.connection() and self.helper.can["shared"]:
+        if (
+            not out["move_all"][0]
+            and self.helper.is_there()
+            and self.helper.connection()
+            and self.helper.can.get("shared")
+        ):
             out["move_all"] = (True, "")
         return out
 
@@ -86,18 +105,32 @@ class HelpedState(LocalState):
         own = super().lock_processes(folder, pids)
         if not self._helper.is_there() or self._helper.connection() is None:
             return own
+        others = [pid for pid in pids if not _is_own(pid)]
+        numbers: list[int] = []
         try:
-            return _Both(own, self._helper, number(self._helper.call("state_lock", pids)[0]))
-        except BaseException:
-            own.close()
+            for at in range(0, len(others), _PIECE):
+                numbers.append(number(self._helper.call("state_lock", others[at : at + _PIECE])[0]))  # noqa: PERF401 (some may fail)
+        except BaseException as exc:
+            _Both(own, self._helper, numbers).close()
+            if isinstance(exc, OSError):
+                raise NumatuiError(f"the helper cannot lock so many processes ({exc.strerror})", "name fewer") from None
             raise
+        return _Both(own, self._helper, numbers)
+
+
+def _is_own(pid: int) -> bool:
+    try:
+        return os.stat(f"/proc/{pid}").st_uid == os.geteuid()
+    except OSError:
+        return True
 
 
 class _Both:
-    def __init__(self, own: Held, helper: Helper, number: int) -> None:
-        self._own, self._helper, self._number = own, helper, number
+    def __init__(self, own: Held, helper: Helper, numbers: list[int]) -> None:
+        self._own, self._helper, self._numbers = own, helper, numbers
 
     def close(self) -> None:
         with suppress(NumatuiError, OSError):  # with the connection all are given back
-            self._helper.call("state_unlock", self._number)
+            for number in self._numbers:
+                self._helper.call("state_unlock", number)
         self._own.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -43,9 +44,12 @@ def tell_failures(answers: Sequence[Answer[T]]) -> None:
     failures: dict[str, list[str]] = {}
     for one in answers:
         if one.error is not None:
-            failures.setdefault(str(one.error).replace(one.host, "HOST"), []).append(one.host)
+            alike = re.sub(rf"(?<![\w.-]){re.escape(one.host)}(?![\w.-])", "\0", str(one.error))
+            failures.setdefault(alike, []).append(one.host)
     for why, hosts in failures.items():
-        output.failure(f"{folded(hosts)}: {why.replace('HOST', hosts[0])}")
+        names = folded(hosts)
+        names = names if len(names) <= 400 else f"{len(hosts)} hosts, {names[:400]}…"
+        output.failure(f"{names}: {why.replace(chr(0), hosts[0])}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,8 @@ from numatui.cli.selecting import Patterns, SelectOptions
 from numatui.format import parse_duration, parse_size
 
 Document = dict[str, Any]
+_MOST_NODES = 64
+"""Columns of a table."""
 
 
 def nodes(context: typer.Context, layout: output.Layout, json: output.Json = False, csv: output.Csv = False) -> None:
@@ -41,7 +43,8 @@ def _nodes(kernel: Kernel) -> Document:
     from backend.machine.topology import read_topology
     from numatui.cli.look.nodes import document
 
-    return document(kernel, read_topology(kernel))
+    topology = read_topology(kernel)
+    return document(kernel, topology, topology.nodes)
 
 
 def _print_nodes(answers: Iterable[Answer[Document]]) -> None:
@@ -95,7 +98,8 @@ def ps(
     if csv:
         _csv(rows, ["pid", "user", "command", "rss", "local", "node"])
     elif rows:
-        count = max((max((int(node) for node in row["nodes"] or {}), default=0) for _, row in rows), default=0) + 1
+        there = {one.host: (one.value or {}).get("nodes", []) for one in answers}
+        count = min(_MOST_NODES, max((max(nodes, default=0) for nodes in there.values()), default=0) + 1)
         output.print_table(
             ["HOST", ">PID", "USER", "COMMAND", ">CPU@NODE", ">RSS", ">LOCAL", *[f">N{node}" for node in range(count)]],
             [
@@ -103,7 +107,7 @@ def ps(
                     host, str(row["pid"]), row["user"], output.short(row["command"] or row["comm"], 60),
                     f"{row['cpu']}@{'?' if row['node'] is None else row['node']}", output.size(row["rss"]),
                     output.percent(row["local"]),
-                    *[_on(row["nodes"], node) for node in range(count)],
+                    *[_on(row["nodes"], node) if node in there[host] else "" for node in range(count)],
                 ]
                 for host, row in rows
             ],
@@ -154,7 +158,7 @@ def doctor(
     elif rows:
         output.print_table(
             ["", "CHECK", "HOSTS", "MEANING"],
-            [[*row[:2], output.short(row[2], 40), "; ".join(filter(None, row[3:]))] for row in rows],
+            [[*row[:3], "; ".join(filter(None, row[3:]))] for row in rows],
         )
     elif any(one.value is not None for one in answers):
         print("nothing to fix")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
 
-from backend.errors import UsageError
+from backend.errors import Interrupted, NumatuiError, UsageError
 from backend.fleet.hosts import folded
-from backend.fleet.move import Done, announced, move_there, plan_there, roll, undo_plan_there, undo_there
+from backend.fleet.move import Done, Told, announced, move_there, plan_there, roll, undo_plan_there, undo_there
 from backend.fleet.reach import Answer, ask_all
 from backend.fleet.record import Moved, Record, find
 from backend.job.options import Options
@@ -126,6 +127,8 @@ def _carry_out(
     undoes: Moved | None = None,
 ) -> None:
     """Shows the plans, asks, moves, tells. Raises Exit: 0 as announced, 6 in part, 130 interrupted."""
+    if any(isinstance(one.error, Interrupted) for one in plans):
+        raise Interrupted("interrupted: nothing was done", "")
     todo = {one.host: one.value[0] for one in plans if one.value is not None and one.value[0] is not None}
     total = sum(one.bytes for one in todo.values())
     if not json:
@@ -133,26 +136,31 @@ def _carry_out(
     if dry_run or not todo:
         if json:
             _print_json(title, None, plans, {})
-        elif not todo:
+        elif not todo and any(one.error is None for one in plans):
             print("nothing to do")
+        if undoes is not None and not dry_run and not undoes.unknown and all(one.error is None for one in plans):
+            nothing = Record(title, fleet.sudo, undoes.name)  # all of it is back already
+            nothing.complete()
+            nothing.close()
         end(plans)
         return
     confirm(total, yes, f"On {len(todo)} host{'s' * (len(todo) > 1)}: {verb.lower()}", also=True)
     ends: dict[str, Answer[Done]] = {}
     with unstoppable(), cancelled_by_signals() as cancel:
-        record = Record(title, fleet.sudo)
+        record = Record(title, fleet.sudo, undoes.name if undoes is not None else "")
         documents: dict[str, dict[str, Any]] = {}
 
-        def ask(hosts: Sequence[str]) -> list[Answer[Any]]:
+        def ask(hosts: Sequence[str], told: Told) -> list[Answer[Done]]:
             def there(kernel: Kernel) -> Done | None:
                 host = _host(kernel)
                 done = move(kernel, host, cancel)
                 if done is not None:
-                    told = outcome_document(kernel, done.plan, done.outcome)
-                    documents[host] = {"schema": "numatui/migrate/1", **told}
+                    with suppress(NumatuiError, OSError):  # what was done counts, also if nothing more can be read
+                        found = outcome_document(kernel, done.plan, done.outcome)
+                        documents[host] = {"schema": "numatui/migrate/1", **found}
                 return done
 
-            answers = ask_all(hosts, there, fleet.sudo, len(hosts), _FOREVER)
+            answers: list[Answer[Any]] = ask_all(hosts, there, fleet.sudo, len(hosts), _FOREVER, told)
             tell_failures(answers)
             return answers
 
@@ -162,13 +170,14 @@ def _carry_out(
                 _print_end(one)
         left = [host for host in todo if host not in ends]
         fine = not left and all(one.error is None and not (one.value and one.value.code) for one in ends.values())
-        if undoes is not None and fine:
-            record.undone(undoes.name)
+        if undoes is not None and fine and not undoes.unknown and all(one.error is None for one in plans):
+            record.complete()
         record.close()
     if json:
         _print_json(title, record.name, plans, documents, ends)
     if left:
-        output.failure(f"{folded(left)}: nothing was done there, as not all has gone as announced before")
+        why = "it was interrupted" if cancel.is_set() else "not all has gone as announced before"
+        output.failure(f"{folded(left)}: nothing was done there: {why}")
     if not json and undoes is None and any(one.value for one in ends.values()):
         print(f"numatui fleet undo {record.name} takes all of it back")
     if not fine:

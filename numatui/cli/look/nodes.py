@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import typer
@@ -41,7 +42,7 @@ def nodes(
         _watch(kernel, interval, count, json, csv)
         return
     if json:
-        output.print_json("nodes", document(kernel, topology))
+        output.print_json("nodes", document(kernel, topology, output.cut(topology.nodes)))
         return
     columns = ["node", "cpus", "total", "free", "file", "anon", "huge"]
     names = ["id", "cpus", "total_bytes", "free_bytes", "file_bytes", "anon_bytes", "huge_bytes"]
@@ -68,11 +69,11 @@ def nodes(
     _print(topology, columns, values)
 
 
-def document(kernel: Kernel, topology: Topology) -> dict[str, Any]:
+def document(kernel: Kernel, topology: Topology, nodes: Sequence[Node]) -> dict[str, Any]:
     """Schema numatui/nodes/1, without what --watch adds."""
     return {
         "source": kernel.source, "host": output.exact(kernel.name), "page_size": kernel.page_size,
-        "nodes": [_document(node, topology) for node in output.cut(topology.nodes)],
+        "nodes": [_document(node, topology) for node in nodes],
         "offline_cpus": list(topology.offline_cpus), "warnings": list(topology.warnings),
     }  # fmt: skip
 
@@ -99,7 +100,7 @@ def _print_activity(
             "rates": {str(node): dict(rates) for node, rates in activity.rates.items()},
             "machine_rates": dict(activity.machine),
         }
-        output.print_json("nodes", {**document(kernel, topology), **more}, line=True)
+        output.print_json("nodes", {**document(kernel, topology, output.cut(topology.nodes)), **more}, line=True)
         return
     rows: list[list[Any]] = []
     for node in output.cut(topology.nodes):

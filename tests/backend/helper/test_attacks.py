@@ -11,12 +11,14 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import zlib
 from array import array
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -26,6 +28,7 @@ from backend.agent.pages import ask_move_pages
 from backend.errors import Busy, NotPermitted, NumatuiError
 from backend.helper.caller import Caller
 from backend.helper.guard import Guard
+from backend.helper.open_files import Budget
 from backend.helper.rules import parse_rules
 from backend.helper.subject import Facts, Subject
 from backend.state.machine_lock import ProcessLocks
@@ -139,13 +142,30 @@ class TestWho:
         assert done.returncode == 3
         assert "who has called sudo" in done.stderr
 
+    def test_under_sudo_a_socket_says_nothing(self, served: Served) -> None:
+        """Whoever calls sudo chooses what is at the other end of its input."""
+        here, there = socket.socketpair()
+        with here, there:
+            done = subprocess.Popen(
+                [sys.executable, "-m", "numatui", "helper", "--serve", "--config", served.config],
+                stdin=there.fileno(), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                env={**os.environ, "XDG_STATE_HOME": str(served.state), "SUDO_UID": "65534"},
+            )  # fmt: skip
+            out, err = done.communicate(timeout=60)
+        assert b"no rule of the helper is about nobody" in err
+        assert b"refused" in out
+
     def test_a_configuration_that_others_can_change(self, served: Served) -> None:
         served.config.chmod(0o666)
         assert "can be changed by other users" in refused(served.call().hello)
 
     def test_a_configuration_with_a_fault_allows_nothing(self, served: Served) -> None:
         served.config.write_text("rules: [{users: [4001], processes: [everything]}]")
-        assert "says nothing about processes" in refused(served.call().hello)
+        said = refused(served.call().hello)
+        assert "its configuration cannot be read" in said
+        assert "everything" not in said, "it is not for everybody"
+        served.processes[-1].wait(60)
+        assert "says nothing about processes" in served.log.read_text()
 
     def test_a_program_that_others_could_change(self, served: Served, tmp_path: Path) -> None:
         copy = tmp_path / "copy"
@@ -379,6 +399,56 @@ class TestMoving:
             pytest.skip("others got the pid each time")
         assert refused(move, helper, short) in ("ESRCH", "ENOENT")
         assert served.audit() == []
+
+    def test_a_thread_is_no_process(self, served: Served, process: Processes) -> None:
+        """Its number opens a folder in /proc, and would be another lock on the same process."""
+        code = "import threading, time; threading.Thread(target=time.sleep, args=(600,)).start()"
+        pid = process(CALLER, "/usr/bin/python3", "-c", code)
+        wait_for(lambda: len(os.listdir(f"/proc/{pid}/task")) == 2)
+        tid = max(map(int, os.listdir(f"/proc/{pid}/task")))
+        helper = served.call()
+        helper.call("state_lock", [tid])
+        assert refused(move, helper, tid)
+        assert refused(helper.call, "read", f"/proc/{tid}/maps", 0, -1) == "ESRCH"
+
+    def test_a_lock_that_is_given_back_in_mid_call(self, monkeypatch: pytest.MonkeyPatch, process: Processes) -> None:
+        """The call keeps it until it has ended, and no other one begins."""
+        pid, begun, go_on = process(CALLER), threading.Event(), threading.Event()
+        released: list[int] = []
+        unused: Any = None
+        locks: Any = SimpleNamespace(take=lambda _: None, release=released.append)
+        written: list[str] = []
+        audit: Any = SimpleNamespace(write=lambda event, **_: written.append(event))
+
+        def call(*_: Any) -> int:
+            begun.set()
+            assert go_on.wait(60)
+            assert not released
+            return 0
+
+        monkeypatch.setattr("backend.helper.guard._call", call)
+        guard = Guard(Caller(CALLER, frozenset(), "x"), parse_rules(RULES).of(CALLER, ()), locks, audit, unused)
+        guard.lock([pid])
+        arguments = array("Q", [0]), array("i", [0]), array("i", [0]), MOVE
+        moving = threading.Thread(target=lambda: guard.move_pages(pid, *arguments))
+        moving.start()
+        assert begun.wait(60)
+        guard.unlock([pid])
+        guard.end()
+        assert (released, written) == ([], ["moving"])
+        assert "has not locked it" in refused(guard.move_pages, pid, *arguments)
+        go_on.set()
+        moving.join(60)
+        assert (released, written) == ([pid], ["moving", "moved"])
+
+    def test_who_asks_for_too_much_owes_nothing_and_gets_nothing(self, tmp_path: Path) -> None:
+        tmp_path.chmod(0o700)
+        budget = Budget(CALLER, tmp_path)
+        assert budget.spend(1000, 10, 300) == 0
+        assert 99 < (budget.spend(3000, 10, 300) or 0) <= 100
+        for _ in range(5):
+            assert budget.spend(1 << 40, 10, 300) is None
+        assert budget.spend(1, 10, 300) is None, "400 s are owed still"
 
     def test_one_lock_with_roots_jobs_and_with_others(self, served: Served, process: Processes) -> None:
         pid = process(OTHER)

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from backend.errors import Interrupted
+from backend.fleet.reach import Answer
 from backend.placement.numa_maps import read_placement
 from tests.backend.fleet.emulated_hosts import EmulatedHosts
 from tests.cli.running import Cli
@@ -69,6 +71,10 @@ class TestLooking:
         code, out, _ = cli(*FLEET, "doctor", "--all")
         assert code == 0
         assert all("db[1-3]" in line for line in out.splitlines()[1:])
+
+    def test_all_nodes_of_a_host_count(self, cli: Cli, looked_at: EmulatedHosts) -> None:
+        out = cli(*FLEET, "nodes", "--limit", "1")[1]
+        assert out.splitlines()[1].split()[:3] == ["db1", "4", "16G"]
 
     def test_advise(self, cli: Cli, looked_at: EmulatedHosts) -> None:
         for kernel in looked_at.kernels.values():
@@ -190,6 +196,31 @@ class TestMoving:
         assert cli("fleet", "undo", "--yes")[0] == 0
         assert mysql(hosts) == before
 
+    def test_a_partial_undo_is_none_yet(self, cli: Cli, hosts: EmulatedHosts) -> None:
+        """Of three hosts one is down: the others go back, and it later."""
+        before = mysql(hosts)
+        assert cli(*FLEET, "migrate", *MYSQL, "--from", "0", "--to", "2", "--yes", "--rolling", "3")[0] == 0
+        (hosts.folder / "db2").rename(hosts.folder / "away")
+        assert cli("fleet", "undo", "--yes")[0] == 6
+        (hosts.folder / "away").rename(hosts.folder / "db2")
+        assert mysql(hosts)["db2"] != before["db2"]
+        assert cli("fleet", "undo", "--yes")[0] == 0
+        assert mysql(hosts) == before
+        assert "no fleet job to take back" in cli("fleet", "undo", "--yes")[2]
+
+    def test_interrupted_while_it_plans(self, cli: Cli, hosts: EmulatedHosts, monkeypatch: pytest.MonkeyPatch) -> None:
+        import numatui.cli.fleet.chosen as module
+
+        real, before = module.ask_all, mysql(hosts)
+
+        def interrupted(names: Any, ask: Any, *more: Any) -> Any:
+            answers = real(names, ask, *more)
+            return [*answers[:-1], Answer(answers[-1].host, error=Interrupted("interrupted", ""))]
+
+        monkeypatch.setattr(module, "ask_all", interrupted)
+        assert cli(*FLEET, "migrate", *MYSQL, "--from", "0", "--to", "2", "--yes")[0] == 130
+        assert mysql(hosts) == before
+
     def test_a_plan_that_has_grown_is_another_one(self, cli: Cli, hosts: EmulatedHosts, monkeypatch: Any) -> None:
         import numatui.cli.fleet.move as module
         from backend.fleet.move import Announced, announced
@@ -205,7 +236,7 @@ class TestMoving:
         assert mysql(hosts) == before
 
     def test_a_host_that_is_gone_in_mid_job(self, cli: Cli, hosts: EmulatedHosts) -> None:
-        """It stops there; what was done is in its journal, and undo says of which hosts it does not know."""
+        """It stops there; what was done is in its journal, and the others go back."""
         inner, before = hosts.kernels["db2"], mysql(hosts)
         moved: list[int] = []
 
@@ -226,7 +257,7 @@ class TestMoving:
         assert "db2" in err
         hosts.kernels["db2"] = inner
         code, _, err = cli("fleet", "undo", "--yes")
-        assert "db2: what was done there is not known here" in err
+        assert "db2: job 1 is still running" in err, "its agent here is a thread, which does not end with the line"
         assert mysql(hosts)["db1"] == before["db1"]
 
 
