@@ -59,6 +59,8 @@ class Helper:
         """As `Connection.call`; OSError (EPERM) where there is no helper, ConnectionLost if it has ended meanwhile."""
         connection = self.connection()
         if connection is None:
+            if self._connection is not None:
+                self._connection.check()
             raise os_error(1)
         return connection.call(operation, *arguments, payload=payload)
 
