@@ -65,12 +65,14 @@ class Helper:
         return connection.call(operation, *arguments, payload=payload)
 
     def connection(self) -> Connection | None:
-        """The connection, begun if need be. Never raises."""
+        """The connection, begun if need be; None without a helper. Never raises."""
         if self._connection is not None and not self._connection.lost:
             return self._connection
+        if not self.is_there():
+            return None
         with self._began:
             if (self._connection is None or self._connection.lost) and time.monotonic() - self._tried >= _AGAIN:
-                self._connection = self._begin() if self.is_there() else None
+                self._connection = self._begin()
                 self._tried = time.monotonic()
             return None if self._connection is None or self._connection.lost else self._connection
 

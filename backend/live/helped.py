@@ -40,7 +40,7 @@ class HelpedHost(Host):
             threading.Thread(target=self.helper.connection, name="numatui-helper", daemon=True).start()
 
     def listdir(self, path: str) -> list[str]:
-        if path == "/proc" and self.helper.is_there():
+        if path == "/proc":
             self.helper.connection()  # who reads all processes has no time to wait for it at each of them
         return super().listdir(path)
 
@@ -48,7 +48,7 @@ class HelpedHost(Host):
         try:
             return super().read(path, offset, size)
         except PermissionError:
-            if not (self.helper.is_there() and self.helper.reads(path)):
+            if not self.helper.reads(path):
                 raise
             return self._asked("read", path, offset, size)[1]
 
@@ -78,19 +78,13 @@ class HelpedHost(Host):
 
     def probe(self) -> dict[str, tuple[bool, str]]:
         out = super().probe()
-        if (
-            not out["move_all"][0]
-            and self.helper.is_there()
-            and self.helper.connection()
-            and self.helper.can.get("shared")
-        ):
+        if not out["move_all"][0] and self.helper.connection() and self.helper.can.get("shared"):
             out["move_all"] = (True, "")
         return out
 
     def helped(self) -> tuple[list[str], str]:
         """See `backend.kernel.helped`."""
-        if self.helper.is_there():
-            self.helper.connection()
+        self.helper.connection()
         return self.helper.rights, self.helper.problem
 
 
@@ -103,7 +97,7 @@ class HelpedState(LocalState):
 
     def lock_processes(self, folder: Path, pids: list[int]) -> Held:
         own = super().lock_processes(folder, pids)
-        if not self._helper.is_there() or self._helper.connection() is None:
+        if self._helper.connection() is None:
             return own
         others = [pid for pid in pids if not _is_own(pid)]
         numbers: list[int] = []

@@ -80,6 +80,14 @@ class ProcessRow:
         object.__setattr__(self, "resident", sum(self.by_node.values()) if self.by_node else self.process.rss)
 
     @property
+    def far(self) -> int | None:
+        """Bytes of its memory that are not on the nodes where it runs; None if that is not known."""
+        if self.by_node is None or not self.places:
+            return None
+        share = self.local
+        return 0 if share is None else round(sum(self.by_node.values()) * (1 - share))
+
+    @property
     def local(self) -> float | None:
         """The share of its memory on the nodes it runs on, each weighted by its share of the running time."""
         return weighted_local_share(self.by_node, self.places) if self.by_node else None

@@ -12,6 +12,7 @@ import typer
 from backend.fleet.hosts import folded
 from backend.fleet.reach import Answer
 from backend.kernel import Kernel
+from backend.placement.survey import ProcessRow
 from numatui.cli.fleet.chosen import chosen, end
 from numatui.cli.printing import output
 from numatui.cli.selecting import Patterns, SelectOptions
@@ -30,10 +31,8 @@ def nodes(context: typer.Context, layout: output.Layout, json: output.Json = Fal
     answers = chosen(context).ask(_nodes)
     if _documents(answers, "nodes", json):
         return
-    rows = [(one.host, node) for one in answers for node in (one.value or {}).get("nodes", [])]
     if csv:
-        names = ["id", "cpus", "total", "free", "file", "anon"]
-        _csv(rows, names)
+        _csv(_rows(answers, "nodes"), ["id", "cpus", "total", "free", "file", "anon"])
     else:
         _print_nodes(answers)
     end(answers)
@@ -93,8 +92,7 @@ def ps(
     answers = chosen(context).ask(ask)
     if _documents(answers, "ps", json):
         return
-    rows = [(one.host, process) for one in answers for process in (one.value or {}).get("processes", [])]
-    rows = output.cut(sorted(rows, key=lambda row: -_far_of(row[1])))
+    rows = output.cut(sorted(_rows(answers, "processes"), key=lambda row: -_far_of(row[1])))
     if csv:
         _csv(rows, ["pid", "user", "command", "rss", "local", "node"])
     elif rows:
@@ -120,8 +118,8 @@ def _on(nodes: dict[str, int] | None, node: int) -> str:
     return "?" if nodes is None else output.size(nodes.get(str(node), 0))
 
 
-def _far(row: Any) -> int:
-    return 0 if row.local is None else int((1 - row.local) * row.resident)
+def _far(row: ProcessRow) -> int:
+    return row.far or 0
 
 
 def _far_of(document: Document) -> int:
@@ -146,10 +144,9 @@ def doctor(
     if _documents(answers, "doctor", json):
         return
     same: dict[tuple[str, str, str, str], list[str]] = {}
-    for one in answers:
-        for check in (one.value or {}).get("checks", []):
-            if everything or check["state"] != "ok":
-                same.setdefault((check["state"], check["name"], check["text"], check["fix"]), []).append(one.host)
+    for host, check in _rows(answers, "checks"):
+        if everything or check["state"] != "ok":
+            same.setdefault((check["state"], check["name"], check["text"], check["fix"]), []).append(host)
     order = {"problem": 0, "note": 1, "ok": 2}
     found = output.cut(sorted(same.items(), key=lambda item: (order.get(item[0][0], 3), -len(item[1]), item[0][1])))
     rows = [[state, name, folded(hosts), text, fix] for (state, name, text, fix), hosts in found]
@@ -173,11 +170,10 @@ def jobs(context: typer.Context, layout: output.Layout, json: output.Json = Fals
     from backend.journal.past_jobs import own_jobs
     from numatui.cli.look.jobs import document
 
-    answers = chosen(context).ask(lambda kernel: document(*own_jobs(_far_files(kernel))))
+    answers = chosen(context).ask(lambda kernel: document(*own_jobs(kernel.files)))
     if _documents(answers, "jobs", json):
         return
-    rows = [(one.host, job) for one in answers for job in (one.value or {}).get("jobs", [])]
-    rows = output.cut(sorted(rows, key=lambda row: -row[1]["at"]))
+    rows = output.cut(sorted(_rows(answers, "jobs"), key=lambda row: -row[1]["at"]))
     if csv:
         _csv(rows, ["job", "at", "pid", "command", "moved", "state"])
     elif rows:
@@ -195,10 +191,6 @@ def jobs(context: typer.Context, layout: output.Layout, json: output.Json = Fals
     elif any(one.value is not None for one in answers):
         print("no jobs yet")
     end(answers)
-
-
-def _far_files(kernel: Kernel) -> Any:
-    return kernel.files
 
 
 def advise(
@@ -233,8 +225,7 @@ def advise(
     answers = chosen(context).ask(ask)
     if _documents(answers, "advise", json):
         return
-    rows = [(one.host, process) for one in answers for process in (one.value or {}).get("processes", [])]
-    rows = output.cut(sorted(rows, key=lambda row: -row[1]["far"]))
+    rows = output.cut(sorted(_rows(answers, "processes"), key=lambda row: -row[1]["far"]))
     if csv:
         output.print_csv(
             ["host", "pid", "user", "command", "from", "to", "bytes", "ratio", "confidence"],
@@ -267,6 +258,11 @@ def advise(
 
 def _set(numbers: list[int]) -> str:
     return ",".join(map(str, numbers))
+
+
+def _rows(answers: Iterable[Answer[Document]], key: str) -> list[tuple[str, Document]]:
+    """The items of a list of every document, with their host."""
+    return [(one.host, item) for one in answers for item in (one.value or {}).get(key, [])]
 
 
 def _csv(rows: Iterable[tuple[str, Document]], names: list[str]) -> None:

@@ -108,10 +108,7 @@ def cost(row: ProcessRow, costs: AccessCosts) -> float | None:
 
 def far_bytes(row: ProcessRow) -> int | None:
     """Bytes of its memory that are not on the nodes where it runs."""
-    if row.by_node is None or not row.places:
-        return None
-    share = row.local
-    return 0 if share is None else round(sum(row.by_node.values()) * (1 - share))
+    return row.far
 
 
 def _text(word: str) -> Term:
