@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
-from backend.errors import NotFound, Refused
+from backend.errors import NotFound, NumatuiError, Refused
 from backend.fleet.reach import Answer
 from backend.fleet.record import Record
 from backend.job.call import check_call
@@ -37,11 +38,13 @@ class Announced:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What became of a host. `code`: 0 if it went as its plan said (`backend.job.outcome.exit_code`)."""
+    """What became of a host. `code`: 0 if it went as its plan said (`backend.job.outcome.exit_code`). `began`: as in
+    `PastJob.at`, 0 if it is not known."""
 
     plan: Plan
     outcome: Outcome
     code: int
+    began: float = 0.0
 
 
 def plan_there(kernel: Kernel, request: MoveRequest) -> Plan | None:
@@ -72,25 +75,32 @@ def move_there(
         raise Refused(f"process {min(new)} has come meanwhile, and was not announced", "plan anew")
     if made.bytes > max(said.bytes * _GROWN, said.bytes + _LEAST):
         raise Refused(f"{made.bytes >> 20} MiB would move now, {said.bytes >> 20} MiB were announced", "plan anew")
+    return _run(kernel, made, options, cancel)
+
+
+def _run(kernel: Kernel, made: Plan, options: Options, cancel: threading.Event) -> Done:
     outcome = Job(kernel, made, options).run(cancel=cancel)
-    return Done(made, outcome, exit_code(made, outcome))
+    began = 0.0
+    with suppress(NumatuiError, OSError):  # what was done counts, also if its journal cannot be read again
+        began = find_job(kernel.files.jobs_dir(), outcome.job, kernel.files).at
+    return Done(made, outcome, exit_code(made, outcome), began)
 
 
-def undo_plan_there(kernel: Kernel, job: str) -> Plan | None:
-    """None: it was taken back already, or nothing of it is where the job had put it."""
+def undo_plan_there(kernel: Kernel, job: str, began: float = 0.0) -> Plan | None:
+    """None: it was taken back already, or nothing of it is where the job had put it. Raises Refused if that job over
+    there is not the one that `began` then (0: not known)."""
     past = find_job(kernel.files.jobs_dir(), job, kernel.files)
+    if began and past.at != began:
+        raise Refused(f"job {job} there is another one now", "numatui --host HOST jobs lists what is there")
     if past.undone_by:
         return None
     made = plan_undo(kernel, past)
     return made if made.bytes or made.confinements else None
 
 
-def undo_there(kernel: Kernel, job: str, options: Options, cancel: threading.Event) -> Done | None:
-    made = undo_plan_there(kernel, job)
-    if made is None:
-        return None
-    outcome = Job(kernel, made, options).run(cancel=cancel)
-    return Done(made, outcome, exit_code(made, outcome))
+def undo_there(kernel: Kernel, job: str, began: float, options: Options, cancel: threading.Event) -> Done | None:
+    made = undo_plan_there(kernel, job, began)
+    return None if made is None else _run(kernel, made, options, cancel)
 
 
 Told = Callable[[Answer[Done]], None]
@@ -108,7 +118,7 @@ def roll(
     def ended(one: Answer[Done]) -> None:
         try:
             if one.value is not None:
-                record.ended(one.host, one.value.outcome.job)
+                record.ended(one.host, one.value.outcome.job, one.value.began)
             elif one.error is None or isinstance(one.error, Refused):
                 record.ended(one.host, "")
         except OSError as exc:  # the disk is full: what was done is told all the same, and no more is

@@ -46,9 +46,11 @@ def ask_all(
     timeout: float = TIMEOUT,
     told: Callable[[Answer[T]], None] = lambda _: None,
     cancel: threading.Event | None = None,
+    grace: float = 0.0,
 ) -> list[Answer[T]]:
-    """The answers in the order of the hosts. `told`: hears of each as it comes, in this thread. After `cancel` those
-    that are missing have an error that says so. Never raises for what a host does."""
+    """The answers in the order of the hosts. `told`: hears of each as it comes, in this thread. `grace`: seconds after
+    `cancel` in which hosts may still answer; those that are missing then have an error that says so. Never raises for
+    what a host does."""
     waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
     for host in hosts:
         waiting.put(host)
@@ -57,6 +59,7 @@ def ask_all(
         threading.Thread(target=asking.work, name="numatui-fleet", daemon=True).start()
     answers: dict[str, Answer[T]] = {}
     looked = time.monotonic()
+    cancelled = 0.0
     while len(answers) < len(hosts):
         with suppress(queue.Empty):
             one = asking.answers.get(timeout=_TICK)
@@ -66,8 +69,10 @@ def ask_all(
             looked = time.monotonic()
             asking.end_late(timeout)
         if cancel is not None and cancel.is_set():
-            asking.stop()
-            break
+            cancelled = cancelled or time.monotonic()
+            if time.monotonic() - cancelled >= grace:
+                asking.stop()
+                break
     stopped = Interrupted("what it says was not waited for: interrupted", "")
     return [answers.get(host) or Answer(host, error=stopped) for host in hosts]
 

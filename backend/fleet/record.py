@@ -23,7 +23,8 @@ _MOST = 16 << 20
 @dataclass(frozen=True, slots=True)
 class Moved:
     """`hosts`: in their order; a job by host, where one is known. A host without one was asked to move, and did not say
-    what became of it."""
+    what became of it. `began`: when each host's job began by that host's clock (`PastJob.at`), 0 if that is not known:
+    its folder may have been emptied since, and the number be another job's."""
 
     name: str
     at: float
@@ -31,6 +32,7 @@ class Moved:
     title: str
     hosts: list[str]
     jobs: dict[str, str] = field(default_factory=dict[str, str])
+    began: dict[str, float] = field(default_factory=dict[str, float])
 
     @property
     def unknown(self) -> list[str]:
@@ -54,9 +56,9 @@ class Record:
         """These are about to move."""
         self._write({"begins": hosts})
 
-    def ended(self, host: str, job: str) -> None:
+    def ended(self, host: str, job: str, began: float = 0.0) -> None:
         """`job`: the name of the job over there; empty: nothing was done."""
-        self._write({"host": host, "job": job})
+        self._write({"host": host, "job": job, "began": began})
 
     def complete(self) -> None:
         """All of the other one was taken back."""
@@ -123,6 +125,7 @@ def _read(path: Path, name: str) -> tuple[Moved, str, bool, bool]:
                 complete = record.truth("complete")
             elif record.text("job"):
                 found.jobs[record.text("host")] = _job(record.text("job"))
+                found.began[record.text("host")] = record.number("began") if "began" in record else 0.0
             else:
                 found.hosts.remove(record.text("host"))
         return found, head.text("of"), complete, running

@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import signal
-import threading
-import time
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
@@ -16,15 +10,14 @@ from typing import ClassVar
 from textual import events
 from textual.screen import ModalScreen
 
-from backend.errors import NumatuiError
 from backend.kernel import Kernel
 from numatui import theming
 from numatui.tui.elsewhere import OF_HTOP, why_not
-from numatui.tui.keys import bindings, keymap
-from numatui.tui.paint.glyphs import ascii_only
+from numatui.tui.keys import bindings
 from numatui.tui.palette_app import PaletteApp
 from numatui.tui.reading.machine import simulated_time
 from numatui.tui.reading.reader import SnapshotRead
+from numatui.tui.replay_app import ReplayApp
 from numatui.tui.screens.dialogs.question import Question
 from numatui.tui.screens.help import HelpScreen
 from numatui.tui.screens.job import JobScreen
@@ -36,15 +29,13 @@ from numatui.tui.state.saved_state import SavedState
 from numatui.tui.state.state import INTERVALS
 
 _HERE = Path(__file__).parent
-_GRACE = 3.0
-"""Seconds that jobs, and then the screen, get to end after a signal. A call takes 0.1 s by default."""
 
 
-class NumatuiApp(PaletteApp):
+class NumatuiApp(PaletteApp, ReplayApp):
     """The app with all screens. `kept`: the state saved by the last session; `interval` and `theme` override it.
     `keys`: the user's key bindings, by name. `notice`: says why this machine was opened; shown once, not at each start.
     `problem`: an error in the configuration, shown at start. `own_themes`: a folder with more themes. `copy`: the
-    machine is a copy, which the top line says."""
+    machine is a copy, which the top line says. `back`: Esc leaves it, where there is nothing else to leave."""
 
     TITLE = "numatui"
     CSS_PATH: ClassVar = [
@@ -53,10 +44,6 @@ class NumatuiApp(PaletteApp):
     ]
     ENABLE_COMMAND_PALETTE = True
     BINDINGS: ClassVar = bindings("app")
-
-    def action_help_quit(self) -> None:
-        """Answers Ctrl+C. Replaces Textual's own hint, which is text with markup."""
-        self.tell("Press q to quit.")
 
     def __init__(
         self,
@@ -69,41 +56,19 @@ class NumatuiApp(PaletteApp):
         problem: str = "",
         keys: Mapping[str, str] | None = None,
         copy: bool = False,
+        back: bool = False,
     ) -> None:
         super().__init__(kernel, kept, interval)
-        self.is_copy = copy
+        self.is_copy, self.goes_back = copy, back
         self.wanted_keys = keys or {}
         self.notice = notice
         self.problem = problem
         self.warned = False
-        self._add_themes(theming.shipped())
-        if own_themes is not None:
-            self._add_themes(own_themes, trusted=True)
         self.config_theme = theme
-        theme = theme or self.kept.theme
-        wanted = theming.PREFIX + theme
-        if wanted not in self.available_themes:
-            self.problem = self.problem or f"there is no theme {theme}"
-            wanted = theming.PREFIX + theming.DEFAULT
-        if wanted in self.available_themes:
-            self.theme = wanted
-
-    def _add_themes(self, folder: Path, trusted: bool = False) -> None:
-        for path in sorted(folder.glob("*.yaml")):
-            try:
-                self.register_theme(theming.load(path, trusted))
-            except NumatuiError as exc:
-                self.problem = self.problem or str(exc)
+        self.dress(theme or self.kept.theme, own_themes)
 
     def on_mount(self) -> None:
-        self._set_keys()
-        self.set_class(ascii_only(), "-ascii")
-        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
-            # Raised on Windows and outside of the main thread (asyncio: loop.add_signal_handler).
-            with suppress(NotImplementedError, RuntimeError, ValueError):
-                asyncio.get_running_loop().add_signal_handler(number, self._end_well, number)
-        # The terminal shows an empty page after a stop (Ctrl+Z, fg), and Textual draws only what it thinks has changed.
-        self.app_resume_signal.subscribe(self, lambda _: self.screen.refresh())
+        self.put_on()
         self.push_screen(ProcessesScreen())
         if self.notice and self.notice != self.kept.notice:
             self.kept = replace(self.kept, notice=self.notice)
@@ -111,30 +76,12 @@ class NumatuiApp(PaletteApp):
         if self.problem:
             self.tell(self.problem, severity="error")
 
-    def _end_well(self, number: int) -> None:
-        """Ends the app after a signal. The terminal is restored; jobs end after their current call."""
+    def cancel_jobs(self) -> None:
         for job in self.jobs:
             job.cancel.set()
-        threading.Thread(target=self._end_anyway, args=(128 + number,), daemon=True).start()
-        self.exit(128 + number)
 
-    def _end_anyway(self, code: int) -> None:
-        """Ends the process even if Textual cannot: its `WriterThread.stop` blocks for ever on a terminal that is gone.
-        The journal of a job already says what the job was about to do."""
-        end = time.monotonic() + _GRACE
-        while time.monotonic() < end and any(not job.ended for job in self.jobs):
-            time.sleep(0.05)
-        time.sleep(_GRACE)
-        os._exit(code)
-
-    def _set_keys(self) -> None:
-        """Applies the user's keys, but for those that another has on the same screen."""
-        if not self.wanted_keys:
-            return
-        found, problems = keymap(self.wanted_keys)
-        self.set_keymap(found)
-        if problems:
-            self.problem = self.problem or f"config.yaml: keys: {'; '.join(problems)}"
+    def jobs_run(self) -> bool:
+        return any(not job.ended for job in self.jobs)
 
     def left(self) -> SavedState:
         """The state to save for the next session."""
@@ -215,6 +162,11 @@ class NumatuiApp(PaletteApp):
             about = getattr(self.screen, "READING", ())
             self.push_screen(HelpScreen(list(self.screen.active_bindings.values()), about))
 
+    def go_back(self) -> None:
+        """Esc on the first screen, with nothing to clear."""
+        if self.goes_back:
+            self.call_later(self.action_quit)
+
     async def action_quit(self) -> None:
         running = [job for job in self.jobs if not job.ended]
         if not running:
@@ -227,8 +179,7 @@ class NumatuiApp(PaletteApp):
 
     def _quit(self, yes: bool | None) -> None:
         if yes:
-            for job in self.jobs:
-                job.cancel.set()
+            self.cancel_jobs()
             self.exit(0)
 
     def action_kernel_threads(self) -> None:

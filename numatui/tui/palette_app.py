@@ -16,18 +16,16 @@ from textual.screen import Screen
 from backend.errors import NumatuiError
 from backend.files.new_file import open_new
 from numatui import theming
+from numatui.tui.dressed_app import DressedApp
 from numatui.tui.reading.reader import problem_of
-from numatui.tui.replay_app import ReplayApp
 from numatui.tui.screens.dialogs.chooser import Chooser
 
 _OF_TEXTUAL = ("Theme", "Screenshot")
 """Textual's own commands that are kept; the others show its own panels, or do what a key of ours does."""
 
 
-class PaletteApp(ReplayApp):
-    """`config_theme`: the theme that config.yaml names, which every start takes."""
-
-    config_theme: str | None = None
+class PaletteApp(DressedApp):
+    """An app with them."""
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         named: set[str] = set()

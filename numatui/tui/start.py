@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from backend.errors import NumatuiError, UsageError
+from backend.files.text import printable
 from numatui import config
 from numatui.tui.app import NumatuiApp
 from numatui.tui.first_frame import first_frame
@@ -16,11 +17,48 @@ from numatui.tui.state import saved_state
 
 if TYPE_CHECKING:
     from backend.recording.as_scenario import Copy
+    from numatui.tui.fleet.reader import Fleet
 
 
 def start(choice: MachineChoice) -> int:
     """Runs the TUI on the chosen machine and returns the exit code. Raises UsageError without a terminal;
     NotSupported, NotFound or ParseError if the machine cannot be opened."""
+    check_terminal()
+    return show(open_machine(choice))
+
+
+def start_fleet(fleet: Fleet) -> int:
+    """The fleet; hosts that are opened, one after the other; and the fleet again after each. Raises UsageError without
+    a terminal."""
+    from backend.remote.open import open_host
+    from numatui.tui.fleet.app import FleetApp
+
+    check_terminal()
+    before: FleetApp | None = None
+    notice = ""
+    while True:
+        settings, problem = _settings()
+        kept = saved_state.load(saved_state.saved_state_path())
+        app = FleetApp(
+            fleet, settings.theme or kept.theme, config.folder() / "themes", problem, settings.keys, before=before,
+            notice=notice,
+        )  # fmt: skip
+        first_frame.taken()
+        app.run(mouse=not in_screen())
+        if not app.opened or app.return_code:
+            return app.return_code or 0
+        before, notice = app, ""
+        first_frame.show(f"connecting to {printable(app.opened, 60)} …")
+        try:
+            show(ShownMachine(open_host(app.opened, fleet.sudo), "Esc or q goes back to the fleet.", back=True))
+        except NumatuiError as exc:
+            notice = str(exc)
+        except KeyboardInterrupt:
+            notice = f"{app.opened}: interrupted"
+
+
+def check_terminal() -> None:
+    """Raises UsageError if there is none that can draw."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise UsageError(
             "the terminal UI needs a terminal",
@@ -31,12 +69,19 @@ def start(choice: MachineChoice) -> int:
             f"the terminal UI cannot draw on this terminal (TERM={os.environ['TERM']})",
             "numatui ps, nodes and the other commands do without; or set TERM to what it is, such as xterm-256color",
         )
-    machine = open_machine(choice)
-    settings, problem = config.Config(), ""
+
+
+def _settings() -> tuple[config.Config, str]:
+    """The configuration, or the usual one and what is wrong with it."""
     try:
-        settings = config.load()
+        return config.load(), ""
     except NumatuiError as exc:
-        problem = str(exc)
+        return config.Config(), str(exc)
+
+
+def show(machine: ShownMachine) -> int:
+    """Shows a machine, and those that are opened from it, until the user leaves. The exit code."""
+    settings, problem = _settings()
     path = saved_state.saved_state_path()
     copied: list[tuple[ShownMachine, NumatuiApp]] = []
     before: NumatuiApp | None = None
@@ -52,6 +97,7 @@ def start(choice: MachineChoice) -> int:
             problem,
             settings.keys,
             machine.copy,
+            machine.back,
         )
         if not settings.animation:
             app.animation_level = "none"

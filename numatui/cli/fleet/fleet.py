@@ -11,14 +11,14 @@ from backend.errors import UsageError
 from backend.fleet.reach import FANOUT, TIMEOUT
 from numatui.cli.commands import SETTINGS
 from numatui.cli.fleet import look, move
-from numatui.cli.fleet.chosen import Wanted
+from numatui.cli.fleet.chosen import Wanted, chosen
 from numatui.cli.option_groups import expanded
 from numatui.cli.source import KernelChoice
 
 fleet = typer.Typer(help="Look at many machines at once, and move on them.", **SETTINGS)
 
 
-@fleet.callback()
+@fleet.callback(invoke_without_command=True)
 def choose(
     context: typer.Context,
     hosts: Annotated[
@@ -33,12 +33,21 @@ def choose(
 ) -> None:
     """Look at many machines at once, over ssh, and move memory on them. Nothing is installed there.
 
+    Without a command: the terminal UI, a line a host; Enter opens one.
+
     Example: numatui fleet --hosts 'db[1-40]' doctor
     """
     source = context.find_object(KernelChoice)
     if source is not None and source.which is not None:
         raise UsageError(f"a fleet is of other hosts, but --{source.which} names a machine", "leave it out")
     context.obj = Wanted(hosts, hosts_file, sudo, fanout, timeout)
+    if context.invoked_subcommand is None:
+        from numatui.cli.open_ui import open_fleet_ui
+        from numatui.tui.fleet.reader import Fleet
+
+        found = chosen(context)
+        name = hosts or str(hosts_file)
+        raise typer.Exit(open_fleet_ui(Fleet(name, found.hosts, sudo, fanout, timeout)))
 
 
 for one in (look.nodes, look.ps, look.doctor, look.jobs, look.advise, move.migrate, move.undo):

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
 
 from backend.errors import Interrupted, NumatuiError, UsageError
+from backend.fleet.carry_out import Move, Task, carry_out, host_of, nothing_left
 from backend.fleet.hosts import folded
-from backend.fleet.move import Done, Told, announced, move_there, plan_there, roll, undo_plan_there, undo_there
-from backend.fleet.reach import Answer, ask_all
-from backend.fleet.record import Moved, Record, find
+from backend.fleet.move import Done, announced, move_there, plan_there, undo_plan_there, undo_there
+from backend.fleet.reach import Answer
+from backend.fleet.record import Moved, find
 from backend.job.options import Options
 from backend.job.request import MoveRequest
 from backend.kernel import Kernel
@@ -31,7 +32,6 @@ from numatui.format import parse_duration
 
 Rolling = Annotated[int, typer.Option(min=1, metavar="N", help="Hosts that move at a time.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
-_FOREVER = float("inf")
 
 
 def migrate(
@@ -65,7 +65,7 @@ def migrate(
     plans = fleet.ask(lambda kernel: _planned(kernel, plan_there(kernel, request)))
     said = {one.host: announced(one.value[0]) for one in plans if one.value is not None and one.value[0]}
     _carry_out(
-        fleet, plans, f"migrate {sources} → {targets}", "Move", rolling, dry_run, yes, json,
+        fleet, plans, f"migrate {sources} → {targets}", "Move", rolling, dry_run, yes, json, options,
         lambda kernel, host, cancel: move_there(kernel, request, said[host], options, cancel),
     )  # fmt: skip
 
@@ -92,18 +92,17 @@ def undo(
             f"{names}: what was done there is not known here; numatui --host HOST jobs tells, undo takes it back"
         )
     fleet = chosen_by_job(context, moved)
-    plans = fleet.ask(lambda kernel: _planned(kernel, undo_plan_there(kernel, moved.jobs[_host(kernel)])))
+    plans = fleet.ask(lambda kernel: _planned(kernel, _undo_plan(kernel, moved)))
     _carry_out(
-        fleet, plans, f"undo of {moved.name}", "Take back", rolling, dry_run, yes, json,
-        lambda kernel, host, cancel: undo_there(kernel, moved.jobs[host], options, cancel),
+        fleet, plans, f"undo of {moved.name}", "Take back", rolling, dry_run, yes, json, options,
+        lambda kernel, host, cancel: undo_there(kernel, moved.jobs[host], moved.began[host], options, cancel),
         undoes=moved,
     )  # fmt: skip
 
 
-def _host(kernel: Kernel) -> str:
-    """As it was named."""
-    reference = getattr(kernel, "reference", "")
-    return str(reference).removesuffix(" --sudo")
+def _undo_plan(kernel: Kernel, moved: Moved) -> Plan | None:
+    host = host_of(kernel)
+    return undo_plan_there(kernel, moved.jobs[host], moved.began[host])
 
 
 Planned = tuple[Plan | None, dict[str, Any] | None]
@@ -123,7 +122,8 @@ def _carry_out(
     dry_run: bool,
     yes: bool,
     json: bool,
-    move: Callable[[Kernel, str, threading.Event], Done | None],
+    options: Options,
+    move: Move,
     undoes: Moved | None = None,
 ) -> None:
     """Shows the plans, asks, moves, tells. Raises Exit: 0 as announced, 6 in part, 130 interrupted."""
@@ -131,6 +131,18 @@ def _carry_out(
         raise Interrupted("interrupted: nothing was done", "")
     todo = {one.host: one.value[0] for one in plans if one.value is not None and one.value[0] is not None}
     total = sum(one.bytes for one in todo.values())
+    documents: dict[str, dict[str, Any]] = {}
+
+    def there(kernel: Kernel, host: str, cancel: threading.Event) -> Done | None:
+        done = move(kernel, host, cancel)
+        if done is not None:
+            with suppress(NumatuiError, OSError):  # what was done counts, also if nothing more can be read
+                found = outcome_document(kernel, done.plan, done.outcome)
+                documents[host] = {"schema": "numatui/migrate/1", **found}
+        return done
+
+    everywhere = all(one.error is None for one in plans)
+    task = Task(title, fleet.sudo, list(todo), there, rolling, undoes, everywhere, options.budget / 1e9)
     if not json:
         _print_plans(plans, todo)
     if dry_run or not todo:
@@ -138,49 +150,27 @@ def _carry_out(
             _print_json(title, None, plans, {})
         elif not todo and any(one.error is None for one in plans):
             print("nothing to do")
-        if undoes is not None and not dry_run and not undoes.unknown and all(one.error is None for one in plans):
-            nothing = Record(title, fleet.sudo, undoes.name)  # all of it is back already
-            nothing.complete()
-            nothing.close()
+        if not dry_run:
+            nothing_left(task)
         end(plans)
         return
     confirm(total, yes, f"On {len(todo)} host{'s' * (len(todo) > 1)}: {verb.lower()}", also=True)
-    ends: dict[str, Answer[Done]] = {}
+
+    def told(one: Answer[Done]) -> None:
+        if not json:
+            _print_end(one)
+
     with unstoppable(), cancelled_by_signals() as cancel:
-        record = Record(title, fleet.sudo, undoes.name if undoes is not None else "")
-        documents: dict[str, dict[str, Any]] = {}
-
-        def ask(hosts: Sequence[str], told: Told) -> list[Answer[Done]]:
-            def there(kernel: Kernel) -> Done | None:
-                host = _host(kernel)
-                done = move(kernel, host, cancel)
-                if done is not None:
-                    with suppress(NumatuiError, OSError):  # what was done counts, also if nothing more can be read
-                        found = outcome_document(kernel, done.plan, done.outcome)
-                        documents[host] = {"schema": "numatui/migrate/1", **found}
-                return done
-
-            answers: list[Answer[Any]] = ask_all(hosts, there, fleet.sudo, len(hosts), _FOREVER, told)
-            tell_failures(answers)
-            return answers
-
-        for one in roll(list(todo), rolling, ask, record, cancel):
-            ends[one.host] = one
-            if not json:
-                _print_end(one)
-        left = [host for host in todo if host not in ends]
-        fine = not left and all(one.error is None and not (one.value and one.value.code) for one in ends.values())
-        if undoes is not None and fine and not undoes.unknown and all(one.error is None for one in plans):
-            record.complete()
-        record.close()
+        ended = carry_out(task, cancel, told)
+        tell_failures([*ended.ends.values()])
     if json:
-        _print_json(title, record.name, plans, documents, ends)
-    if left:
+        _print_json(title, ended.name, plans, documents, ended.ends)
+    if ended.left:
         why = "it was interrupted" if cancel.is_set() else "not all has gone as announced before"
-        output.failure(f"{folded(left)}: nothing was done there: {why}")
-    if not json and undoes is None and any(one.value for one in ends.values()):
-        print(f"numatui fleet undo {record.name} takes all of it back")
-    if not fine:
+        output.failure(f"{folded(ended.left)}: nothing was done there: {why}")
+    if not json and undoes is None and any(one.value for one in ended.ends.values()):
+        print(f"numatui fleet undo {ended.name} takes all of it back")
+    if not ended.fine:
         raise typer.Exit(130 if cancel.is_set() else 6)
     end(plans)
 

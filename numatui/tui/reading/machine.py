@@ -79,11 +79,13 @@ class Playback(SimulatedTime, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ShownMachine:
-    """An open kernel. `notice`: says why it was opened. `copy`: it is an emulated copy of the machine before it."""
+    """An open kernel. `notice`: says why it was opened. `copy`: it is an emulated copy of the machine before it.
+    `back`: it was opened from a fleet, to which Esc goes back."""
 
     kernel: Kernel
     notice: str = ""
     copy: bool = False
+    back: bool = False
 
 
 def simulated_time(kernel: Kernel) -> SimulatedTime | None:

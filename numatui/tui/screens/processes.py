@@ -297,8 +297,10 @@ class ProcessesScreen(ProcessControl):
                 self.call_later(self.run_action, f"app.{there}")
         elif table.listing.followed is not None:
             table.action_follow()
-        else:
+        elif table.listing.tagged:
             table.action_untag()
+        else:
+            state_of(self).go_back()
 
     def action_panel(self) -> None:
         """Map, lines, nothing; on a screen without room for the map: lines, nothing."""

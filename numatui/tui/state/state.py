@@ -14,12 +14,11 @@ from textual.reactive import var
 from textual.screen import Screen
 from textual.timer import Timer
 
-from backend.files.text import printable
 from backend.job.options import Options
 from backend.kernel import Kernel
 from backend.plan.plan import Plan
 from backend.process.process import Identity
-from numatui.tui.key_order import KeyOrderApp
+from numatui.tui.dressed_app import DressedApp
 from numatui.tui.model.course import Course
 from numatui.tui.model.move_options import MoveOptions
 from numatui.tui.model.node_history import NodeHistory
@@ -34,13 +33,11 @@ from numatui.tui.state.saved_state import SavedState
 
 _COLLECT_AFTER = (20_000, 20, 100)
 """Arguments of `gc.set_threshold`. Python 3.11 has (700, 10, 10); each collection holds the screen up."""
-_TOLD = 3.0
-"""Seconds for which a notification is seen that is no warning."""
 # Seconds between readings that the keys offer.
 INTERVALS = (0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 
 
-class StatefulApp(KeyOrderApp):
+class StatefulApp(DressedApp):
     """Reads the kernel every `interval` seconds (0: only on request) and runs jobs. `kept`: the saved state.
     Reactives: `snapshot`: the last reading. `stalled`: seconds that a late reading has taken so far, else 0.
     `job_ticks`: grows with every progress of a job. `speed`: simulated seconds a second. `error`: why the last reading
@@ -173,14 +170,6 @@ class StatefulApp(KeyOrderApp):
             self.error = event.error
             self.tell(event.error, severity="error")
 
-    def tell(self, text: str, **options: Any) -> None:
-        """Shows a notification, in place of an older one that was no error: they lie over the screen. Markup is off,
-        because the text may contain names from outside."""
-        if all(one.severity != "error" for one in self._notifications):
-            self.clear_notifications()
-        options.setdefault("timeout", _TOLD if options.get("severity", "information") == "information" else None)
-        self.notify(printable(text, 400), markup=False, **options)
-
     def start_job(self, plan: Plan, how: MoveOptions, command: str = "") -> ShownJob:
         """Runs a plan in a worker. A demo writes its journal to a folder that is deleted with the app."""
         options = how.options(self.job_directory)
@@ -216,6 +205,9 @@ class StatefulApp(KeyOrderApp):
 
     def show_job(self, job: ShownJob) -> None:
         """Hook: a job was started."""
+
+    def go_back(self) -> None:
+        """Hook: Esc was pressed where there is nothing to clear."""
 
     def back_to(self, screen: Screen[Any]) -> None:
         """Closes all screens above `screen`."""

@@ -1,0 +1,141 @@
+"""The app that shows a fleet. A host that is opened ends it; `numatui.tui.start` shows that host, and the fleet again
+after it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar
+
+from textual.timer import Timer
+
+from numatui import theming
+from numatui.tui.fleet.move_screen import FleetMoveScreen
+from numatui.tui.fleet.reader import Fleet, FleetReader, HostRead
+from numatui.tui.fleet.rows import HostRow
+from numatui.tui.fleet.screen import FleetScreen
+from numatui.tui.keys import bindings
+from numatui.tui.palette_app import PaletteApp
+from numatui.tui.screens.dialogs.question import Question
+from numatui.tui.screens.help import HelpScreen
+
+_ROOM = Path(__file__).parents[1]
+INTERVALS = (2.0, 5.0, 10.0, 30.0, 60.0, 300.0)
+"""Seconds between two rounds that the keys offer."""
+USUAL = 10.0
+_DRAWN = 0.2
+"""Seconds between two drawings while answers come in."""
+
+
+class FleetApp(PaletteApp):
+    """`known`: rows from before a host was opened. `notice`: told at start. `opened`: the host to show next."""
+
+    TITLE = "numatui fleet"
+    CSS_PATH: ClassVar = [
+        *sorted((_ROOM / "widgets").glob("*.tcss")),
+        *sorted((_ROOM / "screens").rglob("*.tcss")),
+        *sorted((_ROOM / "fleet").glob("*.tcss")),
+    ]
+    ENABLE_COMMAND_PALETTE = True
+    BINDINGS: ClassVar = bindings("fleet-app")
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        theme: str | None = None,
+        own_themes: Path | None = None,
+        problem: str = "",
+        keys: Mapping[str, str] | None = None,
+        interval: float = USUAL,
+        before: FleetApp | None = None,
+        notice: str = "",
+    ) -> None:
+        super().__init__()
+        self.fleet, self.problem, self.wanted_keys, self.notice = fleet, problem, keys or {}, notice
+        self.config_theme = theme
+        self.opened = ""
+        self.rows: dict[str, HostRow] = {host: HostRow(host) for host in fleet.hosts}
+        self.reader = FleetReader(fleet, self.post_message, interval)
+        if before is not None:
+            self.rows.update(before.rows)
+            self.reader.interval, self.reader.paused = before.reader.interval, before.reader.paused
+        self._before = before
+        self.main: FleetScreen | None = None
+        self._draw: Timer | None = None
+        self.dress(theme or theming.DEFAULT, own_themes)
+
+    def on_mount(self) -> None:
+        self.put_on()
+        self.main = FleetScreen() if self._before is None else FleetScreen(self._before.main, self._before.opened)
+        self.push_screen(self.main)
+        self.reader.start({row.host: row.memory_at for row in self.rows.values() if row.memory is not None})
+        if self.notice:
+            self.tell(self.notice, severity="warning")
+        if self.problem:
+            self.tell(self.problem, severity="error")
+
+    def on_unmount(self) -> None:
+        self.reader.end()
+        self.cancel_jobs()
+
+    def on_host_read(self, event: HostRead) -> None:
+        one = event.answer
+        old = self.rows[one.host]
+        if one.value is not None:
+            self.rows[one.host] = old.heard(*one.value, event.at)
+        else:
+            self.rows[one.host] = HostRow(one.host, error=str(one.error))
+        if self._draw is None:
+            self._draw = self.set_timer(_DRAWN, self.draw)
+
+    def on_all_ended(self) -> None:
+        """Memory was moved: what is shown of these hosts is of before."""
+        self.reader.ask(anew=True)
+
+    def draw(self) -> None:
+        self._draw = None
+        if isinstance(self.screen, FleetScreen):
+            self.screen.show()
+
+    def open_host(self, host: str) -> None:
+        self.opened = host
+        self.exit(0)
+
+    def moving(self) -> list[FleetMoveScreen]:
+        return [one for one in self.screen_stack if isinstance(one, FleetMoveScreen) and one.running]
+
+    def cancel_jobs(self) -> None:
+        for one in self.moving():
+            one.cancel.set()
+
+    def jobs_run(self) -> bool:
+        return bool(self.moving())
+
+    async def action_quit(self) -> None:
+        if not self.moving():
+            self.exit(0)
+            return
+        self.push_screen(Question("Hosts are moving memory.", ["Each ends the call that it is in."], "Cancel and quit"),
+                         self._quit)  # fmt: skip
+
+    def _quit(self, yes: bool | None) -> None:
+        if yes:
+            self.cancel_jobs()
+            self.exit(0)
+
+    def action_help(self) -> None:
+        if not isinstance(self.screen, HelpScreen):
+            about = getattr(self.screen, "READING", ())
+            self.push_screen(HelpScreen(list(self.screen.active_bindings.values()), about))
+
+    def action_pause(self) -> None:
+        self.reader.paused = not self.reader.paused
+        self.draw()
+
+    def action_reread(self) -> None:
+        self.reader.ask(anew=True)
+
+    def action_refresh(self, step: int) -> None:
+        choices = INTERVALS if step > 0 else INTERVALS[::-1]
+        self.reader.interval = next((one for one in choices if (one - self.reader.interval) * step > 0), choices[-1])
+        self.draw()

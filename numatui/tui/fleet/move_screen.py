@@ -1,0 +1,415 @@
+"""The same move on many hosts, or all of one back: first what each would do, then it is done, a few hosts at a time."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, cast
+
+from textual import work
+from textual.app import ComposeResult
+from textual.containers import Horizontal
+from textual.message import Message
+from textual.screen import Screen
+from textual.widgets import Input, Label, Static
+
+from backend.errors import NumatuiError, UsageError
+from backend.files.text import printable
+from backend.fleet.carry_out import Ended, Task, carry_out, host_of
+from backend.fleet.hosts import folded
+from backend.fleet.move import Done, announced, move_there, plan_there, undo_plan_there, undo_there
+from backend.fleet.reach import Answer, ask_all
+from backend.fleet.record import Moved
+from backend.job.options import Options
+from backend.job.request import MoveRequest
+from backend.kernel import Kernel
+from backend.plan.plan import Plan
+from numatui.format import duration, size
+from numatui.tui.dressed_app import DressedApp
+from numatui.tui.fleet.reader import Fleet
+from numatui.tui.fleet.rows import selection_of
+from numatui.tui.keys import bindings
+from numatui.tui.paint.column import Cell, Column
+from numatui.tui.paint.paint import Paint, Piece
+from numatui.tui.reading.reader import problem_of
+from numatui.tui.screens.dialogs.question import Question
+from numatui.tui.widgets.footer import KeyFooter
+from numatui.tui.widgets.table import Table
+
+
+@dataclass
+class Planned(Message):
+    """What one host would do; `number`: of which planning."""
+
+    answer: Answer[Plan | None]
+    number: int
+
+
+@dataclass
+class AllPlanned(Message):
+    """All have said what they would do."""
+
+    number: int
+
+
+@dataclass
+class Begun(Message):
+    """These hosts move now."""
+
+    hosts: Sequence[str]
+
+
+@dataclass
+class HostEnded(Message):
+    """One host has moved, or not."""
+
+    answer: Answer[Done]
+
+
+@dataclass
+class AllEnded(Message):
+    """Nothing more happens. `ended`: None if nothing could be begun."""
+
+    ended: Ended | None
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PlanRow:
+    """`state`: what it does now or has done, and the role that it is drawn in."""
+
+    host: str
+    plan: Plan | None = None
+    state: tuple[str, str] = ("asking …", "dim")
+
+
+class PlanTable(Table[PlanRow]):
+    BINDINGS: ClassVar = bindings("fleet-plans")
+
+    def key_of(self, row: PlanRow) -> Hashable:
+        return row.host
+
+
+_FIELDS = (("which", "Processes", "unit:postgresql, match:ora_*"), ("from", "From", "0-1"), ("to", "To", "2-3"),
+           ("rolling", "At a time", "1"))  # fmt: skip
+
+
+class FleetMoveScreen(Screen[None]):
+    """`hosts`: where. `moved`: what is taken back, instead of a move."""
+
+    BINDINGS: ClassVar = bindings("fleet-move")
+    READING: ClassVar = (
+        ("Processes", "as in the filter of the process table: unit:postgresql, match:ora_*, user:web, cgroup:/db"),
+        ("At a time", "so many hosts move at once; after one on which it has not gone as said, no more begin"),
+        ("ROOM", "whether the targets have room for it"),
+    )
+
+    def __init__(self, fleet: Fleet, hosts: Sequence[str], moved: Moved | None = None) -> None:
+        super().__init__()
+        self.fleet, self.moved = fleet, moved
+        self.sudo = fleet.sudo if moved is None else moved.sudo
+        back = [host for host in reversed(moved.hosts) if host in moved.jobs] if moved is not None else []
+        self.hosts = list(hosts) if moved is None else back
+        self.rows: dict[str, PlanRow] = {host: PlanRow(host, state=("", "")) for host in self.hosts}
+        self.request: MoveRequest | None = None
+        self.planned = False
+        self.cancel = threading.Event()
+        self.running = False
+        self.ended: Ended | None = None
+        self._number = 0
+        self._said: list[Piece] = []
+        self._stop_planning = threading.Event()
+
+    @property
+    def _app(self) -> DressedApp:
+        return cast("DressedApp", self.app)
+
+    def compose(self) -> ComposeResult:
+        yield Static(id="top", markup=False)
+        with Horizontal(id="fields"):
+            for name, label, example in _FIELDS:
+                if self.moved is None or name == "rolling":
+                    yield Label(label, classes="label")
+                    yield Input("1" if name == "rolling" else "", id=name, compact=True, max_length=200,
+                                placeholder=example)  # fmt: skip
+        yield Static(id="status", markup=False)
+        yield PlanTable(id="plans")
+        yield KeyFooter()
+
+    def on_mount(self) -> None:
+        if self.moved is None:
+            self.query_one("#which").focus()
+            self._say([(" Enter says what each host would do; nothing moves yet", "dim")])
+        else:
+            self.query_one(PlanTable).focus()
+            self._plan()
+        self._show()
+
+    def on_unmount(self) -> None:
+        self._stop_planning.set()
+        self.cancel.set()
+
+    def _show(self) -> None:
+        paint = Paint.of(self.app)
+        what = f"take fleet job {self.moved.name} back ({printable(self.moved.title, 60)})" if self.moved else "move"
+        names = folded(self.hosts)
+        names = names if len(names) <= 60 else f"{len(self.hosts)} hosts"
+        self.query_one("#top", Static).update(
+            paint.text([(" numatui ", "bold"), (" FLEET ", "remote"), (f" {what} on {printable(names, 80)}", "bold")]),
+            layout=False,
+        )
+        self.query_one("#status", Static).update(paint.text(self._said), layout=False)
+        table = self.query_one(PlanTable)
+        table.show(list(self.rows.values()), _COLUMNS if not table.columns else None)
+
+    def _say(self, pieces: list[Piece]) -> None:
+        self._said = pieces
+        self._show()
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        if event.input.id != "rolling" and self.moved is None and not self.running and self.ended is None:
+            self._number += 1  # what was said was said of something else
+            self.planned = False
+            self._stop_planning.set()
+
+    def on_input_submitted(self) -> None:
+        self.action_go()
+
+    def action_go(self) -> None:
+        """Plans; then asks; then moves."""
+        if self.running:
+            self._app.tell("it is at work: x cancels it")
+        elif self.ended is not None:
+            self.dismiss(None)
+        elif not self.planned:
+            self._plan()
+        else:
+            self._ask()
+
+    def _plan(self) -> None:
+        try:
+            if self.moved is None:
+                field = {name: self.query_one(f"#{name}", Input).value.strip() for name in ("which", "from", "to")}
+                for name, label, example in _FIELDS[1:3]:
+                    if not field[name]:
+                        raise UsageError(f"{label} is empty", f"nodes as {example}")
+                self.request = MoveRequest(selection_of(field["which"]), field["from"], field["to"])
+            self._rolling()
+        except NumatuiError as exc:
+            self._say([(" " + printable(str(exc), 300), "warn")])
+            return
+        self._number += 1
+        self._stop_planning.set()
+        self._stop_planning = threading.Event()
+        self.rows = {host: PlanRow(host) for host in self.hosts}
+        self._say([(" asking what each would do …", "dim")])
+        self._ask_plans(self.request, self._number, self._stop_planning)
+
+    def _rolling(self) -> int:
+        text = self.query_one("#rolling", Input).value.strip()
+        if not (text.isascii() and text.isdigit() and 1 <= int(text[:6]) <= 10_000):
+            raise UsageError("'At a time' is no number of hosts", "1 or more")
+        return int(text)
+
+    @work(thread=True, group="fleet-plan", exit_on_error=False)
+    def _ask_plans(self, request: MoveRequest | None, number: int, stop: threading.Event) -> None:
+        moved = self.moved
+
+        def ask(kernel: Kernel) -> Plan | None:
+            if request is not None:
+                return plan_there(kernel, request)
+            assert moved is not None
+            host = host_of(kernel)
+            return undo_plan_there(kernel, moved.jobs[host], moved.began[host])
+
+        fleet = self.fleet
+        ask_all(self.hosts, ask, self.sudo, fleet.fanout, fleet.timeout,
+                lambda one: self.post_message(Planned(one, number)), stop)  # fmt: skip
+        self.post_message(AllPlanned(number))
+
+    def on_planned(self, event: Planned) -> None:
+        if event.number != self._number:
+            return
+        one = event.answer
+        if one.error is not None:
+            self.rows[one.host] = PlanRow(one.host, None, (printable(str(one.error), 300), "far"))
+        elif one.value is None:
+            self.rows[one.host] = PlanRow(one.host, None, ("nothing to do", "dim"))
+        else:
+            warnings = "; ".join(dict.fromkeys(warning.text for warning in one.value.warnings))
+            self.rows[one.host] = PlanRow(one.host, one.value, (printable(warnings, 300), "warn"))
+        self._show()
+
+    def on_all_planned(self, event: AllPlanned) -> None:
+        if event.number != self._number:
+            return
+        self.planned = bool(self._todo())
+        self.query_one(PlanTable).focus()
+        self.refresh_bindings()
+        failed = sum(1 for row in self.rows.values() if row.plan is None and row.state[1] == "far")
+        pieces: list[Piece] = [(f" {self._announcement()}", "bold")] if self.planned else [(" nothing to do", "bold")]
+        if failed:
+            pieces.append((f"  {failed} host{'s' * (failed > 1)} cannot", "far"))
+        if self.planned:
+            pieces.append(("  Enter does it", "dim"))
+        self._say(pieces)
+
+    def _todo(self) -> dict[str, Plan]:
+        return {row.host: row.plan for row in self.rows.values() if row.plan is not None}
+
+    def _announcement(self) -> str:
+        todo = self._todo()
+        processes = sum(len(plan.processes) for plan in todo.values())
+        return (
+            f"{size(sum(plan.bytes for plan in todo.values()))} of {processes} process{'es' * (processes != 1)} on "
+            f"{len(todo)} host{'s' * (len(todo) != 1)}"
+        )
+
+    def _ask(self) -> None:
+        try:
+            rolling = self._rolling()
+        except NumatuiError as exc:
+            self._say([(" " + printable(str(exc), 300), "warn")])
+            return
+        lines = [self._announcement(), f"{min(rolling, len(self._todo()))} at a time, until one does not go as said"]
+        short = [host for host, plan in self._todo().items() if not all(room.enough for room in plan.room)]
+        if short:
+            lines.append(f"not enough room: {folded(short)}")
+        verb = "Take back" if self.moved is not None else "Move"
+        self.app.push_screen(
+            Question(f"{verb} on {len(self._todo())} hosts?", lines, verb), lambda yes: self._run(rolling, bool(yes))
+        )
+
+    def _run(self, rolling: int, yes: bool) -> None:
+        if not yes:
+            return
+        todo, request, moved, options = self._todo(), self.request, self.moved, Options()
+        said = {host: announced(plan) for host, plan in todo.items()}
+
+        def move(kernel: Kernel, host: str, cancel: threading.Event) -> Done | None:
+            if moved is not None:
+                return undo_there(kernel, moved.jobs[host], moved.began[host], options, cancel)
+            assert request is not None
+            return move_there(kernel, request, said[host], options, cancel)
+
+        title = f"undo of {moved.name}" if moved is not None else (
+            f"migrate {request.sources} → {request.targets}" if request is not None else "")  # fmt: skip
+        everywhere = not any(row.plan is None and row.state[1] == "far" for row in self.rows.values())
+        task = Task(title, self.sudo, list(todo), move, rolling, moved, everywhere, options.budget / 1e9)
+        for host in todo:
+            self.rows[host] = PlanRow(host, todo[host], ("to do", "dim"))
+        self.running = True
+        self.cancel = threading.Event()
+        self.refresh_bindings()
+        self._say([(f" {self._announcement()}: at work", "accent"), ("  x cancels", "dim")])
+        self._carry_out(task, self.cancel)
+
+    @work(thread=True, group="jobs", exit_on_error=False)
+    def _carry_out(self, task: Task, cancel: threading.Event) -> None:
+        def told(one: Answer[Done]) -> None:
+            self.post_message(HostEnded(one))
+
+        def begins(hosts: Sequence[str]) -> None:
+            self.post_message(Begun(hosts))
+
+        try:
+            self.post_message(AllEnded(carry_out(task, cancel, told, begins)))
+        except Exception as exc:
+            self.post_message(AllEnded(None, problem_of(exc)))
+
+    def on_begun(self, event: Begun) -> None:
+        for host in event.hosts:
+            self.rows[host] = PlanRow(host, self.rows[host].plan, ("moving …", "accent"))
+        self._show()
+
+    def on_host_ended(self, event: HostEnded) -> None:
+        one = event.answer
+        plan = self.rows[one.host].plan
+        self.rows[one.host] = PlanRow(one.host, plan, _end_of(one))
+        self._show()
+
+    def on_all_ended(self, event: AllEnded) -> None:
+        self.running, self.ended = False, event.ended
+        self.refresh_bindings()
+        if event.ended is None:
+            self.planned = False
+            self._say([(" nothing was done: " + printable(event.problem, 300), "far")])
+            return
+        for host in event.ended.left:
+            self.rows[host] = PlanRow(host, self.rows[host].plan, ("nothing was done", "warn"))
+        moved = sum(one.value.outcome.moved for one in event.ended.ends.values() if one.value is not None)
+        how: Piece = ("done", "good") if event.ended.fine else ("cancelled", "warn") if self.cancel.is_set() else (
+            "ended by a surprise", "far")  # fmt: skip
+        pieces: list[Piece] = [(" ", ""), how, (f": {size(moved)} moved", "bold")]
+        if self.moved is None and moved:
+            pieces.append((f"  u takes it back (numatui fleet undo {event.ended.name})", "dim"))
+        self._say(pieces)
+
+    def action_cancel(self) -> None:
+        if self.running:
+            self.cancel.set()
+            self._say([(" cancelling: hosts end the call that they are in, no other one begins", "warn")])
+
+    def action_undo(self) -> None:
+        """Takes back what was just moved."""
+        if self.ended is not None and self.moved is None:
+            from backend.fleet.record import find
+
+            try:
+                self.app.switch_screen(FleetMoveScreen(self.fleet, [], find(self.ended.name)))
+            except (NumatuiError, OSError) as exc:
+                self._app.tell(str(exc), severity="warning")
+
+    def action_leave(self) -> None:
+        if self.running:
+            self._app.tell("it is at work: x cancels it", severity="warning")
+        elif isinstance(self.focused, Input) and self.planned:
+            self.query_one(PlanTable).focus()
+        else:
+            self.dismiss(None)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "cancel":
+            return self.running
+        if action == "undo":
+            return self.ended is not None and self.moved is None
+        return super().check_action(action, parameters)
+
+
+def _end_of(one: Answer[Any]) -> tuple[str, str]:
+    if one.error is not None:
+        return printable(str(one.error), 300), "far"
+    if one.value is None:
+        return "nothing was left to do", "dim"
+    outcome = one.value.outcome
+    left = sum(outcome.left.values())
+    stays = f", {size(left)} stay" if left else ""
+    errors = "".join(f"; {error}" for error in outcome.errors)
+    text = printable(f"{size(outcome.moved)} moved{stays}, job {outcome.job}{errors}", 300)
+    if one.value.code:
+        return ("cancelled: " if outcome.cancelled else "in part: ") + text, "warn"
+    return "done: " + text, "good"
+
+
+def _moves(plan: Plan | None) -> str:
+    if plan is None:
+        return ""
+    return " ".join(sorted({f"{move.source}→{move.target}" for one in plan.processes for move in one.moves}))
+
+
+def _room(row: PlanRow, _: int) -> Cell:
+    if row.plan is None:
+        return "", ""
+    return "enough" if all(room.enough for room in row.plan.room) else ("short", "far")
+
+
+_COLUMNS: list[Column[PlanRow]] = [
+    Column("host", "HOST", 12, lambda row, width: (printable(row.host, width), "bold"), most=32),
+    Column("processes", "PROCS", 5, lambda row, _: str(len(row.plan.processes)) if row.plan else "", "right", rank=2),
+    Column("moves", "MOVES", 8, lambda row, width: printable(_moves(row.plan), width), rank=1, most=20),
+    Column("size", "SIZE", 6, lambda row, _: size(row.plan.bytes) if row.plan else "", "right"),
+    Column("time", "TIME", 7, lambda row, _: duration(row.plan.seconds) if row.plan else "", "right", rank=1),
+    Column("room", "ROOM", 6, _room, rank=1),
+    Column("state", "STATE", 16, lambda row, width: (printable(row.state[0], width), row.state[1]), spare=True),
+]
