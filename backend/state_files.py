@@ -87,6 +87,10 @@ class StateFiles(Protocol):
         """For `append`; made if it is missing. Raises OSError."""
         ...
 
+    def hold(self, fd: int) -> None:
+        """Until it is closed, whoever opens the file is told that it is running. Raises OSError."""
+        ...
+
     def rename(self, path: Path, other: Path) -> None: ...
 
     def lock_processes(self, folder: Path, pids: list[int]) -> Held:

@@ -198,6 +198,10 @@ class Operations:
     def do_state_open_log(self, args: list[Any], _: bytes) -> Answer:
         return self._given(self.files.open_log(self._file(args[0]))), None
 
+    def do_state_hold(self, args: list[Any], _: bytes) -> Answer:
+        self.files.hold(self._own(args[0]))
+        return None, None
+
     def do_state_close(self, args: list[Any], _: bytes) -> Answer:
         fd = self._own(args[0])
         with self._lock:

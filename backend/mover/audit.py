@@ -16,6 +16,7 @@ from backend.state.local import LOCAL
 from backend.state_files import Held, StateFiles
 
 SCHEMA = "numatui/watch/1"
+LOG = "watch.jsonl"
 MAX_BYTES = 16 << 20
 """Beyond this size the log is renamed to `watch.jsonl.1`, which replaces the previous one."""
 
@@ -25,7 +26,7 @@ class AuditLog:
     cannot be written."""
 
     def __init__(self, folder: Path, locks: Path, files: StateFiles = LOCAL) -> None:
-        self.path, self._files = folder / "watch.jsonl", files
+        self.path, self._files = folder / LOG, files
         files.make_private(folder)
         self._lock = self._held(locks)
         try:
@@ -44,7 +45,9 @@ class AuditLog:
 
     def _open(self, path: Path) -> int:
         try:
-            return self._files.open_log(path)
+            fd = self._files.open_log(path)
+            self._files.hold(fd)
+            return fd
         except OSError as exc:
             raise self._cannot_write(exc) from None
 

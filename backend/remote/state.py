@@ -85,6 +85,9 @@ class RemoteState:
     def open_log(self, path: Path) -> int:
         return _number(self._call("state_open_log", self._name(path)))
 
+    def hold(self, fd: int) -> None:
+        self._call("state_hold", fd)
+
     def rename(self, path: Path, other: Path) -> None:
         self._call("state_rename", self._name(path), self._name(other))
 

@@ -118,6 +118,9 @@ class LocalState:
     def open_log(self, path: Path) -> int:
         return os.open(str(path), _LOG, 0o600)
 
+    def hold(self, fd: int) -> None:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+
     def rename(self, path: Path, other: Path) -> None:
         os.replace(str(path), str(other))
 

@@ -49,6 +49,7 @@ KEYS: dict[str, tuple[Key, ...]] = {
         Key("left_parenthesis", "refresh(1)", "Refresh less often"),
     ),
     "fleet": (
+        Key("space", "tag", "Tag", show=True, display="Space"),
         Key("m", "migrate", "Migrate", show=True),
         Key("u", "undo", "Take back", show=True),
         Key("slash,f4", "edit", "Filter", show=True, display="/"),
@@ -59,11 +60,8 @@ KEYS: dict[str, tuple[Key, ...]] = {
         Key("escape", "clear", "Clear filter, tags"),
         Key("q", "app.quit", "Quit", show=True),
     ),
-    "fleet-table": (
-        Key("enter", "open", "Open this host", show=True, display="Enter"),
-        Key("space", "screen.tag", "Tag", show=True, display="Space"),
-    ),
-    "fleet-plans": (Key("enter", "screen.go", "Do it", show=True, display="Enter"),),
+    "fleet-table": (Key("enter", "open", "Open this host", show=True, display="Enter"),),
+    "fleet-plans": (Key("enter", "open", "Do it", show=True, display="Enter"),),
     "fleet-move": (
         Key("x", "cancel", "Cancel", show=True),
         Key("u", "undo", "Take back", show=True),

@@ -36,6 +36,7 @@ _TOGETHER: tuple[tuple[str, ...], ...] = (
     ("jobs", "job-table", "table"), ("log", "table"), ("follow", "table"), ("microscope", "frame-map"),
     ("scenarios", "scenario-table", "table"),
     ("samples-compared", "table"),
+    ("fleet", "fleet-table", "fleet-app", "table"), ("fleet-move", "fleet-plans", "fleet-app", "table"),
     ("tour",), ("compare",), ("question",), ("chooser",), ("several-chooser",), ("cpuset-change",), ("help",),
 )  # fmt: skip
 """Places of `KEYS` whose keys work at the same time."""
@@ -62,7 +63,7 @@ def _owner(name: str, taken: Mapping[str, str]) -> str:
     new = set(taken[name].split(","))
     for places in _TOGETHER:
         active = [key for place in places for key in KEYS[place]]
-        if places[0] not in _DIALOGS:
+        if not (places[0] in _DIALOGS or "fleet-app" in places):
             active += [key for place in _EVERYWHERE for key in KEYS[place]]
         if not any(name_of(key.action) == name for key in active):
             continue

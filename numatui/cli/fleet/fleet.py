@@ -50,5 +50,5 @@ def choose(
         raise typer.Exit(open_fleet_ui(Fleet(name, found.hosts, sudo, fanout, timeout)))
 
 
-for one in (look.nodes, look.ps, look.doctor, look.jobs, look.advise, move.migrate, move.undo):
-    fleet.command(one.__name__)(expanded(one))
+for one in (look.nodes, look.ps, look.doctor, look.jobs, look.advise, look.watch_status, move.migrate, move.undo):
+    fleet.command(one.__name__.replace("_", "-"))(expanded(one))

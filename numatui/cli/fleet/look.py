@@ -1,5 +1,5 @@
-"""`numatui fleet nodes | ps | doctor | jobs | advise`: one table of what many hosts say. With --json, each host's own
-document."""
+"""`numatui fleet nodes | ps | doctor | jobs | advise | watch-status`: one table of what many hosts say. With --json,
+each host's own document."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _MOST_NODES = 64
 
 
 def nodes(context: typer.Context, layout: output.Layout, json: output.Json = False, csv: output.Csv = False) -> None:
-    """List hosts with the memory of their nodes: how much, and how much of it is free.
+    """List hosts with the memory of their nodes: how much, and how much of it is free. Those with the same stand once.
 
     Example: numatui fleet --hosts 'db[1-3]' nodes
     """
@@ -47,18 +47,16 @@ def _nodes(kernel: Kernel) -> Document:
 
 
 def _print_nodes(answers: Iterable[Answer[Document]]) -> None:
-    rows: list[list[str]] = []
-    for one in output.cut([one for one in answers if one.value is not None]):
-        found = (one.value or {})["nodes"]
-        total, free = sum(node["total"] for node in found), sum(node["free"] for node in found)
-        rows.append(
-            [
-                one.host, str(len(found)), output.size(total), output.size(free),
-                " ".join(f"{node['id']}:{output.size(node['free'])}" for node in found),
-            ]
-        )  # fmt: skip
+    same: dict[tuple[str, ...], list[str]] = {}
+    for one in answers:
+        if one.value is not None:
+            found = one.value["nodes"]
+            total, free = sum(node["total"] for node in found), sum(node["free"] for node in found)
+            by_node = " ".join(f"{node['id']}:{output.size(node['free'])}" for node in found)
+            same.setdefault((str(len(found)), output.size(total), output.size(free), by_node), []).append(one.host)
+    rows = [[folded(hosts), *cells] for cells, hosts in output.cut([*same.items()])]
     if rows:
-        output.print_table(["HOST", ">NODES", ">TOTAL", ">FREE", "FREE BY NODE"], rows, flexible=4)
+        output.print_table(["HOSTS", ">NODES", ">TOTAL", ">FREE", "FREE BY NODE"], rows, flexible=4)
 
 
 def ps(
@@ -254,6 +252,38 @@ def advise(
     elif any(one.value is not None for one in answers):
         print("nothing is worth moving")
     end(answers)
+
+
+def watch_status(
+    context: typer.Context, layout: output.Layout, json: output.Json = False, csv: output.Csv = False
+) -> None:
+    """Say on which hosts an automatic mover runs, and what it has done.
+
+    Example: numatui fleet --hosts @db watch-status
+    """
+    from backend.mover.status import document
+    from backend.mover.status import watch_status as read
+    from numatui.cli.printing.mover_status import state_of
+
+    answers = chosen(context).ask(lambda kernel: document(read(kernel)))
+    if _documents(answers, "watch-status", json):
+        return
+    found = [(one.host, one.value) for one in answers if one.value is not None]
+    if csv:
+        names = ["running", "since", "policy", "dry", "moves", "moved", "stopped", "at", "event", "text"]
+        _csv(output.cut(found), names)
+    elif found:
+        same: dict[tuple[str, ...], list[str]] = {}
+        for host, one in found:
+            same.setdefault(_watch_cells(state_of(one), one), []).append(host)
+        rows = [[folded(hosts), *cells] for cells, hosts in output.cut([*same.items()])]
+        output.print_table(["HOSTS", "STATE", "POLICY", ">MOVES", ">MOVED", "LAST"], rows, flexible=5)
+    end(answers)
+
+
+def _watch_cells(state: str, one: Document) -> tuple[str, ...]:
+    last = one["stopped"] or " ".join(filter(None, (one["event"], one["text"])))
+    return (state, one["policy"] or "", str(one["moves"]), output.size(one["moved"]), output.short(last, 80))
 
 
 def _set(numbers: list[int]) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from backend.errors import NotSupported, NumatuiError
+from backend.errors import NotSupported, NumatuiError, UsageError
 from backend.files.shell_word import shell_word
 from backend.kernel import Kernel
 from backend.machine.topology import read_topology
@@ -35,11 +35,14 @@ _MOST_TROUBLE = 10
 
 def watch(
     context: typer.Context,
-    policy: Annotated[Path, typer.Option(help="A YAML file: which processes to move, when, how much (docs/watch.md).")],
+    policy: Annotated[
+        Path | None, typer.Option(help="A YAML file: which processes to move, when, how much (docs/watch.md).")
+    ] = None,
     apply: Annotated[
         bool, typer.Option("--apply", help="Move pages. Without it, only what would move is printed.")
     ] = False,
     check: Annotated[bool, typer.Option("--check", help="Only check the policy, and print what it means.")] = False,
+    status: Annotated[bool, typer.Option("--status", help="Only say what the one that runs is doing.")] = False,
     rounds: Annotated[int, typer.Option(min=0, help="End after this many rounds; 0: never.")] = 0,
     verbose: Annotated[
         bool,
@@ -57,6 +60,11 @@ def watch(
     """
     from backend.mover.policy import load_policy
 
+    if status:
+        _print_status(kernel_of(context), json)
+        return
+    if policy is None:
+        raise UsageError("there is no policy", "give --policy FILE; an empty file has the defaults")
     loaded = load_policy(policy)
     if check:
         _print_check(kernel_of(context), policy, loaded, json)
@@ -96,6 +104,17 @@ def watch(
         finally:
             tell("STOPPING=1")
             said.event(event("ended", text=said.summary))
+
+
+def _print_status(kernel: Kernel, json: bool) -> None:
+    from backend.mover.status import document, watch_status
+    from numatui.cli.printing.mover_status import in_words
+
+    found = watch_status(kernel) if kernel.traits.keeps_jobs else None
+    if json:
+        output.print_json("watch-status", document(found))
+    else:
+        print(in_words(document(found)))
 
 
 def _run(

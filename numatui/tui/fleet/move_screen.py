@@ -174,9 +174,12 @@ class FleetMoveScreen(Screen[None]):
             self._stop_planning.set()
 
     def on_input_submitted(self) -> None:
-        self.action_go()
+        self._go()
 
-    def action_go(self) -> None:
+    def on_table_opened(self) -> None:
+        self._go()
+
+    def _go(self) -> None:
         """Plans; then asks; then moves."""
         if self.running:
             self._app.tell("it is at work: x cancels it")
@@ -223,9 +226,11 @@ class FleetMoveScreen(Screen[None]):
             host = host_of(kernel)
             return undo_plan_there(kernel, moved.jobs[host], moved.began[host])
 
+        def told(one: Answer[Plan | None]) -> None:
+            self.post_message(Planned(one, number))
+
         fleet = self.fleet
-        ask_all(self.hosts, ask, self.sudo, fleet.fanout, fleet.timeout,
-                lambda one: self.post_message(Planned(one, number)), stop)  # fmt: skip
+        ask_all(self.hosts, ask, self.sudo, fleet.fanout, fleet.timeout, told, stop)
         self.post_message(AllPlanned(number))
 
     def on_planned(self, event: Planned) -> None:

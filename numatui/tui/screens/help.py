@@ -40,7 +40,7 @@ _WIDE = 92
 TASKS: dict[str, tuple[str, ...]] = {
     "Move memory": (
         "migrate", "migrate_vma", "start", "do_all", "toggle", "side", "digit", "presets", "edit('from')", "edit('to')",
-        "swap", "how", "tag", "untag", "set_mems", "attach", "apply", "hold", "cancel", "undo", "declined",
+        "swap", "how", "tag", "tag_all", "untag", "set_mems", "attach", "apply", "hold", "cancel", "undo", "declined",
     ),
     "Processes": ("kill", "renice"),
     "Find": ("edit", "edited", "search", "user", "follow", "clear", "running"),

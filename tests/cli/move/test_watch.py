@@ -25,6 +25,7 @@ from backend.mover import audit
 from backend.mover.audit import AuditLog, event
 from backend.mover.mover import Mover
 from backend.mover.policy import KEYS, Policy, parse_policy
+from backend.state.local import LOCAL
 from numatui.cli.printing.watching import ticks
 from tests import ROOT
 from tests.cli.running import Cli, one_line
@@ -54,6 +55,24 @@ def test_an_empty_policy_is_the_defaults_and_moves_the_demo(cli: Cli, tmp_path: 
     code, out, _ = cli("--demo", "watch", "--policy", str(path), "--rounds", "8", "--apply", "--json")
     assert code == 0
     assert "moved" in {one["event"] for one in lines(out)}
+
+
+def test_what_the_one_that_runs_is_doing(cli: Cli, tmp_path: Path, private_state: Path) -> None:
+    assert "no numatui watch has run here" in cli("watch", "--status")[1]
+    assert cli.json("watch", "--status")["running"] is False
+    folder = LOCAL.jobs_dir().parent
+    LOCAL.make_private(folder)
+    log = AuditLog(folder, folder)
+    log.write(event("started", policy="/etc/numatui/watch.yaml", dry=True))
+    log.write(event("trouble", text="the policy stays as it was"))
+    _, out, _ = cli("watch", "--status")
+    assert "numatui watch only says" in out
+    assert "/etc/numatui/watch.yaml" in out
+    assert "the policy stays as it was" in out
+    log.close()
+    assert "numatui watch not running" in cli("watch", "--status")[1]
+    code, _, err = cli("watch")
+    assert (code, "there is no policy" in err) == (2, True)
 
 
 def test_a_check_is_one_document(cli: Cli, tmp_path: Path) -> None:

@@ -298,11 +298,13 @@ def test_without_the_library_it_says_how_to_get_it(cli: Cli, monkeypatch: pytest
     assert "numatui[exporter]" in err
 
 
-def test_the_dashboard_asks_for_metrics_that_there_are() -> None:
-    board = json.loads((ROOT / "docs/grafana.json").read_text())
+@pytest.mark.parametrize("name", ["grafana.json", "grafana-fleet.json"])
+def test_the_dashboard_asks_for_metrics_that_there_are(name: str) -> None:
+    board = json.loads((ROOT / "docs" / name).read_text())
     machine = Admin(nodes=4, pages=4096)
     machine.create("group", "0")
     names: set[str] = set()
+    labels = {"instance"}
     for kernel in (open_scenario(), machine.kernel):
         registry = CollectorRegistry()
         registry.register(NumatuiCollector(kernel, least=0))
@@ -310,12 +312,17 @@ def test_the_dashboard_asks_for_metrics_that_there_are() -> None:
         names |= set(re.findall(r"^# TYPE (\S+)", text, re.MULTILINE)) | set(
             re.findall(r"^(numatui_\w+)", text, re.MULTILINE)
         )
+        labels |= set(re.findall(r'[{,](\w+)="', text))
+    told = {one for panel in board["panels"] for target in panel["targets"]
+            for one in re.findall(r"\{\{(\w+)\}\}|by \((\w+)\)", target["legendFormat"] + target["expr"])
+            for one in one if one}  # fmt: skip
+    assert told <= labels
     asked = {
         name
         for panel in board["panels"]
         for target in panel["targets"]
         for name in re.findall(r"numatui_\w+", target["expr"])
     }
-    assert len(asked) > 8
+    assert len(asked) > 7
     assert asked - names <= {"numatui_memory_pressure_ratio"}
     assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"])

@@ -37,7 +37,7 @@ COMMANDS = {
     "doctor": ["--demo", "doctor"],
     "record": ["--demo", "record", "r.tar", "--for", "once"],
 }
-LOOK = {f"fleet {name}" for name in ("nodes", "ps", "doctor", "jobs", "advise")}
+LOOK = {f"fleet {name}" for name in ("nodes", "ps", "doctor", "jobs", "advise", "watch-status")}
 ELSEWHERE = {"apply", "bench", "undo", "cpuset set-mems", "cpuset attach", "helper", *LOOK}
 """Need a saved plan (test_apply), a machine with several nodes (tests/guest), a cpuset (test_cgroups), a helper, or
 hosts (tests/cli/fleet)."""
