@@ -94,8 +94,9 @@ class FleetApp(PaletteApp):
 
     def draw(self) -> None:
         self._draw = None
-        if isinstance(self.screen, FleetScreen):
-            self.screen.show()
+        top = self.screen_stack[-1] if self.screen_stack else None  # none: the app has ended meanwhile
+        if isinstance(top, FleetScreen):
+            top.show()
 
     def open_host(self, host: str) -> None:
         self.opened = host
