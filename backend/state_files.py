@@ -88,7 +88,8 @@ class StateFiles(Protocol):
         ...
 
     def hold(self, fd: int) -> None:
-        """Until it is closed, whoever opens the file is told that it is running. Raises OSError."""
+        """Until it is closed, whoever opens the file is told that it is running. Raises BlockingIOError if another
+        one holds it, or somebody looks at it at this moment; OSError."""
         ...
 
     def rename(self, path: Path, other: Path) -> None: ...

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from backend.fleet.move import Done, Told, roll
+from backend.errors import describe_oserror
+from backend.fleet.move import Done, Roll, Told
 from backend.fleet.reach import Answer, ask_all
 from backend.fleet.record import Moved, Record
 from backend.kernel import Kernel
@@ -39,16 +40,19 @@ class Task:
 @dataclass(frozen=True, slots=True)
 class Ended:
     """`name`: of the fleet job. `ends`: in the order of the hosts. `left`: hosts that were not asked. `fine`: all has
-    gone as announced."""
+    gone as announced. `unwritten`: why the record is not whole, "" if it is."""
 
     name: str
     ends: dict[str, Answer[Done]]
     left: list[str]
     fine: bool
+    unwritten: str = ""
 
     def complete(self, task: Task) -> bool:
         """Whether all of what another job has moved is back by this."""
-        return self.fine and task.undoes is not None and not task.undoes.unknown and task.everywhere
+        return (
+            self.fine and not self.unwritten and task.undoes is not None and not task.undoes.unknown and task.everywhere
+        )
 
 
 def carry_out(
@@ -76,14 +80,21 @@ def carry_out(
         )
         return answers
 
+    roll = Roll(task.rolling, ask, record, cancel)
     try:
-        ends = {one.host: one for one in roll(task.hosts, task.rolling, ask, record, cancel)}
+        ends = {one.host: one for one in roll.run(task.hosts)}
         left = [host for host in task.hosts if host not in ends]
         fine = not left and all(one.error is None and not (one.value and one.value.code) for one in ends.values())
         done = Ended(record.name, ends, left, fine)
         if done.complete(task):
-            record.complete()
-        return done
+            try:
+                record.complete()
+            except OSError as exc:
+                roll.unwritten = exc
+        if roll.unwritten is None:
+            return done
+        why = f"fleet job {record.name} cannot be recorded ({describe_oserror(roll.unwritten)})"
+        return replace(done, fine=False, unwritten=why)
     finally:
         record.close()
 

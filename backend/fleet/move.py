@@ -108,27 +108,36 @@ Ask = Callable[[Sequence[str], Told], list[Answer[Done]]]
 """Moves on these hosts, all at the same time; tells of each as it ends."""
 
 
-def roll(
-    hosts: Sequence[str], rolling: int, ask: Ask, record: Record, cancel: threading.Event
-) -> Iterator[Answer[Done]]:
-    """Each host's end, as far as it comes. Ends after the hosts among which one has not gone as announced, or is not
-    known to have."""
-    unwritten: list[OSError] = []
+class Roll:
+    """A few hosts at a time. `unwritten`: why the record could not be written, which ends it as a surprise does."""
 
-    def ended(one: Answer[Done]) -> None:
+    def __init__(self, rolling: int, ask: Ask, record: Record, cancel: threading.Event) -> None:
+        self._rolling, self._ask, self._record, self._cancel = rolling, ask, record, cancel
+        self.unwritten: OSError | None = None
+
+    def run(self, hosts: Sequence[str]) -> Iterator[Answer[Done]]:
+        """Each host's end, as far as it comes. Ends after the hosts among which one has not gone as announced, or is
+        not known to have. Raises OSError if not even the first ones can be recorded; nothing was done then."""
+        for at in range(0, len(hosts), self._rolling):
+            some = list(hosts[at : at + self._rolling])
+            try:
+                self._record.begins(some)
+            except OSError as exc:
+                if not at:
+                    raise
+                self.unwritten = exc
+                return
+            answers = self._ask(some, self._ended)
+            yield from answers
+            surprise = any(one.error is not None or (one.value and one.value.code) for one in answers)
+            if surprise or self.unwritten is not None or self._cancel.is_set():
+                return
+
+    def _ended(self, one: Answer[Done]) -> None:
         try:
             if one.value is not None:
-                record.ended(one.host, one.value.outcome.job, one.value.began)
+                self._record.ended(one.host, one.value.outcome.job, one.value.began)
             elif one.error is None or isinstance(one.error, Refused):
-                record.ended(one.host, "")
+                self._record.ended(one.host, "")
         except OSError as exc:  # the disk is full: what was done is told all the same, and no more is
-            unwritten.append(exc)
-
-    for at in range(0, len(hosts), rolling):
-        some = list(hosts[at : at + rolling])
-        record.begins(some)
-        answers = ask(some, ended)
-        yield from answers
-        surprise = any(one.error is not None or (one.value and one.value.code) for one in answers)
-        if surprise or unwritten or cancel.is_set():
-            return
+            self.unwritten = exc

@@ -50,13 +50,18 @@ def ask_all(
 ) -> list[Answer[T]]:
     """The answers in the order of the hosts. `told`: hears of each as it comes, in this thread. `grace`: seconds after
     `cancel` in which hosts may still answer; those that are missing then have an error that says so. Never raises for
-    what a host does."""
+    what a host does; NumatuiError if not one can be asked."""
     waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
     for host in hosts:
         waiting.put(host)
     asking = _Asking(ask, sudo, waiting)
-    for _ in range(min(fanout, len(hosts))):
-        threading.Thread(target=asking.work, name="numatui-fleet", daemon=True).start()
+    for number in range(min(fanout, len(hosts))):
+        try:
+            threading.Thread(target=asking.work, name="numatui-fleet", daemon=True).start()
+        except RuntimeError:  # there are no more threads: those that there are do it
+            if not number:
+                raise NumatuiError("no thread can be started", "try again with a smaller --fanout") from None
+            break
     answers: dict[str, Answer[T]] = {}
     looked = time.monotonic()
     cancelled = 0.0
@@ -103,6 +108,9 @@ class _Asking(Generic[T]):
             link = Link(Destination(host, self._sudo, batch=True))
             with self._lock:
                 self._running[host] = link, began
+                stopped = self._stopped
+            if stopped:  # while ssh was started
+                link.connection.lose("interrupted")
             reference = f"{host} --sudo" if self._sudo else host
             value = self._ask(RemoteKernel(link.connection, reference))
             link.connection.check()

@@ -49,6 +49,21 @@ def own_jobs(files: StateFiles = LOCAL) -> tuple[list[PastJob], list[str]]:
         return [], [str(exc)]
 
 
+def newest_jobs(files: StateFiles, most: int) -> tuple[int, list[PastJob]]:
+    """How many jobs the user has, and the newest that can be read, at most so many. Never raises."""
+    out: list[PastJob] = []
+    try:
+        directory = files.jobs_dir()
+        files.check_private(directory)
+        paths = _numbered(directory, files)
+    except (NumatuiError, OSError):
+        return 0, []
+    for path in paths[:most]:
+        with suppress(NumatuiError, OSError):
+            out.append(read_job(path, files))
+    return len(paths), out
+
+
 Known = dict[Path, tuple[int, JobState]]
 """Journal → its size and the state of its job, when last read."""
 

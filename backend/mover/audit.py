@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,12 @@ class AuditLog:
         self.path, self._files = folder / LOG, files
         files.make_private(folder)
         self._lock = self._held(locks)
+        self._held_log = False
+        self._beginning: dict[str, Any] | None = None
+        """How it began, and by which policy: at the head of every log, as the old one is put aside."""
         try:
             self._fd = self._open(self.path)
+            self._hold()
         except BaseException:
             self._lock.close()
             raise
@@ -45,9 +50,7 @@ class AuditLog:
 
     def _open(self, path: Path) -> int:
         try:
-            fd = self._files.open_log(path)
-            self._files.hold(fd)
-            return fd
+            return self._files.open_log(path)
         except OSError as exc:
             raise self._cannot_write(exc) from None
 
@@ -58,10 +61,23 @@ class AuditLog:
                 self._files.rename(self.path, self.path.with_suffix(".jsonl.1"))
                 old, self._fd = self._fd, self._open(self.path)
                 self._files.close(old)
-            line = (json.dumps(record, separators=(",", ":")) + "\n").encode()
-            self._files.append(self._fd, line, sync=record.get("event") in ("moving", "moved"))
+                self._held_log = False
+                if self._beginning is not None:
+                    self._files.append(self._fd, _line(self._beginning))
+            self._hold()
+            if record.get("event") in ("started", "loaded"):
+                self._beginning = {**(self._beginning or {}), **record, "event": "started"}
+            self._files.append(self._fd, _line(record), sync=record.get("event") in ("moving", "moved"))
         except OSError as exc:
             raise self._cannot_write(exc) from None
+
+    def _hold(self) -> None:
+        """Shows that it is running. Whoever looks at it in this moment is in the way: the next record tries again. The
+        log of a home on several machines is held by one of them."""
+        if not self._held_log:
+            with suppress(OSError):
+                self._files.hold(self._fd)
+                self._held_log = True
 
     def _cannot_write(self, exc: OSError) -> NumatuiError:
         return NumatuiError(
@@ -71,6 +87,10 @@ class AuditLog:
     def close(self) -> None:
         self._files.close(self._fd)
         self._lock.close()
+
+
+def _line(record: dict[str, Any]) -> bytes:
+    return (json.dumps(record, separators=(",", ":")) + "\n").encode()
 
 
 def event(name: str, **more: Any) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,7 +15,8 @@ from backend.mover.audit import LOG
 from backend.state_files import StateFiles
 
 _TAIL = 256 << 10
-"""Bytes of the log that are read, from its end."""
+"""Bytes of the log that are read, from its end; four times as many until its beginning is seen."""
+_MOST = 4 << 20
 _DAY = 86_400.0
 
 
@@ -45,7 +45,8 @@ def watch_status(kernel: Kernel) -> WatchStatus | None:
 
 
 def _records(files: StateFiles) -> tuple[list[Fields], bool]:
-    """The last ones, the oldest first, without those that are damaged; whether a mover writes them."""
+    """The last ones, the oldest first, back to how the present one began, without those that are damaged; whether a
+    mover writes them."""
     folder = files.jobs_dir().parent
     try:
         files.check_private(folder)
@@ -53,16 +54,27 @@ def _records(files: StateFiles) -> tuple[list[Fields], bool]:
     except (FileNotFoundError, NotFound, NotADirectoryError):
         return [], False
     try:
-        lines = files.pread(fd, min(size, _TAIL), max(0, size - _TAIL)).split(b"\n") if own else []
+        out: list[Fields] = []
+        most = _TAIL
+        while own:
+            least = max(0, size - most)
+            lines = files.pread(fd, size - least, least).split(b"\n")
+            out = [record for line in lines[bool(least) :] if (record := _record(line)) is not None]
+            if not least or most >= _MOST or any(_text(one, "event") == "started" for one in out):
+                break
+            most *= 4
     finally:
         files.close(fd)
-    out: list[Fields] = []
-    for line in lines[1 if size > _TAIL else 0 :]:
-        with suppress(ValueError, RecursionError):
-            record = Fields(json.loads(line))
-            record.number("at")
-            out.append(record)
     return out, running and own
+
+
+def _record(line: bytes) -> Fields | None:
+    try:
+        record = Fields(json.loads(line))
+        record.number("at")
+        return record
+    except (ValueError, RecursionError):
+        return None
 
 
 def _summed(records: list[Fields], running: bool) -> WatchStatus:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import ast
 import base64
+import threading
 import zlib
 from functools import cache
 from importlib.util import find_spec
@@ -68,9 +69,19 @@ def agent() -> str:
     return "\n".join([_LOADER, *parts, "import backend.agent.serve", "backend.agent.serve.main()", ""])
 
 
-@cache
+_one_at_a_time = threading.Lock()
+"""A fleet's threads all want it at the same moment, and `ast` in two threads at a time fails now and then with "AST
+constructor recursion depth mismatch" (Python 3.11: github.com/python/cpython/issues/106905)."""
+
+
 def stream() -> bytes:
     """What is written to `python3 -c BOOTSTRAP`: a line with a length, then a text that unpacks the agent."""
+    with _one_at_a_time:
+        return _stream()
+
+
+@cache
+def _stream() -> bytes:
     packed = base64.b85encode(zlib.compress(agent().encode(), 9)).decode()
     text = f"import base64,zlib\nexec(zlib.decompress(base64.b85decode({packed!r})))\n".encode()
     return b"%d\n%s" % (len(text), text)

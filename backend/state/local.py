@@ -119,7 +119,7 @@ class LocalState:
         return os.open(str(path), _LOG, 0o600)
 
     def hold(self, fd: int) -> None:
-        fcntl.flock(fd, fcntl.LOCK_EX)
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def rename(self, path: Path, other: Path) -> None:
         os.replace(str(path), str(other))

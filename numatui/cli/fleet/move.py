@@ -163,6 +163,8 @@ def _carry_out(
     with unstoppable(), cancelled_by_signals() as cancel:
         ended = carry_out(task, cancel, told)
         tell_failures([*ended.ends.values()])
+        if ended.unwritten:
+            output.failure(ended.unwritten)
     if json:
         _print_json(title, ended.name, plans, documents, ended.ends)
     if ended.left:

@@ -11,17 +11,22 @@ from numatui.format import age
 
 
 def state_of(document: dict[str, Any]) -> str:
-    """`runs`, `only says`, `has stopped itself`, `not running`, `never`."""
+    """`runs`, `only says`, `is at work` if it is not known which, `has stopped itself`, `not running`, `never`."""
     if not document["running"]:
         return "never" if document["at"] is None else "not running"
-    return "has stopped itself" if document["stopped"] else "only says" if document["dry"] else "runs"
+    if document["stopped"]:
+        return "has stopped itself"
+    return "is at work" if document["dry"] is None else "only says" if document["dry"] else "runs"
 
 
 def in_words(document: dict[str, Any]) -> str:
     state = state_of(document)
     if state == "never":
         return "no numatui watch has run here, as this user"
-    lines = [f"numatui watch {state}" + (f", for {age(time.time() - document['since'])}" if document["since"] else "")]
+    lines = [
+        f"numatui watch {state}"
+        + (f", for {age(max(0.0, time.time() - document['since']))}" if document["since"] else "")
+    ]
     if document["policy"]:
         lines[0] += f", by {printable(document['policy'], 200)}"
     lines.append(f"{document['moves']} moves in the last day, {output.size(document['moved'])}")

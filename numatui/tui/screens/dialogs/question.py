@@ -22,6 +22,8 @@ class Question(ModalScreen[bool]):
     contain text from outside. `command`: shell command with the same effect, which can be copied."""
 
     BINDINGS: ClassVar = bindings("question")
+    AUTO_FOCUS: ClassVar[str | None] = None
+    """Textual focuses the first button, which is yes, and an Enter that is under way already would press it."""
 
     def __init__(
         self, title: str, lines: Sequence[str], yes: str, command: str = "", *, undoable: bool = False
@@ -42,7 +44,7 @@ class Question(ModalScreen[bool]):
                 yield Button("No (n)", id="no", compact=True)
 
     def on_mount(self) -> None:
-        self.query_one("#yes" if self.undoable else "#no").focus()
+        self.set_focus(self.query_one("#yes" if self.undoable else "#no"))
 
     def on_resize(self, event: events.Resize) -> None:
         """The text scrolls where it is too long: the buttons are always seen."""
