@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from backend.errors import NotFound, NumatuiError, Refused
+from backend.errors import Busy, NotFound, NumatuiError, Refused
 from backend.fleet.reach import Answer
 from backend.fleet.record import Record
 from backend.job.call import check_call
@@ -20,6 +20,8 @@ from backend.job.request import MoveRequest
 from backend.job.undo import plan_undo
 from backend.journal.past_jobs import find_job
 from backend.kernel import Kernel
+from backend.machine.topology import read_topology
+from backend.nodeset import NodeSet
 from backend.plan.plan import Plan
 from backend.process.process import Identity
 
@@ -48,15 +50,22 @@ class Done:
 
 
 def plan_there(kernel: Kernel, request: MoveRequest) -> Plan | None:
-    """None: the host has no such process, or nothing of it would move. Raises as `plan` and `check_call`."""
+    """None: the host has no such process. What nothing of would move has an empty plan. Raises as `plan` and
+    `check_call`: also for nodes that are not there."""
+    topology = read_topology(kernel)
+    NodeSet.parse(request.targets, topology.ids, same=NodeSet.parse(request.sources, topology.ids))
     try:
         made = plan(kernel, request)
     except NotFound:
         return None
-    if not (made.bytes or made.confinements):
-        return None
-    check_call(kernel, made)
+    if has_work(made):
+        check_call(kernel, made)
     return made
+
+
+def has_work(made: Plan | None) -> bool:
+    """Whether carrying it out would do anything."""
+    return made is not None and bool(made.bytes or made.confinements)
 
 
 def announced(made: Plan) -> Announced:
@@ -68,7 +77,7 @@ def move_there(
 ) -> Done:
     """Plans again, and moves if that is what was announced. Raises Refused if it is not; else as `Job.run`."""
     made = plan_there(kernel, request)
-    if made is None:
+    if made is None or not has_work(made):
         raise Refused("what was to move is no longer there", "look again, and plan anew")
     new = {one.process.pid for one in made.processes if one.process.identity not in said.processes}
     if new:
@@ -95,7 +104,7 @@ def undo_plan_there(kernel: Kernel, job: str, began: float = 0.0) -> Plan | None
     if past.undone_by:
         return None
     made = plan_undo(kernel, past)
-    return made if made.bytes or made.confinements else None
+    return made if has_work(made) else None
 
 
 def undo_there(kernel: Kernel, job: str, began: float, options: Options, cancel: threading.Event) -> Done | None:
@@ -137,7 +146,7 @@ class Roll:
         try:
             if one.value is not None:
                 self._record.ended(one.host, one.value.outcome.job, one.value.began)
-            elif one.error is None or isinstance(one.error, Refused):
+            elif one.error is None or isinstance(one.error, Refused | Busy):
                 self._record.ended(one.host, "")
         except OSError as exc:  # the disk is full: what was done is told all the same, and no more is
             self.unwritten = exc

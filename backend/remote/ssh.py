@@ -44,7 +44,10 @@ class Destination:
     @property
     def command(self) -> list[str]:
         """The words of the command that starts the agent. The far login shell may be any."""
-        ssh = shlex.split(os.environ.get("NUMATUI_SSH", "")) or ["ssh"]
+        try:
+            ssh = shlex.split(os.environ.get("NUMATUI_SSH", "")) or ["ssh"]
+        except ValueError as exc:
+            raise UsageError(f"NUMATUI_SSH is no command ({exc})", "write it like: ssh -F FILE") from None
         quiet = ["-o", "BatchMode=yes"] if self.batch else []
         return [*ssh, "-T", *quiet, "--", self.host, far_command(self.sudo)]
 

@@ -29,6 +29,8 @@ _TOLD = 3.0
 class DressedApp(KeyOrderApp):
     """`problem`: an error in the configuration. `wanted_keys`: the user's key bindings, by name."""
 
+    GRACE = _GRACE
+    """Seconds that jobs get to end after a signal."""
     problem = ""
     config_theme: str | None = None
     """The theme that config.yaml names, which every start takes."""
@@ -80,7 +82,7 @@ class DressedApp(KeyOrderApp):
     def _end_anyway(self, code: int) -> None:
         """Ends the process even if Textual cannot: its `WriterThread.stop` blocks for ever on a terminal that is gone.
         The journal of a job already says what the job was about to do."""
-        end = time.monotonic() + _GRACE
+        end = time.monotonic() + self.GRACE
         while time.monotonic() < end and self.jobs_run():
             time.sleep(0.05)
         time.sleep(_GRACE)

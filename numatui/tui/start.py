@@ -30,11 +30,11 @@ def start(choice: MachineChoice) -> int:
 def start_fleet(fleet: Fleet) -> int:
     """The fleet; hosts that are opened, one after the other; and the fleet again after each. Raises UsageError without
     a terminal."""
-    from backend.remote.open import open_host
-    from numatui.tui.fleet.app import FleetApp
+    from backend.remote.open import close_all, open_host
+    from numatui.tui.fleet.app import FleetApp, Kept
 
     check_terminal()
-    before: FleetApp | None = None
+    before: Kept | None = None
     notice = ""
     while True:
         settings, problem = _settings()
@@ -47,14 +47,19 @@ def start_fleet(fleet: Fleet) -> int:
         app.run(mouse=not in_screen())
         if not app.opened or app.return_code:
             return app.return_code or 0
-        before, notice = app, ""
-        first_frame.show(f"connecting to {printable(app.opened, 60)} …")
+        before, notice = app.kept(), ""
+        first_frame.show(f"connecting to {printable(before.opened, 60)} …")
         try:
-            show(ShownMachine(open_host(app.opened, fleet.sudo), "Esc or q goes back to the fleet.", back=True))
+            there = open_host(before.opened, fleet.sudo)
+            code = show(ShownMachine(there, "Esc or q goes back to the fleet.", back=True))
+            if code:
+                return code  # a signal ends all of it
         except NumatuiError as exc:
             notice = str(exc)
         except KeyboardInterrupt:
-            notice = f"{app.opened}: interrupted"
+            notice = f"{before.opened}: interrupted"
+        finally:
+            close_all()
 
 
 def check_terminal() -> None:

@@ -44,12 +44,18 @@ def tell_failures(answers: Sequence[Answer[T]]) -> None:
     failures: dict[str, list[str]] = {}
     for one in answers:
         if one.error is not None:
-            alike = re.sub(rf"(?<![\w.-]){re.escape(one.host)}(?![\w.-])", "\0", str(one.error))
+            alike = re.sub(rf"(?<![\w.-]){re.escape(one.host)}(?![\w.-])", "\0", _there(one.host, str(one.error)))
             failures.setdefault(alike, []).append(one.host)
     for why, hosts in failures.items():
         names = folded(hosts)
         names = names if len(names) <= 400 else f"{len(hosts)} hosts, {names[:400]}…"
+        why = why.removeprefix("\0 ") if len(hosts) == 1 else why
         output.failure(f"{names}: {why.replace(chr(0), hosts[0])}")
+
+
+def _there(host: str, error: str) -> str:
+    """Jobs are named by a host as its own; here they are asked for with its name."""
+    return re.sub(r"\bnumatui (?=(?:jobs|undo|ps|doctor)\b)", f"numatui --host {host} ", error)
 
 
 @dataclass(frozen=True, slots=True)

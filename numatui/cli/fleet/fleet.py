@@ -39,7 +39,8 @@ def choose(
     """
     source = context.find_object(KernelChoice)
     if source is not None and source.which is not None:
-        raise UsageError(f"a fleet is of other hosts, but --{source.which} names a machine", "leave it out")
+        option = "host" if source.which == "remote" else source.which
+        raise UsageError(f"a fleet is of other hosts, but --{option} names a machine", "leave it out")
     context.obj = Wanted(hosts, hosts_file, sudo, fanout, timeout)
     if context.invoked_subcommand is None:
         from numatui.cli.open_ui import open_fleet_ui

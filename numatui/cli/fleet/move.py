@@ -9,10 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
-from backend.errors import Interrupted, NumatuiError, UsageError
+from backend.errors import Interrupted, NotFound, NumatuiError, UsageError
 from backend.fleet.carry_out import Move, Task, carry_out, host_of, nothing_left
 from backend.fleet.hosts import folded
-from backend.fleet.move import Done, announced, move_there, plan_there, undo_plan_there, undo_there
+from backend.fleet.move import Done, announced, has_work, move_there, plan_there, undo_plan_there, undo_there
 from backend.fleet.reach import Answer
 from backend.fleet.record import Moved, find
 from backend.job.options import Options
@@ -64,6 +64,8 @@ def migrate(
     fleet = chosen(context)
     plans = fleet.ask(lambda kernel: _planned(kernel, plan_there(kernel, request)))
     said = {one.host: announced(one.value[0]) for one in plans if one.value is not None and one.value[0]}
+    if plans and all(one.value is not None and one.value[0] is None for one in plans):
+        raise NotFound(f"no host has a process that matches {selection.text}", "numatui fleet ps shows what there is")
     _carry_out(
         fleet, plans, f"migrate {sources} → {targets}", "Move", rolling, dry_run, yes, json, options,
         lambda kernel, host, cancel: move_there(kernel, request, said[host], options, cancel),
@@ -87,9 +89,10 @@ def undo(
     moved = find(job)
     options = Options(budget=parse_duration(budget), workers=parse_workers(workers))
     if moved.unknown:
-        names = folded(moved.unknown)
+        host = moved.unknown[0] if len(moved.unknown) == 1 else "HOST"
         output.note(
-            f"{names}: what was done there is not known here; numatui --host HOST jobs tells, undo takes it back"
+            f"{folded(moved.unknown)}: what was done there is not known here; numatui --host {host} jobs tells, "
+            "undo takes it back"
         )
     fleet = chosen_by_job(context, moved)
     plans = fleet.ask(lambda kernel: _planned(kernel, _undo_plan(kernel, moved)))
@@ -129,7 +132,8 @@ def _carry_out(
     """Shows the plans, asks, moves, tells. Raises Exit: 0 as announced, 6 in part, 130 interrupted."""
     if any(isinstance(one.error, Interrupted) for one in plans):
         raise Interrupted("interrupted: nothing was done", "")
-    todo = {one.host: one.value[0] for one in plans if one.value is not None and one.value[0] is not None}
+    found = {one.host: one.value[0] for one in plans if one.value is not None and one.value[0] is not None}
+    todo = {host: plan for host, plan in found.items() if has_work(plan)}
     total = sum(one.bytes for one in todo.values())
     documents: dict[str, dict[str, Any]] = {}
 
@@ -144,7 +148,7 @@ def _carry_out(
     everywhere = all(one.error is None for one in plans)
     task = Task(title, fleet.sudo, list(todo), there, rolling, undoes, everywhere, options.budget / 1e9)
     if not json:
-        _print_plans(plans, todo)
+        _print_plans(plans, found, todo)
     if dry_run or not todo:
         if json:
             _print_json(title, None, plans, {})
@@ -177,7 +181,7 @@ def _carry_out(
     end(plans)
 
 
-def _print_plans(plans: Sequence[Answer[Planned]], todo: dict[str, Plan]) -> None:
+def _print_plans(plans: Sequence[Answer[Planned]], found: dict[str, Plan], todo: dict[str, Plan]) -> None:
     rows = [
         [
             host, str(len(plan.processes)),
@@ -189,11 +193,13 @@ def _print_plans(plans: Sequence[Answer[Planned]], todo: dict[str, Plan]) -> Non
     ]  # fmt: skip
     if rows:
         output.print_table(["HOST", ">PROCESSES", "MOVES", ">SIZE", ">TIME", "ROOM"], rows, flexible=2)
-    nothing = [one.host for one in plans if one.value is not None and one.value[0] is None]
-    if nothing:
-        output.note(f"{folded(nothing)}: nothing to do there")
+    nobody = [one.host for one in plans if one.value is not None and one.value[0] is None]
+    if nobody:
+        output.note(f"{folded(nobody)}: nothing to do there")
+    if still := [host for host in found if host not in todo]:
+        output.note(f"{folded(still)}: nothing of it would move there")
     same: dict[tuple[str, str, str], list[str]] = {}
-    for host, plan in todo.items():
+    for host, plan in found.items():
         for warning in plan.warnings:
             same.setdefault((warning.code, warning.text, warning.fix), []).append(host)
     for (code, text, fix), hosts in same.items():

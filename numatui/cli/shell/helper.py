@@ -67,6 +67,8 @@ def helper(
         raise NotPermitted(f"the helper does nothing for you: {problem}", "")
     elif check is None and not rules:
         print(_none(kernel_of(context)))
+    elif not rules:
+        print("nobody may do anything: it has no rules")
     else:
         for users, groups, text in rules:
             who = ", ".join([f"uid {one}" for one in sorted(users)] + [f"gid {one}" for one in sorted(groups)])

@@ -4,13 +4,15 @@ after it."""
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from textual.timer import Timer
 
+from backend.fleet import carry_out
 from numatui import theming
-from numatui.tui.fleet.move_screen import FleetMoveScreen
+from numatui.tui.fleet.move_screen import AllEnded, Work
 from numatui.tui.fleet.reader import Fleet, FleetReader, HostRead
 from numatui.tui.fleet.rows import HostRow
 from numatui.tui.fleet.screen import FleetScreen
@@ -27,8 +29,22 @@ _DRAWN = 0.2
 """Seconds between two drawings while answers come in."""
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What is kept while a host is shown, which is `opened`."""
+
+    rows: dict[str, HostRow]
+    interval: float
+    paused: bool
+    order: str
+    wanted: str
+    tagged: frozenset[str]
+    opened: str
+
+
 class FleetApp(PaletteApp):
-    """`known`: rows from before a host was opened. `notice`: told at start. `opened`: the host to show next."""
+    """`before`: from before a host was opened. `notice`: told at start. `opened`: the host to show next. `works`: moves
+    that are under way, or have ended."""
 
     TITLE = "numatui fleet"
     CSS_PATH: ClassVar = [
@@ -37,6 +53,7 @@ class FleetApp(PaletteApp):
         *sorted((_ROOM / "fleet").glob("*.tcss")),
     ]
     ENABLE_COMMAND_PALETTE = True
+    GRACE = carry_out.GRACE
     BINDINGS: ClassVar = bindings("fleet-app")
 
     def __init__(
@@ -47,7 +64,7 @@ class FleetApp(PaletteApp):
         problem: str = "",
         keys: Mapping[str, str] | None = None,
         interval: float = USUAL,
-        before: FleetApp | None = None,
+        before: Kept | None = None,
         notice: str = "",
     ) -> None:
         super().__init__()
@@ -56,23 +73,28 @@ class FleetApp(PaletteApp):
         self.opened = ""
         self.rows: dict[str, HostRow] = {host: HostRow(host) for host in fleet.hosts}
         self.reader = FleetReader(fleet, self.post_message, interval)
+        self.main = FleetScreen()
         if before is not None:
             self.rows.update(before.rows)
-            self.reader.interval, self.reader.paused = before.reader.interval, before.reader.paused
-        self._before = before
-        self.main: FleetScreen | None = None
+            self.reader.interval, self.reader.paused = before.interval, before.paused
+            self.main.go_on(before.order, before.wanted, before.tagged, before.opened)
+        self.works: list[Work] = []
         self._draw: Timer | None = None
         self.dress(theme or theming.DEFAULT, own_themes)
 
     def on_mount(self) -> None:
         self.put_on()
-        self.main = FleetScreen() if self._before is None else FleetScreen(self._before.main, self._before.opened)
         self.push_screen(self.main)
         self.reader.start({row.host: row.memory_at for row in self.rows.values() if row.memory is not None})
         if self.notice:
             self.tell(self.notice, severity="warning")
         if self.problem:
             self.tell(self.problem, severity="error")
+
+    def kept(self) -> Kept:
+        main = self.main
+        return Kept(self.rows, self.reader.interval, self.reader.paused, main.order, main.wanted,
+                    frozenset(main.tagged), self.opened)  # fmt: skip
 
     def on_unmount(self) -> None:
         self.reader.end()
@@ -84,13 +106,13 @@ class FleetApp(PaletteApp):
         if one.value is not None:
             self.rows[one.host] = old.heard(*one.value, event.at)
         else:
-            self.rows[one.host] = HostRow(one.host, error=str(one.error))
+            self.rows[one.host] = old.failed(str(one.error))
         if self._draw is None:
             self._draw = self.set_timer(_DRAWN, self.draw)
 
-    def on_all_ended(self) -> None:
+    def on_all_ended(self, event: AllEnded) -> None:
         """Memory was moved: what is shown of these hosts is of before."""
-        self.reader.ask(anew=True)
+        self.reader.ask(event.hosts)
 
     def draw(self) -> None:
         self._draw = None
@@ -102,18 +124,15 @@ class FleetApp(PaletteApp):
         self.opened = host
         self.exit(0)
 
-    def moving(self) -> list[FleetMoveScreen]:
-        return [one for one in self.screen_stack if isinstance(one, FleetMoveScreen) and one.running]
-
     def cancel_jobs(self) -> None:
-        for one in self.moving():
+        for one in self.works:
             one.cancel.set()
 
     def jobs_run(self) -> bool:
-        return bool(self.moving())
+        return any(not one.done.is_set() for one in self.works)
 
     async def action_quit(self) -> None:
-        if not self.moving():
+        if not self.jobs_run():
             self.exit(0)
             return
         self.push_screen(Question("Hosts are moving memory.", ["Each ends the call that it is in."], "Cancel and quit"),
@@ -134,7 +153,7 @@ class FleetApp(PaletteApp):
         self.draw()
 
     def action_reread(self) -> None:
-        self.reader.ask(anew=True)
+        self.reader.ask()
 
     def action_refresh(self, step: int) -> None:
         choices = INTERVALS if step > 0 else INTERVALS[::-1]

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, cast
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from textual import work
 from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.message import Message
 from textual.screen import Screen
+from textual.timer import Timer
 from textual.widgets import Input, Label, Static
 
 from backend.errors import NumatuiError, UsageError
+from backend.files.shell_word import shell_word
 from backend.files.text import printable
-from backend.fleet.carry_out import Ended, Task, carry_out, host_of
+from backend.fleet.carry_out import Ended, Task, carry_out, host_of, nothing_left
 from backend.fleet.hosts import folded
-from backend.fleet.move import Done, announced, move_there, plan_there, undo_plan_there, undo_there
+from backend.fleet.move import Done, announced, has_work, move_there, plan_there, undo_plan_there, undo_there
 from backend.fleet.reach import Answer, ask_all
 from backend.fleet.record import Moved
 from backend.job.options import Options
@@ -26,7 +29,6 @@ from backend.job.request import MoveRequest
 from backend.kernel import Kernel
 from backend.plan.plan import Plan
 from numatui.format import duration, size
-from numatui.tui.dressed_app import DressedApp
 from numatui.tui.fleet.reader import Fleet
 from numatui.tui.fleet.rows import selection_of
 from numatui.tui.keys import bindings
@@ -36,6 +38,14 @@ from numatui.tui.reading.reader import problem_of
 from numatui.tui.screens.dialogs.question import Question
 from numatui.tui.widgets.footer import KeyFooter
 from numatui.tui.widgets.table import Table
+
+if TYPE_CHECKING:
+    from numatui.tui.fleet.app import FleetApp
+
+_DRAWN = 0.2
+"""Seconds between two drawings while answers come in."""
+_MOST_WARNINGS = 5
+"""Of plans, in the question."""
 
 
 @dataclass
@@ -69,10 +79,19 @@ class HostEnded(Message):
 
 @dataclass
 class AllEnded(Message):
-    """Nothing more happens. `ended`: None if nothing could be begun."""
+    """Nothing more happens on these hosts. `ended`: None if nothing could be begun."""
 
+    hosts: Sequence[str]
     ended: Ended | None
     problem: str = ""
+
+
+@dataclass
+class Work:
+    """A move that is under way until `done` is set."""
+
+    cancel: threading.Event
+    done: threading.Event
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +106,15 @@ class PlanRow:
 class PlanTable(Table[PlanRow]):
     BINDINGS: ClassVar = bindings("fleet-plans")
 
+    class Moved(Message):
+        """Another row is under the cursor."""
+
     def key_of(self, row: PlanRow) -> Hashable:
         return row.host
+
+    def _go(self, index: int) -> None:
+        super()._go(index)
+        self.post_message(self.Moved())
 
 
 _FIELDS = (("which", "Processes", "unit:postgresql, match:ora_*"), ("from", "From", "0-1"), ("to", "To", "2-3"),
@@ -111,19 +137,22 @@ class FleetMoveScreen(Screen[None]):
         self.sudo = fleet.sudo if moved is None else moved.sudo
         back = [host for host in reversed(moved.hosts) if host in moved.jobs] if moved is not None else []
         self.hosts = list(hosts) if moved is None else back
+        self.unknown = moved.unknown if moved is not None else []
         self.rows: dict[str, PlanRow] = {host: PlanRow(host, state=("", "")) for host in self.hosts}
         self.request: MoveRequest | None = None
         self.planned = False
-        self.cancel = threading.Event()
+        self.work: Work | None = None
         self.running = False
         self.ended: Ended | None = None
         self._number = 0
         self._said: list[Piece] = []
         self._stop_planning = threading.Event()
+        self._names = _short_names(self.hosts)
+        self._draw: Timer | None = None
 
     @property
-    def _app(self) -> DressedApp:
-        return cast("DressedApp", self.app)
+    def _app(self) -> FleetApp:
+        return cast("FleetApp", self.app)
 
     def compose(self) -> ComposeResult:
         yield Static(id="top", markup=False)
@@ -135,6 +164,7 @@ class FleetMoveScreen(Screen[None]):
                                 placeholder=example)  # fmt: skip
         yield Static(id="status", markup=False)
         yield PlanTable(id="plans")
+        yield Static(id="below", markup=False)
         yield KeyFooter()
 
     def on_mount(self) -> None:
@@ -148,20 +178,37 @@ class FleetMoveScreen(Screen[None]):
 
     def on_unmount(self) -> None:
         self._stop_planning.set()
-        self.cancel.set()
+        if self.work is not None:
+            self.work.cancel.set()
+
+    def _show_soon(self) -> None:
+        """Many hosts may answer at once."""
+        if self._draw is None:
+            self._draw = self.set_timer(_DRAWN, self._show)
 
     def _show(self) -> None:
+        self._draw = None
+        if not self.is_attached:
+            return
         paint = Paint.of(self.app)
         what = f"take fleet job {self.moved.name} back ({printable(self.moved.title, 60)})" if self.moved else "move"
-        names = folded(self.hosts)
-        names = names if len(names) <= 60 else f"{len(self.hosts)} hosts"
         self.query_one("#top", Static).update(
-            paint.text([(" numatui ", "bold"), (" FLEET ", "remote"), (f" {what} on {printable(names, 80)}", "bold")]),
+            paint.text([(" numatui ", "bold"), (" FLEET ", "remote"), (f" {what} on {self._names}", "bold")]),
             layout=False,
         )
         self.query_one("#status", Static).update(paint.text(self._said), layout=False)
         table = self.query_one(PlanTable)
         table.show(list(self.rows.values()), _COLUMNS if not table.columns else None)
+        self._look()
+
+    def _look(self) -> None:
+        """All that is said of the host under the cursor."""
+        row = self.query_one(PlanTable).current
+        pieces: list[Piece] = [] if row is None else [(f" {printable(row.host, 80)}  ", "bold"), row.state]
+        self.query_one("#below", Static).update(Paint.of(self.app).text(pieces))
+
+    def on_plan_table_moved(self) -> None:
+        self._look()
 
     def _say(self, pieces: list[Piece]) -> None:
         self._said = pieces
@@ -170,8 +217,11 @@ class FleetMoveScreen(Screen[None]):
     def on_input_changed(self, event: Input.Changed) -> None:
         if event.input.id != "rolling" and self.moved is None and not self.running and self.ended is None:
             self._number += 1  # what was said was said of something else
-            self.planned = False
             self._stop_planning.set()
+            if self.planned or any(row.state[0] for row in self.rows.values()):
+                self.rows = {host: PlanRow(host, state=("", "")) for host in self.hosts}
+                self._say([(" Enter says what each host would do; nothing moves yet", "dim")])
+            self.planned = False
 
     def on_input_submitted(self) -> None:
         self._go()
@@ -185,6 +235,8 @@ class FleetMoveScreen(Screen[None]):
             self._app.tell("it is at work: x cancels it")
         elif self.ended is not None:
             self.dismiss(None)
+        elif self.app.screen is not self:
+            return  # a second Enter, before the question is seen
         elif not self.planned:
             self._plan()
         else:
@@ -206,6 +258,10 @@ class FleetMoveScreen(Screen[None]):
         self._stop_planning.set()
         self._stop_planning = threading.Event()
         self.rows = {host: PlanRow(host) for host in self.hosts}
+        for host in self.unknown:
+            text = f"what was done there is not known here: numatui --host {host} jobs tells, undo takes it back"
+            self.rows[host] = PlanRow(host, None, (printable(text, 300), "far"))
+        self.query_one(PlanTable).focus()
         self._say([(" asking what each would do …", "dim")])
         self._ask_plans(self.request, self._number, self._stop_planning)
 
@@ -238,27 +294,38 @@ class FleetMoveScreen(Screen[None]):
             return
         one = event.answer
         if one.error is not None:
-            self.rows[one.host] = PlanRow(one.host, None, (printable(str(one.error), 300), "far"))
+            error = str(one.error).removeprefix(f"{one.host} ")
+            self.rows[one.host] = PlanRow(one.host, None, (printable(error, 300), "far"))
         elif one.value is None:
-            self.rows[one.host] = PlanRow(one.host, None, ("nothing to do", "dim"))
+            nothing = "nothing is left to do there" if self.moved is not None else "there is no such process"
+            self.rows[one.host] = PlanRow(one.host, None, (nothing, "dim"))
+        elif not has_work(one.value):
+            self.rows[one.host] = PlanRow(one.host, None, ("nothing of it would move", "dim"))
         else:
             warnings = "; ".join(dict.fromkeys(warning.text for warning in one.value.warnings))
             self.rows[one.host] = PlanRow(one.host, one.value, (printable(warnings, 300), "warn"))
-        self._show()
+        self._show_soon()
 
     def on_all_planned(self, event: AllPlanned) -> None:
         if event.number != self._number:
             return
         self.planned = bool(self._todo())
-        self.query_one(PlanTable).focus()
         self.refresh_bindings()
         failed = sum(1 for row in self.rows.values() if row.plan is None and row.state[1] == "far")
         pieces: list[Piece] = [(f" {self._announcement()}", "bold")] if self.planned else [(" nothing to do", "bold")]
         if failed:
             pieces.append((f"  {failed} host{'s' * (failed > 1)} cannot", "far"))
         if self.planned:
-            pieces.append(("  Enter does it", "dim"))
+            pieces.append(("  Enter asks, and does it", "dim"))
+        elif self.moved is not None and not failed:
+            self._nothing_left(self.moved)
         self._say(pieces)
+
+    @work(thread=True, group="fleet-plan", exit_on_error=False)
+    def _nothing_left(self, moved: Moved) -> None:
+        """All of it is back already: the next one is offered then."""
+        with suppress(NumatuiError, OSError):
+            nothing_left(Task(f"undo of {moved.name}", self.sudo, [], _nobody, undoes=moved))
 
     def _todo(self) -> dict[str, Plan]:
         return {row.host: row.plan for row in self.rows.values() if row.plan is not None}
@@ -281,13 +348,38 @@ class FleetMoveScreen(Screen[None]):
         short = [host for host, plan in self._todo().items() if not all(room.enough for room in plan.room)]
         if short:
             lines.append(f"not enough room: {folded(short)}")
+        for text, hosts in self._warnings().items():
+            lines.append(f"{_short_names(hosts)}: {text}")
         verb = "Take back" if self.moved is not None else "Move"
-        self.app.push_screen(
-            Question(f"{verb} on {len(self._todo())} hosts?", lines, verb), lambda yes: self._run(rolling, bool(yes))
+        question = Question(f"{verb} on {_hosts(len(self._todo()))}?", lines, verb, self._command(rolling))
+        self.app.push_screen(question, lambda yes: self._run(rolling, bool(yes)))
+
+    def _warnings(self) -> dict[str, list[str]]:
+        """Those of the plans, with the hosts that have them; a few."""
+        found: dict[str, list[str]] = {}
+        for host, plan in self._todo().items():
+            for warning in plan.warnings:
+                found.setdefault(printable(warning.text, 300), []).append(host)
+        return dict(list(found.items())[:_MOST_WARNINGS])
+
+    def _command(self, rolling: int) -> str:
+        """The same from a shell."""
+        if self.moved is not None:
+            return f"numatui fleet undo {self.moved.name} --rolling {rolling}"
+        if self.request is None:
+            return ""
+        sudo = " --sudo" if self.sudo else ""
+        hosts = shell_word(folded(self.hosts))
+        one = self.request
+        chosen = " ".join([*(f"--match {shell_word('*' + part + '*')}" for part in one.selection.patterns),
+                           replace(one.selection, patterns=()).text])  # fmt: skip
+        return (
+            f"numatui fleet --hosts {hosts}{sudo} migrate {chosen.strip()} --from {shell_word(one.sources)} "
+            f"--to {shell_word(one.targets)} --rolling {rolling}"
         )
 
     def _run(self, rolling: int, yes: bool) -> None:
-        if not yes:
+        if not yes or self.running or not self.planned or self.ended is not None:
             return
         todo, request, moved, options = self._todo(), self.request, self.moved, Options()
         said = {host: announced(plan) for host, plan in todo.items()}
@@ -305,13 +397,17 @@ class FleetMoveScreen(Screen[None]):
         for host in todo:
             self.rows[host] = PlanRow(host, todo[host], ("to do", "dim"))
         self.running = True
-        self.cancel = threading.Event()
+        self.work = Work(threading.Event(), threading.Event())
+        self._app.works.append(self.work)
+        for field in self.query(Input):
+            field.disabled = True  # also: keys are keys again
+        self.query_one(PlanTable).focus()
         self.refresh_bindings()
         self._say([(f" {self._announcement()}: at work", "accent"), ("  x cancels", "dim")])
-        self._carry_out(task, self.cancel)
+        self._carry_out(task, self.work)
 
     @work(thread=True, group="jobs", exit_on_error=False)
-    def _carry_out(self, task: Task, cancel: threading.Event) -> None:
+    def _carry_out(self, task: Task, work: Work) -> None:
         def told(one: Answer[Done]) -> None:
             self.post_message(HostEnded(one))
 
@@ -319,20 +415,22 @@ class FleetMoveScreen(Screen[None]):
             self.post_message(Begun(hosts))
 
         try:
-            self.post_message(AllEnded(carry_out(task, cancel, told, begins)))
+            self.post_message(AllEnded(task.hosts, carry_out(task, work.cancel, told, begins)))
         except Exception as exc:
-            self.post_message(AllEnded(None, problem_of(exc)))
+            self.post_message(AllEnded(task.hosts, None, problem_of(exc)))
+        finally:
+            work.done.set()
 
     def on_begun(self, event: Begun) -> None:
         for host in event.hosts:
             self.rows[host] = PlanRow(host, self.rows[host].plan, ("moving …", "accent"))
-        self._show()
+        self._show_soon()
 
     def on_host_ended(self, event: HostEnded) -> None:
         one = event.answer
         plan = self.rows[one.host].plan
         self.rows[one.host] = PlanRow(one.host, plan, _end_of(one))
-        self._show()
+        self._show_soon()
 
     def on_all_ended(self, event: AllEnded) -> None:
         self.running, self.ended = False, event.ended
@@ -344,16 +442,22 @@ class FleetMoveScreen(Screen[None]):
         for host in event.ended.left:
             self.rows[host] = PlanRow(host, self.rows[host].plan, ("nothing was done", "warn"))
         moved = sum(one.value.outcome.moved for one in event.ended.ends.values() if one.value is not None)
-        how: Piece = ("done", "good") if event.ended.fine else ("cancelled", "warn") if self.cancel.is_set() else (
-            "ended by a surprise", "far")  # fmt: skip
-        pieces: list[Piece] = [(" ", ""), how, (f": {size(moved)} moved", "bold")]
+        cancelled = self.work is not None and self.work.cancel.is_set()
+        how: Piece = ("ended by a surprise", "far")
+        if cancelled or event.ended.fine:
+            how = ("cancelled", "warn") if cancelled else ("done", "good")
+        pieces: list[Piece] = [(" ", ""), how, (f": {size(moved) if moved else 'nothing'} moved", "bold")]
+        if event.ended.unwritten:
+            pieces.append(("  " + printable(event.ended.unwritten, 200), "far"))
+        if self.unknown:
+            pieces.append((f"  not on {_short_names(self.unknown)}, of which nothing is known", "far"))
         if self.moved is None and moved:
             pieces.append((f"  u takes it back (numatui fleet undo {event.ended.name})", "dim"))
         self._say(pieces)
 
     def action_cancel(self) -> None:
-        if self.running:
-            self.cancel.set()
+        if self.running and self.work is not None:
+            self.work.cancel.set()
             self._say([(" cancelling: hosts end the call that they are in, no other one begins", "warn")])
 
     def action_undo(self) -> None:
@@ -369,7 +473,7 @@ class FleetMoveScreen(Screen[None]):
     def action_leave(self) -> None:
         if self.running:
             self._app.tell("it is at work: x cancels it", severity="warning")
-        elif isinstance(self.focused, Input) and self.planned:
+        elif isinstance(self.focused, Input):
             self.query_one(PlanTable).focus()
         else:
             self.dismiss(None)
@@ -382,6 +486,19 @@ class FleetMoveScreen(Screen[None]):
         return super().check_action(action, parameters)
 
 
+def _nobody(kernel: Kernel, host: str, cancel: threading.Event) -> Done | None:
+    return None
+
+
+def _hosts(count: int) -> str:
+    return f"{count} host{'s' * (count != 1)}"
+
+
+def _short_names(hosts: Sequence[str]) -> str:
+    names = folded(hosts)
+    return printable(names, 80) if len(names) <= 60 else _hosts(len(hosts))
+
+
 def _end_of(one: Answer[Any]) -> tuple[str, str]:
     if one.error is not None:
         return printable(str(one.error), 300), "far"
@@ -391,7 +508,8 @@ def _end_of(one: Answer[Any]) -> tuple[str, str]:
     left = sum(outcome.left.values())
     stays = f", {size(left)} stay" if left else ""
     errors = "".join(f"; {error}" for error in outcome.errors)
-    text = printable(f"{size(outcome.moved)} moved{stays}, job {outcome.job}{errors}", 300)
+    amount = size(outcome.moved) if outcome.moved else "nothing"
+    text = printable(f"{amount} moved{stays}, job {outcome.job}{errors}", 300)
     if one.value.code:
         return ("cancelled: " if outcome.cancelled else "in part: ") + text, "warn"
     return "done: " + text, "good"

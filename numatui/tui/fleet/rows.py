@@ -30,16 +30,20 @@ class HostRow:
             return replace(self, view=view, error="")
         return HostRow(self.host, view, memory, at)
 
+    def failed(self, error: str) -> HostRow:
+        """What was known of it stays, until it answers again."""
+        return replace(self, error=error)
+
     @property
     def far(self) -> int:
-        return self.memory.far if self.memory is not None else 0
+        return self.memory.far if self.memory is not None and not self.error else 0
 
 
 ORDERS: dict[str, Callable[[HostRow], tuple[float, ...]]] = {
     "host": lambda row: (),
-    "far": lambda row: (-row.far,),
-    "local": lambda row: (2.0 if row.memory is None or row.memory.local is None else row.memory.local,),
     "free": lambda row: (float("inf") if row.view is None else row.view.free / max(1, row.view.total),),
+    "local": lambda row: (2.0 if row.memory is None or row.memory.local is None else row.memory.local,),
+    "far": lambda row: (-row.far,),
     "wait": lambda row: (-((row.view.pressure if row.view else None) or 0.0),),
     "jobs": lambda row: (-(row.view.running if row.view else 0), -(row.view.jobs if row.view else 0)),
 }
@@ -79,8 +83,8 @@ def summary(rows: Sequence[HostRow]) -> Summary:
         sum(1 for row in rows if row.error),
         sum(row.far for row in rows),
         sum(1 for row in rows if row.far),
-        sum(1 for row in rows if row.memory is not None),
-        sum(row.view.running for row in rows if row.view is not None),
+        sum(1 for row in rows if row.memory is not None and not row.error),
+        sum(row.view.running for row in rows if row.view is not None and not row.error),
     )
 
 

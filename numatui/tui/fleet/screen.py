@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Hashable
+from collections.abc import Collection, Hashable
+from time import monotonic
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual.app import ComposeResult
@@ -48,6 +48,10 @@ class HostTable(Table[HostRow]):
         super().on_resize()
         self.post_message(self.Moved())
 
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        super().watch_scroll_y(old_value, new_value)
+        self.post_message(self.Moved())
+
     def seen(self) -> list[HostRow]:
         """The rows in sight."""
         top = self.scroll_offset.y
@@ -67,13 +71,18 @@ class FleetScreen(Screen[None]):
         ("FARTHEST", "the process with the most memory far from where it runs"),
     )
 
-    def __init__(self, before: FleetScreen | None = None, at: str = "") -> None:
-        """`before`: the one that was shown before a host was opened; `at`: that host."""
+    AUTO_FOCUS: ClassVar[str | None] = "#hosts"
+
+    def __init__(self) -> None:
         super().__init__()
         self.order, self.wanted, self.tagged = "host", "", set[str]()
-        if before is not None:
-            self.order, self.wanted, self.tagged = before.order, before.wanted, before.tagged
-        self._at = at
+        self._at = ""
+        self._columns = columns(self.tagged, glyphs())
+
+    def go_on(self, order: str, wanted: str, tagged: Collection[str], at: str) -> None:
+        """As it was before a host was opened; `at`: that host. Call it before it is shown."""
+        self.order, self.wanted, self._at = order, wanted, at
+        self.tagged.update(tagged)
 
     @property
     def fleet_app(self) -> FleetApp:
@@ -110,7 +119,7 @@ class FleetScreen(Screen[None]):
         app, table = self.fleet_app, self.query_one(HostTable)
         rows = list(app.rows.values())
         table.sorted_by = (self.order, self.order not in ("host", "local", "free"))
-        table.show(shown(rows, self.order, self.wanted), columns(frozenset(self.tagged), glyphs()))
+        table.show(shown(rows, self.order, self.wanted), self._columns)
         paint = Paint.of(self.app)
         self.query_one("#top", Static).update(paint.text(self._top()), layout=False)
         self.query_one("#status", Static).update(paint.text(self._status(rows)), layout=False)
@@ -120,7 +129,7 @@ class FleetScreen(Screen[None]):
         table = self.query_one(HostTable)
         self.fleet_app.reader.seen = frozenset(row.host for row in table.seen())
         row = table.current
-        pieces = details(row, time.monotonic(), self.size.width) if row is not None else []
+        pieces = details(row, monotonic(), self.size.width) if row is not None else []
         self.query_one("#below", Static).update(Paint.of(self.app).text(pieces))
 
     def _top(self) -> list[Piece]:
@@ -148,13 +157,16 @@ class FleetScreen(Screen[None]):
             pieces.append((f"  {found.failed} do not answer", "far"))
         if found.known:
             on = f" on {found.far_on} of {found.known}" if found.hosts > 1 else ""
-            pieces += [("  far ", "dim"), (size(found.far), "bold"), (on, "dim")]
+            pieces += [("  far ", "dim"), (size(found.far) if found.far else "0", "bold"), (on, "dim")]
         if found.running:
             pieces.append((f"  {found.running} job{'s' * (found.running > 1)} running", "accent"))
         if self.wanted:
-            pieces += [("  filter ", "dim"), (printable(self.wanted, 60), "accent")]
+            seen = len(self.query_one(HostTable).rows)
+            pieces += [("  filter ", "dim"), (printable(self.wanted, 60), "accent"), (f" {seen} shown", "dim")]
         if self.tagged:
-            pieces.append((f"  {len(self.tagged)} tagged", "tag"))
+            shown_hosts = {row.host for row in self.query_one(HostTable).rows}
+            hidden = len(self.tagged - shown_hosts)
+            pieces.append((f"  {len(self.tagged)} tagged" + (f", {hidden} not shown" if hidden else ""), "tag"))
         pieces.append((f"  by {self.order}", "dim"))
         return pieces
 
@@ -175,13 +187,14 @@ class FleetScreen(Screen[None]):
     def action_tag(self) -> None:
         table = self.query_one(HostTable)
         if table.current is not None:
-            self.tagged ^= {table.current.host}
+            host = table.current.host
+            (self.tagged.discard if host in self.tagged else self.tagged.add)(host)
             self.show()
             table.action_move(1)
 
     def action_tag_all(self) -> None:
         """Those that are shown."""
-        self.tagged |= {row.host for row in self.query_one(HostTable).rows}
+        self.tagged.update(row.host for row in self.query_one(HostTable).rows)
         self.show()
 
     def action_untag(self) -> None:
@@ -200,7 +213,9 @@ class FleetScreen(Screen[None]):
 
     def action_migrate(self) -> None:
         hosts = self.chosen()
-        if hosts:
+        if not hosts:
+            self.fleet_app.tell("no host to move on", severity="warning")
+        else:
             self.app.push_screen(FleetMoveScreen(self.fleet_app.fleet, hosts))
 
     def action_undo(self) -> None:

@@ -34,16 +34,26 @@ def columns(tagged: Collection[str], marks: Glyphs) -> list[Column[HostRow]]:
         return node_bars(row.view, width, marks) if row.view is not None else ("asking …", "dim")
 
     def local(row: HostRow, _: int) -> Cell:
+        if row.error:
+            return "", ""
         if row.memory is None or row.memory.local is None:
             return "?", "dim"
         return percent(row.memory.local), "far" if row.memory.local < 0.5 else ""
 
+    def free(row: HostRow, _: int) -> Cell:
+        return "" if row.error or row.view is None else size(row.view.free)
+
+    def far(row: HostRow, _: int) -> Cell:
+        return "" if row.error or row.memory is None else size(row.far) if row.far else "0"
+
     def waits(row: HostRow, _: int) -> Cell:
+        if row.error:
+            return "", ""
         share = row.view.pressure if row.view is not None else None
         return ("?", "dim") if share is None else (percent(share), "warn" if share >= _WAITING else "")
 
     def farthest(row: HostRow, width: int) -> Cell:
-        if row.memory is None or not row.memory.worst:
+        if row.error or row.memory is None or not row.memory.worst:
             return "", ""
         worst = row.memory.worst[0]
         return printable(f"{size(worst.far)} {worst.command}", width)
@@ -51,11 +61,11 @@ def columns(tagged: Collection[str], marks: Glyphs) -> list[Column[HostRow]]:
     return [
         Column("host", "HOST", 12, host, most=32),
         Column("nodes", "USED BY NODE", 15, nodes, most=43),
-        Column("free", "FREE", 5, lambda row, _: "" if row.view is None else size(row.view.free), "right", rank=1),
+        Column("free", "FREE", 5, free, "right", rank=1),
         Column("local", "LOCAL", 6, local, "right"),
-        Column("far", "FAR", 5, lambda row, _: "" if row.memory is None else size(row.far), "right"),
+        Column("far", "FAR", 5, far, "right"),
         Column("wait", "WAIT", 5, waits, "right", rank=2),
-        Column("jobs", "JOBS", 9, lambda row, _: jobs(row.view), rank=1, most=16),
+        Column("jobs", "JOBS", 9, lambda row, _: jobs(None if row.error else row.view), rank=1, most=16),
         Column("farthest", "FARTHEST", 12, farthest, rank=3, spare=True),
     ]
 
@@ -80,7 +90,8 @@ def node_bars(view: HostView, width: int, marks: Glyphs) -> list[Piece]:
     out: list[Piece] = []
     for one in many:
         used = None if one.free is None else one.total - one.free
-        full = 0 if used is None else min(cells, round(used / one.total * cells))
+        # A host may say that more is free than there is.
+        full = 0 if used is None else max(0, min(cells, round(used / one.total * cells)))
         short = one.free is not None and one.free < one.total * _SHORT
         out += [
             (f"{one.id % 100:>2}" if one.id > 9 else str(one.id), "far" if short else f"ink:{one.id}"),
@@ -104,7 +115,7 @@ def details(row: HostRow, now: float, width: int) -> list[Piece]:
     """Of one host, in as many lines as it takes."""
     pieces: list[Piece] = [(f" {printable(row.host, 80)}", "bold")]
     if row.error:
-        return [*pieces, ("\n ", ""), (printable(row.error, 800), "far")]
+        return [*pieces, ("\n ", ""), (printable(row.error.removeprefix(f"{row.host} "), 800), "far")]
     view = row.view
     if view is None:
         return [*pieces, ("  asking …", "dim")]

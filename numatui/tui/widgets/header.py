@@ -6,6 +6,7 @@ from rich.text import Text
 from textual.widget import Widget
 
 from backend.files.text import printable
+from backend.kernel import Kernel
 from backend.machine.load import Load
 from numatui.format import age, percent
 from numatui.tui.paint.paint import Paint, Piece
@@ -50,7 +51,7 @@ class Header(Widget):
         groups: list[list[Piece]] = [
             [(" numatui ", "bold")],
             [(" COPY ", "tag") if app.is_copy else (f" {kernel.source.upper()} ", kernel.source)],
-            [(f" {printable(kernel.name, 24)}", "bold")],
+            [(f" {_name(kernel)}", "bold")],
         ]
         snapshot = app.snapshot
         if snapshot is None:
@@ -96,6 +97,13 @@ class Header(Widget):
                 ]
             )
         return groups
+
+
+def _name(kernel: Kernel) -> str:
+    """As it names itself; another machine also as it was named here."""
+    name = printable(kernel.name, 24)
+    asked = str(getattr(kernel, "reference", "")).removesuffix(" --sudo") if kernel.source == "remote" else ""
+    return f"{printable(asked, 32)} ({name})" if asked and asked.rpartition("@")[2] != kernel.name else name
 
 
 def may(snapshot: Snapshot, source: str) -> str:

@@ -65,11 +65,36 @@ def test_one_that_runs_and_one_that_has_ended(folder: Path) -> None:
 def test_also_after_its_log_was_put_aside(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("backend.mover.audit.MAX_BYTES", 100)
     log = AuditLog(folder, folder, _State(folder))
+    log.write(event("started", policy="/first", dry=True))
+    log.write(event("loaded", policy="/second"))
     for _ in range(5):
         log.write(moved(1))
     assert (folder / "watch.jsonl.1").exists()
-    assert status(folder).running is True  # type: ignore[union-attr]
+    found = status(folder)
+    assert found is not None
+    assert (found.running, found.dry, found.policy) == (True, True, "/second")
     log.close()
+
+
+def test_a_home_that_two_machines_have(folder: Path, tmp_path: Path) -> None:
+    """Each has a lock of its own; the second one neither waits nor fails."""
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir(mode=0o700)
+    first = AuditLog(folder, tmp_path / "a", _State(folder))
+    second = AuditLog(folder, tmp_path / "b", _State(folder))
+    second.write(moved(1))
+    first.close()
+    second.write(moved(1))
+    assert status(folder).running is True  # type: ignore[union-attr]
+    second.close()
+
+
+def test_how_it_began_is_found_far_back(folder: Path) -> None:
+    first = b'{"at": 1, "event": "started", "policy": "/x", "dry": true}\n'
+    (folder / LOG).write_bytes(first + b'{"at": 2, "event": "held"}\n' * 20_000)
+    found = status(folder)
+    assert found is not None
+    assert (found.dry, found.policy, found.event) == (True, "/x", "held")
 
 
 def test_only_the_end_of_a_long_log_is_read(folder: Path) -> None:

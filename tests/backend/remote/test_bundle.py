@@ -134,7 +134,7 @@ def test_it_runs_and_answers(version: str, tmp_path: Path) -> None:
 
 
 def test_many_threads_that_want_it_at_once_have_it_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Made by several at a time it failed now and then (CPython issue 106905), and a host was said to be of no sense."""
+    """Made by several at a time it failed now and then (CPython issue 106905), and a host was said to be mad."""
     at_work, most, made = 0, 0, 0
     whole = bundle.agent
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import socket
 import time
 from collections.abc import Iterator
@@ -13,9 +15,10 @@ import pytest
 
 from backend.errors import Interrupted
 from backend.fleet.reach import Answer
+from backend.fleet.record import Record, find
 from backend.mover.audit import AuditLog, event
 from backend.placement.numa_maps import read_placement
-from tests.backend.fleet.emulated_hosts import EmulatedHosts
+from tests.backend.fleet.emulated_hosts import EmulatedHosts, _State
 from tests.cli.running import Cli
 
 NAMES = ["db1", "db2", "db3"]
@@ -182,9 +185,52 @@ class TestMoving:
         assert mysql(hosts) == before
 
     def test_hosts_without_such_a_process_are_left_alone(self, cli: Cli, hosts: EmulatedHosts) -> None:
-        code, out, _ = cli(*FLEET, "migrate", "--match", "no-such-*", "--from", "0", "--to", "2", "--yes")
+        code, _, err = cli(*FLEET, "migrate", "--match", "no-such-*", "--from", "0", "--to", "2", "--yes")
+        assert code == 4
+        assert "no host has a process that matches --match 'no-such-*'" in err
+
+    def test_a_node_that_hosts_do_not_have_is_said(self, cli: Cli, hosts: EmulatedHosts) -> None:
+        code, _, err = cli(*FLEET, "migrate", *MYSQL, "--from", "0", "--to", "7", "--yes")
+        assert code != 0
+        assert err.count("\n") == 1
+        assert "db[1-3]: there is no node 7" in err
+
+    def test_nothing_of_it_would_move(self, cli: Cli, hosts: EmulatedHosts) -> None:
+        code, _, err = cli(*FLEET, "migrate", "--match", "*redis*", "--from", "0", "--to", "2", "--yes")
         assert code == 0
-        assert "nothing to do" in out
+        assert "db[1-3]: nothing of it would move there" in err
+
+    def test_a_process_that_another_job_has_was_not_touched(self, cli: Cli, hosts: EmulatedHosts) -> None:
+        """Refused as busy, it is known what was done there: nothing."""
+        state = _State(hosts.state("db1"))
+        held = state.lock_processes(state.jobs_dir(), [11])
+        try:
+            code, _, err = cli(*FLEET, "migrate", *MYSQL, "--from", "0-1", "--to", "2-3", "--yes", "--rolling", "2")
+        finally:
+            held.close()
+        assert code == 6
+        assert "db1: process 11 is being moved already" in err
+        assert "numatui --host db1 jobs" in err
+        found = find(None)
+        assert (set(found.jobs), found.unknown) == ({"db2"}, [])
+
+    def test_a_disk_that_gets_full_between_two_hosts(
+        self, cli: Cli, hosts: EmulatedHosts, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        begins = Record.begins
+
+        def full(self: Record, some: list[str]) -> None:
+            if "db2" in some:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            begins(self, some)
+
+        monkeypatch.setattr(Record, "begins", full)
+        code, out, err = cli(*FLEET, "migrate", *MYSQL, "--from", "0-1", "--to", "2-3", "--yes")
+        assert code == 6
+        assert "cannot be recorded" in err
+        assert "db1: done" in out
+        assert "numatui fleet undo 1 takes all of it back" in out
+        assert "db[2-3]: nothing was done there" in err
 
     def test_it_stops_at_the_first_surprise(self, cli: Cli, hosts: EmulatedHosts, monkeypatch: Any) -> None:
         """On db2 pages are pinned that nobody announced; db3 is not touched."""

@@ -31,7 +31,7 @@ def a_host(name: str, number: int, nodes: int = 4, **changed: Any) -> HostRow:
 def a_fleet(monkeypatch: pytest.MonkeyPatch) -> FleetApp:
     """Whose hosts are not asked."""
     monkeypatch.setattr(FleetReader, "start", lambda *_: None)
-    monkeypatch.setattr("numatui.tui.fleet.screen.time.monotonic", lambda: 12.0)
+    monkeypatch.setattr("numatui.tui.fleet.screen.monotonic", lambda: 12.0)
     names = [*(f"db{number}" for number in range(1, 9)), "web1.example.org", "big", "off", "new"]
     app = FleetApp(Fleet("db[1-8],@others", names, True, 8, 60), interval=10)
     for number, name in enumerate(names):

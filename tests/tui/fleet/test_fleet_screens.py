@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -10,17 +11,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from textual import events
 from textual.widgets import Input
 
 from backend.errors import UsageError
-from backend.fleet.record import find
+from backend.fleet.carry_out import Ended, Task
+from backend.fleet.reach import Answer
+from backend.fleet.record import Moved, find
+from backend.fleet.view import HostView, NodeFill
 from backend.placement.numa_maps import read_placement
 from numatui.format import percent
-from numatui.tui.fleet.app import FleetApp
+from numatui.tui.fleet.app import FleetApp, Kept
 from numatui.tui.fleet.move_screen import FleetMoveScreen
-from numatui.tui.fleet.reader import Fleet
+from numatui.tui.fleet.reader import Fleet, FleetReader
 from numatui.tui.fleet.rows import selection_of
 from numatui.tui.fleet.screen import FleetScreen, HostTable
+from numatui.tui.fleet.table import node_bars
+from numatui.tui.paint.glyphs import UNICODE
 from numatui.tui.screens.dialogs.question import Question
 from tests.backend.fleet.emulated_hosts import EmulatedHosts
 from tests.tui.driver import Driver
@@ -60,7 +67,7 @@ class FleetDriver(Driver):
 
 @asynccontextmanager
 async def driving(
-    names: list[str] = NAMES, size: tuple[int, int] = (140, 34), timeout: float = 60, before: FleetApp | None = None
+    names: list[str] = NAMES, size: tuple[int, int] = (140, 34), timeout: float = 60, before: Kept | None = None
 ) -> AsyncIterator[FleetDriver]:
     app = FleetApp(Fleet("db[1-3]", names, False, 8, timeout), interval=0, before=before)
     async with app.run_test(size=size, notifications=True) as pilot:
@@ -166,7 +173,7 @@ class TestLooking:
             await app.all_known()
             await app.press("space", "down", "enter")
             await app.until(lambda: app.app.opened == "db3", "db3 is opened")
-            first = app.app
+            first = app.app.kept()
         async with driving(before=first) as again:
             await again.until(lambda: again.cursor == "db3", "the cursor on the host that was opened")
             assert "1.9G" in again.row("db1")
@@ -251,7 +258,7 @@ class TestMoving:
     async def test_nobody_has_such_a_process(self, hosts: EmulatedHosts) -> None:
         async with driving() as app:
             await plan(app, "match:nobody")
-            assert "nothing to do" in app.row("db1")
+            assert "there is no such process" in app.row("db1")
 
     async def test_a_job_of_the_same_number_that_is_another_one(self, hosts: EmulatedHosts) -> None:
         async with driving() as app:
@@ -262,6 +269,113 @@ class TestMoving:
             await app.press("u")
             await app.until(lambda: "asking" not in app.text(), "the plan")
             assert "another one now" in app.row("db2")
+
+    async def test_two_enters_at_once_move_nothing(self, hosts: EmulatedHosts) -> None:
+        before = placed(hosts)
+        async with driving() as app:
+            await plan(app)
+            for _ in range(2):
+                app.app.post_message(events.Key("enter", None))
+            for _ in range(20):
+                await app.pilot.pause(0.01)
+            screen = next(one for one in app.app.screen_stack if isinstance(one, FleetMoveScreen))
+            assert not screen.running
+            assert screen.ended is None
+            assert placed(hosts) == before
+
+    async def test_x_cancels_wherever_the_cursor_was(self, hosts: EmulatedHosts, monkeypatch: Any) -> None:
+        seen: list[bool] = []
+
+        def held(task: Task, cancel: threading.Event, *_: Any) -> Ended:
+            seen.append(cancel.wait(30))
+            return Ended("1", {}, list(task.hosts), False)
+
+        monkeypatch.setattr("numatui.tui.fleet.move_screen.carry_out", held)
+        async with driving() as app:
+            await plan(app)
+            app.app.screen.query_one("#rolling", Input).focus()
+            await app.press("enter")
+            await app.screen(Question)
+            await app.press("y")
+            await app.until(lambda: "at work" in app.text(), "it is at work")
+            assert app.app.jobs_run()
+            await app.press("x")
+            await app.until(lambda: bool(seen), "the cancel")
+            await app.until(lambda: "cancelled" in app.text(), "the end")
+            assert seen == [True]
+            assert not app.app.jobs_run()
+
+    async def test_hosts_of_which_nothing_is_known_are_named(self, hosts: EmulatedHosts) -> None:
+        moved = Moved("7", 1.0, False, "migrate 0 → 1", ["db1", "db2"], {"db1": "3"}, {"db1": 0.0})
+        async with driving() as app:
+            app.app.push_screen(FleetMoveScreen(app.app.fleet, [], moved))
+            await app.until(lambda: "there is no job" in app.text(), "the plan")
+            assert "what was done there is not known here" in app.row("db2")
+
+    async def test_other_words_take_the_old_plan_away(self, hosts: EmulatedHosts) -> None:
+        async with driving() as app:
+            await plan(app)
+            app.app.screen.query_one("#to", Input).value = "2"
+            await app.pilot.pause()
+            assert "nothing moves yet" in app.text()
+            assert "26M" not in app.row("db1")
+
+
+class TestReader:
+    def reader(self, count: int, fanout: int = 64) -> FleetReader:
+        names = [f"h{number}" for number in range(count)]
+        return FleetReader(Fleet("h", names, False, fanout, 60), lambda _: None, 10.0)
+
+    def test_one_that_hangs_keeps_nobody_from_being_asked_again(self) -> None:
+        reader = self.reader(3)
+        hosts, _ = reader._whose_turn(1000.0)
+        assert hosts == ["h0", "h1", "h2"]
+        reader._heard(Answer("h0"))
+        reader._heard(Answer("h2"))
+        reader._answered.update(h0=1001.0, h2=1002.0)
+        assert reader._whose_turn(1005.0)[0] == []
+        assert reader._whose_turn(1012.0)[0] == ["h0", "h2"]
+
+    def test_late_ones_take_no_places(self) -> None:
+        reader = self.reader(10, fanout=4)
+        assert len(reader._whose_turn(1000.0)[0]) == 4
+        assert reader._whose_turn(1005.0)[0] == []
+        assert len(reader._whose_turn(1020.0)[0]) == 4
+
+    def test_also_hosts_behind_dead_ones_are_looked_at(self) -> None:
+        """Sixteen that never answer must not have all the turns of those that are not seen."""
+        reader = self.reader(40)
+        looked: set[str] = set()
+        now = 1000.0
+        for _ in range(4):
+            hosts, wanted = reader._whose_turn(now)
+            looked |= wanted
+            for host in hosts:
+                reader._heard(Answer(host))
+                reader._answered[host] = now
+            now += 10.0
+        assert len(looked) == 40
+
+    def test_paused_asks_only_when_told_to(self) -> None:
+        reader = self.reader(2)
+        for host in reader._whose_turn(1000.0)[0]:
+            reader._heard(Answer(host))
+        reader.paused = True
+        assert reader._whose_turn(1e9)[0] == []
+        reader.ask()
+        assert reader._whose_turn(1e9)[0] == ["h0", "h1"]
+
+    def test_what_was_asked_before_a_move_is_asked_again(self) -> None:
+        reader = self.reader(1)
+        reader._whose_turn(1000.0)
+        reader.ask(["h0"])
+        reader._heard(Answer("h0"))
+        assert reader._whose_turn(1000.1) == (["h0"], frozenset({"h0"}))
+
+
+def test_a_host_that_says_more_is_free_than_there_is() -> None:
+    view = HostView("6.1", 1, (NodeFill(0, 4096, 9 * 10**18), NodeFill(1, 4096, 0)), None, False, 0, 0, "")
+    assert sum(len(text) for text, _ in node_bars(view, 43, UNICODE)) <= 43
 
 
 @pytest.mark.parametrize(
