@@ -154,7 +154,7 @@ class FleetScreen(Screen[None]):
             (f" of {found.hosts} host{'s' * (found.hosts != 1)}", ""),
         ]
         if found.failed:
-            pieces.append((f"  {found.failed} do not answer", "far"))
+            pieces.append((f"  {found.failed} do{'es' * (found.failed == 1)} not answer", "far"))
         if found.known:
             on = f" on {found.far_on} of {found.known}" if found.hosts > 1 else ""
             pieces += [("  far ", "dim"), (size(found.far) if found.far else "0", "bold"), (on, "dim")]

@@ -8,12 +8,13 @@ from backend.files.text import printable
 from backend.fleet.view import HostView
 from numatui.format import age, percent, size
 from numatui.tui.fleet.rows import HostRow
-from numatui.tui.paint.column import Cell, Column
+from numatui.tui.paint.bars import fitted
+from numatui.tui.paint.column import Cell, Column, pad
 from numatui.tui.paint.glyphs import Glyphs
 from numatui.tui.paint.paint import Piece
 
-_MOST_BARS = 8
-"""Nodes of a host that have a bar."""
+_MOST_NODES = 8
+"""Nodes of a host that are told one by one."""
 _LEAST_BAR = 3
 """Cells of a node's bar, without its number."""
 _MOST_BAR = 7
@@ -26,7 +27,8 @@ _WAITING = 0.1
 def columns(tagged: Collection[str], marks: Glyphs) -> list[Column[HostRow]]:
     def host(row: HostRow, width: int) -> list[Piece]:
         sign = marks.mark if row.host in tagged else " "
-        return [(sign, "tag"), (printable(row.host, width - 1).ljust(width - 1), "dim" if row.view is None else "bold")]
+        name = pad(printable(row.host), width - 1, "left")
+        return [(sign, "tag"), (name, "dim" if row.view is None or row.error else "bold")]
 
     def nodes(row: HostRow, width: int) -> Cell:
         if row.error:
@@ -59,7 +61,7 @@ def columns(tagged: Collection[str], marks: Glyphs) -> list[Column[HostRow]]:
         return printable(f"{size(worst.far)} {worst.command}", width)
 
     return [
-        Column("host", "HOST", 12, host, most=32),
+        Column("host", "HOST", 12, host, most=26),
         Column("nodes", "USED BY NODE", 15, nodes, most=43),
         Column("free", "FREE", 5, free, "right", rank=1),
         Column("local", "LOCAL", 6, local, "right"),
@@ -79,36 +81,29 @@ def jobs(view: HostView | None) -> Cell:
 
 
 def node_bars(view: HostView, width: int, marks: Glyphs) -> list[Piece]:
-    """For each node its number and how full it is; the nodes that have no room are counted."""
+    """For each node its number and how full it is: a bar, or one character of a height where bars have no room. The
+    nodes that have no room are counted."""
     many = [one for one in view.nodes if one.total]
-    room = max(1, min(_MOST_BARS, (width + 1) // (_LEAST_BAR + 3)))
+    bars = (width + 1) // max(1, len(many)) - 2 >= _LEAST_BAR
+    room = max(1, (width + 1) // (2 + (_LEAST_BAR if bars else 1)))
+    left = ""
     if len(many) > room:
-        many, left = many[: max(1, room - 1)], f" +{len(many) - max(1, room - 1)}"
-    else:
-        left = ""
-    cells = min(_MOST_BAR, max(1, (width - len(left) + 1) // max(1, len(many)) - 3))
+        room = max(1, (width - 3) // 3)
+        many, left = many[:room], f"+{len(many) - room}"
+    cells = min(_MOST_BAR, (width + 1) // max(1, len(many)) - 2) if bars else 1
     out: list[Piece] = []
     for one in many:
-        used = None if one.free is None else one.total - one.free
         # A host may say that more is free than there is.
-        full = 0 if used is None else max(0, min(cells, round(used / one.total * cells)))
-        short = one.free is not None and one.free < one.total * _SHORT
+        share = 0.0 if one.free is None else max(0.0, min(1.0, 1 - one.free / one.total))
+        short = one.free is not None and share > 1 - _SHORT
+        full = round(share * cells)
+        shown = marks.full * full + marks.empty * (cells - full) if bars else marks.levels[round(share * 8)]
         out += [
-            (f"{one.id % 100:>2}" if one.id > 9 else str(one.id), "far" if short else f"ink:{one.id}"),
-            ((marks.full * full), "far" if short else f"fill:{one.id}"),
-            ((marks.empty * (cells - full)) + " ", "dim"),
+            (str(one.id % 10), "far" if short else f"ink:{one.id}"),
+            (shown[:full] if bars else shown, "far" if short else f"fill:{one.id}"),
+            ((shown[full:] if bars else "") + " ", "dim"),
         ]
-    out.append((left, "dim"))
-    text = sum(len(piece) for piece, _ in out)
-    return [*out, (" " * max(0, width - text), "")] if text <= width else _cut(out, width)
-
-
-def _cut(pieces: list[Piece], width: int) -> list[Piece]:
-    out: list[Piece] = []
-    for text, role in pieces:
-        out.append((text[:width], role))
-        width -= len(out[-1][0])
-    return out
+    return fitted([*out, (left, "dim")], width)
 
 
 def details(row: HostRow, now: float, width: int) -> list[Piece]:
@@ -123,11 +118,11 @@ def details(row: HostRow, now: float, width: int) -> list[Piece]:
     if view.balancing:
         pieces.append(("  NUMA balancing on", "warn"))
     pieces.append(("\n ", ""))
-    for one in view.nodes[:_MOST_BARS]:
+    for one in view.nodes[:_MOST_NODES]:
         free = "?" if one.free is None else size(one.free)
         pieces += [(f"N{one.id} ", f"ink:{one.id}"), (f"{free} of {size(one.total)} free   ", "")]
-    if len(view.nodes) > _MOST_BARS:
-        pieces.append((f"and {len(view.nodes) - _MOST_BARS} more", "dim"))
+    if len(view.nodes) > _MOST_NODES:
+        pieces.append((f"and {len(view.nodes) - _MOST_NODES} more", "dim"))
     memory = row.memory
     if memory is None:
         return [*pieces, ("\n its processes were not looked at yet", "dim")]

@@ -111,7 +111,7 @@ class TestLooking:
         async with driving([*NAMES, "off1"]) as app:
             await app.all_known()
             assert "3 of 4 hosts" in app.text()
-            assert "1 do not answer" in app.text()
+            assert "1 does not answer" in app.text()
             assert "1.9G" in app.row("db1")
             there = app.app.rows["db2"].memory
             assert there is not None
