@@ -145,16 +145,16 @@ def _is_list(value: Any) -> bool:
     return isinstance(value, list)
 
 
-def _operations(host: Any) -> Operations:
+def _operations(host: Any, files: Any) -> Operations:
     if host is not None:
-        return Operations(host, LocalState())
+        return Operations(host, files or LocalState())
     here = HelpedHost(MOST_READ)
     return Operations(here, HelpedState(here.helper))
 
 
-def main(host: Any = None, at_end: Callable[[], object] = lambda: None) -> None:
-    """Serve this Linux, or another host, on stdin and stdout. What anything else prints goes to stderr. The program
-    ends with it."""
+def main(host: Any = None, at_end: Callable[[], object] = lambda: None, files: Any = None) -> None:
+    """Serve this Linux, or another host with its state directory, on stdin and stdout. What anything else prints goes
+    to stderr. The program ends with it."""
     out = os.dup(1)
     os.dup2(2, 1)
 
@@ -164,7 +164,7 @@ def main(host: Any = None, at_end: Callable[[], object] = lambda: None) -> None:
             rest = rest[os.write(out, rest) :]
 
     try:
-        Server(_operations(host), sys.stdin.buffer, write).run()
+        Server(_operations(host, files), sys.stdin.buffer, write).run()
     finally:
         at_end()
         os._exit(0)  # a thread that hangs would hold the end up

@@ -3,9 +3,9 @@ a recording, for tests and for trying out a fleet without machines."""
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
+from pathlib import Path
 from shutil import rmtree
 from typing import Annotated
 
@@ -31,14 +31,15 @@ def agent(
         print(text(), end="")
         return
     from backend.agent.serve import main
-    from backend.remote.served import ServedKernel
+    from backend.remote.served import ServedKernel, ServedState
 
     kernel = kernel_of(context)
     if start := getattr(kernel, "start", None):
         start()
-    folder = tempfile.mkdtemp(prefix="numatui-agent-")
-    if not kernel.traits.is_host:
-        os.environ["XDG_STATE_HOME"] = folder
     # What numatui sends to a Python that is to become an agent.
     sys.stdin.buffer.read(int(sys.stdin.buffer.readline(20)))
-    main(ServedKernel(kernel), lambda: rmtree(folder, ignore_errors=True))
+    if kernel.traits.is_host:
+        main(ServedKernel(kernel))
+        return
+    folder = Path(tempfile.mkdtemp(prefix="numatui-agent-"))
+    main(ServedKernel(kernel), lambda: rmtree(folder, ignore_errors=True), ServedState(folder / "numatui"))

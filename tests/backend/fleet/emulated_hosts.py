@@ -14,8 +14,7 @@ from typing import Any
 from backend.agent.operations import Operations
 from backend.agent.serve import Server
 from backend.emulator.scenario.open import open_scenario
-from backend.remote.served import ServedKernel
-from backend.state.local import LocalState
+from backend.remote.served import ServedKernel, ServedState
 
 SSH = f"""#!{sys.executable} -IS
 import os, socket, sys, threading
@@ -40,17 +39,6 @@ while True:
         os._exit(0)
     os.write(1, data)
 """
-
-
-class _State(LocalState):
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def jobs_dir(self) -> Path:
-        return self._folder / "jobs"
-
-    def lock_folder(self) -> Path | None:
-        return None
 
 
 class EmulatedHosts:
@@ -97,15 +85,17 @@ class EmulatedHosts:
 
     def _agent(self, name: str) -> Callable[[socket.socket], None]:
         self.state(name).mkdir(parents=True, mode=0o700)
-        for one in (self.folder / "states", self.folder / "states" / name, self.state(name)):
+        for one in (self.folder / "states", self.folder / "states" / name):
             one.chmod(0o700)
+        state = ServedState(self.state(name))
 
         def answer(one: socket.socket) -> None:
             self._callers.setdefault(name, []).append(one)
             with one:
                 stdin = one.makefile("rb")
                 stdin.read(int(stdin.readline(20)))
-                Server(Operations(ServedKernel(self.kernels[name]), _State(self.state(name))), stdin, one.sendall).run()  # type: ignore[arg-type]
+                host: Any = ServedKernel(self.kernels[name])
+                Server(Operations(host, state), stdin, one.sendall).run()
 
         return answer
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -51,23 +51,43 @@ def hosts(folder: Path, count: int = 3) -> Iterator[Hosts]:
         for number, name in enumerate(made.names, 1):
             address = stack.enter_context(_host(folder, number, name, made.state))
             known.append(f"{address} {(folder / 'hostkey.pub').read_text()}")
-            config.append(
-                f"Host {name}\n  HostName {address}\n  User root\n  IdentityFile {folder / 'key'}\n"
-                "  IdentitiesOnly yes\n"
-                f"  UserKnownHostsFile {folder / 'known'}\n  StrictHostKeyChecking yes\n  IdentityAgent none\n"
-            )
+            config.append(_config(name, address, folder))
         (folder / "known").write_text("".join(known))
         made.config.write_text("".join(config))
         yield made
 
 
 @contextmanager
-def _host(folder: Path, number: int, name: str, state: Path) -> Iterator[str]:
-    """Its address."""
-    space = f"numatui-{os.getpid()}-{number}"
+def inner_host(folder: Path, made: Hosts) -> Iterator[str]:
+    """One more host, `inner`, which only the first one reaches: ssh goes there through it (ProxyJump)."""
+    first = _space(1)
+    with _host(folder, 9, "inner", made.state, first) as address:
+        with (folder / "known").open("a") as known:
+            known.write(f"{address} {(folder / 'hostkey.pub').read_text()}")
+        with made.config.open("a") as config:
+            config.write(_config("inner", address, folder) + f"  ProxyJump {made.names[0]}\n")
+        yield "inner"
+
+
+def _space(number: int) -> str:
+    return f"numatui-{os.getpid()}-{number}"
+
+
+def _config(name: str, address: str, folder: Path) -> str:
+    return (
+        f"Host {name}\n  HostName {address}\n  User root\n  IdentityFile {folder / 'key'}\n  IdentitiesOnly yes\n"
+        f"  UserKnownHostsFile {folder / 'known'}\n  StrictHostKeyChecking yes\n  IdentityAgent none\n"
+    )
+
+
+@contextmanager
+def _host(folder: Path, number: int, name: str, state: Path, beside: str = "") -> Iterator[str]:
+    """Its address. `beside`: the network namespace that its line ends in; this one by default."""
+    space = _space(number)
     link = f"nt{os.getpid() % 100000}-{number}"
     net = f"10.{200 + os.getpid() % 50}.{os.getpid() // 50 % 250}"
     address, gateway = f"{net}.{4 * number + 2}", f"{net}.{4 * number + 1}"
+    there = ["-n", beside] if beside else []
     conf = folder / f"sshd-{name}"
     conf.write_text(
         f"Port 22\nListenAddress {address}\nHostKey {folder / 'hostkey'}\nAuthorizedKeysFile {folder / 'authorized'}\n"
@@ -76,10 +96,10 @@ def _host(folder: Path, number: int, name: str, state: Path) -> Iterator[str]:
     with ExitStack() as stack:
         _ip("netns", "add", space)
         stack.callback(_ip, "netns", "del", space)
-        _ip("link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", space)
-        stack.callback(subprocess.run, ["ip", "link", "del", link], capture_output=True)
-        _ip("addr", "add", f"{gateway}/30", "dev", link)
-        _ip("link", "set", link, "up")
+        _ip(*there, "link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", space)
+        stack.callback(subprocess.run, ["ip", *there, "link", "del", link], capture_output=True)
+        _ip(*there, "addr", "add", f"{gateway}/30", "dev", link)
+        _ip(*there, "link", "set", link, "up")
         _ip("-n", space, "addr", "add", f"{address}/30", "dev", "eth0")
         _ip("-n", space, "link", "set", "eth0", "up")
         _ip("-n", space, "link", "set", "lo", "up")
@@ -91,7 +111,7 @@ def _host(folder: Path, number: int, name: str, state: Path) -> Iterator[str]:
         stack.callback(daemon.wait)
         stack.callback(daemon.kill)
         stack.callback(_end_all, space)
-        _answers(address)
+        _answers(address, beside)
         yield address
 
 
@@ -107,12 +127,12 @@ def _end_all(space: str) -> None:
             os.kill(int(pid), signal.SIGKILL)
 
 
-def _answers(address: str) -> None:
+def _answers(address: str, space: str) -> None:
+    """Until it does, asked from that namespace."""
+    ask = ["ip", "netns", "exec", space] if space else []
     end = time.monotonic() + _PATIENCE
-    while True:
-        try:
-            socket.create_connection((address, 22), timeout=1).close()
-            return
-        except OSError:
-            assert time.monotonic() < end, f"no sshd on {address}"
-            time.sleep(0.05)
+    while subprocess.run([*ask, sys.executable, "-IS", "-c", _ASK, address], capture_output=True).returncode:
+        assert time.monotonic() < end, f"no sshd on {address}"
+
+
+_ASK = "import socket, sys; socket.create_connection((sys.argv[1], 22), timeout=1).close()"

@@ -17,7 +17,7 @@ from backend.placement.survey import Surveyor
 from backend.remote.kernel import RemoteKernel
 from backend.remote.open import close_all
 from backend.remote.ssh import Destination, Link
-from tests.backend.remote.hosts import Hosts, hosts
+from tests.backend.remote.hosts import Hosts, hosts, inner_host
 from tests.cli.running import Cli
 
 
@@ -110,4 +110,17 @@ def test_a_fleet_of_them(three: Hosts, cli: Cli) -> None:
     code, out, err = cli("fleet", "--hosts", "host[1-4]", "--timeout", "30", "doctor", "--all")
     assert code == 6
     assert "host[1-3]" in out
-    assert err.startswith("numatui: host4: host4 cannot be reached: ssh: ")
+    assert err.startswith("numatui: host4: cannot be reached: ssh: ")
+
+
+def test_through_a_jump_host(three: Hosts, cli: Cli) -> None:
+    """One that only host1 reaches: ssh's own ProxyJump, and the journals are on the inner one."""
+    with inner_host(three.config.parent, three) as name:
+        assert cli.json("--host", name, "nodes")["host"] == name
+        document = cli.json("fleet", "--hosts", f"{name},host2", "nodes")
+        assert [one["document"]["host"] for one in document["hosts"]] == ["host2", name]
+        link = Link(Destination(name, batch=True))
+        kernel = RemoteKernel(link.connection, name)
+        folder = kernel.files.jobs_dir()
+        assert folder == three.state / name / "numatui/jobs"
+        link.close()

@@ -18,7 +18,8 @@ from backend.fleet.reach import Answer
 from backend.fleet.record import Record, find
 from backend.mover.audit import AuditLog, event
 from backend.placement.numa_maps import read_placement
-from tests.backend.fleet.emulated_hosts import EmulatedHosts, _State
+from backend.remote.served import ServedState
+from tests.backend.fleet.emulated_hosts import EmulatedHosts
 from tests.cli.running import Cli
 
 NAMES = ["db1", "db2", "db3"]
@@ -202,7 +203,7 @@ class TestMoving:
 
     def test_a_process_that_another_job_has_was_not_touched(self, cli: Cli, hosts: EmulatedHosts) -> None:
         """Refused as busy, it is known what was done there: nothing."""
-        state = _State(hosts.state("db1"))
+        state = ServedState(hosts.state("db1"))
         held = state.lock_processes(state.jobs_dir(), [11])
         try:
             code, _, err = cli(*FLEET, "migrate", *MYSQL, "--from", "0-1", "--to", "2-3", "--yes", "--rolling", "2")
