@@ -77,7 +77,7 @@ class DressedApp(KeyOrderApp):
         """Ends the app after a signal. The terminal is restored; jobs end after their current call."""
         self.cancel_jobs()
         threading.Thread(target=self._end_anyway, args=(128 + number,), daemon=True).start()
-        self.exit(128 + number)
+        self.exit(128 + number, return_code=128 + number)
 
     def _end_anyway(self, code: int) -> None:
         """Ends the process even if Textual cannot: its `WriterThread.stop` blocks for ever on a terminal that is gone.

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests import ROOT
+from tests.backend.fleet.emulated_hosts import EmulatedHosts
 
 pytestmark = pytest.mark.skipif(shutil.which("tmux") is None, reason="needs tmux")
 PATIENCE = 60.0
@@ -65,6 +66,10 @@ class Terminal:
         """numatui, and its pid."""
         self.keys(f"{sys.executable} -m numatui {' '.join(arguments)}", "Enter")
         self.until(lambda: "processes" in self.text() and "COMMAND" in self.text())
+        return self.child()
+
+    def child(self) -> int:
+        """What the shell has started."""
         shell = int(self.tmux("display-message", "-p", "#{pane_pid}"))
         children = Path(f"/proc/{shell}/task/{shell}/children").read_text().split()
         return int(children[-1])
@@ -114,11 +119,29 @@ def test_migrates_in_the_demo_takes_it_back_and_quits(terminal: Terminal) -> Non
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
 def test_a_signal_ends_it_and_the_terminal_is_as_it_was(terminal: Terminal, number: signal.Signals) -> None:
-    pid = terminal.start("--demo")
+    pid = terminal.start("--demo", ";", "echo code-$?")
     os.kill(pid, number)
+    terminal.until(lambda: f"code-{128 + number}" in terminal.text())
     terminal.restored()
     terminal.keys("clear", "Enter")
     assert not Path(f"/proc/{pid}").exists()
+
+
+def test_a_signal_while_a_host_is_open_ends_the_fleet_too(terminal: Terminal, tmp_path: Path) -> None:
+    """It came back to the fleet's screen, and was killed there with the terminal as it was."""
+    hosts = EmulatedHosts(tmp_path, ["db1"], "scheduler-moves")
+    try:
+        fleet = f"{sys.executable} -m numatui fleet --hosts db1; echo code-$?"
+        terminal.keys(f"export NUMATUI_SSH={hosts.ssh}; {fleet}", "Enter")
+        terminal.until(lambda: "1 of 1 host" in terminal.text())
+        terminal.keys("Enter")
+        terminal.until(lambda: "db1 (" in terminal.text() and "processes" in terminal.text())
+        os.kill(terminal.child(), signal.SIGTERM)
+        terminal.until(lambda: "code-143" in terminal.text())
+        terminal.restored()
+        assert "FLEET" not in terminal.text()
+    finally:
+        hosts.end()
 
 
 def test_stops_for_the_shell_and_comes_back(terminal: Terminal) -> None:
