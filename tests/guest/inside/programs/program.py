@@ -102,7 +102,8 @@ def there_and_back(program: Program, *options: str, tree: bool = False) -> None:
     assert memory(*alive(pids)).get(SERVER, 0) <= _left(there, "shared") + had // 10, there
     program.run_on(SERVER)
     back = numatui("undo", "--yes", "--json", state=state)
-    assert _moved(back) >= moved * 9 // 10, (there, back)
+    # Pages that are in use at this moment stay: of huge ones, which several processes have, a few are much.
+    assert _moved(back) + _left(back, "busy") >= moved * 9 // 10, (there, back)
 
 
 def _moved(done: Result) -> int:
