@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _CHUNK = 1 << 16  # bytes of one read(2): most files of /proc and /sys need one
 _CAP_SYS_NICE, _CAP_SYS_PTRACE = 23, 19  # include/uapi/linux/capability.h
 _MOVE_ALL = 4
+_CLEAR_REFS = re.compile(r"/proc/(\d+)/clear_refs$")
 _OF_MEMORY = re.compile(r"/proc/(\d+)/(?:task/\d+/)?(?:maps|numa_maps|smaps|smaps_rollup|pagemap|cmdline|environ)$")
 _PATIENCE = 10.0
 """Seconds. A read of numa_maps takes 5 for the largest mapping of a machine with a terabyte."""
@@ -65,6 +66,14 @@ class Host:
         return file_id(path)
 
     def write(self, path: str, data: bytes) -> None:
+        # It takes the lock of the process's memory map, which somebody may hold (fs/proc/task_mmu.c).
+        clears = _CLEAR_REFS.match(path)
+        if clears:
+            self.patience.call(clears.group(1), lambda: self._write(path, data))
+        else:
+            self._write(path, data)
+
+    def _write(self, path: str, data: bytes) -> None:
         fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         try:
             os.write(fd, data)

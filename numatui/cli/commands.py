@@ -24,6 +24,7 @@ GROUPS: dict[str, dict[str, Entry]] = {
         "ps": Entry("numatui.cli.look.ps:ps", "List processes with their memory per node."),
         "nodes": Entry("numatui.cli.look.nodes:nodes", "List nodes: memory, CPUs, distances, allocations."),
         "show": Entry("numatui.cli.look.show:show", "Show one process, mapping by mapping."),
+        "heat": Entry("numatui.cli.look.heat:heat", "Show how much of a process's memory is used, and where."),
         "cgroups": Entry("numatui.cli.look.cgroups:cgroups", "List services and containers with memory per node."),
         "doctor": Entry("numatui.cli.look.doctor:doctor", "Check kernel and permissions, and say how to fix them."),
     },

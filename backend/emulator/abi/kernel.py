@@ -14,6 +14,7 @@ from backend.emulator.abi import (
     cgroupfs,
     pagemap_scan,
     policy_calls,
+    proc_pid,
     procfs,
     syscalls,
     sysfs_hugepages,
@@ -183,6 +184,8 @@ class EmulatedKernel:
     def write(self, path: str, data: bytes) -> None:
         if path == numa_balancing.SYSCTL:
             self._locked(lambda: numa_balancing.write_sysctl(self.machine, self.caller, data))
+        elif proc_pid.owns(path):
+            self._locked(lambda: proc_pid.write(self.machine, self.caller, path, data))
         elif place := next((one for one in (sysfs_memory, sysfs_hugepages, sysfs_tiers) if one.owns(path)), None):
             self._call(lambda m, caller: place.write(m, caller, path, data))
         else:

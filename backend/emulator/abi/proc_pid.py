@@ -9,9 +9,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from backend.emulator.abi import cgroupfs, kpageflags
+from backend.emulator.abi import cgroupfs, kpageflags, smaps
 from backend.emulator.machine import Machine
-from backend.emulator.mm.mm import PTE_PRESENT, PTE_SHIFT, PTE_SWAP, PTE_ZERO, VM
+from backend.emulator.mm.mm import PTE_PRESENT, PTE_SHIFT, PTE_SWAP, PTE_ZERO, VM, Vma
 from backend.emulator.storage.filesystem import AddressSpace
 from backend.emulator.tasks.credentials import Caller, Cap
 from backend.emulator.tasks.permissions import may_access
@@ -24,7 +24,7 @@ _PAGEMAP_PRESENT, _PAGEMAP_SWAP, _PAGEMAP_FILE, _PAGEMAP_EXCLUSIVE = 1 << 63, 1 
 """Bits of an entry (Documentation/admin-guide/mm/pagemap.rst)."""
 _OCTAL = {byte: f"\\{byte:03o}" for byte in b" \t\n\\"}
 _HUGETLB = int(VM.HUGETLB)
-_OWNER_ONLY = ("numa_maps", "maps", "pagemap")
+_OWNER_ONLY = ("numa_maps", "maps", "smaps", "pagemap")
 """Files that need ptrace access to the process."""
 _THREAD_FILES = ("stat", "comm")
 _PF_KTHREAD = 0x00200000
@@ -45,6 +45,22 @@ def read(m: Machine, caller: Caller, path: str, offset: int, size: int) -> bytes
         data = _stat(m, task, thread, [thread]) if match[3] == "stat" else thread.name + b"\n"
         return part(data, offset, size)
     return None
+
+
+def write(m: Machine, caller: Caller, path: str, data: bytes) -> None:
+    """A file of a process, of which only clear_refs is written to. Raises OSError ENOENT, EACCES, EINVAL."""
+    match = _PROCESS.match(path)
+    task = m.tasks.get(int(match[1])) if match else None
+    if task is None or match is None or match[2] != "clear_refs":
+        raise os_error(errno.EACCES if task is not None else errno.ENOENT, path)
+    if not may_access(m, task, caller):
+        raise os_error(errno.EACCES, path)
+    smaps.clear_refs(m, task, data)
+
+
+def owns(path: str) -> bool:
+    """Whether the path is one of a process."""
+    return _PROCESS.match(path) is not None
 
 
 def listdir(m: Machine, path: str) -> list[str] | None:
@@ -80,6 +96,8 @@ def _read_process(m: Machine, caller: Caller, task: Task, name: str, path: str, 
             raise os_error(errno.EACCES, path)
         if name == "pagemap":
             return _pagemap(m, task, offset, size, caller.can(Cap.SYS_ADMIN))
+        if name == "smaps":
+            return part(smaps.render(m, task, _maps_line), offset, size)
         return part(_numa_maps(m, task) if name == "numa_maps" else _maps(task), offset, size)
     render = _PROCESS_FILES.get(name)
     if render is None:
@@ -200,17 +218,18 @@ def _mangled(path: str, unlinked: bool) -> str:
 
 
 def _maps(task: Task) -> bytes:
-    out: list[str] = []
-    for vma in task.mm.vmas if task.mm else ():
-        mode = ("w" if vma.flags & VM.WRITE else "-") + "-" + ("s" if vma.shared else "p")
-        name, offset, inode = "", 0, 0
-        if vma.file is not None:
-            name, offset, inode = _file_name(vma.file), vma.pgoff * vma.mm.page_size, -vma.file.id
-        elif vma.kind in ("heap", "stack"):
-            name = f"[{vma.kind}]"
-        place = f"{vma.start:08x}-{vma.end:08x} r{mode} {offset:08x} 00:{1 if inode else 0:02x} {inode}"
-        out.append(f"{place:<72} {name}".rstrip() + "\n" if name else f"{place} \n")
-    return "".join(out).encode("latin-1")
+    return "".join(map(_maps_line, task.mm.vmas if task.mm else ())).encode("latin-1")
+
+
+def _maps_line(vma: Vma) -> str:
+    mode = ("w" if vma.flags & VM.WRITE else "-") + "-" + ("s" if vma.shared else "p")
+    name, offset, inode = "", 0, 0
+    if vma.file is not None:
+        name, offset, inode = _file_name(vma.file), vma.pgoff * vma.mm.page_size, -vma.file.id
+    elif vma.kind in ("heap", "stack"):
+        name = f"[{vma.kind}]"
+    place = f"{vma.start:08x}-{vma.end:08x} r{mode} {offset:08x} 00:{1 if inode else 0:02x} {inode}"
+    return f"{place:<72} {name}".rstrip() + "\n" if name else f"{place} \n"
 
 
 def _pagemap(m: Machine, task: Task, offset: int, size: int, privileged: bool) -> bytes:

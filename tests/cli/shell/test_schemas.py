@@ -26,6 +26,7 @@ COMMANDS = {
     "ps": ["--demo", "ps"],
     "nodes": ["--demo", "nodes"],
     "show": ["--demo", "show", "11"],
+    "heat": ["--demo", "heat", "14"],
     "plan": ["--demo", "plan", "11", "--from", "0", "--to", "1"],
     "migrate": ["--demo", "migrate", "11", "--from", "0", "--to", "1", "--yes"],
     "jobs": ["jobs"],

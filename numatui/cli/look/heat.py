@@ -1,0 +1,163 @@
+"""`numatui heat PID`: how much of a process's memory is used, mapping by mapping, and on which nodes that lies."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from backend.errors import NotFound, NotPermitted, NotSupported, UsageError
+from backend.heat.heat import Heat, HeatRange
+from backend.heat.referenced import measure
+from backend.machine.topology import Topology, read_topology
+from backend.process.process import Process, read_stat
+from backend.process.running import read_running
+from backend.selection.selection import select
+from numatui.cli.look.show import look
+from numatui.cli.printing import output
+from numatui.cli.printing.progress import cancelled_by_signals
+from numatui.cli.selecting import Pids, SelectOptions
+from numatui.cli.source import kernel_of
+from numatui.format import parse_duration
+
+_MOST_WINDOWS = 1000
+_LONGEST = 3600 * 10**9
+"""Nanoseconds of one window, at most."""
+
+
+def heat(
+    context: typer.Context,
+    selecting: SelectOptions,
+    layout: output.Layout,
+    pids: Pids = None,
+    window: Annotated[
+        str, typer.Option(metavar="TIME", help="Memory that is used within this time is hot: 500ms, 10s.")
+    ] = "1s",
+    windows: Annotated[int, typer.Option(min=1, max=_MOST_WINDOWS, help="How often it is looked at.")] = 3,
+    budget: Annotated[
+        str, typer.Option(metavar="TIME", help="How long the process may wait for that at a time.")
+    ] = "100ms",
+    everything: Annotated[bool, typer.Option("--all", help="Also mappings of which nothing is hot.")] = False,
+    json: output.Json = False,
+    csv: output.Csv = False,
+) -> None:
+    """Show how much of the memory of a process is used within a time, mapping by mapping, and on which nodes it lies.
+
+    It clears the accessed bits of the process's pages (clear_refs), and looks which have come back. For a while the
+    kernel then judges worse which pages to reclaim.
+
+    Example: numatui heat 4242 --window 5s
+    """
+    selection = selecting.of(pids)
+    if selection.is_everybody:
+        raise UsageError("no process is named", "give a pid, or select processes: --match, --user, --cgroup …")
+    length, hold = parse_duration(window), parse_duration(budget)
+    if length > _LONGEST:
+        raise UsageError(f"{window[:40]} is too long for a window", "at most 1h")
+    kernel = kernel_of(context)
+    topology = read_topology(kernel)
+    processes = select(kernel, selection)
+    several = len(processes) > 1
+    for number, process in enumerate(processes):
+        if process.is_kernel_thread:
+            raise NotSupported(f"{process.pid} is a kernel thread: it has no memory of its own", "choose a process")
+        try:
+            nodes = topology.node_of_cpu
+            before = read_running(kernel, read_stat(kernel, process.pid), nodes, None)
+            with cancelled_by_signals() as cancel:
+                placement = look(kernel, topology, process).placement
+                found = measure(kernel, process.identity, placement, length / 1e9, windows, cancel, hold)
+            places = read_running(kernel, read_stat(kernel, process.pid), nodes, before).shares
+        except (NotFound, NotPermitted) as exc:
+            if process.pid in selection.pids or not several:
+                raise
+            output.note(f"{process.pid}: {exc.what}")
+            continue
+        if json:
+            output.print_json("heat", _document(kernel.source, process, found, places), line=several)
+        elif csv:
+            _print_csv(found, topology, number == 0)
+        else:
+            if number:
+                print()
+            _print(found, process, topology, places, everything)
+
+
+def _print(found: Heat, process: Process, topology: Topology, places: dict[int, float], everything: bool) -> None:
+    ids = list(topology.memory_ids)
+    share = found.hot / found.resident if found.resident else 0.0
+    print(f"{process.pid} {output.printable(process.command, 200)}")
+    told = f"{output.size(found.hot)} of {output.size(found.resident)} ({output.percent(share)}) used within "
+    print(told + f"{output.duration(found.seconds)}{_local(found, places)}")
+    ranges = sorted((one for one in found.ranges if one.hot or everything), key=lambda one: -one.hot)
+    rows = [
+        [
+            f"{one.start:x}", output.size(one.resident), output.size(one.hot), output.percent(one.share),
+            *[_about(one) + output.size(one.hot_by_node.get(node, 0)) for node in ids],
+            output.printable(one.name, 120),
+        ]
+        for one in output.cut(ranges)
+    ]  # fmt: skip
+    total = found.hot_by_node
+    about = "" if all(one.exact for one in found.ranges) else "~"
+    rows.append(
+        [
+            "total", output.size(found.resident), output.size(found.hot), output.percent(share),
+            *[about + output.size(total.get(node, 0)) for node in ids], "",
+        ]
+    )  # fmt: skip
+    heads = ["ADDRESS", ">RESIDENT", ">HOT", ">SHARE", *[f">HOT@N{node}" for node in ids], "MAPPING"]
+    output.print_table(heads, rows, flexible=len(heads) - 1)
+    notes = [f"by accessed bits, {found.windows} times, which took {output.duration(found.cost)} of work"]
+    if found.windows > 1:
+        notes.append(f"the windows were alike to {output.percent(found.steady)}")
+    if about:
+        notes.append("~ = of a mapping it is not known which of its pages are hot: each node has its share")
+    output.note("; ".join(notes))
+
+
+def _about(one: HeatRange) -> str:
+    return "" if one.exact else "~"
+
+
+def _local(found: Heat, places: dict[int, float]) -> str:
+    share = found.hot_and_local(places)
+    return "" if share is None or not places else f"; {output.percent(share)} of that on nodes where it runs"
+
+
+def _print_csv(found: Heat, topology: Topology, heading: bool) -> None:
+    ids = list(topology.memory_ids)
+    output.print_csv(
+        ["pid", "start", "end", "resident_bytes", "hot_bytes", "name", *[f"hot.{node}_bytes" for node in ids]],
+        [
+            [
+                found.pid, f"{one.start:x}", f"{one.end:x}", one.resident, one.hot, one.name,
+                *[one.hot_by_node.get(node, 0) for node in ids],
+            ]
+            for one in output.cut(found.ranges)
+        ],
+        heading=heading,
+    )  # fmt: skip
+
+
+def _document(source: str, process: Process, found: Heat, places: dict[int, float]) -> dict[str, Any]:
+    return {
+        "source": source, "pid": found.pid, "start_time": process.identity.start_time,
+        "user": output.exact(process.user), "command": output.exact(process.command),
+        "way": found.way, "window": found.seconds, "windows": found.windows, "cost_seconds": found.cost,
+        "resident": found.resident, "hot": found.hot, "steady": found.steady,
+        "nodes": _keys(found.by_node), "hot_nodes": _keys(found.hot_by_node),
+        "hot_and_local": found.hot_and_local(places),
+        "ranges": [
+            {
+                "start": f"{one.start:x}", "end": f"{one.end:x}", "name": output.exact(one.name),
+                "resident": one.resident, "hot": one.hot, "least": one.least, "most": one.most, "exact": one.exact,
+                "nodes": _keys(one.by_node), "hot_nodes": _keys(one.hot_by_node),
+            }
+            for one in output.cut(found.ranges)
+        ],
+    }  # fmt: skip
+
+
+def _keys(amounts: dict[int, int]) -> dict[str, int]:
+    return {str(node): amount for node, amount in amounts.items()}
