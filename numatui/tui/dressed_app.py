@@ -34,7 +34,7 @@ class DressedApp(KeyOrderApp):
     problem = ""
     config_theme: str | None = None
     """The theme that config.yaml names, which every start takes."""
-    wanted_keys: Mapping[str, str] = {}  # noqa: RUF012: it is never changed
+    wanted_keys: Mapping[str, str] = {}
 
     def dress(self, theme: str, own_themes: Path | None) -> None:
         """Takes this theme. `own_themes`: a folder with more of them."""
