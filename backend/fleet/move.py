@@ -72,6 +72,11 @@ def announced(made: Plan) -> Announced:
     return Announced(made.bytes, frozenset(one.process.identity for one in made.processes))
 
 
+def ways(made: Plan) -> str:
+    """From where to where, each way once: `0→2 1→3`."""
+    return " ".join(sorted({f"{move.source}→{move.target}" for one in made.processes for move in one.moves}))
+
+
 def move_there(
     kernel: Kernel, request: MoveRequest, said: Announced, options: Options, cancel: threading.Event
 ) -> Done:

@@ -35,6 +35,11 @@ class Moved:
     began: dict[str, float] = field(default_factory=dict[str, float])
 
     @property
+    def back(self) -> list[str]:
+        """The hosts on which there is something to take back, the last one first."""
+        return [host for host in reversed(self.hosts) if host in self.jobs]
+
+    @property
     def unknown(self) -> list[str]:
         return [host for host in self.hosts if host not in self.jobs]
 

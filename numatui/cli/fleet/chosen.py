@@ -88,8 +88,7 @@ def chosen_by_job(context: typer.Context, moved: Moved) -> Chosen:
     wanted = _wanted(context)
     if wanted.hosts is not None or wanted.hosts_file is not None:
         raise UsageError("fleet undo knows its hosts", "leave --hosts out")
-    back = [host for host in reversed(moved.hosts) if host in moved.jobs]
-    return Chosen(back, moved.sudo, wanted.fanout, wanted.timeout)
+    return Chosen(moved.back, moved.sudo, wanted.fanout, wanted.timeout)
 
 
 def _wanted(context: typer.Context) -> Wanted:

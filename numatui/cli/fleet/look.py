@@ -47,16 +47,15 @@ def _nodes(kernel: Kernel) -> Document:
 
 
 def _print_nodes(answers: Iterable[Answer[Document]]) -> None:
-    same: dict[tuple[str, ...], list[str]] = {}
-    for one in answers:
-        if one.value is not None:
-            found = one.value["nodes"]
-            total, free = sum(node["total"] for node in found), sum(node["free"] for node in found)
-            by_node = " ".join(f"{node['id']}:{output.size(node['free'])}" for node in found)
-            same.setdefault((str(len(found)), output.size(total), output.size(free), by_node), []).append(one.host)
-    rows = [[folded(hosts), *cells] for cells, hosts in output.cut([*same.items()])]
+    rows = _folded((one.host, _node_cells(one.value["nodes"])) for one in answers if one.value is not None)
     if rows:
         output.print_table(["HOSTS", ">NODES", ">TOTAL", ">FREE", "FREE BY NODE"], rows, flexible=4)
+
+
+def _node_cells(nodes: list[Document]) -> tuple[str, ...]:
+    total, free = sum(node["total"] for node in nodes), sum(node["free"] for node in nodes)
+    by_node = " ".join(f"{node['id']}:{output.size(node['free'])}" for node in nodes)
+    return (str(len(nodes)), output.size(total), output.size(free), by_node)
 
 
 def ps(
@@ -273,10 +272,7 @@ def watch_status(
         names = ["running", "since", "policy", "dry", "moves", "moved", "stopped", "at", "event", "text"]
         _csv(output.cut(found), names)
     elif found:
-        same: dict[tuple[str, ...], list[str]] = {}
-        for host, one in found:
-            same.setdefault(_watch_cells(state_of(one), one), []).append(host)
-        rows = [[folded(hosts), *cells] for cells, hosts in output.cut([*same.items()])]
+        rows = _folded((host, _watch_cells(state_of(one), one)) for host, one in found)
         output.print_table(["HOSTS", "STATE", "POLICY", ">MOVES", ">MOVED", "LAST"], rows, flexible=5)
     end(answers)
 
@@ -288,6 +284,14 @@ def _watch_cells(state: str, one: Document) -> tuple[str, ...]:
 
 def _set(numbers: list[int]) -> str:
     return ",".join(map(str, numbers))
+
+
+def _folded(rows: Iterable[tuple[str, tuple[str, ...]]]) -> list[list[str]]:
+    """Hosts with the same cells in one row, under their names."""
+    same: dict[tuple[str, ...], list[str]] = {}
+    for host, cells in rows:
+        same.setdefault(cells, []).append(host)
+    return [[folded(hosts), *cells] for cells, hosts in output.cut([*same.items()])]
 
 
 def _rows(answers: Iterable[Answer[Document]], key: str) -> list[tuple[str, Document]]:

@@ -12,7 +12,7 @@ import typer
 from backend.errors import Interrupted, NotFound, NumatuiError, UsageError
 from backend.fleet.carry_out import Move, Task, carry_out, host_of, nothing_left
 from backend.fleet.hosts import folded
-from backend.fleet.move import Done, announced, has_work, move_there, plan_there, undo_plan_there, undo_there
+from backend.fleet.move import Done, announced, has_work, move_there, plan_there, undo_plan_there, undo_there, ways
 from backend.fleet.reach import Answer
 from backend.fleet.record import Moved, find
 from backend.job.options import Options
@@ -185,7 +185,7 @@ def _print_plans(plans: Sequence[Answer[Planned]], found: dict[str, Plan], todo:
     rows = [
         [
             host, str(len(plan.processes)),
-            " ".join(sorted({f"{move.source}→{move.target}" for one in plan.processes for move in one.moves})),
+            ways(plan),
             output.size(plan.bytes), output.duration(plan.seconds),
             "enough" if all(room.enough for room in plan.room) else "not enough",
         ]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual import work
 from textual.app import ComposeResult
@@ -23,21 +23,20 @@ from backend.fleet.carry_out import Ended, Task, carry_out, host_of, nothing_lef
 from backend.fleet.hosts import folded
 from backend.fleet.move import Done, announced, has_work, move_there, plan_there, undo_plan_there, undo_there
 from backend.fleet.reach import Answer, ask_all
-from backend.fleet.record import Moved
+from backend.fleet.record import Moved, find
 from backend.job.options import Options
 from backend.job.request import MoveRequest
 from backend.kernel import Kernel
 from backend.plan.plan import Plan
-from numatui.format import duration, size
+from numatui.format import size
+from numatui.tui.fleet.plan_table import COLUMNS, PlanRow, PlanTable, end_of
 from numatui.tui.fleet.reader import Fleet
 from numatui.tui.fleet.rows import selection_of
 from numatui.tui.keys import bindings
-from numatui.tui.paint.column import Cell, Column
 from numatui.tui.paint.paint import Paint, Piece
 from numatui.tui.reading.reader import problem_of
 from numatui.tui.screens.dialogs.question import Question
 from numatui.tui.widgets.footer import KeyFooter
-from numatui.tui.widgets.table import Table
 
 if TYPE_CHECKING:
     from numatui.tui.fleet.app import FleetApp
@@ -94,29 +93,6 @@ class Work:
     done: threading.Event
 
 
-@dataclass(frozen=True, slots=True)
-class PlanRow:
-    """`state`: what it does now or has done, and the role that it is drawn in."""
-
-    host: str
-    plan: Plan | None = None
-    state: tuple[str, str] = ("asking …", "dim")
-
-
-class PlanTable(Table[PlanRow]):
-    BINDINGS: ClassVar = bindings("fleet-plans")
-
-    class Moved(Message):
-        """Another row is under the cursor."""
-
-    def key_of(self, row: PlanRow) -> Hashable:
-        return row.host
-
-    def _go(self, index: int) -> None:
-        super()._go(index)
-        self.post_message(self.Moved())
-
-
 _FIELDS = (("which", "Processes", "unit:postgresql, match:ora_*"), ("from", "From", "0-1"), ("to", "To", "2-3"),
            ("rolling", "At a time", "1"))  # fmt: skip
 
@@ -135,8 +111,7 @@ class FleetMoveScreen(Screen[None]):
         super().__init__()
         self.fleet, self.moved = fleet, moved
         self.sudo = fleet.sudo if moved is None else moved.sudo
-        back = [host for host in reversed(moved.hosts) if host in moved.jobs] if moved is not None else []
-        self.hosts = list(hosts) if moved is None else back
+        self.hosts = list(hosts) if moved is None else moved.back
         self.unknown = moved.unknown if moved is not None else []
         self.rows: dict[str, PlanRow] = {host: PlanRow(host, state=("", "")) for host in self.hosts}
         self.request: MoveRequest | None = None
@@ -198,7 +173,7 @@ class FleetMoveScreen(Screen[None]):
         )
         self.query_one("#status", Static).update(paint.text(self._said), layout=False)
         table = self.query_one(PlanTable)
-        table.show(list(self.rows.values()), _COLUMNS if not table.columns else None)
+        table.show(list(self.rows.values()), COLUMNS if not table.columns else None)
         self._look()
 
     def _look(self) -> None:
@@ -429,7 +404,7 @@ class FleetMoveScreen(Screen[None]):
     def on_host_ended(self, event: HostEnded) -> None:
         one = event.answer
         plan = self.rows[one.host].plan
-        self.rows[one.host] = PlanRow(one.host, plan, _end_of(one))
+        self.rows[one.host] = PlanRow(one.host, plan, end_of(one))
         self._show_soon()
 
     def on_all_ended(self, event: AllEnded) -> None:
@@ -463,8 +438,6 @@ class FleetMoveScreen(Screen[None]):
     def action_undo(self) -> None:
         """Takes back what was just moved."""
         if self.ended is not None and self.moved is None:
-            from backend.fleet.record import find
-
             try:
                 self.app.switch_screen(FleetMoveScreen(self.fleet, [], find(self.ended.name)))
             except (NumatuiError, OSError) as exc:
@@ -497,42 +470,3 @@ def _hosts(count: int) -> str:
 def _short_names(hosts: Sequence[str]) -> str:
     names = folded(hosts)
     return printable(names, 80) if len(names) <= 60 else _hosts(len(hosts))
-
-
-def _end_of(one: Answer[Any]) -> tuple[str, str]:
-    if one.error is not None:
-        return printable(str(one.error), 300), "far"
-    if one.value is None:
-        return "nothing was left to do", "dim"
-    outcome = one.value.outcome
-    left = sum(outcome.left.values())
-    stays = f", {size(left)} stay" if left else ""
-    errors = "".join(f"; {error}" for error in outcome.errors)
-    amount = size(outcome.moved) if outcome.moved else "nothing"
-    text = printable(f"{amount} moved{stays}, job {outcome.job}{errors}", 300)
-    if one.value.code:
-        return ("cancelled: " if outcome.cancelled else "in part: ") + text, "warn"
-    return "done: " + text, "good"
-
-
-def _moves(plan: Plan | None) -> str:
-    if plan is None:
-        return ""
-    return " ".join(sorted({f"{move.source}→{move.target}" for one in plan.processes for move in one.moves}))
-
-
-def _room(row: PlanRow, _: int) -> Cell:
-    if row.plan is None:
-        return "", ""
-    return "enough" if all(room.enough for room in row.plan.room) else ("short", "far")
-
-
-_COLUMNS: list[Column[PlanRow]] = [
-    Column("host", "HOST", 12, lambda row, width: (printable(row.host, width), "bold"), most=32),
-    Column("processes", "PROCS", 5, lambda row, _: str(len(row.plan.processes)) if row.plan else "", "right", rank=2),
-    Column("moves", "MOVES", 8, lambda row, width: printable(_moves(row.plan), width), rank=1, most=20),
-    Column("size", "SIZE", 6, lambda row, _: size(row.plan.bytes) if row.plan else "", "right"),
-    Column("time", "TIME", 7, lambda row, _: duration(row.plan.seconds) if row.plan else "", "right", rank=1),
-    Column("room", "ROOM", 6, _room, rank=1),
-    Column("state", "STATE", 16, lambda row, width: (printable(row.state[0], width), row.state[1]), spare=True),
-]
