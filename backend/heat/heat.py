@@ -8,14 +8,18 @@ from typing import Literal
 
 from backend.placement.placement import sum_by_node, weighted_local_share
 
-Way = Literal["referenced"]
-"""How heat was learnt. `referenced`: accessed bits of page tables, cleared and looked at again, mapping by mapping."""
+Way = Literal["damon", "referenced"]
+"""How heat was learnt. `damon`: by the kernel's monitor, stretch by stretch of addresses. `referenced`: accessed bits
+of page tables, cleared and looked at again, mapping by mapping."""
+WAYS: tuple[Way, ...] = ("damon", "referenced")
 
 
 @dataclass(frozen=True, slots=True)
 class HeatRange:
-    """A mapping [start, end). Bytes: `resident`, and `hot` of them, which were accessed in a window on average; `least`
-    and `most` in one of several windows. `by_node`: node → resident bytes, empty where it is not known."""
+    """A mapping or a part of one, [start, end). Bytes: `resident`, and `hot` of them, which were accessed in a window
+    on average; `least` and `most` in one of several windows. `by_node`: node → resident bytes, empty where it is not
+    known. `rate`: accesses of a page that were seen in a second, on average, and `age`: seconds for which it has been
+    about so; None where that is not told."""
 
     start: int
     end: int
@@ -25,6 +29,8 @@ class HeatRange:
     least: int
     most: int
     by_node: dict[int, int]
+    rate: float | None = None
+    age: float | None = None
 
     @property
     def share(self) -> float:
@@ -45,7 +51,8 @@ class HeatRange:
 
 @dataclass(frozen=True, slots=True)
 class Heat:
-    """Of one process. `seconds`: how long a window was; `windows`: how many; `cost`: seconds of work that it took."""
+    """Of one process. `seconds`: how long a window was; `windows`: how many; `cost`: seconds of work that it took.
+    `why`: why it was not learnt in a better way, empty where it was."""
 
     pid: int
     way: Way
@@ -53,6 +60,7 @@ class Heat:
     windows: int
     cost: float
     ranges: tuple[HeatRange, ...]
+    why: str = ""
 
     @property
     def resident(self) -> int:

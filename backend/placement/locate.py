@@ -60,6 +60,14 @@ def large_from(kernel: Kernel) -> int:
     return LARGE if kernel.traits.reading_stalls else NEVER
 
 
+def look(kernel: Kernel, topology: Topology, process: Process, exact: bool = False) -> Shown:
+    """Placement by VMA. A large process is read without holding it up, unless `exact`. Raises NotFound,
+    NotPermitted, ParseError."""
+    if exact or process.rss // kernel.page_size <= large_from(kernel):
+        return Shown(read_placement(kernel, process.pid, with_maps=True), "numa_maps")
+    return Locator(kernel, topology).show(process)
+
+
 def by_numa_maps(kernel: Kernel, pid: int) -> Located:
     """The process's memory by numa_maps; unknown without permission. Raises NotFound."""
     try:

@@ -7,13 +7,12 @@ from typing import Annotated, Any
 import typer
 
 from backend.errors import NotFound, NotPermitted, NotSupported, UsageError
-from backend.heat.heat import Heat, HeatRange
-from backend.heat.referenced import measure
+from backend.heat.heat import WAYS, Heat, HeatRange, Way
+from backend.heat.learn import learn
 from backend.machine.topology import Topology, read_topology
 from backend.process.process import Process, read_stat
 from backend.process.running import read_running
 from backend.selection.selection import select
-from numatui.cli.look.show import look
 from numatui.cli.printing import output
 from numatui.cli.printing.progress import cancelled_by_signals
 from numatui.cli.selecting import Pids, SelectOptions
@@ -37,6 +36,9 @@ def heat(
     budget: Annotated[
         str, typer.Option(metavar="TIME", help="How long the process may wait for that at a time.")
     ] = "100ms",
+    way: Annotated[
+        str, typer.Option(metavar="WAY", help="damon, referenced, or auto: the best that there is here.")
+    ] = "auto",
     everything: Annotated[bool, typer.Option("--all", help="Also mappings of which nothing is hot.")] = False,
     json: output.Json = False,
     csv: output.Csv = False,
@@ -51,6 +53,7 @@ def heat(
     selection = selecting.of(pids)
     if selection.is_everybody:
         raise UsageError("no process is named", "give a pid, or select processes: --match, --user, --cgroup …")
+    chosen = _way(way)
     length, hold = parse_duration(window), parse_duration(budget)
     if length > _LONGEST:
         raise UsageError(f"{window[:40]} is too long for a window", "at most 1h")
@@ -65,8 +68,7 @@ def heat(
             nodes = topology.node_of_cpu
             before = read_running(kernel, read_stat(kernel, process.pid), nodes, None)
             with cancelled_by_signals() as cancel:
-                placement = look(kernel, topology, process).placement
-                found = measure(kernel, process.identity, placement, length / 1e9, windows, cancel, hold)
+                found = learn(kernel, topology, process, length / 1e9, windows, chosen, cancel, hold)
             places = read_running(kernel, read_stat(kernel, process.pid), nodes, before).shares
         except (NotFound, NotPermitted) as exc:
             if process.pid in selection.pids or not several:
@@ -81,6 +83,15 @@ def heat(
             if number:
                 print()
             _print(found, process, topology, places, everything)
+
+
+def _way(text: str) -> Way | None:
+    for one in WAYS:
+        if text == one:
+            return one
+    if text == "auto":
+        return None
+    raise UsageError(f"there is no way '{text[:40]}'", f"choose one of auto, {', '.join(WAYS)}")
 
 
 def _print(found: Heat, process: Process, topology: Topology, places: dict[int, float], everything: bool) -> None:
@@ -108,7 +119,10 @@ def _print(found: Heat, process: Process, topology: Topology, places: dict[int, 
     )  # fmt: skip
     heads = ["ADDRESS", ">RESIDENT", ">HOT", ">SHARE", *[f">HOT@N{node}" for node in ids], "MAPPING"]
     output.print_table(heads, rows, flexible=len(heads) - 1)
-    notes = [f"by accessed bits, {found.windows} times, which took {output.duration(found.cost)} of work"]
+    how = "by DAMON" if found.way == "damon" else "by accessed bits"
+    notes = [f"{how}, {found.windows} times, which took {output.duration(found.cost)} of work"]
+    if found.why:
+        notes[0] += f" ({output.printable(found.why, 200)})"
     if found.windows > 1:
         notes.append(f"the windows were alike to {output.percent(found.steady)}")
     if about:
@@ -144,7 +158,7 @@ def _document(source: str, process: Process, found: Heat, places: dict[int, floa
     return {
         "source": source, "pid": found.pid, "start_time": process.identity.start_time,
         "user": output.exact(process.user), "command": output.exact(process.command),
-        "way": found.way, "window": found.seconds, "windows": found.windows, "cost_seconds": found.cost,
+        "way": found.way, "why": found.why, "window": found.seconds, "windows": found.windows, "cost_seconds": found.cost,
         "resident": found.resident, "hot": found.hot, "steady": found.steady,
         "nodes": _keys(found.by_node), "hot_nodes": _keys(found.hot_by_node),
         "hot_and_local": found.hot_and_local(places),
@@ -152,6 +166,7 @@ def _document(source: str, process: Process, found: Heat, places: dict[int, floa
             {
                 "start": f"{one.start:x}", "end": f"{one.end:x}", "name": output.exact(one.name),
                 "resident": one.resident, "hot": one.hot, "least": one.least, "most": one.most, "exact": one.exact,
+                "rate": one.rate, "age": one.age,
                 "nodes": _keys(one.by_node), "hot_nodes": _keys(one.hot_by_node),
             }
             for one in output.cut(found.ranges)

@@ -9,8 +9,7 @@ import typer
 from backend.errors import NotFound, NotPermitted, NotSupported, UsageError
 from backend.kernel import Kernel
 from backend.machine.topology import Topology, read_topology
-from backend.placement.locate import Locator, Shown, large_from
-from backend.placement.numa_maps import read_placement
+from backend.placement.locate import Shown, look
 from backend.placement.placement import PAGE_NS, VmaPlacement
 from backend.process.process import Process, read_threads
 from backend.selection.selection import select
@@ -148,13 +147,6 @@ def _show(
         output.note(f"{hidden} VMAs without resident pages are left out (--all shows them)")
     if shown.way != "numa_maps":
         output.note(_how(shown, process))
-
-
-def look(kernel: Kernel, topology: Topology, process: Process, exact: bool = False) -> Shown:
-    """Placement by VMA. A large process is read without holding it up, unless `exact`."""
-    if exact or process.rss // kernel.page_size <= large_from(kernel):
-        return Shown(read_placement(kernel, process.pid, with_maps=True), "numa_maps")
-    return Locator(kernel, topology).show(process)
 
 
 def _how(shown: Shown, process: Process) -> str:

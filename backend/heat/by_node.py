@@ -1,0 +1,55 @@
+"""On which nodes the pages of stretches of addresses lie."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from backend.kernel import Kernel
+from backend.placement.frame_nodes import FrameNodes
+from backend.placement.pagemap import PageMap, rest_for
+from backend.process.page_calls import query
+from backend.process.process import process_error
+
+_PIECE, _GAP = 256 << 20, 1 << 20
+"""Bytes of addresses that are walked at once, and of gaps between neighbours in them."""
+
+
+def count_by_node(
+    kernel: Kernel, pid: int, frames: FrameNodes | None, stretches: Sequence[tuple[int, int]]
+) -> list[dict[int, int]]:
+    """Bytes by node of each stretch [start, end); they are in address order, without overlaps. Raises NotFound,
+    NotPermitted."""
+    out: list[dict[int, int]] = [dict[int, int]() for _ in stretches]
+    if not stretches:
+        return out
+    starts = np.array([start for start, _ in stretches], np.uint64)
+    ends = np.array([end for _, end in stretches], np.uint64)
+    pages = PageMap(kernel, pid, frames, rest=rest_for(kernel))
+    try:
+        for start, end in _pieces(stretches):
+            for part in pages.walk(start, end):
+                nodes = part.nodes
+                if nodes is None or (nodes < 0).any():
+                    nodes = query(kernel, pid, part.addresses)
+                which = np.searchsorted(starts, part.addresses, side="right") - 1
+                inside = (which >= 0) & (part.addresses < ends[np.maximum(which, 0)]) & (nodes >= 0)
+                keys = which[inside].astype(np.int64) << 32 | nodes[inside]
+                for key, count in zip(*(one.tolist() for one in np.unique(keys, return_counts=True)), strict=True):
+                    by_node, node = out[key >> 32], key & 0xFFFFFFFF
+                    by_node[node] = by_node.get(node, 0) + count * kernel.page_size
+    except OSError as exc:
+        raise process_error(kernel, pid, exc) from None
+    return [dict(sorted(one.items())) for one in out]
+
+
+def _pieces(stretches: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Neighbours with small gaps are walked at once."""
+    out: list[tuple[int, int]] = []
+    for start, end in stretches:
+        if out and start - out[-1][1] <= _GAP and end - out[-1][0] <= _PIECE:
+            out[-1] = (out[-1][0], end)
+        else:
+            out.append((start, end))
+    return out

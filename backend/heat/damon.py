@@ -1,0 +1,112 @@
+"""Heat from DAMON: a kernel thread looks at one page of each of up to a thousand regions every 5 ms, and splits and
+joins regions by what it sees. Tells where in a mapping the hot pages are, and how hot; holds nobody up, for root."""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_right
+from collections.abc import Sequence
+
+from backend.errors import Interrupted
+from backend.files.text import decode
+from backend.heat.by_node import count_by_node
+from backend.heat.heat import Heat, HeatRange
+from backend.heat.kdamond import AGGREGATION_US, Kdamond, Region, monitoring
+from backend.heat.snapshots import Stretch, combine
+from backend.kernel import Kernel
+from backend.placement.frame_nodes import read_frame_nodes
+from backend.placement.placement_walk import Mapping, parse_maps
+from backend.process.process import Identity, process_error, still_the_same
+
+_LOOKS = 5
+"""How often it is asked in a window, at most: an aggregation is 100 ms, and what it saw before is not told."""
+_DEAREST = 0.25
+"""Share of a CPU that the kdamond may take; what costs more ends early, with what was seen."""
+
+
+def measure(
+    kernel: Kernel,
+    identity: Identity,
+    seconds: float,
+    windows: int = 1,
+    cancel: threading.Event | None = None,
+) -> Heat:
+    """As `referenced.measure`. Raises NotSupported where DAMON cannot be had, NotFound, NotPermitted, Interrupted."""
+    seen: list[list[list[Region]]] = []
+    # Before anything is split, all of a large region counts as hot.
+    looks = max(1, min(_LOOKS, int(seconds * 1e6 / AGGREGATION_US)))
+    with monitoring(kernel, identity.pid) as kdamond:
+        still_the_same(kernel, identity)
+        began = kernel.clock()
+        _wait(kernel, min(seconds, _WARM_UP), cancel)
+        for _ in range(windows):
+            seen.append(_window(kernel, kdamond, seconds, looks, cancel))
+            if kdamond.cpu() * 1e9 > _DEAREST * (kernel.clock() - began):
+                break
+        cost = kdamond.cpu()
+    still_the_same(kernel, identity)
+    try:
+        mappings = parse_maps(kernel.read(f"/proc/{identity.pid}/maps"))
+    except OSError as exc:
+        raise process_error(kernel, identity.pid, exc) from None
+    pieces = _pieces(mappings, combine(seen))
+    frames = read_frame_nodes(kernel)
+    by_node = count_by_node(kernel, identity.pid, frames, [(start, end) for start, end, _, _ in pieces])
+    ranges = [_range(*piece, nodes) for piece, nodes in zip(pieces, by_node, strict=True) if nodes]
+    return Heat(identity.pid, "damon", seconds, len(seen), cost, tuple(ranges))
+
+
+_WARM_UP = 1.0
+"""Seconds in which the regions are split before anything counts."""
+
+
+def _window(
+    kernel: Kernel, kdamond: Kdamond, seconds: float, looks: int, cancel: threading.Event | None
+) -> list[list[Region]]:
+    out: list[list[Region]] = []
+    end = kernel.clock() + int(seconds * 1e9)
+    for left in range(looks, 0, -1):
+        _wait(kernel, max(0, end - kernel.clock()) / left / 1e9, cancel)
+        out.append(kdamond.regions())
+    return out
+
+
+def _wait(kernel: Kernel, seconds: float, cancel: threading.Event | None) -> None:
+    end = kernel.clock() + int(seconds * 1e9)
+    while (left := end - kernel.clock()) > 0:
+        if cancel is not None and cancel.is_set():
+            raise Interrupted("interrupted: nothing was changed", "")
+        kernel.pause(min(left, 200_000_000))
+
+
+def _pieces(mappings: Sequence[Mapping], stretches: Sequence[Stretch]) -> list[tuple[int, int, str, Stretch | None]]:
+    """Mappings cut where stretches begin and end. None: DAMON did not look there."""
+    starts = [one.start for one in stretches]
+    out: list[tuple[int, int, str, Stretch | None]] = []
+    for vma in mappings:
+        at, name = vma.start, decode(vma.name) or f"[{vma.kind}]"
+        index = max(0, bisect_right(starts, at) - 1)
+        while at < vma.end:
+            while index < len(stretches) and stretches[index].end <= at:
+                index += 1
+            one = stretches[index] if index < len(stretches) else None
+            if one is None or one.start >= vma.end:
+                out.append((at, vma.end, name, None))
+                break
+            if one.start > at:
+                out.append((at, one.start, name, None))
+                at = one.start
+            end = min(one.end, vma.end)
+            out.append((at, end, name, one))
+            at = end
+    return out
+
+
+def _range(start: int, end: int, name: str, seen: Stretch | None, by_node: dict[int, int]) -> HeatRange:
+    resident = sum(by_node.values())
+    hot = seen.hot if seen is not None else (False,)
+    return HeatRange(
+        start, end, name, resident, resident * sum(hot) // len(hot),
+        resident if all(hot) else 0, resident if any(hot) else 0, by_node,
+        seen.rate if seen is not None else 0.0, seen.age if seen is not None else 0.0,
+    )  # fmt: skip
