@@ -107,6 +107,7 @@ class Machine:
         self.watch = spec.watch
         self.name = spec.name
         self.users = dict(spec.users)
+        self.seed = spec.seed
         self.random = random.Random(spec.seed)
         self.env = simpy.Environment()
         sizes = [(node.id, node.pages) for node in self.nodes.values()]

@@ -71,6 +71,8 @@ class Profile:
     """A write to the huge zero page maps a new huge page (since 6.13)."""
     tiers: bool = False
     """Nodes are sorted into memory tiers by what the firmware's HMAT says (since 6.8)."""
+    damon: bool = False
+    """There is DAMON, with its files in sysfs (since 5.18)."""
     filesystem_types: Mapping[str, FilesystemType] = field(default_factory=lambda: TYPES_2_6)
 
     @property
@@ -96,6 +98,7 @@ _LINUX_6 = Profile(
     filesystem_types=TYPES_6,
     numa_balancing=True,
     checks_cpusets=True,
+    damon=True,
     mbind_merges=True,
     fault_around=16,  # fault_around_bytes (mm/memory.c): 64 KiB.
 )

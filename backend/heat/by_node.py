@@ -21,9 +21,9 @@ def count_by_node(
 ) -> list[dict[int, int]]:
     """Bytes by node of each stretch [start, end); they are in address order, without overlaps. Raises NotFound,
     NotPermitted."""
-    out: list[dict[int, int]] = [dict[int, int]() for _ in stretches]
     if not stretches:
-        return out
+        return []
+    out = [dict[int, int]() for _ in stretches]
     starts = np.array([start for start, _ in stretches], np.uint64)
     ends = np.array([end for _, end in stretches], np.uint64)
     pages = PageMap(kernel, pid, frames, rest=rest_for(kernel))
@@ -36,8 +36,9 @@ def count_by_node(
                 which = np.searchsorted(starts, part.addresses, side="right") - 1
                 inside = (which >= 0) & (part.addresses < ends[np.maximum(which, 0)]) & (nodes >= 0)
                 keys = which[inside].astype(np.int64) << 32 | nodes[inside]
-                for key, count in zip(*(one.tolist() for one in np.unique(keys, return_counts=True)), strict=True):
-                    by_node, node = out[key >> 32], key & 0xFFFFFFFF
+                found, counts = np.unique(keys, return_counts=True)
+                for key, count in zip(found.tolist(), counts.tolist(), strict=True):
+                    by_node, node = out[int(key) >> 32], int(key) & 0xFFFFFFFF
                     by_node[node] = by_node.get(node, 0) + count * kernel.page_size
     except OSError as exc:
         raise process_error(kernel, pid, exc) from None

@@ -18,6 +18,8 @@ from backend.placement.frame_nodes import read_frame_nodes
 from backend.placement.placement_walk import Mapping, parse_maps
 from backend.process.process import Identity, process_error, still_the_same
 
+Piece = tuple[int, int, Mapping, Stretch | None]
+"""[start, end) of a mapping, with what was seen there; None: DAMON did not look there."""
 _LOOKS = 5
 """How often it is asked in a window, at most: an aggregation is 100 ms, and what it saw before is not told."""
 _DEAREST = 0.25
@@ -79,34 +81,34 @@ def _wait(kernel: Kernel, seconds: float, cancel: threading.Event | None) -> Non
         kernel.pause(min(left, 200_000_000))
 
 
-def _pieces(mappings: Sequence[Mapping], stretches: Sequence[Stretch]) -> list[tuple[int, int, str, Stretch | None]]:
-    """Mappings cut where stretches begin and end. None: DAMON did not look there."""
+def _pieces(mappings: Sequence[Mapping], stretches: Sequence[Stretch]) -> list[Piece]:
+    """Mappings cut where stretches begin and end."""
     starts = [one.start for one in stretches]
-    out: list[tuple[int, int, str, Stretch | None]] = []
+    out: list[Piece] = []
     for vma in mappings:
-        at, name = vma.start, decode(vma.name) or f"[{vma.kind}]"
+        at = vma.start
         index = max(0, bisect_right(starts, at) - 1)
         while at < vma.end:
             while index < len(stretches) and stretches[index].end <= at:
                 index += 1
             one = stretches[index] if index < len(stretches) else None
             if one is None or one.start >= vma.end:
-                out.append((at, vma.end, name, None))
+                out.append((at, vma.end, vma, None))
                 break
             if one.start > at:
-                out.append((at, one.start, name, None))
+                out.append((at, one.start, vma, None))
                 at = one.start
             end = min(one.end, vma.end)
-            out.append((at, end, name, one))
+            out.append((at, end, vma, one))
             at = end
     return out
 
 
-def _range(start: int, end: int, name: str, seen: Stretch | None, by_node: dict[int, int]) -> HeatRange:
+def _range(start: int, end: int, vma: Mapping, seen: Stretch | None, by_node: dict[int, int]) -> HeatRange:
     resident = sum(by_node.values())
     hot = seen.hot if seen is not None else (False,)
     return HeatRange(
-        start, end, name, resident, resident * sum(hot) // len(hot),
+        start, end, decode(vma.name) or f"[{vma.kind}]", resident, resident * sum(hot) // len(hot),
         resident if all(hot) else 0, resident if any(hot) else 0, by_node,
-        seen.rate if seen is not None else 0.0, seen.age if seen is not None else 0.0,
+        seen.rate if seen is not None else 0.0, seen.age if seen is not None else 0.0, vma.start,
     )  # fmt: skip

@@ -19,7 +19,7 @@ class HeatRange:
     """A mapping or a part of one, [start, end). Bytes: `resident`, and `hot` of them, which were accessed in a window
     on average; `least` and `most` in one of several windows. `by_node`: node → resident bytes, empty where it is not
     known. `rate`: accesses of a page that were seen in a second, on average, and `age`: seconds for which it has been
-    about so; None where that is not told."""
+    about so; None where that is not told. `mapping`: where its mapping begins."""
 
     start: int
     end: int
@@ -31,6 +31,7 @@ class HeatRange:
     by_node: dict[int, int]
     rate: float | None = None
     age: float | None = None
+    mapping: int = 0
 
     @property
     def share(self) -> float:

@@ -74,9 +74,10 @@ def _ranges(found: list[dict[tuple[int, int], Smap]], by_node: Mapping[int, dict
             hot = min(last.rss, sum(each) // len(each))
             out.append(
                 HeatRange(
-                    last.start, last.end, last.name, last.rss, hot, min(each), max(each), by_node.get(last.start, {})
+                    last.start, last.end, last.name, last.rss, hot, min(each), max(each),
+                    by_node.get(last.start, {}), mapping=last.start,
                 )
-            )
+            )  # fmt: skip
     return out
 
 

@@ -17,6 +17,7 @@ from backend.emulator.abi import (
     proc_pid,
     procfs,
     syscalls,
+    sysfs_damon,
     sysfs_hugepages,
     sysfs_memory,
     sysfs_tiers,
@@ -41,6 +42,7 @@ _SLICE = 0.05  # Real seconds between two advances of simulated time.
 _AT_ONCE = 1.0
 """Most simulated seconds that one advance catches up. A larger lag, as after a suspended laptop, is dropped."""
 
+_WRITTEN_IN_SYSFS = (sysfs_memory, sysfs_hugepages, sysfs_tiers, sysfs_damon)
 _ROOT_ONLY = "control files can be written by root only"
 
 
@@ -186,7 +188,7 @@ class EmulatedKernel:
             self._locked(lambda: numa_balancing.write_sysctl(self.machine, self.caller, data))
         elif proc_pid.owns(path):
             self._locked(lambda: proc_pid.write(self.machine, self.caller, path, data))
-        elif place := next((one for one in (sysfs_memory, sysfs_hugepages, sysfs_tiers) if one.owns(path)), None):
+        elif place := next((one for one in _WRITTEN_IN_SYSFS if one.owns(path)), None):
             self._call(lambda m, caller: place.write(m, caller, path, data))
         else:
             self._call(lambda m, caller: cgroupfs.write(m, caller, path, data))

@@ -13,6 +13,7 @@ from backend.emulator.abi import (
     proc_numatui,
     proc_pid,
     sysfs_cpu,
+    sysfs_damon,
     sysfs_hugepages,
     sysfs_memory,
     sysfs_node,
@@ -164,6 +165,11 @@ def _read_kpageflags(m: Machine, caller: Caller, path: str, offset: int, size: i
     return kpageflags.read(m, offset, size)
 
 
+def _read_damon(m: Machine, caller: Caller, path: str, offset: int, size: int) -> bytes | None:
+    data = sysfs_damon.read(m, caller, path)
+    return None if data is None else part(data, offset, size)
+
+
 def _read_machine(m: Machine, path: str) -> bytes | None:
     render = _MACHINE_FILES.get(path)
     return None if render is None else render(m)
@@ -186,6 +192,7 @@ ROUTES = (
     Route(_whole(sysfs_memory.read), sysfs_memory.listdir),
     Route(_whole(sysfs_hugepages.read), sysfs_hugepages.listdir),
     Route(_whole(sysfs_tiers.read), sysfs_tiers.listdir),
+    Route(_read_damon, sysfs_damon.listdir),
     Route(_whole(proc_numatui.read), proc_numatui.listdir),
     Route(proc_pid.read, proc_pid.listdir),
     Route(_whole(sysfs_node.read), sysfs_node.listdir),

@@ -10,6 +10,7 @@ import numpy as np
 from backend.emulator.frames.page import PG
 from backend.emulator.machine import Machine
 from backend.emulator.mm.mm import PTE_DIRTY, PTE_PRESENT, PTE_SHIFT, PTE_SWAP, PTE_YOUNG, VM, Vma
+from backend.emulator.tasks.accessed import settle
 from backend.emulator.tasks.task import Task
 from backend.errors import os_error
 
@@ -20,6 +21,8 @@ _ALL, _ANON, _FILE, _SOFT_DIRTY, _PEAK = b"1", b"2", b"3", b"4", b"5"
 def render(m: Machine, task: Task, head: Callable[[Vma], str]) -> bytes:
     """show_smap(). `head`: a mapping's line of maps."""
     out: list[str] = []
+    if task.mm is not None:
+        settle(m, task.mm)
     for vma in task.mm.vmas if task.mm else ():
         present = vma.pte[(vma.pte & PTE_PRESENT) != 0]
         pfns = present >> PTE_SHIFT
@@ -48,6 +51,7 @@ def clear_refs(m: Machine, task: Task, data: bytes) -> None:
         raise os_error(errno.EINVAL)
     if kind in (_SOFT_DIRTY, _PEAK) or task.mm is None:
         return
+    settle(m, task.mm)
     for vma in task.mm.vmas:
         if (kind == _ANON and vma.file is not None) or (kind == _FILE and vma.file is None):
             continue

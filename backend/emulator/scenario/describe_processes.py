@@ -155,11 +155,13 @@ def _region(value: Value, machine: MachineReader) -> RegionSpec:
         keys["dirty"].fail("only pages of a file can be dirty in the cache")
     access = None
     if "access" in keys:
-        parts = keys["access"].mapping(("hot", "write", "sample"))
+        parts = keys["access"].mapping(("hot", "write", "sample", "begin", "moves"))
         access = Access(
             hot=parts["hot"].share() if "hot" in parts else 1.0,
             write=parts["write"].share() if "write" in parts else 0.5,
             sample=parts["sample"].integer(1, 4096) if "sample" in parts else 32,
+            begin=parts["begin"].share() if "begin" in parts else 0.0,
+            moves=parts["moves"].share() if "moves" in parts else 0.0,
         )
     return RegionSpec(
         name=keys.read("name", lambda value: value.text(200), kind),

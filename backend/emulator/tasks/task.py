@@ -11,10 +11,20 @@ from backend.emulator.tasks.credentials import ALL_CAPS, Cap
 from backend.nodeset import CpuSet
 
 
+@dataclass(frozen=True, slots=True)
+class Use:
+    """What a thread accesses: `pages` from the address `start`, by this share of its accesses."""
+
+    start: int
+    pages: int
+    share: float
+
+
 @dataclass(eq=False, slots=True)
 class Thread:
     """One schedulable thread. `rate`: accesses per simulated second in its last period. `il_next`: position of its next
-    page in an interleave set (il_next, later il_prev, of task_struct). `ticks`: CPU time in clock ticks of 10 ms."""
+    page in an interleave set (il_next, later il_prev, of task_struct). `ticks`: CPU time in clock ticks of 10 ms.
+    `uses`: what it accesses at present; `settled`: until when that is in the accessed bits."""
 
     tid: int
     name: bytes
@@ -24,6 +34,8 @@ class Thread:
     il_next: int = 0
     ticks: float = 0.0
     nice: int = 0
+    uses: tuple[Use, ...] = ()
+    settled: float = 0.0
 
 
 @dataclass(eq=False, slots=True)

@@ -13,17 +13,21 @@ from backend.emulator.machine import Machine
 from backend.emulator.mm.fault import OutOfMemory, SegmentationFault, touch
 from backend.emulator.mm.mm import PTE_PRESENT, Indices
 from backend.emulator.mm.region import Region
-from backend.emulator.tasks.task import Task, Thread
+from backend.emulator.tasks.accessed import settle_thread
+from backend.emulator.tasks.task import Task, Thread, Use
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """How a thread uses a region. `hot`: share of its pages, from the start, that are touched. `write`: share of the
-    accesses that write. `sample`: pages drawn each period."""
+    """How a thread uses a region. `hot`: share of its pages that are touched, from where `begin`, a share of them too,
+    says, and on from there by `moves` a second, round and round. `write`: share of the accesses that write. `sample`:
+    pages drawn each period."""
 
     hot: float = 1.0
     write: float = 0.5
     sample: int = 32
+    begin: float = 0.0
+    moves: float = 0.0
 
 
 PERIOD = 0.1
@@ -39,7 +43,7 @@ def run_thread(
     yield m.env.timeout(PERIOD * float(generator.random()))  # Threads start out of phase.
     while task.alive:
         if task.stopped:
-            thread.rate = 0.0
+            thread.rate, thread.uses = 0.0, ()
             yield m.env.timeout(PERIOD)
             continue
         cost = accesses = 0.0
@@ -48,6 +52,8 @@ def run_thread(
             for region, access in regions:
                 hot = max(1, int(region.pages * access.hot))
                 index = np.unique(generator.integers(0, hot, min(access.sample, hot)))
+                if begin := _begin(m, region, access):
+                    index = np.unique((index + begin) % region.pages)
                 writes = generator.random(len(index)) < access.write
                 for part, write in ((index[writes], True), (index[~writes], False)):
                     if len(part) and task.alive:
@@ -56,10 +62,31 @@ def run_thread(
                 accesses += len(index)
         except (OutOfMemory, SegmentationFault):
             break
-        thread.rate = accesses / cost if cost else 0.0
+        rate, uses = accesses / cost if cost else 0.0, _uses(m, regions)
+        if uses != thread.uses and task.mm is not None:
+            settle_thread(m, task.mm, thread)
+        thread.rate, thread.uses = rate, uses
         thread.ticks += PERIOD * 100  # USER_HZ.
         yield m.env.timeout(PERIOD)
-    thread.rate = 0.0
+    thread.rate, thread.uses = 0.0, ()
+
+
+def _begin(m: Machine, region: Region, access: Access) -> int:
+    """The first page that is touched now."""
+    return int(region.pages * ((access.begin + access.moves * m.now) % 1.0))
+
+
+def _uses(m: Machine, regions: list[tuple[Region, Access]]) -> tuple[Use, ...]:
+    out: list[Use] = []
+    drawn = sum(min(access.sample, max(1, int(region.pages * access.hot))) for region, access in regions)
+    for region, access in regions:
+        hot, begin = max(1, int(region.pages * access.hot)), _begin(m, region, access)
+        share = min(access.sample, hot) / drawn
+        first = min(hot, region.pages - begin)
+        for start, pages in ((begin, first), (0, hot - first)):
+            if pages:
+                out.append(Use(region.start + start * m.page_size, pages, share * pages / hot))
+    return tuple(out)
 
 
 def _cost(m: Machine, task: Task, thread: Thread, region: Region, index: Indices) -> float:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from backend.errors import NotFound, NotPermitted, NotSupported, UsageError
+from backend.heat.grid import by_mapping, cells
 from backend.heat.heat import WAYS, Heat, HeatRange, Way
 from backend.heat.learn import learn
 from backend.machine.topology import Topology, read_topology
@@ -19,6 +20,7 @@ from numatui.cli.selecting import Pids, SelectOptions
 from numatui.cli.source import kernel_of
 from numatui.format import parse_duration
 
+_CELLS = 64
 _MOST_WINDOWS = 1000
 _LONGEST = 3600 * 10**9
 """Nanoseconds of one window, at most."""
@@ -40,6 +42,7 @@ def heat(
         str, typer.Option(metavar="WAY", help="damon, referenced, or auto: the best that there is here.")
     ] = "auto",
     everything: Annotated[bool, typer.Option("--all", help="Also mappings of which nothing is hot.")] = False,
+    picture: Annotated[bool, typer.Option("--map", help="Where in its mappings the hot memory is.")] = False,
     json: output.Json = False,
     csv: output.Csv = False,
 ) -> None:
@@ -82,7 +85,12 @@ def heat(
         else:
             if number:
                 print()
-            _print(found, process, topology, places, everything)
+            _print_head(found, process, places)
+            if picture:
+                _print_map(found, everything)
+            else:
+                _print(found, topology, everything)
+            _print_notes(found)
 
 
 def _way(text: str) -> Way | None:
@@ -94,16 +102,43 @@ def _way(text: str) -> Way | None:
     raise UsageError(f"there is no way '{text[:40]}'", f"choose one of auto, {', '.join(WAYS)}")
 
 
-def _print(found: Heat, process: Process, topology: Topology, places: dict[int, float], everything: bool) -> None:
-    ids = list(topology.memory_ids)
+def _print_head(found: Heat, process: Process, places: dict[int, float]) -> None:
     share = found.hot / found.resident if found.resident else 0.0
     print(f"{process.pid} {output.printable(process.command, 200)}")
     told = f"{output.size(found.hot)} of {output.size(found.resident)} ({output.percent(share)}) used within "
     print(told + f"{output.duration(found.seconds)}{_local(found, places)}")
-    ranges = sorted((one for one in found.ranges if one.hot or everything), key=lambda one: -one.hot)
+
+
+def _print_map(found: Heat, everything: bool) -> None:
+    rows = [
+        [
+            f"{one.start:x}", output.size(one.resident), output.size(one.hot),
+            "".join(_cell(cell) for cell in cells(one.ranges, one.start, one.end, _CELLS)),
+            output.printable(one.name, 120),
+        ]
+        for one in output.cut(one for one in by_mapping(found.ranges) if one.hot or everything)
+    ]  # fmt: skip
+    output.print_table(["ADDRESS", ">RESIDENT", ">HOT", "WHERE", "MAPPING"], rows, flexible=4)
+    output.note(
+        "WHERE: a mapping from its beginning to its end; 1 to 9: how much is hot; . = nothing; blank = not there"
+    )
+
+
+def _cell(share: float | None) -> str:
+    return " " if share is None else "." if share <= 0 else str(max(1, min(9, int(share * 9 + 0.5))))
+
+
+def _print(found: Heat, topology: Topology, everything: bool) -> None:
+    ids = list(topology.memory_ids)
+    share = found.hot / found.resident if found.resident else 0.0
+    rated = any(one.rate for one in found.ranges)
+    ranges = sorted(
+        (one for one in found.ranges if one.hot or everything), key=lambda one: (-(one.rate or 0), -one.hot)
+    )
     rows = [
         [
             f"{one.start:x}", output.size(one.resident), output.size(one.hot), output.percent(one.share),
+            *([f"{one.rate or 0:.0f}/s"] if rated else []),
             *[_about(one) + output.size(one.hot_by_node.get(node, 0)) for node in ids],
             output.printable(one.name, 120),
         ]
@@ -114,20 +149,39 @@ def _print(found: Heat, process: Process, topology: Topology, places: dict[int, 
     rows.append(
         [
             "total", output.size(found.resident), output.size(found.hot), output.percent(share),
+            *([""] if rated else []),
             *[about + output.size(total.get(node, 0)) for node in ids], "",
         ]
     )  # fmt: skip
-    heads = ["ADDRESS", ">RESIDENT", ">HOT", ">SHARE", *[f">HOT@N{node}" for node in ids], "MAPPING"]
+    heads = [
+        "ADDRESS",
+        ">RESIDENT",
+        ">HOT",
+        ">SHARE",
+        *([">SEEN"] if rated else []),
+        *[f">HOT@N{node}" for node in ids],
+        "MAPPING",
+    ]
     output.print_table(heads, rows, flexible=len(heads) - 1)
+
+
+def _print_notes(found: Heat) -> None:
     how = "by DAMON" if found.way == "damon" else "by accessed bits"
     notes = [f"{how}, {found.windows} times, which took {output.duration(found.cost)} of work"]
     if found.why:
         notes[0] += f" ({output.printable(found.why, 200)})"
     if found.windows > 1:
         notes.append(f"the windows were alike to {output.percent(found.steady)}")
-    if about:
-        notes.append("~ = of a mapping it is not known which of its pages are hot: each node has its share")
+    if not all(one.exact for one in found.ranges):
+        unknown = "was hot at times" if found.way == "damon" else "of a mapping it is not known which pages are hot"
+        notes.append(f"~ = {unknown}: each node has its share")
+    if found.way == "damon":
+        notes.append("SEEN = accesses of a page that were seen, at most 200/s")
     output.note("; ".join(notes))
+
+
+def _hottest_first(one: HeatRange) -> tuple[float, int]:
+    return -(one.rate or 0), -one.hot
 
 
 def _about(one: HeatRange) -> str:
@@ -158,7 +212,8 @@ def _document(source: str, process: Process, found: Heat, places: dict[int, floa
     return {
         "source": source, "pid": found.pid, "start_time": process.identity.start_time,
         "user": output.exact(process.user), "command": output.exact(process.command),
-        "way": found.way, "why": found.why, "window": found.seconds, "windows": found.windows, "cost_seconds": found.cost,
+        "way": found.way, "why": found.why, "window": found.seconds, "windows": found.windows,
+        "cost_seconds": found.cost,
         "resident": found.resident, "hot": found.hot, "steady": found.steady,
         "nodes": _keys(found.by_node), "hot_nodes": _keys(found.hot_by_node),
         "hot_and_local": found.hot_and_local(places),
@@ -166,7 +221,7 @@ def _document(source: str, process: Process, found: Heat, places: dict[int, floa
             {
                 "start": f"{one.start:x}", "end": f"{one.end:x}", "name": output.exact(one.name),
                 "resident": one.resident, "hot": one.hot, "least": one.least, "most": one.most, "exact": one.exact,
-                "rate": one.rate, "age": one.age,
+                "rate": one.rate, "age": one.age, "mapping": f"{one.mapping:x}",
                 "nodes": _keys(one.by_node), "hot_nodes": _keys(one.hot_by_node),
             }
             for one in output.cut(found.ranges)

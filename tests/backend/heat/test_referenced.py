@@ -72,10 +72,11 @@ def test_this_machine() -> None:
             found = measure(kernel, process.identity, read_placement(kernel, child.pid), 1.0, 2)
         finally:
             child.kill()
-    # Exactly these, whatever else Python touches.
+    # These, whatever else Python touches.
     by_size = {one.end - one.start: one for one in found.ranges if one.name.startswith("/dev/zero")}
     assert by_size[32 << 20].hot == 0
-    assert by_size[8 << 20].hot == 8 << 20
+    # A page that is in the TLB when its bit is cleared may go without: 1 of 2,048 was seen to.
+    assert 0.99 * (8 << 20) <= by_size[8 << 20].hot <= 8 << 20
 
 
 class Kernel:

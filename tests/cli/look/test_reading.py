@@ -25,7 +25,7 @@ SMALL = ["--demo", "scheduler-moves"]
 def sampled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Processes are large from 100 pages on, and frames are not shown."""
     monkeypatch.setattr("backend.placement.survey.large_from", lambda kernel: 100)
-    monkeypatch.setattr("numatui.cli.look.show.large_from", lambda kernel: 100)
+    monkeypatch.setattr("backend.placement.locate.large_from", lambda kernel: 100)
     monkeypatch.setattr("backend.placement.locate.Locator._nodes_of_frames", lambda self: None)
 
 
@@ -76,7 +76,7 @@ def test_estimates_are_marked_in_every_form(capsys: pytest.CaptureFixture[str]) 
 def test_all_shows_mappings_without_pages_of_large_processes_too(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
-    monkeypatch.setattr("numatui.cli.look.show.large_from", lambda kernel: 1)
+    monkeypatch.setattr("backend.placement.locate.large_from", lambda kernel: 1)
     if way == "sampled":
         monkeypatch.setattr("backend.placement.locate.Locator._nodes_of_frames", lambda self: None)
     me = Me(pages=1024)
