@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import TypeVar
 
 from backend.errors import NotFound, NotPermitted, NotSupported, ParseError, describe_oserror
 from backend.kernel import Kernel, read_ahead
 from backend.process.process import Identity, read_stat
 
+T = TypeVar("T")
 ROOT = "/sys/kernel/mm/damon/admin/kdamonds"
 _NUMBER = f"{ROOT}/nr_kdamonds"
 _KDAMOND = f"{ROOT}/0"
@@ -35,6 +37,8 @@ _MARK = 1 << 62
 _TICKS = 36
 """Bits of a start time in clock ticks: 21 years."""
 _MOST_LISTED = 100_000
+_PATIENCE = 500_000_000
+"""Nanoseconds: an aggregation, for which somebody may hold the lock, and some more."""
 _DECIMAL = re.compile(rb"(\d{1,20})\s*\Z")
 
 
@@ -59,7 +63,7 @@ class Kdamond:
         """Of the last aggregation, in address order. Waits for its end. Raises NotFound if the process has ended,
         ParseError."""
         try:
-            self._kernel.write(_STATE, b"update_schemes_tried_regions")
+            _write(self._kernel, _STATE, b"update_schemes_tried_regions")
             kernel = read_ahead(self._kernel, "damon", [f"{_TRIED}/*/{name}" for name in _FILES])
             numbers = [int(name) for name in kernel.listdir(_TRIED) if name.isascii() and name.isdigit()]
             if len(numbers) > _MOST_LISTED:
@@ -75,7 +79,7 @@ class Kdamond:
     def running(self) -> bool:
         """Not any more when the process has ended, or somebody has switched it off."""
         try:
-            return self._kernel.read(_STATE).strip() == b"on"
+            return _patiently(self._kernel, lambda: self._kernel.read(_STATE)).strip() == b"on"
         except OSError:
             return False
 
@@ -140,17 +144,17 @@ def monitoring(kernel: Kernel, pid: int) -> Generator[Kdamond]:
 def _set_up(kernel: Kernel, pid: int) -> None:
     me = read_stat(kernel, kernel.traits.own_pid).identity if kernel.traits.own_pid else Identity(0, 0)
     try:
-        kernel.write(_NUMBER, b"1")
-        kernel.write(f"{_KDAMOND}/contexts/nr_contexts", b"1")
-        kernel.write(f"{_CONTEXT}/schemes/nr_schemes", b"1")
+        _write(kernel, _NUMBER, b"1")
+        _write(kernel, f"{_KDAMOND}/contexts/nr_contexts", b"1")
+        _write(kernel, f"{_CONTEXT}/schemes/nr_schemes", b"1")
         # First of all whose it is: from here on, whoever finds it can take it down.
-        kernel.write(_LARGEST, b"%d" % (_MARK | me.pid << _TICKS | me.start_time & ((1 << _TICKS) - 1)))
-        kernel.write(f"{_CONTEXT}/operations", b"vaddr")
+        _write(kernel, _LARGEST, b"%d" % (_MARK | me.pid << _TICKS | me.start_time & ((1 << _TICKS) - 1)))
+        _write(kernel, f"{_CONTEXT}/operations", b"vaddr")
         for path, value in _SETTINGS.items():
-            kernel.write(f"{_CONTEXT}/{path}", value)
-        kernel.write(f"{_CONTEXT}/targets/nr_targets", b"1")
-        kernel.write(f"{_CONTEXT}/targets/0/pid_target", b"%d" % pid)
-        kernel.write(_STATE, b"on")
+            _write(kernel, f"{_CONTEXT}/{path}", value)
+        _write(kernel, f"{_CONTEXT}/targets/nr_targets", b"1")
+        _write(kernel, f"{_CONTEXT}/targets/0/pid_target", b"%d" % pid)
+        _write(kernel, _STATE, b"on")
     except OSError as exc:
         why = describe_oserror(exc)
         if exc.errno == errno.EINVAL:
@@ -179,9 +183,9 @@ def _take_down(kernel: Kernel) -> None:
         if (count := _number(kernel, _NUMBER)) and _owner(kernel, count) is None and not _is_bare(kernel, count):
             return
     with suppress(OSError):
-        kernel.write(_STATE, b"off")
+        _write(kernel, _STATE, b"off")
     with suppress(OSError):
-        kernel.write(_NUMBER, b"0")
+        _write(kernel, _NUMBER, b"0")
 
 
 def _is_bare(kernel: Kernel, count: int) -> bool:
@@ -223,9 +227,25 @@ def _pid(kernel: Kernel) -> int:
         return 0
 
 
+def _write(kernel: Kernel, path: str, data: bytes) -> None:
+    _patiently(kernel, lambda: kernel.write(path, data))
+
+
+def _patiently(kernel: Kernel, call: Callable[[], T]) -> T:
+    """These files answer EBUSY instead of waiting for whoever is at one of them (damon_sysfs_lock). Raises OSError."""
+    end = kernel.clock() + _PATIENCE
+    while True:
+        try:
+            return call()
+        except OSError as exc:
+            if exc.errno != errno.EBUSY or kernel.clock() > end:
+                raise
+        kernel.pause(_PATIENCE // 50)
+
+
 def _number(kernel: Kernel, path: str) -> int:
     """Raises OSError, ParseError."""
-    raw = kernel.read(path, 0, 64)
+    raw = _patiently(kernel, lambda: kernel.read(path, 0, 64))
     found = _DECIMAL.match(raw)
     if found is None:
         raise ParseError("DAMON's files do not have the documented form", "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -99,6 +100,13 @@ def damon_or_skip() -> None:
         pytest.skip("this kernel has no DAMON in sysfs")
 
 
+def is_on() -> bool:
+    try:
+        return (DAMON / "0/state").read_text() == "on\n"
+    except OSError:  # It is not there yet, or EBUSY: somebody is at it.
+        return False
+
+
 def free_damon() -> None:
     """DAMON_STAT, which some kernels have on from the start, lets nobody else in."""
     if STAT.exists():
@@ -135,11 +143,11 @@ def test_damon_is_taken_down_after_a_kill_and_others_are_left_alone() -> None:
     number = DAMON / "nr_kdamonds"
     with rewriting() as (pid, _):
         running = Numatui(("heat", str(pid), "--way", "damon", "--window", "60s"))
-        rig.until(lambda: (DAMON / "0/state").exists() and (DAMON / "0/state").read_text() == "on\n")
+        rig.wait_until(is_on, "it runs")
         # A second one does without while the first is at work.
         second = numatui("heat", pid, "--window", "200ms", "--windows", "1", "--json")
         assert (second.json["way"], number.read_text()) == ("referenced", "1\n")
-        running.process.kill()
+        os.kill(running.pid, signal.SIGKILL)
         running.wait()
         assert number.read_text() == "1\n"
         found = numatui("heat", pid, "--way", "damon", "--window", "200ms", "--windows", "1")
