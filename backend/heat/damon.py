@@ -9,11 +9,11 @@ from collections.abc import Sequence
 
 from backend.errors import Interrupted
 from backend.files.text import decode
-from backend.heat.by_node import count_by_node
 from backend.heat.heat import Heat, HeatRange
 from backend.heat.kdamond import AGGREGATION_US, Kdamond, Region, monitoring
 from backend.heat.snapshots import Stretch, combine
 from backend.kernel import Kernel
+from backend.placement.by_stretch import count_by_node
 from backend.placement.frame_nodes import read_frame_nodes
 from backend.placement.placement_walk import Mapping, parse_maps
 from backend.process.process import Identity, process_error, still_the_same

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
 
 from backend.cpuset.confinement import confinements
 from backend.errors import NotFound, NotPermitted, NotSupported, NumatuiError, UsageError
+from backend.job.heat_parts import parts_by_heat
 from backend.job.request import MoveRequest
 from backend.kernel import Kernel
 from backend.machine.kernel_info import release
@@ -15,14 +17,15 @@ from backend.nodeset import NodeSet
 from backend.placement.one_mapping import find_mapping
 from backend.placement.reader import KEPT_PAGES, PlacementReader
 from backend.plan.conditions import read_conditions
-from backend.plan.plan import Plan, Subject
+from backend.plan.plan import Plan, Subject, Warning
 from backend.plan.planner import check_sets, make_plan
-from backend.plan.remap import rule_of
+from backend.plan.remap import remap, rule_of
 from backend.selection.selection import Selection, select
 
 
-def plan(kernel: Kernel, request: MoveRequest) -> Plan:
-    """What this request would do now. Raises UsageError, NotFound, NotPermitted, NotSupported."""
+def plan(kernel: Kernel, request: MoveRequest, cancel: threading.Event | None = None) -> Plan:
+    """What this request would do now. `cancel`: ends the watching of a request by heat. Raises UsageError, NotFound,
+    NotPermitted, NotSupported, Refused, Interrupted."""
     topology = read_topology(kernel)
     sources = NodeSet.parse(request.sources, topology.ids)
     targets = NodeSet.parse(request.targets, topology.ids, same=sources)
@@ -30,8 +33,17 @@ def plan(kernel: Kernel, request: MoveRequest) -> Plan:
     within = None
     if request.mapping is not None:
         within = find_mapping(kernel, _only(request.selection), request.mapping)
-    at = kernel.clock()
-    subjects = read_subjects(kernel, request.selection)
+    told: list[Warning] = []
+    if request.heat is not None or request.only is not None:
+        if request.confine:
+            raise UsageError("--cpuset moves all memory of a process, not a part", "leave out --cpuset")
+        rule = request.rule or rule_of(release(kernel))
+        moved_from = NodeSet(one.source for one in remap(sources, targets, rule))
+        subjects, told = parts_by_heat(kernel, topology, request, moved_from, cancel)
+        at = 0  # What was counted is as old as the watching.
+    else:
+        at = kernel.clock()
+        subjects = read_subjects(kernel, request.selection)
     made = make_plan(
         subjects,
         sources,
@@ -46,6 +58,7 @@ def plan(kernel: Kernel, request: MoveRequest) -> Plan:
         within=within,
         max_rate=request.max_rate,
         confinements=confinements(kernel, [one.process for one in subjects], targets) if request.confine else (),
+        told=told,
     )
     return replace(made, at=at)
 

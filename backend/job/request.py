@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from backend.plan.plan import Method
+from backend.heat.choosing import HeatWish
+from backend.plan.plan import Method, Stretches
 from backend.plan.remap import Rule
 from backend.selection.selection import Selection
 
@@ -14,7 +16,7 @@ class MoveRequest:
     """`selection`: which processes. `sources`, `targets`: nodes in libnuma's grammar. `mapping`: only this mapping of
     the one process (`one_mapping.find_mapping`). `move_all`: also pages that other processes map. `confine`: the
     cpusets of the processes too. `max_rate`: bytes per second at most, 0 for no limit. `rule`: None for the kernel's
-    own."""
+    own. `heat`: only memory that is used so. `only`: only these stretches, by pid; of other processes nothing."""
 
     selection: Selection
     sources: str
@@ -25,3 +27,5 @@ class MoveRequest:
     confine: bool = False
     max_rate: int = 0
     rule: Rule | None = None
+    heat: HeatWish | None = None
+    only: Mapping[int, Stretches] | None = None

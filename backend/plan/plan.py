@@ -24,6 +24,8 @@ ASSUMED_STALL = 0.01
 """Seconds: the longest stall that move_pages was seen to cause (benchmarks/moving.py)."""
 
 
+Stretches = tuple[tuple[int, int], ...]
+"""Addresses [start, end) of one process, without overlaps."""
 Sharers = Mapping[int, Sequence[tuple[int, str]]]
 """Pid → the other processes that map its memory: (pid, name)."""
 Code = Literal[
@@ -46,6 +48,7 @@ Code = Literal[
     "fallback",
     "confined",
     "ended",
+    "heat",
 ]
 
 
@@ -84,7 +87,8 @@ class ProcessPlan:
     """The moves of one process, and its memory before and after (bytes by node). `steps`: the moves to make, in order,
     also those for which it has no page now. `shared`: bytes that other processes map too, at most. `confined`: it is
     not asked for, but shares a cpuset that is narrowed. `by_kernel`: as in `Confined`. `readable`: `before` is
-    known. `placement`: what `before` was added up from."""
+    known. `placement`: what `before` was added up from. `only`: stretches of addresses, the first ones first; None: all
+    of its memory."""
 
     process: Process
     runs_on: int | None
@@ -97,6 +101,7 @@ class ProcessPlan:
     by_kernel: bool = False
     readable: bool = True
     placement: Placement | None = field(default=None, repr=False, compare=False)
+    only: Stretches | None = None
 
     @property
     def bytes(self) -> int:
@@ -196,6 +201,11 @@ class Plan:
         return tuple(one for one in self.processes if not one.confined)
 
     @property
+    def partial(self) -> bool:
+        """Whether it is about parts of mappings: those that are hot, or cold."""
+        return any(one.only is not None for one in self.processes)
+
+    @property
     def bytes(self) -> int:
         return sum(process.bytes for process in self.processes)
 
@@ -238,8 +248,10 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A process with its placement. `readable`: the placement is known; it is empty otherwise."""
+    """A process with its placement. `readable`: the placement is known; it is empty otherwise. `only`: as in
+    `ProcessPlan`; the placement is of these stretches."""
 
     process: Process
     placement: Placement
     readable: bool = True
+    only: Stretches | None = None

@@ -59,15 +59,18 @@ def make_plan(
     within: tuple[int, int] | None = None,
     max_rate: int = 0,
     confinements: Sequence[Confinement] = (),
+    told: Sequence[Warning] = (),
 ) -> Plan:
     """`sharers`: pid → the other processes that map its memory. `within`, `max_rate`: as in `Plan`. `confinements`: the
-    cpusets that are narrowed to the targets afterwards. The moves follow `remap`, the same rule as the kernel's. Raises
-    what `check_sets` raises; UsageError, NotSupported for a method that cannot do it."""
+    cpusets that are narrowed to the targets afterwards. `told`: warnings beside those of the machine. The moves follow
+    `remap`, the same rule as the kernel's. Raises what `check_sets` raises; UsageError, NotSupported for a method that
+    cannot do it."""
     check_sets(sources, targets, topology.ids, topology.memory_ids)
     conditions = conditions or Conditions()
     subjects = [replace(one, placement=one.placement.within(within)) for one in subjects]
     moves = remap(sources, targets, rule)
-    calls = _call_of(method, conditions, within)
+    whole = within is None and all(one.only is None for one in subjects)
+    calls = _call_of(method, conditions, whole)
     plans: list[ProcessPlan] = []
     for subject in subjects:
         steps = [*moves, *_rest_of(moves, confinements, subject.process.pid)]
@@ -90,14 +93,14 @@ def make_plan(
         conditions.stall or ASSUMED_STALL,
         within=within,
         calls=calls,
-        fallback=_fallback(method, calls, conditions, within, move_all, plans, confinements),
+        fallback=_fallback(method, calls, conditions, whole, move_all, plans, confinements),
         holds_lock=conditions.holds_lock,
         move_all=move_all,
         max_rate=max_rate,
         confinements=tuple(confinements),
     )
     plan = replace(plan, stays=_stays(plan, conditions, topology))
-    return replace(plan, warnings=tuple(warnings_of(plan, everybody, topology, conditions, sharers or {})))
+    return replace(plan, warnings=(*told, *warnings_of(plan, everybody, topology, conditions, sharers or {})))
 
 
 def plan_of_parts(
@@ -186,18 +189,18 @@ def confining_moves(one: Confinement) -> tuple[Move, ...]:
     return remap(one.wide, one.targets)
 
 
-def _call_of(method: Method, conditions: Conditions, within: tuple[int, int] | None) -> Called:
-    """`auto` is move_pages, unless migrate_pages alone is there. A recording has neither: it plans as its machine
-    would."""
+def _call_of(method: Method, conditions: Conditions, whole: bool) -> Called:
+    """`whole`: it is about whole processes. `auto` is move_pages, unless migrate_pages alone is there. A recording has
+    neither: it plans as its machine would."""
     if method == "auto":
-        only = "migrate_pages" in conditions.can and "move_pages" not in conditions.can and within is None
+        only = "migrate_pages" in conditions.can and "move_pages" not in conditions.can and whole
         calls: Called = "migrate_pages" if only else "move_pages"
     else:
         calls = method
-    if within is not None and calls != "move_pages":
+    if not whole and calls != "move_pages":
         raise NotSupported(
-            "migrate_pages moves whole processes: one mapping can be moved by move_pages only",
-            "leave out --vma, or --method",
+            "migrate_pages moves whole processes: a part of one can be moved by move_pages only",
+            "leave out --method, or what chooses a part: --vma, --hot, --cold, --hotter-than",
         )
     return calls
 
@@ -206,14 +209,14 @@ def _fallback(
     method: Method,
     calls: Called,
     conditions: Conditions,
-    within: tuple[int, int] | None,
+    whole: bool,
     move_all: bool,
     plans: Sequence[ProcessPlan],
     confinements: Sequence[Confinement],
 ) -> Fallback:
     """migrate_pages moves whole processes and, for a caller with CAP_SYS_NICE, what others map too: such a caller has
     to have said so."""
-    if method != "auto" or calls != "move_pages" or within is not None or "migrate_pages" not in conditions.can:
+    if method != "auto" or calls != "move_pages" or not whole or "migrate_pages" not in conditions.can:
         return ""
     if conditions.privileged and not move_all:
         return ""
@@ -275,6 +278,7 @@ def _plan_process(subject: Subject, moves: Sequence[Move], topology: Topology, p
         shared,
         readable=subject.readable,
         placement=subject.placement,
+        only=subject.only,
     )
 
 

@@ -11,6 +11,7 @@ from backend.job.parts.page_mover import GaveUp, PageMover
 from backend.job.parts.part_run import Cancelled, JobContext, PartRun, chunks_of, on_sources
 from backend.job.parts.verifier import Verifier
 from backend.nodeset import NodeSet
+from backend.placement.by_stretch import clip
 from backend.placement.found_pages import FRESH
 from backend.placement.placement import Placement
 from backend.placement.reader import KEPT_PAGES
@@ -24,8 +25,8 @@ class PlanPart(PartRun):
     """`planned`: what the plan says of this process."""
 
     def __init__(self, job: JobContext, part: int, planned: ProcessPlan) -> None:
-        super().__init__(job, part, planned.process, planned.steps)
         self.plan, self.planned = job.plan, planned
+        super().__init__(job, part, planned.process, planned.steps)
         try:
             self._located = self._just_read() or self.locate(keep=KEPT_PAGES)
             self.before = self._located.bytes_by_node
@@ -43,6 +44,12 @@ class PlanPart(PartRun):
         if placement is None or not fresh or not all(vma.end for vma in placement.vmas):
             return None
         return placement
+
+    def placement(self, keep: int = 0) -> Placement:
+        """Of what the plan covers; of parts of mappings, in its order."""
+        if self.planned.only is None:
+            return super().placement(keep)
+        return clip(self.kernel, self.pid, self.pages.frames, super().placement(), self.planned.only)
 
     def move(self) -> None:
         """All steps. Raises only what is no error of numatui."""

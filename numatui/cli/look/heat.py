@@ -8,12 +8,13 @@ import typer
 
 from backend.errors import NotFound, NotPermitted, NotSupported, UsageError
 from backend.heat.grid import by_mapping, cells
-from backend.heat.heat import WAYS, Heat, HeatRange, Way
+from backend.heat.heat import Heat, HeatRange
 from backend.heat.learn import learn
 from backend.machine.topology import Topology, read_topology
 from backend.process.process import Process, read_stat
 from backend.process.running import read_running
 from backend.selection.selection import select
+from numatui.cli.move.heat_options import WayName, Window, Windows, parse_window, way_of
 from numatui.cli.printing import output
 from numatui.cli.printing.progress import cancelled_by_signals
 from numatui.cli.selecting import Pids, SelectOptions
@@ -21,9 +22,6 @@ from numatui.cli.source import kernel_of
 from numatui.format import parse_duration
 
 _CELLS = 64
-_MOST_WINDOWS = 1000
-_LONGEST = 3600 * 10**9
-"""Nanoseconds of one window, at most."""
 
 
 def heat(
@@ -31,16 +29,12 @@ def heat(
     selecting: SelectOptions,
     layout: output.Layout,
     pids: Pids = None,
-    window: Annotated[
-        str, typer.Option(metavar="TIME", help="Memory that is used within this time is hot: 500ms, 10s.")
-    ] = "1s",
-    windows: Annotated[int, typer.Option(min=1, max=_MOST_WINDOWS, help="How often it is looked at.")] = 3,
+    window: Window = "1s",
+    windows: Windows = 3,
     budget: Annotated[
         str, typer.Option(metavar="TIME", help="How long the process may wait for that at a time.")
     ] = "100ms",
-    way: Annotated[
-        str, typer.Option(metavar="WAY", help="damon, referenced, or auto: the best that there is here.")
-    ] = "auto",
+    way: WayName = "auto",
     everything: Annotated[bool, typer.Option("--all", help="Also mappings of which nothing is hot.")] = False,
     picture: Annotated[bool, typer.Option("--map", help="Where in its mappings the hot memory is.")] = False,
     json: output.Json = False,
@@ -56,10 +50,7 @@ def heat(
     selection = selecting.of(pids)
     if selection.is_everybody:
         raise UsageError("no process is named", "give a pid, or select processes: --match, --user, --cgroup …")
-    chosen = _way(way)
-    length, hold = parse_duration(window), parse_duration(budget)
-    if length > _LONGEST:
-        raise UsageError(f"{window[:40]} is too long for a window", "at most 1h")
+    chosen, length, hold = way_of(way), parse_window(window), parse_duration(budget)
     kernel = kernel_of(context)
     topology = read_topology(kernel)
     processes = select(kernel, selection)
@@ -91,15 +82,6 @@ def heat(
             else:
                 _print(found, topology, everything)
             _print_notes(found)
-
-
-def _way(text: str) -> Way | None:
-    for one in WAYS:
-        if text == one:
-            return one
-    if text == "auto":
-        return None
-    raise UsageError(f"there is no way '{text[:40]}'", f"choose one of auto, {', '.join(WAYS)}")
 
 
 def _print_head(found: Heat, process: Process, places: dict[int, float]) -> None:

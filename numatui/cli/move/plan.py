@@ -13,9 +13,11 @@ from backend.nodeset import NodeSet
 from backend.plan.plan import METHODS, Method
 from backend.plan.planner import check_sets
 from backend.plan.remap import RULES, Rule, landings, remap
+from numatui.cli.move.heat_options import HeatOptions
 from numatui.cli.move.move_options import All, Confine, MaxRate, parse_rate
 from numatui.cli.printing import output
 from numatui.cli.printing.plan_output import document, print_plan, print_plan_csv
+from numatui.cli.printing.progress import cancelled_by_signals
 from numatui.cli.printing.waiting import beside
 from numatui.cli.selecting import Pids, SelectOptions
 from numatui.cli.shell import completing
@@ -50,6 +52,7 @@ def plan(
     sources: From,
     targets: To,
     selecting: SelectOptions,
+    heating: HeatOptions,
     layout: output.Layout,
     pids: Pids = None,
     vma: Vma = None,
@@ -76,10 +79,11 @@ def plan(
         return
     request = MoveRequest(
         selection, sources, targets, vma, check_method(method), move_all, cpuset,
-        parse_rate(max_rate), check_rule(rule),
+        parse_rate(max_rate), check_rule(rule), heating.wish(),
     )  # fmt: skip
     kernel = kernel_of(context)
-    made = beside(lambda: make(kernel, request))
+    with cancelled_by_signals() as cancel:
+        made = beside(lambda: make(kernel, request, cancel))
     if json:
         output.print_json("plan", document(kernel, made))
     elif csv:

@@ -108,6 +108,7 @@ def document(kernel: Kernel, plan: Plan) -> dict[str, Any]:
                 "moves": [{"from": m.source, "to": m.target, "pages": m.pages, "bytes": m.bytes} for m in one.moves],
                 "before": {str(node): amount for node, amount in one.before.items()},
                 "after": {str(node): amount for node, amount in one.after.items()},
+                "only": None if one.only is None else [[f"{start:x}", f"{end:x}"] for start, end in one.only],
             }
             for one in plan.processes
         ],

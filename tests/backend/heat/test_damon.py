@@ -102,7 +102,7 @@ def test_it_is_for_root() -> None:
 def test_nothing_is_left_behind_whatever_happens() -> None:
     kernel, process = worker("hot: 10%")
     with pytest.raises(ZeroDivisionError), monitoring(kernel, process.pid):
-        1 // (count(kernel) - 1)  # one is there
+        divmod(1, count(kernel) - 1)  # one is there
     assert count(kernel) == 0
     cancel = threading.Event()
     cancel.set()

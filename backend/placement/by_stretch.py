@@ -1,14 +1,16 @@
-"""On which nodes the pages of stretches of addresses lie."""
+"""Parts of mappings: on which nodes the pages of stretches of addresses lie."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from backend.kernel import Kernel
 from backend.placement.frame_nodes import FrameNodes
 from backend.placement.pagemap import PageMap, rest_for
+from backend.placement.placement import Placement, VmaPlacement
 from backend.process.page_calls import query
 from backend.process.process import process_error
 
@@ -54,3 +56,31 @@ def _pieces(stretches: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
         else:
             out.append((start, end))
     return out
+
+
+def clip(
+    kernel: Kernel, pid: int, frames: FrameNodes | None, placement: Placement, stretches: Sequence[tuple[int, int]]
+) -> Placement:
+    """Only what lies in these stretches [start, end), in their order: mappings, and parts of mappings whose pages are
+    counted anew. Without overlaps. `placement` has the ends of mappings. Raises NotFound, NotPermitted."""
+    whole: list[VmaPlacement] = []
+    for start, end in stretches:
+        for vma in placement.vmas:
+            low, high = max(start, vma.start), min(end, vma.end)
+            if low < high:
+                whole.append(
+                    vma if (low, high) == (vma.start, vma.end) else replace(vma, start=low, end=high, pages={})
+                )
+    parts = sorted({(one.start, one.end) for one in whole if not one.pages})
+    counted = dict(zip(parts, count_by_node(kernel, pid, frames, parts), strict=True))
+    return Placement(tuple(_with_pages(one, counted.get((one.start, one.end))) for one in whole))
+
+
+def _with_pages(vma: VmaPlacement, by_node: dict[int, int] | None) -> VmaPlacement:
+    """`counts` of a part: what is shared of the mapping may all be in it."""
+    if by_node is None:
+        return vma
+    pages = {node: amount // vma.page_size for node, amount in by_node.items()}
+    shared = min(vma.counts.get("shared", 0), sum(pages.values()))
+    counts = {"mapmax": vma.mapmax} | ({"shared": shared} if "shared" in vma.counts else {})
+    return replace(vma, pages={node: count for node, count in pages.items() if count}, counts=counts)

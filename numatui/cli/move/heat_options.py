@@ -1,0 +1,81 @@
+"""Options that choose memory by how it is used: what is hot, what is cold, how much of it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+from backend.errors import UsageError
+from backend.heat.choosing import HeatWish
+from backend.heat.heat import WAYS, Way
+from numatui.format import parse_duration, parse_size
+
+LONGEST = 3600 * 10**9
+"""Nanoseconds of one window, at most."""
+_MOST_WINDOWS = 1000
+_RATE = re.compile(r"(\d{1,6}(?:\.\d{1,3})?)(?:/s)?")
+
+Window = Annotated[str, typer.Option(metavar="TIME", help="Memory that is used within this time is hot: 500ms, 10s.")]
+Windows = Annotated[int, typer.Option(min=1, max=_MOST_WINDOWS, help="How often it is looked at.")]
+WayName = Annotated[str, typer.Option(metavar="WAY", help="damon, referenced, or auto: the best that there is here.")]
+
+
+@dataclass(frozen=True, slots=True)
+class HeatOptions:
+    """Which memory is meant; without any of them all of it."""
+
+    hot: Annotated[bool, typer.Option("--hot", help="Only memory that is used, the hottest first.")] = False
+    cold: Annotated[bool, typer.Option("--cold", help="Only memory that is not used.")] = False
+    hotter_than: Annotated[
+        str | None,
+        typer.Option("--hotter-than", metavar="RATE", help="Only memory used more often, in times a second: 50/s."),
+    ] = None
+    most: Annotated[
+        str, typer.Option("--max", metavar="SIZE", help="With these: at most so much (10GiB), what counts most first.")
+    ] = "0"
+    window: Window = "1s"
+    windows: Windows = 3
+    way: WayName = "auto"
+
+    def wish(self) -> HeatWish | None:
+        """Raises UsageError."""
+        most = parse_size(self.most)
+        if self.cold and (self.hot or self.hotter_than is not None):
+            raise UsageError("--cold excludes --hot and --hotter-than", "choose one of them")
+        if not (self.hot or self.cold or self.hotter_than is not None):
+            if most:
+                raise UsageError("--max says how much of hot or cold memory", "add --hot, --cold or --hotter-than")
+            return None
+        rate = parse_times(self.hotter_than) if self.hotter_than is not None else 0.0
+        return HeatWish(
+            "cold" if self.cold else "hot", rate, most, parse_window(self.window) / 1e9, self.windows, way_of(self.way)
+        )
+
+
+def parse_window(text: str) -> int:
+    """Nanoseconds. Raises UsageError."""
+    length = parse_duration(text)
+    if length > LONGEST:
+        raise UsageError(f"{text[:40]} is too long for a window", "at most 1h")
+    return length
+
+
+def parse_times(text: str) -> float:
+    """`50`, `50/s` → times a second. Raises UsageError."""
+    match = _RATE.fullmatch(text)
+    if match is None:
+        raise UsageError(f"'{text[:40]}' is not a number of times a second", "write it like 50/s")
+    return float(match[1])
+
+
+def way_of(text: str) -> Way | None:
+    """None for `auto`. Raises UsageError."""
+    for one in WAYS:
+        if text == one:
+            return one
+    if text == "auto":
+        return None
+    raise UsageError(f"there is no way '{text[:40]}'", f"choose one of auto, {', '.join(WAYS)}")
