@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from backend.heat.heat import Heat, HeatRange, Way
+from backend.placement.overlap import overlapping
 
 Which = Literal["hot", "cold"]
 OFTEN = 0.5
@@ -70,21 +71,19 @@ def whole_pages(
     """The same with edges between huge pages, as these move as a whole: hot stretches grow to them, cold ones shrink;
     at the edges of a mapping they end with it. What two would have is the first one's. `mappings`: by pid, in address
     order."""
-    taken: dict[int, list[tuple[int, int]]] = {}
+    taken: dict[tuple[int, int], list[tuple[int, int]]] = {}
     out: list[Chosen] = []
     for one in chosen:
-        for low, high in mappings.get(one.pid, ()):
+        for low, high in overlapping(mappings.get(one.pid, ()), one.start, one.end):
             start, end = max(low, one.start), min(high, one.end)
-            if start >= end:
-                continue
             if which == "hot":
                 start, end = max(low, start // huge * huge), min(high, -(-end // huge) * huge)
             else:
                 start = start if start == low else -(-start // huge) * huge
                 end = end if end == high else end // huge * huge
-            for first, last in _free(start, end, taken.setdefault(one.pid, [])):
+            for first, last in _free(start, end, taken.setdefault((one.pid, low), [])):
                 out.append(Chosen(one.pid, first, last, one.bytes * (last - first) // (one.end - one.start)))
-                taken[one.pid].append((first, last))
+                taken[one.pid, low].append((first, last))
     return out
 
 

@@ -6,8 +6,10 @@ that is carried out is always a new one: made now, of the same request, and only
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from backend.errors import NotFound, NumatuiError, ParseError, Refused
 from backend.files.fields import Fields, integer, items
@@ -18,7 +20,7 @@ from backend.kernel import Kernel
 from backend.machine.kernel_info import boot_id
 from backend.machine.topology import read_topology
 from backend.nodeset import MAX_ID, NodeSet
-from backend.plan.plan import METHODS, Plan
+from backend.plan.plan import METHODS, Plan, Stretches
 from backend.plan.planner import merged
 from backend.plan.remap import RULES, Move
 from backend.process.process import Identity
@@ -29,6 +31,7 @@ LARGEST = 64 << 20
 _LEAST = 1 << 20
 """Bytes: a smaller difference is no drift, whatever the tolerance."""
 _LISTED = 5
+_ADDRESS = re.compile(r"[0-9a-f]{1,16}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,20 +134,40 @@ def _mib(amount: int) -> str:
 def _of_plan(record: Fields) -> SavedPlan:
     host, boot, nodes, page_size = _machine(record)
     parts: list[SavedPart] = []
+    only: dict[int, Stretches] = {}
     confined: set[int] = set()
     for one in record.objects("processes"):
         if one.truth("confined"):
             confined.add(one.integer("pid"))
         else:
             parts.append(SavedPart(Identity(one.integer("pid"), one.integer("start_time")), _moves(one)))
+            if one.raw.get("only") is not None:
+                only[one.integer("pid")] = _stretches(one)
+    if only and len(only) != len(parts):
+        raise ValueError("some processes have 'only' and some have not")
     within = record.raw.get("within")
     mapping = None if within is None else f"{integer(items(within, 'plan.within', 2)[0], 'plan.within'):x}"
     request = MoveRequest(
         Selection(tuple(part.identity.pid for part in parts)), str(_nodes(record, "from")), str(_nodes(record, "to")),
         mapping=mapping, method=record.choice("method", METHODS), move_all=record.truth("move_all"),
         confine=bool(record.items("cpusets")), max_rate=record.integer("max_rate"), rule=record.choice("rule", RULES),
+        only=only or None,
     )  # fmt: skip
     return SavedPlan(host, boot, nodes, page_size, (request,) if parts else (), tuple(parts), frozenset(confined))
+
+
+def _stretches(record: Fields) -> Stretches:
+    """Raises ValueError."""
+    out: list[tuple[int, int]] = []
+    for one in record.items("only"):
+        edges = [text for text in items(one, "only", 2) if isinstance(text, str) and _ADDRESS.fullmatch(text)]
+        if len(edges) != 2 or int(edges[0], 16) >= int(edges[1], 16):
+            raise ValueError("'only' does not have pairs of addresses")
+        out.append((int(edges[0], 16), int(edges[1], 16)))
+    ordered = sorted(out)
+    if any(one[1] > other[0] for one, other in pairwise(ordered)):
+        raise ValueError("'only' has stretches that overlap")
+    return tuple(out)
 
 
 def _of_advice(record: Fields, sure: Sequence[str]) -> SavedPlan:

@@ -9,6 +9,7 @@ import numpy as np
 
 from backend.kernel import Kernel
 from backend.placement.frame_nodes import FrameNodes
+from backend.placement.overlap import overlapping
 from backend.placement.pagemap import PageMap, rest_for
 from backend.placement.placement import Placement, VmaPlacement
 from backend.process.page_calls import query
@@ -63,14 +64,13 @@ def clip(
 ) -> Placement:
     """Only what lies in these stretches [start, end), in their order: mappings, and parts of mappings whose pages are
     counted anew. Without overlaps. `placement` has the ends of mappings. Raises NotFound, NotPermitted."""
+    bounds = [(vma.start, vma.end) for vma in placement.vmas]
+    by_start = {vma.start: vma for vma in placement.vmas}
     whole: list[VmaPlacement] = []
     for start, end in stretches:
-        for vma in placement.vmas:
-            low, high = max(start, vma.start), min(end, vma.end)
-            if low < high:
-                whole.append(
-                    vma if (low, high) == (vma.start, vma.end) else replace(vma, start=low, end=high, pages={})
-                )
+        for bound in overlapping(bounds, start, end):
+            vma, part = by_start[bound[0]], (max(start, bound[0]), min(end, bound[1]))
+            whole.append(vma if part == bound else replace(vma, start=part[0], end=part[1], pages={}))
     parts = sorted({(one.start, one.end) for one in whole if not one.pages})
     counted = dict(zip(parts, count_by_node(kernel, pid, frames, parts), strict=True))
     return Placement(tuple(_with_pages(one, counted.get((one.start, one.end))) for one in whole))

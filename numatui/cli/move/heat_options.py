@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -11,6 +14,7 @@ import typer
 from backend.errors import UsageError
 from backend.heat.choosing import HeatWish
 from backend.heat.heat import WAYS, Way
+from numatui.cli.printing.progress import cancelled_by_signals
 from numatui.format import parse_duration, parse_size
 
 LONGEST = 3600 * 10**9
@@ -53,6 +57,16 @@ class HeatOptions:
         return HeatWish(
             "cold" if self.cold else "hot", rate, most, parse_window(self.window) / 1e9, self.windows, way_of(self.way)
         )
+
+
+@contextmanager
+def watching(wish: HeatWish | None) -> Generator[threading.Event | None]:
+    """Signals end the watching in order. Without anything to watch they end the program, as ever."""
+    if wish is None:
+        yield None
+    else:
+        with cancelled_by_signals() as cancel:
+            yield cancel
 
 
 def parse_window(text: str) -> int:

@@ -11,7 +11,7 @@ from backend.errors import NotSupported, UsageError
 from backend.job.planning import plan as make
 from backend.job.request import MoveRequest
 from numatui.cli.move.carry_out import plan_and_move
-from numatui.cli.move.heat_options import HeatOptions
+from numatui.cli.move.heat_options import HeatOptions, watching
 from numatui.cli.move.move_options import (
     All,
     Budget,
@@ -26,7 +26,6 @@ from numatui.cli.move.move_options import (
 from numatui.cli.move.plan import From, To, Vma, check_method
 from numatui.cli.move.wait_for import Timeout, WaitFor, wait_for, waited_for
 from numatui.cli.printing import output
-from numatui.cli.printing.progress import cancelled_by_signals
 from numatui.cli.printing.unstoppable import unstoppable
 from numatui.cli.printing.waiting import beside
 from numatui.cli.selecting import Pids, SelectOptions
@@ -62,6 +61,7 @@ def migrate(
     selection, limit = waited_for(selecting.of(pids), wait, timeout)
     if selection.is_everybody:
         raise UsageError("no process is named", "give pids, or select them: --match, --user, --cgroup …")
+    wish = heating.wish()
     kernel = kernel_of(context)
     if not kernel.traits.writable:
         raise NotSupported("a recording cannot be changed", "numatui plan says what would move")
@@ -72,8 +72,8 @@ def migrate(
         options = options_of(kernel, stack, budget, workers)
         request = MoveRequest(
             selection, sources, targets, vma, check_method(method), move_all, cpuset,
-            parse_rate(max_rate), heat=heating.wish(),
+            parse_rate(max_rate), heat=wish,
         )  # fmt: skip
-        with cancelled_by_signals() as cancel:
+        with watching(wish) as cancel:
             made = beside(lambda: make(kernel, request, cancel))
         plan_and_move(kernel, made, options, dry_run, yes, json, csv, quiet.quiet)

@@ -13,11 +13,10 @@ from backend.nodeset import NodeSet
 from backend.plan.plan import METHODS, Method
 from backend.plan.planner import check_sets
 from backend.plan.remap import RULES, Rule, landings, remap
-from numatui.cli.move.heat_options import HeatOptions
+from numatui.cli.move.heat_options import HeatOptions, watching
 from numatui.cli.move.move_options import All, Confine, MaxRate, parse_rate
 from numatui.cli.printing import output
 from numatui.cli.printing.plan_output import document, print_plan, print_plan_csv
-from numatui.cli.printing.progress import cancelled_by_signals
 from numatui.cli.printing.waiting import beside
 from numatui.cli.selecting import Pids, SelectOptions
 from numatui.cli.shell import completing
@@ -77,12 +76,13 @@ def plan(
             raise UsageError("--nodes and pids exclude each other", "leave --nodes out to plan for processes")
         _print_mapping(nodes, sources, targets, check_rule(rule) or "linux-6", json, csv)
         return
+    wish = heating.wish()
     request = MoveRequest(
         selection, sources, targets, vma, check_method(method), move_all, cpuset,
-        parse_rate(max_rate), check_rule(rule), heating.wish(),
+        parse_rate(max_rate), check_rule(rule), wish,
     )  # fmt: skip
     kernel = kernel_of(context)
-    with cancelled_by_signals() as cancel:
+    with watching(wish) as cancel:
         made = beside(lambda: make(kernel, request, cancel))
     if json:
         output.print_json("plan", document(kernel, made))

@@ -21,12 +21,17 @@ processes:
     memory:
       - {{name: data, size: {size}, on: {{0: 50%, 1: 50%}}, access: {{{access}}}}}
       - {{name: cold, size: 8MiB, on: {{1: 100%}}}}
-run: 1s
+{more}run: 1s
 """
+WARM = """      - {name: warm, size: 16MiB, on: {0: 100%}, access: {sample: 64}}
+"""
+"""Used by a 65th of the accesses of a region with 4096 samples: some 40 times a second a page."""
 
 
-def worker(access: str, size: str = "64MiB", profile: str = "linux-6") -> tuple[EmulatedKernel, Process]:
-    kernel = open_text(MACHINE.format(access=access, size=size, profile=profile), "test")
+def worker(
+    access: str, size: str = "64MiB", profile: str = "linux-6", more: str = ""
+) -> tuple[EmulatedKernel, Process]:
+    kernel = open_text(MACHINE.format(access=access, size=size, profile=profile, more=more), "test")
     return kernel, process_of(kernel, "worker")
 
 

@@ -213,3 +213,27 @@ def test_the_plain_one_is_read() -> None:
     (request,) = saved.requests
     assert (request.selection.pids, request.sources, request.targets, request.mapping) == ((5,), "0", "1", "1000")
     assert saved.confined == {6}
+
+
+def test_a_plan_by_heat_is_about_the_same_stretches(box: Box) -> None:
+    plan = box.save("plan", "6", "--from", "0", "--to", "1", "--hot", "--max", "64MiB")
+    assert 0 < plan["bytes"] <= 64 << 20
+    done = box.apply()
+    assert sum(one["moved"] for one in done["outcomes"]) == plan["bytes"]
+    assert done["plan"]["processes"][0]["only"] == plan["processes"][0]["only"]
+
+
+@pytest.mark.parametrize(
+    "only",
+    [
+        [["0", "1"], ["0", "2"]], [["2", "1"]], [["x", "y"]], [[1, 2]], [["1"]], "all", [["1", "2", "3"]],
+        [["1" * 17, "2"]], {}, 7,
+    ],
+)  # fmt: skip
+def test_hostile_stretches_are_one_line(box: Box, only: Any) -> None:
+    plan = box.save("plan", "6", "--from", "0", "--to", "1", "--hot", "--max", "1MiB")
+    plan["processes"][0]["only"] = only
+    box.write(plan)
+    code, _, err = box.cli("apply", str(box.file), "--yes")
+    assert code in (2, 7)
+    assert one_line(err)
