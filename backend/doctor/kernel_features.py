@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from backend.doctor.check import Check
+from backend.heat.kdamond import leftover, unusable
 from backend.kernel import Kernel
 from backend.machine.kernel_info import read_fact, release
 from backend.machine.kernel_versions import VERSION, holds_lock
@@ -79,7 +80,13 @@ def _damon(kernel: Kernel, tells_absence: bool) -> Iterator[Check]:
     numbers = [name for name in _list(kernel, _KDAMONDS) if name.isdecimal()][:_MOST]
     running = sum(read_fact(kernel, f"{_KDAMONDS}/{number}/state") == "on" for number in numbers)
     others = f"; {running} kdamond{'s run' if running > 1 else ' runs'} already" if running else ""
-    yield Check("damon", "ok", f"DAMON can tell which pages are hot{others}")
+    if (owner := leftover(kernel)) is not None:
+        left = f"a numatui that was killed ({owner.pid}) left a kdamond behind"
+        yield Check("damon", "note", left, "numatui heat PID takes it down")
+        return
+    why = unusable(kernel)
+    without = f"; numatui does without it: {why}" if why else ""
+    yield Check("damon", "ok", f"DAMON can tell which pages are hot{others}{without}")
 
 
 def _exists(kernel: Kernel, path: str) -> bool:

@@ -183,6 +183,16 @@ def pool(node: int, total: int, free: int, size: int = 2048) -> dict[str, bytes]
         ("damon", {}, "ok", "no DAMON"),
         ("damon", {f"{KDAMONDS}/nr_kdamonds": b"0\n"}, "ok", "which pages are hot"),
         ("damon", {f"{KDAMONDS}/nr_kdamonds": b"1\n", f"{KDAMONDS}/0/state": b"on\n"}, "ok", "1 kdamond runs already"),
+        ("damon", {f"{KDAMONDS}/nr_kdamonds": b"1\n"}, "ok", "set up by somebody else"),
+        (
+            "damon",
+            {
+                f"{KDAMONDS}/nr_kdamonds": b"1\n",
+                f"{KDAMONDS}/0/contexts/0/schemes/0/access_pattern/sz/max": b"%d\n" % (1 << 62 | 77 << 36 | 5),
+            },
+            "note",
+            "a numatui that was killed (77) left",
+        ),
         ("idle", {}, "ok", "no idle page tracking"),
         ("idle", {"sys/kernel/mm/page_idle/bitmap": b""}, "ok", "told one by one"),
         ("capabilities", {}, "ok", "CAP_SYS_ADMIN, CAP_SYS_NICE, CAP_SYS_PTRACE"),
