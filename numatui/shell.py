@@ -19,4 +19,7 @@ def migrate_command(kernel: Kernel, pids: Iterable[int], sources: NodeSet, targe
 def advised_command(kernel: Kernel, advice: Advice) -> str:
     """The command that follows advice; empty if there is no proposal."""
     one = advice.proposal
-    return migrate_command(kernel, [advice.process.pid], one.sources, one.targets) if one else ""
+    if one is None:
+        return ""
+    command = migrate_command(kernel, [advice.process.pid], one.sources, one.targets)
+    return f"{command} --hot" if one.heat is not None else command

@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from backend.heat.heat import Way
 from backend.machine.access_cost import AccessCosts, CostBasis
 from backend.machine.topology import Topology
 from backend.nodeset import NodeSet
+from backend.placement.placement import Placement
 from backend.plan.conditions import Conditions
-from backend.plan.plan import Basis, PlannedMove
+from backend.plan.plan import Basis, PlannedMove, Stretches
 from backend.plan.remap import Move, Rule
 from backend.process.process import Process
 
@@ -20,10 +22,12 @@ CONFIDENCES: tuple[Confidence, ...] = ("low", "medium", "high")
 ReasonCode = Literal[
     "ended", "unreadable", "permission", "near", "small", "young", "hops", "idle", "pressure", "balancing",
     "spread", "policy", "interleave", "cpuset", "room", "shared", "slow-memory", "gain", "payback",
+    "cold",
 ]  # fmt: skip
 """Why there is no proposal."""
 DoubtCode = Literal[
     "moment", "policy-unknown", "threads", "several-nodes", "memory-only", "balancing", "stays", "short",
+    "unsteady",
 ]  # fmt: skip
 """Why the confidence of a proposal is lowered."""
 
@@ -78,10 +82,23 @@ class Surroundings:
 
 
 @dataclass(frozen=True, slots=True)
+class Used:
+    """The memory of a process that is used. `placement`: of it alone. `stretches`: where it is, the hottest first.
+    `bytes`: how much that is. `way`: how it was learnt. `steady`: how much alike it was in several windows, 0 to 1."""
+
+    placement: Placement
+    stretches: Stretches
+    bytes: int
+    way: Way
+    steady: float
+
+
+@dataclass(frozen=True, slots=True)
 class Proposal:
     """What to move. `bytes`: expected to move. `before`, `after`: mean cost of an access, in the unit of `basis`.
     `seconds`, `stall`: the plan's estimates, based on `rate_basis`. `payback`: seconds until the time spent is won
-    back, at the earliest; None if the CPU use of the process is unknown."""
+    back, at the earliest; None if the CPU use of the process is unknown. `heat`: what was learnt of how its memory is
+    used; the costs are those of what is used, and only that moves. None: all is taken to be used alike."""
 
     sources: NodeSet
     targets: NodeSet
@@ -97,6 +114,7 @@ class Proposal:
     payback: float | None
     confidence: Confidence
     doubts: tuple[Doubt, ...] = ()
+    heat: Used | None = None
 
     @property
     def ratio(self) -> float:

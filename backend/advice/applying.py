@@ -14,7 +14,8 @@ def plan_of(kernel: Kernel, advice: Advice, method: Method = "auto", max_rate: i
     holds."""
     proposal, process = advice.proposal, advice.process
     assert proposal is not None
-    made = plan_one(kernel, process, proposal.sources, proposal.targets, method, max_rate)
+    only = proposal.heat.stretches if proposal.heat is not None else None
+    made = plan_one(kernel, process, proposal.sources, proposal.targets, method, max_rate, only)
     now = made.processes[0]
     if now.process.threads == 1 and now.runs_on is not None and now.runs_on not in advice.places:
         raise NumatuiError(

@@ -6,7 +6,7 @@ from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 
-from backend.advice.advice import Surroundings
+from backend.advice.advice import Surroundings, Used
 from backend.advice.movable import Obstacle, movable
 from backend.advice.room import Room, arriving
 from backend.nodeset import NodeSet
@@ -27,11 +27,13 @@ _CLEARLY = 0.98
 
 @dataclass(frozen=True, slots=True)
 class Advisee:
-    """A process that may get a proposal. `by_node`: bytes, from its placement."""
+    """A process that may get a proposal. `by_node`: bytes, from its placement. `used`: what is known of how its memory
+    is used; the placement is of that alone."""
 
     process: Process
     placement: Placement
     places: Mapping[int, float]
+    used: Used | None = None
 
     @property
     def by_node(self) -> dict[int, int]:

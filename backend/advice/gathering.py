@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from backend.advice.advice import Advice, Limits, Surroundings
 from backend.advice.judging import advise, needs_a_look
 from backend.advice.observing import Observation, ObservationHistory
 from backend.errors import NotFound, NotPermitted, ParseError
+from backend.heat.choosing import HeatWish
 from backend.kernel import Kernel
 from backend.machine.access_cost import read_costs
 from backend.machine.kernel_info import read_fact, release
@@ -20,6 +23,9 @@ from backend.placement.survey import Surveyor
 from backend.plan.conditions import read_conditions
 from backend.plan.remap import rule_of
 from backend.process.process import Identity, Process
+
+if TYPE_CHECKING:
+    from backend.advice.heated import HeatReader
 
 READINGS = 6
 """Readings of a watch, if time passes on the kernel; else there is one."""
@@ -66,11 +72,20 @@ class _Kept:
 
 class Adviser:
     """Gives advice repeatedly. Mappings are cached for a while, so that large ones are not walked each time. `exact`:
-    also read numa_maps of large processes, which shows their policies but stalls them."""
+    also read numa_maps of large processes, which shows their policies but stalls them. `heat`: those with far memory
+    are watched for what they use, one after the other; `cancel` ends that."""
 
-    def __init__(self, kernel: Kernel, limits: Limits | None = None, exact: bool = False) -> None:
+    def __init__(
+        self,
+        kernel: Kernel,
+        limits: Limits | None = None,
+        exact: bool = False,
+        heat: HeatWish | None = None,
+        cancel: threading.Event | None = None,
+    ) -> None:
         self.kernel = kernel
         self.limits = limits or Limits()
+        self.heat = _heat_reader(kernel, heat, cancel) if heat is not None else None
         self.exact = exact or not kernel.traits.reading_stalls
         self._kept: dict[Identity, _Kept] = {}
 
@@ -93,7 +108,14 @@ class Adviser:
             kept[identity] = one
         self._kept = kept
         placements = {identity: one.placement for identity, one in kept.items()}
-        return advise(observations, placements, world, self.limits)
+        used = self.heat.read(observations, placements, world, self.limits) if self.heat is not None else {}
+        return advise(observations, placements, world, self.limits, used)
+
+
+def _heat_reader(kernel: Kernel, heat: HeatWish, cancel: threading.Event | None) -> HeatReader:
+    from backend.advice.heated import HeatReader  # It needs numpy, which takes longer to import than most advice.
+
+    return HeatReader(kernel, heat, cancel)
 
 
 def _differ(before: Mapping[int, int], now: Mapping[int, int]) -> bool:

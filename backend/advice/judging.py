@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from backend.advice import reasons
-from backend.advice.advice import CONFIDENCES, Advice, Limits, Proposal, Reason, Surroundings
+from backend.advice.advice import CONFIDENCES, Advice, Limits, Proposal, Reason, Surroundings, Used
 from backend.advice.choosing import Advisee, Candidate, choose, far_bytes, targets_of
 from backend.advice.movable import OBSTACLES, Obstacle
 from backend.advice.observing import Observation
@@ -34,9 +34,11 @@ def advise(
     placements: Mapping[Identity, Placement],
     world: Surroundings,
     limits: Limits | None = None,
+    used: Mapping[Identity, Used] | None = None,
 ) -> list[Advice]:
     """Advice for every process: first the proposals, most gain per byte first, then the processes without one, most far
-    memory first. `placements`: of the processes that `needs_a_look` named. Together the proposals never need more room
+    memory first. `placements`: of the processes that `needs_a_look` named. `used`: what is used of those of which it is
+    known. Together the proposals never need more room
     than there is."""
     limits = limits or Limits()
     room = room_of(world.topology, world.page_size)
@@ -50,7 +52,9 @@ def advise(
         elif placement is None:
             declined.append(replace(first, reasons=(Reason("ended", "it ended, or its mappings cannot be read"),)))
         else:
-            subject = Advisee(observation.row.process, placement, observation.places)
+            heat = (used or {}).get(identity)
+            shown = placement if heat is None else heat.placement
+            subject = Advisee(observation.row.process, shown, observation.places, heat)
             open_.append((observation, subject, _propose(observation, subject, first, world, limits, room)))
     accepted: list[Advice] = []
     open_.sort(key=lambda one: (-_worth(one[2]), one[1].process.pid))
@@ -98,7 +102,12 @@ def _propose(
 ) -> Advice:
     """The advice with a proposal, or with the reasons why there is none."""
     far = far_bytes(one.by_node, one.places, world)
-    known = replace(advice, by_node=one.by_node, far=far, proposal=None, reasons=())
+    known = replace(advice, far=far, proposal=None, reasons=())
+    if one.used is None:
+        known = replace(known, by_node=one.by_node)
+    elif far < limits.least:
+        text = f"of what is far from where it runs only {reasons.mib(far)} are used"
+        return replace(known, reasons=(Reason("cold", text),))
     choice = choose(one, world, room)
     if choice is None:
         return replace(known, reasons=tuple(_why_not(one, world, room, far)))
@@ -127,7 +136,8 @@ def _why_not(one: Advisee, world: Surroundings, room: Room, far: int) -> list[Re
 
 def _proposal(observation: Observation, one: Advisee, choice: Candidate, world: Surroundings) -> Proposal:
     plan = make_plan(
-        [Subject(one.process, one.placement)], choice.sources, choice.targets, world.topology,
+        [Subject(one.process, one.placement, only=None if one.used is None else one.used.stretches)],
+        choice.sources, choice.targets, world.topology,
         rule=world.rule, page_size=world.page_size, conditions=world.conditions,
     )  # fmt: skip
     before = world.costs.mean(one.places, one.by_node)
@@ -139,7 +149,7 @@ def _proposal(observation: Observation, one: Advisee, choice: Candidate, world: 
         before=before, after=choice.after, basis=world.costs.basis,
         seconds=plan.seconds, rate_basis=plan.rate_basis, stall=plan.stall,
         payback=(plan.seconds + plan.stall) / (cpus * saved) if cpus and saved > 0 else None,
-        confidence="high",
+        confidence="high", heat=one.used,
     )  # fmt: skip
     doubts = reasons.doubts_of(observation, one, made, world)
     sure = min([CONFIDENCES.index("high"), *(CONFIDENCES.index(doubt.confidence) for doubt in doubts)])

@@ -14,6 +14,9 @@ from backend.nodeset import NodeSet
 from backend.plan.plan_warnings import interleaved
 from backend.process.process import HERTZ
 
+_STEADY = 0.5
+"""Of what is used: with less that is alike from window to window, the confidence is lower."""
+
 
 def mib(amount: int) -> str:
     """`12 MiB`, `600 KiB`."""
@@ -210,6 +213,9 @@ def doubts_of(observation: Observation, one: Advisee, proposal: Proposal, world:
                 "medium",
             )
         )
+    if one.used is not None and one.used.steady < _STEADY:
+        alike = f"what it uses was alike to {one.used.steady:.0%} only from one window to another"
+        out.append(Doubt("unsteady", alike, "medium"))
     return tuple(out)
 
 
@@ -223,4 +229,7 @@ def summary_of(advice: Advice) -> str:
         if proposal.basis == "latency"
         else f"mean distance {proposal.before:.1f} → {proposal.after:.1f}"
     )
-    return f"an access costs {proposal.ratio:.2f} times less ({basis}), if it uses all its memory alike"
+    used = "if it uses all its memory alike"
+    if proposal.heat is not None:
+        used = f"of the {mib(proposal.heat.bytes)} that it uses"
+    return f"an access costs {proposal.ratio:.2f} times less ({basis}), {used}"

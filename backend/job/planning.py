@@ -8,7 +8,6 @@ from dataclasses import replace
 
 from backend.cpuset.confinement import confinements
 from backend.errors import NotFound, NotPermitted, NotSupported, NumatuiError, UsageError
-from backend.job.heat_parts import parts_by_heat
 from backend.job.request import MoveRequest
 from backend.kernel import Kernel
 from backend.machine.kernel_info import release
@@ -35,6 +34,8 @@ def plan(kernel: Kernel, request: MoveRequest, cancel: threading.Event | None = 
         within = find_mapping(kernel, _only(request.selection), request.mapping)
     told: list[Warning] = []
     if request.heat is not None or request.only is not None:
+        from backend.job.heat_parts import parts_by_heat  # It needs numpy.
+
         if request.confine:
             raise UsageError("--cpuset moves all memory of a process, not a part", "leave out --cpuset")
         rule = request.rule or rule_of(release(kernel))

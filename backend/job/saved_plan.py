@@ -181,7 +181,9 @@ def _of_advice(record: Fields, sure: Sequence[str]) -> SavedPlan:
         if advice.text("confidence") not in sure:
             continue
         identity = Identity(one.integer("pid"), one.integer("start_time"))
-        requests.append(MoveRequest(Selection((identity.pid,)), str(_nodes(advice, "from")), str(_nodes(advice, "to"))))
+        only = None if advice.raw.get("only") is None else {identity.pid: _stretches(advice)}
+        sources, targets = str(_nodes(advice, "from")), str(_nodes(advice, "to"))
+        requests.append(MoveRequest(Selection((identity.pid,)), sources, targets, only=only))
         parts.append(SavedPart(identity, _moves(advice)))
     return SavedPlan(host, boot, nodes, page_size, tuple(requests), tuple(parts))
 

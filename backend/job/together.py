@@ -11,7 +11,7 @@ from backend.job.request import MoveRequest
 from backend.kernel import Kernel
 from backend.machine.topology import read_topology
 from backend.nodeset import NodeSet
-from backend.plan.plan import Method, Plan
+from backend.plan.plan import Method, Plan, Stretches
 from backend.plan.planner import having_room, merged
 from backend.process.process import Process
 from backend.selection.selection import Selection
@@ -47,11 +47,20 @@ def plan_together(kernel: Kernel, plans: Iterable[Callable[[], Plan]]) -> Togeth
 
 
 def plan_one(
-    kernel: Kernel, process: Process, sources: NodeSet, targets: NodeSet, method: Method = "auto", max_rate: int = 0
+    kernel: Kernel,
+    process: Process,
+    sources: NodeSet,
+    targets: NodeSet,
+    method: Method = "auto",
+    max_rate: int = 0,
+    only: Stretches | None = None,
 ) -> Plan:
-    """The plan of one process. Raises NotFound also if another has its pid; what `plan` raises."""
+    """The plan of one process. `only`: of these stretches of its memory. Raises NotFound also if another has its pid;
+    what `plan` raises."""
     selection = Selection((process.pid,))
-    made = plan(kernel, MoveRequest(selection, str(sources), str(targets), method=method, max_rate=max_rate))
+    parts = None if only is None else {process.pid: only}
+    request = MoveRequest(selection, str(sources), str(targets), method=method, max_rate=max_rate, only=parts)
+    made = plan(kernel, request)
     if made.processes[0].process.identity != process.identity:
         raise NotFound(
             f"process {process.pid} has ended and another has its number now",

@@ -13,6 +13,7 @@ from backend.advice.applying import plan_of
 from backend.advice.gathering import Adviser
 from backend.advice.observing import ObservationHistory
 from backend.errors import Busy, NotFound, NotPermitted, NumatuiError
+from backend.heat.choosing import HeatWish
 from backend.job.job import Job
 from backend.job.options import Options
 from backend.job.outcome import Outcome
@@ -87,7 +88,8 @@ class Mover:
             ratio=policy.min_gain,
             ratio_spread=max(policy.min_gain, Limits().ratio_spread),
         )
-        self._adviser = Adviser(self.kernel, limits)
+        heat = HeatWish("hot") if policy.heat else None
+        self._adviser = Adviser(self.kernel, limits, heat=heat, cancel=self.cancel)
         self._limit = RateLimit(self.kernel, policy.max_rate)
 
     def round(self, wall: float) -> list[Decision]:

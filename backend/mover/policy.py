@@ -50,7 +50,8 @@ class Policy:
     longest call. `workers`: threads. `quiet`: hours without moves. `allow`, `deny`: the processes it may move. An empty
     `allow` allows all; `deny` takes precedence. `stop_errors`: consecutive failures that end all moves until the policy
     is loaded again. `stop_pressure`: nothing moves if tasks wait for memory for at least this share of time.
-    `after_move`: program and arguments that are run after each move (`mover.after_move`)."""
+    `heat`: processes are watched for what they use, and only that moves. `after_move`: program and arguments that are
+    run after each move (`mover.after_move`)."""
 
     interval: float = 10.0
     settle: float = 30.0
@@ -70,6 +71,7 @@ class Policy:
     stop_errors: int = 3
     stop_pressure: float = 0.1
     after_move: tuple[str, ...] = ()
+    heat: bool = False
 
     def may_move(self, kernel: Kernel, process: Process) -> bool:
         """What the kernel does not tell of a process is taken against it."""
@@ -143,6 +145,7 @@ def parse_policy(text: str, file: str = "policy") -> Policy:
         allow=_allowed(get("allow")),
         deny=tuple(read_rule(one) for one in _list(get("deny"))),
         after_move=_program(get("after_move")),
+        heat="heat" in found and found["heat"].truth(),
         stop_errors=stop.read("errors", lambda value: value.integer(1, 1000), usual.stop_errors),
         stop_pressure=stop.read("pressure", Value.share, usual.stop_pressure),
     )

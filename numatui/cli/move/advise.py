@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from backend.errors import NotSupported, NumatuiError, UsageError
+from backend.heat.choosing import HeatWish
 from backend.kernel import Kernel
 from backend.selection.selection import Selection, matcher_of_tree, nobody
+from numatui.cli.move.heat_options import WayName, Window, Windows, parse_window, watching, way_of
 from numatui.cli.move.move_options import Budget, MaxRate, Workers, Yes, options_of, parse_rate
 from numatui.cli.printing import output
 from numatui.cli.printing.unstoppable import unstoppable
@@ -52,6 +54,12 @@ def advise(
     exact: Annotated[
         bool, typer.Option("--exact", help="Read the policies of large processes too, which holds them up.")
     ] = False,
+    heat: Annotated[
+        bool, typer.Option("--heat", help="Watch which memory they use, and move that alone: it takes seconds each.")
+    ] = False,
+    window: Window = "1s",
+    windows: Windows = 3,
+    way: WayName = "auto",
     apply: Annotated[bool, typer.Option("--apply", help="Carry it out, after a question.")] = False,
     budget: Budget = "100ms",
     workers: Workers = "auto",
@@ -73,6 +81,7 @@ def advise(
     sure = check_confidence(confidence)
     if apply and csv:
         raise UsageError("--apply and --csv exclude each other", "--json has the outcomes too")
+    wish = HeatWish("hot", 0, 0, parse_window(window) / 1e9, windows, way_of(way)) if heat else None
     kernel = kernel_of(context)
     if apply and not kernel.traits.writable:
         raise NotSupported("a recording cannot be changed", "leave out --apply to see what is advised")
@@ -81,7 +90,9 @@ def advise(
             stack.enter_context(unstoppable())
         options = options_of(kernel, stack, budget, workers)
         seen = _observe(kernel, seconds, selecting.of_patterns(pattern))
-        found = Adviser(kernel, limits, exact).advise(seen.observations, seen.topology)
+        with watching(wish) as cancel:
+            adviser = Adviser(kernel, limits, exact, wish, cancel)
+            found = beside(lambda: adviser.advise(seen.observations, seen.topology))
         advice = _select(found, sure, everything)
         if csv:
             _csv(kernel, advice.told)

@@ -76,6 +76,8 @@ def _proposal(kernel: Kernel, advice: Advice, one: Proposal) -> dict[str, Any]:
         "payback_seconds": None if one.payback is None else round(one.payback, 3),
         "confidence": one.confidence,
         "doubts": [{"code": doubt.code, "text": output.exact(doubt.text)} for doubt in one.doubts],
+        "heat": None if one.heat is None else {"way": one.heat.way, "used": one.heat.bytes, "steady": one.heat.steady},
+        "only": None if one.heat is None else [[f"{start:x}", f"{end:x}"] for start, end in one.heat.stretches],
         "command_line": output.exact(advised_command(kernel, advice)),
     }  # fmt: skip
 
@@ -116,9 +118,10 @@ def print_advice(kernel: Kernel, items: Sequence[Advice], with_reasons: bool) ->
         else:
             output.print_table(columns, rows, flexible=2, below=commands)
         first = advised[0][1]
+        alike = any(one.heat is None for _, one in advised)
         output.note(
-            f"GAIN: how many times cheaper an average access gets, {GAIN[first.basis]}, if a process uses all its "
-            "memory equally"
+            f"GAIN: how many times cheaper an average access gets, {GAIN[first.basis]}"
+            + (", if a process uses all its memory equally" if alike else ", of the memory that it uses")
         )
         bases = list(dict.fromkeys(BASIS[one.rate_basis] for _, one in advised))
         output.note(

@@ -24,4 +24,5 @@ WHY_NOT: dict[ReasonCode, str] = {
     "slow-memory": "slower memory",
     "gain": "gains little",
     "payback": "pays too late",
+    "cold": "not used",
 }

@@ -11,16 +11,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from backend.advice.advice import Advice
+from backend.advice.applying import plan_of
 from backend.advice.gathering import Adviser, limits_for, watch
 from backend.emulator.abi.kernel import EmulatedKernel
 from backend.emulator.scenario.open import open_scenario
 from backend.emulator.scenario.shipped import names
+from backend.heat.choosing import HeatWish
 from backend.job.job import Job
 from backend.job.options import Options
-from backend.job.planning import plan
-from backend.job.request import MoveRequest
 from backend.plan.remap import remap
-from backend.selection.selection import Selection
 
 MIB = 1 << 20
 WATCHED, MEASURED = 8, 30
@@ -35,9 +34,9 @@ def work_done(kernel: EmulatedKernel) -> float:
     return total / MEASURED
 
 
-def advice_for(kernel: EmulatedKernel, least: int = 4 * MIB) -> list[Advice]:
+def advice_for(kernel: EmulatedKernel, least: int = 4 * MIB, heat: HeatWish | None = None) -> list[Advice]:
     seen = watch(kernel, WATCHED, lambda _: True)
-    items = Adviser(kernel, limits_for(WATCHED, least)).advise(seen.observations, seen.topology)
+    items = Adviser(kernel, limits_for(WATCHED, least), heat=heat).advise(seen.observations, seen.topology)
     check_room(items, kernel)
     return [one for one in items if one.proposal is not None]
 
@@ -63,15 +62,13 @@ def check_room(items: list[Advice], kernel: EmulatedKernel) -> None:
 def follow(kernel: EmulatedKernel, advised: list[Advice], folder: Path) -> None:
     for advice in advised:
         assert advice.proposal is not None
-        pid = advice.process.pid
-        made = plan(kernel, MoveRequest(Selection((pid,)), str(advice.proposal.sources), str(advice.proposal.targets)))
-        Job(kernel, made, Options(journal_dir=folder)).run()
+        Job(kernel, plan_of(kernel, advice), Options(journal_dir=folder)).run()
 
 
-def compared(name: str, folder: Path, least: int = 4 * MIB) -> tuple[int, float, float]:
+def compared(name: str, folder: Path, least: int = 4 * MIB, heat: HeatWish | None = None) -> tuple[int, float, float]:
     """(how many were advised, work without, work with following), on two machines of the same scenario."""
     without, following = open_scenario(name), open_scenario(name)
-    advised = advice_for(following, least)
+    advised = advice_for(following, least, heat)
     without.pause(WATCHED * 1_000_000_000)
     if not advised:
         return 0, 1.0, 1.0
@@ -81,9 +78,10 @@ def compared(name: str, folder: Path, least: int = 4 * MIB) -> tuple[int, float,
     return len(advised), work_done(without), work_done(following)
 
 
+@pytest.mark.parametrize("heat", [None, HeatWish("hot")], ids=["all", "hot"])
 @pytest.mark.parametrize("name", sorted(names()))
-def test_advice_makes_no_shipped_scenario_slower(name: str, tmp_path: Path) -> None:
-    _, without, following = compared(name, tmp_path)
+def test_advice_makes_no_shipped_scenario_slower(name: str, heat: HeatWish | None, tmp_path: Path) -> None:
+    _, without, following = compared(name, tmp_path, heat=heat)
     assert following >= without * 0.99
 
 
@@ -109,11 +107,15 @@ tasks = st.fixed_dictionaries(
 
 
 def scenario(chosen: list[dict], far: list[int]) -> str:
-    """A machine with these tasks, that use all their memory alike."""
+    """A machine with these tasks. What each uses of its memory, and from where on: all of it, if it does not say."""
     processes = []
     for number, one in enumerate(chosen):
         whole = sum(one["on"])
-        memory = {"kind": "heap", "size": f"{one['size']}MiB", "access": {"hot": "100%", "sample": 64}}
+        memory = {
+            "kind": "heap",
+            "size": f"{one['size']}MiB",
+            "access": {"sample": 64, **one.get("access", {"hot": "100%"})},
+        }
         if one["policy"] == "default":
             left = 100
             on: dict[int, str] = {}
@@ -150,6 +152,46 @@ def test_advice_makes_no_random_machine_slower(
     path.write_text(scenario(chosen, far))
     _, without, following = compared(str(path), folder / "jobs", least=MIB)
     assert following >= without * 0.98
+
+
+some_hot = st.fixed_dictionaries(
+    {"hot": st.integers(1, 50).map(lambda share: f"{share}%"), "begin": st.integers(0, 99).map(lambda at: f"{at}%")}
+)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(st.tuples(tasks, some_hot), min_size=1, max_size=4),
+    st.lists(st.integers(1, 30), min_size=3, max_size=3).map(sorted),
+)
+def test_advice_by_heat_makes_no_random_machine_slower(
+    tmp_path_factory: pytest.TempPathFactory, chosen: list[tuple[dict, dict]], far: list[int]
+) -> None:
+    folder = tmp_path_factory.mktemp("random")
+    path = folder / "random.yaml"
+    path.write_text(scenario([{**one, "access": access} for one, access in chosen], far))
+    _, without, following = compared(str(path), folder / "jobs", least=MIB, heat=HeatWish("hot"))
+    assert following >= without * 0.98
+
+
+def test_memory_that_is_not_used_stays_where_it_is(tmp_path: Path) -> None:
+    """Half of it is far: the half that is used, or the half that is not."""
+    advised: dict[str, Advice] = {}
+    for where in ("0%", "50%"):
+        path = tmp_path / "one.yaml"
+        one = {"node": 0, "threads": 1, "size": 32, "on": [1, 1, 0, 0], "policy": "default"}
+        path.write_text(scenario([{**one, "access": {"hot": "50%", "begin": where}}], [10, 20, 30]))
+        kernel = open_scenario(str(path))
+        seen = watch(kernel, WATCHED, lambda _: True)
+        adviser = Adviser(kernel, limits_for(WATCHED, MIB), heat=HeatWish("hot"))
+        advised[where] = of_the_task(adviser.advise(seen.observations, seen.topology))
+    near, far = advised["0%"], advised["50%"]
+    assert [reason.code for reason in near.reasons] == ["cold"]
+    assert far.proposal is not None
+    assert far.proposal.bytes == pytest.approx(16 * MIB, rel=0.1)
+    assert far.proposal.ratio > 1.8  # by all of its memory it would be 1.5
+    assert far.proposal.heat is not None
+    assert far.proposal.heat.way == "damon"
 
 
 def of_the_task(items: list[Advice]) -> Advice:
