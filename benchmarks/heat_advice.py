@@ -17,9 +17,11 @@ from backend.advice.advice import Advice
 from backend.emulator.scenario.open import open_scenario
 from backend.emulator.scenario.shipped import names
 from backend.heat.choosing import HeatWish
-from tests.backend.advice.test_advice import MIB, NODES, WATCHED, advice_for, follow, scenario, work_done
+from tests.backend.advice.test_advice import MIB, NODES, advice_for, follow, scenario, work_done
 
 MACHINES = 200
+UNTIL = 60
+"""Simulated seconds after which all are measured: watching what is used takes four for each process."""
 
 
 def one_way(name: str, folder: Path, heat: HeatWish | None, until: float | None) -> tuple[int, float, float]:
@@ -28,7 +30,7 @@ def one_way(name: str, folder: Path, heat: HeatWish | None, until: float | None)
     kernel = open_scenario(name)
     advised: list[Advice] = []
     if until is None:
-        kernel.pause((WATCHED + 8) * 1_000_000_000)
+        kernel.pause(UNTIL * 1_000_000_000)
     else:
         advised = advice_for(kernel, MIB, heat)
         follow(kernel, advised, folder)
@@ -39,7 +41,7 @@ def one_way(name: str, folder: Path, heat: HeatWish | None, until: float | None)
 def measured(name: str, folder: Path) -> tuple[float, int, float, int, float]:
     """Work without; bytes and work with all memory; bytes and work with what is used."""
     _, without, _ = one_way(name, folder, None, None)
-    until = WATCHED + 8.0
+    until = float(UNTIL)
     everything, all_work, _ = one_way(name, folder / "all", None, until)
     hot, hot_work, _ = one_way(name, folder / "hot", HeatWish("hot"), until)
     return without, everything, all_work, hot, hot_work

@@ -5,16 +5,17 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 
 from backend.errors import Interrupted
 from backend.files.text import decode
 from backend.heat.heat import Heat, HeatRange
 from backend.heat.kdamond import AGGREGATION_US, Kdamond, Region, monitoring
-from backend.heat.snapshots import Stretch, combine
+from backend.heat.snapshots import Stretch, as_often, combine
 from backend.kernel import Kernel
 from backend.placement.by_stretch import count_by_node
 from backend.placement.frame_nodes import read_frame_nodes
+from backend.placement.placement import sum_by_node
 from backend.placement.placement_walk import Mapping, parse_maps
 from backend.process.process import Identity, process_error, still_the_same
 
@@ -35,29 +36,81 @@ def measure(
 ) -> Heat:
     """As `referenced.measure`. Raises NotSupported where DAMON cannot be had, NotFound, NotPermitted, Interrupted."""
     seen: list[list[list[Region]]] = []
-    # Before anything is split, all of a large region counts as hot.
-    looks = max(1, min(_LOOKS, int(seconds * 1e6 / AGGREGATION_US)))
     with monitoring(kernel, identity.pid) as kdamond:
-        still_the_same(kernel, identity)
-        began = kernel.clock()
-        _wait(kernel, min(seconds, _WARM_UP), cancel)
-        for _ in range(windows):
-            seen.append(_window(kernel, kdamond, seconds, looks, cancel))
-            if kdamond.cpu() * 1e9 > _DEAREST * (kernel.clock() - began):
+        for one in _looking(kernel, identity, kdamond, seconds, cancel):
+            seen.append(one)
+            if len(seen) == windows:
                 break
         cost = kdamond.cpu()
+    return _heat(kernel, identity, seconds, seen, cost)
+
+
+def watch(kernel: Kernel, identity: Identity, seconds: float, cancel: threading.Event) -> Generator[Heat]:
+    """One window after the other, by one kdamond, until it is closed. `cost`: of a window. Raises as `measure`."""
+    before = 0.0
+    with monitoring(kernel, identity.pid) as kdamond:
+        for one in _looking(kernel, identity, kdamond, seconds, cancel):
+            now = kdamond.cpu()
+            yield _heat(kernel, identity, seconds, [one], now - before)
+            before = now
+
+
+def _looking(
+    kernel: Kernel, identity: Identity, kdamond: Kdamond, seconds: float, cancel: threading.Event | None
+) -> Generator[list[list[Region]]]:
+    """What is seen in each window. Ends with a kdamond that is too dear."""
+    still_the_same(kernel, identity)
+    looks = max(1, min(_LOOKS, int(seconds * 1e6 / AGGREGATION_US)))
+    began = kernel.clock()
+    # Before regions have been split, all of a large one counts as hot.
+    _wait(kernel, min(seconds, _WARM_UP), cancel)
+    while True:
+        yield _window(kernel, kdamond, seconds, looks, cancel)
+        if kdamond.cpu() * 1e9 > _DEAREST * (kernel.clock() - began):
+            return
+
+
+def _heat(kernel: Kernel, identity: Identity, seconds: float, seen: list[list[list[Region]]], cost: float) -> Heat:
     still_the_same(kernel, identity)
     try:
         mappings = parse_maps(kernel.read(f"/proc/{identity.pid}/maps"))
     except OSError as exc:
         raise process_error(kernel, identity.pid, exc) from None
-    pieces = _pieces(mappings, combine(seen))
+    pieces = _pieces(mappings, combine(seen, _COUNTED))
     frames = read_frame_nodes(kernel)
     by_node = count_by_node(kernel, identity.pid, frames, [(start, end) for start, end, _, _ in pieces])
-    ranges = [_range(*piece, nodes) for piece, nodes in zip(pieces, by_node, strict=True) if nodes]
+    ranges: list[HeatRange] = []
+    for piece, nodes in zip(pieces, by_node, strict=True):
+        if nodes:
+            one = _range(*piece, nodes)
+            if ranges and _alike(ranges[-1], one):
+                one = _joined(ranges.pop(), one)
+            ranges.append(one)
     return Heat(identity.pid, "damon", seconds, len(seen), cost, tuple(ranges))
 
 
+def _alike(one: HeatRange, other: HeatRange) -> bool:
+    """Whether they are neighbours, used alike, on the same nodes."""
+    return (
+        (one.mapping, one.end) == (other.mapping, other.start)
+        and (one.share, bool(one.least), bool(one.most)) == (other.share, bool(other.least), bool(other.most))
+        and as_often(one.rate or 0.0, other.rate or 0.0)
+        and one.by_node.keys() == other.by_node.keys()
+    )
+
+
+def _joined(one: HeatRange, other: HeatRange) -> HeatRange:
+    size, more = one.end - one.start, other.end - other.start
+    return HeatRange(
+        one.start, other.end, one.name, one.resident + other.resident, one.hot + other.hot, one.least + other.least,
+        one.most + other.most, sum_by_node([one.by_node, other.by_node]),
+        ((one.rate or 0.0) * size + (other.rate or 0.0) * more) / (size + more), min(one.age or 0.0, other.age or 0.0),
+        one.mapping,
+    )  # fmt: skip
+
+
+_COUNTED = 32 << 20
+"""Bytes: of larger stretches it is told by parts on which nodes they lie."""
 _WARM_UP = 1.0
 """Seconds in which the regions are split before anything counts."""
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Generator
 from dataclasses import replace
 
-from backend.errors import NotSupported
+from backend.errors import Interrupted, NotSupported
 from backend.heat import referenced
 from backend.heat.heat import Heat, Way
 from backend.heat.kdamond import unusable
@@ -43,3 +44,26 @@ def learn(
     placement = look(kernel, topology, process).placement
     found = referenced.measure(kernel, process.identity, placement, seconds, windows, cancel, hold)
     return replace(found, why=why)
+
+
+def keep_watching(
+    kernel: Kernel, topology: Topology, process: Process, seconds: float, cancel: threading.Event
+) -> Generator[Heat]:
+    """Window after window, in the best way, until `cancel` is set or it is closed. Raises as `learn`, but for
+    Interrupted."""
+    from backend.heat import damon
+
+    why = unusable(kernel)
+    try:
+        if not why:
+            try:
+                yield from damon.watch(kernel, process.identity, seconds, cancel)
+                why = "DAMON took too much of a CPU"
+            except NotSupported as exc:
+                why = exc.what
+        while True:
+            placement = look(kernel, topology, process).placement
+            found = referenced.measure(kernel, process.identity, placement, seconds, 1, cancel)
+            yield replace(found, why=why)
+    except Interrupted:
+        return

@@ -27,9 +27,9 @@ class Stretch:
     age: float
 
 
-def combine(windows: Sequence[Sequence[Sequence[Region]]]) -> list[Stretch]:
+def combine(windows: Sequence[Sequence[Sequence[Region]]], largest: int = 1 << 62) -> list[Stretch]:
     """`windows`: for each what was seen in it, one list or more, each in address order. What no list has is left out.
-    In address order, without overlaps."""
+    In address order, without overlaps. `largest`: bytes up to which neighbours that are alike become one."""
     lists = [regions for window in windows for regions in window if regions]
     if not lists:
         return []
@@ -58,14 +58,19 @@ def combine(windows: Sequence[Sequence[Sequence[Region]]]) -> list[Stretch]:
             int(edges[index]), int(edges[index + 1]), tuple(hot[:, index].tolist()), float(rate[index]),
             float(age[index]) * AGGREGATION_US / 1e6,
         )  # fmt: skip
-        if out and out[-1].end == one.start and _alike(out[-1], one):
+        if out and out[-1].end == one.start and one.end - out[-1].start <= largest and _alike(out[-1], one):
             one = _joined(out.pop(), one)
         out.append(one)
     return out
 
 
 def _alike(one: Stretch, other: Stretch) -> bool:
-    return one.hot == other.hot and abs(one.rate - other.rate) <= _ALIKE * _HIGHEST
+    return one.hot == other.hot and as_often(one.rate, other.rate)
+
+
+def as_often(rate: float, other: float) -> bool:
+    """Whether two rates are about the same."""
+    return abs(rate - other) <= _ALIKE * _HIGHEST
 
 
 def _joined(one: Stretch, other: Stretch) -> Stretch:

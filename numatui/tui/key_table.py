@@ -161,6 +161,7 @@ KEYS: dict[str, tuple[Key, ...]] = {
         Key("m", "migrate", "Migrate", show=True),
         Key("v", "migrate_vma", "Migrate this VMA", show=True),
         Key("w", "sharers", "Shared with whom", show=True),
+        Key("E", "heat", "Heat", show=True),
         Key("i", "history", "History, threads", show=True),
         Key("H", "empty", "Hide or show VMAs without pages"),
         Key("tab", "app.focus_next", "VMAs, threads"),
@@ -178,6 +179,7 @@ KEYS: dict[str, tuple[Key, ...]] = {
         Key("f3", "search(1)", "Search; while typing: to the next"),
         Key("shift+f3,f15", "search(-1)", "Search: to the one before"),
         Key("u", "user", "Only one user's"),
+        Key("E", "heat", "Heat: which memory of this process is used"),
         Key("f6", "choose_sort", "Choose what to sort by"),
         Key("C,f2", "choose_columns", "Choose the columns"),
         Key("d", "detail", "Details beside the table: show or hide"),
@@ -185,6 +187,10 @@ KEYS: dict[str, tuple[Key, ...]] = {
         Key("enter", "edited", "End typing", priority=True),
         Key("escape", "clear", "Clear filter, tags, following"),
         Key("q", "app.quit", "Quit", show=True),
+    ),
+    "heat": (
+        Key("y", "copy", "Copy the command", show=True),
+        Key("escape,E,q", "leave", "Back", show=True, display="Esc"),
     ),
     "compare": (Key("escape,q", "leave", "Back", show=True, display="Esc"),),
     "samples-compared": (

@@ -32,6 +32,7 @@ from numatui.tui.paint.paint import Paint, Piece
 from numatui.tui.reading.process_reader import ProcessLook, ProcessReader
 from numatui.tui.reading.reader import Snapshot, problem_of
 from numatui.tui.screens.dialogs.chooser import Chooser
+from numatui.tui.screens.heat import HeatScreen
 from numatui.tui.screens.lines import lines_of
 from numatui.tui.screens.migrate import MigrateScreen
 from numatui.tui.screens.process_control import ProcessControl
@@ -178,6 +179,9 @@ class ProcessScreen(ProcessControl):
             state_of(self).tell("this VMA has no pages to migrate", severity="warning")
             return
         self.app.push_screen(MigrateScreen([self.process], vma=vma))
+
+    def action_heat(self) -> None:
+        self.app.push_screen(HeatScreen(self.process))
 
     def action_history(self) -> None:
         self.with_history = not self.with_history

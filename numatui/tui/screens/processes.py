@@ -24,6 +24,7 @@ from numatui.tui.paint.machine_map import FORMS
 from numatui.tui.paint.paint import Paint, Piece
 from numatui.tui.reading.reader import Snapshot
 from numatui.tui.screens.dialogs.chooser import Chooser, SeveralChooser
+from numatui.tui.screens.heat import HeatScreen
 from numatui.tui.screens.migrate import MigrateScreen
 from numatui.tui.screens.process import ProcessScreen
 from numatui.tui.screens.process_control import ProcessControl
@@ -233,6 +234,11 @@ class ProcessesScreen(ProcessControl):
 
     def controlled(self) -> list[Process]:
         return [row.process for row in self.table.chosen()]
+
+    def action_heat(self) -> None:
+        row = self.query_one(ProcessTable).current
+        if row is not None:
+            self.app.push_screen(HeatScreen(row.process))
 
     def action_edit(self, what: str) -> None:
         self._edit(what)
