@@ -9,8 +9,10 @@ import pytest
 from textual.pilot import Pilot
 
 from backend.emulator.tasks.life import spawn
+from backend.heat.heat import Heat, HeatRange
 from numatui.tui.app import NumatuiApp
 from numatui.tui.model.groups import GroupRow
+from numatui.tui.screens.heat import HeatScreen, HeatSeen
 from numatui.tui.screens.migrate import MigrateScreen
 from numatui.tui.screens.process import ProcessScreen
 from numatui.tui.widgets.detail_pane import DetailPane
@@ -95,6 +97,28 @@ async def one_process(pilot: Pilot[Any]) -> None:
     await until(pilot, lambda: screen.last is not None, "the process")
 
 
+async def heat(pilot: Pilot[Any]) -> None:
+    """A hot part that has moved, on two nodes."""
+    await pilot.press(*"1200", "E")
+    screen = pilot.app.screen
+    assert isinstance(screen, HeatScreen)
+    await until(pilot, lambda: screen.problem, "that this kernel cannot tell")
+    screen.problem = ""
+    mib = 1 << 20
+    for second in range(12):
+        hottest = 20 + 5 * second
+        ranges = [
+            HeatRange(
+                at * mib, (at + 10) * mib, "/dev/zero" if at < 200 else "[heap]", 10 * mib, 10 * mib * (rate > 0),
+                10 * mib * (rate > 0), 10 * mib * (rate > 0), {0 if at < 120 else 2: 10 * mib}, float(rate), 1.0,
+                0 if at < 200 else 200 * mib,
+            )
+            for at in range(0, 300, 10)
+            for rate in [max(0, 200 - 6 * abs(at - hottest)) or (2 if at >= 260 else 0)]
+        ]  # fmt: skip
+        screen.on_heat_seen(HeatSeen(second * 1_000_000_000, Heat(1200, "damon", 1.0, 1, 0.01, tuple(ranges))))
+
+
 def pressing(*keys: str) -> Callable[[Pilot[Any]], Awaitable[None]]:
     async def steps(pilot: Pilot[Any]) -> None:
         await pilot.press(*keys)
@@ -106,6 +130,7 @@ def pressing(*keys: str) -> Callable[[Pilot[Any]], Awaitable[None]]:
 SCREENS = {
     "job": job,
     "process": one_process,
+    "heat": heat,
     "nodes": pressing("n"),
     "help": pressing("question_mark"),
     "columns": pressing("f2"),

@@ -23,10 +23,16 @@ _LEAST = 8
 
 
 def heat_map(
-    past: Sequence[tuple[int, Heat]], places: Mapping[int, float], width: int, height: int, glyphs: Glyphs
+    past: Sequence[tuple[int, Heat]],
+    places: Mapping[int, float],
+    width: int,
+    height: int,
+    glyphs: Glyphs,
+    plain: bool = False,
 ) -> list[list[Piece]]:
     """`past`: (nanoseconds of the kernel's clock, what was seen then), the newest last. `places`: node → share of the
-    time that it runs there. At most `height` lines: the nodes of the memory, then the windows, the newest first."""
+    time that it runs there. `plain`: for screens without colours. At most `height` lines: the nodes of the memory, then
+    the windows, the newest first."""
     count = width - _TIME - 1
     if not past or count < _LEAST or height < 2:
         return []
@@ -35,12 +41,12 @@ def heat_map(
     lines = [_nodes(axis, newest, places, glyphs)]
     for when, heat in list(reversed(past))[: height - 1]:
         label = "now" if when == at else f"-{(at - when) / 1e9:.0f} s"
-        lines.append([(f"{label:>{_TIME}} ", "dim"), *_cells(axis.cells(heat.ranges), glyphs)])
+        lines.append([(f"{label:>{_TIME}} ", "dim"), *_cells(axis.cells(heat.ranges), glyphs, plain)])
     return lines
 
 
-def _cells(cells: Sequence[float | None], glyphs: Glyphs) -> list[Piece]:
-    levels = glyphs.levels
+def _cells(cells: Sequence[float | None], glyphs: Glyphs, plain: bool) -> list[Piece]:
+    levels = glyphs.levels if plain else " " * len(glyphs.levels)
     signs = [" " if one is None else levels[_step(one, len(levels) - 1)] if one > 0 else "·" for one in cells]
     text = "".join(signs) if glyphs.braille else "".join(signs).replace("·", ".")
     return runs(text, ["" if one is None else f"heat:{_step(one, STEPS)}" if one > 0 else "dim" for one in cells])

@@ -128,14 +128,19 @@ class HeatScreen(Screen[None]):
         if self.problem:
             lines.append([(" ! ", "far"), (printable(self.problem, 300), "warn")])
         self.query_one("#who", Static).update(lines_of(self, lines))
-        height = max(2, self.size.height // 2 - 2)
-        self.query_one("#map", Static).update(lines_of(self, heat_map(self.past, places, width, height, marks)))
+        table = min(len(self._mappings()) + 2, self.size.height // 3)
+        height = max(2, self.size.height - len(lines) - table - 5)
+        cells = heat_map(self.past, places, width, height, marks, plain)
+        self.query_one("#map", Static).update(lines_of(self, cells, filled=True))
         self._show_table(places, snapshot)
+
+    def _mappings(self) -> list[MappingHeat]:
+        found = by_mapping(self.past[-1][1].ranges) if self.past else []
+        return sorted((one for one in found if one.hot), key=lambda one: (-one.hot, one.start))
 
     def _show_table(self, places: dict[int, float], snapshot: Snapshot | None) -> None:
         table = self.query_one(HeatTable)
-        found = by_mapping(self.past[-1][1].ranges) if self.past else []
-        mappings = sorted((one for one in found if one.hot), key=lambda one: (-one.hot, one.start))
+        mappings = self._mappings()
         table.empty = "  nothing is used" if self.past else "  watching …"
         ids = tuple(snapshot.topology.memory_ids) if snapshot is not None else ()
         known = (ids, tuple(places))
