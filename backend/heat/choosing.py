@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -31,12 +32,11 @@ class HeatWish:
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """A stretch of a process. Bytes on the nodes in question, as they were counted while it was watched."""
+    """A stretch of a process."""
 
     pid: int
     start: int
     end: int
-    bytes: int
 
 
 def choose(heats: Iterable[Heat], wish: HeatWish, nodes: Iterable[int]) -> list[Chosen]:
@@ -47,16 +47,15 @@ def choose(heats: Iterable[Heat], wish: HeatWish, nodes: Iterable[int]) -> list[
     found.sort(key=lambda each: (_first(each[0], wish.which), each[1], each[0].start))
     out: list[Chosen] = []
     for one, pid in found:
-        amount = sum(one.by_node.get(node, 0) for node in ids)
-        if amount:
-            out.append(Chosen(pid, one.start, one.end, amount))
+        if any(one.by_node.get(node) for node in ids):
+            out.append(Chosen(pid, one.start, one.end))
     return out
 
 
 def fits(one: HeatRange, wish: HeatWish) -> bool:
     if wish.which == "cold":
-        return one.hot == 0
-    return one.share >= OFTEN and (one.rate or 0.0) >= wish.rate
+        return one.seen and one.hot == 0
+    return one.share >= OFTEN and (not wish.rate or (one.rate or 0.0) > wish.rate)
 
 
 def _first(one: HeatRange, which: Which) -> tuple[float, float]:
@@ -81,20 +80,18 @@ def whole_pages(
             else:
                 start = start if start == low else -(-start // huge) * huge
                 end = end if end == high else end // huge * huge
-            for first, last in _free(start, end, taken.setdefault((one.pid, low), [])):
-                out.append(Chosen(one.pid, first, last, one.bytes * (last - first) // (one.end - one.start)))
-                taken[one.pid, low].append((first, last))
+            others = taken.setdefault((one.pid, low), [])
+            for first, last in _free(start, end, others):
+                out.append(Chosen(one.pid, first, last))
+                insort(others, (first, last))
     return out
 
 
 def _free(start: int, end: int, taken: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """What of [start, end) nobody has."""
-    parts = [(start, end)] if start < end else []
-    for low, high in taken:
-        parts = [
-            piece
-            for first, last in parts
-            for piece in ((first, min(last, low)), (max(first, high), last))
-            if piece[0] < piece[1]
-        ]
-    return parts
+    """What of [start, end) nobody has. `taken`: in address order."""
+    out: list[tuple[int, int]] = []
+    for low, high in overlapping(taken, start, end) if start < end else ():
+        if start < low:
+            out.append((start, low))
+        start = high
+    return [*out, (start, end)] if start < end else out

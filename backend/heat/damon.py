@@ -21,8 +21,8 @@ from backend.process.process import Identity, process_error, still_the_same
 
 Piece = tuple[int, int, Mapping, Stretch | None]
 """[start, end) of a mapping, with what was seen there; None: DAMON did not look there."""
-_LOOKS = 5
-"""How often it is asked in a window, at most: an aggregation is 100 ms, and what it saw before is not told."""
+_LOOKS = 10
+"""How often it is asked in a window, at most: it tells the last 100 ms, and for how long that has been about so."""
 _DEAREST = 0.25
 """Share of a CPU that the kdamond may take; what costs more ends early, with what was seen."""
 
@@ -36,7 +36,7 @@ def measure(
 ) -> Heat:
     """As `referenced.measure`. Raises NotSupported where DAMON cannot be had, NotFound, NotPermitted, Interrupted."""
     seen: list[list[list[Region]]] = []
-    with monitoring(kernel, identity.pid) as kdamond:
+    with monitoring(kernel, identity) as kdamond:
         for one in _looking(kernel, identity, kdamond, seconds, cancel):
             seen.append(one)
             if len(seen) == windows:
@@ -48,7 +48,7 @@ def measure(
 def watch(kernel: Kernel, identity: Identity, seconds: float, cancel: threading.Event) -> Generator[Heat]:
     """One window after the other, by one kdamond, until it is closed. `cost`: of a window. Raises as `measure`."""
     before = 0.0
-    with monitoring(kernel, identity.pid) as kdamond:
+    with monitoring(kernel, identity) as kdamond:
         for one in _looking(kernel, identity, kdamond, seconds, cancel):
             now = kdamond.cpu()
             yield _heat(kernel, identity, seconds, [one], now - before)
@@ -60,7 +60,7 @@ def _looking(
 ) -> Generator[list[list[Region]]]:
     """What is seen in each window. Ends with a kdamond that is too dear."""
     still_the_same(kernel, identity)
-    looks = max(1, min(_LOOKS, int(seconds * 1e6 / AGGREGATION_US)))
+    looks = _looks(seconds)
     began = kernel.clock()
     # Before regions have been split, all of a large one counts as hot.
     _wait(kernel, min(seconds, _WARM_UP), cancel)
@@ -70,13 +70,23 @@ def _looking(
             return
 
 
+def _looks(seconds: float) -> int:
+    """In a window of so many seconds."""
+    return max(1, min(_LOOKS, int(seconds * 1e6 / (2 * AGGREGATION_US))))
+
+
+def _gap(seconds: float) -> float:
+    """Seconds between two looks."""
+    return seconds / _looks(seconds)
+
+
 def _heat(kernel: Kernel, identity: Identity, seconds: float, seen: list[list[list[Region]]], cost: float) -> Heat:
     still_the_same(kernel, identity)
     try:
         mappings = parse_maps(kernel.read(f"/proc/{identity.pid}/maps"))
     except OSError as exc:
         raise process_error(kernel, identity.pid, exc) from None
-    pieces = _pieces(mappings, combine(seen, _COUNTED))
+    pieces = _pieces(mappings, combine(seen, _gap(seconds), _COUNTED))
     frames = read_frame_nodes(kernel)
     by_node = count_by_node(kernel, identity.pid, frames, [(start, end) for start, end, _, _ in pieces])
     ranges: list[HeatRange] = []
@@ -92,7 +102,9 @@ def _heat(kernel: Kernel, identity: Identity, seconds: float, seen: list[list[li
 def _alike(one: HeatRange, other: HeatRange) -> bool:
     """Whether they are neighbours, used alike, on the same nodes."""
     return (
-        (one.mapping, one.end) == (other.mapping, other.start)
+        one.seen
+        and other.seen
+        and (one.mapping, one.end) == (other.mapping, other.start)
         and (one.share, bool(one.least), bool(one.most)) == (other.share, bool(other.least), bool(other.most))
         and as_often(one.rate or 0.0, other.rate or 0.0)
         and one.by_node.keys() == other.by_node.keys()
@@ -159,9 +171,12 @@ def _pieces(mappings: Sequence[Mapping], stretches: Sequence[Stretch]) -> list[P
 
 def _range(start: int, end: int, vma: Mapping, seen: Stretch | None, by_node: dict[int, int]) -> HeatRange:
     resident = sum(by_node.values())
-    hot = seen.hot if seen is not None else (False,)
+    if seen is None:
+        name = decode(vma.name) or f"[{vma.kind}]"
+        return HeatRange(start, end, name, resident, 0, 0, 0, by_node, mapping=vma.start, seen=False)
+    hot = seen.hot
     return HeatRange(
         start, end, decode(vma.name) or f"[{vma.kind}]", resident, resident * sum(hot) // len(hot),
         resident if all(hot) else 0, resident if any(hot) else 0, by_node,
-        seen.rate if seen is not None else 0.0, seen.age if seen is not None else 0.0, vma.start,
+        seen.rate, seen.age, vma.start,
     )  # fmt: skip

@@ -19,7 +19,8 @@ class HeatRange:
     """A mapping or a part of one, [start, end). Bytes: `resident`, and `hot` of them, which were accessed in a window
     on average; `least` and `most` in one of several windows. `by_node`: node → resident bytes, empty where it is not
     known. `rate`: accesses of a page that were seen in a second, on average, and `age`: seconds for which it has been
-    about so; None where that is not told. `mapping`: where its mapping begins."""
+    about so; None where that is not told. `mapping`: where its mapping begins. `seen`: it was looked at; nothing
+    is known of it otherwise."""
 
     start: int
     end: int
@@ -32,6 +33,7 @@ class HeatRange:
     rate: float | None = None
     age: float | None = None
     mapping: int = 0
+    seen: bool = True
 
     @property
     def share(self) -> float:

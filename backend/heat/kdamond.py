@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import re
+import secrets
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import TypeVar
 
 from backend.errors import NotFound, NotPermitted, NotSupported, ParseError, describe_oserror
 from backend.kernel import Kernel, read_ahead
-from backend.process.process import Identity, read_stat
+from backend.process.process import Identity, read_stat, still_the_same
 
 T = TypeVar("T")
 ROOT = "/sys/kernel/mm/damon/admin/kdamonds"
@@ -34,8 +35,8 @@ LEAST_REGIONS, MOST_REGIONS = 100, 1_000
 """One page of each is looked at in a sample: they bound what the kdamond costs."""
 _MARK = 1 << 62
 """The largest region of the scheme, larger than any address space: with it, in its other bits, goes whose it is."""
-_TICKS = 36
-"""Bits of a start time in clock ticks: 21 years."""
+_NONCE, _PID, _TICKS = 8, 22, 32
+"""Bits of it: of a number of its own, a pid, and a start time in clock ticks."""
 _MOST_LISTED = 100_000
 _PATIENCE = 500_000_000
 """Nanoseconds: an aggregation, for which somebody may hold the lock, and some more."""
@@ -54,14 +55,16 @@ class Region:
 
 
 class Kdamond:
-    """One that runs. `pid`: of its kernel thread; 0 where it is not told."""
+    """One that runs, of ours: `mark` is in its settings. `pid`: of its kernel thread; 0 where it is not told."""
 
-    def __init__(self, kernel: Kernel, pid: int) -> None:
-        self._kernel, self.pid = kernel, pid
+    def __init__(self, kernel: Kernel, target: Identity, mark: int) -> None:
+        self._kernel, self._target, self._mark = kernel, target, mark
+        self.pid = _pid(kernel)
 
     def regions(self) -> list[Region]:
         """Of the last aggregation, in address order. Waits for its end. Raises NotFound if the process has ended,
-        ParseError."""
+        NotSupported if somebody has taken it down or put another in its place; ParseError."""
+        self._check()
         try:
             _write(self._kernel, _STATE, b"update_schemes_tried_regions")
             kernel = read_ahead(self._kernel, "damon", [f"{_TRIED}/*/{name}" for name in _FILES])
@@ -70,10 +73,14 @@ class Kdamond:
                 raise ParseError(f"DAMON lists {len(numbers)} regions", f"at most {MOST_REGIONS} were asked for")
             out = [Region(*(_number(kernel, f"{_TRIED}/{one}/{name}") for name in _FILES)) for one in numbers]
         except OSError as exc:
-            if self.running:
-                raise NotSupported(f"DAMON does not tell what it saw: {describe_oserror(exc)}", _OTHER_WAY) from None
-            raise NotFound("the process ended while it was looked at", "") from None
+            still_the_same(self._kernel, self._target)
+            self._check()
+            raise NotSupported(f"DAMON does not tell what it saw: {describe_oserror(exc)}", _OTHER_WAY) from None
         return sorted((one for one in out if one.start < one.end), key=lambda one: one.start)
+
+    def _check(self) -> None:
+        if _mark(self._kernel) != self._mark:
+            raise NotSupported("somebody else has taken DAMON over meanwhile", _OTHER_WAY)
 
     @property
     def running(self) -> bool:
@@ -108,60 +115,64 @@ def unusable(kernel: Kernel) -> str:
         return exc.what
     if not kernel.credentials()[1] or not kernel.capabilities()["write"].available:
         return "DAMON is for root"
-    if count == 0:
-        return ""
-    owner = _owner(kernel, count)
-    if owner is None:
+    mark = _mark(kernel) if count == 1 else None
+    if count and mark is None:
         return "DAMON is set up by somebody else"
-    return f"numatui ({owner.pid}) has DAMON at work" if _lives(kernel, owner) else ""
+    owner = None if mark is None else _owner(mark)
+    return f"numatui ({owner.pid}) has DAMON at work" if owner is not None and _lives(kernel, owner) else ""
 
 
 def leftover(kernel: Kernel) -> Identity | None:
     """The numatui that was killed and left a kdamond behind. Changes nothing."""
-    try:
-        count = _number(kernel, _NUMBER)
-        owner = _owner(kernel, count) if count else None
-    except (OSError, ParseError):
-        return None
+    mark = _mark(kernel)
+    owner = None if mark is None else _owner(mark)
     return owner if owner is not None and not _lives(kernel, owner) else None
 
 
 @contextmanager
-def monitoring(kernel: Kernel, pid: int) -> Generator[Kdamond]:
+def monitoring(kernel: Kernel, target: Identity) -> Generator[Kdamond]:
     """A kdamond that looks at a process, until the end of the block. What a killed numatui left behind goes first.
-    Raises NotSupported where it cannot be had, NotFound."""
+    Raises NotSupported where it cannot be had."""
     if why := unusable(kernel):
         raise NotSupported(why, _OTHER_WAY)
-    if leftover(kernel) is not None:
-        _take_down(kernel)
-    try:
-        _set_up(kernel, pid)
-        yield Kdamond(kernel, _pid(kernel))
-    finally:
-        _take_down(kernel)
-
-
-def _set_up(kernel: Kernel, pid: int) -> None:
+    if (left := _mark(kernel)) is not None:
+        _take_down(kernel, left)
     me = read_stat(kernel, kernel.traits.own_pid).identity if kernel.traits.own_pid else Identity(0, 0)
+    mark = _MARK | secrets.randbits(_NONCE) << (_PID + _TICKS) | me.pid << _TICKS | me.start_time & ((1 << _TICKS) - 1)
+    made = False
     try:
-        _write(kernel, _NUMBER, b"1")
-        _write(kernel, f"{_KDAMOND}/contexts/nr_contexts", b"1")
-        _write(kernel, f"{_CONTEXT}/schemes/nr_schemes", b"1")
-        # First of all whose it is: from here on, whoever finds it can take it down.
-        _write(kernel, _LARGEST, b"%d" % (_MARK | me.pid << _TICKS | me.start_time & ((1 << _TICKS) - 1)))
-        _write(kernel, f"{_CONTEXT}/operations", b"vaddr")
-        for path, value in _SETTINGS.items():
-            _write(kernel, f"{_CONTEXT}/{path}", value)
-        _write(kernel, f"{_CONTEXT}/targets/nr_targets", b"1")
-        _write(kernel, f"{_CONTEXT}/targets/0/pid_target", b"%d" % pid)
-        _write(kernel, _STATE, b"on")
-    except OSError as exc:
-        why = describe_oserror(exc)
-        if exc.errno == errno.EINVAL:
-            why = "this kernel's DAMON does not look at processes (CONFIG_DAMON_VADDR)"
-        elif exc.errno == errno.EBUSY:
-            why = "another part of the kernel has it (DAMON_RECLAIM, DAMON_LRU_SORT)"
-        raise NotSupported(f"DAMON cannot be used: {why}", _OTHER_WAY) from None
+        try:
+            _write(kernel, _NUMBER, b"1")
+            made = True
+            _set_up(kernel, target.pid, mark)
+        except OSError as exc:
+            raise NotSupported(f"DAMON cannot be used: {_why(kernel, exc)}", _OTHER_WAY) from None
+        yield Kdamond(kernel, target, mark)
+    finally:
+        if made:
+            _take_down(kernel, mark)
+
+
+def _why(kernel: Kernel, exc: OSError) -> str:
+    if exc.errno == errno.EBUSY:
+        return unusable(kernel) or "another part of the kernel has it (DAMON_STAT, DAMON_RECLAIM, DAMON_LRU_SORT)"
+    if exc.errno == errno.EINVAL:
+        return "this kernel's DAMON does not look at processes (CONFIG_DAMON_VADDR), or the process has ended"
+    return describe_oserror(exc)
+
+
+def _set_up(kernel: Kernel, pid: int, mark: int) -> None:
+    """Raises OSError."""
+    _write(kernel, f"{_KDAMOND}/contexts/nr_contexts", b"1")
+    _write(kernel, f"{_CONTEXT}/schemes/nr_schemes", b"1")
+    # First of all whose it is: from here on, whoever finds it can take it down.
+    _write(kernel, _LARGEST, b"%d" % mark)
+    _write(kernel, f"{_CONTEXT}/operations", b"vaddr")
+    for path, value in _SETTINGS.items():
+        _write(kernel, f"{_CONTEXT}/{path}", value)
+    _write(kernel, f"{_CONTEXT}/targets/nr_targets", b"1")
+    _write(kernel, f"{_CONTEXT}/targets/0/pid_target", b"%d" % pid)
+    _write(kernel, _STATE, b"on")
 
 
 _SETTINGS = {
@@ -177,37 +188,41 @@ _SETTINGS = {
 """Below a context. `stat`: the scheme does nothing to any page."""
 
 
-def _take_down(kernel: Kernel) -> None:
-    """Ours, and nobody else's: it looks first."""
-    with suppress(OSError, ParseError):
-        if (count := _number(kernel, _NUMBER)) and _owner(kernel, count) is None and not _is_bare(kernel, count):
-            return
+def _take_down(kernel: Kernel, mark: int) -> None:
+    """The one with this mark, or one that has no settings at all: what it is between the first write and the mark.
+    If it cannot be told whose it is, it is left for the next start."""
+    try:
+        count = _number(kernel, _NUMBER)
+        ours = count == 1 and (_mark(kernel) == mark or _is_bare(kernel))
+    except (OSError, ParseError):
+        return
+    if not ours:
+        return
     with suppress(OSError):
         _write(kernel, _STATE, b"off")
     with suppress(OSError):
         _write(kernel, _NUMBER, b"0")
 
 
-def _is_bare(kernel: Kernel, count: int) -> bool:
-    """Whether nothing is set up in it and it does not run: what it is between the first write and the mark."""
-    try:
-        return count == 1 and not _number(kernel, f"{_CONTEXT}/schemes/nr_schemes")
-    except (OSError, ParseError):
-        try:
-            return count == 1 and not _number(kernel, f"{_KDAMOND}/contexts/nr_contexts")
-        except (OSError, ParseError):
-            return False
+def _is_bare(kernel: Kernel) -> bool:
+    """Raises OSError, ParseError."""
+    if _patiently(kernel, lambda: kernel.read(_STATE)).strip() != b"off":
+        return False
+    contexts = _number(kernel, f"{_KDAMOND}/contexts/nr_contexts")
+    return not contexts or not _number(kernel, f"{_CONTEXT}/schemes/nr_schemes")
 
 
-def _owner(kernel: Kernel, count: int) -> Identity | None:
-    """Which numatui made it; None: it is somebody else's."""
+def _mark(kernel: Kernel) -> int | None:
+    """What the first kdamond has in the place of a mark, if that is one of numatui's."""
     try:
-        largest = _number(kernel, _LARGEST)
+        found = _number(kernel, _LARGEST)
     except (OSError, ParseError):
         return None
-    if count != 1 or not _MARK <= largest < _MARK << 1:
-        return None
-    return Identity((largest ^ _MARK) >> _TICKS, largest & ((1 << _TICKS) - 1))
+    return found if _MARK <= found < _MARK << 1 else None
+
+
+def _owner(mark: int) -> Identity:
+    return Identity(mark >> _TICKS & ((1 << _PID) - 1), mark & ((1 << _TICKS) - 1))
 
 
 def _lives(kernel: Kernel, owner: Identity) -> bool:

@@ -12,6 +12,9 @@ from backend.heat.kdamond import AGGREGATION_US, SAMPLES, Region
 
 _ALIKE = 0.1
 """Neighbours whose rates differ by less, of the highest that can be seen, are one."""
+_ALWAYS = 0.25
+"""Seconds: looks that follow each other as fast have seen what there was. The age of a region that has just been cut
+out of another one says little."""
 _HIGHEST = SAMPLES * 1e6 / AGGREGATION_US
 
 
@@ -27,9 +30,10 @@ class Stretch:
     age: float
 
 
-def combine(windows: Sequence[Sequence[Sequence[Region]]], largest: int = 1 << 62) -> list[Stretch]:
+def combine(windows: Sequence[Sequence[Sequence[Region]]], gap: float = 0.0, largest: int = 1 << 62) -> list[Stretch]:
     """`windows`: for each what was seen in it, one list or more, each in address order. What no list has is left out.
-    In address order, without overlaps. `largest`: bytes up to which neighbours that are alike become one."""
+    In address order, without overlaps. `gap`: seconds between two lists; what has been as it is for less may have been
+    used meanwhile, and counts as used. `largest`: bytes up to which neighbours that are alike become one."""
     lists = [regions for window in windows for regions in window if regions]
     if not lists:
         return []
@@ -49,8 +53,10 @@ def combine(windows: Sequence[Sequence[Sequence[Region]]], largest: int = 1 << 6
             found = np.array([one.accesses for one in regions], np.float64)[at]
             seen += there
             accesses += np.where(there, found, 0)
-            hot[number] |= there & (found > 0)
-            age = np.where(there, np.array([one.age for one in regions], np.float64)[at], age)
+            since = np.array([one.age for one in regions], np.float64)[at]
+            changed = since * AGGREGATION_US / 1e6 < gap if gap > _ALWAYS else np.zeros(count, np.bool_)
+            hot[number] |= there & ((found > 0) | changed)
+            age = np.where(there, since, age)
     rate = accesses / np.maximum(seen, 1) * 1e6 / AGGREGATION_US
     out: list[Stretch] = []
     for index in np.nonzero(seen)[0].tolist():

@@ -40,7 +40,7 @@ def plan(kernel: Kernel, request: MoveRequest, cancel: threading.Event | None = 
             raise UsageError("--cpuset moves all memory of a process, not a part", "leave out --cpuset")
         rule = request.rule or rule_of(release(kernel))
         moved_from = NodeSet(one.source for one in remap(sources, targets, rule))
-        subjects, told = parts_by_heat(kernel, topology, request, moved_from, cancel)
+        subjects, told = parts_by_heat(kernel, topology, request, moved_from, within, cancel)
         at = 0  # What was counted is as old as the watching.
     else:
         at = kernel.clock()

@@ -142,7 +142,7 @@ def _of_plan(record: Fields) -> SavedPlan:
         else:
             parts.append(SavedPart(Identity(one.integer("pid"), one.integer("start_time")), _moves(one)))
             if one.raw.get("only") is not None:
-                only[one.integer("pid")] = _stretches(one)
+                only[one.integer("pid")] = _stretches(one, page_size)
     if only and len(only) != len(parts):
         raise ValueError("some processes have 'only' and some have not")
     within = record.raw.get("within")
@@ -156,14 +156,17 @@ def _of_plan(record: Fields) -> SavedPlan:
     return SavedPlan(host, boot, nodes, page_size, (request,) if parts else (), tuple(parts), frozenset(confined))
 
 
-def _stretches(record: Fields) -> Stretches:
+def _stretches(record: Fields, page_size: int) -> Stretches:
     """Raises ValueError."""
     out: list[tuple[int, int]] = []
     for one in record.items("only"):
         edges = [text for text in items(one, "only", 2) if isinstance(text, str) and _ADDRESS.fullmatch(text)]
         if len(edges) != 2 or int(edges[0], 16) >= int(edges[1], 16):
             raise ValueError("'only' does not have pairs of addresses")
-        out.append((int(edges[0], 16), int(edges[1], 16)))
+        start, end = int(edges[0], 16), int(edges[1], 16)
+        if page_size < 1 or start % page_size or end % page_size:
+            raise ValueError("'only' has addresses that are not those of pages")
+        out.append((start, end))
     ordered = sorted(out)
     if any(one[1] > other[0] for one, other in pairwise(ordered)):
         raise ValueError("'only' has stretches that overlap")
@@ -181,7 +184,7 @@ def _of_advice(record: Fields, sure: Sequence[str]) -> SavedPlan:
         if advice.text("confidence") not in sure:
             continue
         identity = Identity(one.integer("pid"), one.integer("start_time"))
-        only = None if advice.raw.get("only") is None else {identity.pid: _stretches(advice)}
+        only = None if advice.raw.get("only") is None else {identity.pid: _stretches(advice, page_size)}
         sources, targets = str(_nodes(advice, "from")), str(_nodes(advice, "to"))
         requests.append(MoveRequest(Selection((identity.pid,)), sources, targets, only=only))
         parts.append(SavedPart(identity, _moves(advice)))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -11,11 +13,13 @@ from backend.emulator.abi.kernel import EmulatedKernel
 from backend.emulator.tasks.credentials import Caller
 from backend.errors import Interrupted, NotFound, NotSupported
 from backend.heat import damon, kdamond
+from backend.heat.choosing import HeatWish, fits
 from backend.heat.kdamond import ROOT, leftover, monitoring, unusable
 from backend.heat.learn import learn
 from backend.kernel import Traits
 from backend.machine.topology import read_topology
-from backend.process.process import Process
+from backend.placement.placement_walk import Mapping
+from backend.process.process import Identity, Process
 from tests.backend.heat.machines import judged, process_of, worker
 
 MIB = 1 << 20
@@ -94,14 +98,14 @@ def test_it_is_for_root() -> None:
     kernel, process = worker("hot: 10%")
     other = EmulatedKernel(kernel.machine, Caller(1000, False))
     assert unusable(other) == "DAMON is for root"
-    with pytest.raises(NotSupported), monitoring(other, process.pid):
+    with pytest.raises(NotSupported), monitoring(other, process.identity):
         pass
     assert count(kernel) == 0
 
 
 def test_nothing_is_left_behind_whatever_happens() -> None:
     kernel, process = worker("hot: 10%")
-    with pytest.raises(ZeroDivisionError), monitoring(kernel, process.pid):
+    with pytest.raises(ZeroDivisionError), monitoring(kernel, process.identity):
         divmod(1, count(kernel) - 1)  # one is there
     assert count(kernel) == 0
     cancel = threading.Event()
@@ -109,14 +113,14 @@ def test_nothing_is_left_behind_whatever_happens() -> None:
     with pytest.raises(Interrupted):
         damon.measure(kernel, process.identity, 1.0, 1, cancel)
     assert count(kernel) == 0
-    with pytest.raises(NotSupported), monitoring(kernel, 99999):
+    with pytest.raises(NotSupported), monitoring(kernel, Identity(99999, 1)):
         pass
     assert count(kernel) == 0
 
 
 def test_a_process_that_ends_is_told() -> None:
     kernel, process = worker("hot: 10%")
-    with monitoring(kernel, process.pid) as one:
+    with monitoring(kernel, process.identity) as one:
         assert one.regions()
         fd = kernel.pidfd_open(process.pid)
         kernel.pidfd_send_signal(fd, 9)
@@ -140,14 +144,14 @@ def test_what_a_killed_numatui_left_behind_is_taken_down(monkeypatch: pytest.Mon
     me = process_of(kernel, "worker")
     outliving.traits = replace(Outliving.traits, own_pid=me.pid)
     with monkeypatch.context() as patch:
-        patch.setattr(kdamond, "_take_down", lambda kernel: None)  # as after kill -9
-        with monitoring(outliving, process.pid):
+        patch.setattr(kdamond, "_take_down", lambda kernel, mark: None)  # as after kill -9
+        with monitoring(outliving, process.identity):
             pass
     assert count(kernel) == 1
     # While its owner lives it is left alone.
     assert f"numatui ({me.pid})" in unusable(outliving)
     assert leftover(outliving) is None
-    with pytest.raises(NotSupported), monitoring(outliving, process.pid):
+    with pytest.raises(NotSupported), monitoring(outliving, process.identity):
         pass
     assert count(kernel) == 1
     # Another process with that number is not its owner.
@@ -164,7 +168,7 @@ def test_another_ones_is_left_alone_whatever_state_it_is_in() -> None:
     kernel.write(f"{ROOT}/0/contexts/nr_contexts", b"1")
     kernel.write(f"{ROOT}/0/contexts/0/schemes/nr_schemes", b"1")
     kernel.write(f"{ROOT}/0/contexts/0/schemes/0/access_pattern/sz/max", b"4096")
-    with pytest.raises(NotSupported), monitoring(kernel, process.pid):
+    with pytest.raises(NotSupported), monitoring(kernel, process.identity):
         pass
     assert leftover(kernel) is None
     assert kernel.read(f"{ROOT}/0/contexts/0/schemes/0/access_pattern/sz/max") == b"4096\n"
@@ -181,6 +185,76 @@ def test_one_that_others_put_up_while_ours_was_made(monkeypatch: pytest.MonkeyPa
     kernel.write(f"{context}/targets/0/pid_target", b"%d" % process.pid)
     kernel.write(f"{context}/schemes/nr_schemes", b"1")
     kernel.write(f"{ROOT}/0/state", b"on")
-    with pytest.raises(NotSupported, match="another part"), monitoring(kernel, process.pid):
+    with pytest.raises(NotSupported, match="another part"), monitoring(kernel, process.identity):
         pass
     assert kernel.read(f"{ROOT}/0/state") == b"on\n"
+
+
+def test_one_that_waits_in_vain_leaves_another_numatui_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both have looked before either has written."""
+    kernel, process = worker("hot: 10%")
+    with monitoring(kernel, process.identity) as one:
+        monkeypatch.setattr(kdamond, "unusable", lambda kernel: "")
+        monkeypatch.setattr(kdamond, "_mark", lambda kernel: None)
+        with pytest.raises(NotSupported), monitoring(kernel, process.identity):
+            pass
+        monkeypatch.undo()
+        assert one.running
+        assert one.regions()
+    assert count(kernel) == 0
+
+
+def test_one_that_is_replaced_is_not_taken_for_ours() -> None:
+    kernel, process = worker("hot: 10%")
+    with pytest.raises(NotSupported, match="taken DAMON over"), monitoring(kernel, process.identity) as one:
+        kernel.write(f"{ROOT}/0/state", b"off")
+        kernel.write(f"{ROOT}/nr_kdamonds", b"1")
+        kernel.write(f"{ROOT}/0/contexts/nr_contexts", b"1")
+        kernel.write(f"{ROOT}/0/contexts/0/schemes/nr_schemes", b"1")
+        one.regions()
+    assert kernel.read(f"{ROOT}/0/contexts/0/schemes/nr_schemes") == b"1\n"
+
+
+def test_nothing_is_written_where_it_cannot_be_told_whose_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel, process = worker("hot: 10%")
+    kernel.write(f"{ROOT}/nr_kdamonds", b"1")
+    read = kernel.read
+
+    def failing(path: str, offset: int = 0, size: int = -1) -> bytes:
+        if path.endswith("nr_kdamonds"):
+            raise OSError(errno.EIO, "")
+        return read(path, offset, size)
+
+    monkeypatch.setattr(kernel, "read", failing)
+    with pytest.raises(NotSupported), monitoring(kernel, process.identity):
+        pass
+    kdamond._take_down(kernel, 1 << 62)
+    monkeypatch.undo()
+    assert count(kernel) == 1
+
+
+@pytest.mark.parametrize("window", [6.0, 30.0])
+def test_what_is_used_now_and_then_is_not_cold(window: float) -> None:
+    """Busy for a second of every six: between two looks."""
+    kernel, process = worker("hot: 50%")
+    m = kernel.machine
+    task = m.tasks[process.pid]
+
+    def now_and_then() -> Any:
+        while True:
+            task.stopped = True
+            yield m.env.timeout(5.0)
+            task.stopped = False
+            yield m.env.timeout(1.0)
+
+    m.start(now_and_then(), "now and then")
+    found = damon.measure(kernel, process.identity, window, 1)
+    assert found.hot > 24 * MIB
+    never = [one for one in found.ranges if one.hot == 0]
+    assert sum(one.resident for one in never) > 24 * MIB
+
+
+def test_what_was_never_looked_at_is_neither_hot_nor_cold() -> None:
+    stretch = damon._range(0, 4096, Mapping(0, 4096, b"rw-p", (b"0", 0), b""), None, {0: 4096})
+    assert not stretch.seen
+    assert not any(fits(stretch, HeatWish(which)) for which in ("hot", "cold"))
