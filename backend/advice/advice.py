@@ -22,7 +22,7 @@ CONFIDENCES: tuple[Confidence, ...] = ("low", "medium", "high")
 ReasonCode = Literal[
     "ended", "unreadable", "permission", "near", "small", "young", "hops", "idle", "pressure", "balancing",
     "spread", "policy", "interleave", "cpuset", "room", "shared", "slow-memory", "gain", "payback",
-    "cold",
+    "cold", "heat",
 ]  # fmt: skip
 """Why there is no proposal."""
 DoubtCode = Literal[

@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 
 from backend.advice.advice import Limits, Surroundings, Used
 from backend.advice.choosing import far_bytes
 from backend.advice.observing import Observation
 from backend.errors import NotFound, NotPermitted, NotSupported, ParseError, Refused
 from backend.heat.choosing import HeatWish, choose, whole_pages
+from backend.heat.heat import Way
 from backend.heat.learn import learn
 from backend.kernel import Kernel
 from backend.machine.kernel_info import huge_page_size
@@ -18,7 +20,8 @@ from backend.placement.by_stretch import clip
 from backend.placement.frame_nodes import read_frame_nodes
 from backend.placement.placement import Placement
 from backend.placement.reader import read_gently
-from backend.process.process import Identity
+from backend.plan.plan import Stretches
+from backend.process.process import Identity, Process
 
 MOST = 16
 """Processes that are watched for one advice: each takes seconds."""
@@ -28,12 +31,18 @@ _FRESH = 60_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    used: Used
+    """`stretches`: what is used; empty with `why`, if that could not be learnt."""
+
     at: int
+    stretches: Stretches = ()
+    way: Way = "referenced"
+    steady: float = 1.0
+    why: str = ""
 
 
 class HeatReader:
-    """What was learnt is kept for a while, for advice that is given again and again."""
+    """What was learnt is kept for a while, for advice that is given again and again; where it lies is read each
+    time."""
 
     def __init__(self, kernel: Kernel, wish: HeatWish, cancel: threading.Event | None = None) -> None:
         self.kernel, self.wish, self.cancel = kernel, wish, cancel
@@ -45,35 +54,55 @@ class HeatReader:
         placements: Mapping[Identity, Placement],
         world: Surroundings,
         limits: Limits,
-    ) -> dict[Identity, Used]:
-        """Of those of these processes that have enough memory far from where they run. One of which it cannot be learnt
-        is left out. Raises Interrupted."""
+    ) -> dict[Identity, Used | str]:
+        """Of those of these processes that have enough memory far from where they run: what they use, or why that is
+        not known. Raises Interrupted; NotSupported if the one way that was wished for cannot be had."""
         far = {
             identity: far_bytes(placement.bytes_by_node, observations[identity].places, world)
             for identity, placement in placements.items()
         }
-        wanted = sorted((one for one in far if far[one] >= limits.least), key=lambda one: (-far[one], one.pid))[:MOST]
+        wanted = sorted((one for one in far if far[one] >= limits.least), key=lambda one: (-far[one], one.pid))
         now = self.kernel.clock()
         self._kept = {one: kept for one, kept in self._kept.items() if one in placements and now - kept.at < _FRESH}
+        new = [one for one in wanted if one not in self._kept][:MOST]
+        out: dict[Identity, Used | str] = {}
         for identity in wanted:
-            if identity not in self._kept and (used := self._learn(observations[identity], world)) is not None:
-                self._kept[identity] = _Kept(used, now)
-        return {identity: self._kept[identity].used for identity in wanted if identity in self._kept}
+            process = observations[identity].row.process
+            if identity in new:
+                self._kept[identity] = self._learn(process, world)
+            out[identity] = self._used(process, self._kept.get(identity))
+        return out
 
-    def _learn(self, one: Observation, world: Surroundings) -> Used | None:
-        kernel, process, wish = self.kernel, one.row.process, self.wish
+    def _learn(self, process: Process, world: Surroundings) -> _Kept:
+        kernel, wish, now = self.kernel, self.wish, self.kernel.clock()
         try:
             heat = learn(
                 kernel, world.topology, process, wish.seconds, wish.windows, wish.way, self.cancel, wish.hold
             )  # fmt: skip
+            mappings = [(vma.start, vma.end) for vma in self._placement(process).vmas]
+        except (NotFound, NotPermitted, ParseError, Refused) as exc:
+            return _Kept(now, why=exc.what)
+        except NotSupported as exc:
+            if wish.way is not None:
+                raise
+            return _Kept(now, why=exc.what)
+        used = choose([heat], wish, world.topology.memory_ids)
+        chosen = whole_pages(used, {process.pid: mappings}, huge_page_size(kernel), "hot")
+        return _Kept(now, tuple((one.start, one.end) for one in chosen), heat.way, heat.steady)
+
+    def _used(self, process: Process, kept: _Kept | None) -> Used | str:
+        if kept is None:
+            return f"{MOST} processes are watched at a time, and others have more memory far away"
+        if kept.why:
+            return kept.why
+        kernel = self.kernel
+        try:
             frames = read_frame_nodes(kernel)
-            placement = read_gently(kernel, process.pid, process.rss, lambda: frames, with_maps=True)
-            chosen = whole_pages(
-                choose([heat], wish, world.topology.memory_ids),
-                {process.pid: [(vma.start, vma.end) for vma in placement.vmas]}, huge_page_size(kernel), "hot",
-            )  # fmt: skip
-            stretches = tuple((each.start, each.end) for each in chosen)
-            hot = clip(kernel, process.pid, frames, placement, stretches)
-        except (NotFound, NotPermitted, NotSupported, ParseError, Refused):
-            return None
-        return Used(hot, stretches, sum(hot.bytes_by_node.values()), heat.way, heat.steady)
+            hot = clip(kernel, process.pid, frames, self._placement(process), kept.stretches)
+        except (NotFound, NotPermitted, ParseError) as exc:
+            return exc.what
+        return Used(hot, kept.stretches, sum(hot.bytes_by_node.values()), kept.way, kept.steady)
+
+    def _placement(self, process: Process) -> Placement:
+        frames = cache(lambda: read_frame_nodes(self.kernel))
+        return read_gently(self.kernel, process.pid, process.rss, frames, with_maps=True)

@@ -34,11 +34,11 @@ def advise(
     placements: Mapping[Identity, Placement],
     world: Surroundings,
     limits: Limits | None = None,
-    used: Mapping[Identity, Used] | None = None,
+    used: Mapping[Identity, Used | str] | None = None,
 ) -> list[Advice]:
     """Advice for every process: first the proposals, most gain per byte first, then the processes without one, most far
-    memory first. `placements`: of the processes that `needs_a_look` named. `used`: what is used of those of which it is
-    known. Together the proposals never need more room
+    memory first. `placements`: of the processes that `needs_a_look` named. `used`: what is used of those that were
+    watched, or why that is not known: then there is no proposal. Together the proposals never need more room
     than there is."""
     limits = limits or Limits()
     room = room_of(world.topology, world.page_size)
@@ -53,6 +53,10 @@ def advise(
             declined.append(replace(first, reasons=(Reason("ended", "it ended, or its mappings cannot be read"),)))
         else:
             heat = (used or {}).get(identity)
+            if isinstance(heat, str):
+                text = f"what it uses of its memory is not known: {heat}"
+                declined.append(replace(first, reasons=(Reason("heat", text),)))
+                continue
             shown = placement if heat is None else heat.placement
             subject = Advisee(observation.row.process, shown, observation.places, heat)
             open_.append((observation, subject, _propose(observation, subject, first, world, limits, room)))

@@ -146,16 +146,17 @@ def monitoring(kernel: Kernel, target: Identity) -> Generator[Kdamond]:
             made = True
             _set_up(kernel, target.pid, mark)
         except OSError as exc:
-            raise NotSupported(f"DAMON cannot be used: {_why(kernel, exc)}", _OTHER_WAY) from None
+            raise NotSupported(f"DAMON cannot be used: {_why(kernel, exc, mark)}", _OTHER_WAY) from None
         yield Kdamond(kernel, target, mark)
     finally:
         if made:
             _take_down(kernel, mark)
 
 
-def _why(kernel: Kernel, exc: OSError) -> str:
+def _why(kernel: Kernel, exc: OSError, mark: int) -> str:
     if exc.errno == errno.EBUSY:
-        return unusable(kernel) or "another part of the kernel has it (DAMON_STAT, DAMON_RECLAIM, DAMON_LRU_SORT)"
+        another = unusable(kernel) if _mark(kernel) != mark else ""
+        return another or "another part of the kernel has it (DAMON_STAT, DAMON_RECLAIM, DAMON_LRU_SORT)"
     if exc.errno == errno.EINVAL:
         return "this kernel's DAMON does not look at processes (CONFIG_DAMON_VADDR), or the process has ended"
     return describe_oserror(exc)

@@ -61,7 +61,7 @@ def check_hold(kernel: Kernel, resident: int, hold: int) -> None:
     if kernel.traits.reading_stalls and needed > hold:
         raise Refused(
             f"this would lock the memory map of the process for about {needed / 1e9:.1f} s at a time",
-            f"allow it with --budget {needed // 10**9 + 1}s, where it may wait for that long",
+            f"allow it with --hold {needed // 10**9 + 1}s, where it may wait for that long",
         )
 
 

@@ -14,12 +14,11 @@ from backend.machine.topology import Topology, read_topology
 from backend.process.process import Process, read_stat
 from backend.process.running import read_running
 from backend.selection.selection import select
-from numatui.cli.move.heat_options import WayName, Window, Windows, parse_window, way_of
+from numatui.cli.move.heat_options import Hold, WayName, Window, Windows, wish_of
 from numatui.cli.printing import output
 from numatui.cli.printing.progress import cancelled_by_signals
 from numatui.cli.selecting import Pids, SelectOptions
 from numatui.cli.source import kernel_of
-from numatui.format import parse_duration
 
 _CELLS = 64
 
@@ -31,9 +30,7 @@ def heat(
     pids: Pids = None,
     window: Window = "1s",
     windows: Windows = 3,
-    budget: Annotated[
-        str, typer.Option(metavar="TIME", help="How long the process may wait for that at a time.")
-    ] = "100ms",
+    hold: Hold = "100ms",
     way: WayName = "auto",
     everything: Annotated[bool, typer.Option("--all", help="Also mappings of which nothing is hot.")] = False,
     picture: Annotated[bool, typer.Option("--map", help="Where in its mappings the hot memory is.")] = False,
@@ -42,15 +39,15 @@ def heat(
 ) -> None:
     """Show how much of the memory of a process is used within a time, mapping by mapping, and on which nodes it lies.
 
-    It clears the accessed bits of the process's pages (clear_refs), and looks which have come back. For a while the
-    kernel then judges worse which pages to reclaim.
+    By DAMON, where that can be had; else it clears the accessed bits of the process's pages and looks which have come
+    back: for a while the kernel then judges worse which pages to reclaim.
 
     Example: numatui heat 4242 --window 5s
     """
     selection = selecting.of(pids)
     if selection.is_everybody:
         raise UsageError("no process is named", "give a pid, or select processes: --match, --user, --cgroup …")
-    chosen, length, hold = way_of(way), parse_window(window), parse_duration(budget)
+    wish = wish_of("hot", window, windows, way, hold)
     kernel = kernel_of(context)
     topology = read_topology(kernel)
     processes = select(kernel, selection)
@@ -62,7 +59,9 @@ def heat(
             nodes = topology.node_of_cpu
             before = read_running(kernel, read_stat(kernel, process.pid), nodes, None)
             with cancelled_by_signals() as cancel:
-                found = learn(kernel, topology, process, length / 1e9, windows, chosen, cancel, hold)
+                found = learn(
+                    kernel, topology, process, wish.seconds, wish.windows, wish.way, cancel, wish.hold
+                )  # fmt: skip
             places = read_running(kernel, read_stat(kernel, process.pid), nodes, before).shares
         except (NotFound, NotPermitted) as exc:
             if process.pid in selection.pids or not several:

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from backend.errors import NotSupported, NumatuiError, UsageError
-from backend.heat.choosing import HeatWish
 from backend.kernel import Kernel
 from backend.selection.selection import Selection, matcher_of_tree, nobody
-from numatui.cli.move.heat_options import WayName, Window, Windows, parse_window, watching, way_of
+from numatui.cli.move.heat_options import Hold, WayName, Window, Windows, watching, wish_of
 from numatui.cli.move.move_options import Budget, MaxRate, Workers, Yes, options_of, parse_rate
 from numatui.cli.printing import output
 from numatui.cli.printing.unstoppable import unstoppable
@@ -60,6 +59,7 @@ def advise(
     window: Window = "1s",
     windows: Windows = 3,
     way: WayName = "auto",
+    hold: Hold = "100ms",
     apply: Annotated[bool, typer.Option("--apply", help="Carry it out, after a question.")] = False,
     budget: Budget = "100ms",
     workers: Workers = "auto",
@@ -81,7 +81,7 @@ def advise(
     sure = check_confidence(confidence)
     if apply and csv:
         raise UsageError("--apply and --csv exclude each other", "--json has the outcomes too")
-    wish = HeatWish("hot", 0, 0, parse_window(window) / 1e9, windows, way_of(way)) if heat else None
+    wish = wish_of("hot", window, windows, way, hold) if heat else None
     kernel = kernel_of(context)
     if apply and not kernel.traits.writable:
         raise NotSupported("a recording cannot be changed", "leave out --apply to see what is advised")

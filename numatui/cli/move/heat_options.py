@@ -12,18 +12,24 @@ from typing import Annotated
 import typer
 
 from backend.errors import UsageError
-from backend.heat.choosing import HeatWish
+from backend.heat.choosing import HeatWish, Which
 from backend.heat.heat import WAYS, Way
 from numatui.cli.printing.progress import cancelled_by_signals
 from numatui.format import parse_duration, parse_size
 
-LONGEST = 3600 * 10**9
-"""Nanoseconds of one window, at most."""
+SHORTEST, LONGEST = 10**8, 3600 * 10**9
+"""Nanoseconds of one window."""
 _MOST_WINDOWS = 1000
+_OFTEN = 200
+"""Accesses a second that are seen at most: one a sample (`backend.heat.kdamond`)."""
 _RATE = re.compile(r"(\d{1,6}(?:\.\d{1,3})?)(?:/s)?")
 
 Window = Annotated[str, typer.Option(metavar="TIME", help="Memory that is used within this time is hot: 500ms, 10s.")]
 Windows = Annotated[int, typer.Option(min=1, max=_MOST_WINDOWS, help="How often it is looked at.")]
+Hold = Annotated[
+    str,
+    typer.Option(metavar="TIME", help="Without DAMON: for how long a process may be held up at a time to look at it."),
+]
 WayName = Annotated[str, typer.Option(metavar="WAY", help="damon, referenced, or auto: the best that there is here.")]
 
 
@@ -43,6 +49,7 @@ class HeatOptions:
     window: Window = "1s"
     windows: Windows = 3
     way: WayName = "auto"
+    hold: Hold = "100ms"
 
     def wish(self) -> HeatWish | None:
         """Raises UsageError."""
@@ -54,9 +61,12 @@ class HeatOptions:
                 raise UsageError("--max says how much of hot or cold memory", "add --hot, --cold or --hotter-than")
             return None
         rate = parse_times(self.hotter_than) if self.hotter_than is not None else 0.0
-        return HeatWish(
-            "cold" if self.cold else "hot", rate, most, parse_window(self.window) / 1e9, self.windows, way_of(self.way)
-        )
+        return wish_of("cold" if self.cold else "hot", self.window, self.windows, self.way, self.hold, rate, most)
+
+
+def wish_of(which: Which, window: str, windows: int, way: str, hold: str, rate: float = 0.0, most: int = 0) -> HeatWish:
+    """Raises UsageError."""
+    return HeatWish(which, rate, most, parse_window(window) / 1e9, windows, way_of(way), parse_duration(hold))
 
 
 @contextmanager
@@ -72,8 +82,8 @@ def watching(wish: HeatWish | None) -> Generator[threading.Event | None]:
 def parse_window(text: str) -> int:
     """Nanoseconds. Raises UsageError."""
     length = parse_duration(text)
-    if length > LONGEST:
-        raise UsageError(f"{text[:40]} is too long for a window", "at most 1h")
+    if not SHORTEST <= length <= LONGEST:
+        raise UsageError(f"{text[:40]} is no length of a window", "100ms to 1h")
     return length
 
 
@@ -82,6 +92,8 @@ def parse_times(text: str) -> float:
     match = _RATE.fullmatch(text)
     if match is None:
         raise UsageError(f"'{text[:40]}' is not a number of times a second", "write it like 50/s")
+    if float(match[1]) >= _OFTEN:
+        raise UsageError(f"'{text}' is more than can be seen", f"less than {_OFTEN}/s")
     return float(match[1])
 
 

@@ -25,4 +25,5 @@ WHY_NOT: dict[ReasonCode, str] = {
     "gain": "gains little",
     "payback": "pays too late",
     "cold": "not used",
+    "heat": "use not known",
 }

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from backend.advice.advice import Advice
 from backend.advice.applying import plan_of
-from backend.advice.gathering import Adviser, limits_for, watch
+from backend.advice.gathering import Adviser, Watch, limits_for, watch
 from backend.emulator.abi.kernel import EmulatedKernel
 from backend.emulator.scenario.open import open_scenario
 from backend.emulator.scenario.shipped import names
+from backend.errors import Refused
 from backend.heat.choosing import HeatWish
 from backend.job.job import Job
 from backend.job.options import Options
@@ -228,3 +229,39 @@ def test_one_node_gives_no_advice() -> None:
     seen = watch(kernel, WATCHED, lambda _: True)
     one = replace(seen.topology, nodes=seen.topology.nodes[:1])
     assert all(advice.proposal is None for advice in Adviser(kernel).advise(seen.observations, one))
+
+
+def test_where_it_cannot_be_learnt_what_is_used_nothing_is_advised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _kernel, adviser, seen = watched_by_heat(tmp_path, "50%")
+
+    def refuses(*_: object, **__: object) -> None:
+        raise Refused("this would lock the memory map for 3 s at a time", "")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("backend.advice.heated.learn", refuses)
+        advice = of_the_task(adviser.advise(seen.observations, seen.topology))
+    assert [reason.code for reason in advice.reasons] == ["heat"]
+    assert "would lock" in advice.reasons[0].text
+
+
+def test_after_a_move_what_is_used_is_known_to_be_near(tmp_path: Path) -> None:
+    """What was learnt is kept; where it lies is read again."""
+    kernel, adviser, seen = watched_by_heat(tmp_path, "50%")
+    advice = of_the_task(adviser.advise(seen.observations, seen.topology))
+    assert advice.proposal is not None
+    follow(kernel, [advice], tmp_path / "jobs")
+    seen = watch(kernel, WATCHED, lambda _: True)
+    after = of_the_task(adviser.advise(seen.observations, seen.topology))
+    assert [reason.code for reason in after.reasons] in (["cold"], ["near"])
+
+
+def watched_by_heat(tmp_path: Path, begin: str) -> tuple[EmulatedKernel, Adviser, Watch]:
+    """Half of it is far, and half is used, from `begin` on."""
+    path = tmp_path / "one.yaml"
+    one = {"node": 0, "threads": 1, "size": 48, "on": [1, 2, 0, 0], "policy": "default"}
+    path.write_text(scenario([{**one, "access": {"hot": "50%", "begin": begin}}], [10, 20, 30]))
+    kernel = open_scenario(str(path))
+    seen = watch(kernel, WATCHED, lambda _: True)
+    return kernel, Adviser(kernel, limits_for(WATCHED, MIB), heat=HeatWish("hot")), seen

@@ -151,7 +151,7 @@ def test_an_interrupt_ends_the_waiting() -> None:
 
 def test_a_large_process_is_not_held_up_without_leave() -> None:
     kernel: Any = LiveKernel()
-    with pytest.raises(Refused, match=r"about 2\.6 s at a time; allow it with --budget 3s"):
+    with pytest.raises(Refused, match=r"about 2\.6 s at a time; allow it with --hold 3s"):
         check_hold(kernel, 100 << 30, 100_000_000)
     check_hold(kernel, 100 << 30, 3 * 10**9)
     check_hold(kernel, 1 << 30, 100_000_000)

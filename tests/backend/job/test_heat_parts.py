@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ import pytest
 
 from backend.emulator.abi.kernel import EmulatedKernel
 from backend.errors import NotSupported, UsageError
-from backend.heat.choosing import HeatWish
+from backend.heat.choosing import Chosen, HeatWish
 from backend.heat.kdamond import ROOT
+from backend.job import heat_parts
 from backend.job.events import Event, Progressed
 from backend.job.job import Job
 from backend.job.options import Options
@@ -18,6 +20,7 @@ from backend.job.planning import plan
 from backend.job.request import MoveRequest
 from backend.job.undo import plan_undo
 from backend.journal.past_jobs import find_job
+from backend.nodeset import NodeSet
 from backend.placement.numa_maps import read_placement
 from backend.plan.plan import Plan
 from backend.process.process import Process
@@ -66,7 +69,7 @@ def test_what_is_cold(tmp_path: Path) -> None:
     assert run(kernel, made, tmp_path).moved == made.bytes
 
 
-@pytest.mark.parametrize("most", [1, 3 * MIB + 4096, 8 * MIB])
+@pytest.mark.parametrize("most", [1, 5 * MIB + 4096, 8 * MIB])
 def test_no_more_than_the_limit(most: int, tmp_path: Path) -> None:
     kernel, process = worker("hot: 25%")
     made = plan(kernel, request(process, HeatWish("hot", most=most)))
@@ -135,3 +138,39 @@ def test_progress_is_that_of_the_parts(tmp_path: Path) -> None:
 
     Job(kernel, made, Options(journal_dir=tmp_path)).run(see)
     assert totals == {made.bytes}
+
+
+def test_a_limit_never_cuts_a_huge_page(tmp_path: Path) -> None:
+    """Half a huge page would move the whole one, and say half."""
+    kernel, process = worker("hot: 100%", size="64MiB, huge: on")
+    assert plan(kernel, request(process, HeatWish("hot", most=MIB))).bytes == 0
+    before = nodes(kernel, process)
+    made = plan(kernel, request(process, HeatWish("hot", most=5 * MIB)))
+    assert made.bytes == 4 * MIB
+    outcome = run(kernel, made, tmp_path)
+    assert outcome.moved == before[0] - nodes(kernel, process)[0] == 4 * MIB
+
+
+def test_a_limit_is_spent_within_the_mapping(tmp_path: Path) -> None:
+    kernel, process = worker("sample: 4096", more=WARM)
+    maps = [line.split()[0].split("-") for line in kernel.read(f"/proc/{process.pid}/maps").decode().splitlines()]
+    warm = next(start for start, end in maps if int(end, 16) - int(start, 16) == 16 * MIB)
+    made = plan(kernel, request(process, HeatWish("hot", most=8 * MIB), mapping=warm))
+    assert 6 * MIB <= made.bytes <= 8 * MIB
+
+
+def test_a_limit_in_sparse_memory_takes_few_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of it lies at the beginning of the stretch."""
+    counts = 0
+
+    def count(kernel: object, frames: object, chosen: Sequence[Chosen], nodes: object) -> list[int]:
+        nonlocal counts
+        counts += len(chosen)
+        return [min(one.end, 1 << 30) - one.start for one in chosen]
+
+    monkeypatch.setattr(heat_parts, "_count", count)
+    huge = 2 * MIB
+    chosen = [Chosen(1, 0, 1 << 40)]
+    found = heat_parts._first(None, None, chosen, (1 << 30) - 1, NodeSet([0]), huge, None)  # type: ignore[arg-type]
+    assert found == [Chosen(1, 0, (1 << 30) - huge)]
+    assert counts < 50

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import signal
 import subprocess
@@ -15,21 +14,22 @@ from typing import Any
 
 import pytest
 
+from backend.live.kernel import LiveKernel
+from backend.nodeset import NodeSet
 from tests.guest.inside import rig
 from tests.guest.inside.rig import LinuxVictim, MakeVictim, Numatui, memory_nodes, numatui
 
 
 @contextmanager
 def touching(victim: LinuxVictim) -> Iterator[None]:
-    """It touches all its pages again and again, on one processor and another: QEMU's TLB keeps what it has until the
-    address space changes, and a page that is in a TLB gets no accessed bit (seen: 8 of 400 pages in one window, all in
-    the next; a real CPU, 6.18: all of 3,000 in each)."""
+    """It touches all its pages again and again, in turn with this thread on the same processor: QEMU's TLB keeps what
+    it has until the address space changes, and a page that is in a TLB gets no accessed bit (seen: 8 of 400 pages in
+    one window, all in the next; a real CPU, 6.18: all of 3,000 in each)."""
     stop = threading.Event()
-    nodes = itertools.cycle(memory_nodes())
 
     def touch() -> None:
+        os.sched_setaffinity(0, os.sched_getaffinity(victim.pid))  # of this thread alone
         while not stop.is_set():
-            victim.run_on(next(nodes))
             victim.touch()
 
     thread = threading.Thread(target=touch)
@@ -135,6 +135,34 @@ def test_damon_finds_the_addresses() -> None:
         assert right > HOT / 2
         assert right > hot * 0.7
     assert (DAMON / "nr_kdamonds").read_text() == "0\n"
+
+
+def test_what_is_hot_moves_and_comes_back() -> None:
+    """By DAMON: what it rewrites, and little else; what the kernel says afterwards is what was announced."""
+    damon_or_skip()
+    free_damon()
+    with rewriting() as (pid, start):
+        of_it = range(start - ALL // 3, start - ALL // 3 + ALL)
+
+        def on(node: int) -> int:
+            return rig.region_pages(LiveKernel(), pid, of_it).get(node, 0) * rig.PAGE
+
+        home = max(memory_nodes(), key=on)
+        away = min(memory_nodes() - NodeSet([home]))
+        how = ("--from", str(home), "--to", str(away), "--hot", "--yes", "--json")
+        for window in ("1s", "4s", "16s"):
+            before = on(home)
+            done = numatui("migrate", pid, *how, "--way", "damon", "--window", window)
+            assert done.code == 0, done
+            [outcome] = done.json["outcomes"]
+            assert outcome["before"] == {str(home): outcome["moved"]}
+            assert outcome["after"][str(away)] >= outcome["moved"]
+            # All that left the region is in what was told, beside what else of the program is hot.
+            assert 0 <= before - on(home) <= outcome["moved"]
+            if before - on(home) > HOT / 2:
+                break
+        assert before - on(home) > HOT / 2
+        assert before - on(home) < HOT * 1.6
 
 
 def test_damon_is_taken_down_after_a_kill_and_others_are_left_alone() -> None:
