@@ -34,6 +34,7 @@ OWN_TOPOLOGY: dict[str, str] = {
 CORE = (
     "test_contract.py", "test_contract_cpusets.py", "test_contract_memory.py", "test_engine.py", "test_moving.py",
     "test_truth.py", "test_kernels.py", "test_doctor.py", "test_pages.py", "test_reading.py", "test_sequences.py",
+    "test_damon.py",
 )  # fmt: skip
 """What other kernels than the stable one are asked in every run; `scripts/guests` asks all of them everything."""
 ALL = bool(os.environ.get("NUMATUI_ALL_GUESTS"))
