@@ -18,7 +18,7 @@ _GUEST = 8
 """Index of guest. guest and guest_nice are left out: user and nice include them (account_guest_time())."""
 MIGRATIONS = (
     "pgmigrate_success", "pgmigrate_fail", "numa_pages_migrated", "thp_migration_success", "thp_migration_fail",
-    "pgpromote_success", "pgdemote_kswapd", "pgdemote_direct",
+    "pgpromote_success", "pgdemote_kswapd", "pgdemote_direct", "pgdemote_khugepaged", "pgdemote_proactive",
 )  # fmt: skip
 """Counters of /proc/vmstat, in base pages; thp_* in huge pages."""
 

@@ -23,6 +23,7 @@ GROUPS: dict[str, dict[str, Entry]] = {
     "Look": {
         "ps": Entry("numatui.cli.look.ps:ps", "List processes with their memory per node."),
         "nodes": Entry("numatui.cli.look.nodes:nodes", "List nodes: memory, CPUs, distances, allocations."),
+        "tier": Entry("numatui.cli.look.tier:tier", "List memory tiers, and who moves pages between them."),
         "show": Entry("numatui.cli.look.show:show", "Show one process, mapping by mapping."),
         "heat": Entry("numatui.cli.look.heat:heat", "Show how much of a process's memory is used, and where."),
         "cgroups": Entry("numatui.cli.look.cgroups:cgroups", "List services and containers with memory per node."),

@@ -188,7 +188,7 @@ def pool(node: int, total: int, free: int, size: int = 2048) -> dict[str, bytes]
             "damon",
             {
                 f"{KDAMONDS}/nr_kdamonds": b"1\n",
-                f"{KDAMONDS}/0/contexts/0/schemes/0/access_pattern/sz/max": b"%d\n" % (1 << 62 | 77 << 36 | 5),
+                f"{KDAMONDS}/0/contexts/0/schemes/0/access_pattern/sz/max": b"%d\n" % (1 << 62 | 77 << 32 | 5),
             },
             "note",
             "a numatui that was killed (77) left",

@@ -101,7 +101,7 @@ def test_without_move_pages_auto_is_migrate_pages_but_not_for_one_mapping(tmp_pa
     one = Mover(tmp_path, [0] * 9)
     only = Conditions(can=frozenset({"migrate_pages"}))
     assert planned(one, only).calls == "migrate_pages"
-    with pytest.raises(NotSupported, match="one mapping"):
+    with pytest.raises(NotSupported, match="a part of one"):
         planned(one, method="migrate_pages", within=(0, 1 << 47))
 
 

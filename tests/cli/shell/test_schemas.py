@@ -27,6 +27,7 @@ COMMANDS = {
     "nodes": ["--demo", "nodes"],
     "show": ["--demo", "show", "11"],
     "heat": ["--demo", "heat", "14"],
+    "tier": ["--demo", "tier"],
     "plan": ["--demo", "plan", "11", "--from", "0", "--to", "1"],
     "migrate": ["--demo", "migrate", "11", "--from", "0", "--to", "1", "--yes"],
     "jobs": ["jobs"],

@@ -9,6 +9,7 @@ import pytest
 
 from backend.live.kernel import LiveKernel
 from backend.machine.memory_tiers import read_tiers
+from backend.machine.migrators import DEMOTIONS
 from backend.machine.topology import read_topology
 from tests.guest.guests import REPOSITORY
 from tests.guest.inside import rig, tier_facts
@@ -26,6 +27,22 @@ def test_tiers_and_latencies_are_shown() -> None:
     texts = {check["name"]: check["text"] for check in done.json["checks"]}
     assert "node 0-1; node 2" in texts["tiers"]
     assert "node 2: 1" in texts["weights"]
+    found = numatui("tier", "--json").json
+    assert [(tier["tier"], [node["id"] for node in tier["nodes"]]) for tier in found["tiers"]] == [
+        (4, [0, 1]),
+        (84, [2]),
+    ]
+    assert [node["read_latency"] for tier in found["tiers"] for node in tier["nodes"]] == [80, 80, 300]
+
+
+def test_who_moved_pages_between_tiers() -> None:
+    """By the kernel's counters: what reclaim took down is demotion, and nobody else's."""
+    before = numatui("tier", "--json").json
+    pages = sum(tier_facts.demoted(True)["counters"].get(name, 0) for name in DEMOTIONS)
+    after = numatui("tier", "--json").json
+    assert after["migrated"]["demotion"] - before["migrated"]["demotion"] >= pages > tier_facts.PAGES // 2
+    [down] = [node["demoted_pages"] for node in after["tiers"][0]["nodes"] if node["id"] == 0]
+    assert down >= pages
 
 
 @pytest.mark.skipif(not platform.release().startswith("7."), reason="measured on 7.2")
