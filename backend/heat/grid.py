@@ -9,35 +9,22 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from backend.heat.heat import HeatRange
+from backend.heat.heat import HeatRange, Sums
 from backend.heat.kdamond import AGGREGATION_US, SAMPLES
 from backend.placement.overlap import overlapping
-from backend.placement.placement import sum_by_node
 
 HIGHEST = SAMPLES * 1e6 / AGGREGATION_US
 """Accesses a second that are seen at most."""
 
 
 @dataclass(frozen=True, slots=True)
-class MappingHeat:
+class MappingHeat(Sums):
     """One mapping with its ranges, in address order. Bytes."""
 
     start: int
     end: int
     name: str
     ranges: tuple[HeatRange, ...]
-
-    @property
-    def resident(self) -> int:
-        return sum(one.resident for one in self.ranges)
-
-    @property
-    def hot(self) -> int:
-        return sum(one.hot for one in self.ranges)
-
-    @property
-    def hot_by_node(self) -> dict[int, int]:
-        return sum_by_node(one.hot_by_node for one in self.ranges)
 
     @property
     def exact(self) -> bool:

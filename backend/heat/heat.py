@@ -52,18 +52,11 @@ class HeatRange:
         return len(self.by_node) < 2 or self.hot == 0 or self.hot >= self.resident
 
 
-@dataclass(frozen=True, slots=True)
-class Heat:
-    """Of one process. `seconds`: how long a window was; `windows`: how many; `cost`: seconds of work that it took.
-    `why`: why it was not learnt in a better way, empty where it was."""
+class Sums:
+    """What several ranges have together. Bytes."""
 
-    pid: int
-    way: Way
-    seconds: float
-    windows: int
-    cost: float
+    __slots__ = ()
     ranges: tuple[HeatRange, ...]
-    why: str = ""
 
     @property
     def resident(self) -> int:
@@ -80,6 +73,20 @@ class Heat:
     @property
     def hot_by_node(self) -> dict[int, int]:
         return sum_by_node(one.hot_by_node for one in self.ranges)
+
+
+@dataclass(frozen=True, slots=True)
+class Heat(Sums):
+    """Of one process. `seconds`: how long a window was; `windows`: how many; `cost`: seconds of work that it took.
+    `why`: why it was not learnt in a better way, empty where it was."""
+
+    pid: int
+    way: Way
+    seconds: float
+    windows: int
+    cost: float
+    ranges: tuple[HeatRange, ...]
+    why: str = ""
 
     @property
     def steady(self) -> float:

@@ -9,11 +9,11 @@ from typing import Any
 import typer
 
 from backend.kernel import Kernel
-from backend.machine.activity import Activity, Meter
+from backend.machine.activity import Activity
 from backend.machine.topology import Node, Topology, read_topology
+from numatui.cli.look.rates import activities
 from numatui.cli.printing import output
-from numatui.cli.printing.progress import cancelled_by_signals
-from numatui.cli.printing.watching import Count, Watch, interval_of, ticks
+from numatui.cli.printing.watching import Count, Watch, interval_of
 from numatui.cli.source import kernel_of
 
 _RATES = ("numa_hit", "numa_miss", "numa_foreign", "other_node")
@@ -39,7 +39,8 @@ def nodes(
     kernel = kernel_of(context)
     topology = read_topology(kernel)
     if interval is not None:
-        _watch(kernel, interval, count, json, csv)
+        for number, (at, now, activity) in enumerate(activities(kernel, interval, count)):
+            _print_activity(kernel, now, activity, at, number == 0, json, csv)
         return
     if json:
         output.print_json("nodes", document(kernel, topology, output.cut(topology.nodes)))
@@ -76,18 +77,6 @@ def document(kernel: Kernel, topology: Topology, nodes: Sequence[Node]) -> dict[
         "nodes": [_document(node, topology) for node in nodes],
         "offline_cpus": list(topology.offline_cpus), "warnings": list(topology.warnings),
     }  # fmt: skip
-
-
-def _watch(kernel: Kernel, interval: int, count: int | None, json: bool, csv: bool) -> None:
-    """Rates are differences of two readings, so the first one is not printed."""
-    meter, number = Meter(), 0
-    with cancelled_by_signals() as cancel:
-        for at in ticks(kernel, interval, count + 1 if count else None, cancel):
-            topology = read_topology(kernel)
-            activity = meter.read(kernel, topology, kernel.clock())
-            if number:
-                _print_activity(kernel, topology, activity, at, number == 1, json, csv)
-            number += 1
 
 
 def _print_activity(

@@ -7,13 +7,12 @@ from typing import Any
 import typer
 
 from backend.kernel import Kernel
-from backend.machine.activity import Meter
 from backend.machine.migrators import MIGRATORS, Migrator, by_migrator
 from backend.machine.tier_view import Tier, TierView, read_tier_view
 from backend.machine.topology import Node, Topology, read_topology
+from numatui.cli.look.rates import activities
 from numatui.cli.printing import output
-from numatui.cli.printing.progress import cancelled_by_signals
-from numatui.cli.printing.watching import Count, Watch, interval_of, ticks
+from numatui.cli.printing.watching import Count, Watch, interval_of
 from numatui.cli.source import kernel_of
 
 _BY: dict[Migrator, str] = {
@@ -105,26 +104,19 @@ def _pages(count: int | None, page_size: int) -> str:
 
 
 def _watch(kernel: Kernel, interval: int, count: int | None, json: bool, csv: bool) -> None:
-    """Rates are differences of two readings, so the first one is not printed."""
-    meter, number = Meter(), 0
-    with cancelled_by_signals() as cancel:
-        for at in ticks(kernel, interval, count + 1 if count else None, cancel):
-            topology = read_topology(kernel)
-            activity = meter.read(kernel, topology, kernel.clock())
-            if number:
-                rates = by_migrator(activity.machine)
-                if json:
-                    document = _document(kernel, read_tier_view(kernel, topology))
-                    output.print_json("tier", {**document, "at": at, "rates": dict(rates)}, line=True)
-                elif csv:
-                    output.print_csv(
-                        ["at", *[f"{name}_pages_per_second" for name in MIGRATORS]],
-                        [[round(at, 3), *[rates.get(name, "") for name in MIGRATORS]]],
-                        heading=number == 1,
-                    )
-                else:
-                    _print_rates(rates, at, kernel.page_size, number == 1)
-            number += 1
+    for number, (at, topology, activity) in enumerate(activities(kernel, interval, count)):
+        rates = by_migrator(activity.machine)
+        if json:
+            document = _document(kernel, read_tier_view(kernel, topology))
+            output.print_json("tier", {**document, "at": at, "rates": dict(rates)}, line=True)
+        elif csv:
+            output.print_csv(
+                ["at", *[f"{name}_pages_per_second" for name in MIGRATORS]],
+                [[round(at, 3), *[rates.get(name, "") for name in MIGRATORS]]],
+                heading=number == 0,
+            )
+        else:
+            _print_rates(rates, at, kernel.page_size, number == 0)
 
 
 def _print_rates(rates: dict[Migrator, float], at: float, page_size: int, first: bool) -> None:
