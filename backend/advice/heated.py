@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 
@@ -17,12 +17,13 @@ from backend.heat.learn import learn
 from backend.kernel import Kernel
 from backend.machine.kernel_info import huge_page_size
 from backend.placement.by_stretch import clip
-from backend.placement.frame_nodes import read_frame_nodes
+from backend.placement.frame_nodes import FrameNodes, read_frame_nodes
 from backend.placement.placement import Placement
 from backend.placement.reader import read_gently
 from backend.plan.plan import Stretches
 from backend.process.process import Identity, Process
 
+Frames = Callable[[], FrameNodes | None]
 MOST = 16
 """Processes that are watched for one advice: each takes seconds."""
 _FRESH = 60_000_000_000
@@ -65,21 +66,20 @@ class HeatReader:
         now = self.kernel.clock()
         self._kept = {one: kept for one, kept in self._kept.items() if one in placements and now - kept.at < _FRESH}
         new = [one for one in wanted if one not in self._kept][:MOST]
+        frames = cache(lambda: read_frame_nodes(self.kernel))
         out: dict[Identity, Used | str] = {}
         for identity in wanted:
             process = observations[identity].row.process
             if identity in new:
-                self._kept[identity] = self._learn(process, world)
-            out[identity] = self._used(process, self._kept.get(identity))
+                self._kept[identity] = self._learn(process, world, frames)
+            out[identity] = self._used(process, self._kept.get(identity), frames)
         return out
 
-    def _learn(self, process: Process, world: Surroundings) -> _Kept:
+    def _learn(self, process: Process, world: Surroundings, frames: Frames) -> _Kept:
         kernel, wish, now = self.kernel, self.wish, self.kernel.clock()
         try:
-            heat = learn(
-                kernel, world.topology, process, wish.seconds, wish.windows, wish.way, self.cancel, wish.hold
-            )  # fmt: skip
-            mappings = [(vma.start, vma.end) for vma in self._placement(process).vmas]
+            heat = learn(kernel, world.topology, process, wish, self.cancel)
+            mappings = [(vma.start, vma.end) for vma in self._placement(process, frames).vmas]
         except (NotFound, NotPermitted, ParseError, Refused) as exc:
             return _Kept(now, why=exc.what)
         except NotSupported as exc:
@@ -90,19 +90,18 @@ class HeatReader:
         chosen = whole_pages(used, {process.pid: mappings}, huge_page_size(kernel), "hot")
         return _Kept(now, tuple((one.start, one.end) for one in chosen), heat.way, heat.steady)
 
-    def _used(self, process: Process, kept: _Kept | None) -> Used | str:
+    def _used(self, process: Process, kept: _Kept | None, frames: Frames) -> Used | str:
         if kept is None:
             return f"{MOST} processes are watched at a time, and others have more memory far away"
         if kept.why:
             return kept.why
         kernel = self.kernel
         try:
-            frames = read_frame_nodes(kernel)
-            hot = clip(kernel, process.pid, frames, self._placement(process), kept.stretches)
+            placement = self._placement(process, frames)
+            hot = clip(kernel, process.pid, frames(), placement, kept.stretches)
         except (NotFound, NotPermitted, ParseError) as exc:
             return exc.what
         return Used(hot, kept.stretches, sum(hot.bytes_by_node.values()), kept.way, kept.steady)
 
-    def _placement(self, process: Process) -> Placement:
-        frames = cache(lambda: read_frame_nodes(self.kernel))
+    def _placement(self, process: Process, frames: Frames) -> Placement:
         return read_gently(self.kernel, process.pid, process.rss, frames, with_maps=True)

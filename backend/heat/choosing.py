@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from backend.heat.heat import Heat, HeatRange, Way
+from backend.heat.heat import HOLD_NS, Heat, HeatRange, Way
 from backend.placement.overlap import overlapping
 
 Which = Literal["hot", "cold"]
@@ -27,7 +27,7 @@ class HeatWish:
     seconds: float = 1.0
     windows: int = 3
     way: Way | None = None
-    hold: int = 100_000_000
+    hold: int = HOLD_NS
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,14 +7,14 @@ import threading
 from bisect import bisect_right
 from collections.abc import Generator, Sequence
 
-from backend.errors import Interrupted
 from backend.files.text import decode
 from backend.heat.heat import Heat, HeatRange
 from backend.heat.kdamond import AGGREGATION_US, Kdamond, Region, monitoring
 from backend.heat.snapshots import Stretch, as_often, combine
+from backend.heat.waiting import wait
 from backend.kernel import Kernel
 from backend.placement.by_stretch import count_by_node
-from backend.placement.frame_nodes import read_frame_nodes
+from backend.placement.frame_nodes import FrameNodes, read_frame_nodes
 from backend.placement.placement import sum_by_node
 from backend.placement.placement_walk import Mapping, parse_maps
 from backend.process.process import Identity, process_error, still_the_same
@@ -42,16 +42,16 @@ def measure(
             if len(seen) == windows:
                 break
         cost = kdamond.cpu()
-    return _heat(kernel, identity, seconds, seen, cost)
+    return _heat(kernel, identity, read_frame_nodes(kernel), seconds, seen, cost)
 
 
 def watch(kernel: Kernel, identity: Identity, seconds: float, cancel: threading.Event) -> Generator[Heat]:
     """One window after the other, by one kdamond, until it is closed. `cost`: of a window. Raises as `measure`."""
-    before = 0.0
+    before, frames = 0.0, read_frame_nodes(kernel)
     with monitoring(kernel, identity) as kdamond:
         for one in _looking(kernel, identity, kdamond, seconds, cancel):
             now = kdamond.cpu()
-            yield _heat(kernel, identity, seconds, [one], now - before)
+            yield _heat(kernel, identity, frames, seconds, [one], now - before)
             before = now
 
 
@@ -63,7 +63,7 @@ def _looking(
     looks = _looks(seconds)
     began = kernel.clock()
     # Before regions have been split, all of a large one counts as hot.
-    _wait(kernel, min(seconds, _WARM_UP), cancel)
+    wait(kernel, int(min(seconds, _WARM_UP) * 1e9), cancel)
     while True:
         yield _window(kernel, kdamond, seconds, looks, cancel)
         if kdamond.cpu() * 1e9 > _DEAREST * (kernel.clock() - began):
@@ -80,14 +80,20 @@ def _gap(seconds: float) -> float:
     return seconds / _looks(seconds)
 
 
-def _heat(kernel: Kernel, identity: Identity, seconds: float, seen: list[list[list[Region]]], cost: float) -> Heat:
+def _heat(
+    kernel: Kernel,
+    identity: Identity,
+    frames: FrameNodes | None,
+    seconds: float,
+    seen: list[list[list[Region]]],
+    cost: float,
+) -> Heat:
     still_the_same(kernel, identity)
     try:
         mappings = parse_maps(kernel.read(f"/proc/{identity.pid}/maps"))
     except OSError as exc:
         raise process_error(kernel, identity.pid, exc) from None
     pieces = _pieces(mappings, combine(seen, _gap(seconds), _COUNTED))
-    frames = read_frame_nodes(kernel)
     by_node = count_by_node(kernel, identity.pid, frames, [(start, end) for start, end, _, _ in pieces])
     ranges: list[HeatRange] = []
     for piece, nodes in zip(pieces, by_node, strict=True):
@@ -133,17 +139,9 @@ def _window(
     out: list[list[Region]] = []
     end = kernel.clock() + int(seconds * 1e9)
     for left in range(looks, 0, -1):
-        _wait(kernel, max(0, end - kernel.clock()) / left / 1e9, cancel)
+        wait(kernel, max(0, end - kernel.clock()) // left, cancel)
         out.append(kdamond.regions())
     return out
-
-
-def _wait(kernel: Kernel, seconds: float, cancel: threading.Event | None) -> None:
-    end = kernel.clock() + int(seconds * 1e9)
-    while (left := end - kernel.clock()) > 0:
-        if cancel is not None and cancel.is_set():
-            raise Interrupted("interrupted: nothing was changed", "")
-        kernel.pause(min(left, 200_000_000))
 
 
 def _pieces(mappings: Sequence[Mapping], stretches: Sequence[Stretch]) -> list[Piece]:
@@ -170,13 +168,12 @@ def _pieces(mappings: Sequence[Mapping], stretches: Sequence[Stretch]) -> list[P
 
 
 def _range(start: int, end: int, vma: Mapping, seen: Stretch | None, by_node: dict[int, int]) -> HeatRange:
-    resident = sum(by_node.values())
+    resident, name = sum(by_node.values()), decode(vma.name) or f"[{vma.kind}]"
     if seen is None:
-        name = decode(vma.name) or f"[{vma.kind}]"
         return HeatRange(start, end, name, resident, 0, 0, 0, by_node, mapping=vma.start, seen=False)
     hot = seen.hot
     return HeatRange(
-        start, end, decode(vma.name) or f"[{vma.kind}]", resident, resident * sum(hot) // len(hot),
+        start, end, name, resident, resident * sum(hot) // len(hot),
         resident if all(hot) else 0, resident if any(hot) else 0, by_node,
         seen.rate, seen.age, vma.start,
     )  # fmt: skip

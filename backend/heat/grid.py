@@ -9,12 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from backend.heat.heat import HeatRange, Sums
-from backend.heat.kdamond import AGGREGATION_US, SAMPLES
+from backend.heat.heat import HIGHEST, HeatRange, Sums
 from backend.placement.overlap import overlapping
-
-HIGHEST = SAMPLES * 1e6 / AGGREGATION_US
-"""Accesses a second that are seen at most."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,11 @@ Way = Literal["damon", "referenced"]
 of page tables, cleared and looked at again, mapping by mapping."""
 WAYS: tuple[Way, ...] = ("damon", "referenced")
 
+HIGHEST = 200
+"""Accesses of a page in a second that are seen at most: DAMON takes so many samples."""
+HOLD_NS = 100_000_000
+"""Nanoseconds for which the lock of a memory map may be held, unless somebody allows more."""
+
 
 @dataclass(frozen=True, slots=True)
 class HeatRange:

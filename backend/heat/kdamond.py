@@ -7,14 +7,15 @@ of others is left alone, whatever state it is in."""
 from __future__ import annotations
 
 import errno
+import os
 import re
-import secrets
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
 from backend.errors import NotFound, NotPermitted, NotSupported, ParseError, describe_oserror
+from backend.heat.heat import HIGHEST
 from backend.kernel import Kernel, read_ahead
 from backend.process.process import Identity, read_stat, still_the_same
 
@@ -28,15 +29,15 @@ _SCHEME = f"{_CONTEXT}/schemes/0"
 _TRIED = f"{_SCHEME}/tried_regions"
 _LARGEST = f"{_SCHEME}/access_pattern/sz/max"
 
-SAMPLE_US, AGGREGATION_US, UPDATE_US = 5_000, 100_000, 1_000_000
+SAMPLE_US, AGGREGATION_US, UPDATE_US = 1_000_000 // HIGHEST, 100_000, 1_000_000
 SAMPLES = AGGREGATION_US // SAMPLE_US
 """The most accesses that are seen of a region in an aggregation: one a sample."""
 LEAST_REGIONS, MOST_REGIONS = 100, 1_000
 """One page of each is looked at in a sample: they bound what the kdamond costs."""
 _MARK = 1 << 62
 """The largest region of the scheme, larger than any address space: with it, in its other bits, goes whose it is."""
-_NONCE, _PID, _TICKS = 8, 22, 32
-"""Bits of it: of a number of its own, a pid, and a start time in clock ticks."""
+_PID, _TICKS = 22, 32
+"""Bits of it: of a pid, and of a start time in clock ticks; above them is a byte of its own."""
 _MOST_LISTED = 100_000
 _PATIENCE = 500_000_000
 """Nanoseconds: an aggregation, for which somebody may hold the lock, and some more."""
@@ -138,7 +139,7 @@ def monitoring(kernel: Kernel, target: Identity) -> Generator[Kdamond]:
     if (left := _mark(kernel)) is not None:
         _take_down(kernel, left)
     me = read_stat(kernel, kernel.traits.own_pid).identity if kernel.traits.own_pid else Identity(0, 0)
-    mark = _MARK | secrets.randbits(_NONCE) << (_PID + _TICKS) | me.pid << _TICKS | me.start_time & ((1 << _TICKS) - 1)
+    mark = _MARK | os.urandom(1)[0] << (_PID + _TICKS) | me.pid << _TICKS | me.start_time & ((1 << _TICKS) - 1)
     made = False
     try:
         try:

@@ -8,7 +8,8 @@ from dataclasses import replace
 
 from backend.errors import Interrupted, NotSupported
 from backend.heat import referenced
-from backend.heat.heat import Heat, Way
+from backend.heat.choosing import HeatWish
+from backend.heat.heat import Heat
 from backend.heat.kdamond import unusable
 from backend.kernel import Kernel
 from backend.machine.topology import Topology
@@ -17,32 +18,26 @@ from backend.process.process import Process
 
 
 def learn(
-    kernel: Kernel,
-    topology: Topology,
-    process: Process,
-    seconds: float,
-    windows: int = 1,
-    way: Way | None = None,
-    cancel: threading.Event | None = None,
-    hold: int = referenced.HOLD_NS,
+    kernel: Kernel, topology: Topology, process: Process, wish: HeatWish, cancel: threading.Event | None = None
 ) -> Heat:
-    """Watches a process for `windows` times so many seconds. `way`: None for the best; what was in the way of a better
-    one is in `Heat.why`. `hold`: as in `referenced.measure`. Raises Refused, NotFound, NotPermitted, NotSupported,
-    ParseError, Interrupted."""
+    """Watches a process for `wish.windows` times `wish.seconds`. What was in the way of a better way is in `Heat.why`.
+    Raises Refused, NotFound, NotPermitted, NotSupported, ParseError, Interrupted."""
     why = ""
-    if way != "referenced":
+    if wish.way != "referenced":
         from backend.heat import damon
 
         why = unusable(kernel)
-        if not why or way == "damon":
+        if not why or wish.way == "damon":
             try:
-                return damon.measure(kernel, process.identity, seconds, windows, cancel)
+                return damon.measure(kernel, process.identity, wish.seconds, wish.windows, cancel)
             except NotSupported as exc:
-                if way == "damon":
+                if wish.way == "damon":
                     raise
                 why = exc.what
     placement = look(kernel, topology, process).placement
-    found = referenced.measure(kernel, process.identity, placement, seconds, windows, cancel, hold)
+    found = referenced.measure(
+        kernel, process.identity, placement, wish.seconds, wish.windows, cancel, wish.hold
+    )  # fmt: skip
     return replace(found, why=why)
 
 

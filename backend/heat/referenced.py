@@ -11,9 +11,10 @@ import errno
 import threading
 from collections.abc import Mapping
 
-from backend.errors import Interrupted, NotPermitted, NotSupported, Refused
-from backend.heat.heat import Heat, HeatRange
+from backend.errors import NotPermitted, NotSupported, Refused
+from backend.heat.heat import HOLD_NS, Heat, HeatRange
 from backend.heat.smaps import Smap, parse_smaps
+from backend.heat.waiting import wait
 from backend.kernel import Kernel
 from backend.placement.placement import Placement
 from backend.process.process import Identity, process_error, still_the_same
@@ -21,10 +22,6 @@ from backend.process.process import Identity, process_error, still_the_same
 PAGE_NS = 100
 """Nanoseconds that clearing or reading takes for a base page, with the lock of the memory map held: measured 25 ms a
 GiB of small pages on Linux 6.18; huge pages take less."""
-HOLD_NS = 100_000_000
-"""Nanoseconds for which the lock may be held, unless somebody allows more."""
-_SLICE = 200_000_000
-"""Nanoseconds between two looks at whether somebody has cancelled."""
 
 
 def measure(
@@ -46,7 +43,7 @@ def measure(
         began = kernel.clock()
         _clear(kernel, identity)
         cost += kernel.clock() - began
-        _wait(kernel, int(seconds * 1e9), cancel)
+        wait(kernel, int(seconds * 1e9), cancel, "nothing was changed but accessed bits")
         began = kernel.clock()
         found.append({(one.start, one.end): one for one in _read(kernel, identity)})
         cost += kernel.clock() - began
@@ -107,11 +104,3 @@ def _read(kernel: Kernel, identity: Identity) -> list[Smap]:
         raise process_error(kernel, identity.pid, exc) from None
     still_the_same(kernel, identity)
     return parse_smaps(raw)
-
-
-def _wait(kernel: Kernel, nanoseconds: int, cancel: threading.Event | None) -> None:
-    end = kernel.clock() + nanoseconds
-    while (left := end - kernel.clock()) > 0:
-        if cancel is not None and cancel.is_set():
-            raise Interrupted("interrupted: nothing was changed but accessed bits", "")
-        kernel.pause(min(left, _SLICE))

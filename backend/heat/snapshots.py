@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.heat.kdamond import AGGREGATION_US, SAMPLES, Region
+from backend.heat.heat import HIGHEST
+from backend.heat.kdamond import AGGREGATION_US, Region
 
 _ALIKE = 0.1
 """Neighbours whose rates differ by less, of the highest that can be seen, are one."""
 _ALWAYS = 0.25
 """Seconds: looks that follow each other as fast have seen what there was. The age of a region that has just been cut
 out of another one says little."""
-_HIGHEST = SAMPLES * 1e6 / AGGREGATION_US
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ def _alike(one: Stretch, other: Stretch) -> bool:
 
 def as_often(rate: float, other: float) -> bool:
     """Whether two rates are about the same."""
-    return abs(rate - other) <= _ALIKE * _HIGHEST
+    return abs(rate - other) <= _ALIKE * HIGHEST
 
 
 def _joined(one: Stretch, other: Stretch) -> Stretch:

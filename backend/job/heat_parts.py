@@ -35,7 +35,7 @@ def parts_by_heat(
     cancel: threading.Event | None,
 ) -> tuple[list[Subject], list[Warning]]:
     """The selected processes with what is meant of them, and how that was learnt. `nodes`: from where pages would go.
-    `within`: only mappings that begin there.     Raises as `select` and `learn`."""
+    `within`: only mappings that begin there. Raises as `select` and `learn`."""
     wish, only = request.heat, request.only
     processes = select(kernel, request.selection)
     if any(one.is_kernel_thread for one in processes):
@@ -87,7 +87,7 @@ def _learn(
     refused: NotFound | NotPermitted | None = None
     for one in processes:
         try:
-            out[one.pid] = learn(kernel, topology, one, wish.seconds, wish.windows, wish.way, cancel, wish.hold)
+            out[one.pid] = learn(kernel, topology, one, wish, cancel)
         except (NotFound, NotPermitted) as exc:
             if one.pid in request.selection.pids:
                 raise

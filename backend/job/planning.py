@@ -32,13 +32,13 @@ def plan(kernel: Kernel, request: MoveRequest, cancel: threading.Event | None = 
     within = None
     if request.mapping is not None:
         within = find_mapping(kernel, _only(request.selection), request.mapping)
+    rule = request.rule or rule_of(release(kernel))
     told: list[Warning] = []
     if request.heat is not None or request.only is not None:
         from backend.job.heat_parts import parts_by_heat  # It needs numpy.
 
         if request.confine:
             raise UsageError("--cpuset moves all memory of a process, not a part", "leave out --cpuset")
-        rule = request.rule or rule_of(release(kernel))
         moved_from = NodeSet(one.source for one in remap(sources, targets, rule))
         subjects, told = parts_by_heat(kernel, topology, request, moved_from, within, cancel)
         at = 0  # What was counted is as old as the watching.
@@ -50,7 +50,7 @@ def plan(kernel: Kernel, request: MoveRequest, cancel: threading.Event | None = 
         sources,
         targets,
         topology,
-        rule=request.rule or rule_of(release(kernel)),
+        rule=rule,
         method=request.method,
         page_size=kernel.page_size,
         move_all=request.move_all,

@@ -101,6 +101,11 @@ class DressedApp(KeyOrderApp):
         """Answers Ctrl+C. Replaces Textual's own hint, which is text with markup."""
         self.tell("Press q to quit.")
 
+    def copy(self, command: str) -> None:
+        """To the clipboard, and says so."""
+        self.copy_to_clipboard(command)
+        self.tell("Copied, if the terminal lets programs do that (OSC 52).")
+
     def tell(self, text: str, **options: Any) -> None:
         """Shows a notification, in place of an older one that was no error: they lie over the screen. Markup is off,
         because the text may contain names from outside."""

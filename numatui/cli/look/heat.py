@@ -59,9 +59,7 @@ def heat(
             nodes = topology.node_of_cpu
             before = read_running(kernel, read_stat(kernel, process.pid), nodes, None)
             with cancelled_by_signals() as cancel:
-                found = learn(
-                    kernel, topology, process, wish.seconds, wish.windows, wish.way, cancel, wish.hold
-                )  # fmt: skip
+                found = learn(kernel, topology, process, wish, cancel)
             places = read_running(kernel, read_stat(kernel, process.pid), nodes, before).shares
         except (NotFound, NotPermitted) as exc:
             if process.pid in selection.pids or not several:
@@ -113,9 +111,7 @@ def _print(found: Heat, topology: Topology, everything: bool) -> None:
     ids = list(topology.memory_ids)
     share = found.hot / found.resident if found.resident else 0.0
     rated = any(one.rate for one in found.ranges)
-    ranges = sorted(
-        (one for one in found.ranges if one.hot or everything), key=lambda one: (-(one.rate or 0), -one.hot)
-    )
+    ranges = sorted((one for one in found.ranges if one.hot or everything), key=_hottest_first)
     rows = [
         [
             f"{one.start:x}", output.size(one.resident), output.size(one.hot), output.percent(one.share),

@@ -13,15 +13,13 @@ import typer
 
 from backend.errors import UsageError
 from backend.heat.choosing import HeatWish, Which
-from backend.heat.heat import WAYS, Way
+from backend.heat.heat import HIGHEST, WAYS, Way
 from numatui.cli.printing.progress import cancelled_by_signals
 from numatui.format import parse_duration, parse_size
 
 SHORTEST, LONGEST = 10**8, 3600 * 10**9
 """Nanoseconds of one window."""
 _MOST_WINDOWS = 1000
-_OFTEN = 200
-"""Accesses a second that are seen at most: one a sample (`backend.heat.kdamond`)."""
 _RATE = re.compile(r"(\d{1,6}(?:\.\d{1,3})?)(?:/s)?")
 
 Window = Annotated[str, typer.Option(metavar="TIME", help="Memory that is used within this time is hot: 500ms, 10s.")]
@@ -92,8 +90,8 @@ def parse_times(text: str) -> float:
     match = _RATE.fullmatch(text)
     if match is None:
         raise UsageError(f"'{text[:40]}' is not a number of times a second", "write it like 50/s")
-    if float(match[1]) >= _OFTEN:
-        raise UsageError(f"'{text}' is more than can be seen", f"less than {_OFTEN}/s")
+    if float(match[1]) >= HIGHEST:
+        raise UsageError(f"'{text}' is more than can be seen", f"less than {HIGHEST}/s")
     return float(match[1])
 
 

@@ -196,8 +196,7 @@ class AdviceScreen(TogetherScreen):
     def action_copy(self) -> None:
         row = self.query_one(AdviceTable).current
         if row is not None and (command := advised_command(state_of(self).kernel, row)):
-            self.app.copy_to_clipboard(command)
-            state_of(self).tell("Copied, if the terminal lets programs do that (OSC 52).")
+            state_of(self).copy(command)
 
     def action_leave(self) -> None:
         self.dismiss(None)

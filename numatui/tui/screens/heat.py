@@ -128,19 +128,19 @@ class HeatScreen(Screen[None]):
         if self.problem:
             lines.append([(" ! ", "far"), (printable(self.problem, 300), "warn")])
         self.query_one("#who", Static).update(lines_of(self, lines))
-        table = min(len(self._mappings()) + 2, self.size.height // 3)
+        mappings = self._mappings()
+        table = min(len(mappings) + 2, self.size.height // 3)
         height = max(2, self.size.height - len(lines) - table - 5)
         cells = heat_map(self.past, places, width, height, marks, plain)
         self.query_one("#map", Static).update(lines_of(self, cells, filled=True))
-        self._show_table(places, snapshot)
+        self._show_table(mappings, places, snapshot)
 
     def _mappings(self) -> list[MappingHeat]:
         found = by_mapping(self.past[-1][1].ranges) if self.past else []
         return sorted((one for one in found if one.hot), key=lambda one: (-one.hot, one.start))
 
-    def _show_table(self, places: dict[int, float], snapshot: Snapshot | None) -> None:
+    def _show_table(self, mappings: list[MappingHeat], places: dict[int, float], snapshot: Snapshot | None) -> None:
         table = self.query_one(HeatTable)
-        mappings = self._mappings()
         table.empty = "  nothing is used" if self.past else "  watching …"
         ids = tuple(snapshot.topology.memory_ids) if snapshot is not None else ()
         known = (ids, tuple(places))
@@ -160,10 +160,7 @@ class HeatScreen(Screen[None]):
             state_of(self).tell("there is no memory where it runs", severity="warning")
             return
         sources = snapshot.topology.memory_ids - targets
-        self.app.copy_to_clipboard(
-            migrate_command(state_of(self).kernel, [self.process.pid], sources, targets, "--hot")
-        )
-        state_of(self).tell("Copied, if the terminal lets programs do that (OSC 52).")
+        state_of(self).copy(migrate_command(state_of(self).kernel, [self.process.pid], sources, targets, "--hot"))
 
     def action_leave(self) -> None:
         self.dismiss(None)

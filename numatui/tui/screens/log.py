@@ -122,8 +122,7 @@ class LogScreen(Screen[None]):
     def action_copy(self) -> None:
         row = self.query_one(LogTable).current
         if row is not None and row.command:
-            self.app.copy_to_clipboard(row.command)
-            state_of(self).tell("Copied, if the terminal lets programs do that (OSC 52).")
+            state_of(self).copy(row.command)
 
     def action_undo(self) -> None:
         row, state = self.query_one(LogTable).current, state_of(self)

@@ -23,6 +23,7 @@ from backend.process.process import Identity, Process
 from tests.backend.heat.machines import judged, process_of, worker
 
 MIB = 1 << 20
+HALF = HeatWish("hot", seconds=0.5, windows=1)
 
 
 def begin_of_data(kernel: EmulatedKernel, process: Process) -> int:
@@ -79,13 +80,13 @@ def test_how_often_and_for_how_long() -> None:
 def test_it_is_the_first_choice_and_says_why_not() -> None:
     kernel, process = worker("hot: 10%")
     topology = read_topology(kernel)
-    assert learn(kernel, topology, process, 0.5).way == "damon"
-    assert learn(kernel, topology, process, 0.5, way="referenced").way == "referenced"
+    assert learn(kernel, topology, process, HALF).way == "damon"
+    assert learn(kernel, topology, process, replace(HALF, way="referenced")).way == "referenced"
     kernel.write(f"{ROOT}/nr_kdamonds", b"2")
-    found = learn(kernel, topology, process, 0.5)
+    found = learn(kernel, topology, process, HALF)
     assert (found.way, found.why) == ("referenced", "DAMON is set up by somebody else")
     with pytest.raises(NotSupported, match="somebody else"):
-        learn(kernel, topology, process, 0.5, way="damon")
+        learn(kernel, topology, process, replace(HALF, way="damon"))
     assert count(kernel) == 2
 
 

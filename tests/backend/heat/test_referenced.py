@@ -18,6 +18,7 @@ from backend.heat.referenced import check_hold, measure
 from backend.live.kernel import LiveKernel
 from backend.placement.numa_maps import read_placement
 from backend.process.process import Identity, read_process
+from tests.backend.heat.machines import process_of
 
 MACHINE = """
 machine:
@@ -35,17 +36,10 @@ run: 1s
 """
 
 
-def worker(kernel: Any) -> int:
-    for pid in (int(one) for one in kernel.listdir("/proc") if one.isdigit()):
-        if read_process(kernel, pid).comm == "worker":
-            return pid
-    raise AssertionError
-
-
 @pytest.mark.parametrize("hot", [1, 5, 25, 50, 100])
 def test_what_the_workload_touches_is_hot_and_nothing_else(hot: int) -> None:
     kernel = open_text(MACHINE.format(hot=hot), "test")
-    pid = worker(kernel)
+    pid = process_of(kernel, "worker").pid
     found = measure(kernel, read_process(kernel, pid).identity, read_placement(kernel, pid), 2.0, 2)
     data, cold = sorted(found.ranges, key=lambda one: -one.resident)[:2]
     assert data.hot == pytest.approx(hot / 100 * (8 << 20), rel=0.05)

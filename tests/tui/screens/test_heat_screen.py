@@ -13,19 +13,25 @@ from numatui.tui.paint.heat_map import heat_map, summary
 from numatui.tui.screens.heat import HeatScreen
 from tests.backend.heat.machines import process_of, worker
 from tests.kernels.fake_kernel import FakeKernel
-from tests.tui.driver import driving
+from tests.tui.driver import Driver, driving
 
 MIB = 1 << 20
+
+
+async def watching(drive: Driver) -> HeatScreen:
+    """The screen of the worker, when something has been seen."""
+    await drive.press("slash", *"worker", "enter", "E")
+    screen = drive.app.screen
+    assert isinstance(screen, HeatScreen)
+    await drive.until(lambda: screen.past)
+    return screen
 
 
 async def test_it_is_watched_while_the_screen_is_open() -> None:
     kernel, _ = worker("hot: 25%")
     process = process_of(kernel, "worker")
     async with driving(kernel) as drive:
-        await drive.press("slash", *"worker", "enter", "E")
-        await drive.screen(HeatScreen)
-        screen = drive.app.screen
-        assert isinstance(screen, HeatScreen)
+        screen = await watching(drive)
         assert screen.process.identity == process.identity
         await drive.until(lambda: len(screen.past) >= 2)
         assert kernel.read(f"{ROOT}/nr_kdamonds") == b"1\n"
@@ -39,10 +45,7 @@ async def test_it_is_watched_while_the_screen_is_open() -> None:
 async def test_leaving_the_program_takes_it_down() -> None:
     kernel, _ = worker("hot: 25%")
     async with driving(kernel) as drive:
-        await drive.press("slash", *"worker", "enter", "E")
-        screen = drive.app.screen
-        assert isinstance(screen, HeatScreen)
-        await drive.until(lambda: screen.past)
+        await watching(drive)
     for _ in range(1000):  # asyncio waits for the thread before it ends
         if kernel.read(f"{ROOT}/nr_kdamonds") == b"0\n":
             return
@@ -54,10 +57,7 @@ async def test_another_ones_damon_is_left_and_it_says_so() -> None:
     kernel, _ = worker("hot: 25%")
     kernel.write(f"{ROOT}/nr_kdamonds", b"1")
     async with driving(kernel) as drive:
-        await drive.press("slash", *"worker", "enter", "E")
-        screen = drive.app.screen
-        assert isinstance(screen, HeatScreen)
-        await drive.until(lambda: screen.past)
+        await watching(drive)
         assert "accessed bits" in drive.text()
         await drive.press("y")
         assert drive.app.clipboard.endswith("--from 1 --to 0 --hot")
@@ -67,10 +67,7 @@ async def test_another_ones_damon_is_left_and_it_says_so() -> None:
 async def test_a_process_that_ends_is_told() -> None:
     kernel, process = worker("hot: 25%")
     async with driving(kernel) as drive:
-        await drive.press("slash", *"worker", "enter", "E")
-        screen = drive.app.screen
-        assert isinstance(screen, HeatScreen)
-        await drive.until(lambda: screen.past)
+        screen = await watching(drive)
         fd = kernel.pidfd_open(process.pid)
         kernel.pidfd_send_signal(fd, 9)
         kernel.pidfd_close(fd)

@@ -136,8 +136,7 @@ class CpusetChangeScreen(ModalScreen[bool]):
 
     def action_copy(self) -> None:
         if self.change is not None:
-            self.app.copy_to_clipboard(self._command(self.change))
-            state_of(self).tell("Copied, if the terminal lets programs do that (OSC 52).")
+            state_of(self).copy(self._command(self.change))
 
     def action_apply(self) -> None:
         """Applies the change, once. Enter on a button presses the button: this binding has priority over it."""
